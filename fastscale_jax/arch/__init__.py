@@ -1,0 +1,37 @@
+"""What a network is, what it costs, and how it scales. Pure Python: no JAX, no arrays."""
+
+from fastscale_jax.arch.architecture import Architecture, BlockShape, Stage, as_architecture
+from fastscale_jax.arch.cost import Complexity, Layer, Part, count, layers, parts
+from fastscale_jax.arch.growth import Growth, group_growth, growth
+from fastscale_jax.arch.scaling import STRATEGIES, Multipliers, Scaling, scale, shares
+from fastscale_jax.arch.zoo import (
+    FAMILIES,
+    PAPER_ROWS,
+    model_config,
+    resolve,
+)
+
+__all__ = [
+    "FAMILIES",
+    "PAPER_ROWS",
+    "STRATEGIES",
+    "Architecture",
+    "BlockShape",
+    "Complexity",
+    "Growth",
+    "Layer",
+    "Multipliers",
+    "Part",
+    "Scaling",
+    "Stage",
+    "as_architecture",
+    "count",
+    "group_growth",
+    "growth",
+    "layers",
+    "model_config",
+    "parts",
+    "resolve",
+    "scale",
+    "shares",
+]

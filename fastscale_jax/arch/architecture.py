@@ -1,0 +1,262 @@
+"""What a network is: one value that the counter, the scaler, Flax and PyTorch all read."""
+
+import dataclasses
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+BLOCKS = ("bottleneck", "linear_bottleneck", "mbconv")
+STEMS = ("conv3x3", "conv7x7_pool")
+ACTIVATIONS = ("relu", "silu")
+
+
+class Stage(NamedTuple):
+    """A run of equal blocks; the first one carries the stride and the change of width."""
+
+    depth: int  # blocks
+    width: int  # output channels
+    stride: int  # of the first block's spatial conv
+    kernel: int  # side of the spatial conv
+    group_width: int  # channels per group of the spatial conv; 1: depthwise
+    expansion: float  # inner width over output width; in `mbconv`, over input width
+
+
+class BlockShape(NamedTuple):
+    """Sizes of one block, in channels. Flax, PyTorch and the counter all read these."""
+
+    kind: str  # one of BLOCKS
+    c_in: int
+    c_mid: int
+    c_out: int
+    c_se: int  # 0: no squeeze-and-excitation
+    kernel: int
+    stride: int
+    group_width: int
+    has_expansion: bool  # a 1x1 conv from c_in to c_mid comes first
+    has_skip: bool
+    has_projection: bool  # the skip is a 1x1 conv with BatchNorm
+
+    @property
+    def groups(self) -> int:
+        """Groups of the spatial conv."""
+        return self.c_mid // self.group_width
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network. Every family is a function that returns one of these.
+
+    Fields are those of `config.model`, with the per-stage tuples gathered into `stages`. A value
+    made by hand is not checked; `validate` does that, and every way in from a config calls it.
+    """
+
+    name: str
+    block: str
+    resolution: int
+    stem: str
+    stem_width: int
+    stages: tuple[Stage, ...]
+    se_ratio: float
+    head_width: int
+    activation: str
+    num_classes: int
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+
+    def stage_shapes(self) -> Iterator[tuple[BlockShape, BlockShape, int]]:
+        """Yields for each stage its first block, the block that follows, and the stage's depth.
+
+        All blocks after the first are alike, so two shapes describe a stage of any depth.
+        """
+        c_in = self.stem_width
+        for stage in self.stages:
+            first = self._block_shape(stage, c_in, stage.stride)
+            yield first, self._block_shape(stage, stage.width, 1), stage.depth
+            c_in = stage.width
+
+    def blocks(self) -> Iterator[tuple[str, BlockShape]]:
+        """Yields every block in order as (name, shape); names are `s1.b1`, `s1.b2`, …"""
+        for index, (first, rest, depth) in enumerate(self.stage_shapes(), start=1):
+            for block in range(1, depth + 1):
+                yield f"s{index}.b{block}", first if block == 1 else rest
+
+    def _block_shape(self, stage: Stage, c_in: int, stride: int) -> BlockShape:
+        kind, c_out = self.block, stage.width
+        keeps_shape = stride == 1 and c_in == c_out
+        if kind == "mbconv":
+            c_mid = int(c_in * stage.expansion)
+            c_se = int(c_in * self.se_ratio)
+            has_expansion = stage.expansion != 1
+        else:
+            c_mid = round(c_out * stage.expansion)
+            c_se = round(c_in * self.se_ratio)
+            has_expansion = True
+        residual = kind == "bottleneck"
+        return BlockShape(
+            kind,
+            c_in,
+            c_mid,
+            c_out,
+            c_se,
+            stage.kernel,
+            stride,
+            stage.group_width,
+            has_expansion,
+            residual or keeps_shape,
+            residual and not keeps_shape,
+        )
+
+    def to_config(self) -> ConfigDict:
+        """Returns this network as `config.model`: numbers, strings and tuples only."""
+        values: dict[str, object] = {}
+        for field in dataclasses.fields(self):
+            if field.name != "stages":
+                values[field.name] = getattr(self, field.name)
+                continue
+            columns = zip(*self.stages, strict=True)
+            values.update(zip(STAGE_FIELDS, columns, strict=True))
+        return ConfigDict(values)
+
+    @classmethod
+    def from_config(cls, config: ConfigDict | Mapping[str, object]) -> "Architecture":
+        """Returns the network that `config.model` describes.
+
+        Args:
+            config: the fields of `config.model`; not modified.
+
+        Raises:
+            ValueError: a field is missing, unknown, of the wrong type or out of range; per-stage
+                tuples differ in length; a group width does not divide its channels; or the
+                resolution is too small for the strides.
+        """
+        values = dict(config.items())
+        if values.keys() != _CONFIG_FIELDS:
+            _refuse_fields(values.keys())
+        columns = [_per_stage(field, values.pop(field)) for field in STAGE_FIELDS]
+        lengths = {field: len(column) for field, column in zip(STAGE_FIELDS, columns, strict=True)}
+        if len(set(lengths.values())) != 1:
+            found = ", ".join(f"{field} has {n}" for field, n in lengths.items())
+            raise ValueError(f"per-stage fields must all have the same length; {found}")
+        stages = tuple(map(Stage._make, zip(*columns, strict=True)))
+        architecture = cls(stages=stages, **values)  # pyright: ignore[reportArgumentType]
+        validate(architecture)
+        return architecture
+
+
+# `config.model`'s name for each field of Stage, in Stage's order.
+STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
+_CONFIG_FIELDS = {
+    *(field.name for field in dataclasses.fields(Architecture) if field.name != "stages"),
+    *STAGE_FIELDS,
+}
+
+
+def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]") -> Architecture:
+    """Returns `network` as an `Architecture`; a config is checked on the way.
+
+    Raises:
+        ValueError: as `Architecture.from_config`.
+    """
+    return network if isinstance(network, Architecture) else Architecture.from_config(network)
+
+
+def validate(architecture: Architecture) -> None:
+    """Checks that a network can be built.
+
+    Raises:
+        ValueError: says which field is wrong and what would be right.
+    """
+    a = architecture
+    _check_choice("block", a.block, BLOCKS)
+    _check_choice("stem", a.stem, STEMS)
+    _check_choice("activation", a.activation, ACTIVATIONS)
+    for field in ("resolution", "stem_width", "num_classes"):
+        _check_int(field, getattr(a, field), 1)
+    _check_int("head_width", a.head_width, 0)
+    _check_real("se_ratio", a.se_ratio, 0, 1)
+    for field in ("dropout", "stochastic_depth"):
+        if _check_real(field, getattr(a, field), 0, 1) == 1:
+            raise ValueError(f"{field} must be below 1; got 1")
+    if not a.stages:
+        raise ValueError("a network needs at least one stage; the per-stage fields are empty")
+    for index, stage in enumerate(a.stages, start=1):
+        _check_stage(a.block, index, stage)
+    for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+        _check_groups(index, first)
+        if depth > 1:
+            _check_groups(index, rest)
+    _check_resolution(a)
+
+
+def _check_stage(block: str, index: int, stage: Stage) -> None:
+    for field, value in zip(STAGE_FIELDS[:-1], stage, strict=False):
+        _check_int(f"{field} of stage {index}", value, 1)
+    expansion = _check_real(f"expansions of stage {index}", stage.expansion, 0, 64)
+    if expansion == 0:
+        raise ValueError(f"expansions of stage {index} must be above 0")
+    if stage.stride > 2:
+        raise ValueError(f"strides of stage {index} must be 1 or 2; got {stage.stride}")
+    if stage.kernel % 2 == 0:
+        raise ValueError(f"kernels of stage {index} must be odd; got {stage.kernel}")
+    if block == "mbconv" and stage.group_width != 1:
+        raise ValueError(
+            f"mbconv is depthwise: group_widths of stage {index} must be 1; got {stage.group_width}"
+        )
+
+
+def _check_groups(index: int, shape: BlockShape) -> None:
+    if shape.c_mid < 1 or shape.c_mid % shape.group_width:
+        raise ValueError(
+            f"group width {shape.group_width} of stage {index} does not divide its inner width "
+            f"{shape.c_mid} (block {shape.kind}, width {shape.c_out})"
+        )
+
+
+def _check_resolution(a: Architecture) -> None:
+    """A stride on a single pixel halves nothing: that resolution is too small."""
+    strides = [2] if a.stem == "conv3x3" else [2, 2]
+    strides += [stage.stride for stage in a.stages]
+    size = a.resolution
+    for stride in strides:
+        if stride == 2 and size == 1:
+            smallest = 2 ** (sum(s == 2 for s in strides) - 1) + 1
+            raise ValueError(
+                f"resolution {a.resolution} is too small for the strides "
+                f"{tuple(strides)} (stem first); the smallest that fits is {smallest}"
+            )
+        size = (size - 1) // stride + 1
+
+
+def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"unknown {field} {value!r}; choose one of {', '.join(choices)}")
+
+
+def _check_int(field: str, value: object, low: int) -> None:
+    if type(value) is int and value >= low:
+        return
+    raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
+
+
+def _check_real(field: str, value: object, low: float, high: float) -> float:
+    if isinstance(value, numbers.Real) and low <= float(value) <= high:
+        return float(value)
+    raise ValueError(f"{field} must be a number from {low} to {high}; got {value!r}")
+
+
+def _per_stage(field: str, value: object) -> tuple[object, ...]:
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    raise ValueError(f"{field} must be a tuple with one entry per stage; got {value!r}")
+
+
+def _refuse_fields(found: object) -> None:
+    names = set(found)  # pyright: ignore[reportArgumentType]
+    problems = [
+        f"{label} {', '.join(sorted(which))}"
+        for label, which in (("missing", _CONFIG_FIELDS - names), ("unknown", names - _CONFIG_FIELDS))
+        if which
+    ]
+    raise ValueError(f"config.model has the wrong fields: {'; '.join(problems)}")

@@ -1,0 +1,260 @@
+"""The factor that brings a network closest to a budget, over all factors, exactly.
+
+Cost is a step function of the factor, and not a monotone one: widths jump when they are made
+divisible by their groups. So nothing short of looking at every step is exact. Two facts make that
+quick. The sizes before divisibility only grow with the factor, so any interval of factors has a
+cheapest and a dearest network that bound it, and intervals that cannot beat the best found so far
+are dropped whole. And the factors at which a size jumps are known in closed form.
+"""
+
+import dataclasses
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastscale_jax.arch.architecture import Architecture, Stage, validate
+from fastscale_jax.arch.cost import Complexity, count
+from fastscale_jax.arch.rounding import divisible, to_group_width
+from fastscale_jax.arch.scaling import (
+    FACTOR_HIGH,
+    FACTOR_LOW,
+    Sizes,
+    grow,
+    multipliers,
+    scaled_sizes,
+    shares,
+    with_sizes,
+)
+
+# An interval of at most this many jumps is walked step by step instead of being halved.
+_FEW_JUMPS = 4
+# So is a short one: sizes that are alike jump together, and no halving would part them.
+_SHORT_INTERVAL = 1.001
+
+
+class _Best(NamedTuple):
+    """The closest step found so far; steps are ordered by distance, then by factor."""
+
+    distance: float
+    left: float  # the step's smallest factor
+    right: float
+    cost: int
+
+
+def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> float:
+    """Returns the factor between 1/64 and 1024 that brings `a` closest to a budget.
+
+    Of factors that come equally close, the smaller is taken. Factors in a row that give the same
+    network are a step; the smallest with four digits stands for it, or with as many as it takes.
+
+    Args:
+        a: the network to scale; not modified.
+        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        kind: `flops`, `params` or `acts`.
+        amount: the budget, for one image.
+
+    Raises:
+        ValueError: unknown strategy, or a budget below the cheapest or above the dearest network
+            that any factor gives.
+    """
+    low, high = _valid_range(a, strategy)
+    search = _Search(a, strategy, kind, amount)
+    best = search.run(low, high)
+    factor = search.readable(best.left, best.right)
+    costs = (search.cost(low), search.cost(high), best.cost)
+    if best.distance and not min(costs) <= amount <= max(costs):
+        raise ValueError(
+            f"no factor between 1/64 and 1024 brings {a.name} to {amount:,.0f} {kind} by "
+            f"{strategy!r}; the nearest that is possible is {best.cost:,} {kind} (x{factor:g})"
+        )
+    return factor
+
+
+def _valid_range(a: Architecture, strategy: str) -> tuple[float, float]:
+    """The factors that give a network which can be built; too small a resolution cannot."""
+    low, high = FACTOR_LOW, FACTOR_HIGH
+    grow(a, multipliers(strategy, high))
+    for step in (low, *_jumps(a.resolution, 4, shares(strategy)[2] / 2, low, 1.0)):
+        try:
+            # a hair beyond the jump, so that the larger resolution is the one that is tried
+            validate(with_sizes(a, scaled_sizes(a, multipliers(strategy, step * (1 + 1e-12)))))
+        except ValueError:
+            continue
+        return step, high
+    return 1.0, high
+
+
+class _Search:
+    """Branch and bound over intervals of factors."""
+
+    def __init__(self, a: Architecture, strategy: str, kind: str, amount: float):
+        self.a, self.strategy, self.amount = a, strategy, amount
+        self.index = Complexity._fields.index(kind)
+        self.best = _Best(math.inf, math.inf, math.inf, 0)
+
+    def run(self, low: float, high: float) -> _Best:
+        self.start(low, high)
+        # the most promising interval first: what it finds lets the others be dropped unseen
+        intervals = [(0.0, low, high)]
+        while intervals and intervals[0][0] <= self.best.distance:
+            _, low, high = heapq.heappop(intervals)
+            few = _jumps_between(self.sizes(low), self.sizes(high)) <= _FEW_JUMPS
+            if few or high < low * _SHORT_INTERVAL:
+                self.walk(low, high)
+                continue
+            middle = math.sqrt(low * high)
+            for left, right in ((low, middle), (middle, high)):
+                heapq.heappush(intervals, (self.gap(left, right), left, right))
+        return self.best
+
+    def gap(self, low: float, high: float) -> float:
+        """No factor between these two comes closer than this."""
+        least, most = _bounds(self.a, self.sizes(low), self.sizes(high))
+        return max(least[self.index] - self.amount, self.amount - most[self.index], 0.0)
+
+    def start(self, low: float, high: float) -> None:
+        """Finds a good first answer, as if cost were monotone; without it little can be dropped."""
+        while high / low > 1.001:
+            middle = math.sqrt(low * high)
+            self.consider(middle, middle, middle)
+            too_small = self.cost(middle) < self.amount
+            low, high = (middle, high) if too_small else (low, middle)
+
+    def sizes(self, factor: float) -> Sizes:
+        return scaled_sizes(self.a, multipliers(self.strategy, factor))
+
+    def cost(self, factor: float) -> int:
+        return count(with_sizes(self.a, self.sizes(factor)))[self.index]
+
+    def walk(self, low: float, high: float) -> None:
+        """Looks at every step between two factors."""
+        edges = sorted([low, high, *_all_jumps(self.a, self.strategy, low, high)])
+        for left, right in itertools.pairwise(edges):
+            factor = math.sqrt(left * right)
+            if right < left * (1 + 1e-9):
+                # Several sizes jump here. At the jump itself, half going to even, some may have
+                # jumped and others not: a network that only this one factor gives.
+                left = right = factor = float(f"{factor:.12g}")
+            self.consider(factor, left, right)
+
+    def consider(self, factor: float, left: float, right: float) -> None:
+        cost = self.cost(factor)
+        distance = abs(cost - self.amount)
+        if left < right:
+            self.best = min(self.best, _Best(distance, left, right, cost))
+        elif distance < self.best.distance:
+            self.best = _Best(distance, left, right, cost)
+
+    def readable(self, left: float, right: float) -> float:
+        """The smallest factor of one step that has four digits, or as many as it takes."""
+        middle = math.sqrt(left * right)
+        inside = self.sizes(middle)
+        for digits in range(4, 17):
+            unit = 10.0 ** (math.floor(math.log10(left)) + 1 - digits)
+            candidate = float(f"{math.ceil(left / unit) * unit:.{digits}g}")
+            if left <= candidate <= right and self.sizes(candidate) == inside:
+                return candidate
+        return middle
+
+
+def _jumps_between(low: Sizes, high: Sizes) -> float:
+    """How many jumps of sizes lie between two factors."""
+    jumps = high.resolution - low.resolution >> 2
+    jumps += high.stem_width - low.stem_width + high.head_width - low.head_width >> 3
+    for i in range(len(low.depths)):
+        jumps += high.depths[i] - low.depths[i]
+        jumps += high.widths[i] - low.widths[i] >> 3
+        jumps += high.group_widths[i] > low.group_widths[i]
+    return jumps
+
+
+def _all_jumps(a: Architecture, strategy: str, low: float, high: float) -> Iterator[float]:
+    """Yields the factors in (low, high) at which any size changes."""
+    e_d, e_w, e_r = shares(strategy)
+    for stage in a.stages:
+        yield from _jumps(stage.depth, 1, e_d, low, high)
+        yield from _jumps(stage.width, 8, e_w / 2, low, high)
+        if a.block != "mbconv":
+            yield from _jumps(stage.group_width, 1, e_w / 2, low, high)
+    if a.block == "mbconv":
+        yield from _jumps(a.stem_width, 8, e_w / 2, low, high)
+        yield from _jumps(a.head_width, 8, e_w / 2, low, high)
+    yield from _jumps(a.resolution, 4, e_r / 2, low, high)
+
+
+def _jumps(size: int, step: int, exponent: float, low: float, high: float) -> Iterator[float]:
+    """Yields the s in (low, high) at which size·s^exponent passes (k + 1/2)·step, for whole k."""
+    if not exponent or not size:
+        return
+    first = math.floor(size * low**exponent / step - 0.5) + 1
+    last = math.ceil(size * high**exponent / step - 0.5) - 1
+    for k in range(max(1, first), last + 1):
+        factor = ((k + 0.5) * step / size) ** (1 / exponent)
+        if low < factor < high:
+            yield factor
+
+
+def _bounds(a: Architecture, low: Sizes, high: Sizes) -> tuple[Complexity, Complexity]:
+    """Costs that no network with sizes between `low` and `high` can undercut or exceed."""
+    cheap, dear = with_sizes(a, low), with_sizes(a, high)
+    if low.group_widths != high.group_widths:
+        ranges = [_fitted_ranges(stage.expansion, low, high, i) for i, stage in enumerate(a.stages)]
+        cheap, dear = (
+            dataclasses.replace(
+                end,
+                stages=tuple(
+                    stage._replace(width=fitted[side][0], group_width=fitted[side][1])
+                    for stage, fitted in zip(end.stages, ranges, strict=True)
+                ),
+            )
+            for side, end in enumerate((cheap, dear))
+        )
+    slack = _projection_slack(cheap, dear)
+    least, most = count(cheap), count(dear)
+    return (
+        Complexity(*(cost - s for cost, s in zip(least, slack, strict=True))),
+        Complexity(*(cost + s for cost, s in zip(most, slack, strict=True))),
+    )
+
+
+def _fitted_ranges(
+    expansion: float, low: Sizes, high: Sizes, i: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Smallest and largest (width, group width) of stage i once widths are divisible.
+
+    For one group width the fitted width grows with the width, so its ends suffice; group widths
+    have to be tried one by one.
+    """
+    groups = {to_group_width(g) for g in _distinct_group_widths(low.group_widths[i], high.group_widths[i])}
+    least = [divisible(low.widths[i], g, expansion) for g in groups]
+    most = [divisible(high.widths[i], g, expansion) for g in groups]
+    return (min(w for w, _ in least), min(g for _, g in least)), (
+        max(w for w, _ in most),
+        max(g for _, g in most),
+    )
+
+
+def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
+    """Yields numbers that `to_group_width` turns into each group width from `low` to `high`."""
+    yield from range(low, min(high, 8))
+    yield from range(max(low, 8) // 8 * 8, high, 8)
+    yield high
+
+
+def _projection_slack(cheap: Architecture, dear: Architecture) -> Complexity:
+    """Cost of the projections that come and go between two networks as widths pass each other.
+
+    A bottleneck of stride 1 projects its skip unless its widths are equal, the one cost that does
+    not grow with the widths.
+    """
+    flops = params = acts = 0
+    if cheap.block == "bottleneck":
+        for (small, *_), (large, *_) in zip(cheap.stage_shapes(), dear.stage_shapes(), strict=True):
+            if small.stride == 1 and small.c_in <= large.c_out and small.c_out <= large.c_in:
+                pixels = dear.resolution**2
+                flops += large.c_in * large.c_out * pixels
+                params += large.c_in * large.c_out + 2 * large.c_out
+                acts += large.c_out * pixels
+    return Complexity(flops, params, acts)

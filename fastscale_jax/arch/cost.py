@@ -1,0 +1,180 @@
+"""What a network costs: flops, params and acts, by arithmetic alone, exact to the integer.
+
+One multiply-add is one flop; taps that fall into the padding count; a bias counts one per output.
+Acts are the output elements of convs, dense layers and max-pooling. Params leave out BatchNorm's
+running statistics. These are the conventions of arXiv:2103.06877, section 3.1, and of its
+reference code. All figures are for one image.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch.architecture import Architecture, BlockShape, as_architecture
+
+
+class Complexity(NamedTuple):
+    """Cost of a network, or of a part of one, for one image."""
+
+    flops: int  # multiply-adds
+    params: int  # trainable scalars
+    acts: int  # output elements of convs, dense layers and max-pooling
+
+    def __add__(self, other: "Complexity") -> "Complexity":  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Complexity(self[0] + other[0], self[1] + other[1], self[2] + other[2])
+
+    def __mul__(self, times: int) -> "Complexity":  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Complexity(self[0] * times, self[1] * times, self[2] * times)
+
+
+class Layer(NamedTuple):
+    """Cost of one layer, with its BatchNorm where it has one."""
+
+    name: str  # within the block, as in models: `a`, `se.reduce`, …
+    width: int  # output channels
+    size: int  # output side, pixels
+    flops: int
+    params: int
+    acts: int
+
+
+class Part(NamedTuple):
+    """A stem, a stage or a head."""
+
+    name: str  # `stem`, `s1`, …, `head`
+    depth: int  # blocks; 1 for stem and head
+    width: int  # output channels
+    group_width: int  # channels per group of the spatial conv; 0 for stem and head
+    size: int  # output side, pixels
+    first: tuple[Layer, ...]  # layers of the first block
+    rest: tuple[Layer, ...]  # layers of each block after it
+
+    @property
+    def complexity(self) -> Complexity:
+        """Cost of all blocks together."""
+        return _total(self.first) + _total(self.rest) * (self.depth - 1)
+
+
+def count(network: Architecture | ConfigDict | Mapping[str, object]) -> Complexity:
+    """Counts flops, params and acts of a network for one image.
+
+    Args:
+        network: an `Architecture`, or the fields of `config.model`; not modified.
+
+    Raises:
+        ValueError: the config does not describe a network.
+    """
+    a = as_architecture(network)
+    stem, size = _stem_layers(a)
+    total = _total(stem)
+    for first, rest, depth in a.stage_shapes():
+        total += _block_cost(first, size)
+        size = _strided(size, first.stride)
+        total += _block_cost(rest, size) * (depth - 1)
+    return total + _total(_head_layers(a, size))
+
+
+def parts(network: Architecture | ConfigDict | Mapping[str, object]) -> list[Part]:
+    """Counts a network part by part: the stem, each stage, the head.
+
+    Raises:
+        ValueError: the config does not describe a network.
+    """
+    a = as_architecture(network)
+    stem, size = _stem_layers(a)
+    found = [Part("stem", 1, a.stem_width, 0, size, stem, ())]
+    for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+        at_first = block_layers(first, size)
+        size = _strided(size, first.stride)
+        at_rest = block_layers(rest, size)
+        name, width, group = f"s{index}", first.c_out, first.group_width
+        found.append(Part(name, depth, width, group, size, at_first, at_rest))
+    head = _head_layers(a, size)
+    found.append(Part("head", 1, a.num_classes, 0, 1, head, ()))
+    return found
+
+
+def layers(network: Architecture | ConfigDict | Mapping[str, object]) -> Iterator[Layer]:
+    """Yields every layer of a network in order, under its full name: `s2.b3.se.reduce`.
+
+    Raises:
+        ValueError: the config does not describe a network.
+    """
+    for part in parts(network):
+        for block in range(1, part.depth + 1):
+            prefix = f"{part.name}.b{block}" if part.group_width else part.name
+            for layer in part.first if block == 1 else part.rest:
+                yield layer._replace(name=f"{prefix}.{layer.name}")
+
+
+def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
+    """Counts the layers of one block.
+
+    Args:
+        shape: the block's sizes in channels.
+        size: side of the block's input, pixels.
+    """
+    out = _strided(size, shape.stride)
+    c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
+    found = []
+    if shape.has_projection:
+        found.append(_conv("proj", 1, c_in, c_out, out))
+    if shape.has_expansion:
+        found.append(_conv("a", 1, c_in, c_mid, size))
+    found.append(_conv("b", shape.kernel, shape.group_width, c_mid, out))
+    if shape.c_se:
+        found.append(_biased("se.reduce", c_mid, shape.c_se))
+        found.append(_biased("se.expand", shape.c_se, c_mid))
+    found.append(_conv("c", 1, c_mid, c_out, out))
+    return tuple(found)
+
+
+def _stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
+    size = _strided(a.resolution, 2)
+    if a.stem == "conv3x3":
+        return (_conv("conv", 3, 3, a.stem_width, size),), size
+    pooled = _strided(size, 2)
+    pool = Layer("pool", a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
+    return (_conv("conv", 7, 3, a.stem_width, size), pool), pooled
+
+
+def _head_layers(a: Architecture, size: int) -> tuple[Layer, ...]:
+    c_in = a.stages[-1].width
+    if not a.head_width:
+        return (_biased("fc", c_in, a.num_classes),)
+    return _conv("conv", 1, c_in, a.head_width, size), _biased("fc", a.head_width, a.num_classes)
+
+
+def _conv(name: str, kernel: int, c_group: int, c_out: int, size: int) -> Layer:
+    """A conv without bias and its BatchNorm; `c_group`: input channels that one output reads."""
+    weights = kernel * kernel * c_group * c_out
+    pixels = size * size
+    return Layer(name, c_out, size, weights * pixels, weights + 2 * c_out, c_out * pixels)
+
+
+def _biased(name: str, c_in: int, c_out: int) -> Layer:
+    """A dense layer with bias, or a 1x1 conv with bias on one pixel: they cost the same."""
+    weights = (c_in + 1) * c_out
+    return Layer(name, c_out, 1, weights, weights, c_out)
+
+
+# Networks on the way to a budget differ in a block or two: the others need not be counted again.
+@functools.lru_cache(maxsize=4096)
+def _block_cost(shape: BlockShape, size: int) -> Complexity:
+    return _total(block_layers(shape, size))
+
+
+def _total(found: tuple[Layer, ...]) -> Complexity:
+    flops = params = acts = 0
+    for layer in found:
+        flops += layer.flops
+        params += layer.params
+        acts += layer.acts
+    return Complexity(flops, params, acts)
+
+
+def _strided(size: int, stride: int) -> int:
+    """Output side of an odd conv padded with (k-1)//2 on both sides."""
+    return (size - 1) // stride + 1

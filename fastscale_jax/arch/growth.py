@@ -1,0 +1,57 @@
+"""The closed forms of arXiv:2103.06877, Tables 1 to 4: growth of cost, rounding left aside."""
+
+from typing import NamedTuple
+
+from fastscale_jax.arch.scaling import shares
+
+
+class Growth(NamedTuple):
+    """By how much each cost is multiplied."""
+
+    flops: float
+    params: float
+    acts: float
+
+
+def growth(strategy: str, factor: float) -> Growth:
+    """Returns the growth of a stage of dense convs scaled by `strategy`.
+
+    With f = d·w²·r², p = d·w² and a = d·w·r², scaling by s multiplies f by s, p by s^(e_d + e_w) and
+    a by s^(e_d + e_w/2 + e_r) (arXiv:2103.06877, Tables 1, 2 and 4, equation 6).
+
+    Args:
+        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        factor: s, above 0.
+
+    Raises:
+        ValueError: unknown strategy, or a factor that is not above 0.
+    """
+    _check_factor(factor)
+    e_d, e_w, e_r = shares(strategy)
+    return Growth(factor, factor ** (e_d + e_w), factor ** (e_d + e_w / 2 + e_r))
+
+
+# exponents of (width, group width); arXiv:2103.06877, Table 3
+_GROUP_EXPONENTS = {"w": (1.0, 0.0), "g": (0.0, 1.0), "wg": (0.5, 0.5)}
+
+
+def group_growth(dims: str, factor: float) -> Growth:
+    """Returns the growth of a group conv, f = w·g·r², p = w·g, a = w·r² (Table 3).
+
+    Args:
+        dims: what is scaled: `w`, `g` or `wg`.
+        factor: s, above 0.
+
+    Raises:
+        ValueError: unknown dims, or a factor that is not above 0.
+    """
+    _check_factor(factor)
+    if dims not in _GROUP_EXPONENTS:
+        raise ValueError(f"unknown dims {dims!r}; choose one of {', '.join(_GROUP_EXPONENTS)}")
+    width, group = _GROUP_EXPONENTS[dims]
+    return Growth(factor ** (width + group), factor ** (width + group), factor**width)
+
+
+def _check_factor(factor: float) -> None:
+    if not factor > 0:
+        raise ValueError(f"the factor must be above 0; got {factor!r}")

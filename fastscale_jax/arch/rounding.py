@@ -1,0 +1,29 @@
+"""How sizes become whole: channels to multiples of 8, widths divisible by their groups."""
+
+import math
+
+
+def to_multiple(value: float, step: int) -> int:
+    """Returns the multiple of `step`, at least one, nearest to `value`; half goes to even."""
+    return step * max(1, round(value / step))
+
+
+def to_group_width(value: float) -> int:
+    """Returns a group width that hardware likes: 1, 2, 4, or a multiple of 8."""
+    width = max(1, round(value))
+    if width <= 2:
+        return width
+    return 4 if width <= 5 else to_multiple(width, 8)
+
+
+def divisible(width: int, group_width: int, expansion: float) -> tuple[int, int]:
+    """Returns (width, group width) such that groups divide the inner width `width·expansion`.
+
+    The inner width moves to the nearest multiple of the group width (with an expansion above 1, of
+    their least common multiple, so that the output width stays whole), at most by a third
+    (arXiv:2103.06877, section 3.5).
+    """
+    inner = int(max(1, width * expansion))
+    group_width = min(group_width, inner)
+    step = math.lcm(group_width, int(expansion)) if expansion > 1 else group_width
+    return int(to_multiple(inner, step) / expansion), group_width
