@@ -1,0 +1,180 @@
+"""The network of an `Architecture`, in Flax Linen."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import Architecture, BlockShape, as_architecture
+from fastscale_jax.models.grouped_conv import IMPLEMENTATIONS
+from fastscale_jax.models.layers import ConvNorm, Dtype, SqueezeExcite, StochasticDepth
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "silu": nn.silu}
+
+
+def build(
+    config: ConfigDict | Mapping[str, object] | Architecture,
+    *,
+    dtype: Dtype = jnp.float32,
+    grouped_conv: str = "auto",
+) -> "Network":
+    """Returns the network that a config describes.
+
+    Args:
+        config: the fields of `config.model`, or an `Architecture`; not modified.
+        dtype: of the computation. Parameters stay float32, and so do the logits.
+        grouped_conv: implementation of the spatial convs, as in `models.grouped_conv`.
+
+    Raises:
+        ValueError: the config does not describe a network, or an unknown implementation.
+    """
+    if grouped_conv not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"unknown implementation {grouped_conv!r} of grouped_conv; "
+            f"choose one of {', '.join(IMPLEMENTATIONS)}"
+        )
+    return Network(as_architecture(config), dtype=dtype, implementation=grouped_conv)
+
+
+class Network(nn.Module):
+    """Images to logits.
+
+    Layers bear the names that `arch.layers` counts them under: the parameters of `s2.b1.se.reduce`
+    are `params["s2"]["b1"]["se"]["reduce"]`.
+
+    Attributes:
+        architecture: what to build.
+        dtype: of the computation; parameters are float32.
+        implementation: of `grouped_conv`.
+    """
+
+    architecture: Architecture
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Array:
+        """Maps images `[batch, h, w, 3]`, RGB, normalised, to logits `[batch, num_classes]`.
+
+        With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
+        dropout and stochastic depth draw from the `dropout` keys. Logits are float32.
+        """
+        a = self.architecture
+        common: dict[str, Any] = {"dtype": self.dtype, "implementation": self.implementation}
+        x = Stem(a, **common, name="stem")(images.astype(self.dtype), train=train)
+        blocks = sum(stage.depth for stage in a.stages)
+        before = 0
+        for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+            # the chance to be dropped grows linearly from the first block to the last
+            rates = tuple(
+                a.stochastic_depth * (before + j) / blocks for j in range(1, depth + 1)
+            )
+            shapes = (first,) + (rest,) * (depth - 1)
+            stage = StageBlocks(shapes, rates, a.activation, **common, name=f"s{i}")
+            x = stage(x, train=train)
+            before += depth
+        return Head(a, **common, name="head")(x, train=train)
+
+
+class Stem(nn.Module):
+    """The first conv, and the pooling of a ResNet."""
+
+    architecture: Architecture
+    dtype: Dtype
+    implementation: str
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, 3]` to `[batch, h/2, w/2, c]`, or `h/4` with pooling."""
+        a = self.architecture
+        pools = a.stem == "conv7x7_pool"
+        conv = ConvNorm(
+            a.stem_width,
+            kernel_size=7 if pools else 3,
+            stride=2,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            name="conv",
+        )
+        x = ACTIVATIONS[a.activation](conv(x, train=train))
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if pools else x
+
+
+class StageBlocks(nn.Module):
+    """The blocks of one stage, one after the other."""
+
+    shapes: tuple[BlockShape, ...]
+    drop_rates: tuple[float, ...]
+    activation: str
+    dtype: Dtype
+    implementation: str
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
+        for j, (shape, rate) in enumerate(zip(self.shapes, self.drop_rates, strict=True), start=1):
+            block = Block(
+                shape, rate, self.activation, self.dtype, self.implementation, name=f"b{j}"
+            )
+            x = block(x, train=train)
+        return x
+
+
+class Block(nn.Module):
+    """One block, of any kind: [1x1], spatial conv, [SE], 1x1, each with BatchNorm, and the skip."""
+
+    shape: BlockShape
+    drop_rate: float
+    activation: str
+    dtype: Dtype
+    implementation: str
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
+        s, activate = self.shape, ACTIVATIONS[self.activation]
+        skip = x
+        if s.has_projection:
+            skip = self._conv("proj", s.c_out, stride=s.stride)(x, train=train)
+        if s.has_expansion:
+            x = activate(self._conv("a", s.c_mid)(x, train=train))
+        spatial = self._conv("b", s.c_mid, kernel_size=s.kernel, stride=s.stride, groups=s.groups)
+        x = activate(spatial(x, train=train))
+        if s.c_se:
+            x = SqueezeExcite(s.c_se, activate, dtype=self.dtype, name="se")(x)
+        x = self._conv("c", s.c_out)(x, train=train)
+        if s.has_skip:
+            x = skip + StochasticDepth(self.drop_rate)(x, train=train)
+        return activate(x) if s.kind == "bottleneck" else x
+
+    def _conv(self, name: str, width: int, **options: int) -> ConvNorm:
+        return ConvNorm(
+            width, **options, dtype=self.dtype, implementation=self.implementation, name=name
+        )
+
+
+class Head(nn.Module):
+    """[1x1 conv], global average pooling, dropout, and the classifier."""
+
+    architecture: Architecture
+    dtype: Dtype
+    implementation: str
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, c]` to logits `[batch, num_classes]`."""
+        a = self.architecture
+        if a.head_width:
+            conv = ConvNorm(
+                a.head_width, dtype=self.dtype, implementation=self.implementation, name="conv"
+            )
+            x = ACTIVATIONS[a.activation](conv(x, train=train))
+        # The classifier is cheap, and what follows, softmax and loss, wants the precision.
+        x = x.mean((1, 2)).astype(jnp.promote_types(self.dtype, jnp.float32))
+        x = nn.Dropout(a.dropout, deterministic=not train)(x)
+        return nn.Dense(
+            a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"
+        )(x)
