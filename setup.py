@@ -1,0 +1,68 @@
+"""Packaging: what to install, and with what."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# jax 0.10.2 is the last release for Python 3.11; 0.11 needs 3.12.
+JAX_VERSIONS = ">=0.10.2,<0.12"
+
+CORE = [
+    "absl-py>=2.1,<3",
+    "flax>=0.12,<0.13",
+    f"jax{JAX_VERSIONS}",
+    "matplotlib>=3.9,<4",
+    "ml_collections>=1.0,<2",
+    "numpy>=2.0,<3",
+    "optax>=0.2.6,<0.3",
+    # Checkpoints use the v0 interface; v1 is still experimental and may move between minors.
+    "orbax-checkpoint>=0.12,<0.13",
+    "rich>=13.7,<16",
+    # The digits data set ships inside scikit-learn, so a first run needs no download.
+    "scikit-learn>=1.5,<2",
+    # Writes TensorBoard events without TensorFlow, which only the `data` extra may bring in.
+    "tensorboardX>=2.6.2,<3",
+]
+
+EXTRAS = {
+    "data": ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5"],
+    # CUDA 12 rather than 13, as in jax's own `cuda` extra: it runs on older drivers too.
+    "cuda": [f"jax[cuda12]{JAX_VERSIONS}"],
+    "tpu": [f"jax[tpu]{JAX_VERSIONS}"],
+    "torch": ["torch>=2.6,<3"],
+    "search": ["optuna>=4,<6"],
+    "test": [
+        "build>=1.2,<2",
+        "pillow>=11,<14",  # the second opinion for the augmentations
+        "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
+        "pytest>=8.3,<10",
+        "pytest-xdist>=3.6,<4",
+        "ruff>=0.12,<0.18",
+        "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
+    ],
+    "dev": ["pre-commit>=4,<5"],
+}
+
+setup(
+    name="fastscale_jax",
+    version="0.1.0",
+    description="Scale convolutional networks to a budget, time them and train them, in JAX.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["fastscale_jax", "fastscale_jax.*"]),
+    package_data={"fastscale_jax": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    zip_safe=False,
+)
