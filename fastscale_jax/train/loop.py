@@ -1,0 +1,234 @@
+"""A training run from start to end, and the evaluation of one."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.pipeline import Batch, steps_per_epoch, train_batches
+from fastscale_jax.data.sources import Source, check_source, load_source
+from fastscale_jax.models import build
+from fastscale_jax.train.checkpoint import Checkpoints
+from fastscale_jax.train.evaluate import averages, evaluate
+from fastscale_jax.train.optim import learning_rate, optimizer
+from fastscale_jax.train.plots import plot_curves
+from fastscale_jax.train.progress import Progress, summary
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.records import Recorder, read_metrics, write_config
+from fastscale_jax.train.step import Metrics, Task, TrainState, create_state, eval_step, train_step
+from fastscale_jax.train.workdir import check_evaluable, check_trainable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A checked config with what it asks for, ready to be trained or evaluated."""
+
+    config: ConfigDict
+    network: Architecture
+    recipe: Recipe
+    source: Source
+    workdir: pathlib.Path
+
+    @classmethod
+    def prepare(cls, config: ConfigDict, workdir: pathlib.Path, mode: str) -> "Run":
+        """Checks everything that can be wrong, cheapest first; touches nothing in the workdir.
+
+        Args:
+            config: the whole config.
+            workdir: of the run.
+            mode: `train` or `eval`.
+
+        Raises:
+            ValueError: says what is wrong and what would be right.
+        """
+        network = Architecture.from_config(config.model)
+        recipe = Recipe.from_config(config)
+        build(network, grouped_conv=recipe.grouped_conv)
+        check_source(recipe.data.name, network.num_classes)
+        {"train": check_trainable, "eval": check_evaluable}[mode](workdir, network)
+        source = load_source(
+            recipe.data.name, resolution=network.resolution, num_classes=network.num_classes
+        )
+        steps_per_epoch(source.train, recipe.data.batch_size)
+        return cls(config, network, recipe, source, workdir)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch."""
+        return steps_per_epoch(self.source.train, self.recipe.data.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.steps or self.recipe.total_epochs * self.epoch_steps
+
+    def task(self) -> Task:
+        """Returns what the steps need to know."""
+        model = build(self.network, dtype=self.recipe.dtype, grouped_conv=self.recipe.grouped_conv)
+        return Task.of(model, self.recipe, optimizer(self.recipe, self.epoch_steps), self.source)
+
+
+def train(run: Run) -> dict[str, float]:
+    """Trains a network, or goes on where the workdir's checkpoint stands.
+
+    Returns:
+        The metrics of the final evaluation.
+    """
+    task, started = run.task(), time.monotonic()
+    key = jax.random.key(run.recipe.seed)
+    state = jax.jit(functools.partial(create_state, task))(key)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(run.workdir))
+        state = checkpoints.restore(state) or state
+        write_config(run.workdir, run.config.to_dict())
+        recorder = stack.enter_context(Recorder(run.workdir))
+        progress = stack.enter_context(Progress(run.total_steps))
+        progress.note(_announcement(run, int(state.step)))
+        state, metrics = _train_steps(run, task, key, state, recorder, progress, checkpoints)
+        checkpoints.save(state)
+    plot_curves(
+        read_metrics(run.workdir / "metrics.jsonl"), run.workdir / "curves.png", run.network.name
+    )
+    _summarise(run, metrics, time.monotonic() - started)
+    return metrics
+
+
+def evaluate_checkpoint(run: Run) -> dict[str, float]:
+    """Returns the test metrics of the workdir's latest checkpoint.
+
+    Raises:
+        ValueError: the checkpoint cannot be read.
+    """
+    task = run.task()
+    abstract = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
+    with Checkpoints(run.workdir) as checkpoints:
+        state = checkpoints.restore(abstract)
+    assert state is not None, "prepare has seen a checkpoint"
+    metrics = _evaluate(run, _jit_eval(task), state)
+    return {"step": int(state.step), **metrics}
+
+
+def _train_steps(
+    run: Run,
+    task: Task,
+    key: jax.Array,
+    state: TrainState,
+    recorder: Recorder,
+    progress: Progress,
+    checkpoints: Checkpoints,
+) -> tuple[TrainState, dict[str, float]]:
+    recipe, epoch_steps, first_step = run.recipe, run.epoch_steps, int(state.step)
+    rate = learning_rate(recipe, epoch_steps)
+    jit_step = jax.jit(functools.partial(train_step, task), donate_argnums=0)
+    jit_eval = _jit_eval(task)
+    batches = train_batches(
+        run.source.train, recipe.data.batch_size, seed=recipe.seed, first_step=first_step
+    )
+    meter = _Meter(recipe.data.batch_size)
+    metrics: dict[str, float] = {}
+    for step, batch in zip(range(first_step + 1, run.total_steps + 1), batches, strict=False):
+        state, part = jit_step(state, batch, key)
+        meter.add(part)
+        if step == first_step + 1:
+            progress.note(f"compiled and ran the first step in {meter.restart():.1f} s")
+        epoch = step / epoch_steps
+        is_last = step == run.total_steps
+        if is_last or step % recipe.train.log_every_steps == 0:
+            record = meter.read()
+            recorder.write(
+                {"step": step, "epoch": epoch, **record, "learning_rate": float(rate(step - 1))}
+            )
+            progress.update(
+                step,
+                epoch=epoch,
+                loss=record["train_loss"],
+                error=record["train_top1_error"],
+                images_per_second=record["images_per_second"],
+            )
+        if is_last or step % (recipe.train.eval_every_epochs * epoch_steps) == 0:
+            metrics = _evaluate(run, jit_eval, state)
+            recorder.write({"step": step, "epoch": epoch, **metrics})
+            meter.pause()
+        if recipe.checkpoint.every_epochs and step % (recipe.checkpoint.every_epochs * epoch_steps) == 0:
+            checkpoints.save(state)
+            meter.pause()
+    return state, metrics or _evaluate(run, jit_eval, state)
+
+
+class _Meter:
+    """Metrics and speed since the last reading; reading waits for the device, adding does not."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._parts: list[Metrics] = []
+        self._timed_steps = 0
+        self._seconds = 0.0
+        self._since = time.monotonic()
+
+    def add(self, part: Metrics) -> None:
+        self._parts.append(part)
+        self._timed_steps += 1
+
+    def restart(self) -> float:
+        """Leaves what ran so far, compilation above all, out of the speed; returns its seconds."""
+        jax.block_until_ready(self._parts)
+        seconds = time.monotonic() - self._since
+        self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
+        return seconds
+
+    def pause(self) -> None:
+        """Leaves out the time since the last reading's end, in which something else ran."""
+        if not self._timed_steps:
+            self._since = time.monotonic()
+
+    def read(self) -> dict[str, float]:
+        means = averages(self._parts, "train")
+        seconds = time.monotonic() - self._since
+        steps = self._timed_steps
+        self._parts, self._timed_steps, self._since = [], 0, time.monotonic()
+        speed = steps * self._batch_size / seconds if steps else float("nan")
+        return {
+            "train_loss": means["train_loss"],
+            "train_top1_error": means["train_top1_error"],
+            "images_per_second": speed,
+        }
+
+
+def _jit_eval(task: Task) -> Callable[[TrainState, Batch], Metrics]:
+    return jax.jit(functools.partial(eval_step, task))
+
+
+def _evaluate(
+    run: Run, jit_eval: Callable[[TrainState, Batch], Metrics], state: TrainState
+) -> dict[str, float]:
+    return evaluate(jit_eval, state, run.source.test, run.recipe.data.batch_size)
+
+
+def _announcement(run: Run, first_step: int) -> str:
+    devices = jax.devices()
+    where = f"{run.network.name} on {run.source.name}, {devices[0].device_kind}"
+    if first_step >= run.total_steps:
+        return f"{where}: already trained for {first_step} steps; evaluating"
+    if first_step:
+        return f"{where}: going on after step {first_step} of {run.total_steps}"
+    return f"{where}: {run.total_steps} steps"
+
+
+def _summarise(run: Run, metrics: dict[str, float], seconds: float) -> None:
+    rows: dict[str, Any] = {
+        "network": run.network.name,
+        "data": f"{run.source.name}, {run.source.test.examples:,} test images",
+        "top-1 error": f"{metrics['test_top1_error']:.2f} %",
+        "top-5 error": f"{metrics['test_top5_error']:.2f} %",
+        "test loss": f"{metrics['test_loss']:.4f}",
+        "time": f"{int(seconds) // 60}:{int(seconds) % 60:02d} min",
+        "workdir": str(run.workdir),
+    }
+    summary(rows, "trained")

@@ -1,0 +1,155 @@
+"""One training step and one evaluation step, as pure functions."""
+
+from typing import NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.data.sources import Source
+from fastscale_jax.models import Network
+from fastscale_jax.train.recipe import Recipe
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """All that a run changes, and all that a checkpoint holds."""
+
+    step: Array  # int32, updates done
+    params: optax.Params
+    batch_stats: optax.Params  # BatchNorm's running statistics
+    opt_state: optax.OptState
+
+
+class Metrics(NamedTuple):
+    """Sums over images, so that batches can be added up."""
+
+    loss: Array
+    top1_errors: Array
+    top5_errors: Array
+    images: Array
+
+
+class Task(NamedTuple):
+    """What a step needs to know beside its data. Nothing in it changes during a run."""
+
+    model: Network
+    recipe: Recipe
+    optimizer: optax.GradientTransformation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: Network,
+        recipe: Recipe,
+        optimizer: optax.GradientTransformation,
+        source: Source,
+    ) -> "Task":
+        """Returns the task of training `model` on `source`."""
+        return cls(model, recipe, optimizer, source.mean, source.std)
+
+
+def create_state(task: Task, key: Array) -> TrainState:
+    """Returns the state before the first step; `key` decides the initial weights."""
+    resolution = task.model.architecture.resolution
+    images = jnp.zeros((1, resolution, resolution, 3))
+    variables = task.model.init(key, images, train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=task.optimizer.init(params),
+    )
+
+
+def train_step(task: Task, state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+    """One SGD update.
+
+    Args:
+        task: what to train, and how.
+        state: before the update.
+        batch: `images` are `[batch, h, w, 3]` uint8, of any size.
+        key: of the run; the step is folded in here.
+
+    Returns:
+        The state after the update, and the batch's metrics before it.
+    """
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    augment = task.recipe.augment
+    images = _images(task, batch, augment_key)
+
+    def loss_fn(params: optax.Params) -> tuple[Array, tuple[Array, optax.Params]]:
+        logits, updated = task.model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        losses = cross_entropy(logits, batch.labels, augment.label_smoothing)
+        return losses.mean(), (logits, updated["batch_stats"])
+
+    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+    state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    losses = jnp.full(batch.mask.shape, loss)
+    return state, _metrics(losses, logits, batch)
+
+
+def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
+    """Returns the metrics of a batch with the running statistics; the loss is not smoothed."""
+    logits = task.model.apply(
+        {"params": state.params, "batch_stats": state.batch_stats}, _images(task, batch), train=False
+    )
+    return _metrics(cross_entropy(logits, batch.labels, 0.0), logits, batch)
+
+
+def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
+    """Returns the loss of each image.
+
+    Args:
+        logits: `[batch, num_classes]`.
+        labels: `[batch]` ints.
+        smoothing: ε; the target is 1 - ε + ε/K for the label and ε/K for each other of K classes.
+    """
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+
+def _images(task: Task, batch: Batch, key: Array | None = None) -> Array:
+    return prepare(
+        batch.images,
+        resolution=task.model.architecture.resolution,
+        mean=task.mean,
+        std=task.std,
+        key=key,
+        shift=task.recipe.augment.shift,
+        zoom=task.recipe.augment.zoom,
+    )
+
+
+def _metrics(losses: Array, logits: Array, batch: Batch) -> Metrics:
+    """Sums over the images that are not padding; an image is right at k if under k classes beat it.
+
+    Ties count against the network, so that one that says nothing is not called right.
+    """
+    right = jnp.take_along_axis(logits, batch.labels[:, None], axis=-1)
+    better = (logits >= right).sum(-1) - 1
+    mask = batch.mask
+    return Metrics(
+        loss=jnp.where(mask, losses, 0).sum(),
+        top1_errors=(mask & (better >= 1)).sum(),
+        top5_errors=(mask & (better >= 5)).sum(),
+        images=mask.sum(),
+    )
