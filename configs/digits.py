@@ -11,7 +11,9 @@ from fastscale_jax.arch import model_config
 from fastscale_jax.train.recipe import default_config
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "") -> ConfigDict:
+    if variant:
+        raise ValueError(f"configs/digits.py has no variants; got {variant!r}")
     config = default_config()
     config.variant = "regnetz:dWr_x0.1"
     config.model = model_config("regnetz", "dWr_x0.1")

@@ -1,0 +1,116 @@
+"""What a network is and costs, as a table for people or as JSON for programs."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastscale_jax.arch import Architecture, Complexity, Scaling, count, parts, resolve
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def describe(network: Architecture, scaling: Scaling | None) -> dict[str, Any]:
+    """Returns the stages, the cost and the origin of a network, ready for JSON."""
+    stages = network.stages
+    return {
+        "name": network.name,
+        "resolution": network.resolution,
+        "stem_width": network.stem_width,
+        "depths": [stage.depth for stage in stages],
+        "widths": [stage.width for stage in stages],
+        "group_widths": [stage.group_width for stage in stages],
+        "head_width": network.head_width,
+        **count(network)._asdict(),
+        "scale": None
+        if scaling is None
+        else {
+            "base": scaling.base,
+            "strategy": scaling.strategy,
+            "factor": scaling.factor,
+            **scaling.multipliers._asdict(),
+        },
+    }
+
+
+def origin(network: Architecture, variant: str) -> Scaling | None:
+    """Returns how a network was scaled, or None where it was not, or was changed since.
+
+    Args:
+        network: from `config.model`, with whatever was overridden.
+        variant: `config.variant`, as in `regnetz:dWr_16gf`.
+
+    Raises:
+        ValueError: the variant names no network.
+    """
+    named, scaling = resolve(*variant.split(":", 1))
+    sizes = ("stages", "resolution", "stem_width", "head_width")
+    changed = any(getattr(named, field) != getattr(network, field) for field in sizes)
+    return None if changed else scaling
+
+
+def table(network: Architecture, scaling: Scaling | None) -> "Table":
+    """Returns the table of `--mode=info`: a row for the stem, each stage, the head, and the total.
+
+    Costs are of one image; beside each stands its share of the total.
+    """
+    # here, so that --format=json starts without it
+    from rich.table import Table
+
+    total = count(network)
+    result = Table(title=_title(network), caption=_caption(scaling), show_footer=True)
+    result.add_column("", footer="total")
+    for header, footer in (
+        ("blocks", str(sum(stage.depth for stage in network.stages))),
+        ("width", ""),
+        ("group", ""),
+        ("kernel", ""),
+        ("size", ""),
+    ):
+        result.add_column(header, footer=footer, justify="right")
+    for header, amount in zip(("flops", "params", "acts"), total, strict=True):
+        result.add_column(header, footer=_readable(amount), justify="right")
+        result.add_column("%", footer="100.0", justify="right", style="dim")
+    kernels = {f"s{i}": stage.kernel for i, stage in enumerate(network.stages, start=1)}
+    for part in parts(network):
+        is_stage = part.name in kernels
+        result.add_row(
+            part.name,
+            str(part.depth) if is_stage else "",
+            str(part.width),
+            str(part.group_width) if is_stage else "",
+            str(kernels[part.name]) if is_stage else "",
+            str(part.size),
+            *_shares(part.complexity, total),
+        )
+    return result
+
+
+def _title(a: Architecture) -> str:
+    return (
+        f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {a.num_classes:,} classes"
+        + (f", SE {a.se_ratio:g}" if a.se_ratio else "")
+    )
+
+
+def _caption(scaling: Scaling | None) -> str:
+    note = "for one image; one multiply-add is one flop"
+    if scaling is None:
+        return note
+    d, w, g, r = scaling.multipliers
+    return (
+        f"{note}\n{scaling.base} scaled by {scaling.strategy} ×{scaling.factor:g}: depth ×{d:.3g}, "
+        f"width ×{w:.3g}, group width ×{g:.3g}, resolution ×{r:.3g}, before rounding"
+    )
+
+
+def _shares(part: Complexity, total: Complexity) -> list[str]:
+    cells = []
+    for amount, whole in zip(part, total, strict=True):
+        cells += [_readable(amount), f"{100 * amount / whole:.1f}"]
+    return cells
+
+
+def _readable(amount: int) -> str:
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if amount >= unit:
+            return f"{amount / unit:.3f} {name}"
+    return str(amount)

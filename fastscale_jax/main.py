@@ -1,0 +1,182 @@
+"""The command line: flags, and one call per mode.
+
+What is imported here at the top starts with every command; JAX comes with the modes that need it.
+"""
+
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+MODES = ("train", "eval", "info")
+OK, USAGE_ERROR = 0, 2
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "What to train: a file in configs/, with a variant after a colon, as in "
+    "configs/regnetz.py:dWr_16gf. Override any key with --config.key=value, as in "
+    "--config.data.batch_size=64.",
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder for the run's config.json, metrics.jsonl, curves.png, checkpoints and TensorBoard "
+    "events. Train without it makes a new one under runs/; eval needs it.",
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    MODES,
+    "train: train the network, or go on from the workdir's checkpoint. eval: evaluate the workdir's "
+    "checkpoint. info: say what the network is and costs.",
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "table",
+    ("table", "json"),
+    "How info and eval print their result on stdout; json is exactly one object.",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one mode and returns the exit status."""
+    del argv
+    config = _CONFIG.value
+    return {"info": info, "train": train, "eval": evaluate}[_MODE.value](config)
+
+
+def info(config: ConfigDict) -> int:
+    """Prints what the network is and costs."""
+    from fastscale_jax.arch import Architecture
+    from fastscale_jax.info import describe, origin, table
+    from fastscale_jax.train.recipe import Recipe
+
+    try:
+        network = Architecture.from_config(config.model)
+        Recipe.from_config(config)
+        scaling = origin(network, config.variant)
+    except ValueError as error:
+        return _usage_error(str(error))
+    if _FORMAT.value == "json":
+        print(json.dumps(describe(network, scaling)))
+    else:
+        _print(table(network, scaling))
+    return OK
+
+
+def train(config: ConfigDict) -> int:
+    """Trains the network, or goes on from the workdir's checkpoint."""
+    from fastscale_jax.train.loop import Run
+    from fastscale_jax.train.loop import train as run_training
+
+    workdir = _WORKDIR.value or f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        run = Run.prepare(config, pathlib.Path(workdir), "train")
+    except ValueError as error:
+        return _usage_error(str(error))
+    run_training(run)
+    return OK
+
+
+def evaluate(config: ConfigDict) -> int:
+    """Prints the test metrics of the workdir's checkpoint."""
+    if not _WORKDIR.value:
+        return _usage_error("--mode=eval needs --workdir: the folder of a trained run")
+    from fastscale_jax.train.loop import Run, evaluate_checkpoint
+
+    try:
+        run = Run.prepare(config, pathlib.Path(_WORKDIR.value), "eval")
+        metrics = evaluate_checkpoint(run)
+    except ValueError as error:
+        return _usage_error(str(error))
+    if _FORMAT.value == "json":
+        print(json.dumps(metrics))
+        return OK
+    from rich.console import Console
+
+    from fastscale_jax.train.progress import summary
+
+    rows = {key.replace("_", " "): f"{value:.5g}" for key, value in metrics.items()}
+    summary(rows, f"{run.network.name} on {run.source.name}", Console())
+    return OK
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Returns what is left of `argv` after the flags; wrong ones end the program with one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if not flags.FLAGS.is_parsed() or _wants_help():
+            return rest
+        if len(rest) > 1:
+            _exit_with(f"unexpected argument {rest[1]!r}; flags are written --name=value")
+        if _CONFIG.value is None:
+            _exit_with("--config is missing; give a file in configs/, as in --config=configs/digits.py")
+        _check_keys(_CONFIG.value)
+    except Exception as error:  # absl, ml_collections and the config file raise what they like
+        _exit_with(_explain(error))
+    return rest
+
+
+def _wants_help() -> bool:
+    return any(flags.FLAGS[name].value for name in ("help", "helpfull", "helpshort", "helpxml"))
+
+
+def _check_keys(config: ConfigDict) -> None:
+    missing = [key for key in ("model", "variant") if key not in config]
+    if missing:
+        raise ValueError(f"the config file sets no config.{' and no config.'.join(missing)}")
+
+
+def _explain(error: BaseException) -> str:
+    """What a person needs of an error that came up while flags were read.
+
+    A config file's own error arrives as text with a traceback in it; what was raised first says
+    what was wrong.
+    """
+    message = str(error.args[0]) if error.args else type(error).__name__
+    if isinstance(error, (AttributeError, KeyError)):
+        # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
+        plain = message.replace("\\'", "'").replace("\\n", ". ").strip("'")
+        return f"the config has no key '{plain}"
+    if isinstance(error, OSError) and "Failed loading config file" in message:
+        return "there is no such --config file; configs/ has one for each family, and digits.py"
+    if "Traceback" not in message:
+        return message
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"the config file fails with {type(error).__name__}: {error}"
+
+
+def _usage_error(message: str) -> int:
+    print(f"fastscale_jax: {' '.join(message.split())}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _exit_with(message: str) -> NoReturn:
+    sys.exit(_usage_error(message))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # a pipe has no width; without one, rich would fold the table at 80 columns
+    Console(width=None if console.is_terminal else 160).print(renderable)
+
+
+def run() -> None:
+    """The entry point."""
+    app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    run()
