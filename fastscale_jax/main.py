@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 MODES = ("train", "eval", "info")
@@ -73,6 +73,7 @@ def info(config: ConfigDict) -> int:
 
 def train(config: ConfigDict) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
+    from fastscale_jax.train.checkpoint import CheckpointError
     from fastscale_jax.train.loop import Run
     from fastscale_jax.train.loop import train as run_training
 
@@ -81,7 +82,10 @@ def train(config: ConfigDict) -> int:
         run = Run.prepare(config, pathlib.Path(workdir), "train")
     except ValueError as error:
         return _usage_error(str(error))
-    run_training(run)
+    try:
+        run_training(run)
+    except CheckpointError as error:
+        return _usage_error(str(error))
     return OK
 
 
@@ -143,8 +147,8 @@ def _explain(error: BaseException) -> str:
     message = str(error.args[0]) if error.args else type(error).__name__
     if isinstance(error, (AttributeError, KeyError)):
         # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
-        plain = message.replace("\\'", "'").replace("\\n", ". ").strip("'")
-        return f"the config has no key '{plain}"
+        key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
+        return f"the config has no key '{key.strip(chr(39))}'" + (f". {hint}" if hint else "")
     if isinstance(error, OSError) and "Failed loading config file" in message:
         return "there is no such --config file; configs/ has one for each family, and digits.py"
     if "Traceback" not in message:
@@ -175,6 +179,8 @@ def _print(renderable: Any) -> None:
 
 def run() -> None:
     """The entry point."""
+    # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
+    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main, flags_parser=parse_flags)
 
 

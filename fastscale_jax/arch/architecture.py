@@ -77,7 +77,7 @@ class Architecture:
             c_in = stage.width
 
     def blocks(self) -> Iterator[tuple[str, BlockShape]]:
-        """Yields every block in order as (name, shape); names are `s1.b1`, `s1.b2`, …"""
+        """Yields every block in order as (name, shape), named `s1.b1`, `s1.b2` and so on."""
         for index, (first, rest, depth) in enumerate(self.stage_shapes(), start=1):
             for block in range(1, depth + 1):
                 yield f"s{index}.b{block}", first if block == 1 else rest
@@ -256,7 +256,10 @@ def _refuse_fields(found: object) -> None:
     names = set(found)  # pyright: ignore[reportArgumentType]
     problems = [
         f"{label} {', '.join(sorted(which))}"
-        for label, which in (("missing", _CONFIG_FIELDS - names), ("unknown", names - _CONFIG_FIELDS))
+        for label, which in (
+            ("missing", _CONFIG_FIELDS - names),
+            ("unknown", names - _CONFIG_FIELDS),
+        )
         if which
     ]
     raise ValueError(f"config.model has the wrong fields: {'; '.join(problems)}")

@@ -14,8 +14,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import Architecture, Stage, validate
-from fastscale_jax.arch.cost import Complexity, count
+from fastscale_jax.arch.architecture import Architecture, BlockShape, validate
+from fastscale_jax.arch.cost import Complexity, block_layers, count, stem_layers, strided
 from fastscale_jax.arch.rounding import divisible, to_group_width
 from fastscale_jax.arch.scaling import (
     FACTOR_HIGH,
@@ -32,6 +32,10 @@ from fastscale_jax.arch.scaling import (
 _FEW_JUMPS = 4
 # So is a short one: sizes that are alike jump together, and no halving would part them.
 _SHORT_INTERVAL = 1.001
+# More flops, params or acts than any factor gives.
+_ABOVE_ALL_COSTS = 10**30
+# A range of group widths wider than this is bounded as a whole.
+_MANY_GROUP_WIDTHS = 128
 
 
 class _Best(NamedTuple):
@@ -64,7 +68,11 @@ def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> 
     best = search.run(low, high)
     factor = search.readable(best.left, best.right)
     costs = (search.cost(low), search.cost(high), best.cost)
-    if best.distance and not min(costs) <= amount <= max(costs):
+    if not min(costs) <= amount <= max(costs):
+        # Rarely, a network between the ends of the range is the cheapest or the dearest of all.
+        extreme = 0 if amount < best.cost else _ABOVE_ALL_COSTS
+        if best.cost != _Search(a, strategy, kind, extreme).run(low, high).cost:
+            return factor
         raise ValueError(
             f"no factor between 1/64 and 1024 brings {a.name} to {amount:,.0f} {kind} by "
             f"{strategy!r}; the nearest that is possible is {best.cost:,} {kind} (x{factor:g})"
@@ -76,13 +84,14 @@ def _valid_range(a: Architecture, strategy: str) -> tuple[float, float]:
     """The factors that give a network which can be built; too small a resolution cannot."""
     low, high = FACTOR_LOW, FACTOR_HIGH
     grow(a, multipliers(strategy, high))
-    for step in (low, *_jumps(a.resolution, 4, shares(strategy)[2] / 2, low, 1.0)):
+    jumps = (low, *_jumps(a.resolution, 4, shares(strategy)[2] / 2, low, 1.0))
+    # a hair beyond a jump, where the resolution is the larger one
+    for factor in (low, *(jump * (1 + 1e-12) for jump in jumps)):
         try:
-            # a hair beyond the jump, so that the larger resolution is the one that is tried
-            validate(with_sizes(a, scaled_sizes(a, multipliers(strategy, step * (1 + 1e-12)))))
+            validate(with_sizes(a, scaled_sizes(a, multipliers(strategy, factor))))
         except ValueError:
             continue
-        return step, high
+        return factor, high
     return 1.0, high
 
 
@@ -96,15 +105,19 @@ class _Search:
 
     def run(self, low: float, high: float) -> _Best:
         self.start(low, high)
-        # the most promising interval first: what it finds lets the others be dropped unseen
+        for end in (low, high):  # a size may jump at the very end of the range
+            self.consider(end, end)
+        # The most promising interval first: what it finds lets the others be dropped unseen. One
+        # that can at best draw level matters only where its factors are smaller.
         intervals = [(0.0, low, high)]
-        while intervals and intervals[0][0] <= self.best.distance:
+        while intervals and intervals[0][:2] < (self.best.distance, self.best.left):
             _, low, high = heapq.heappop(intervals)
             few = _jumps_between(self.sizes(low), self.sizes(high)) <= _FEW_JUMPS
             if few or high < low * _SHORT_INTERVAL:
                 self.walk(low, high)
                 continue
             middle = math.sqrt(low * high)
+            self.consider(middle, middle)
             for left, right in ((low, middle), (middle, high)):
                 heapq.heappush(intervals, (self.gap(left, right), left, right))
         return self.best
@@ -118,8 +131,7 @@ class _Search:
         """Finds a good first answer, as if cost were monotone; without it little can be dropped."""
         while high / low > 1.001:
             middle = math.sqrt(low * high)
-            self.consider(middle, middle, middle)
-            too_small = self.cost(middle) < self.amount
+            too_small = self.consider(middle, middle) < self.amount
             low, high = (middle, high) if too_small else (low, middle)
 
     def sizes(self, factor: float) -> Sizes:
@@ -132,29 +144,31 @@ class _Search:
         """Looks at every step between two factors."""
         edges = sorted([low, high, *_all_jumps(self.a, self.strategy, low, high)])
         for left, right in itertools.pairwise(edges):
-            factor = math.sqrt(left * right)
-            if right < left * (1 + 1e-9):
-                # Several sizes jump here. At the jump itself, half going to even, some may have
-                # jumped and others not: a network that only this one factor gives.
-                left = right = factor = float(f"{factor:.12g}")
-            self.consider(factor, left, right)
+            if right > left * (1 + 1e-9):
+                self.consider(left, right)
+                continue
+            # Several sizes jump here. At the jump itself, half going to even, some may have jumped
+            # and others not: a network that only this one factor gives, most likely a round one.
+            for factor in (left, right, float(f"{left:.12g}")):
+                self.consider(factor, factor)
 
-    def consider(self, factor: float, left: float, right: float) -> None:
-        cost = self.cost(factor)
-        distance = abs(cost - self.amount)
-        if left < right:
-            self.best = min(self.best, _Best(distance, left, right, cost))
-        elif distance < self.best.distance:
-            self.best = _Best(distance, left, right, cost)
+    def consider(self, left: float, right: float) -> int:
+        """Takes the step from `left` to `right` if it comes closer; returns its cost."""
+        cost = self.cost(math.sqrt(left * right))
+        self.best = min(self.best, _Best(abs(cost - self.amount), left, right, cost))
+        return cost
 
     def readable(self, left: float, right: float) -> float:
-        """The smallest factor of one step that has four digits, or as many as it takes."""
+        """The smallest factor of one step that has four digits, or as many as it takes.
+
+        The step may go on beyond `right`, where the search cut it.
+        """
         middle = math.sqrt(left * right)
         inside = self.sizes(middle)
         for digits in range(4, 17):
             unit = 10.0 ** (math.floor(math.log10(left)) + 1 - digits)
             candidate = float(f"{math.ceil(left / unit) * unit:.{digits}g}")
-            if left <= candidate <= right and self.sizes(candidate) == inside:
+            if left <= candidate <= FACTOR_HIGH and self.sizes(candidate) == inside:
                 return candidate
         return middle
 
@@ -211,12 +225,8 @@ def _bounds(a: Architecture, low: Sizes, high: Sizes) -> tuple[Complexity, Compl
             )
             for side, end in enumerate((cheap, dear))
         )
-    slack = _projection_slack(cheap, dear)
-    least, most = count(cheap), count(dear)
-    return (
-        Complexity(*(cost - s for cost, s in zip(least, slack, strict=True))),
-        Complexity(*(cost + s for cost, s in zip(most, slack, strict=True))),
-    )
+    surplus, lack = _projection_slack(cheap, dear)
+    return count(cheap) + surplus * -1, count(dear) + lack
 
 
 def _fitted_ranges(
@@ -225,14 +235,37 @@ def _fitted_ranges(
     """Smallest and largest (width, group width) of stage i once widths are divisible.
 
     For one group width the fitted width grows with the width, so its ends suffice; group widths
-    have to be tried one by one.
+    have to be tried one by one. Where they are many, bounds that are a little wider cost less.
     """
-    groups = {to_group_width(g) for g in _distinct_group_widths(low.group_widths[i], high.group_widths[i])}
+    if high.group_widths[i] - low.group_widths[i] > _MANY_GROUP_WIDTHS:
+        return _loose_ranges(expansion, low, high, i)
+    candidates = _distinct_group_widths(low.group_widths[i], high.group_widths[i])
+    groups = {to_group_width(g) for g in candidates}
     least = [divisible(low.widths[i], g, expansion) for g in groups]
     most = [divisible(high.widths[i], g, expansion) for g in groups]
     return (min(w for w, _ in least), min(g for _, g in least)), (
         max(w for w, _ in most),
         max(g for _, g in most),
+    )
+
+
+def _loose_ranges(
+    expansion: float, low: Sizes, high: Sizes, i: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """As `_fitted_ranges`: an inner width moves by a third, or by half a step, at the most.
+
+    A single step, the least that an inner width can be, may be more than that.
+    """
+    least, most = (int(max(1, sizes.widths[i] * expansion)) for sizes in (low, high))
+    group = min(high.group_widths[i], most)
+    step = group
+    if expansion > 1 and 8 % int(expansion):
+        step = group * int(expansion)
+    least_inner = max(least * 2 / 3, least - step / 2)
+    most_inner = max(min(most * 4 / 3, most + step / 2), step)
+    return (int(least_inner / expansion), min(low.group_widths[i], least)), (
+        math.ceil(most_inner / expansion),
+        group,
     )
 
 
@@ -243,18 +276,28 @@ def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
     yield high
 
 
-def _projection_slack(cheap: Architecture, dear: Architecture) -> Complexity:
-    """Cost of the projections that come and go between two networks as widths pass each other.
+def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexity, Complexity]:
+    """Cost of projections that `cheap` may have too many and `dear` too few, as bounds go.
 
     A bottleneck of stride 1 projects its skip unless its widths are equal, the one cost that does
-    not grow with the widths.
+    not grow with the widths: between two networks it comes and goes as widths pass each other.
     """
-    flops = params = acts = 0
-    if cheap.block == "bottleneck":
-        for (small, *_), (large, *_) in zip(cheap.stage_shapes(), dear.stage_shapes(), strict=True):
-            if small.stride == 1 and small.c_in <= large.c_out and small.c_out <= large.c_in:
-                pixels = dear.resolution**2
-                flops += large.c_in * large.c_out * pixels
-                params += large.c_in * large.c_out + 2 * large.c_out
-                acts += large.c_out * pixels
-    return Complexity(flops, params, acts)
+    surplus = lack = Complexity(0, 0, 0)
+    if cheap.block != "bottleneck":
+        return surplus, lack
+    (_, cheap_size), (_, dear_size) = stem_layers(cheap), stem_layers(dear)
+    for (small, *_), (large, *_) in zip(cheap.stage_shapes(), dear.stage_shapes(), strict=True):
+        may_be_equal = small.c_in <= large.c_out and small.c_out <= large.c_in
+        if small.stride == 1 and may_be_equal:
+            if small.has_projection:
+                surplus += _projection(small, cheap_size)
+            if not large.has_projection:
+                lack += _projection(large, dear_size)
+        cheap_size, dear_size = (strided(s, small.stride) for s in (cheap_size, dear_size))
+    return surplus, lack
+
+
+def _projection(shape: BlockShape, size: int) -> Complexity:
+    """Cost of projecting a block's skip, whether it does so or not; `size`: input side, pixels."""
+    layer = block_layers(shape._replace(has_projection=True), size)[0]
+    return Complexity(layer.flops, layer.params, layer.acts)

@@ -67,12 +67,12 @@ def count(network: Architecture | ConfigDict | Mapping[str, object]) -> Complexi
         ValueError: the config does not describe a network.
     """
     a = as_architecture(network)
-    stem, size = _stem_layers(a)
+    stem, size = stem_layers(a)
     total = _total(stem)
     for first, rest, depth in a.stage_shapes():
-        total += _block_cost(first, size)
-        size = _strided(size, first.stride)
-        total += _block_cost(rest, size) * (depth - 1)
+        total += block_cost(first, size)
+        size = strided(size, first.stride)
+        total += block_cost(rest, size) * (depth - 1)
     return total + _total(_head_layers(a, size))
 
 
@@ -83,11 +83,11 @@ def parts(network: Architecture | ConfigDict | Mapping[str, object]) -> list[Par
         ValueError: the config does not describe a network.
     """
     a = as_architecture(network)
-    stem, size = _stem_layers(a)
+    stem, size = stem_layers(a)
     found = [Part("stem", 1, a.stem_width, 0, size, stem, ())]
     for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
         at_first = block_layers(first, size)
-        size = _strided(size, first.stride)
+        size = strided(size, first.stride)
         at_rest = block_layers(rest, size)
         name, width, group = f"s{index}", first.c_out, first.group_width
         found.append(Part(name, depth, width, group, size, at_first, at_rest))
@@ -116,7 +116,7 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
         shape: the block's sizes in channels.
         size: side of the block's input, pixels.
     """
-    out = _strided(size, shape.stride)
+    out = strided(size, shape.stride)
     c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
     found = []
     if shape.has_projection:
@@ -131,11 +131,12 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def _stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
-    size = _strided(a.resolution, 2)
+def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
+    """Counts the layers of the stem; returns them and the side of its output, pixels."""
+    size = strided(a.resolution, 2)
     if a.stem == "conv3x3":
         return (_conv("conv", 3, 3, a.stem_width, size),), size
-    pooled = _strided(size, 2)
+    pooled = strided(size, 2)
     pool = Layer("pool", a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
     return (_conv("conv", 7, 3, a.stem_width, size), pool), pooled
 
@@ -162,7 +163,8 @@ def _biased(name: str, c_in: int, c_out: int) -> Layer:
 
 # Networks on the way to a budget differ in a block or two: the others need not be counted again.
 @functools.lru_cache(maxsize=4096)
-def _block_cost(shape: BlockShape, size: int) -> Complexity:
+def block_cost(shape: BlockShape, size: int) -> Complexity:
+    """Counts one block; `size`: side of its input, pixels."""
     return _total(block_layers(shape, size))
 
 
@@ -175,6 +177,6 @@ def _total(found: tuple[Layer, ...]) -> Complexity:
     return Complexity(flops, params, acts)
 
 
-def _strided(size: int, stride: int) -> int:
-    """Output side of an odd conv padded with (k-1)//2 on both sides."""
+def strided(size: int, stride: int) -> int:
+    """Returns the output side of an odd conv padded with (k-1)//2 on both sides."""
     return (size - 1) // stride + 1

@@ -25,7 +25,8 @@ def regnet(
 
     Block j has the width w0 + wa·j, rounded to the nearest power w0·wm^k and to a multiple of 8;
     equal neighbours form a stage (arXiv:2003.13678, section 3.3, equations 2 to 4). RegNetX is the
-    default, RegNetY adds SE, RegNetZ has linear inverted bottlenecks (arXiv:2103.06877, section 6.1).
+    default, RegNetY adds SE, RegNetZ has linear inverted bottlenecks (arXiv:2103.06877, section
+    6.1).
 
     Args:
         name: for people.

@@ -16,8 +16,8 @@ class Growth(NamedTuple):
 def growth(strategy: str, factor: float) -> Growth:
     """Returns the growth of a stage of dense convs scaled by `strategy`.
 
-    With f = d·w²·r², p = d·w² and a = d·w·r², scaling by s multiplies f by s, p by s^(e_d + e_w) and
-    a by s^(e_d + e_w/2 + e_r) (arXiv:2103.06877, Tables 1, 2 and 4, equation 6).
+    With f = d·w²·r², p = d·w² and a = d·w·r², scaling by s multiplies f by s, p by s^(e_d + e_w)
+    and a by s^(e_d + e_w/2 + e_r) (arXiv:2103.06877, Tables 1, 2 and 4, equation 6).
 
     Args:
         strategy: a key of `STRATEGIES`, or `a<alpha>`.

@@ -16,7 +16,8 @@ ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
 # what they multiply flops by: 1.2 · 1.1² · 1.15²
 ORIG_FACTOR = ORIG_MULTIPLIERS[0] * ORIG_MULTIPLIERS[1] ** 2 * ORIG_MULTIPLIERS[2] ** 2
 
-# shares of the growth in flops given to (depth, width, resolution); arXiv:2103.06877, Tables 1, 2, 4
+# shares of the growth in flops given to (depth, width, resolution);
+# arXiv:2103.06877, Tables 1, 2, 4
 STRATEGIES: dict[str, tuple[float, float, float]] = {
     "d": (1.0, 0.0, 0.0),
     "w": (0.0, 1.0, 0.0),
@@ -57,11 +58,11 @@ class Scaling:
 
 
 def shares(strategy: str) -> tuple[float, float, float]:
-    """Returns the shares of the growth in flops that depth, width and resolution take; they sum to 1.
+    """Returns the shares of the growth in flops of depth, width and resolution; they sum to 1.
 
     Args:
-        strategy: a key of `STRATEGIES`, or `a<alpha>` with alpha in [0, 1], which gives alpha to the
-            width and halves the rest (arXiv:2103.06877, equation 4).
+        strategy: a key of `STRATEGIES`, or `a<alpha>` with alpha in [0, 1], which gives alpha to
+            the width and halves the rest (arXiv:2103.06877, equation 4).
 
     Raises:
         ValueError: unknown strategy, or alpha out of range.
@@ -104,7 +105,12 @@ def phi_multipliers(phi: float) -> Multipliers:
     Raises:
         ValueError: a phi whose growth in flops is not between 1/64 and 1024.
     """
-    multipliers("orig", ORIG_FACTOR**phi)
+    low, high = (math.log(factor, ORIG_FACTOR) for factor in (FACTOR_LOW, FACTOR_HIGH))
+    if not low <= phi <= high:
+        raise ValueError(
+            f"phi must be from {low:.2f} to {high:.2f}, which is a factor from 1/64 to 1024; "
+            f"got {phi:g}"
+        )
     d, w, r = (base**phi for base in ORIG_MULTIPLIERS)
     return Multipliers(d, w, w, r)
 
@@ -147,9 +153,7 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     ):
         if a.block != "mbconv":
             width, group = divisible(width, group, stage.expansion)
-        stages.append(
-            Stage(depth, width, stage.stride, stage.kernel, group, stage.expansion)
-        )
+        stages.append(Stage(depth, width, stage.stride, stage.kernel, group, stage.expansion))
     return dataclasses.replace(
         a,
         stages=tuple(stages),
@@ -203,17 +207,18 @@ def scaled(
     if kind == "phi":
         if strategy != "orig":
             raise ValueError(f"phi goes with strategy 'orig' alone; got strategy {strategy!r}")
-        factor, by = ORIG_FACTOR**amount, phi_multipliers(amount)
+        by = phi_multipliers(amount)
+        taken = ORIG_FACTOR**amount
     else:
-        factor = amount if kind == "factor" else nearest_factor(a, strategy, kind, amount)
-        by = multipliers(strategy, factor)
+        taken = float(amount) if kind == "factor" else nearest_factor(a, strategy, kind, amount)
+        by = multipliers(strategy, taken)
     if a.block == "mbconv":
         by = by._replace(g=1.0)
-    return grow(a, by), Scaling(a.name, strategy, factor, by)
+    return grow(a, by), Scaling(a.name, strategy, taken, by)
 
 
 def scale(
-    network: ConfigDict | Mapping[str, object],
+    network: Architecture | ConfigDict | Mapping[str, object],
     strategy: str,
     *,
     factor: float | None = None,
@@ -243,9 +248,7 @@ def scale(
             message says what is nearest), or a result that cannot be built.
     """
     a = as_architecture(network)
-    grown, _ = scaled(
-        a, strategy, factor=factor, flops=flops, params=params, acts=acts, phi=phi
-    )
+    grown, _ = scaled(a, strategy, factor=factor, flops=flops, params=params, acts=acts, phi=phi)
     amount = amount_name(factor=factor, flops=flops, params=params, acts=acts, phi=phi)
     return dataclasses.replace(grown, name=f"{a.name}_{strategy}_{amount}").to_config()
 
@@ -270,8 +273,9 @@ def amount_name(
     return f"phi{phi:.12g}"
 
 
-def _check_amount(kind: str, amount: object) -> None:
+def _check_amount(kind: str, amount: float) -> None:
     number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
     if number and math.isfinite(amount) and (amount > 0 or kind == "phi"):
         return
-    raise ValueError(f"{kind} must be a finite number above 0; got {amount!r}")
+    above = "" if kind == "phi" else " above 0"
+    raise ValueError(f"{kind} must be a finite number{above}; got {amount!r}")

@@ -183,7 +183,9 @@ def base_architecture(family: str, base: str = "") -> Architecture:
     members = _family(family)
     base = base or members.default
     if base not in members.bases:
-        raise ValueError(f"unknown base {base!r} of {family}; choose one of {' '.join(members.bases)}")
+        raise ValueError(
+            f"unknown base {base!r} of {family}; choose one of {' '.join(members.bases)}"
+        )
     return members.build(family, base)
 
 

@@ -9,7 +9,7 @@ SOURCES = ("digits", "synthetic")
 # ImageNet-1k's, so that an epoch of synthetic images takes as long as one of real ones
 _IMAGENET_TRAIN_IMAGES = 1_281_167
 # Enough for every image of a small batch to differ; larger batches show some of them again.
-_SYNTHETIC_IMAGES = 64
+_SYNTHETIC_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,6 +10,10 @@ import orbax.checkpoint as ocp
 from fastscale_jax.train.step import TrainState
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is there but cannot be read."""
+
+
 class Checkpoints:
     """The checkpoints of one workdir; the latest is kept. Use it in a `with` statement.
 
@@ -49,7 +53,7 @@ class Checkpoints:
             like: a state of the same shapes, as arrays or as `jax.ShapeDtypeStruct`.
 
         Raises:
-            ValueError: the checkpoint is damaged, or of another network.
+            CheckpointError: it is damaged, or of another network.
         """
         step = self._manager.latest_step()
         if step is None:
@@ -59,7 +63,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
+            raise CheckpointError(
                 f"the checkpoint of step {step} in {self._manager.directory} cannot be read: {reason}"
             ) from error
 
