@@ -85,9 +85,8 @@ def table(network: Architecture, scaling: Scaling | None) -> "Table":
 
 
 def _title(a: Architecture) -> str:
-    return (
-        f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {a.num_classes:,} classes"
-        + (f", SE {a.se_ratio:g}" if a.se_ratio else "")
+    return f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {a.num_classes:,} classes" + (
+        f", SE {a.se_ratio:g}" if a.se_ratio else ""
     )
 
 

@@ -48,6 +48,9 @@ _FORMAT = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> int:
     """Runs one mode and returns the exit status."""
     del argv
+    if not flags.FLAGS["verbosity"].present:
+        # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
+        logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
     return {"info": info, "train": train, "eval": evaluate}[_MODE.value](config)
 
@@ -121,7 +124,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             _exit_with(f"unexpected argument {rest[1]!r}; flags are written --name=value")
         if _CONFIG.value is None:
-            _exit_with("--config is missing; give a file in configs/, as in --config=configs/digits.py")
+            _exit_with(
+                "--config is missing; give a file in configs/, as in --config=configs/digits.py"
+            )
         _check_keys(_CONFIG.value)
     except Exception as error:  # absl, ml_collections and the config file raise what they like
         _exit_with(_explain(error))
@@ -179,8 +184,6 @@ def _print(renderable: Any) -> None:
 
 def run() -> None:
     """The entry point."""
-    # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
-    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main, flags_parser=parse_flags)
 
 

@@ -149,7 +149,7 @@ class _Search:
                 continue
             # Several sizes jump here. At the jump itself, half going to even, some may have jumped
             # and others not: a network that only this one factor gives, most likely a round one.
-            for factor in (left, right, float(f"{left:.12g}")):
+            for factor in (left, right, max(low, float(f"{left:.12g}"))):
                 self.consider(factor, factor)
 
     def consider(self, left: float, right: float) -> int:

@@ -39,7 +39,9 @@ def prepare(
     return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
 
 
-def _resize_at_random(pixels: Array, resolution: int, key: Array, shift: float, zoom: float) -> Array:
+def _resize_at_random(
+    pixels: Array, resolution: int, key: Array, shift: float, zoom: float
+) -> Array:
     batch, height, width, channels = pixels.shape
     shift_key, zoom_key = random.split(key)
     factors = 1 + random.uniform(zoom_key, (batch, 2), minval=-zoom, maxval=zoom)

@@ -35,7 +35,9 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
     return steps
 
 
-def train_batches(split: Split, batch_size: int, *, seed: int, first_step: int = 0) -> Iterator[Batch]:
+def train_batches(
+    split: Split, batch_size: int, *, seed: int, first_step: int = 0
+) -> Iterator[Batch]:
     """Yields shuffled full batches for ever, from step `first_step` on.
 
     Each epoch has its own order; the images that do not fill its last batch are left out of it.

@@ -50,7 +50,9 @@ def grouped_conv(
     if implementation == "shift" and is_depthwise:
         return _shift(x, kernel, stride)
     if implementation == "shift":
-        raise ValueError(f"implementation 'shift' is for depthwise convs; got {groups} groups of {c_in}")
+        raise ValueError(
+            f"implementation 'shift' is for depthwise convs; got {groups} groups of {c_in}"
+        )
     raise ValueError(
         f"unknown implementation {implementation!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
     )

@@ -69,9 +69,7 @@ class Network(nn.Module):
         before = 0
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             # the chance to be dropped grows linearly from the first block to the last
-            rates = tuple(
-                a.stochastic_depth * (before + j) / blocks for j in range(1, depth + 1)
-            )
+            rates = tuple(a.stochastic_depth * (before + j) / blocks for j in range(1, depth + 1))
             shapes = (first,) + (rest,) * (depth - 1)
             stage = StageBlocks(shapes, rates, a.activation, **common, name=f"s{i}")
             x = stage(x, train=train)

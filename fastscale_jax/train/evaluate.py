@@ -26,7 +26,9 @@ def evaluate(
 
 def averages(parts: list[Metrics], prefix: str) -> dict[str, float]:
     """Returns means over all images of some batches: the loss, and errors in percent."""
-    total = Metrics(*(sum(float(x) for x in field) for field in zip(*jax.device_get(parts), strict=True)))
+    total = Metrics(
+        *(sum(float(x) for x in field) for field in zip(*jax.device_get(parts), strict=True))
+    )
     return {
         f"{prefix}_loss": total.loss / total.images,
         f"{prefix}_top1_error": 100 * total.top1_errors / total.images,

@@ -156,7 +156,10 @@ def _train_steps(
             metrics = _evaluate(run, jit_eval, state)
             recorder.write({"step": step, "epoch": epoch, **metrics})
             meter.pause()
-        if recipe.checkpoint.every_epochs and step % (recipe.checkpoint.every_epochs * epoch_steps) == 0:
+        if (
+            recipe.checkpoint.every_epochs
+            and step % (recipe.checkpoint.every_epochs * epoch_steps) == 0
+        ):
             checkpoints.save(state)
             meter.pause()
     return state, metrics or _evaluate(run, jit_eval, state)

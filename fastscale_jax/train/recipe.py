@@ -162,4 +162,6 @@ def _check_ranges(r: Recipe) -> None:
 
 def _check_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"config.{key} must be one of {', '.join(map(str, choices))}; got {value!r}")
+        raise ValueError(
+            f"config.{key} must be one of {', '.join(map(str, choices))}; got {value!r}"
+        )

@@ -68,7 +68,9 @@ def create_state(task: Task, key: Array) -> TrainState:
     )
 
 
-def train_step(task: Task, state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+def train_step(
+    task: Task, state: TrainState, batch: Batch, key: Array
+) -> tuple[TrainState, Metrics]:
     """One SGD update.
 
     Args:
@@ -110,7 +112,9 @@ def train_step(task: Task, state: TrainState, batch: Batch, key: Array) -> tuple
 def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
     """Returns the metrics of a batch with the running statistics; the loss is not smoothed."""
     logits = task.model.apply(
-        {"params": state.params, "batch_stats": state.batch_stats}, _images(task, batch), train=False
+        {"params": state.params, "batch_stats": state.batch_stats},
+        _images(task, batch),
+        train=False,
     )
     return _metrics(cross_entropy(logits, batch.labels, 0.0), logits, batch)
 

@@ -1,0 +1,135 @@
+"""How fast networks are counted, and scaled to a budget, on one core.
+
+    python -m benchmarks.arch_speed --output benchmarks/results/arch_speed.json
+
+Wants a quiet machine. The whole is measured `--repeats` times; the run with the median rate of
+counting is reported.
+"""
+
+import argparse
+import contextlib
+import datetime
+import itertools
+import json
+import os
+import pathlib
+import platform
+import random
+import statistics
+import sys
+import time
+
+from fastscale_jax import arch
+from fastscale_jax.arch import cost
+from fastscale_jax.arch.scaling import scaled
+
+BASES = (
+    ("efficientnet", "b0"),
+    ("efficientnet", "b7"),
+    ("regnetx", "400mf"),
+    ("regnety", "500mf"),
+    ("regnety", "4gf"),
+    ("regnety", "32gf"),
+    ("regnetz", "500mf"),
+    ("regnetz", "4gf"),
+    ("regnetz", "500mf-g1"),
+    ("resnet", "50"),
+    ("resnet", "152"),
+    ("resnet", "101-32x4d"),
+)
+STRATEGIES = ("d", "w", "r", "dw", "dr", "wr", "dwr", "dWr", "a0.6", "orig")
+GROWTHS = (0.3, 2.0, 4.0, 16.0, 50.0)  # of the budget, over the base's own cost
+
+
+def distinct_networks(number: int, seed: int) -> list[arch.Architecture]:
+    """Returns networks, no two of the same sizes, from random bases, strategies and factors."""
+    draw = random.Random(seed)
+    named = [(family, base) for family, members in arch.FAMILIES.items() for base in members.bases]
+    found: dict[object, arch.Architecture] = {}
+    while len(found) < number:
+        base, _ = arch.resolve(*draw.choice(named))
+        network, _ = scaled(base, f"a{draw.random():.3f}", factor=4 ** draw.uniform(-1, 3))
+        found[network.stages, network.resolution, network.stem_width, network.head_width] = network
+    return list(found.values())
+
+
+def counted_per_second(networks: list) -> float:
+    """Counts every network once, beginning with nothing remembered."""
+    cost.block_cost.cache_clear()
+    start = time.perf_counter()
+    for network in networks:
+        arch.count(network)
+    return len(networks) / (time.perf_counter() - start)
+
+
+def scaling_times() -> list[dict]:
+    """Scales to every budget that is in reach, beginning each time with nothing remembered."""
+    measured = []
+    for (family, base), strategy, kind in itertools.product(
+        BASES, STRATEGIES, arch.Complexity._fields
+    ):
+        config = arch.model_config(family, base)
+        for growth in GROWTHS:
+            budget = growth * getattr(arch.count(config), kind)
+            cost.block_cost.cache_clear()
+            start = time.perf_counter()
+            with contextlib.suppress(ValueError):  # to find out that none comes near takes as long
+                arch.scale(config, strategy, **{kind: budget})
+            ms = (time.perf_counter() - start) * 1e3
+            case = f"{family}:{base} {strategy} {kind} x{growth:g}"
+            measured.append({"case": case, "ms": round(ms, 2)})
+    return measured
+
+
+def measure(number: int, seed: int) -> dict:
+    networks = distinct_networks(number, seed)
+    configs = [network.to_config() for network in networks]
+    rates = [round(counted_per_second(form)) for form in (networks, configs)]
+    times = sorted(scaling_times(), key=lambda one: one["ms"])
+    milliseconds = [one["ms"] for one in times]
+    return {
+        "networks": number,
+        "count_architectures_per_second": rates[0],
+        "count_configs_per_second": rates[1],
+        "budgets": len(times),
+        "scale_ms_median": statistics.median(milliseconds),
+        "scale_ms_99th_percentile": milliseconds[int(0.99 * len(milliseconds))],
+        "scale_ms_worst": milliseconds[-1],
+        "scale_slowest": times[:-6:-1],
+    }
+
+
+def machine() -> dict:
+    """Says what the figures were measured on."""
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=pathlib.Path, help="where to write the JSON, too")
+    parser.add_argument("--networks", type=int, default=10_000, help="how many to count")
+    parser.add_argument("--repeats", type=int, default=3, help="how often to measure it all")
+    args = parser.parse_args()
+    runs = []
+    for repeat in range(args.repeats):
+        runs.append(measure(args.networks, seed=repeat))
+        print(f"run {repeat + 1}: {runs[-1]}", file=sys.stderr)
+    runs.sort(key=lambda run: run["count_architectures_per_second"])
+    report = {"machine": machine(), "repeats": args.repeats, **runs[len(runs) // 2]}
+    text = json.dumps(report, indent=2)
+    print(text)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""`config.model` and `Architecture`: there and back, and what is refused on the way."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+
+import fastscale_jax
+from fastscale_jax import arch
+from fastscale_jax.arch import Architecture, BlockShape
+
+NAMED = [
+    (family, variant)
+    for family, members in arch.FAMILIES.items()
+    for variant in (*members.bases, "dWr_x3")
+]
+
+
+@pytest.mark.parametrize(("family", "variant"), NAMED, ids=map("-".join, NAMED))
+def test_network_survives_the_way_to_a_config_and_back(family, variant):
+    network, _ = arch.resolve(family, variant)
+    config = network.to_config()
+    assert Architecture.from_config(config) == network
+    assert Architecture.from_config(config).to_config() == config
+    assert arch.model_config(family, variant) == config
+
+
+def test_config_has_the_documented_fields_and_plain_values():
+    config = arch.model_config("regnetz", "dWr_16gf")
+    stage_fields = ["depths", "widths", "strides", "kernels", "group_widths", "expansions"]
+    names = ["name", "block", "resolution", "stem", "stem_width", "se_ratio", "head_width"]
+    names += ["activation", "num_classes", "dropout", "stochastic_depth"]
+    assert sorted(config) == sorted(names + stage_fields)
+    for field, value in config.items():
+        values = value if field in stage_fields else (value,)
+        assert type(values) is tuple
+        assert len(values) == (4 if field in stage_fields else 1)
+        assert {type(one) for one in values} <= {int, float, str}
+
+
+def test_lists_from_json_and_the_command_line_are_read_as_tuples():
+    values = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in arch.model_config("resnet").items()
+    }
+    assert Architecture.from_config(values) == arch.resolve("resnet")[0]
+
+
+def test_reading_a_config_leaves_it_alone():
+    config = arch.model_config("regnety")
+    before = config.to_dict()
+    Architecture.from_config(config)
+    assert config.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("family", "first"),
+    [
+        (
+            "resnet",
+            BlockShape("bottleneck", 64, 64, 256, 0, 3, 1, 64, True, True, True),
+        ),
+        (
+            "regnety",
+            BlockShape("bottleneck", 32, 32, 32, 8, 3, 2, 4, True, True, True),
+        ),
+        (
+            "regnetz",
+            BlockShape("linear_bottleneck", 32, 64, 16, 8, 3, 2, 4, True, False, False),
+        ),
+        (
+            "efficientnet",
+            BlockShape("mbconv", 32, 32, 16, 8, 3, 1, 1, False, False, False),
+        ),
+    ],
+)
+def test_first_block_has_the_sizes_of_its_family(family, first):
+    blocks = dict(arch.resolve(family)[0].blocks())
+    assert blocks["s1.b1"] == first
+
+
+def test_later_blocks_keep_their_shape_and_have_a_skip():
+    for family in arch.FAMILIES:
+        for name, shape in arch.resolve(family)[0].blocks():
+            if not name.endswith(".b1"):
+                assert shape.has_skip
+                assert not shape.has_projection
+                assert (shape.stride, shape.c_in) == (1, shape.c_out)
+
+
+def test_mbconv_takes_inner_and_se_width_from_its_input_the_others_inner_from_their_output():
+    efficientnet = dict(arch.resolve("efficientnet")[0].blocks())["s2.b1"]  # 16→24, ratio 6
+    assert (efficientnet.c_mid, efficientnet.c_se) == (96, 4)
+    regnetz = dict(arch.resolve("regnetz")[0].blocks())["s2.b1"]  # 16→40, ratio 4
+    assert (regnetz.c_mid, regnetz.c_se) == (160, 4)
+
+
+# (family, the fields that are changed, the message)
+REFUSED = {
+    "unknown block": ("resnet", {"block": "basic"}, "unknown block 'basic'; choose one of bottlen"),
+    "unknown stem": (
+        "resnet",
+        {"stem": "conv5x5"},
+        "unknown stem 'conv5x5'; choose one of conv3x3",
+    ),
+    "unknown activation": ("resnet", {"activation": "gelu"}, "activation 'gelu'; .* relu, silu"),
+    "a choice that is no string": ("resnet", {"block": 3}, "unknown block 3; choose one of"),
+    "no resolution": ("resnet", {"resolution": 0}, "resolution must be a whole .* 1; got 0"),
+    "a resolution in fractions": ("resnet", {"resolution": 224.0}, "resolution must .* got 224.0"),
+    "a boolean for a number": ("resnet", {"stem_width": True}, "stem_width must .* got True"),
+    "a text for a number": ("resnet", {"num_classes": "1000"}, "num_classes must .* got '1000'"),
+    "nothing for a number": ("resnet", {"head_width": None}, "head_width must .* 0; got None"),
+    "a negative head": ("resnet", {"head_width": -1}, "head_width must .* at least 0; got -1"),
+    "too much SE": ("regnety", {"se_ratio": 2}, "se_ratio must be a number from 0 to 1; got 2"),
+    "SE that is no number": ("regnety", {"se_ratio": "no"}, "se_ratio must be .*; got 'no'"),
+    "SE that is not a number": ("regnety", {"se_ratio": float("nan")}, "se_ratio must .* got nan"),
+    "negative dropout": ("resnet", {"dropout": -0.1}, "dropout must be .* from 0 to 1; got -0.1"),
+    "all dropped": ("resnet", {"dropout": 1.0}, "dropout must be below 1; got 1"),
+    "all blocks dropped": ("resnet", {"stochastic_depth": 1}, "stochastic_depth must be below 1"),
+    "lengths differ": (
+        "resnet",
+        {"depths": (3, 4, 6)},
+        "the same length; depths has 3, widths has",
+    ),
+    "a number for a tuple": ("resnet", {"widths": 256}, "widths must be a tuple .*; got 256"),
+    "a text for a tuple": ("resnet", {"widths": "1234"}, "widths must be a tuple .*; got '1234'"),
+    "no blocks": ("resnet", {"depths": (3, 0, 6, 3)}, "depths of stage 2 must .* 1; got 0"),
+    "a width in fractions": (
+        "resnet",
+        {"widths": (256, 512, 1024, 2048.0)},
+        "widths of stage 4 must be a whole number of at least 1; got 2048.0",
+    ),
+    "a large stride": ("resnet", {"strides": (1, 2, 2, 3)}, "strides of stage 4 must be 1 or 2; g"),
+    "an even kernel": (
+        "resnet",
+        {"kernels": (3, 4, 3, 3)},
+        "kernels of stage 2 must be odd; got 4",
+    ),
+    "no expansion": (
+        "regnetz",
+        {"expansions": (4, 4, 0, 4)},
+        "expansions of stage 3 must be above",
+    ),
+    "groups that do not divide": (
+        "resnet",
+        {"group_widths": (64, 100, 256, 512)},
+        r"group width 100 of stage 2 does not divide its inner width 128 \(block bottleneck",
+    ),
+    "an inner width of nothing": (
+        "resnet",
+        {"expansions": (0.001, 0.25, 0.25, 0.25), "group_widths": (1, 128, 256, 512)},
+        "group width 1 of stage 1 does not divide its inner width 0",
+    ),
+    "mbconv with groups": (
+        "efficientnet",
+        {"group_widths": (1, 1, 8, 1, 1, 1, 1)},
+        "mbconv is depthwise: group_widths of stage 3 must be 1; got 8",
+    ),
+    "too few pixels": (
+        "resnet",
+        {"resolution": 16},
+        r"resolution 16 is too small for the strides \(2, 2, 1, 2, 2, 2\) \(stem first\); "
+        "the smallest that fits is 17",
+    ),
+}
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), REFUSED.values(), ids=REFUSED)
+def test_config_is_refused_with_the_field_and_what_would_be_right(family, changes, message):
+    values = {**arch.model_config(family).to_dict(), **changes}
+    for config in (values, ConfigDict(values)):
+        with pytest.raises(ValueError, match=message) as refusal:
+            Architecture.from_config(config)
+        assert "\n" not in str(refusal.value)
+
+
+def test_missing_and_unknown_fields_are_named():
+    values = arch.model_config("resnet").to_dict()
+    del values["stem"], values["depths"]
+    values["depht"] = (3, 4, 6, 3)
+    with pytest.raises(ValueError, match="wrong fields: missing depths, stem; unknown depht"):
+        Architecture.from_config(values)
+
+
+def test_a_network_needs_a_stage():
+    values = arch.model_config("resnet").to_dict()
+    values |= {key: () for key, value in values.items() if isinstance(value, tuple)}
+    with pytest.raises(ValueError, match="needs at least one stage"):
+        Architecture.from_config(values)
+
+
+def test_the_smallest_resolution_that_fits_is_accepted():
+    values = {**arch.model_config("resnet").to_dict(), "resolution": 17}
+    assert arch.parts(values)[-2].size == 1
+
+
+def test_an_architecture_cannot_be_changed():
+    network, _ = arch.resolve("resnet")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        network.resolution = 256  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_describing_and_scaling_networks_imports_no_framework():
+    code = (
+        "import sys; from fastscale_jax import arch; "
+        "arch.count(arch.scale(arch.model_config('regnetz'), 'dWr', flops=4e9)); "
+        "print(sorted({'jax', 'flax', 'numpy', 'tensorflow', 'torch'} & sys.modules.keys()))"
+    )
+    root = pathlib.Path(fastscale_jax.__path__[0]).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
