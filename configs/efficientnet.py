@@ -5,8 +5,8 @@
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: b0 (default) to b7. Strategy `orig` is
 EfficientNet's own, as in b0_orig_phi3.
 
-With the recipe of arXiv:2103.06877, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and
-minutes an epoch on eight V100s: b0 23.6, 22.7, 22.3, 2.8 min; b4 18.0, 17.4, 17.3, 19.2 min;
+With the recipe of arXiv:2103.06877, ImageNet, top-1 error in percent at 100, 200 and 400 epochs,
+and minutes an epoch on eight V100s: b0 23.6, 22.7, 22.3, 2.8 min; b4 18.0, 17.4, 17.3, 19.2 min;
 dWr_4gf 18.4, 17.7, 17.4, 11.1 min (Tables 5 and 8).
 """
 

@@ -5,8 +5,8 @@
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: 500mf (default) and 4gf of the paper on
 scaling, 200mf to 32gf of "Designing Network Design Spaces".
 
-The paper, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and minutes an epoch on eight
-V100s: 500mf 24.8, 23.9, 23.2, 2.3 min; 4gf 18.8, 18.0, 17.7, 7.7 min;
+The paper, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and minutes an epoch on
+eight V100s: 500mf 24.8, 23.9, 23.2, 2.3 min; 4gf 18.8, 18.0, 17.7, 7.7 min;
 4gf_dWr_16gf 17.3, 16.8, 16.6, 16.4 min (Tables 6 and 8).
 """
 

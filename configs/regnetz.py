@@ -5,8 +5,8 @@
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`, as in `4gf`, `dWr_16gf`, `4gf_dWr_x2`;
 bases: 500mf (default), 4gf, 500mf-g1 (depthwise).
 
-The paper, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and minutes an epoch on eight
-V100s: 500mf 22.2, 21.3, 21.0, 3.1 min; 4gf 17.5, 17.0, 16.9, 11.7 min;
+The paper, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and minutes an epoch on
+eight V100s: 500mf 22.2, 21.3, 21.0, 3.1 min; 4gf 17.5, 17.0, 16.9, 11.7 min;
 dWr_16gf 16.6, 16.1, 16.1, 29.4 min (Tables 6 and 8).
 """
 

@@ -5,9 +5,9 @@
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: 50 (default), 101, 152, 50-32x4d,
 101-32x4d, 152-32x4d.
 
-With the recipe of arXiv:2103.06877, ImageNet, top-1 error in percent at 100, 200 and 400 epochs, and
-minutes an epoch on eight V100s: 50 22.0, 21.0, 20.5, 3.5 min; 50-32x4d 20.8, 19.9, 19.5, 5.8 min
-(Table 8).
+With the recipe of arXiv:2103.06877, ImageNet, top-1 error in percent at 100, 200 and 400 epochs,
+and minutes an epoch on eight V100s: 50 22.0, 21.0, 20.5, 3.5 min;
+50-32x4d 20.8, 19.9, 19.5, 5.8 min (Table 8).
 """
 
 from ml_collections import ConfigDict

@@ -96,8 +96,8 @@ def _caption(scaling: Scaling | None) -> str:
         return note
     d, w, g, r = scaling.multipliers
     return (
-        f"{note}\n{scaling.base} scaled by {scaling.strategy} ×{scaling.factor:g}: depth ×{d:.3g}, "
-        f"width ×{w:.3g}, group width ×{g:.3g}, resolution ×{r:.3g}, before rounding"
+        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor:g}: depth x{d:.3g}, "
+        f"width x{w:.3g}, group width x{g:.3g}, resolution x{r:.3g}, before rounding"
     )
 
 

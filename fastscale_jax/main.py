@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
+
+Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
 
 MODES = ("train", "eval", "info")
-OK, USAGE_ERROR = 0, 2
+OK, FAILURE, USAGE_ERROR = 0, 1, 2
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -34,8 +36,8 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     MODES,
-    "train: train the network, or go on from the workdir's checkpoint. eval: evaluate the workdir's "
-    "checkpoint. info: say what the network is and costs.",
+    "train: train the network, or go on from the workdir's checkpoint. eval: evaluate the "
+    "workdir's checkpoint. info: say what the network is and costs.",
 )
 _FORMAT = flags.DEFINE_enum(
     "format",
@@ -55,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     return {"info": info, "train": train, "eval": evaluate}[_MODE.value](config)
 
 
-def info(config: ConfigDict) -> int:
+def info(config: Config) -> int:
     """Prints what the network is and costs."""
     from fastscale_jax.arch import Architecture
     from fastscale_jax.info import describe, origin, table
@@ -74,7 +76,7 @@ def info(config: ConfigDict) -> int:
     return OK
 
 
-def train(config: ConfigDict) -> int:
+def train(config: Config) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
     from fastscale_jax.train.checkpoint import CheckpointError
     from fastscale_jax.train.loop import Run
@@ -89,10 +91,13 @@ def train(config: ConfigDict) -> int:
         run_training(run)
     except CheckpointError as error:
         return _usage_error(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return FAILURE
     return OK
 
 
-def evaluate(config: ConfigDict) -> int:
+def evaluate(config: Config) -> int:
     """Prints the test metrics of the workdir's checkpoint."""
     if not _WORKDIR.value:
         return _usage_error("--mode=eval needs --workdir: the folder of a trained run")
@@ -137,7 +142,7 @@ def _wants_help() -> bool:
     return any(flags.FLAGS[name].value for name in ("help", "helpfull", "helpshort", "helpxml"))
 
 
-def _check_keys(config: ConfigDict) -> None:
+def _check_keys(config: Config) -> None:
     missing = [key for key in ("model", "variant") if key not in config]
     if missing:
         raise ValueError(f"the config file sets no config.{' and no config.'.join(missing)}")

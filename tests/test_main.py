@@ -134,7 +134,11 @@ def test_training_never_imports_tensorflow(tmp_path):
 # what is given: (what the one line on stderr must say)
 BAD_INPUT = {
     "--config=configs/nothing.py": ["no such --config file"],
-    "--config=configs/regnetz.py:3gf": ["'3gf'", "[<base>_]<strategy>_<amount>", "500mf 4gf 500mf-g1"],
+    "--config=configs/regnetz.py:3gf": [
+        "'3gf'",
+        "[<base>_]<strategy>_<amount>",
+        "500mf 4gf 500mf-g1",
+    ],
     "--config=configs/regnetz.py:9gf_dWr_x4": ["'9gf_dWr_x4'", "bases: 500mf 4gf 500mf-g1"],
     "--config=configs/regnetz.py:q_x4": ["'q_x4'", "strategies: d w r dw dr wr dwr dWr"],
     "--config=configs/regnetz.py:a1.5_x4": ["alpha", "1.5"],
@@ -201,7 +205,9 @@ def test_eval_without_a_workdir_says_what_it_needs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["efficientnet", "regnetx", "regnety:500mf", "regnetz:w_x0.5", "resnet"])
+@pytest.mark.parametrize(
+    "config", ["efficientnet", "regnetx", "regnety:500mf", "regnetz:w_x0.5", "resnet"]
+)
 def test_every_family_trains_on_synthetic_images(config, tmp_path):
     family, _, variant = config.partition(":")
     result = run(

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 from jax import Array, random
+from jax.typing import ArrayLike
 
 
 def prepare(
-    images: Array,
+    images: ArrayLike,
     *,
     resolution: int,
     mean: tuple[float, ...],
@@ -30,6 +31,7 @@ def prepare(
     Returns:
         `[batch, resolution, resolution, 3]` float32.
     """
+    images = jnp.asarray(images)
     pixels = images.astype(jnp.float32) / 255
     if key is not None and (shift or zoom):
         pixels = _resize_at_random(pixels, resolution, key, shift, zoom)

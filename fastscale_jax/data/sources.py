@@ -39,8 +39,8 @@ class Source:
     name: str
     train: Split
     test: Split
-    mean: tuple[float, float, float]  # of each channel, pixels in [0, 1]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
+    std: tuple[float, ...]
 
 
 def check_source(name: str, num_classes: int) -> None:
@@ -85,12 +85,13 @@ def _digits() -> Source:
     pixels, labels = load_digits(return_X_y=True)
     grey = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(grey, 3, axis=-1), labels.astype(np.int32)
-    splits = train_test_split(images, labels, test_size=360, stratify=labels, random_state=0)
-    train_images, test_images, train_labels, test_labels = splits
+    indices = np.arange(len(labels))
+    halves = train_test_split(indices, test_size=360, stratify=labels, random_state=0)
+    train, test = (np.asarray(half) for half in halves)
     return Source(
         "digits",
-        Split(train_images, train_labels, len(train_labels)),
-        Split(test_images, test_labels, len(test_labels)),
+        Split(images[train], labels[train], len(train)),
+        Split(images[test], labels[test], len(test)),
         mean=(0.305,) * 3,  # over the training split
         std=(0.376,) * 3,
     )

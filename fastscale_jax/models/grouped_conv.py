@@ -80,7 +80,7 @@ def _lax(x: Array, kernel: Array, stride: int, groups: int) -> Array:
 def _im2col(x: Array, kernel: Array, stride: int, groups: int) -> Array:
     k, _, c_group, c_out = kernel.shape
     patches = jnp.stack(list(_taps(x, k, stride)), axis=3)
-    b, h, w, taps, c_in = patches.shape
+    b, h, w, taps, _ = patches.shape
     columns = patches.reshape(b * h * w, taps, groups, c_group)
     filters = kernel.reshape(taps, c_group, groups, c_out // groups)
     return jnp.einsum("ntgi,tigo->ngo", columns, filters).reshape(b, h, w, c_out)

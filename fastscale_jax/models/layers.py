@@ -13,7 +13,7 @@ Dtype = Any
 
 
 def conv_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-    """Draws a conv kernel `[k, k, c_in/groups, c_out]` with standard deviation sqrt(2/(k·k·c_out))."""
+    """Draws a kernel `[k, k, c_in/groups, c_out]`, standard deviation sqrt(2/(k·k·c_out))."""
     std = (2 / (shape[0] * shape[1] * shape[-1])) ** 0.5
     return std * random.normal(key, shape, dtype)
 

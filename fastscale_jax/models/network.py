@@ -98,7 +98,13 @@ class Stem(nn.Module):
             name="conv",
         )
         x = ACTIVATIONS[a.activation](conv(x, train=train))
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if pools else x
+        return _max_pool(x) if pools else x
+
+
+def _max_pool(x: Array) -> Array:
+    # Flax types padding as a string alone, and takes pairs all the same
+    padding: Any = ((1, 1), (1, 1))
+    return nn.max_pool(x, (3, 3), (2, 2), padding)
 
 
 class StageBlocks(nn.Module):
@@ -148,7 +154,7 @@ class Block(nn.Module):
             x = skip + StochasticDepth(self.drop_rate)(x, train=train)
         return activate(x) if s.kind == "bottleneck" else x
 
-    def _conv(self, name: str, width: int, **options: int) -> ConvNorm:
+    def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:
         return ConvNorm(
             width, **options, dtype=self.dtype, implementation=self.implementation, name=name
         )

@@ -1,6 +1,7 @@
 """Checkpoints of a run, by Orbax, in `workdir/checkpoints`."""
 
 import pathlib
+import typing
 from types import TracebackType
 from typing import Self
 
@@ -60,12 +61,14 @@ class Checkpoints:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
-                f"the checkpoint of step {step} in {self._manager.directory} cannot be read: {reason}"
+                f"the checkpoint of step {step} in {self._manager.directory} cannot be read: "
+                f"{reason}"
             ) from error
+        return typing.cast(TrainState, restored)
 
 
 def latest_step(workdir: pathlib.Path) -> int | None:

@@ -26,11 +26,10 @@ def evaluate(
 
 def averages(parts: list[Metrics], prefix: str) -> dict[str, float]:
     """Returns means over all images of some batches: the loss, and errors in percent."""
-    total = Metrics(
-        *(sum(float(x) for x in field) for field in zip(*jax.device_get(parts), strict=True))
-    )
+    fields = zip(*jax.device_get(parts), strict=True)
+    loss, top1_errors, top5_errors, images = (sum(map(float, field)) for field in fields)
     return {
-        f"{prefix}_loss": total.loss / total.images,
-        f"{prefix}_top1_error": 100 * total.top1_errors / total.images,
-        f"{prefix}_top5_error": 100 * total.top5_errors / total.images,
+        f"{prefix}_loss": loss / images,
+        f"{prefix}_top1_error": 100 * top1_errors / images,
+        f"{prefix}_top5_error": 100 * top5_errors / images,
     }

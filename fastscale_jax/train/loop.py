@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import Batch, steps_per_epoch, train_batches
@@ -30,14 +29,14 @@ from fastscale_jax.train.workdir import check_evaluable, check_trainable
 class Run:
     """A checked config with what it asks for, ready to be trained or evaluated."""
 
-    config: ConfigDict
+    config: Any  # a ConfigDict: its keys are attributes that no type checker can know
     network: Architecture
     recipe: Recipe
     source: Source
     workdir: pathlib.Path
 
     @classmethod
-    def prepare(cls, config: ConfigDict, workdir: pathlib.Path, mode: str) -> "Run":
+    def prepare(cls, config: Any, workdir: pathlib.Path, mode: str) -> "Run":
         """Checks everything that can be wrong, cheapest first; touches nothing in the workdir.
 
         Args:
@@ -143,7 +142,12 @@ def _train_steps(
         if is_last or step % recipe.train.log_every_steps == 0:
             record = meter.read()
             recorder.write(
-                {"step": step, "epoch": epoch, **record, "learning_rate": float(rate(step - 1))}
+                {
+                    "step": step,
+                    "epoch": epoch,
+                    **record,
+                    "learning_rate": float(jax.device_get(rate(step - 1))),
+                }
             )
             progress.update(
                 step,

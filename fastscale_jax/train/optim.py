@@ -1,5 +1,7 @@
 """SGD with Nesterov momentum, weight decay that spares BatchNorm, and the learning rate."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -11,8 +13,8 @@ from fastscale_jax.train.recipe import Recipe
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
     """Returns the rate as a function of the step.
 
-    It falls exponentially, rate(t) = peak·decay^(t/T) for epoch t of T, and over the first epochs is
-    held down by a factor that rises linearly from `warmup_start` to 1 (arXiv:2103.06877, section
+    It falls exponentially, rate(t) = peak·decay^(t/T) for epoch t of T, and over the first epochs
+    is held down by a factor that rises linearly from `warmup_start` to 1 (arXiv:2103.06877, section
     6.1). Epochs are counted in fractions; the paper's code sets the rate once an epoch.
     """
     optim, epochs = recipe.optim, recipe.total_epochs
@@ -36,5 +38,5 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformat
     )
 
 
-def _is_decayed(params: optax.Params) -> optax.Params:
+def _is_decayed(params: Any) -> Any:
     return path_aware_map(lambda path, _: "bn" not in path, params)

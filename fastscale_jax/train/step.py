@@ -1,12 +1,13 @@
 """One training step and one evaluation step, as pure functions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from jax import Array
+from jax.typing import ArrayLike
 
 from fastscale_jax.data.augment import prepare
 from fastscale_jax.data.pipeline import Batch
@@ -14,13 +15,15 @@ from fastscale_jax.data.sources import Source
 from fastscale_jax.models import Network
 from fastscale_jax.train.recipe import Recipe
 
+Params = Any  # a tree of arrays
 
-class TrainState(flax.struct.PyTreeNode):
+
+class TrainState(struct.PyTreeNode):
     """All that a run changes, and all that a checkpoint holds."""
 
     step: Array  # int32, updates done
-    params: optax.Params
-    batch_stats: optax.Params  # BatchNorm's running statistics
+    params: Params
+    batch_stats: Params  # BatchNorm's running statistics
     opt_state: optax.OptState
 
 
@@ -86,7 +89,7 @@ def train_step(
     augment = task.recipe.augment
     images = _images(task, batch, augment_key)
 
-    def loss_fn(params: optax.Params) -> tuple[Array, tuple[Array, optax.Params]]:
+    def loss_fn(params: Params) -> tuple[Array, tuple[Array, Params]]:
         logits, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -111,15 +114,12 @@ def train_step(
 
 def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
     """Returns the metrics of a batch with the running statistics; the loss is not smoothed."""
-    logits = task.model.apply(
-        {"params": state.params, "batch_stats": state.batch_stats},
-        _images(task, batch),
-        train=False,
-    )
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = jnp.asarray(task.model.apply(variables, _images(task, batch), train=False))
     return _metrics(cross_entropy(logits, batch.labels, 0.0), logits, batch)
 
 
-def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
+def cross_entropy(logits: Array, labels: ArrayLike, smoothing: float) -> Array:
     """Returns the loss of each image.
 
     Args:

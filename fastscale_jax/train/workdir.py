@@ -34,7 +34,7 @@ def check_evaluable(workdir: pathlib.Path, network: Architecture) -> None:
     """
     if latest_step(workdir) is None:
         raise ValueError(
-            f"there is no checkpoint in {workdir}; train first, with --mode=train and this --workdir"
+            f"there is no checkpoint in {workdir}; train first, with --mode=train and this workdir"
         )
     _check_network(workdir, network)
 

@@ -80,7 +80,8 @@ def test_a_terminal_has_one_line_that_is_rewritten():
         assert "\n" not in written(console)
         assert all(f"{step}/900" in written(console) for step in (10, 20, 900))
     *lines, after = on_screen(written(console))
-    assert len(lines) == 1 and after == ""
+    assert len(lines) == 1
+    assert after == ""
     assert re.fullmatch(r"━+ step 900/900  epoch 6.2  loss 900 .* left *", lines[0])
 
 
@@ -91,7 +92,8 @@ def test_the_live_line_never_wraps(width):
         update(progress, 5000)
         update(progress, 375299, images_per_second=123456.0, error=100.0)
     lines = on_screen(written(console))[:-1]
-    assert len(lines) == 1 and len(lines[0]) <= width
+    assert len(lines) == 1
+    assert len(lines[0]) <= width
 
 
 def test_a_note_stays_above_the_live_line():
@@ -130,7 +132,8 @@ def test_progress_and_summary_go_to_stderr(capsys):
     summary({"name": "value"}, "title")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "step  10/900" in captured.err and "name  value" in captured.err
+    assert "step  10/900" in captured.err
+    assert "name  value" in captured.err
 
 
 @pytest.mark.parametrize(
