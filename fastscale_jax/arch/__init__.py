@@ -3,7 +3,8 @@
 from fastscale_jax.arch.architecture import Architecture, BlockShape, Stage, as_architecture
 from fastscale_jax.arch.cost import Complexity, Layer, Part, count, layers, parts
 from fastscale_jax.arch.growth import Growth, group_growth, growth
-from fastscale_jax.arch.scaling import STRATEGIES, Multipliers, Scaling, scale, shares
+from fastscale_jax.arch.scaling import Scaling, scale
+from fastscale_jax.arch.strategies import STRATEGIES, Multipliers, shares
 from fastscale_jax.arch.zoo import (
     FAMILIES,
     PAPER_ROWS,

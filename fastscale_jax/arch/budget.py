@@ -16,17 +16,9 @@ from typing import NamedTuple
 
 from fastscale_jax.arch.architecture import Architecture, BlockShape, validate
 from fastscale_jax.arch.cost import Complexity, block_layers, count, stem_layers, strided
+from fastscale_jax.arch.growing import Sizes, grow, scaled_sizes, with_sizes
 from fastscale_jax.arch.rounding import divisible, to_group_width
-from fastscale_jax.arch.scaling import (
-    FACTOR_HIGH,
-    FACTOR_LOW,
-    Sizes,
-    grow,
-    multipliers,
-    scaled_sizes,
-    shares,
-    with_sizes,
-)
+from fastscale_jax.arch.strategies import FACTOR_HIGH, FACTOR_LOW, multipliers, shares
 
 # An interval of at most this many jumps is walked step by step instead of being halved.
 _FEW_JUMPS = 4

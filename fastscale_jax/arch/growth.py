@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastscale_jax.arch.scaling import shares
+from fastscale_jax.arch.strategies import shares
 
 
 class Growth(NamedTuple):

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
-from fastscale_jax.arch.scaling import STRATEGIES, STRATEGY_PATTERN, Scaling, amount_name, scaled
+from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
+from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
 
 # (depth, w0, wa, wm, group width) of arXiv:2003.13678, Tables 5 (X) and 6 (Y)
 _REGNETX = {

@@ -10,7 +10,9 @@ import pytest
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Complexity, Stage
 from fastscale_jax.arch.budget import _all_jumps, nearest_factor
-from fastscale_jax.arch.scaling import multipliers, scaled, scaled_sizes, with_sizes
+from fastscale_jax.arch.growing import scaled_sizes, with_sizes
+from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.arch.strategies import multipliers
 
 LOW, HIGH = 1 / 64, 1024.0
 

@@ -7,7 +7,7 @@ import pytest
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.scaling import multipliers
+from fastscale_jax.arch.strategies import multipliers
 from tests.golden_files import config_sizes, family_and_base, golden, golden_sizes
 
 ALPHAS = ("a0", "a0.25", "a.5", "a0.6", "a1", "a1.0")
