@@ -1,8 +1,13 @@
 """Packaging: what to install, and with what."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+# one place for the version; read as text, since importing the package would need its dependencies
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fastscale_jax/__init__.py").read_text())[1]
 
 # jax 0.10.2 is the last release for Python 3.11; 0.11 needs 3.12.
 JAX_VERSIONS = ">=0.10.2,<0.12"
@@ -45,9 +50,9 @@ EXTRAS = {
 
 setup(
     name="fastscale_jax",
-    version="0.1.0",
-    description="Scale convolutional networks to a budget, time them and train them, in JAX.",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    version=VERSION,
+    description="Scale convolutional networks to a budget and train them, in JAX.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -36,11 +36,13 @@ def origin(network: Architecture, variant: str) -> Scaling | None:
 
     Args:
         network: from `config.model`, with whatever was overridden.
-        variant: `config.variant`, as in `regnetz:dWr_16gf`.
+        variant: `config.variant`, as in `regnetz:dWr_16gf`; empty: the network has no such name.
 
     Raises:
         ValueError: the variant names no network.
     """
+    if not variant:
+        return None
     named, scaling = resolve(*variant.split(":", 1))
     sizes = ("stages", "resolution", "stem_width", "head_width")
     changed = any(getattr(named, field) != getattr(network, field) for field in sizes)
@@ -96,8 +98,8 @@ def _caption(scaling: Scaling | None) -> str:
         return note
     d, w, g, r = scaling.multipliers
     return (
-        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor:g}: depth x{d:.3g}, "
-        f"width x{w:.3g}, group width x{g:.3g}, resolution x{r:.3g}, before rounding"
+        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor:g}: d x{d:.3g}, "
+        f"w x{w:.3g}, g x{g:.3g}, r x{r:.3g}, then rounded"
     )
 
 

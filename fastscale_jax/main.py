@@ -1,9 +1,13 @@
-"""The command line: flags, and one call per mode.
+"""Scales convolutional networks to a budget, says what they cost, and trains them.
 
-What is imported here at the top starts with every command; JAX comes with the modes that need it.
+python -m fastscale_jax.main --config=configs/regnetz.py:dWr_16gf --mode=info
+python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits
 """
 
+# What is imported at the top starts with every command; JAX comes with the modes that need it.
+
 import json
+import math
 import pathlib
 import sys
 import time
@@ -16,6 +20,7 @@ from ml_collections import config_flags
 Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
 
 MODES = ("train", "eval", "info")
+QUOTES = "'\""
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -43,7 +48,7 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "table",
     ("table", "json"),
-    "How info and eval print their result on stdout; json is exactly one object.",
+    "How a result is printed on stdout; json is exactly one object. Train prints none but as json.",
 )
 
 
@@ -53,19 +58,23 @@ def main(argv: Sequence[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
         logging.set_verbosity(logging.WARNING)
-    config = _CONFIG.value
-    return {"info": info, "train": train, "eval": evaluate}[_MODE.value](config)
+    try:
+        return {"info": info, "train": train, "eval": evaluate}[_MODE.value](_CONFIG.value)
+    except KeyboardInterrupt:
+        print("fastscale_jax: interrupted", file=sys.stderr)
+        return FAILURE
 
 
 def info(config: Config) -> int:
     """Prints what the network is and costs."""
     from fastscale_jax.arch import Architecture
+    from fastscale_jax.data.sources import check_source
     from fastscale_jax.info import describe, origin, table
     from fastscale_jax.train.recipe import Recipe
 
     try:
         network = Architecture.from_config(config.model)
-        Recipe.from_config(config)
+        check_source(Recipe.from_config(config).data.name, network.num_classes)
         scaling = origin(network, config.variant)
     except ValueError as error:
         return _usage_error(str(error))
@@ -88,12 +97,17 @@ def train(config: Config) -> int:
     except ValueError as error:
         return _usage_error(str(error))
     try:
-        run_training(run)
+        metrics = run_training(run)
     except CheckpointError as error:
         return _usage_error(str(error))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            f"fastscale_jax: interrupted; the same command with --workdir={workdir} goes on",
+            file=sys.stderr,
+        )
         return FAILURE
+    if _FORMAT.value == "json":
+        _print_json(metrics)
     return OK
 
 
@@ -101,7 +115,7 @@ def evaluate(config: Config) -> int:
     """Prints the test metrics of the workdir's checkpoint."""
     if not _WORKDIR.value:
         return _usage_error("--mode=eval needs --workdir: the folder of a trained run")
-    from fastscale_jax.train.loop import Run, evaluate_checkpoint
+    from fastscale_jax.train.loop import Run, evaluate_checkpoint, result_rows
 
     try:
         run = Run.prepare(config, pathlib.Path(_WORKDIR.value), "eval")
@@ -109,23 +123,23 @@ def evaluate(config: Config) -> int:
     except ValueError as error:
         return _usage_error(str(error))
     if _FORMAT.value == "json":
-        print(json.dumps(metrics))
+        _print_json(metrics)
         return OK
     from rich.console import Console
 
     from fastscale_jax.train.progress import summary
 
-    rows = {key.replace("_", " "): f"{value:.5g}" for key, value in metrics.items()}
-    summary(rows, f"{run.network.name} on {run.source.name}", Console())
+    summary(result_rows(run, metrics), f"evaluated after {metrics['step']} steps", Console())
     return OK
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Returns what is left of `argv` after the flags; wrong ones end the program with one line."""
     try:
-        rest = flags.FLAGS(argv)
-        if not flags.FLAGS.is_parsed() or _wants_help():
-            return rest
+        try:
+            rest = flags.FLAGS(argv)
+        except SystemExit:  # absl has printed the help, and calls that a failure
+            sys.exit(OK)
         if len(rest) > 1:
             _exit_with(f"unexpected argument {rest[1]!r}; flags are written --name=value")
         if _CONFIG.value is None:
@@ -138,14 +152,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _wants_help() -> bool:
-    return any(flags.FLAGS[name].value for name in ("help", "helpfull", "helpshort", "helpxml"))
-
-
 def _check_keys(config: Config) -> None:
-    missing = [key for key in ("model", "variant") if key not in config]
-    if missing:
-        raise ValueError(f"the config file sets no config.{' and no config.'.join(missing)}")
+    if "model" not in config:
+        raise ValueError("the config file sets no config.model")
 
 
 def _explain(error: BaseException) -> str:
@@ -158,16 +167,22 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, (AttributeError, KeyError)):
         # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
         key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
-        return f"the config has no key '{key.strip(chr(39))}'" + (f". {hint}" if hint else "")
-    if isinstance(error, OSError) and "Failed loading config file" in message:
+        return f"the config has no key '{key.strip(QUOTES)}'" + (f". {hint}" if hint else "")
+    if isinstance(error, OSError):
         return "there is no such --config file; configs/ has one for each family, and digits.py"
     if "Traceback" not in message:
         return message
-    while error.__cause__ or error.__context__:
+    # the first ValueError below what absl and ml_collections make of it, or else the innermost
+    error = error.__cause__ or error.__context__ or error
+    while not _is_plain(error) and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, ValueError):
         return str(error)
     return f"the config file fails with {type(error).__name__}: {error}"
+
+
+def _is_plain(error: BaseException) -> bool:
+    return isinstance(error, ValueError) and "Traceback" not in str(error)
 
 
 def _usage_error(message: str) -> int:
@@ -177,6 +192,11 @@ def _usage_error(message: str) -> int:
 
 def _exit_with(message: str) -> NoReturn:
     sys.exit(_usage_error(message))
+
+
+def _print_json(metrics: dict[str, float]) -> None:
+    finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+    print(json.dumps(finite, allow_nan=False))
 
 
 def _print(renderable: Any) -> None:

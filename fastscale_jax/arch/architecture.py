@@ -1,4 +1,4 @@
-"""What a network is: one value that the counter, the scaler, Flax and PyTorch all read."""
+"""What a network is: one value that counter, scaler and Flax all read."""
 
 import dataclasses
 import numbers
@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 
 
 class BlockShape(NamedTuple):
-    """Sizes of one block, in channels. Flax, PyTorch and the counter all read these."""
+    """Sizes of one block, in channels. Flax and the counter read these."""
 
     kind: str  # one of BLOCKS
     c_in: int
@@ -169,6 +169,8 @@ def validate(architecture: Architecture) -> None:
         ValueError: says which field is wrong and what would be right.
     """
     a = architecture
+    if not isinstance(a.name, str) or not a.name or "/" in a.name:
+        raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
     _check_choice("block", a.block, BLOCKS)
     _check_choice("stem", a.stem, STEMS)
     _check_choice("activation", a.activation, ACTIVATIONS)
@@ -241,8 +243,10 @@ def _check_int(field: str, value: object, low: int) -> None:
 
 
 def _check_real(field: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, numbers.Real) and low <= float(value) <= high:
-        return float(value)
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        number = float(value)
+        if low <= number <= high:
+            return number
     raise ValueError(f"{field} must be a number from {low} to {high}; got {value!r}")
 
 

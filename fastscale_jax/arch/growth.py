@@ -1,5 +1,6 @@
 """The closed forms of arXiv:2103.06877, Tables 1 to 4: growth of cost, rounding left aside."""
 
+import math
 from typing import NamedTuple
 
 from fastscale_jax.arch.strategies import shares
@@ -53,5 +54,5 @@ def group_growth(dims: str, factor: float) -> Growth:
 
 
 def _check_factor(factor: float) -> None:
-    if not factor > 0:
-        raise ValueError(f"the factor must be above 0; got {factor!r}")
+    if not 0 < factor < math.inf:
+        raise ValueError(f"the factor must be finite and above 0; got {factor!r}")

@@ -26,7 +26,8 @@ STRATEGIES: dict[str, tuple[float, float, float]] = {
         2 * math.log(ORIG_MULTIPLIERS[2]) / math.log(ORIG_FACTOR),
     ),
 }
-STRATEGY_PATTERN = r"(?:dwr|dWr|dw|dr|wr|d|w|r|orig|a\d*\.?\d+)"
+_ALPHA = r"a(\d*\.?\d+)"
+STRATEGY_PATTERN = f"(?:{'|'.join(STRATEGIES)}|{_ALPHA})"
 
 FACTOR_LOW, FACTOR_HIGH = 1 / 64, 1024.0
 
@@ -52,7 +53,7 @@ def shares(strategy: str) -> tuple[float, float, float]:
     """
     if strategy in STRATEGIES:
         return STRATEGIES[strategy]
-    match = re.fullmatch(r"a(\d*\.?\d+)", strategy)
+    match = re.fullmatch(_ALPHA, strategy)
     if not match:
         raise ValueError(
             f"unknown strategy {strategy!r}; choose one of {' '.join(STRATEGIES)}, "

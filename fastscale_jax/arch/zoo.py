@@ -175,6 +175,9 @@ _AMOUNTS = {
 }
 
 
+_FORM = "a variant is <base> or [<base>_]<strategy>_<amount>"
+
+
 def base_architecture(family: str, base: str = "") -> Architecture:
     """Returns a named network; an empty `base` is the family's default.
 
@@ -218,7 +221,10 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
     if argument == "flops":
         factor = _PAPER_FACTORS.get((family, base, strategy, amount["flops"]))
         amount = amount if factor is None else {"factor": factor}
-    network, scaling = scaled(base_architecture(family, base), strategy, **amount)
+    try:
+        network, scaling = scaled(base_architecture(family, base), strategy, **amount)
+    except ValueError as error:
+        raise ValueError(f"variant {variant!r} of {family}: {error}; {grammar(family)}") from error
     return dataclasses.replace(network, name=name), scaling
 
 
@@ -232,7 +238,7 @@ def grammar(family: str) -> str:
     members = _family(family)
     strategies = " ".join(STRATEGIES)
     return (
-        f"a variant is <base> or [<base>_]<strategy>_<amount>; bases: {' '.join(members.bases)} "
+        f"{_FORM}; bases: {' '.join(members.bases)} "
         f"(default {members.default}); strategies: {strategies} a<alpha>; amounts: 16gf, 800mf, "
         "x8, x0.5, 40mparams, 20macts, for orig also phi3; e.g. "
         f"{members.bases[0]}_dWr_x4"
@@ -241,5 +247,5 @@ def grammar(family: str) -> str:
 
 def _family(family: str) -> Family:
     if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; choose one of {' '.join(FAMILIES)}")
+        raise ValueError(f"unknown family {family!r}; choose one of {' '.join(FAMILIES)}; {_FORM}")
     return FAMILIES[family]

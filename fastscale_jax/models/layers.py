@@ -27,7 +27,7 @@ class ConvNorm(nn.Module):
         stride: in both directions.
         groups: of channels; 1: dense.
         dtype: of the computation; parameters are float32.
-        implementation: of `grouped_conv`.
+        implementation: of `grouped_conv`, where there is more than one group.
     """
 
     width: int
@@ -51,7 +51,7 @@ class ConvNorm(nn.Module):
                 kernel,
                 stride=self.stride,
                 groups=self.groups,
-                implementation=self.implementation,
+                implementation=self.implementation if self.groups > 1 else "auto",
             )
         return nn.BatchNorm(
             use_running_average=not train,

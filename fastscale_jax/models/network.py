@@ -36,7 +36,13 @@ def build(
             f"unknown implementation {grouped_conv!r} of grouped_conv; "
             f"choose one of {', '.join(IMPLEMENTATIONS)}"
         )
-    return Network(as_architecture(config), dtype=dtype, implementation=grouped_conv)
+    architecture = as_architecture(config)
+    if grouped_conv == "shift" and any(stage.group_width != 1 for stage in architecture.stages):
+        raise ValueError(
+            f"implementation 'shift' of grouped_conv is for depthwise convs; {architecture.name} "
+            "has wider groups; choose auto, lax or im2col"
+        )
+    return Network(architecture, dtype=dtype, implementation=grouped_conv)
 
 
 class Network(nn.Module):
@@ -177,7 +183,7 @@ class Head(nn.Module):
             )
             x = ACTIVATIONS[a.activation](conv(x, train=train))
         # The classifier is cheap, and what follows, softmax and loss, wants the precision.
-        x = x.mean((1, 2)).astype(jnp.promote_types(self.dtype, jnp.float32))
+        x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
         x = nn.Dropout(a.dropout, deterministic=not train)(x)
         return nn.Dense(
             a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"

@@ -1,5 +1,6 @@
 """Checkpoints of a run, by Orbax, in `workdir/checkpoints`."""
 
+import logging
 import pathlib
 import typing
 from types import TracebackType
@@ -59,6 +60,11 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
+        # Orbax's own account of a damaged file is a page of tracebacks, some of them later
+        loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
@@ -68,6 +74,8 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self._manager.directory} cannot be read: "
                 f"{reason}"
             ) from error
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         return typing.cast(TrainState, restored)
 
 

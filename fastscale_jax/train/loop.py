@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from fastscale_jax.data.pipeline import Batch, steps_per_epoch, train_batches
 from fastscale_jax.data.sources import Source, check_source, load_source
 from fastscale_jax.models import build
 from fastscale_jax.train.checkpoint import Checkpoints
-from fastscale_jax.train.evaluate import averages, evaluate
+from fastscale_jax.train.evaluate import evaluate
+from fastscale_jax.train.interrupt import deferred_interrupt
+from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.optim import learning_rate, optimizer
 from fastscale_jax.train.plots import plot_curves
 from fastscale_jax.train.progress import Progress, summary
@@ -51,7 +54,8 @@ class Run:
         recipe = Recipe.from_config(config)
         build(network, grouped_conv=recipe.grouped_conv)
         check_source(recipe.data.name, network.num_classes)
-        {"train": check_trainable, "eval": check_evaluable}[mode](workdir, network)
+        check = {"train": check_trainable, "eval": check_evaluable}[mode]
+        check(workdir, json.loads(json.dumps(config.to_dict())))
         source = load_source(
             recipe.data.name, resolution=network.resolution, num_classes=network.num_classes
         )
@@ -79,6 +83,10 @@ def train(run: Run) -> dict[str, float]:
 
     Returns:
         The metrics of the final evaluation.
+
+    Raises:
+        CheckpointError: the workdir's checkpoint cannot be read.
+        KeyboardInterrupt: Ctrl-C; the state after the step that was running is saved first.
     """
     task, started = run.task(), time.monotonic()
     key = jax.random.key(run.recipe.seed)
@@ -86,11 +94,15 @@ def train(run: Run) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.workdir))
         state = checkpoints.restore(state) or state
-        write_config(run.workdir, run.config.to_dict())
+        if int(state.step) < run.total_steps:
+            write_config(run.workdir, run.config.to_dict())
         recorder = stack.enter_context(Recorder(run.workdir))
         progress = stack.enter_context(Progress(run.total_steps))
         progress.note(_announcement(run, int(state.step)))
-        state, metrics = _train_steps(run, task, key, state, recorder, progress, checkpoints)
+        is_interrupted = stack.enter_context(deferred_interrupt())
+        state, metrics = _train_steps(
+            run, task, key, state, recorder, progress, checkpoints, is_interrupted
+        )
         checkpoints.save(state)
     plot_curves(
         read_metrics(run.workdir / "metrics.jsonl"), run.workdir / "curves.png", run.network.name
@@ -122,6 +134,7 @@ def _train_steps(
     recorder: Recorder,
     progress: Progress,
     checkpoints: Checkpoints,
+    is_interrupted: Callable[[], bool],
 ) -> tuple[TrainState, dict[str, float]]:
     recipe, epoch_steps, first_step = run.recipe, run.epoch_steps, int(state.step)
     rate = learning_rate(recipe, epoch_steps)
@@ -130,7 +143,7 @@ def _train_steps(
     batches = train_batches(
         run.source.train, recipe.data.batch_size, seed=recipe.seed, first_step=first_step
     )
-    meter = _Meter(recipe.data.batch_size)
+    meter = Meter(recipe.data.batch_size)
     metrics: dict[str, float] = {}
     for step, batch in zip(range(first_step + 1, run.total_steps + 1), batches, strict=False):
         state, part = jit_step(state, batch, key)
@@ -157,55 +170,19 @@ def _train_steps(
                 images_per_second=record["images_per_second"],
             )
         if is_last or step % (recipe.train.eval_every_epochs * epoch_steps) == 0:
-            metrics = _evaluate(run, jit_eval, state)
+            with meter.paused():
+                metrics = _evaluate(run, jit_eval, state)
             recorder.write({"step": step, "epoch": epoch, **metrics})
-            meter.pause()
         if (
             recipe.checkpoint.every_epochs
             and step % (recipe.checkpoint.every_epochs * epoch_steps) == 0
         ):
+            with meter.paused():
+                checkpoints.save(state)
+        if is_interrupted() and not is_last:
             checkpoints.save(state)
-            meter.pause()
+            raise KeyboardInterrupt
     return state, metrics or _evaluate(run, jit_eval, state)
-
-
-class _Meter:
-    """Metrics and speed since the last reading; reading waits for the device, adding does not."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._parts: list[Metrics] = []
-        self._timed_steps = 0
-        self._seconds = 0.0
-        self._since = time.monotonic()
-
-    def add(self, part: Metrics) -> None:
-        self._parts.append(part)
-        self._timed_steps += 1
-
-    def restart(self) -> float:
-        """Leaves what ran so far, compilation above all, out of the speed; returns its seconds."""
-        jax.block_until_ready(self._parts)
-        seconds = time.monotonic() - self._since
-        self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
-        return seconds
-
-    def pause(self) -> None:
-        """Leaves out the time since the last reading's end, in which something else ran."""
-        if not self._timed_steps:
-            self._since = time.monotonic()
-
-    def read(self) -> dict[str, float]:
-        means = averages(self._parts, "train")
-        seconds = time.monotonic() - self._since
-        steps = self._timed_steps
-        self._parts, self._timed_steps, self._since = [], 0, time.monotonic()
-        speed = steps * self._batch_size / seconds if steps else float("nan")
-        return {
-            "train_loss": means["train_loss"],
-            "train_top1_error": means["train_top1_error"],
-            "images_per_second": speed,
-        }
 
 
 def _jit_eval(task: Task) -> Callable[[TrainState, Batch], Metrics]:
@@ -228,14 +205,18 @@ def _announcement(run: Run, first_step: int) -> str:
     return f"{where}: {run.total_steps} steps"
 
 
-def _summarise(run: Run, metrics: dict[str, float], seconds: float) -> None:
-    rows: dict[str, Any] = {
+def result_rows(run: Run, metrics: dict[str, float]) -> dict[str, str]:
+    """Returns the test metrics of a run as a person reads them."""
+    return {
         "network": run.network.name,
         "data": f"{run.source.name}, {run.source.test.examples:,} test images",
         "top-1 error": f"{metrics['test_top1_error']:.2f} %",
         "top-5 error": f"{metrics['test_top5_error']:.2f} %",
         "test loss": f"{metrics['test_loss']:.4f}",
-        "time": f"{int(seconds) // 60}:{int(seconds) % 60:02d} min",
         "workdir": str(run.workdir),
     }
-    summary(rows, "trained")
+
+
+def _summarise(run: Run, metrics: dict[str, float], seconds: float) -> None:
+    spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    summary({**result_rows(run, metrics), "time": spent}, "trained")

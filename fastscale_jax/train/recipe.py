@@ -6,6 +6,7 @@ what follows from them, such as the number of steps, is derived in code.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -102,11 +103,17 @@ class Recipe:
 
 
 def default_config() -> ConfigDict:
-    """Returns the defaults as a config that lacks `model`."""
-    return ConfigDict(dataclasses.asdict(Recipe()))
+    """Returns the defaults as a config that lacks `model`.
+
+    `variant` says, for `--mode=info`, which named network `model` is, as in `regnetz:dWr_16gf`;
+    empty: none.
+    """
+    return ConfigDict({"variant": "", **dataclasses.asdict(Recipe())})
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
+    if not isinstance(values, (Mapping, ConfigDict)):
+        raise ValueError(f"{path} must be a section with keys of its own; got {values!r}")
     types, values = typing.get_type_hints(kind), dict(values.items())
     if values.keys() != types.keys():
         missing, unknown = types.keys() - values.keys(), values.keys() - types.keys()
@@ -125,6 +132,8 @@ def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
             value = float(value)
         if type(value) is not expected:
             raise ValueError(f"{path}.{key} must be of type {expected.__name__}; got {value!r}")
+        if expected is float and not math.isfinite(value):
+            raise ValueError(f"{path}.{key} must be finite; got {value!r}")
         built[key] = value
     return kind(**built)
 
@@ -156,6 +165,8 @@ def _check_ranges(r: Recipe) -> None:
         raise ValueError("config.optim.learning_rate must be above 0, and decay above 0, at most 1")
     if r.optim.weight_decay < 0 or r.optim.warmup_epochs < 0:
         raise ValueError("config.optim.weight_decay and warmup_epochs must not be negative")
+    if r.seed >= 2**32:
+        raise ValueError(f"config.seed must be below 2**32; got {r.seed}")
     _check_choice("schedule", r.schedule, SCHEDULES)
     _check_choice("dtype", r.dtype, DTYPES)
 

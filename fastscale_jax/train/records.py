@@ -97,7 +97,7 @@ class Recorder:
 
         return SummaryWriter(
             logdir=str(self._workdir),
-            purge_step=step if step < self._earlier_step else None,
+            purge_step=step if step <= self._earlier_step else None,
             flush_secs=10,
             # The name has the time in whole seconds: a second writer within one would overwrite.
             filename_suffix=f".{time.time_ns()}",
@@ -129,10 +129,17 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
             if number == len(lines):
                 break
             raise ValueError(f"{path}, line {number} is not a record: {line[:80]!r}")
-        if records and record["step"] < records[-1]["step"]:
+        if any(_supersedes(record, r) for r in records[-2:]):
             records = [r for r in records if r["step"] < record["step"]]
         records.append(record)
     return records
+
+
+def _supersedes(record: Mapping[str, float], earlier: Mapping[str, float]) -> bool:
+    """Whether a record shows that the run went back: to before a step, or to one it recorded."""
+    if record["step"] == earlier["step"]:
+        return record.keys() <= earlier.keys()
+    return record["step"] < earlier["step"]
 
 
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -89,7 +89,7 @@ def train_step(
     augment = task.recipe.augment
     images = _images(task, batch, augment_key)
 
-    def loss_fn(params: Params) -> tuple[Array, tuple[Array, Params]]:
+    def loss_fn(params: Params) -> tuple[Array, tuple[Array, Array, Params]]:
         logits, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -98,9 +98,9 @@ def train_step(
             rngs={"dropout": dropout_key},
         )
         losses = cross_entropy(logits, batch.labels, augment.label_smoothing)
-        return losses.mean(), (logits, updated["batch_stats"])
+        return losses.mean(), (losses, logits, updated["batch_stats"])
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
     state = TrainState(
         step=state.step + 1,
@@ -108,7 +108,6 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    losses = jnp.full(batch.mask.shape, loss)
     return state, _metrics(losses, logits, batch)
 
 
@@ -146,10 +145,11 @@ def _images(task: Task, batch: Batch, key: Array | None = None) -> Array:
 def _metrics(losses: Array, logits: Array, batch: Batch) -> Metrics:
     """Sums over the images that are not padding; an image is right at k if under k classes beat it.
 
-    Ties count against the network, so that one that says nothing is not called right.
+    Ties count against the network, and so does NaN, so that one that says nothing is not called
+    right.
     """
     right = jnp.take_along_axis(logits, batch.labels[:, None], axis=-1)
-    better = (logits >= right).sum(-1) - 1
+    better = (~(logits < right)).sum(-1) - 1
     mask = batch.mask
     return Metrics(
         loss=jnp.where(mask, losses, 0).sum(),

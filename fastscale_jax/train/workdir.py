@@ -3,61 +3,97 @@
 import json
 import pathlib
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.arch import Architecture
 from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.records import read_metrics
+
+# A run goes on from a step of the same images in the same order; other keys may change.
+_KEPT_ON_RESUME = ("data", "seed")
 
 
-def check_trainable(workdir: pathlib.Path, network: Architecture) -> None:
+def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Refuses a workdir that a training run cannot use.
 
+    Args:
+        workdir: need not exist.
+        config: of the run that would use it, as it would be read back from `config.json`.
+
     Raises:
-        ValueError: it cannot be written, or holds a run of another network.
+        ValueError: it cannot be written; holds a run of another network, or one on other data; or
+            its files are damaged.
     """
-    folder = workdir
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
-    _check_network(workdir, network)
+    _check_writable(workdir)
+    checkpoints = workdir / "checkpoints"
+    if checkpoints.exists():
+        if not checkpoints.is_dir():
+            raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
+        _check_writable(checkpoints)
+    recorded = _check_network(workdir, config)
+    read_metrics(workdir / "metrics.jsonl")
+    if latest_step(workdir) is not None:
+        for key in _KEPT_ON_RESUME:
+            if recorded.get(key) != config[key]:
+                raise ValueError(
+                    f"the run in {workdir} has config.{key} = {recorded.get(key)}, not "
+                    f"{config[key]}; to change it, give the run another workdir"
+                )
 
 
-def check_evaluable(workdir: pathlib.Path, network: Architecture) -> None:
+def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Refuses a workdir without a checkpoint, or with one of another network.
 
     Raises:
-        ValueError: either of these.
+        ValueError: either of these, or its files are damaged.
     """
     if latest_step(workdir) is None:
         raise ValueError(
             f"there is no checkpoint in {workdir}; train first, with --mode=train and this workdir"
         )
-    _check_network(workdir, network)
+    _check_network(workdir, config)
 
 
-def _check_network(workdir: pathlib.Path, network: Architecture) -> None:
-    found = _recorded_network(workdir / "config.json")
-    wanted = json.loads(json.dumps(network.to_config().to_dict()))
-    if found is None:
-        return
+def _check_writable(folder: pathlib.Path) -> None:
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(f"the workdir {folder} cannot be written: {error.strerror}") from error
+
+
+def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the recorded config, empty where there is none."""
+    recorded = _recorded_config(workdir / "config.json")
+    if not recorded:
+        if latest_step(workdir) is not None:
+            raise ValueError(
+                f"{workdir} has a checkpoint but no config.json to say of which network it is; "
+                "give another workdir"
+            )
+        return {}
+    found, wanted = recorded["model"], config["model"]
     differing = sorted(
         key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
     )
     if differing and differing != ["name"]:
         raise ValueError(
             f"the workdir {workdir} holds another network, {found.get('name')} (different: "
-            f"{', '.join(differing)}); give {network.name} a workdir of its own"
+            f"{', '.join(differing)}); give {wanted['name']} a workdir of its own"
         )
+    return recorded
 
 
-def _recorded_network(path: pathlib.Path) -> dict[str, Any] | None:
+def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["model"]
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ValueError(f"{path} is not the config of a run: it has no model")
+    return config

@@ -1,0 +1,55 @@
+"""Metrics and speed of the steps since the last log line."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import jax
+
+from fastscale_jax.train.evaluate import averages
+from fastscale_jax.train.step import Metrics
+
+
+class Meter:
+    """Gathers the metrics of steps; only reading and pausing wait for the device."""
+
+    def __init__(self, batch_size: int) -> None:
+        """Starts the clock; `batch_size` is that of every step."""
+        self._batch_size = batch_size
+        self._parts: list[Metrics] = []
+        self._timed_steps = 0
+        self._seconds = 0.0  # before the last pause
+        self._since = time.monotonic()
+
+    def add(self, part: Metrics) -> None:
+        """Takes in the metrics of one step."""
+        self._parts.append(part)
+        self._timed_steps += 1
+
+    def restart(self) -> float:
+        """Leaves what ran so far, compilation above all, out of the speed; returns its seconds."""
+        jax.block_until_ready(self._parts)
+        seconds = time.monotonic() - self._since
+        self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
+        return seconds
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves what runs inside, an evaluation or a checkpoint, out of the speed."""
+        jax.block_until_ready(self._parts)
+        self._seconds += time.monotonic() - self._since
+        yield
+        self._since = time.monotonic()
+
+    def read(self) -> dict[str, float]:
+        """Returns means since the last reading, and starts anew.
+
+        `images_per_second` is NaN where the only step was the one that compiled.
+        """
+        means = averages(self._parts, "train")
+        seconds = self._seconds + time.monotonic() - self._since
+        images = self._timed_steps * self._batch_size
+        self._parts, self._timed_steps = [], 0
+        self._seconds, self._since = 0.0, time.monotonic()
+        del means["train_top5_error"]
+        return {**means, "images_per_second": images / seconds if images else float("nan")}
