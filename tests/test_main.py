@@ -1,5 +1,7 @@
 import json
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -141,7 +143,12 @@ BAD_INPUT = {
     ],
     "--config=configs/regnetz.py:9gf_dWr_x4": ["'9gf_dWr_x4'", "bases: 500mf 4gf 500mf-g1"],
     "--config=configs/regnetz.py:q_x4": ["'q_x4'", "strategies: d w r dw dr wr dwr dWr"],
-    "--config=configs/regnetz.py:a1.5_x4": ["alpha", "1.5"],
+    "--config=configs/regnetz.py:a1.5_x4": ["alpha", "1.5", "strategies: d w r"],
+    "--config=configs/regnetz.py:dWr_x2000": ["1/64 to 1024", "2000", "amounts: 16gf"],
+    "--config=configs/digits.py --config.seed=99999999999999999999": ["2**32"],
+    "--config=configs/digits.py --config.optim.learning_rate=inf": ["learning_rate", "inf"],
+    "--config=configs/digits.py --config.grouped_conv=shift": ["'shift'", "depthwise"],
+    "--config=configs/digits.py --mode=info --config.data.name=cifar": ["'cifar'"],
     "--config=configs/regnetz.py:dWr_16tf": ["'dWr_16tf'", "amounts: 16gf, 800mf"],
     "--config=configs/regnetz.py:dWr_999999gf": ["nearest that is possible is", "flops"],
     "--config=configs/regnetz.py:r_9mparams": ["nearest that is possible is 7,092,550 params"],
@@ -220,3 +227,54 @@ def test_every_family_trains_on_synthetic_images(config, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 2
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_damaged_checkpoint_gets_one_line(trained, tmp_path, mode):
+    workdir = shutil.copytree(trained[0], tmp_path / "damaged")
+    for path in (workdir / "checkpoints" / "3" / "default" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[:10])
+    result = run(*TINY, f"--workdir={workdir}", f"--mode={mode}")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "the checkpoint of step 3" in result.stderr
+
+
+def test_help_is_a_success_and_explains_every_flag():
+    result = run("--help")
+    assert result.returncode == 0
+    assert all(flag in result.stdout for flag in ("--config", "--workdir", "--mode", "--format"))
+
+
+def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from fastscale_jax.arch import model_config\n"
+        "from fastscale_jax.train.recipe import default_config\n"
+        "def get_config():\n"
+        "    config = default_config()\n"
+        "    config.model = model_config('resnet')\n"
+        "    return config\n"
+    )
+    result = run(f"--config={own}", "--mode=info", "--format=json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["scale"] is None
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    arguments = [*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
+    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step "):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 1
+    assert "Traceback" not in rest
+    assert f"--workdir={tmp_path} goes on" in rest
+    (step,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    again = run(*TINY, f"--config.train.steps={step + 1}", f"--workdir={tmp_path}")
+    assert again.returncode == 0
+    assert f"going on after step {step} of {step + 1}" in again.stderr

@@ -1,10 +1,14 @@
 """Checkpoints of a run, by Orbax, in `workdir/checkpoints`."""
 
+import asyncio
+import contextlib
+import gc
 import logging
 import pathlib
 import typing
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -60,23 +64,52 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        # Orbax's own account of a damaged file is a page of tracebacks, some of them later
-        loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            with _quiet():
+                restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._manager.directory} cannot be read: "
-                f"{reason}"
+                f"{reason[:200]}"
             ) from error
+        return typing.cast(TrainState, restored)
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that may be called back after it has closed."""
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        if not self.is_closed():
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        return None
+
+
+class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _PatientLoop()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Orbax's own account of a damaged file: pages of tracebacks, where we say it in a line.
+
+    At the first file that cannot be read it closes the loop that the others are still to report to,
+    and each of them would complain of that.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
+    levels, policy = [logger.level for logger in loggers], asyncio.get_event_loop_policy()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    asyncio.set_event_loop_policy(_PatientPolicy())
+    try:
+        yield
+    finally:
+        gc.collect()  # failed tasks say so when they are collected
+        asyncio.set_event_loop_policy(policy)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        return typing.cast(TrainState, restored)
 
 
 def latest_step(workdir: pathlib.Path) -> int | None:

@@ -90,7 +90,9 @@ def train(run: Run) -> dict[str, float]:
     """
     task, started = run.task(), time.monotonic()
     key = jax.random.key(run.recipe.seed)
-    state = jax.jit(functools.partial(create_state, task))(key)
+    # It runs once: what a better program would save is a fraction of what it takes to compile.
+    hasty = {"xla_backend_optimization_level": 0}
+    state = jax.jit(functools.partial(create_state, task), compiler_options=hasty)(key)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.workdir))
         state = checkpoints.restore(state) or state

@@ -100,10 +100,10 @@ def test_a_group_conv_grows_by_table_3(dims, width, group_width):
     assert ratios == arch.group_growth(dims, 4)
 
 
-@pytest.mark.parametrize("factor", [0, -1, float("nan")])
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
 def test_growth_refuses_a_factor_that_is_not_above_zero(factor):
     for refused in (lambda: arch.growth("w", factor), lambda: arch.group_growth("w", factor)):
-        with pytest.raises(ValueError, match="factor must be above 0; got"):
+        with pytest.raises(ValueError, match="factor must be finite and above 0; got"):
             refused()
 
 

@@ -1,0 +1,120 @@
+"""What the device does to pixels, against PyTorch, SciPy and arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from fastscale_jax.data import augment
+from fastscale_jax.data.augment import prepare
+
+AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def photos(batch, height, width):
+    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Sets what is drawn: the factors of size less 1, and the shifts, `[batch, 2]` each."""
+
+    def set_draws(zooms, shifts):
+        draws = iter((zooms, shifts))
+
+        def uniform(key, shape, minval, maxval):
+            values = jnp.broadcast_to(jnp.asarray(next(draws), jnp.float32), shape)
+            assert jnp.all((minval <= values) & (values <= maxval))
+            return values
+
+        monkeypatch.setattr(augment.random, "uniform", uniform)
+
+    return set_draws
+
+
+def interpolated(images, size):
+    """PyTorch's bilinear interpolation, antialiased where it reduces."""
+    pixels = torch.tensor(images.transpose(0, 3, 1, 2) / 255)
+    resized = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.numpy().transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution"),
+    [((8, 8), 32), ((8, 8), 20), ((5, 9), 12), ((16, 16), 16), ((32, 32), 8), ((21, 30), 12)],
+)
+def test_resizing_is_pytorch_s_bilinear_interpolation(size, resolution):
+    images = photos(2, *size)
+    got = prepare(jnp.asarray(images), resolution=resolution, **AS_IS)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, interpolated(images, (resolution, resolution)), atol=1e-6)
+
+
+def test_pixels_are_normalised_by_each_channel_s_mean_and_deviation():
+    images = photos(2, 6, 6)
+    got = prepare(jnp.asarray(images), resolution=6, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
+    wanted = (images / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.25, 2.0]
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (0, -3), (-1, 2)])
+def test_a_shift_by_whole_pixels_moves_them_and_black_moves_in(drawn, down, right):
+    images = photos(3, 10, 10)
+    drawn(0.0, [down / 10, right / 10])
+    key = jax.random.key(0)
+    got = prepare(jnp.asarray(images), resolution=10, key=key, shift=0.5, **AS_IS)
+    wanted = ndimage.shift(images / 255, (0, down, right, 0), order=0)
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_a_shift_is_a_share_of_the_side_whatever_the_images_size(drawn):
+    images = photos(2, 5, 5)
+    key = jax.random.key(0)
+    drawn(0.0, [0.2, -0.4])
+    got = prepare(jnp.asarray(images), resolution=10, key=key, shift=0.5, **AS_IS)
+    still = prepare(jnp.asarray(images), resolution=10, **AS_IS)
+    # two pixels down and four to the left; away from the edge, where black is mixed in
+    np.testing.assert_allclose(got[:, 3:9, 1:5], still[:, 1:7, 5:9], atol=1e-5)
+
+
+def test_zooming_in_is_about_the_middle_and_in_each_direction_on_its_own(drawn):
+    images = photos(1, 12, 12)
+    drawn([0.25, 0.0], 0.0)
+    key = jax.random.key(0)
+    got = prepare(jnp.asarray(images), resolution=12, key=key, zoom=0.5, **AS_IS)
+    rows = (np.arange(12) - 5.5) / 1.25 + 5.5
+    grid = np.meshgrid(rows, np.arange(12), [0, 1, 2], indexing="ij")
+    wanted = ndimage.map_coordinates(images[0] / 255, grid, order=1)
+    np.testing.assert_allclose(got[0], wanted, atol=1e-5)
+
+
+def test_zooming_out_reduces_with_antialiasing_and_black_around(drawn):
+    images = photos(2, 12, 12)
+    drawn([-0.5, 0.0], 0.0)
+    key = jax.random.key(0)
+    got = prepare(jnp.asarray(images), resolution=12, key=key, zoom=0.6, **AS_IS)
+    reduced = interpolated(images, (6, 12))
+    np.testing.assert_allclose(got, np.pad(reduced, ((0, 0), (3, 3), (0, 0), (0, 0))), atol=1e-6)
+
+
+def test_without_key_or_amount_nothing_is_random():
+    images = jnp.asarray(photos(2, 8, 8))
+    still = prepare(images, resolution=12, **AS_IS)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(prepare(images, resolution=12, shift=0.2, **AS_IS), still)
+    np.testing.assert_array_equal(prepare(images, resolution=12, key=key, **AS_IS), still)
+
+
+def test_the_key_decides_and_each_image_has_its_own_draw():
+    images = jnp.asarray(np.repeat(photos(1, 8, 8), 3, axis=0))
+
+    def moved(seed):
+        key = jax.random.key(seed)
+        return np.asarray(prepare(images, resolution=12, key=key, shift=0.2, zoom=0.2, **AS_IS))
+
+    np.testing.assert_array_equal(moved(0), moved(0))
+    assert not np.array_equal(moved(0), moved(1))
+    assert len({image.tobytes() for image in moved(0)}) == 3

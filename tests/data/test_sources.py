@@ -1,0 +1,95 @@
+"""Sources of images: digits are scikit-learn's, split once and for all; noise is cheap."""
+
+import collections
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from fastscale_jax.data.sources import Split, check_source, load_source
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_source("digits", resolution=32, num_classes=10)
+
+
+def fingerprints(images):
+    """Counts each image with its label left aside."""
+    return collections.Counter(image.tobytes() for image in images)
+
+
+def test_digits_are_all_of_scikit_learn_s_and_each_in_one_split(digits):
+    pixels, labels = load_digits(return_X_y=True)
+    grey = np.floor(pixels * 255 / 16 + 0.5).astype(np.uint8).reshape(-1, 8, 8, 1)
+    theirs = collections.Counter(
+        (image.tobytes(), label) for image, label in zip(np.tile(grey, 3), labels, strict=True)
+    )
+    ours = collections.Counter(
+        (image.tobytes(), label)
+        for split in (digits.train, digits.test)
+        for image, label in zip(split.images, split.labels, strict=True)
+    )
+    assert ours == theirs
+    assert max(theirs.values()) == 1  # so that no image can be in both splits
+
+
+def test_digits_have_the_documented_sizes_and_types(digits):
+    for split, examples in ((digits.train, 1437), (digits.test, 360)):
+        assert split.examples == examples
+        assert (split.images.shape, split.images.dtype) == ((examples, 8, 8, 3), np.uint8)
+        assert (split.labels.shape, split.labels.dtype) == ((examples,), np.int32)
+    assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
+
+
+def test_digits_of_each_class_are_split_in_proportion(digits):
+    train, test = (np.bincount(split.labels) for split in (digits.train, digits.test))
+    assert len(train) == len(test) == 10
+    assert np.all(abs(test - (train + test) * 360 / 1797) < 1)
+
+
+def test_digits_are_normalised_by_their_training_split(digits):
+    pixels = digits.train.images.astype(np.float64) / 255
+    np.testing.assert_allclose(digits.mean, pixels.mean((0, 1, 2)), atol=5e-4)
+    np.testing.assert_allclose(digits.std, pixels.std((0, 1, 2)), atol=5e-4)
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_a_source_is_the_same_each_time(name):
+    first, second = (load_source(name, resolution=12, num_classes=10) for _ in range(2))
+    for one, other in ((first.train, second.train), (first.test, second.test)):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_synthetic_images_have_the_network_s_size_and_classes():
+    source = load_source("synthetic", resolution=12, num_classes=7)
+    assert source.train.images.shape[1:] == (12, 12, 3)
+    assert source.train.images.dtype == np.uint8
+    assert set(source.train.labels) == set(range(7))
+    assert source.train.examples == 1_281_167  # ImageNet-1k's
+    assert max(fingerprints(source.train.images).values()) == 1
+
+
+def test_a_split_repeats_its_images_beyond_their_number():
+    split = Split(np.arange(6, dtype=np.uint8).reshape(3, 2, 1, 1), np.arange(3), examples=8)
+    images, labels = split.take(np.array([7, 0, 3, 2]))
+    np.testing.assert_array_equal(labels, [1, 0, 0, 2])
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [2, 0, 0, 4])
+
+
+def load(name, num_classes):
+    return load_source(name, resolution=32, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("function", [check_source, load])
+@pytest.mark.parametrize(
+    ("name", "num_classes", "message"),
+    [
+        ("mnist", 10, "unknown data source 'mnist'; choose one of digits, synthetic"),
+        ("digits", 1000, "digits has 10 classes, but the network has 1000; set --config.model"),
+    ],
+)
+def test_a_source_that_does_not_fit_is_refused(function, name, num_classes, message):
+    with pytest.raises(ValueError, match=message):
+        function(name, num_classes)

@@ -1,0 +1,147 @@
+"""Checkpoints come back to the bit, or not at all."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fastscale_jax.train.checkpoint import Checkpoints, latest_step
+from fastscale_jax.train.step import TrainState
+
+
+def state_at(step, width=3):
+    """A state like a network's, with values that a rounding would change."""
+    draw = np.random.default_rng(step).standard_normal
+    params = {
+        "stem": {
+            "kernel": jnp.asarray(draw((2, width)), jnp.float32),
+            "bn": {"scale": jnp.ones(1)},
+        },
+        "fc": {"bias": jnp.asarray([np.nextafter(np.float32(1), np.float32(2)), -0.0, np.inf])},
+    }
+    return TrainState(
+        step=jnp.int32(step),
+        params=params,
+        batch_stats={"bn": {"mean": jnp.asarray(draw(width), jnp.bfloat16)}},
+        opt_state=optax.sgd(lambda _: 0.1, momentum=0.9, nesterov=True).init(params),
+    )
+
+
+def saved(workdir, *states):
+    with Checkpoints(workdir) as checkpoints:
+        for state in states:
+            checkpoints.save(state)
+
+
+def restored(workdir, like):
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.restore(like)
+
+
+def assert_equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@pytest.mark.parametrize("form", ["arrays", "shapes"])
+def test_a_state_comes_back_bit_by_bit(tmp_path, form):
+    state = state_at(7)
+    saved(tmp_path, state)
+    like = state_at(0)
+    if form == "shapes":
+        like = jax.eval_shape(lambda: like)
+    assert_equal(restored(tmp_path, like), state)
+
+
+def test_the_latest_of_several_is_kept(tmp_path):
+    saved(tmp_path, state_at(1), state_at(2), state_at(12))
+    assert latest_step(tmp_path) == 12
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["12"]
+    assert_equal(restored(tmp_path, state_at(0)), state_at(12))
+
+
+def test_a_step_that_is_saved_already_stays_as_it_is(tmp_path):
+    saved(tmp_path, state_at(3))
+    saved(tmp_path, state_at(4).replace(step=jnp.int32(3)))
+    assert_equal(restored(tmp_path, state_at(0)), state_at(3))
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path):
+    assert latest_step(tmp_path / "new") is None
+    assert not (tmp_path / "new").exists()
+    assert restored(tmp_path, state_at(0)) is None
+    assert latest_step(tmp_path) is None
+
+
+def test_an_unfinished_checkpoint_is_not_the_latest(tmp_path):
+    saved(tmp_path, state_at(5))
+    (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp-1").mkdir()
+    assert latest_step(tmp_path) == 5
+    assert_equal(restored(tmp_path, state_at(0)), state_at(5))
+
+
+def damage_data(folder):
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_metadata(folder):
+    (folder / "default" / "_METADATA").write_text("{")
+
+
+def remove_data(folder):
+    for path in (folder / "default").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def of_another_width(folder):
+    """Leaves the checkpoint as it is: `refusals` restores it into another network's state."""
+
+
+DAMAGES = (damage_data, damage_metadata, remove_data, of_another_width)
+
+
+def print_refusals(folder):
+    """Prints as JSON what `restore` says of a checkpoint in each condition."""
+    messages = {}
+    for damage in DAMAGES:
+        workdir = pathlib.Path(folder) / damage.__name__
+        saved(workdir, state_at(5, width=4 if damage is of_another_width else 3))
+        damage(workdir / "checkpoints" / "5")
+        try:
+            restored(workdir, state_at(0))
+        except ValueError as error:
+            messages[damage.__name__] = str(error)
+    print(json.dumps(messages))
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    # In a process of its own: when a restore fails, Orbax drops coroutines, which complain in
+    # whichever test comes next.
+    module, folder = "tests.train.test_checkpoint", tmp_path_factory.mktemp("damaged")
+    run = subprocess.run(
+        [sys.executable, "-c", f"import {module} as t; t.print_refusals({str(folder)!r})"],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("damage", [damage.__name__ for damage in DAMAGES])
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(refusals, damage):
+    pattern = rf"the checkpoint of step 5 in \S+/{damage}/checkpoints cannot be read: .+"
+    assert re.fullmatch(pattern, refusals[damage])  # "." is no line's end

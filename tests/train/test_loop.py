@@ -1,0 +1,173 @@
+"""Whole runs of a tiny network: what they leave behind, and how they go on."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastscale_jax.train import loop
+from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.records import Recorder, read_metrics
+from tests.train.tiny import tiny_config, tiny_run
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+STEPS = 6  # of four an epoch: the run ends in the middle of its second one
+TRAIN_KEYS = (
+    "step",
+    "epoch",
+    "train_loss",
+    "train_top1_error",
+    "images_per_second",
+    "learning_rate",
+)
+TEST_KEYS = ("step", "epoch", "test_loss", "test_top1_error", "test_top5_error")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The workdir of a run that nothing disturbed, and the metrics that it returned."""
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "new" / "folder"
+    return workdir, loop.train(tiny_run(workdir, **{"train.steps": STEPS}))
+
+
+def timeless(workdir):
+    """The records of a run without its speed."""
+    records = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in records]
+
+
+def saved_arrays(workdir, checkpoint_run):
+    """Every array of the latest checkpoint."""
+    task = checkpoint_run.task()
+    abstract = jax.eval_shape(lambda key: loop.create_state(task, key), jax.random.key(0))
+    with loop.Checkpoints(workdir) as checkpoints:
+        return jax.tree.leaves(checkpoints.restore(abstract))
+
+
+def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrupted):
+    workdir, _ = uninterrupted
+    names = sorted(path.name for path in workdir.iterdir())
+    events = [name for name in names if name.startswith("events.out.tfevents.")]
+    assert len(events) == 1
+    assert sorted({*names} - {*events}) == [
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "metrics.jsonl",
+    ]
+    wanted = tiny_config(**{"train.steps": STEPS}).to_dict()
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(wanted))
+    assert latest_step(workdir) == STEPS
+    with Image.open(workdir / "curves.png") as image:
+        assert image.format == "PNG"
+
+
+def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
+    workdir, returned = uninterrupted
+    lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [(x["step"], x["epoch"], tuple(x)) for x in lines] == [
+        (2, 0.5, TRAIN_KEYS),
+        (4, 1.0, TRAIN_KEYS),
+        (4, 1.0, TEST_KEYS),
+        (6, 1.5, TRAIN_KEYS),
+        (6, 1.5, TEST_KEYS),
+    ]
+    assert returned == {k: lines[-1][k] for k in TEST_KEYS[2:]}
+    # peak 0.3·359/1024; the rate of a record is that of its last update, 1, 3 and 5
+    peak = 0.3 * 359 / 1024
+    rates = [peak * held * 0.02 ** (t / 8) for t, held in ((1, 0.325), (3, 0.775), (5, 1.0))]
+    recorded = [x["learning_rate"] for x in lines if "learning_rate" in x]
+    np.testing.assert_allclose(recorded, rates, rtol=1e-5)
+
+
+def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
+    workdir, returned = uninterrupted
+    run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
+    assert loop.evaluate_checkpoint(run) == {"step": STEPS, **returned}
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, monkeypatch):
+    workdir, returned = uninterrupted
+    write = Recorder.write
+
+    def fail_at_the_end(self, record):
+        if record["step"] == STEPS:
+            raise KeyboardInterrupt
+        write(self, record)
+
+    run = tiny_run(tmp_path, **{"train.steps": STEPS})
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "write", fail_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(run)
+    assert latest_step(tmp_path) == 4
+    assert timeless(tmp_path) == timeless(workdir)[:3]
+
+    assert loop.train(run) == returned
+    assert timeless(tmp_path) == timeless(workdir)
+    for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_finished_run_evaluates_and_adds_nothing(uninterrupted):
+    workdir, returned = uninterrupted
+    before = (workdir / "metrics.jsonl").read_text()
+    run = tiny_run(workdir, **{"train.steps": STEPS})
+    saved = saved_arrays(workdir, run)
+    assert loop.train(run) == returned
+    assert (workdir / "metrics.jsonl").read_text() == before
+    assert latest_step(workdir) == STEPS
+    for got, wanted in zip(saved_arrays(workdir, run), saved, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_config_is_written_before_the_first_step(tmp_path, monkeypatch):
+    def fail(task, state, batch, key):
+        raise RuntimeError("the first step")
+
+    monkeypatch.setattr(loop, "train_step", fail)
+    run = tiny_run(tmp_path)
+    with pytest.raises(RuntimeError, match="the first step"):
+        loop.train(run)
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["name"] == run.network.name
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
+    assert latest_step(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({}, 8), ({"schedule": 4}, 32), ({"train.steps": 3}, 3), ({"data.batch_size": 1000}, 2)],
+)
+def test_steps_follow_from_epochs_schedule_and_batch_size(tmp_path, changes, steps):
+    assert tiny_run(tmp_path, **changes).total_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.batch_size": 1438}, "1438 is larger than the 1437 training images"),
+        ({"data.name": "mnist"}, "unknown data source 'mnist'"),
+        ({"model.num_classes": 1000}, "digits has 10 classes"),
+        ({"model.resolution": 1}, "resolution 1 is too small"),
+        ({"grouped_conv": "fast"}, "unknown implementation 'fast'"),
+        ({"schedule": 3}, "config.schedule must be one of 1, 2, 4"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_run(tmp_path / "new", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workdir_without_checkpoint_cannot_be_evaluated(tmp_path):
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        tiny_run(tmp_path, "eval")
+
+
+def test_another_network_needs_another_workdir(uninterrupted):
+    workdir, _ = uninterrupted
+    with pytest.raises(ValueError, match=r"different: stem_width"):
+        tiny_run(workdir, **{"model.stem_width": 16})

@@ -1,0 +1,124 @@
+"""The recipe's defaults are the paper's, and what is no recipe is refused by name."""
+
+import dataclasses
+
+import pytest
+from ml_collections import ConfigDict
+
+from fastscale_jax.train.recipe import Recipe, default_config
+
+
+def test_defaults_are_the_paper_s():
+    # arXiv:2103.06877, section 6.1, at the 1x schedule
+    recipe = Recipe()
+    assert recipe.data.batch_size == 1024
+    assert recipe.peak_learning_rate == 2.0
+    assert recipe.total_epochs == 100
+    assert recipe.augment.label_smoothing == 0.1
+    optim = dataclasses.asdict(recipe.optim)
+    assert optim == {
+        "learning_rate": 2.0,
+        "momentum": 0.9,
+        "weight_decay": 2e-5,
+        "warmup_epochs": 5.0,
+        "warmup_start": 0.1,
+        "decay": 0.02,
+    }
+
+
+def test_config_and_recipe_say_the_same():
+    config = default_config()
+    assert Recipe.from_config(config) == Recipe()
+    config.optim.momentum = 0.5
+    config.data.update(name="digits", batch_size=64)
+    recipe = Recipe.from_config(config)
+    assert recipe == Recipe.from_config(config.to_dict())
+    assert ConfigDict({"variant": "", **dataclasses.asdict(recipe)}) == config
+    assert Recipe.from_config({**config, "model": {}, "variant": "x"}) == recipe
+
+
+def test_the_rate_goes_with_the_batch_size_and_the_epochs_with_the_schedule():
+    config = default_config()
+    config.data.batch_size = 256
+    config.schedule = 4
+    recipe = Recipe.from_config(config)
+    assert recipe.peak_learning_rate == 0.5
+    assert recipe.total_epochs == 400
+
+
+def test_a_whole_number_will_do_for_a_real_one():
+    config = default_config().to_dict()
+    config["optim"]["learning_rate"] = 1
+    recipe = Recipe.from_config(config)
+    assert type(recipe.optim.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [("", "config must have the keys"), ("optim", "config.optim must have the keys learning_rate")],
+)
+def test_a_missing_or_unknown_key_is_named(section, message):
+    config = default_config().to_dict()
+    keys = config[section] if section else config
+    removed = next(iter(keys))
+    keys["learningrate"] = keys.pop(removed)
+    with pytest.raises(ValueError, match=message) as refusal:
+        Recipe.from_config(config)
+    assert str(refusal.value).endswith(f"; missing: {removed}; unknown: learningrate")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.batch_size", 0, "must be at least 1; got 0"),
+        ("data.batch_size", 64.0, "must be of type int; got 64.0"),
+        ("data.batch_size", True, "must be of type int; got True"),
+        ("train.epochs", 0, "must be at least 1"),
+        ("train.steps", -1, "must be at least 0"),
+        ("train.log_every_steps", 0, "must be at least 1"),
+        ("train.eval_every_epochs", 0, "must be at least 1"),
+        ("checkpoint.every_epochs", -1, "must be at least 0"),
+        ("seed", -1, "must be at least 0"),
+        ("optim.momentum", 1.0, "must be from 0 to below 1; got 1.0"),
+        ("optim.warmup_start", -0.1, "must be from 0 to below 1"),
+        ("optim.learning_rate", 0.0, "must be above 0"),
+        ("optim.learning_rate", "fast", "must be of type float; got 'fast'"),
+        ("optim.decay", 0.0, "decay above 0, at most 1"),
+        ("optim.decay", 1.5, "decay above 0, at most 1"),
+        ("optim.weight_decay", -1e-5, "must not be negative"),
+        ("optim.warmup_epochs", -1.0, "must not be negative"),
+        ("augment.label_smoothing", 1.0, "must be from 0 to below 1"),
+        ("augment.shift", float("nan"), "must be finite; got nan"),
+        ("augment.zoom", 1.0, "must be from 0 to below 1"),
+        ("schedule", 3, "must be one of 1, 2, 4; got 3"),
+        ("dtype", "float16", "must be one of float32, bfloat16; got 'float16'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_key(key, value, message):
+    config = default_config().to_dict()
+    *section, name = key.split(".")
+    (config[section[0]] if section else config)[name] = value
+    with pytest.raises(ValueError, match=message) as refusal:
+        Recipe.from_config(config)
+    assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["optim.learning_rate", "optim.weight_decay", "optim.warmup_epochs"]
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_rates_must_be_finite(key, value):
+    config = default_config().to_dict()
+    section, name = key.split(".")
+    config[section][name] = value
+    with pytest.raises(ValueError, match=f"config.{key} must be finite; got {value}"):
+        Recipe.from_config(config)
+
+
+def test_a_section_that_is_a_value_is_refused():
+    config = default_config().to_dict()
+    config["optim"] = 0.1
+    with pytest.raises(
+        ValueError, match=r"config\.optim must be a section with keys of its own; got 0\.1"
+    ):
+        Recipe.from_config(config)

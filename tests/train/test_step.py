@@ -1,0 +1,190 @@
+"""One step: its loss and its counts against PyTorch and NumPy, and what it does to the state."""
+
+import functools
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.train.step import Task, create_state, cross_entropy, eval_step, train_step
+from tests.train.tiny import tiny_run
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    changes = {"data.batch_size": 64, "augment.label_smoothing": 0.0}
+    changes |= {"optim.learning_rate": 3.2, "train.epochs": 10}
+    return tiny_run(tmp_path_factory.mktemp("run"), **changes)
+
+
+@pytest.fixture(scope="module")
+def task(run):
+    return run.task()
+
+
+@pytest.fixture(scope="module")
+def create(task):
+    return jax.jit(functools.partial(create_state, task))
+
+
+@pytest.fixture(scope="module")
+def step(task):
+    """The step as the loop compiles it: it consumes its state."""
+    return jax.jit(functools.partial(train_step, task), donate_argnums=0)
+
+
+@pytest.fixture(scope="module")
+def batch(run):
+    images, labels = run.source.train.take(np.arange(64))
+    return Batch(images, labels, np.ones(64, bool))
+
+
+def arrays_equal(one: Any, other: Any) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+class Says:
+    """Stands in for a network: it gives the logits that it was made with."""
+
+    architecture = types.SimpleNamespace(resolution=8)
+
+    def __init__(self, logits: Any) -> None:
+        self.logits = jnp.asarray(logits, jnp.float32)
+
+    def apply(self, variables: Any, images: jax.Array, *, train: bool) -> jax.Array:
+        assert images.shape == (len(self.logits), 8, 8, 3)
+        assert not train
+        return self.logits
+
+
+def metrics_of(task: Task, logits: Any, labels: Any, mask: Any = None) -> Any:
+    """`eval_step`'s metrics of given logits."""
+    labels = np.asarray(labels, np.int32)
+    mask = np.ones(len(labels), bool) if mask is None else np.asarray(mask)
+    batch = Batch(np.zeros((len(labels), 8, 8, 3), np.uint8), labels, mask)
+    state = types.SimpleNamespace(params=None, batch_stats=None)
+    return eval_step(task._replace(model=Says(logits)), state, batch)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_loss_is_pytorch_s_with_label_smoothing(smoothing):
+    logits = np.random.default_rng(0).normal(0, 5, (6, 10)).astype(np.float32)
+    labels = np.array([0, 9, 3, 3, 5, 1])
+    got = cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
+    wanted = F.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none"
+    )
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_errors_are_those_of_a_sorted_list(task):
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=(200, 10)), random.integers(0, 10, 200)
+    got = metrics_of(task, logits, labels)
+    best = np.argsort(-logits.astype(np.float32), axis=1)
+    hits = best == labels[:, None]
+    assert got.top1_errors == 200 - hits[:, :1].any(1).sum()
+    assert got.top5_errors == 200 - hits[:, :5].any(1).sum()
+    assert got.images == 200
+    wanted = F.cross_entropy(torch.tensor(logits), torch.tensor(labels), reduction="sum")
+    assert float(got.loss) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_ties_and_nan_count_against_the_network(task):
+    labels = [0, 1, 2, 3]
+    for nothing in (0.0, np.nan):
+        got = metrics_of(task, np.full((4, 10), nothing), labels)
+        assert (got.top1_errors, got.top5_errors, got.images) == (4, 4, 4)
+    # four others as good as the label: among the best five, but not the best
+    logits = [[1, 1, 1, 1, 1, 0, 0, 0, 0, 0]] * 2
+    got = metrics_of(task, logits, [0, 4])
+    assert (got.top1_errors, got.top5_errors) == (2, 0)
+
+
+def test_padding_is_left_out_whatever_it_holds(task):
+    random = np.random.default_rng(2)
+    logits, labels = random.normal(size=(7, 10)), random.integers(0, 10, 7)
+    mask = np.array([True, True, False, True, False, True, False])
+    padded = logits.copy()
+    padded[~mask] = np.nan
+    got = metrics_of(task, padded, labels, mask)
+    wanted = metrics_of(task, logits[mask], labels[mask])
+    assert got[1:] == wanted[1:]
+    assert float(got.loss) == pytest.approx(float(wanted.loss), rel=1e-6)
+
+
+def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, task, create, batch):
+    state = create(KEY)
+    smoothed = task._replace(recipe=tiny_run(run.workdir).recipe)
+    assert smoothed.recipe.augment.label_smoothing == 0.1
+    got = jax.jit(functools.partial(eval_step, smoothed))(state, batch)
+
+    pixels = torch.tensor(batch.images.transpose(0, 3, 1, 2) / 255)
+    resized = F.interpolate(pixels, (20, 20), mode="bilinear", align_corners=False)
+    images = (resized - run.source.mean[0]) / run.source.std[0]  # grey: all channels are alike
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    images = jnp.asarray(images.numpy().transpose(0, 2, 3, 1), jnp.float32)
+    logits = np.asarray(
+        jax.jit(functools.partial(task.model.apply, train=False))(variables, images)
+    )
+    wanted = F.cross_entropy(torch.tensor(logits), torch.tensor(batch.labels).long())
+    assert float(got.loss) / 64 == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits(create, step, batch):
+    def two_steps(seed):
+        key = jax.random.key(seed)
+        state, metrics = create(key), []
+        for _ in range(2):
+            state, part = step(state, batch, key)
+            metrics.append(part)
+        return state, metrics
+
+    first = two_steps(0)
+    assert int(first[0].step) == 2
+    assert arrays_equal(first, two_steps(0))
+    assert not arrays_equal(first[0].params, two_steps(1)[0].params)
+
+
+def test_each_step_and_each_key_draws_its_own_augmentation(create, step, batch):
+    def loss(at_step, key):
+        state = create(KEY)
+        return float(step(state.replace(step=jnp.int32(at_step)), batch, key)[1].loss)
+
+    other = jax.random.key(1)
+    assert len({loss(0, KEY), loss(1, KEY), loss(0, other), loss(1, other)}) == 4
+
+
+def test_a_step_consumes_its_state_and_changes_every_weight(create, step, batch):
+    before = create(KEY)
+    copy = jax.tree.map(np.array, before)
+    # at a step whose rate is not tiny
+    after, _ = step(before.replace(step=jnp.int32(40)), batch, KEY)
+    consumed = (before.params, before.batch_stats, before.opt_state)
+    assert all(x.is_deleted() for x in jax.tree.leaves(consumed))
+    assert int(after.step) == 41
+    for changed, old in ((after.params, copy.params), (after.batch_stats, copy.batch_stats)):
+        pairs = zip(jax.tree.leaves(changed), jax.tree.leaves(old), strict=True)
+        assert all(not np.array_equal(x, y) for x, y in pairs)
+
+
+def test_the_loss_of_one_batch_falls(create, step, batch):
+    state, losses, errors = create(KEY), [], []
+    for _ in range(60):
+        state, part = step(state, batch, KEY)
+        losses.append(float(part.loss) / 64)
+        errors.append(int(part.top1_errors))
+    assert losses[0] == pytest.approx(np.log(10), abs=0.1)  # it begins by knowing nothing
+    assert np.mean(losses[-10:]) < 0.5 * losses[0]
+    assert np.mean(errors[-10:]) < 0.4 * 64

@@ -1,0 +1,121 @@
+"""Whether a run may use a workdir; looking changes nothing."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from fastscale_jax import arch
+from fastscale_jax.train.records import write_config
+from fastscale_jax.train.workdir import check_evaluable, check_trainable
+
+NETWORK, _ = arch.resolve("regnetz", "500mf")
+
+
+def config_of(network=NETWORK, **changes):
+    """The config of a run as it is read back from its file."""
+    data = {"name": "digits", "batch_size": 64}
+    config = {"model": network.to_config().to_dict(), "data": data, "seed": 0, **changes}
+    return json.loads(json.dumps(config))
+
+
+def contents(folder):
+    return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def with_run(workdir, network=NETWORK, checkpoint=True):
+    write_config(workdir, config_of(network))
+    if checkpoint:
+        (workdir / "checkpoints" / "10").mkdir(parents=True)
+    return workdir
+
+
+def test_a_new_an_empty_and_its_own_workdir_can_be_trained_in(tmp_path):
+    own = with_run(tmp_path / "own")
+    for workdir in (tmp_path / "new" / "deep", tmp_path, own):
+        before = contents(tmp_path)
+        check_trainable(workdir, config_of())
+        assert contents(tmp_path) == before
+
+
+def test_a_network_is_the_same_by_any_name(tmp_path):
+    with_run(tmp_path)
+    renamed = dataclasses.replace(NETWORK, name="mine")
+    check_trainable(tmp_path, config_of(renamed))
+    check_evaluable(tmp_path, config_of(renamed))
+    assert len(contents(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("check", [check_trainable, check_evaluable])
+def test_a_workdir_of_another_network_is_refused_with_what_differs(tmp_path, check):
+    with_run(tmp_path)
+    other = dataclasses.replace(NETWORK, name="other", resolution=64, num_classes=10)
+    message = r"holds another network, regnetz-500mf \(different: name, num_classes, resolution\)"
+    with pytest.raises(ValueError, match=message):
+        check(tmp_path, config_of(other))
+
+
+@pytest.mark.parametrize("check", [check_trainable, check_evaluable])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": 3}', '{"model": null}'])
+def test_a_config_that_is_no_run_s_is_refused_by_its_path(tmp_path, check, text):
+    with_run(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is not the config of a run"):
+        check(tmp_path, config_of())
+
+
+def test_only_a_workdir_with_a_checkpoint_can_be_evaluated(tmp_path):
+    for workdir in (tmp_path / "new", with_run(tmp_path, checkpoint=False)):
+        with pytest.raises(ValueError, match=r"there is no checkpoint in .*; train first"):
+            check_evaluable(workdir, config_of())
+    assert not (tmp_path / "new").exists()
+    with_run(tmp_path)
+    check_evaluable(tmp_path, config_of())
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="cannot be written: Permission denied"):
+        check_trainable(tmp_path / "new", config_of())
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+            check_trainable(workdir, config_of())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"data": {"name": "digits", "batch_size": 32}}], ids=["seed", "data"]
+)
+def test_a_run_goes_on_with_its_own_seed_and_data_alone(tmp_path, changes):
+    with_run(tmp_path)
+    with pytest.raises(ValueError, match=f"has config.{next(iter(changes))} = .*another workdir"):
+        check_trainable(tmp_path, config_of(**changes))
+    check_evaluable(tmp_path, config_of(**changes))  # an evaluation may use another batch size
+    other = with_run(tmp_path / "fresh", checkpoint=False)
+    check_trainable(other, config_of(**changes))
+    assert json.loads((other / "config.json").read_text()) == config_of()
+
+
+def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
+    with_run(tmp_path)
+    (tmp_path / "config.json").unlink()
+    for check in (check_trainable, check_evaluable):
+        with pytest.raises(ValueError, match=r"a checkpoint but no config\.json"):
+            check(tmp_path, config_of())
+
+
+def test_damaged_metrics_and_a_file_for_checkpoints_are_refused(tmp_path):
+    with_run(tmp_path / "a")
+    (tmp_path / "a" / "metrics.jsonl").write_text("noise\n" * 3)
+    with pytest.raises(ValueError, match="line 1 is not a record"):
+        check_trainable(tmp_path / "a", config_of())
+    with_run(tmp_path / "b", checkpoint=False)
+    (tmp_path / "b" / "checkpoints").write_text("")
+    with pytest.raises(ValueError, match="checkpoints is not a folder"):
+        check_trainable(tmp_path / "b", config_of())
