@@ -164,16 +164,17 @@ def _explain(error: BaseException) -> str:
     what was wrong.
     """
     message = str(error.args[0]) if error.args else type(error).__name__
+    if "no attribute 'get_config'" in message:
+        return "the --config file has no function get_config"
     if isinstance(error, (AttributeError, KeyError)):
         # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
         key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
         return f"the config has no key '{key.strip(QUOTES)}'" + (f". {hint}" if hint else "")
     if isinstance(error, OSError):
         return "there is no such --config file; configs/ has one for each family, and digits.py"
-    if "Traceback" not in message:
+    if isinstance(error, (flags.Error, ValueError, TypeError)) and "Traceback" not in message:
         return message
     # the first ValueError below what absl and ml_collections make of it, or else the innermost
-    error = error.__cause__ or error.__context__ or error
     while not _is_plain(error) and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, ValueError):

@@ -278,3 +278,25 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     again = run(*TINY, f"--config.train.steps={step + 1}", f"--workdir={tmp_path}")
     assert again.returncode == 0
     assert f"going on after step {step} of {step + 1}" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = (", "SyntaxError"),
+        ("def get_config():\n    return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("x = 1", "no function get_config"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("def get_config():\n    raise ValueError('mine')", "mine"),
+        (
+            "from fastscale_jax.train.recipe import default_config as get_config",
+            "sets no config.model",
+        ),
+    ],
+)
+def test_a_config_file_of_ones_own_that_fails_says_how(tmp_path, text, words):
+    own = tmp_path / "own.py"
+    own.write_text(text)
+    result = run(f"--config={own}", "--mode=info")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert words in result.stderr

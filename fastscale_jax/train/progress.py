@@ -82,15 +82,17 @@ class Progress:
             epoch: epochs done, fractions included.
             loss: of the training batches.
             error: top-1, of the training batches, in percent.
-            images_per_second: over all devices.
+            images_per_second: over all devices; NaN is not shown.
         """
         parts = [
             f"[dim]step[/] {step:>{len(str(self._total_steps))}}/{self._total_steps}",
             f"[dim]epoch[/] {epoch:.1f}",
             f"[dim]loss[/] {_three_digits(loss)}",
             f"[dim]error[/] {error:.1f} %",
-            f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} [dim]images/s[/]",
         ]
+        if not math.isnan(images_per_second):
+            digits = 0 if images_per_second >= 10 else 1
+            parts.append(f"{images_per_second:,.{digits}f} [dim]images/s[/]")
         seconds_left = self._seconds_left(step)
         if seconds_left is not None:
             parts.append(f"{_clock_time(seconds_left)} [dim]left[/]")

@@ -190,3 +190,11 @@ def test_summary_has_two_columns_and_keeps_values_whole(kind, console):
         f"  workdir      {path}",
         "",
     ]
+
+
+def test_a_speed_that_is_not_known_is_left_out():
+    console = plain()
+    with Progress(900, console) as progress:
+        update(progress, 10, images_per_second=float("nan"))
+    assert written(console).strip().endswith("error 3.1 %")
+    assert "images/s" not in written(console)
