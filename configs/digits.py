@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.data.name = "digits"
     config.data.batch_size = 64
-    config.train.epochs = 25
+    config.train.epochs = 40
     config.train.log_every_steps = 22  # once an epoch
     config.optim.learning_rate = 3.2  # 0.2 at batch 64
     config.optim.weight_decay = 5e-4
