@@ -7,7 +7,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -98,13 +98,14 @@ def train(run: Run) -> dict[str, float]:
         state = checkpoints.restore(state) or state
         if int(state.step) < run.total_steps:
             write_config(run.workdir, run.config.to_dict())
-        recorder = stack.enter_context(Recorder(run.workdir))
-        progress = stack.enter_context(Progress(run.total_steps))
-        progress.note(_announcement(run, int(state.step)))
-        is_interrupted = stack.enter_context(deferred_interrupt())
-        state, metrics = _train_steps(
-            run, task, key, state, recorder, progress, checkpoints, is_interrupted
+        outputs = _Outputs(
+            stack.enter_context(Recorder(run.workdir)),
+            stack.enter_context(Progress(run.total_steps)),
+            checkpoints,
+            stack.enter_context(deferred_interrupt()),
         )
+        outputs.progress.note(_announcement(run, int(state.step)))
+        state, metrics = _train_steps(run, task, key, state, outputs)
         checkpoints.save(state)
     plot_curves(
         read_metrics(run.workdir / "metrics.jsonl"), run.workdir / "curves.png", run.network.name
@@ -117,7 +118,7 @@ def evaluate_checkpoint(run: Run) -> dict[str, float]:
     """Returns the test metrics of the workdir's latest checkpoint.
 
     Raises:
-        ValueError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read.
     """
     task = run.task()
     abstract = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
@@ -128,15 +129,27 @@ def evaluate_checkpoint(run: Run) -> dict[str, float]:
     return {"step": int(state.step), **metrics}
 
 
+class _Outputs(NamedTuple):
+    """Where a run tells how it goes, and hears that it should stop."""
+
+    recorder: Recorder
+    progress: Progress
+    checkpoints: Checkpoints
+    is_interrupted: Callable[[], bool]
+
+    def log(self, step: int, epoch: float, record: dict[str, float]) -> None:
+        self.recorder.write({"step": step, "epoch": epoch, **record})
+        self.progress.update(
+            step,
+            epoch=epoch,
+            loss=record["train_loss"],
+            error=record["train_top1_error"],
+            images_per_second=record["images_per_second"],
+        )
+
+
 def _train_steps(
-    run: Run,
-    task: Task,
-    key: jax.Array,
-    state: TrainState,
-    recorder: Recorder,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    is_interrupted: Callable[[], bool],
+    run: Run, task: Task, key: jax.Array, state: TrainState, outputs: _Outputs
 ) -> tuple[TrainState, dict[str, float]]:
     recipe, epoch_steps, first_step = run.recipe, run.epoch_steps, int(state.step)
     rate = learning_rate(recipe, epoch_steps)
@@ -151,38 +164,24 @@ def _train_steps(
         state, part = jit_step(state, batch, key)
         meter.add(part)
         if step == first_step + 1:
-            progress.note(f"compiled and ran the first step in {meter.restart():.1f} s")
+            outputs.progress.note(f"compiled and ran the first step in {meter.restart():.1f} s")
         epoch = step / epoch_steps
         is_last = step == run.total_steps
         if is_last or step % recipe.train.log_every_steps == 0:
-            record = meter.read()
-            recorder.write(
-                {
-                    "step": step,
-                    "epoch": epoch,
-                    **record,
-                    "learning_rate": float(jax.device_get(rate(step - 1))),
-                }
-            )
-            progress.update(
-                step,
-                epoch=epoch,
-                loss=record["train_loss"],
-                error=record["train_top1_error"],
-                images_per_second=record["images_per_second"],
-            )
+            rate_now = float(jax.device_get(rate(step - 1)))
+            outputs.log(step, epoch, {**meter.read(), "learning_rate": rate_now})
         if is_last or step % (recipe.train.eval_every_epochs * epoch_steps) == 0:
             with meter.paused():
                 metrics = _evaluate(run, jit_eval, state)
-            recorder.write({"step": step, "epoch": epoch, **metrics})
+            outputs.recorder.write({"step": step, "epoch": epoch, **metrics})
         if (
             recipe.checkpoint.every_epochs
             and step % (recipe.checkpoint.every_epochs * epoch_steps) == 0
         ):
             with meter.paused():
-                checkpoints.save(state)
-        if is_interrupted() and not is_last:
-            checkpoints.save(state)
+                outputs.checkpoints.save(state)
+        if outputs.is_interrupted() and not is_last:
+            outputs.checkpoints.save(state)
             raise KeyboardInterrupt
     return state, metrics or _evaluate(run, jit_eval, state)
 
