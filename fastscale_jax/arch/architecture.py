@@ -1,4 +1,4 @@
-"""What a network is: one value that counter, scaler and Flax all read."""
+"""What a network is: one value that counter, scaler, Flax and PyTorch all read."""
 
 import dataclasses
 import numbers
@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 
 
 class BlockShape(NamedTuple):
-    """Sizes of one block, in channels. Flax and the counter read these."""
+    """Sizes of one block, in channels. Flax, PyTorch and the counter read these."""
 
     kind: str  # one of BLOCKS
     c_in: int

@@ -30,9 +30,11 @@ class Complexity(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """Cost of one layer, with its BatchNorm where it has one."""
+    """One layer: its sizes, and its cost with its BatchNorm where it has one."""
 
     name: str  # within the block, as in models: `a`, `se.reduce`, …
+    kernel: int  # side of a conv, which BatchNorm follows; 0: dense, with a bias
+    c_group: int  # input channels that one output reads; 0: nothing is learned
     width: int  # output channels
     size: int  # output side, pixels
     flops: int
@@ -137,7 +139,7 @@ def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
     if a.stem == "conv3x3":
         return (_conv("conv", 3, 3, a.stem_width, size),), size
     pooled = strided(size, 2)
-    pool = Layer("pool", a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
+    pool = Layer("pool", 0, 0, a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
     return (_conv("conv", 7, 3, a.stem_width, size), pool), pooled
 
 
@@ -152,13 +154,14 @@ def _conv(name: str, kernel: int, c_group: int, c_out: int, size: int) -> Layer:
     """A conv without bias and its BatchNorm; `c_group`: input channels that one output reads."""
     weights = kernel * kernel * c_group * c_out
     pixels = size * size
-    return Layer(name, c_out, size, weights * pixels, weights + 2 * c_out, c_out * pixels)
+    params = weights + 2 * c_out
+    return Layer(name, kernel, c_group, c_out, size, weights * pixels, params, c_out * pixels)
 
 
 def _biased(name: str, c_in: int, c_out: int) -> Layer:
     """A dense layer with bias, or a 1x1 conv with bias on one pixel: they cost the same."""
     weights = (c_in + 1) * c_out
-    return Layer(name, c_out, 1, weights, weights, c_out)
+    return Layer(name, 0, c_in, c_out, 1, weights, weights, c_out)
 
 
 # Networks on the way to a budget differ in a block or two: the others need not be counted again.

@@ -1,0 +1,1 @@
+"""The same networks elsewhere: in PyTorch, and as files of weights."""

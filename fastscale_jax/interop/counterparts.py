@@ -1,0 +1,148 @@
+"""Which networks of timm and torchvision are ours, by name."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from fastscale_jax.arch import FAMILIES, Architecture
+from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.interop.layout import OURS, tensors
+
+
+class Counterpart(NamedTuple):
+    """A network of another library that computes what one of ours does."""
+
+    library: str
+    name: str  # there
+    family: str
+    base: str
+    changes: Mapping[str, object] = {}  # of `config.model`, where their sizes are not our base's
+
+    def architecture(self) -> Architecture:
+        """Returns our network with the sizes of theirs."""
+        config = base_architecture(self.family, self.base).to_config()
+        return Architecture.from_config({**config, **self.changes})
+
+    @property
+    def arguments(self) -> str:
+        """The command line's way to say it."""
+        options = [f" --config.model.{key}={_quoted(x)}" for key, x in self.changes.items()]
+        return f"--config=configs/{self.family}.py:{self.base}{''.join(options)}"
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+        return f"{self.name} in {self.library}'s names, which is {self.arguments}"
+
+
+def _quoted(value: object) -> str:
+    return f"'{value}'" if isinstance(value, tuple) else str(value)
+
+
+# "Designing Network Design Spaces" names its networks by flops; timm by hundreds of millions.
+_REGNETS = {
+    "002": "200mf",
+    "004": "400mf",
+    "006": "600mf",
+    "008": "800mf",
+    "016": "1.6gf",
+    "032": "3.2gf",
+    "040": "4.0gf",
+    "064": "6.4gf",
+    "080": "8.0gf",
+    "120": "12gf",
+    "160": "16gf",
+    "320": "32gf",
+}
+# torchvision rounds some widths otherwise, never down by a tenth
+_TORCHVISION_REGNETS: dict[str, dict[str, tuple[str, dict[str, object]]]] = {
+    "x": {
+        "400mf": ("400mf", {"widths": (32, 64, 160, 400)}),
+        "800mf": ("800mf", {}),
+        "1_6gf": ("1.6gf", {}),
+        "3_2gf": ("3.2gf", {}),
+        "8gf": ("8.0gf", {}),
+        "16gf": ("16gf", {}),
+        "32gf": ("32gf", {}),
+    },
+    "y": {
+        "400mf": ("400mf", {}),
+        "800mf": ("800mf", {"widths": (64, 144, 320, 784)}),
+        "1_6gf": ("1.6gf", {}),
+        "3_2gf": ("3.2gf", {}),
+        "8gf": ("8.0gf", {"widths": (224, 448, 896, 2016)}),
+        "16gf": ("16gf", {}),
+        "32gf": ("32gf", {}),
+    },
+}
+_RESNETS = {
+    "resnet50": "50",
+    "resnet101": "101",
+    "resnet152": "152",
+    "resnext50_32x4d": "50-32x4d",
+}
+
+COUNTERPARTS = (
+    *(
+        Counterpart("timm", f"regnet{kind}_{size}", f"regnet{kind}", base)
+        for kind in "xy"
+        for size, base in _REGNETS.items()
+    ),
+    Counterpart("timm", "regnetz_005", "regnetz", "500mf", {"head_width": 1024}),
+    Counterpart("timm", "regnetz_040", "regnetz", "4gf", {"head_width": 0}),
+    Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
+    *(Counterpart("timm", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
+    *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),
+    Counterpart("timm", "resnext101_32x4d", "resnet", "101-32x4d"),
+    *(
+        Counterpart("torchvision", f"regnet_{kind}_{size}", f"regnet{kind}", base, changes)
+        for kind, sizes in _TORCHVISION_REGNETS.items()
+        for size, (base, changes) in sizes.items()
+    ),
+    *(Counterpart("torchvision", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
+    *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
+)
+
+
+class Match(NamedTuple):
+    """A named network, and its tensors, without the classifier's."""
+
+    network: Counterpart
+    shapes: frozenset[tuple[str, tuple[int, ...]]]  # names and shapes
+
+
+def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
+    """Returns the network whose tensors a state dict shares most of, or None if it shares none.
+
+    Args:
+        shapes: of its tensors, by name.
+    """
+    found = set(shapes.items())
+
+    def likeness(match: Match) -> tuple[int, int]:
+        return len(match.shapes & found), len({name for name, _ in match.shapes} & shapes.keys())
+
+    best = max(_matches(), key=likeness)
+    return best if any(likeness(best)) else None
+
+
+@functools.cache
+def _matches() -> tuple[Match, ...]:
+    """Every named network under the names of every library that has it; made only for an error."""
+    return tuple(Match(network, _names_and_shapes(network)) for network in _named())
+
+
+def _named() -> Iterator[Counterpart]:
+    yield from COUNTERPARTS
+    for family, members in FAMILIES.items():
+        for base in members.bases:
+            for library in (OURS, "pycls"):
+                yield Counterpart(library, base_architecture(family, base).name, family, base)
+
+
+def _names_and_shapes(network: Counterpart) -> frozenset[tuple[str, tuple[int, ...]]]:
+    return frozenset(
+        (tensor.name, tensor.shape)
+        for tensor in tensors(network.architecture(), network.library)
+        if tensor.path[:3] != ("params", "head", "fc")
+    )

@@ -1,0 +1,137 @@
+"""Every tensor of a network: where it is in our variables, and what it is in another library."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from fastscale_jax.arch import Architecture, layers
+from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.interop.naming import NAMES, Modules, Names
+
+OURS = "fastscale_jax"
+LIBRARIES = (OURS, *NAMES)
+
+# our axes of a tensor, as theirs are numbered
+_CONV, _DENSE, _VECTOR = (2, 3, 1, 0), (1, 0), (0,)
+
+
+class Tensor(NamedTuple):
+    """One tensor, here and there."""
+
+    path: tuple[str, ...]  # in our variables, the collection first
+    name: str
+    our_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]  # theirs, in our order; axes of one pixel are left out
+    is_bgr: bool = False  # the input channels; ours are RGB
+    offset: float = 0.0  # what ours has more
+
+    def to_ours(self, values: np.ndarray) -> np.ndarray:
+        """Returns a tensor of theirs in our layout: a copy, of the same dtype."""
+        if self.is_bgr:
+            values = values[:, ::-1]
+        squeezed = tuple(self.our_shape[axis] for axis in np.argsort(self.axes))
+        values = values.reshape(squeezed).transpose(self.axes)
+        return np.array(values + self.offset if self.offset else values, order="C")
+
+    def to_theirs(self, values: np.ndarray) -> np.ndarray:
+        """Returns a tensor of ours in their layout: the inverse of `to_ours`."""
+        values = values - self.offset if self.offset else values
+        values = values.transpose(np.argsort(self.axes)).reshape(self.shape)
+        return np.array(values[:, ::-1] if self.is_bgr else values, order="C")
+
+
+def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
+    """Yields every tensor of a network, but BatchNorm's counters of batches.
+
+    Args:
+        a: the network.
+        library: one of `LIBRARIES`.
+
+    Raises:
+        ValueError: the library has no network like it.
+    """
+    if library != OURS:
+        yield from _theirs(a, library)
+        return
+    for tensor in _theirs(a, "pycls"):
+        shape = tensor.our_shape
+        yield Tensor(tensor.path, ".".join(tensor.path), shape, shape, tuple(range(len(shape))))
+
+
+def _theirs(a: Architecture, library: str) -> Iterator[Tensor]:
+    names, blocks = _names(a, library), dict(a.blocks())
+    for layer in layers(a):
+        if not layer.c_group:
+            continue
+        path = tuple(layer.name.split("."))
+        block = blocks.get(".".join(path[:2]))
+        module, *norm = _modules(names, path, block is None or block.has_expansion)
+        kernel = ("params", *path, "kernel")
+        if norm:
+            k, ours = layer.kernel, (layer.kernel, layer.kernel, layer.c_group, layer.width)
+            is_bgr = library == "pycls" and path[0] == "stem"
+            theirs = (layer.width, layer.c_group, k, k)
+            yield Tensor(kernel, f"{module}.weight", ours, theirs, _CONV, is_bgr)
+            yield from _norm(path, norm[0], layer.width, _missing_variance(a, library))
+        else:
+            ours, bias = (layer.c_group, layer.width), ("params", *path, "bias")
+            # SE's layers are dense here and 1x1 convs there
+            theirs = (layer.width, layer.c_group) + ((1, 1) if block else ())
+            yield Tensor(kernel, f"{module}.weight", ours, theirs, _DENSE)
+            yield Tensor(bias, f"{module}.bias", ours[1:], ours[1:], _VECTOR)
+
+
+def _norm(path: Modules, module: str, width: int, missing: float) -> Iterator[Tensor]:
+    for leaf, collection, ours in (
+        ("weight", "params", "scale"),
+        ("bias", "params", "bias"),
+        ("running_mean", "batch_stats", "mean"),
+        ("running_var", "batch_stats", "var"),
+    ):
+        where, shape = (collection, *path, "bn", ours), (width,)
+        offset = missing if ours == "var" else 0.0
+        yield Tensor(where, f"{module}.{leaf}", shape, shape, _VECTOR, offset=offset)
+
+
+def _missing_variance(a: Architecture, library: str) -> float:
+    """Returns what makes up for another epsilon of BatchNorm's, which is added to the variance.
+
+    Ours is 1e-5, and so is theirs, but for torchvision's EfficientNets B5 to B7: 1e-3.
+    """
+    if library == "torchvision" and a.block == "mbconv":
+        large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
+        if any(a.stages == network.stages for network in large):
+            return 1e-3 - 1e-5
+    return 0.0
+
+
+def _names(a: Architecture, library: str) -> Names:
+    names = NAMES[library].get((a.block, a.stem))
+    if names is None:
+        raise ValueError(f"{library} has no network of {a.block} blocks with the stem {a.stem}")
+    strides = tuple(stage.stride for stage in a.stages)
+    for field, found, theirs in (
+        ("activation", a.activation, names.activation or a.activation),
+        ("strides", strides, names.strides or strides),
+        ("head_width", a.head_width, a.head_width if names.head else 0),
+        ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
+    ):
+        if found != theirs:
+            raise ValueError(
+                f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
+                f"networks of {a.block} blocks with the stem {a.stem}; here it is {found}"
+            )
+    return names
+
+
+def _modules(names: Names, path: tuple[str, ...], has_expansion: bool) -> Modules:
+    if path[0] == "stem":
+        return names.stem
+    if path[0] == "head":
+        return names.head if path[1] == "conv" else (names.classifier,)
+    i, j = int(path[0][1:]), int(path[1][1:])
+    prefix = names.block.format(i=i, j=j, i0=i - 1, j0=j - 1)
+    of_block = names.layers if has_expansion else names.unexpanded
+    return tuple(prefix + module for module in of_block[".".join(path[2:])])

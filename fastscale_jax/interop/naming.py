@@ -1,0 +1,163 @@
+"""What pycls, timm and torchvision call the modules of a network, as data."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fastscale_jax.arch.architecture import BLOCKS, STEMS
+
+# a layer's module, and its BatchNorm's where it has one
+Modules = tuple[str, ...]
+
+
+class Names(NamedTuple):
+    """Module names of one kind of network."""
+
+    stem: Modules
+    block: str  # prefix of a block's modules; {i} stage and {j} block from 1, {i0} and {j0} from 0
+    layers: Mapping[str, Modules]  # of a block, by our name; SE is left out where they have none
+    classifier: str
+    head: Modules = ()  # the conv before pooling; empty: they have none
+    unexpanded: Mapping[str, Modules] = {}  # layers of a block without its first 1x1
+    # What no tensor shows, and would load in silence if it differed. Empty: theirs can be any.
+    activation: str = ""
+    strides: tuple[int, ...] = ()  # of the stages
+
+
+_EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+
+PYCLS = Names(
+    stem=("stem.conv", "stem.bn"),
+    block="s{i}.b{j}.",
+    layers={
+        "proj": ("proj", "bn"),
+        "a": ("f.a", "f.a_bn"),
+        "b": ("f.b", "f.b_bn"),
+        "se.reduce": ("f.se.f_ex.0",),
+        "se.expand": ("f.se.f_ex.2",),
+        "c": ("f.c", "f.c_bn"),
+    },
+    head=("head.conv", "head.bn"),
+    classifier="head.fc",
+)
+_PYCLS_MBCONV_LAYERS = {
+    "a": ("exp", "exp_bn"),
+    "b": ("dwise", "dwise_bn"),
+    "se.reduce": ("se.f_ex.0",),
+    "se.expand": ("se.f_ex.2",),
+    "c": ("lin_proj", "lin_proj_bn"),
+}
+PYCLS_MBCONV = PYCLS._replace(
+    layers=_PYCLS_MBCONV_LAYERS,
+    unexpanded=_PYCLS_MBCONV_LAYERS,
+    head=("head.conv", "head.conv_bn"),
+)
+
+TIMM_REGNET = Names(
+    stem=("stem.conv", "stem.bn"),
+    block="s{i}.b{j}.",
+    layers={
+        "proj": ("downsample.conv", "downsample.bn"),
+        "a": ("conv1.conv", "conv1.bn"),
+        "b": ("conv2.conv", "conv2.bn"),
+        "se.reduce": ("se.fc1",),
+        "se.expand": ("se.fc2",),
+        "c": ("conv3.conv", "conv3.bn"),
+    },
+    head=("final_conv.conv", "final_conv.bn"),
+    classifier="head.fc",
+    activation="relu",
+    strides=(2, 2, 2, 2),
+)
+TIMM_EFFICIENTNET = Names(
+    stem=("conv_stem", "bn1"),
+    block="blocks.{i0}.{j0}.",
+    layers={
+        "a": ("conv_pw", "bn1"),
+        "b": ("conv_dw", "bn2"),
+        "se.reduce": ("se.conv_reduce",),
+        "se.expand": ("se.conv_expand",),
+        "c": ("conv_pwl", "bn3"),
+    },
+    unexpanded={
+        "b": ("conv_dw", "bn1"),
+        "se.reduce": ("se.conv_reduce",),
+        "se.expand": ("se.conv_expand",),
+        "c": ("conv_pw", "bn2"),
+    },
+    head=("conv_head", "bn2"),
+    classifier="classifier",
+    activation="silu",
+    strides=_EFFICIENTNET_STRIDES,
+)
+
+# timm's and torchvision's alike, which bear the same names
+RESNET = Names(
+    stem=("conv1", "bn1"),
+    block="layer{i}.{j0}.",
+    layers={
+        "proj": ("downsample.0", "downsample.1"),
+        "a": ("conv1", "bn1"),
+        "b": ("conv2", "bn2"),
+        "c": ("conv3", "bn3"),
+    },
+    classifier="fc",
+    activation="relu",
+    strides=(1, 2, 2, 2),
+)
+
+TORCHVISION_REGNET = Names(
+    stem=("stem.0", "stem.1"),
+    block="trunk_output.block{i}.block{i}-{j0}.",
+    layers={
+        "proj": ("proj.0", "proj.1"),
+        "a": ("f.a.0", "f.a.1"),
+        "b": ("f.b.0", "f.b.1"),
+        "se.reduce": ("f.se.fc1",),
+        "se.expand": ("f.se.fc2",),
+        "c": ("f.c.0", "f.c.1"),
+    },
+    classifier="fc",
+    activation="relu",
+    strides=(2, 2, 2, 2),
+)
+TORCHVISION_EFFICIENTNET = Names(
+    stem=("features.0.0", "features.0.1"),
+    block="features.{i}.{j0}.block.",
+    layers={
+        "a": ("0.0", "0.1"),
+        "b": ("1.0", "1.1"),
+        "se.reduce": ("2.fc1",),
+        "se.expand": ("2.fc2",),
+        "c": ("3.0", "3.1"),
+    },
+    unexpanded={
+        "b": ("0.0", "0.1"),
+        "se.reduce": ("1.fc1",),
+        "se.expand": ("1.fc2",),
+        "c": ("2.0", "2.1"),
+    },
+    head=("features.8.0", "features.8.1"),
+    classifier="classifier.1",
+    activation="silu",
+    strides=_EFFICIENTNET_STRIDES,
+)
+
+# by (block, stem) of an architecture; what is not there, the library does not have
+NAMES: dict[str, dict[tuple[str, str], Names]] = {
+    "pycls": {
+        (block, stem): PYCLS_MBCONV if block == "mbconv" else PYCLS
+        for block in BLOCKS
+        for stem in STEMS
+    },
+    "timm": {
+        ("bottleneck", "conv3x3"): TIMM_REGNET,
+        ("linear_bottleneck", "conv3x3"): TIMM_REGNET._replace(activation="silu"),
+        ("mbconv", "conv3x3"): TIMM_EFFICIENTNET,
+        ("bottleneck", "conv7x7_pool"): RESNET,
+    },
+    "torchvision": {
+        ("bottleneck", "conv3x3"): TORCHVISION_REGNET,
+        ("mbconv", "conv3x3"): TORCHVISION_EFFICIENTNET,
+        ("bottleneck", "conv7x7_pool"): RESNET,
+    },
+}

@@ -1,0 +1,292 @@
+"""Weights of pycls, timm and torchvision as variables of our networks, and back.
+
+    variables = from_timm(config, state_dict)
+    logits = models.build(config).apply(variables, images, train=False)
+
+A state dict is a mapping of names to numpy arrays or PyTorch tensors, in PyTorch's layout. What it
+holds is checked tensor by tensor; a network that is not ours is refused. docs/weights.md has the
+table of networks that are.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import Architecture, as_architecture
+from fastscale_jax.interop.counterparts import closest_named
+from fastscale_jax.interop.layout import LIBRARIES, Tensor, tensors
+
+Config = ConfigDict | Mapping[str, object] | Architecture
+Shape = tuple[int, ...]
+Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}, of numpy arrays
+
+# PyTorch counts the batches that a BatchNorm has seen; no computation of ours needs it.
+_COUNTER = "num_batches_tracked"
+_CLASSIFIER = ("params", "head", "fc")
+
+
+class WeightsError(ValueError):
+    """Weights that are not those of the network, or a file that holds none."""
+
+
+class Imported(NamedTuple):
+    """Variables, and what they lack."""
+
+    variables: Variables
+    lacks_classifier: bool  # it was made for another number of classes
+
+
+def from_pycls(config: Config, state_dict: Mapping[str, Any]) -> Variables:
+    """Returns the variables of a network from the reference's state dict.
+
+    Kernels change their layout, and the stem's input channels their order: BGR there, RGB here.
+    Running variances are taken as they are: PyTorch's are unbiased estimates (n - 1), those that
+    Flax goes on with are biased (n).
+
+    Args:
+        config: the fields of `config.model`, or an `Architecture`; not modified.
+        state_dict: name → array or tensor; not modified. `num_batches_tracked` may be there or not.
+
+    Returns:
+        `{"params": …, "batch_stats": …}` of numpy arrays: float64 where that was given, float32 for
+        everything narrower.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown, not of numbers, or of the wrong shape.
+        ValueError: the config describes no network.
+    """
+    return _from("pycls", config, state_dict)
+
+
+def from_timm(config: Config, state_dict: Mapping[str, Any]) -> Variables:
+    """Returns the variables of a network from timm's state dict; otherwise as `from_pycls`.
+
+    timm has networks of the same tensors that compute something else, which nothing in a state dict
+    tells: `tf_efficientnet_*` (padding and epsilon), `resnetblur50`, `resnetaa50` and others.
+
+    Raises:
+        WeightsError: as `from_pycls`, or timm has no network like this one.
+        ValueError: the config describes no network.
+    """
+    return _from("timm", config, state_dict)
+
+
+def from_torchvision(config: Config, state_dict: Mapping[str, Any]) -> Variables:
+    """Returns the variables of a network from torchvision's state dict; otherwise as `from_pycls`.
+
+    The epsilon of torchvision's EfficientNets B5 to B7 is 1e-3, ours 1e-5: the difference goes to
+    the running variances, so that evaluation is the same.
+
+    Raises:
+        WeightsError: as `from_pycls`, or torchvision has no network like this one.
+        ValueError: the config describes no network.
+    """
+    return _from("torchvision", config, state_dict)
+
+
+def to_pycls(config: Config, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns variables as the reference's state dict: the exact inverse of `from_pycls`.
+
+    Args:
+        config: the fields of `config.model`, or an `Architecture`; not modified.
+        variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
+
+    Returns:
+        name → array, without `num_batches_tracked`, which `load_state_dict(strict=True)` does not
+        ask for. The arrays are copies.
+
+    Raises:
+        WeightsError: the variables are not those of the network.
+        ValueError: the config describes no network.
+    """
+    return to_library("pycls", config, variables)
+
+
+def to_timm(config: Config, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns variables as timm's state dict: the exact inverse of `from_timm`.
+
+    Raises:
+        WeightsError: as `to_pycls`, or timm has no network like this one.
+        ValueError: the config describes no network.
+    """
+    return to_library("timm", config, variables)
+
+
+def to_torchvision(config: Config, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns variables as torchvision's state dict: the inverse of `from_torchvision`.
+
+    It is exact but for the running variances of EfficientNets B5 to B7, which are rounded.
+
+    Raises:
+        WeightsError: as `to_pycls`, or torchvision has no network like this one.
+        ValueError: the config describes no network.
+    """
+    return to_library("torchvision", config, variables)
+
+
+def to_library(library: str, config: Config, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns variables under a library's names and in its layout; see `to_pycls`.
+
+    Args:
+        library: `pycls`, `timm`, `torchvision`, or `fastscale_jax` for our own names.
+        config: the fields of `config.model`, or an `Architecture`; not modified.
+        variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
+
+    Raises:
+        WeightsError: the variables are not those of the network, or the library has none like it.
+        ValueError: the config describes no network, or the library is unknown.
+    """
+    a = as_architecture(config)
+    wanted = _tensors(a, library)
+    found = {".".join(path): _array(".".join(path), x) for path, x in _leaves(variables)}
+    _check(a, found, {".".join(tensor.path): tensor.our_shape for tensor in wanted})
+    return {tensor.name: tensor.to_theirs(found[".".join(tensor.path)]) for tensor in wanted}
+
+
+def import_tensors(
+    library: str, config: Config, state_dict: Mapping[str, Any], *, other_classes: bool = False
+) -> Imported:
+    """Returns the variables of a network from a library's tensors; see `from_pycls`.
+
+    Args:
+        library: one of `layout.LIBRARIES`.
+        config: the fields of `config.model`, or an `Architecture`; not modified.
+        state_dict: name → array or tensor; not modified.
+        other_classes: where the classifier is for another number of classes, leave it out instead
+            of raising.
+
+    Raises:
+        WeightsError: as `from_pycls`, or the library has no network like this one.
+        ValueError: the config describes no network, or the library is unknown.
+    """
+    a = as_architecture(config)
+    wanted = _tensors(a, library)
+    found = {name: _array(name, x) for name, x in state_dict.items() if not _is_counter(name)}
+    lacks_classifier = other_classes and _has_other_classes(wanted, found)
+    if lacks_classifier:
+        left_out = {tensor.name for tensor in wanted if tensor.path[:3] == _CLASSIFIER}
+        wanted = [tensor for tensor in wanted if tensor.name not in left_out]
+        found = {name: x for name, x in found.items() if name not in left_out}
+    _check(a, found, {tensor.name: tensor.shape for tensor in wanted})
+    flat = {tensor.path: tensor.to_ours(found[tensor.name]) for tensor in wanted}
+    return Imported(nested(flat), lacks_classifier)
+
+
+def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
+    """Returns the library whose names a state dict has.
+
+    Args:
+        config: the network that they should be of.
+        shapes: by name.
+
+    Raises:
+        WeightsError: the names are nobody's.
+        ValueError: the config describes no network.
+    """
+    a = as_architecture(config)
+    names = {name for name in shapes if not _is_counter(name)}
+    for library in LIBRARIES:
+        with contextlib.suppress(ValueError):  # the library has no network like this one
+            if names == {tensor.name for tensor in tensors(a, library)}:
+                return library
+    # not this network's, but somebody's all the same: what is wrong can then be said in their names
+    closest = closest_named(shapes)
+    if closest is None:
+        raise WeightsError(
+            f"these names of tensors are none of {', '.join(LIBRARIES)}'s; the first is "
+            f"{min(names, default=None)!r}"
+        )
+    return closest.network.library
+
+
+def nested(flat: Mapping[tuple[str, ...], Any]) -> Variables:
+    """Returns the tree whose leaves have these paths."""
+    tree: Variables = {}
+    for path, leaf in flat.items():
+        branch = tree
+        for key in path[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[path[-1]] = leaf
+    return tree
+
+
+def _from(library: str, config: Config, state_dict: Mapping[str, Any]) -> Variables:
+    return import_tensors(library, config, state_dict).variables
+
+
+def _tensors(a: Architecture, library: str) -> list[Tensor]:
+    if library not in LIBRARIES:
+        raise ValueError(f"unknown library {library!r}; choose one of {', '.join(LIBRARIES)}")
+    try:
+        return list(tensors(a, library))
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith(f".{_COUNTER}")
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """Returns a tensor, of PyTorch or of numpy, as float32, or as float64 if it is that."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        # numpy knows no bfloat16; floats narrower than float32 gain nothing by staying so
+        values = values.float() if values.is_floating_point() and values.itemsize < 4 else values
+    array = np.asarray(values)
+    if array.dtype == np.float64:
+        return array
+    if not jnp.issubdtype(array.dtype, np.floating):
+        raise WeightsError(f"tensor {name} holds {array.dtype}, not floating-point numbers")
+    return array.astype(np.float32)
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _has_other_classes(wanted: list[Tensor], found: Mapping[str, np.ndarray]) -> bool:
+    """Whether the classifier is that of this network but for the number of classes."""
+    kernel, bias = (tensor for tensor in wanted if tensor.path[:3] == _CLASSIFIER)
+    if kernel.name not in found or bias.name not in found:
+        return False
+    shapes, classes = (found[kernel.name].shape, found[bias.name].shape), kernel.axes[1]
+    (other,) = shapes[1] if len(shapes[1]) == 1 else bias.shape
+    expected = tuple(other if i == classes else n for i, n in enumerate(kernel.shape))
+    return other != bias.shape[0] and shapes == (expected, (other,))
+
+
+def _check(a: Architecture, found: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
+    """Refuses tensors that are not just those of a network; names the first of each problem."""
+    missing = [f"{name} is missing" for name in wanted if name not in found]
+    unknown = [f"{name} is not one of its tensors" for name in found if name not in wanted]
+    misshapen = [
+        f"{name} has the shape {list(found[name].shape)} instead of {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name].shape != shape
+    ]
+    problems = [
+        kind[0] + (f" (and {len(kind) - 1} more)" if len(kind) > 1 else "")
+        for kind in (misshapen, missing, unknown)
+        if kind
+    ]
+    if not problems:
+        return
+    shapes = {name: array.shape for name, array in found.items()}
+    closest = closest_named(shapes)
+    hint = ""
+    if (
+        closest
+        and closest.shapes <= set(shapes.items())
+        and not closest.shapes <= set(wanted.items())
+    ):
+        hint = f"; they are those of {closest.network.description}"
+    raise WeightsError(f"these are not the weights of {a.name}: {'; '.join(problems)}{hint}")
