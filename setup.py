@@ -22,7 +22,11 @@ CORE = [
     "optax>=0.2.6,<0.3",
     # Checkpoints use the v0 interface; v1 is still experimental and may move between minors.
     "orbax-checkpoint>=0.12,<0.13",
+    "pillow>=11,<14",  # reads images
+    "pyyaml>=6,<7",
     "rich>=13.7,<16",
+    # A plain layout that holds tensors and can run nothing, read and written by every framework.
+    "safetensors>=0.5,<1",
     # The digits data set ships inside scikit-learn, so a first run needs no download.
     "scikit-learn>=1.5,<2",
     # Writes TensorBoard events without TensorFlow, which only the `data` extra may bring in.
@@ -38,7 +42,7 @@ EXTRAS = {
     "search": ["optuna>=4,<6"],
     "test": [
         "build>=1.2,<2",
-        "pillow>=11,<14",  # the second opinion for the augmentations
+        "hypothesis>=6.100,<7",
         "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
@@ -58,7 +62,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["fastscale_jax", "fastscale_jax.*"]),
-    package_data={"fastscale_jax": ["py.typed"]},
+    package_data={"fastscale_jax": ["py.typed", "data/imagenet_classes.txt"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -2,6 +2,8 @@
 
 python -m fastscale_jax.main --config=configs/regnetz.py:dWr_16gf --mode=info
 python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits
+python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits --mode=predict \
+  --input=images/
 """
 
 # What is imported at the top starts with every command; JAX comes with the modes that need it.
@@ -12,14 +14,18 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+if TYPE_CHECKING:
+    from fastscale_jax.arch import Architecture
+    from fastscale_jax.train.recipe import Recipe
+
 Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
 
-MODES = ("train", "eval", "info")
+MODES = ("train", "eval", "info", "predict", "export")
 QUOTES = "'\""
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 
@@ -35,14 +41,26 @@ _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Folder for the run's config.json, metrics.jsonl, curves.png, checkpoints and TensorBoard "
-    "events. Train without it makes a new one under runs/; eval needs it.",
+    "events. Train without it makes a new one under runs/; eval, predict and export take its "
+    "latest checkpoint, or the weights of --config.init_from where there is none.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     MODES,
-    "train: train the network, or go on from the workdir's checkpoint. eval: evaluate the "
-    "workdir's checkpoint. info: say what the network is and costs.",
+    "train: train the network, or go on from the workdir's checkpoint. eval: evaluate its "
+    "weights. info: say what the network is and costs. predict: say what it sees in --input. "
+    "export: write it to --output, to be used without this package.",
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "An image, or a folder of images with folders in it, for --mode=predict."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to, for --mode=export.")
+_NAMES = flags.DEFINE_enum(
+    "names",
+    "fastscale_jax",
+    ("fastscale_jax", "pycls", "timm", "torchvision"),
+    "Whose names the tensors in an exported weights.safetensors have.",
 )
 _FORMAT = flags.DEFINE_enum(
     "format",
@@ -59,7 +77,8 @@ def main(argv: Sequence[str]) -> int:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
         logging.set_verbosity(logging.WARNING)
     try:
-        return {"info": info, "train": train, "eval": evaluate}[_MODE.value](_CONFIG.value)
+        modes = (train, evaluate, info, predict, export)
+        return dict(zip(MODES, modes, strict=True))[_MODE.value](_CONFIG.value)
     except KeyboardInterrupt:
         print("fastscale_jax: interrupted", file=sys.stderr)
         return FAILURE
@@ -67,14 +86,10 @@ def main(argv: Sequence[str]) -> int:
 
 def info(config: Config) -> int:
     """Prints what the network is and costs."""
-    from fastscale_jax.arch import Architecture
-    from fastscale_jax.data.sources import check_source
     from fastscale_jax.info import describe, origin, table
-    from fastscale_jax.train.recipe import Recipe
 
     try:
-        network = Architecture.from_config(config.model)
-        check_source(Recipe.from_config(config).data.name, network.num_classes)
+        network, _ = _checked(config)
         scaling = origin(network, config.variant)
     except ValueError as error:
         return _usage_error(str(error))
@@ -87,17 +102,23 @@ def info(config: Config) -> int:
 
 def train(config: Config) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
-    from fastscale_jax.train.checkpoint import CheckpointError
+    from fastscale_jax.interop.load import load_to_start
+    from fastscale_jax.train.checkpoint import CheckpointError, latest_step
     from fastscale_jax.train.loop import Run
     from fastscale_jax.train.loop import train as run_training
 
-    workdir = _WORKDIR.value or f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = pathlib.Path(
+        _WORKDIR.value or f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     try:
-        run = Run.prepare(config, pathlib.Path(workdir), "train")
+        run = Run.prepare(config, workdir, "train")
+        start = None
+        if config.init_from and latest_step(workdir) is None:
+            start = load_to_start(config)
     except ValueError as error:
         return _usage_error(str(error))
     try:
-        metrics = run_training(run)
+        metrics = run_training(run, start)
     except CheckpointError as error:
         return _usage_error(str(error))
     except KeyboardInterrupt:
@@ -112,25 +133,104 @@ def train(config: Config) -> int:
 
 
 def evaluate(config: Config) -> int:
-    """Prints the test metrics of the workdir's checkpoint."""
-    if not _WORKDIR.value:
-        return _usage_error("--mode=eval needs --workdir: the folder of a trained run")
-    from fastscale_jax.train.loop import Run, evaluate_checkpoint, result_rows
+    """Prints the test metrics of the workdir's checkpoint, or of other weights."""
+    from fastscale_jax.interop.load import load_for
+    from fastscale_jax.train.checkpoint import latest_step
+    from fastscale_jax.train.loop import Run, evaluate_weights, result_rows
 
     try:
-        run = Run.prepare(config, pathlib.Path(_WORKDIR.value), "eval")
-        metrics = evaluate_checkpoint(run)
+        run = Run.prepare(config, _workdir() or pathlib.Path(), "eval")
+        weights = load_for(config, _workdir())
     except ValueError as error:
         return _usage_error(str(error))
+    metrics = evaluate_weights(run, weights.variables)
     if _FORMAT.value == "json":
-        _print_json(metrics)
+        step = latest_step(_workdir()) if _workdir() else None
+        _print_json(({} if step is None else {"step": step}) | metrics)
         return OK
     from rich.console import Console
 
     from fastscale_jax.train.progress import summary
 
-    summary(result_rows(run, metrics), f"evaluated after {metrics['step']} steps", Console())
+    rows = {**result_rows(run, metrics), "weights": weights.description}
+    summary(rows, "evaluated", Console())
     return OK
+
+
+def predict(config: Config) -> int:
+    """Prints what the network sees in the images of `--input`."""
+    if not _INPUT.value:
+        return _usage_error("--mode=predict needs --input: an image, or a folder of images")
+    from fastscale_jax import predict as prediction
+    from fastscale_jax.data.images import find_images
+    from fastscale_jax.interop.load import load_for
+    from fastscale_jax.models import build
+
+    try:
+        network, recipe = _checked(config)
+        files = find_images(pathlib.Path(_INPUT.value))
+        weights = load_for(config, _workdir())
+        model = build(network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
+    except ValueError as error:
+        return _usage_error(str(error))
+    found = list(prediction.predict(model, weights.variables, files, recipe.data.name))
+    for problem in filter(None, (p.problem for p in found)):
+        _usage_error(problem)
+    seen = [p for p in found if not p.problem]
+    if seen and _FORMAT.value == "json":
+        origin = {"network": network.name, "weights": weights.description}
+        print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
+    elif seen:
+        _print(f"{network.name}, weights from {weights.description}")
+        _print(prediction.table(seen))
+    return OK if len(seen) == len(found) else USAGE_ERROR
+
+
+def export(config: Config) -> int:
+    """Writes the network to `--output`, to be used without this package."""
+    if not _OUTPUT.value:
+        return _usage_error("--mode=export needs --output: a folder to write to")
+    from fastscale_jax.export import export_network
+    from fastscale_jax.interop.load import load_for
+
+    try:
+        network, recipe = _checked(config)
+        weights = load_for(config, _workdir())
+        files = export_network(
+            pathlib.Path(_OUTPUT.value),
+            network,
+            weights.variables,
+            source=recipe.data.name,
+            dtype=recipe.dtype,
+            grouped_conv=recipe.grouped_conv,
+            names=_NAMES.value,
+        )
+    except ValueError as error:
+        return _usage_error(str(error))
+    if _FORMAT.value == "json":
+        print(json.dumps({"network": network.name, "files": [str(file) for file in files]}))
+    else:
+        print("\n".join(map(str, files)))
+    return OK
+
+
+def _workdir() -> pathlib.Path | None:
+    return pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
+
+
+def _checked(config: Config) -> tuple["Architecture", "Recipe"]:
+    """Returns what the config describes.
+
+    Raises:
+        ValueError: it describes nothing that can be.
+    """
+    from fastscale_jax.arch import Architecture
+    from fastscale_jax.data.sources import check_source
+    from fastscale_jax.train.recipe import Recipe
+
+    network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+    check_source(recipe.data.name, network.num_classes)
+    return network, recipe
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -1,10 +1,28 @@
 """Sources of labelled images, by name."""
 
 import dataclasses
+import functools
+import importlib.resources
+from typing import NamedTuple
 
 import numpy as np
 
-SOURCES = ("digits", "synthetic")
+
+class Conventions(NamedTuple):
+    """What a network trained on a source expects of any image."""
+
+    mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
+    std: tuple[float, ...]
+    # Evaluation resizes the short side to resolution/crop and takes the middle; 0: the whole image
+    # is resized to a square.
+    crop: float
+
+
+SOURCES = {
+    "digits": Conventions((0.305,) * 3, (0.376,) * 3, 0.0),  # over the training split
+    # ImageNet's, as everybody normalises by: synthetic images stand in for it
+    "synthetic": Conventions((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256),
+}
 
 # ImageNet-1k's, so that an epoch of synthetic images takes as long as one of real ones
 _IMAGENET_TRAIN_IMAGES = 1_281_167
@@ -34,13 +52,34 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A data set in two splits, and what its pixels are normalised by."""
+    """A data set in two splits."""
 
     name: str
     train: Split
     test: Split
-    mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
-    std: tuple[float, ...]
+
+    @property
+    def conventions(self) -> Conventions:
+        """What its images are normalised by."""
+        return SOURCES[self.name]
+
+
+def class_names(name: str, num_classes: int) -> tuple[str, ...]:
+    """Returns what the classes of a source are called, in the order of their labels.
+
+    Networks of 1,000 classes are taken to be ImageNet-1k's: its synsets in the order of their
+    WordNet numbers, each by its first name there. Classes that have no names are numbered.
+    """
+    if name == "synthetic" and num_classes == 1000:
+        return _imagenet_names()
+    return tuple(map(str, range(num_classes)))
+
+
+@functools.cache
+def _imagenet_names() -> tuple[str, ...]:
+    file = importlib.resources.files(__package__) / "imagenet_classes.txt"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(line.split("\t")[1] for line in lines)
 
 
 def check_source(name: str, num_classes: int) -> None:
@@ -92,8 +131,6 @@ def _digits() -> Source:
         "digits",
         Split(images[train], labels[train], len(train)),
         Split(images[test], labels[test], len(test)),
-        mean=(0.305,) * 3,  # over the training split
-        std=(0.376,) * 3,
     )
 
 
@@ -106,6 +143,4 @@ def _synthetic(resolution: int, num_classes: int) -> Source:
         "synthetic",
         Split(images, labels, _IMAGENET_TRAIN_IMAGES),
         Split(images, labels, _SYNTHETIC_IMAGES),
-        mean=(0.485, 0.456, 0.406),  # ImageNet's, as everybody normalises by
-        std=(0.229, 0.224, 0.225),
     )

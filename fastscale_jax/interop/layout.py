@@ -10,6 +10,7 @@ from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop.naming import NAMES, Modules, Names
 
 OURS = "fastscale_jax"
+OUR_EPS = 1e-5  # of BatchNorm
 LIBRARIES = (OURS, *NAMES)
 
 # our axes of a tensor, as theirs are numbered
@@ -103,7 +104,7 @@ def _missing_variance(a: Architecture, library: str) -> float:
     if library == "torchvision" and a.block == "mbconv":
         large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
         if any(a.stages == network.stages for network in large):
-            return 1e-3 - 1e-5
+            return 1e-3 - OUR_EPS
     return 0.0
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from fastscale_jax.train.step import TrainState
@@ -69,12 +70,51 @@ class Checkpoints:
             with _quiet():
                 restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._manager.directory} cannot be read: "
-                f"{reason[:200]}"
+                f"{_reason(error)}"
             ) from error
         return typing.cast(TrainState, restored)
+
+
+def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(checkpoint).item_metadata.tree
+            tree = {key: saved[key] for key in ("params", "batch_stats")}
+            item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
+            return checkpointer.restore(checkpoint, args=args)
+    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.parent.name} in {checkpoint.parents[1]} "
+            f"cannot be read: {_reason(error)}"
+        ) from error
+
+
+def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns where a folder has a checkpoint's arrays: the latest, or None.
+
+    Args:
+        folder: a workdir, its `checkpoints`, or one of these.
+    """
+    for parent in (folder / "checkpoints", folder):
+        steps = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+        if steps:
+            return find_checkpoint(parent / str(max(steps)))
+    for leaf in (folder / "default", folder):
+        if (leaf / "_METADATA").is_file():
+            return leaf
+    return None
 
 
 class _PatientLoop(asyncio.SelectorEventLoop):
@@ -110,6 +150,10 @@ def _quiet() -> Iterator[None]:
         asyncio.set_event_loop_policy(policy)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def latest_step(workdir: pathlib.Path) -> int | None:

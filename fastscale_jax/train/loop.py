@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import Batch, steps_per_epoch, train_batches
@@ -24,8 +24,16 @@ from fastscale_jax.train.plots import plot_curves
 from fastscale_jax.train.progress import Progress, summary
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.records import Recorder, read_metrics, write_config
-from fastscale_jax.train.step import Metrics, Task, TrainState, create_state, eval_step, train_step
-from fastscale_jax.train.workdir import check_evaluable, check_trainable
+from fastscale_jax.train.step import (
+    Metrics,
+    Task,
+    TrainState,
+    create_state,
+    eval_step,
+    train_step,
+    with_weights,
+)
+from fastscale_jax.train.workdir import as_recorded, check_trainable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +52,7 @@ class Run:
 
         Args:
             config: the whole config.
-            workdir: of the run.
+            workdir: of the run; for `eval`, not looked at.
             mode: `train` or `eval`.
 
         Raises:
@@ -54,8 +62,8 @@ class Run:
         recipe = Recipe.from_config(config)
         build(network, grouped_conv=recipe.grouped_conv)
         check_source(recipe.data.name, network.num_classes)
-        check = {"train": check_trainable, "eval": check_evaluable}[mode]
-        check(workdir, json.loads(json.dumps(config.to_dict())))
+        if mode == "train":
+            check_trainable(workdir, as_recorded(config))
         source = load_source(
             recipe.data.name, resolution=network.resolution, num_classes=network.num_classes
         )
@@ -78,8 +86,19 @@ class Run:
         return Task.of(model, self.recipe, optimizer(self.recipe, self.epoch_steps), self.source)
 
 
-def train(run: Run) -> dict[str, float]:
+class Start(NamedTuple):
+    """Weights that a run begins with."""
+
+    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
+    note: str  # where they come from, for people
+
+
+def train(run: Run, start: Start | None = None) -> dict[str, float]:
     """Trains a network, or goes on where the workdir's checkpoint stands.
+
+    Args:
+        run: what to train.
+        start: weights to begin with, where there is no checkpoint; None: random ones.
 
     Returns:
         The metrics of the final evaluation.
@@ -95,7 +114,11 @@ def train(run: Run) -> dict[str, float]:
     state = jax.jit(functools.partial(create_state, task), compiler_options=hasty)(key)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.workdir))
-        state = checkpoints.restore(state) or state
+        restored = checkpoints.restore(state)
+        if restored is not None:
+            state, start = restored, None
+        elif start is not None:
+            state = with_weights(state, start.variables)
         if int(state.step) < run.total_steps:
             write_config(run.workdir, run.config.to_dict())
         outputs = _Outputs(
@@ -105,6 +128,8 @@ def train(run: Run) -> dict[str, float]:
             stack.enter_context(deferred_interrupt()),
         )
         outputs.progress.note(_announcement(run, int(state.step)))
+        if start is not None:
+            outputs.progress.note(start.note)
         state, metrics = _train_steps(run, task, key, state, outputs)
         checkpoints.save(state)
     plot_curves(
@@ -114,19 +139,16 @@ def train(run: Run) -> dict[str, float]:
     return metrics
 
 
-def evaluate_checkpoint(run: Run) -> dict[str, float]:
-    """Returns the test metrics of the workdir's latest checkpoint.
+def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the test metrics of a network's weights.
 
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
+    Args:
+        run: what to evaluate on.
+        variables: `params` and `batch_stats`, all of them.
     """
-    task = run.task()
-    abstract = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
-    with Checkpoints(run.workdir) as checkpoints:
-        state = checkpoints.restore(abstract)
-    assert state is not None, "prepare has seen a checkpoint"
-    metrics = _evaluate(run, _jit_eval(task), state)
-    return {"step": int(state.step), **metrics}
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state=())
+    return _evaluate(run, _jit_eval(run.task()), state)
 
 
 class _Outputs(NamedTuple):
@@ -214,10 +236,10 @@ def result_rows(run: Run, metrics: dict[str, float]) -> dict[str, str]:
         "top-1 error": f"{metrics['test_top1_error']:.2f} %",
         "top-5 error": f"{metrics['test_top5_error']:.2f} %",
         "test loss": f"{metrics['test_loss']:.4f}",
-        "workdir": str(run.workdir),
     }
 
 
 def _summarise(run: Run, metrics: dict[str, float], seconds: float) -> None:
     spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-    summary({**result_rows(run, metrics), "time": spent}, "trained")
+    rows = {**result_rows(run, metrics), "workdir": str(run.workdir), "time": spent}
+    summary(rows, "trained")

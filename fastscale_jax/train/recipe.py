@@ -78,6 +78,7 @@ class Recipe:
     dtype: str = "float32"  # of the computation; parameters are always float32
     grouped_conv: str = "auto"  # implementation of the spatial convs; see models.grouped_conv
     seed: int = 0
+    init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones
 
     @property
     def total_epochs(self) -> int:

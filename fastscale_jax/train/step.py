@@ -1,5 +1,6 @@
 """One training step and one evaluation step, as pure functions."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 
 from fastscale_jax.data.augment import prepare
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.data.sources import Source
+from fastscale_jax.data.sources import Conventions, Source
 from fastscale_jax.models import Network
 from fastscale_jax.train.recipe import Recipe
 
@@ -42,8 +43,7 @@ class Task(NamedTuple):
     model: Network
     recipe: Recipe
     optimizer: optax.GradientTransformation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    conventions: Conventions
 
     @classmethod
     def of(
@@ -54,7 +54,7 @@ class Task(NamedTuple):
         source: Source,
     ) -> "Task":
         """Returns the task of training `model` on `source`."""
-        return cls(model, recipe, optimizer, source.mean, source.std)
+        return cls(model, recipe, optimizer, source.conventions)
 
 
 def create_state(task: Task, key: Array) -> TrainState:
@@ -69,6 +69,25 @@ def create_state(task: Task, key: Array) -> TrainState:
         batch_stats=variables["batch_stats"],
         opt_state=task.optimizer.init(params),
     )
+
+
+def with_weights(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
+    """Returns the state with other weights.
+
+    Args:
+        state: not modified.
+        variables: `params` and `batch_stats`; what is left out of them stays as it is.
+    """
+    return state.replace(
+        params=_overlaid(state.params, variables["params"]),
+        batch_stats=_overlaid(state.batch_stats, variables["batch_stats"]),
+    )
+
+
+def _overlaid(tree: Params, over: Params) -> Params:
+    if not isinstance(tree, Mapping):
+        return jnp.asarray(over, tree.dtype)
+    return {key: _overlaid(x, over[key]) if key in over else x for key, x in tree.items()}
 
 
 def train_step(
@@ -134,8 +153,8 @@ def _images(task: Task, batch: Batch, key: Array | None = None) -> Array:
     return prepare(
         batch.images,
         resolution=task.model.architecture.resolution,
-        mean=task.mean,
-        std=task.std,
+        mean=task.conventions.mean,
+        std=task.conventions.std,
         key=key,
         shift=task.recipe.augment.shift,
         zoom=task.recipe.augment.zoom,

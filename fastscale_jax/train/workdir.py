@@ -13,12 +13,17 @@ from fastscale_jax.train.records import read_metrics
 _KEPT_ON_RESUME = ("data", "seed")
 
 
+def as_recorded(config: Any) -> dict[str, Any]:
+    """Returns a ConfigDict as it would be read back from `config.json`."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
 def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Refuses a workdir that a training run cannot use.
 
     Args:
         workdir: need not exist.
-        config: of the run that would use it, as it would be read back from `config.json`.
+        config: of the run that would use it, `as_recorded`.
 
     Raises:
         ValueError: it cannot be written; holds a run of another network, or one on other data; or

@@ -50,8 +50,8 @@ def test_digits_of_each_class_are_split_in_proportion(digits):
 
 def test_digits_are_normalised_by_their_training_split(digits):
     pixels = digits.train.images.astype(np.float64) / 255
-    np.testing.assert_allclose(digits.mean, pixels.mean((0, 1, 2)), atol=5e-4)
-    np.testing.assert_allclose(digits.std, pixels.std((0, 1, 2)), atol=5e-4)
+    np.testing.assert_allclose(digits.conventions.mean, pixels.mean((0, 1, 2)), atol=5e-4)
+    np.testing.assert_allclose(digits.conventions.std, pixels.std((0, 1, 2)), atol=5e-4)
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])

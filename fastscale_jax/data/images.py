@@ -1,0 +1,66 @@
+"""Image files as the arrays that a network takes."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def find_images(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the image files at a path: itself, or all below a folder, by their suffix, sorted.
+
+    Raises:
+        ValueError: there is nothing, or no image in the folder.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"there is no image or folder {path}")
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
+    return found
+
+
+def read_image(path: pathlib.Path) -> Image.Image:
+    """Returns an image file's pixels in RGB, the way up that its camera says.
+
+    Raises:
+        ValueError: it is not an image, or a damaged one.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    # a damaged file makes Pillow raise many things, SyntaxError among them
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(str(path), "it")
+        raise ValueError(f"{path} is not an image that can be read: {reason}") from error
+
+
+def centre_crop(image: Image.Image, resolution: int, crop: float) -> Image.Image:
+    """Returns the middle of an image, resized.
+
+    Args:
+        image: of any size.
+        resolution: side of the result, pixels.
+        crop: the share of the short side that is kept; resizing is bilinear.
+    """
+    short = round(resolution / crop)
+    scale = short / min(image.size)
+    width, height = (max(short, round(side * scale)) for side in image.size)
+    left, top = (width - resolution) // 2, (height - resolution) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + resolution, top + resolution))
+
+
+def as_evaluated(image: Image.Image, resolution: int, crop: float) -> np.ndarray:
+    """Returns an image as evaluation hands it to the device: `[h, w, 3]` uint8.
+
+    Args:
+        image: RGB.
+        resolution: of the network, pixels.
+        crop: as in `sources.Conventions`; 0: left as it is, for the device to resize.
+    """
+    return np.asarray(centre_crop(image, resolution, crop) if crop else image)

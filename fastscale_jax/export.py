@@ -1,0 +1,117 @@
+"""A trained network as files that need nothing of this package: `--mode=export`."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export, lax
+
+import fastscale_jax
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.sources import SOURCES, class_names
+from fastscale_jax.interop.load import save
+from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.models import build
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_network(
+    folder: pathlib.Path,
+    network: Architecture,
+    variables: Mapping[str, Any],
+    *,
+    source: str,
+    dtype: str = "float32",
+    grouped_conv: str = "auto",
+    names: str = "fastscale_jax",
+) -> list[pathlib.Path]:
+    """Writes a network's inference function, what must be known to use it, and its weights.
+
+    `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
+    normalised images `[batch, resolution, resolution, 3]` float32, RGB, to logits
+    `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
+    and the classes. `weights.safetensors` has the weights by themselves.
+
+    Args:
+        folder: made if need be.
+        network: what to export.
+        variables: its weights.
+        source: of `data.sources`, whose conventions the network was trained by.
+        dtype: of the computation.
+        grouped_conv: as in `models.build`; `auto` takes what suits each platform.
+        names: those of the tensors in `weights.safetensors`, as in `load.save`.
+
+    Returns:
+        The files.
+
+    Raises:
+        WeightsError: a file cannot be written, or the library of `names` has no such network.
+    """
+    files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
+    save(files[2], network, variables, names)
+    text = json.dumps(manifest(network, source), indent=2) + "\n"
+    try:
+        files[0].write_bytes(serialized(network, variables, dtype, grouped_conv))
+        files[1].write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return files
+
+
+def serialized(
+    network: Architecture, variables: Mapping[str, Any], dtype: str, grouped_conv: str
+) -> bytearray:
+    """Returns the inference function as `jax.export.deserialize` reads it."""
+    a, weights = network, jax.tree.map(jnp.asarray, dict(variables))
+
+    def infer_by(implementation: str, images: jax.Array) -> jax.Array:
+        model = build(a, dtype=jnp.dtype(dtype), grouped_conv=implementation)
+        return jnp.asarray(model.apply(weights, images, train=False))
+
+    def infer(images: jax.Array) -> jax.Array:
+        if grouped_conv != "auto":
+            return infer_by(grouped_conv, images)
+        # `auto` chooses by the machine that it is on; the file may run on another
+        cpu = "shift" if all(stage.group_width == 1 for stage in a.stages) else "im2col"
+        return lax.platform_dependent(
+            images,
+            cpu=lambda x: infer_by(cpu, x),
+            default=lambda x: infer_by("lax", x),
+        )
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, a.resolution, a.resolution, 3), jnp.float32)
+    return export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize()
+
+
+def manifest(network: Architecture, source: str) -> dict[str, Any]:
+    """Returns what must be known to use the exported function."""
+    conventions, side = SOURCES[source], network.resolution
+    resize: dict[str, int] = {"height": side, "width": side}
+    if conventions.crop:
+        resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
+    return {
+        "name": network.name,
+        "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
+        "function": "model.jaxexport",
+        "platforms": list(PLATFORMS),
+        "input": {
+            "shape": ["batch", side, side, 3],
+            "dtype": "float32",
+            "channels": "RGB",
+            "resize": resize,
+            "pixel_range": [0, 1],
+            "mean": list(conventions.mean),
+            "std": list(conventions.std),
+        },
+        "output": {
+            "shape": ["batch", network.num_classes],
+            "dtype": "float32",
+            "meaning": "logits",
+        },
+        "classes": list(class_names(source, network.num_classes)),
+    }

@@ -1,0 +1,198 @@
+"""Files of tensors: safetensors, PyTorch's, our own checkpoints, told apart by their content."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.train.checkpoint import CheckpointError, find_checkpoint, read_variables
+
+# where training programs keep a state dict among other things: pycls, timm, torchvision
+_STATE_DICT_KEYS = ("model_state", "state_dict", "model")
+# what DistributedDataParallel and torch.compile put before every name
+_WRAPPERS = ("module.", "_orig_mod.")
+_METADATA_KEY = "fastscale_jax"
+_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),  # BatchNorm's counters
+}
+
+
+class Stored(NamedTuple):
+    """What a file holds."""
+
+    tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
+    about: dict[str, Any]  # what it says of its network: `model`, `architecture`, `cfg`
+
+
+def read(path: pathlib.Path) -> Stored:
+    """Returns the tensors of a file, or of a checkpoint's folder. No code in it is ever run.
+
+    Args:
+        path: a safetensors file; a PyTorch file (`.pth`, `.pyth`) of tensors and plain values; or
+            a folder: a workdir, one of its checkpoints, or one that holds `model.safetensors` or
+            `weights.safetensors`. The content decides, not the name.
+
+    Raises:
+        WeightsError: there is none, it is damaged, something else, or would run code.
+    """
+    try:
+        if path.is_dir():
+            return _read_folder(path)
+        with path.open("rb") as file:
+            start = file.read(9)
+        is_zip = start[:4] == b"PK\x03\x04"
+        if is_zip and not zipfile.is_zipfile(path):
+            raise WeightsError(f"{path} is damaged or cut short")
+        if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
+            return _read_torch(path)
+        if start[8:] == b"{":
+            return _read_safetensors(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    raise WeightsError(
+        f"{path} is no file of weights: neither safetensors, nor PyTorch's, nor a folder with a "
+        "checkpoint"
+    )
+
+
+def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Writes a safetensors file, whole or not at all.
+
+    Args:
+        path: its folder is made if need be; a file of that name is replaced.
+        tensors: by name.
+        about: goes into the file's metadata, and comes back from `read`.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    metadata = {"format": "pt", _METADATA_KEY: json.dumps(about)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            unfinished = pathlib.Path(folder, path.name)
+            unfinished.write_bytes(safetensors.numpy.save(dict(tensors), metadata))
+            os.replace(unfinished, path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _read_folder(folder: pathlib.Path) -> Stored:
+    for name in ("weights.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return _read_safetensors(folder / name)
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is None:
+        raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
+    try:
+        variables = read_variables(checkpoint)
+    except CheckpointError as error:
+        raise WeightsError(str(error)) from error
+    config = _read_json(checkpoint.parents[2] / "config.json")
+    return Stored(_flat(variables), {"model": config["model"]} if "model" in config else {})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = prefix + key
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _read_safetensors(path: pathlib.Path) -> Stored:
+    content = path.read_bytes()
+    try:
+        stored = safetensors.deserialize(content)
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or cut short: {error}") from error
+    tensors = {}
+    for name, tensor in stored:
+        if tensor["dtype"] not in _DTYPES:
+            raise WeightsError(f"{path}: tensor {name} has the dtype {tensor['dtype']}")
+        values = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
+        tensors[name] = values.reshape(tensor["shape"])
+    # timm's downloads have the name of their network beside them
+    about = {
+        k: v for k, v in _read_json(path.parent / "config.json").items() if k == "architecture"
+    }
+    if _METADATA_KEY in metadata:
+        about = json.loads(metadata[_METADATA_KEY])
+    return Stored(_unwrapped(tensors), about)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_torch(path: pathlib.Path) -> Stored:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is PyTorch's; to read it, pip install 'fastscale_jax[torch]', or save it as "
+            "safetensors where PyTorch is"
+        ) from error
+    try:
+        # Training programs keep their arguments as a Namespace, which is values and nothing else.
+        allowed = torch.serialization.safe_globals([argparse.Namespace])
+        with warnings.catch_warnings(), allowed:
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or a hostile pickle brings up
+        raise WeightsError(_why_not(path, str(error))) from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
+    inner = next((loaded[key] for key in _STATE_DICT_KEYS if _is_mapping(loaded.get(key))), loaded)
+    about = {"cfg": loaded["cfg"]} if isinstance(loaded.get("cfg"), str) else {}
+    return Stored(_unwrapped(inner), about)
+
+
+def _why_not(path: pathlib.Path, error: str) -> str:
+    wanted = re.search(r"GLOBAL ([\w.]+)", error)
+    if wanted:
+        return (
+            f"{path} asks for {wanted[1]} when it is read, which could run any code; only tensors "
+            "and plain values are read"
+        )
+    if "Unsupported operand" in error:
+        return f"{path} is a pickle of something else than tensors and plain values"
+    return (
+        f"{path} is damaged or cut short: {error.splitlines()[0][:150] if error else 'no reason'}"
+    )
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns tensors without the prefixes that wrapped modules give to all of them."""
+    unwrapped = {str(name): tensor for name, tensor in tensors.items()}
+    for _ in _WRAPPERS:  # in either order
+        for prefix in _WRAPPERS:
+            if unwrapped and all(name.startswith(prefix) for name in unwrapped):
+                unwrapped = {name.removeprefix(prefix): x for name, x in unwrapped.items()}
+    return unwrapped
