@@ -15,6 +15,8 @@ JAX_VERSIONS = ">=0.10.2,<0.12"
 CORE = [
     "absl-py>=2.1,<3",
     "flax>=0.12,<0.13",
+    # What jax.export serialises with; jax does not ask for it by itself.
+    "flatbuffers>=24.3,<26",
     f"jax{JAX_VERSIONS}",
     "matplotlib>=3.9,<4",
     "ml_collections>=1.0,<2",

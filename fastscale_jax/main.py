@@ -77,8 +77,14 @@ def main(argv: Sequence[str]) -> int:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
         logging.set_verbosity(logging.WARNING)
     try:
-        modes = (train, evaluate, info, predict, export)
-        return dict(zip(MODES, modes, strict=True))[_MODE.value](_CONFIG.value)
+        run_mode = {
+            "train": train,
+            "eval": evaluate,
+            "info": info,
+            "predict": predict,
+            "export": export,
+        }[_MODE.value]
+        return run_mode(_CONFIG.value)
     except KeyboardInterrupt:
         print("fastscale_jax: interrupted", file=sys.stderr)
         return FAILURE
@@ -139,14 +145,15 @@ def evaluate(config: Config) -> int:
     from fastscale_jax.train.loop import Run, evaluate_weights, result_rows
 
     try:
-        run = Run.prepare(config, _workdir() or pathlib.Path(), "eval")
-        weights = load_for(config, _workdir())
+        workdir = _workdir()
+        run = Run.prepare(config, workdir or pathlib.Path(), "eval")
+        weights = load_for(config, workdir)
     except ValueError as error:
         return _usage_error(str(error))
     metrics = evaluate_weights(run, weights.variables)
     if _FORMAT.value == "json":
-        step = latest_step(_workdir()) if _workdir() else None
-        _print_json(({} if step is None else {"step": step}) | metrics)
+        step = latest_step(workdir) if workdir else None
+        _print_json(metrics if step is None else {"step": step, **metrics})
         return OK
     from rich.console import Console
 

@@ -26,7 +26,7 @@ class Guess(NamedTuple):
     """One class, and how sure the network is."""
 
     name: str
-    index: int
+    label: int
     probability: float
 
 
@@ -70,8 +70,9 @@ def table(predictions: Sequence[Prediction]) -> "Table":
     from rich.table import Table
 
     result = Table()
-    for header, justify in (("file", "left"), ("class", "left"), ("%", "right")):
-        result.add_column(header, justify=justify, overflow="fold")
+    result.add_column("file", overflow="fold")
+    result.add_column("class")
+    result.add_column("%", justify="right")
     for prediction in predictions:
         result.add_section()
         for i, guess in enumerate(prediction.top):
@@ -86,8 +87,8 @@ def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         {
             "file": prediction.file,
             "top": [
-                {"class": name, "index": index, "probability": probability}
-                for name, index, probability in prediction.top
+                {"class": name, "label": label, "probability": probability}
+                for name, label, probability in prediction.top
             ],
         }
         for prediction in predictions

@@ -77,7 +77,7 @@ def class_names(name: str, num_classes: int) -> tuple[str, ...]:
 
 @functools.cache
 def _imagenet_names() -> tuple[str, ...]:
-    file = importlib.resources.files(__package__) / "imagenet_classes.txt"
+    file = importlib.resources.files("fastscale_jax.data") / "imagenet_classes.txt"
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(line.split("\t")[1] for line in lines)
 
