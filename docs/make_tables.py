@@ -1,4 +1,4 @@
-"""Prints the tables of docs/architectures.md, or writes them there.
+"""Prints the tables of the manual, or writes them into its pages.
 
 python -m docs.make_tables
 python -m docs.make_tables --write
@@ -6,10 +6,12 @@ python -m docs.make_tables --write
 
 import argparse
 import pathlib
+from collections.abc import Callable, Mapping
 
 from fastscale_jax import arch
+from fastscale_jax.interop.counterparts import COUNTERPARTS
 
-PAGE = pathlib.Path(__file__).with_name("architectures.md")
+FOLDER = pathlib.Path(__file__).parent
 
 
 def named_networks() -> str:
@@ -42,21 +44,32 @@ def paper_rows() -> str:
     return "\n".join(rows)
 
 
+def counterparts() -> str:
+    """Returns a table of the networks of timm and torchvision that are ours."""
+    rows = ["| library | its name | ours |", "|---|---|---|"]
+    rows += [f"| {c.library} | `{c.name}` | `{c.arguments}` |" for c in COUNTERPARTS]
+    return "\n".join(rows)
+
+
 def _costs(a: arch.Architecture) -> str:
     cost = arch.count(a)
     return f"{cost.flops / 1e9:.3f} | {cost.params / 1e6:.3f} | {cost.acts / 1e6:.3f}"
 
 
-TABLES = {"named networks": named_networks, "paper rows": paper_rows}
+# by page
+TABLES = {
+    "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
+    "weights.md": {"counterparts": counterparts},
+}
 
 
-def with_tables(page: str) -> str:
-    """Returns the page with each table, between its two markers, made anew.
+def with_tables(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """Returns a page with each of `tables`, between its two markers, made anew.
 
     Raises:
         ValueError: the page lacks a table's markers.
     """
-    for name, make in TABLES.items():
+    for name, make in tables.items():
         start, end = f"<!-- table: {name} -->\n", "\n<!-- end -->"
         before, found, rest = page.partition(start)
         _, closed, after = rest.partition(end)
@@ -69,11 +82,14 @@ def with_tables(page: str) -> str:
 def main() -> None:
     """Prints the tables, or writes them into the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help=f"write them into {PAGE.name}")
-    if parser.parse_args().write:
-        PAGE.write_text(with_tables(PAGE.read_text()))
-    else:
-        print("\n\n".join(make() for make in TABLES.values()))
+    parser.add_argument("--write", action="store_true", help="write them into the pages")
+    write = parser.parse_args().write
+    for name, tables in TABLES.items():
+        page = FOLDER / name
+        if write:
+            page.write_text(with_tables(page.read_text(), tables))
+        else:
+            print("\n\n".join(make() for make in tables.values()), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def manifest(network: Architecture, source: str) -> dict[str, Any]:
         "platforms": list(PLATFORMS),
         "input": {
             "shape": ["batch", side, side, 3],
+            "size": side,
             "dtype": "float32",
             "channels": "RGB",
             "resize": resize,

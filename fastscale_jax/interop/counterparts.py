@@ -54,7 +54,7 @@ _REGNETS = {
     "160": "16gf",
     "320": "32gf",
 }
-# torchvision rounds some widths otherwise, never down by a tenth
+# torchvision rounds some widths otherwise: never down by a tenth; timm has these as `…_tv`
 _TORCHVISION_REGNETS: dict[str, dict[str, tuple[str, dict[str, object]]]] = {
     "x": {
         "400mf": ("400mf", {"widths": (32, 64, 160, 400)}),
@@ -88,6 +88,14 @@ COUNTERPARTS = (
         for kind in "xy"
         for size, base in _REGNETS.items()
     ),
+    *(
+        Counterpart("timm", name, family, base, {"widths": widths})
+        for name, family, base, widths in (
+            ("regnetx_004_tv", "regnetx", "400mf", (32, 64, 160, 400)),
+            ("regnety_008_tv", "regnety", "800mf", (64, 144, 320, 784)),
+            ("regnety_080_tv", "regnety", "8.0gf", (224, 448, 896, 2016)),
+        )
+    ),
     Counterpart("timm", "regnetz_005", "regnetz", "500mf", {"head_width": 1024}),
     Counterpart("timm", "regnetz_040", "regnetz", "4gf", {"head_width": 0}),
     Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
@@ -102,6 +110,14 @@ COUNTERPARTS = (
     *(Counterpart("torchvision", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
     *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
 )
+
+# timm's names of networks whose tensors look like ours, and what they compute otherwise
+LOOKALIKES = {
+    "tf_efficientnet": "pads convs of stride 2 on one side, with an epsilon of 1e-3 in BatchNorm",
+    "efficientnet_blur": "blurs before it strides",
+    "resnetblur50": "blurs before it strides",
+    "resnetaa50": "averages where it strides",
+}
 
 
 class Match(NamedTuple):

@@ -37,7 +37,7 @@ class Stored(NamedTuple):
     """What a file holds."""
 
     tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
-    about: dict[str, Any]  # what it says of its network: `model`, `architecture`, `cfg`
+    about: dict[str, Any]  # what it says of its network, by `_METADATA_KEY`, pycls or timm
 
 
 def read(path: pathlib.Path) -> Stored:
@@ -130,10 +130,9 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
             raise WeightsError(f"{path}: tensor {name} has the dtype {tensor['dtype']}")
         values = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
         tensors[name] = values.reshape(tensor["shape"])
-    # timm's downloads have the name of their network beside them
-    about = {
-        k: v for k, v in _read_json(path.parent / "config.json").items() if k == "architecture"
-    }
+    # timm's downloads have a description of their network beside them
+    beside = _read_json(path.parent / "config.json")
+    about = {key: beside[key] for key in ("architecture", "pretrained_cfg") if key in beside}
     if _METADATA_KEY in metadata:
         about = json.loads(metadata[_METADATA_KEY])
     return Stored(_unwrapped(tensors), about)

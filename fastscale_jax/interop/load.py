@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from fastscale_jax.arch import Architecture, as_architecture
-from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.interop.counterparts import COUNTERPARTS, LOOKALIKES
 from fastscale_jax.interop.files import read, write
 from fastscale_jax.interop.layout import OUR_EPS, OURS
 from fastscale_jax.interop.weights import (
@@ -31,6 +32,8 @@ class Loaded(NamedTuple):
     variables: Variables  # float32
     lacks_classifier: bool  # the file's is for another number of classes
     description: str  # where they come from, for people
+    # (mean, standard deviation) of the channels of the images that they were made for, if it is said
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = False) -> Loaded:
@@ -49,6 +52,7 @@ def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = Fals
     path, a = pathlib.Path(path), as_architecture(config)
     stored = read(path)
     try:
+        _check_path(path)
         _check_about(a, stored.about)
         library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
@@ -56,7 +60,7 @@ def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = Fals
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)
     description = f"{path}" + (f", in {library}'s names" if library != OURS else "")
-    return Loaded(variables, imported.lacks_classifier, description)
+    return Loaded(variables, imported.lacks_classifier, description, _normalisation(stored.about))
 
 
 def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
@@ -79,7 +83,8 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
             "there are no weights: give --workdir, the folder of a trained run, or "
             "--config.init_from, a file of weights"
         )
-    return load(config.init_from, config.model)
+    loaded = load(config.init_from, config.model)
+    return loaded._replace(description=_described(loaded, config.data.name))
 
 
 def load_to_start(config: Any) -> Start:
@@ -91,7 +96,7 @@ def load_to_start(config: Any) -> Start:
         WeightsError: as `load`.
     """
     loaded = load(config.init_from, config.model, other_classes=True)
-    note = f"weights from {loaded.description}"
+    note = f"weights from {_described(loaded, config.data.name)}"
     if loaded.lacks_classifier:
         note += (
             f"; its last layer is for another number of classes than {config.model.num_classes}, "
@@ -121,6 +126,26 @@ def save(
     write(pathlib.Path(path), to_library(library, a, variables), about)
 
 
+def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Returns what the config.json beside a download of timm's says."""
+    settings = about.get("pretrained_cfg")
+    if not isinstance(settings, Mapping) or not {"mean", "std"} <= settings.keys():
+        return None
+    return tuple(settings["mean"]), tuple(settings["std"])
+
+
+def _described(loaded: Loaded, source: str) -> str:
+    """Returns where weights come from, and that they want other images than a source's."""
+    ours = SOURCES[source][:2]
+    if loaded.normalisation in (None, ours):
+        return loaded.description
+    mean, std = loaded.normalisation or ours
+    return (
+        f"{loaded.description}, made for images normalised by {mean} and {std}; {source} has "
+        f"{ours[0]} and {ours[1]}"
+    )
+
+
 def _check_about(a: Architecture, about: Mapping[str, Any]) -> None:
     """Refuses a file that says of its network what no shape of a tensor shows, and ours is not."""
     for what, theirs, ours in (
@@ -137,6 +162,19 @@ def _check_about(a: Architecture, about: Mapping[str, Any]) -> None:
             f"its config.json says that these weights are for timm's {name}, which is none of our "
             "networks; docs/weights.md lists those that are"
         )
+
+
+def _check_path(path: pathlib.Path) -> None:
+    """Refuses downloads of networks that have our tensors and compute something else.
+
+    Only their names tell: nothing in the file does.
+    """
+    for name, difference in LOOKALIKES.items():
+        if name in str(path.resolve()):
+            raise WeightsError(
+                f"by its name these are weights of timm's {name}…, which {difference}; none of our "
+                "networks does"
+            )
 
 
 def _hidden_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fastscale_jax.data.sources import Split, check_source, load_source
+from fastscale_jax.data.sources import SOURCES, Split, check_source, class_names, load_source
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,40 @@ def load(name, num_classes):
 def test_a_source_that_does_not_fit_is_refused(function, name, num_classes, message):
     with pytest.raises(ValueError, match=message):
         function(name, num_classes)
+
+
+# of the thousand, by their number in every list of ImageNet-1k's classes
+IMAGENET = {
+    0: "tench",
+    1: "goldfish",
+    207: "golden retriever",
+    281: "tabby",
+    340: "zebra",
+    388: "giant panda",
+    779: "school bus",
+    817: "sports car",
+    948: "Granny Smith",
+    963: "pizza",
+}
+
+
+def test_a_thousand_classes_are_imagenet_s():
+    names = class_names("synthetic", 1000)
+    assert len(set(names)) == 1000
+    assert {i: names[i] for i in IMAGENET} == IMAGENET
+    assert all(name == name.strip() != "" for name in names)
+
+
+@pytest.mark.parametrize(
+    ("source", "classes"), [("digits", 10), ("synthetic", 10), ("synthetic", 3)]
+)
+def test_other_classes_are_numbered(source, classes):
+    assert class_names(source, classes) == tuple(str(i) for i in range(classes))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_has_the_conventions_of_its_name(name):
+    source = load_source(name, resolution=12, num_classes=10)
+    assert source.conventions == SOURCES[name]
+    assert len(source.conventions.mean) == len(source.conventions.std) == 3
+    assert 0 <= source.conventions.crop <= 1

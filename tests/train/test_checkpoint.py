@@ -10,9 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
-from fastscale_jax.train.checkpoint import Checkpoints, latest_step
+from fastscale_jax.train.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    find_checkpoint,
+    latest_step,
+    read_variables,
+)
 from fastscale_jax.train.step import TrainState
 
 
@@ -87,6 +94,43 @@ def test_an_unfinished_checkpoint_is_not_the_latest(tmp_path):
     (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp-1").mkdir()
     assert latest_step(tmp_path) == 5
     assert_equal(restored(tmp_path, state_at(0)), state_at(5))
+
+
+def test_a_checkpoint_is_found_from_every_folder_that_leads_to_it(tmp_path):
+    saved(tmp_path, state_at(12))
+    checkpoints = tmp_path / "checkpoints"
+    found = checkpoints / "12" / "default"
+    for folder in (tmp_path, checkpoints, checkpoints / "12", found):
+        assert find_checkpoint(folder) == found
+    for folder in (tmp_path / "new", found / "d", tmp_path.parent / "other"):
+        assert find_checkpoint(folder) is None
+
+
+def test_the_latest_is_found_by_its_number_and_unfinished_ones_are_not(tmp_path):
+    saved(tmp_path, state_at(12))
+    saved(tmp_path / "other", state_at(9))
+    checkpoints = tmp_path / "checkpoints"
+    (tmp_path / "other" / "checkpoints" / "9").rename(checkpoints / "9")
+    (checkpoints / "99.orbax-checkpoint-tmp-1").mkdir()
+    assert find_checkpoint(tmp_path) == checkpoints / "12" / "default"
+
+
+def test_variables_are_read_bit_by_bit_without_a_state_like_them(tmp_path):
+    state = state_at(7, width=5)
+    saved(tmp_path, state)
+    found = read_variables(tmp_path / "checkpoints" / "7" / "default")
+    assert_equal(found, {"params": state.params, "batch_stats": state.batch_stats})
+    assert all(type(x) is np.ndarray for x in jax.tree.leaves(found))
+
+
+def test_a_checkpoint_of_something_else_is_refused_in_one_line(tmp_path):
+    folder = tmp_path / "checkpoints" / "7" / "default"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, {"weights": np.ones(2)})
+    with pytest.raises(
+        CheckpointError, match=r"step 7 in \S+/checkpoints cannot be read: .*params"
+    ):
+        read_variables(folder)
 
 
 def damage_data(folder):

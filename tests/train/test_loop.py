@@ -1,15 +1,20 @@
 """Whole runs of a tiny network: what they leave behind, and how they go on."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from fastscale_jax.interop import weights
+from fastscale_jax.interop.layout import tensors
+from fastscale_jax.interop.load import load_for
 from fastscale_jax.train import loop
 from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.records import Recorder, read_metrics
+from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -86,7 +91,7 @@ def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
 def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
     workdir, returned = uninterrupted
     run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
-    assert loop.evaluate_checkpoint(run) == {"step": STEPS, **returned}
+    assert loop.evaluate_weights(run, load_for(run.config, workdir).variables) == returned
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, monkeypatch):
@@ -162,9 +167,72 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path, chan
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_workdir_without_checkpoint_cannot_be_evaluated(tmp_path):
-    with pytest.raises(ValueError, match="there is no checkpoint"):
-        tiny_run(tmp_path, "eval")
+def test_an_evaluation_is_prepared_without_a_look_at_the_workdir(uninterrupted, tmp_path):
+    workdir, _ = uninterrupted
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "new", tmp_path / "file" / "run", workdir):
+        run = tiny_run(place, "eval", **{"model.stem_width": 16})
+        assert run.network.stem_width == 16
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def from_a_file():
+    """Weights that are not those of any run, and what is said of them."""
+    network = tiny_run(pathlib.Path(), "eval").network
+    names = tensors(network, "pycls")
+    variables = weights.from_pycls(network, {t.name: rule(t.name, t.shape) for t in names})
+    return loop.Start(variables, "weights from a file")
+
+
+@pytest.fixture
+def first_state(monkeypatch):
+    """Runs take no steps; returns the list of the states that they would have begun with."""
+    states = []
+
+    def evaluate_only(run, task, key, state, outputs):
+        states.append(state)
+        return state, loop._evaluate(run, loop._jit_eval(task), state)
+
+    monkeypatch.setattr(loop, "_train_steps", evaluate_only)
+    return states
+
+
+def assert_same(got, wanted):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert (x.dtype, np.asarray(x).tobytes()) == (y.dtype, np.asarray(y).tobytes())
+
+
+def test_a_run_begins_with_the_weights_that_it_is_given(tmp_path, first_state, from_a_file, capsys):
+    run = tiny_run(tmp_path)
+    metrics = loop.train(run, from_a_file)
+    (state,) = first_state
+    assert_same({"params": state.params, "batch_stats": state.batch_stats}, from_a_file.variables)
+    assert metrics == loop.evaluate_weights(run, from_a_file.variables)
+    assert int(state.step) == 0
+    assert all(not np.any(x) for x in jax.tree.leaves(state.opt_state))
+    assert capsys.readouterr().err.count("weights from a file\n") == 1
+
+
+def test_what_the_given_weights_leave_out_starts_as_it_would_have(
+    tmp_path, first_state, from_a_file
+):
+    loop.train(tiny_run(tmp_path / "fresh"))
+    del from_a_file.variables["params"]["head"]["fc"]
+    loop.train(tiny_run(tmp_path / "given"), from_a_file)
+    fresh, given = first_state
+    wanted = from_a_file.variables
+    wanted["params"]["head"]["fc"] = fresh.params["head"]["fc"]
+    assert np.any(fresh.params["head"]["fc"]["kernel"])
+    assert_same({"params": given.params, "batch_stats": given.batch_stats}, wanted)
+
+
+def test_a_run_that_goes_on_takes_no_other_weights(uninterrupted, from_a_file, capsys):
+    workdir, returned = uninterrupted
+    run = tiny_run(workdir, **{"train.steps": STEPS})
+    assert loop.train(run, from_a_file) == returned
+    assert "weights from a file" not in capsys.readouterr().err
 
 
 def test_another_network_needs_another_workdir(uninterrupted):

@@ -1,0 +1,560 @@
+"""A network's weights from a file and into one: the same bits, or a line that says why not."""
+
+import ast
+import functools
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from fastscale_jax import arch, models
+from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
+from fastscale_jax.interop.layout import tensors
+from fastscale_jax.interop.load import load, load_for, load_to_start, save
+from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.train.checkpoint import Checkpoints
+from fastscale_jax.train.records import write_config
+from fastscale_jax.train.step import TrainState
+from tests.passes import rule
+from tests.train.tiny import tiny_config
+
+OURS = "fastscale_jax"
+FAMILIES = ("regnetz", "regnety", "efficientnet", "resnet")
+# where each kind of network can be stored
+PAIRS = [
+    (family, library)
+    for library in (OURS, "pycls", "timm", "torchvision")
+    for family in FAMILIES
+    if (family, library) != ("regnetz", "torchvision")
+]
+
+
+def small(family: str = "regnetz", **changes: Any) -> ConfigDict:
+    """A network of four stages or more, so that timm has one like it; `changes` are of sizes."""
+    config = arch.scale(arch.model_config(family), "dWr", factor=1 / 64)
+    config.update(**{"num_classes": 10, **changes})
+    return config
+
+
+def variables_of(config: ConfigDict) -> weights.Variables:
+    """Weights that differ from tensor to tensor, by the rule of tests/golden/README.md."""
+    names = tensors(arch.as_architecture(config), "pycls")
+    return weights.from_pycls(config, {t.name: rule(t.name, t.shape) for t in names})
+
+
+def assert_same(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    got, wanted = flatten_dict(got), flatten_dict(wanted)
+    assert got.keys() == wanted.keys()
+    for path, x in wanted.items():
+        np.testing.assert_array_equal(got[path], x, err_msg=".".join(path), strict=True)
+
+
+def refusal(path: pathlib.Path, config: ConfigDict, **options: Any) -> str:
+    """What `load` says of a file that it refuses: one line that names it."""
+    with pytest.raises(WeightsError) as caught:
+        load(path, config, **options)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(str(path))
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tests_weights_are_of_the_shapes_that_flax_makes(family):
+    config = small(family)
+    side = config.resolution
+    init = functools.partial(models.build(config).init, train=False)
+    drawn = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables_of(config))
+    assert found == drawn
+
+
+@pytest.mark.parametrize(("family", "library"), PAIRS)
+def test_there_and_back_through_a_file_changes_no_bit(tmp_path, family, library):
+    config = small(family)
+    wanted, path = variables_of(config), tmp_path / "new" / "weights.safetensors"
+    save(path, config, wanted, library)
+    stored = safetensors.numpy.load_file(path)
+    assert stored.keys() == {t.name for t in tensors(arch.as_architecture(config), library)}
+    found = load(path, config)
+    assert_same(found.variables, wanted)
+    assert not found.lacks_classifier
+    # torchvision's ResNets bear the names that timm's do
+    named = "timm" if (family, library) == ("resnet", "torchvision") else library
+    assert found.description == str(path) + ("" if library == OURS else f", in {named}'s names")
+
+
+def test_our_names_are_the_paths_of_our_variables(tmp_path):
+    config = small()
+    save(tmp_path / "x", config, variables_of(config))
+    flat = flatten_dict(variables_of(config), sep=".")
+    assert_same(safetensors.numpy.load_file(tmp_path / "x"), flat)
+
+
+def test_a_file_in_pycls_s_names_fills_the_network_in_pytorch(tmp_path):
+    config = small("efficientnet")
+    save(tmp_path / "x", config, variables_of(config), "pycls")
+    twin = torch_twin.build(config)
+    twin.load_state_dict(
+        {**twin.state_dict(), **safetensors.torch.load_file(tmp_path / "x")}, strict=True
+    )
+    # and back, in the form of a training program's checkpoint, with BatchNorm's counters
+    torch.save({"epoch": 1, "model_state": twin.state_dict()}, tmp_path / "x.pyth")
+    assert_same(load(tmp_path / "x.pyth", config).variables, variables_of(config))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_weights_of_any_precision_come_as_float32(tmp_path, kind, dtype):
+    config = small()
+    exact = weights.to_pycls(config, variables_of(config))
+    theirs = {k: (torch.from_numpy(x).double() / 3).to(dtype) for k, x in exact.items()}
+    if kind == "pth":
+        torch.save(theirs, tmp_path / "x")
+    else:
+        safetensors.torch.save_file(theirs, tmp_path / "x")
+    rounded = {name: x.float().numpy() for name, x in theirs.items()}
+    assert_same(load(tmp_path / "x", config).variables, weights.from_pycls(config, rounded))
+
+
+# what no tensor shows: (the network that the file is for, what is said of it)
+HIDDEN = {
+    "activation": ({"activation": "relu"}, "whose activation is relu; {name}'s is silu"),
+    "strides": (
+        {"strides": (2, 2, 1, 2)},
+        "whose strides is (2, 2, 1, 2); {name}'s is (2, 2, 2, 2)",
+    ),
+}
+
+
+@pytest.mark.parametrize("field", HIDDEN)
+def test_our_own_file_is_refused_by_what_no_tensor_shows(tmp_path, field):
+    changes, words = HIDDEN[field]
+    config, path = small(), tmp_path / "x.safetensors"
+    save(path, small(**changes), variables_of(config))
+    assert words.format(name=config.name) in refusal(path, config)
+
+
+@pytest.mark.parametrize("field", HIDDEN)
+def test_our_own_checkpoint_is_refused_by_what_no_tensor_shows(tmp_path, field):
+    changes, words = HIDDEN[field]
+    config = small()
+    save_run(tmp_path / "run", small(**changes), variables_of(config))
+    assert words.format(name=config.name) in refusal(tmp_path / "run", config)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "other"}, {"resolution": 64}, {"dropout": 0.5, "stochastic_depth": 0.5}]
+)
+def test_what_changes_no_weight_keeps_no_file_away(tmp_path, changes):
+    config, path = small(), tmp_path / "x.safetensors"
+    save(path, config, variables_of(config))
+    assert_same(load(path, small(**changes)).variables, variables_of(config))
+
+
+def save_pycls(path: pathlib.Path, family: str, cfg: str) -> weights.Variables:
+    config = small(family)
+    wanted = variables_of(config)
+    state = {k: torch.from_numpy(x) for k, x in weights.to_pycls(config, wanted).items()}
+    torch.save({"epoch": 99, "model_state": state, "cfg": cfg}, path)
+    return wanted
+
+
+@pytest.mark.parametrize(
+    ("family", "cfg", "words"),
+    [
+        ("regnetz", "BN:\n  EPS: 0.001\n", "whose BN.EPS is 0.001; "),
+        ("efficientnet", "BN:\n  EPS: 1e-3\n", "whose BN.EPS is 0.001; "),
+        ("regnetz", "MODEL:\n  ACTIVATION_FUN: relu\n", "whose MODEL.ACTIVATION_FUN is relu; "),
+        ("regnety", "MODEL:\n  ACTIVATION_FUN: silu\n", "whose MODEL.ACTIVATION_FUN is silu; "),
+        (
+            "resnet",
+            "MODEL:\n  TYPE: resnet\nRESNET:\n  STRIDE_1X1: true\n",
+            "whose RESNET.STRIDE_1X1 is True; ",
+        ),
+    ],
+)
+def test_a_pycls_checkpoint_is_refused_by_its_own_config(tmp_path, family, cfg, words):
+    save_pycls(tmp_path / "x.pyth", family, cfg)
+    assert words in refusal(tmp_path / "x.pyth", small(family))
+
+
+# pycls writes down all of its settings, with the defaults of kinds that the network is not of:
+# https://github.com/facebookresearch/pycls, pycls/core/config.py
+@pytest.mark.parametrize(
+    ("family", "cfg"),
+    [
+        ("regnetz", ""),
+        ("regnetz", "BN:\n  EPS: 1.0e-05\nMODEL:\n  ACTIVATION_FUN: silu\n  TYPE: regnet\n"),
+        ("regnetz", "BN:\n  EPS: 1e-5\n"),  # a string, to YAML
+        ("resnet", "MODEL:\n  TYPE: resnet\nRESNET:\n  STRIDE_1X1: false\n"),
+        ("regnety", "MODEL:\n  TYPE: regnet\nRESNET:\n  STRIDE_1X1: true\n"),
+        ("efficientnet", "MODEL:\n  TYPE: effnet\nRESNET:\n  STRIDE_1X1: true\n"),
+        # pycls/models/blocks.py, `activation`: in any case, and by either name
+        ("efficientnet", "MODEL:\n  ACTIVATION_FUN: swish\n"),
+        ("efficientnet", "MODEL:\n  ACTIVATION_FUN: SiLU\n"),
+        ("regnety", "MODEL:\n  ACTIVATION_FUN: ReLU\n"),
+    ],
+)
+def test_a_pycls_checkpoint_of_the_same_network_is_taken(tmp_path, family, cfg):
+    wanted = save_pycls(tmp_path / "x.pyth", family, cfg)
+    assert_same(load(tmp_path / "x.pyth", small(family)).variables, wanted)
+
+
+@pytest.mark.parametrize("cfg", ["BN: {EPS: null}", "BN: {EPS: tiny}", "BN: {EPS: [1]}"])
+def test_a_pycls_config_of_nonsense_is_refused_with_the_file_s_name(tmp_path, cfg):
+    save_pycls(tmp_path / "x.pyth", "regnetz", cfg)
+    refusal(tmp_path / "x.pyth", small())
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "3", "null", '{"model": 3}', '{"model": null}', '{"architecture": [1]}']
+)
+def test_metadata_of_nonsense_is_refused_with_the_file_s_name(tmp_path, text):
+    config, path = small(), tmp_path / "x.safetensors"
+    stored = weights.to_library(OURS, config, variables_of(config))
+    safetensors.numpy.save_file(stored, path, {"fastscale_jax": text})
+    refusal(path, config)
+
+
+@pytest.mark.parametrize(
+    "content", [{"epoch": 3, "net": {"a": torch.ones(2)}}, {"a": "b"}, {"state_dict": None}, {}]
+)
+def test_a_pytorch_file_without_a_state_dict_is_refused_with_its_name(tmp_path, content):
+    path = tmp_path / "x.pth"
+    torch.save(content, path)
+    refusal(path, small())
+
+
+def save_download(folder: pathlib.Path, note: str) -> ConfigDict:
+    """Leaves what a download of timm's leaves: safetensors, and a note of what they are."""
+    config = small("efficientnet")
+    stored = weights.to_timm(config, variables_of(config))
+    safetensors.numpy.save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(note)
+    return config
+
+
+def test_timm_s_own_note_of_another_network_is_heard(tmp_path):
+    config = save_download(tmp_path, '{"architecture": "tf_efficientnet_b0"}')
+    path = tmp_path / "model.safetensors"
+    assert "are for timm's tf_efficientnet_b0" in refusal(path, config)
+    with pytest.raises(WeightsError, match="are for timm's tf_efficientnet_b0"):
+        load(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"architecture": "efficientnet_b0"}', "{}", "[]", "{", '{"model_type": "bert"}']
+)
+def test_other_notes_beside_a_file_keep_nothing_away(tmp_path, text):
+    config = save_download(tmp_path, text)
+    found = load(tmp_path / "model.safetensors", config)
+    assert_same(found.variables, variables_of(config))
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("efficientnet", "tf_efficientnet_b0_ns-c0e6a31c.safetensors"),
+        ("efficientnet", "models--timm--tf_efficientnet_b0.in1k/model.safetensors"),
+        ("resnet", "resnetaa50_a1h-4cf422b3.safetensors"),
+        ("resnet", "resnetblur50-84f4748f.safetensors"),
+    ],
+)
+def test_a_download_that_looks_like_ours_is_refused_by_its_name(tmp_path, family, name):
+    config = small(family)
+    save(tmp_path / name, config, variables_of(config), "timm")
+    assert "by its name" in refusal(tmp_path / name, config)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "file"])
+def test_our_own_weights_are_taken_from_a_folder_of_any_name(tmp_path, kind):
+    config, folder = small(), tmp_path / "against_tf_efficientnet_b0"
+    if kind == "checkpoint":
+        save_run(folder, config, variables_of(config))
+    else:
+        save(folder / "weights.safetensors", config, variables_of(config))
+    assert_same(load(folder, config).variables, variables_of(config))
+
+
+# head widths of which one is the number of classes here, and one the file's
+@pytest.mark.parametrize("head_width", [32, 10, 7])
+@pytest.mark.parametrize("library", [OURS, "pycls", "timm"])
+def test_a_classifier_for_other_classes_is_refused_or_left_out(tmp_path, library, head_width):
+    config, path = small(head_width=head_width), tmp_path / "x"
+    theirs = small(head_width=head_width, num_classes=7)
+    save(path, theirs, variables_of(theirs), library)
+
+    message = refusal(path, config)
+    (name,) = (
+        t.name
+        for t in tensors(arch.as_architecture(config), library)
+        if t.path == ("params", "head", "fc", "bias")
+    )
+    wide, (few, many) = head_width, (7, 10)
+    first = [[wide, few], [wide, many]] if library == OURS else [[few, wide], [many, wide]]
+    kernel = name.removesuffix("bias") + ("kernel" if library == OURS else "weight")
+    assert message == (
+        f"these are not the weights of {config.name}: "
+        f"{kernel} has the shape {first[0]} instead of {first[1]} (and 1 more)"
+    )
+
+    found = load(path, config, other_classes=True)
+    assert found.lacks_classifier
+    wanted = variables_of(theirs)
+    del wanted["params"]["head"]["fc"]
+    assert_same(found.variables, wanted)
+
+    whole = load(path, theirs, other_classes=True)
+    assert not whole.lacks_classifier
+    assert_same(whole.variables, variables_of(theirs))
+
+
+@pytest.mark.parametrize("library", [OURS, "pycls", "timm"])
+@pytest.mark.parametrize("shapes", [((9, 7), (7,)), ((7, 32), (6,)), ((7, 32), ()), ((7,), (7,))])
+def test_a_classifier_that_is_wrong_otherwise_is_never_left_out(tmp_path, library, shapes):
+    config = small(head_width=32)
+    stored = weights.to_library(library, config, variables_of(config))
+    kernel, bias = (t for t in tensors(arch.as_architecture(config), library) if "fc" in t.path)
+    turned = shapes[0][::-1] if library == OURS else shapes[0]
+    stored[kernel.name], stored[bias.name] = np.zeros(turned), np.zeros(shapes[1])
+    safetensors.numpy.save_file(stored, tmp_path / "x")
+    assert f"{kernel.name} has the shape" in refusal(tmp_path / "x", config, other_classes=True)
+
+
+@pytest.mark.parametrize("leaf", ["kernel", "bias"])
+def test_a_classifier_of_which_half_is_missing_is_refused(tmp_path, leaf):
+    config = small()
+    stored = weights.to_library(OURS, config, variables_of(config))
+    del stored[f"params.head.fc.{leaf}"]
+    safetensors.numpy.save_file(stored, tmp_path / "x")
+    message = refusal(tmp_path / "x", config, other_classes=True)
+    assert message.endswith(f": params.head.fc.{leaf} is missing")
+
+
+@pytest.mark.parametrize(("family", "library"), PAIRS)
+def test_one_tensor_that_is_wrong_is_named_and_nothing_else(tmp_path, family, library):
+    config, path = small(family), tmp_path / "x.safetensors"
+    start = f"these are not the weights of {config.name}: "
+    stored = weights.to_library(library, config, variables_of(config))
+    name = list(stored)[-4]  # of the classifier or its neighbours
+    values = stored[name]
+
+    def said_of(changed: Mapping[str, np.ndarray]) -> str:
+        safetensors.numpy.save_file(dict(changed), path)
+        return refusal(path, config)
+
+    rest = {key: x for key, x in stored.items() if key != name}
+    assert said_of(rest) == f"{start}{name} is missing"
+    assert said_of({**stored, "extra.weight": values}) == (
+        f"{start}extra.weight is not one of its tensors"
+    )
+    wrong = np.zeros((*values.shape, 2), np.float32)
+    assert said_of({**stored, name: wrong}) == (
+        f"{start}{name} has the shape {list(wrong.shape)} instead of {list(values.shape)}"
+    )
+    assert said_of({**stored, name: values.astype(np.int64)}) == (
+        f"tensor {name} holds int64, not floating-point numbers"
+    )
+
+
+def test_of_many_wrong_tensors_the_first_is_named_and_the_others_counted(tmp_path):
+    config, deeper = small("resnet"), small("resnet", depths=(2, 3, 4, 3))
+    start = "these are not the weights of resnet-50_dWr_x0.015625: layer4.2."
+    save(tmp_path / "x", config, variables_of(config), "timm")
+    assert refusal(tmp_path / "x", deeper) == f"{start}conv1.weight is missing (and 14 more)"
+    save(tmp_path / "x", deeper, variables_of(deeper), "timm")
+    said = {refusal(tmp_path / "x", config) for _ in range(5)}
+    assert len(said) == 1  # safetensors has no order of its own, and each time another
+    pattern = rf"{re.escape(start)}\S+ is not one of its tensors \(and 14 more\)"
+    assert re.fullmatch(pattern, said.pop())
+
+
+def test_names_that_are_nobody_s_are_refused_with_the_first(tmp_path):
+    path = tmp_path / "x"
+    stored = {f"encoder.layers.{i}.weight": np.ones(2) for i in range(9)}
+    safetensors.numpy.save_file(stored, path)
+    assert refusal(path, small()) == (
+        "these names of tensors are none of fastscale_jax, pycls, timm, torchvision's; "
+        "the first is 'encoder.layers.0.weight'"
+    )
+
+
+def named(library: str, name: str) -> Counterpart:
+    for network in COUNTERPARTS:
+        if (network.library, network.name) == (library, name):
+            return network
+    return Counterpart(library, name, *name.split("-"))
+
+
+@pytest.mark.parametrize("classes", [1000, 7])
+@pytest.mark.parametrize(
+    ("library", "name", "arguments"),
+    [
+        ("timm", "regnetx_002", "--config=configs/regnetx.py:200mf"),
+        ("timm", "resnet50", "--config=configs/resnet.py:50"),
+        (
+            "torchvision",
+            "regnet_y_800mf",
+            "--config=configs/regnety.py:800mf --config.model.widths='(64, 144, 320, 784)'",
+        ),
+        ("torchvision", "efficientnet_b0", "--config=configs/efficientnet.py:b0"),
+        ("pycls", "regnety-200mf", "--config=configs/regnety.py:200mf"),
+        (OURS, "efficientnet-b0", "--config=configs/efficientnet.py:b0"),
+    ],
+)
+def test_weights_of_another_named_network_say_how_to_ask_for_it(
+    tmp_path, library, name, arguments, classes
+):
+    theirs = named(library, name).architecture().to_config()
+    theirs.num_classes = classes
+    path = tmp_path / "x"
+    stored = {
+        t.name: np.zeros(t.shape, np.float32)
+        for t in tensors(arch.as_architecture(theirs), library)
+    }
+    safetensors.numpy.save_file(stored, path)
+    hint = f"; they are those of {name} in {library}'s names, which is {arguments}"
+    assert refusal(path, small()).endswith(hint)
+    if library in ("timm", "torchvision") and name.startswith("res"):
+        return  # the same names in both
+
+    # and so it is
+    asked = re.fullmatch(
+        r"--config=configs/(\w+)\.py:(\S+)(?: --config\.model\.(\w+)='(.+)')?", arguments
+    )
+    assert asked is not None
+    config = arch.model_config(asked[1], asked[2])
+    if asked[3]:
+        config[asked[3]] = ast.literal_eval(asked[4])
+    config.num_classes = classes
+    assert load(path, config).variables.keys() == {"params", "batch_stats"}
+
+
+def save_run(
+    workdir: pathlib.Path, model: ConfigDict, variables: Mapping[str, Any], step: int = 5
+) -> None:
+    """Leaves what a run of a network leaves, as far as its weights go."""
+    config = tiny_config()
+    config.model = model
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    state = TrainState(jnp.int32(step), params, batch_stats, opt_state=())
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state)
+    write_config(workdir, config.to_dict())
+
+
+@pytest.fixture
+def choice(tmp_path):
+    """A config, a workdir with a checkpoint, one without, and a file; the weights of both."""
+    config = tiny_config()
+    trained = variables_of(config.model)
+    others = jax.tree.map(lambda x: x + 1, trained)
+    save_run(tmp_path / "trained", config.model, trained)
+    write_config(tmp_path / "begun", config.to_dict())
+    save(tmp_path / "others.safetensors", config.model, others)
+    return config, tmp_path, trained, others
+
+
+@pytest.mark.parametrize("workdir", ["trained", "begun", "new", None])
+@pytest.mark.parametrize("init_from", ["others.safetensors", ""])
+def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, init_from):
+    config, folder, trained, others = choice
+    config.init_from = str(folder / init_from) if init_from else ""
+    place = folder / workdir if workdir else None
+    if workdir == "trained":
+        found = load_for(config, place)
+        assert_same(found.variables, trained)
+        assert found.description == f"{place}, step 5"
+    elif init_from:
+        found = load_for(config, place)
+        assert_same(found.variables, others)
+        assert found.description == config.init_from
+    else:
+        words = f"no checkpoint in {place}" if place else "give --workdir, .* or --config.init_from"
+        with pytest.raises(ValueError, match=words):
+            load_for(config, place)
+    assert not (folder / "new").exists()
+
+
+def test_a_workdir_is_found_by_a_relative_path_too(choice, monkeypatch):
+    config, folder, trained, _ = choice
+    monkeypatch.chdir(folder)
+    assert_same(load_for(config, pathlib.Path("trained")).variables, trained)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.safetensors"])
+def test_an_export_in_the_workdir_does_not_hide_its_checkpoint(choice, name):
+    config, folder, trained, others = choice
+    save(folder / "trained" / name, config.model, others)
+    found = load_for(config, folder / "trained")
+    assert found.description.endswith("step 5")
+    assert_same(found.variables, trained)
+
+
+def test_a_workdir_of_another_network_is_refused_whatever_else_there_is(choice):
+    config, folder, _, _ = choice
+    config.init_from = str(folder / "others.safetensors")
+    config.model.stem_width = 16
+    with pytest.raises(ValueError, match=r"holds another network, .* \(different: stem_width\)"):
+        load_for(config, folder / "trained")
+
+
+def test_a_run_starts_with_the_file_s_weights_and_says_so(choice):
+    config, folder, _, others = choice
+    config.init_from = str(folder / "others.safetensors")
+    start = load_to_start(config)
+    assert_same(start.variables, others)
+    assert start.note == f"weights from {config.init_from}"
+
+
+def test_a_run_of_other_classes_starts_without_the_classifier_and_says_so(choice):
+    config, folder, _, others = choice
+    config.init_from = str(folder / "others.safetensors")
+    config.model.num_classes = 3
+    start = load_to_start(config)
+    del others["params"]["head"]["fc"]
+    assert_same(start.variables, others)
+    assert start.note == (
+        f"weights from {config.init_from}; its last layer is for another number of classes than 3, "
+        "and starts afresh"
+    )
+    with pytest.raises(WeightsError, match=r"params\.head\.fc\.kernel has the shape"):
+        load_for(config, None)
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_weights_that_a_library_has_no_network_for_are_not_written(tmp_path, library):
+    config = tiny_config().model  # two stages; timm's and torchvision's have four
+    with pytest.raises(WeightsError, match=f"{library} has no network"):
+        save(tmp_path / "new" / "x", config, variables_of(config), library)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_that_are_not_the_network_s_are_not_written(tmp_path):
+    config, other = small(), small(widths=(8, 8, 16, 64))
+    with pytest.raises(WeightsError, match=r"these are not the weights of .*: params\.s4"):
+        save(tmp_path / "x", config, variables_of(other))
+    with pytest.raises(ValueError, match="unknown library 'keras'"):
+        save(tmp_path / "x", config, variables_of(config), "keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_s_metadata_are_the_network_s_own_config(tmp_path):
+    config = small()
+    save(tmp_path / "x", config, variables_of(config))
+    with safetensors.safe_open(tmp_path / "x", "numpy") as file:
+        about = json.loads(file.metadata()["fastscale_jax"])
+    assert arch.as_architecture(about["model"]) == arch.as_architecture(config)

@@ -1,0 +1,241 @@
+"""The twin: the Flax network's equal, in the reference's names, and a good PyTorch citizen."""
+
+import copy
+import dataclasses
+import subprocess
+import sys
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from torch import nn
+
+from fastscale_jax import arch
+from fastscale_jax.arch import Architecture, Stage
+from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.interop import torch_twin
+from fastscale_jax.interop.layout import tensors
+from tests.passes import assert_alike, flax_outcome, images_by_rule, rule, torch_outcome
+
+NAMED = [f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases]
+SCALED = ["regnetz:dWr_x0.1", "regnety:a0.3_x0.4", "efficientnet:dwr_x0.5", "regnetx:800mf_dWr_x2"]
+
+
+def state_dict(a: Architecture) -> dict[str, np.ndarray]:
+    return {t.name: rule(t.name, t.shape) for t in tensors(a, "pycls")}
+
+
+def assert_twin_and_flax_agree(a: Architecture, precision: str) -> None:
+    config, weights = a.to_config(), state_dict(a)
+    config.update(dropout=0.0, stochastic_depth=0.0)
+    images, labels = images_by_rule(4, a.resolution), tuple(i % a.num_classes for i in (1, 3, 5, 7))
+    with jax.enable_x64(precision == "float64"):
+        ours = flax_outcome(config, weights, images, labels, precision)
+    assert_alike(ours, torch_outcome(config, weights, images, labels, precision), precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("name", NAMED + SCALED)
+def test_twin_and_flax_agree_for_every_named_network(name, precision):
+    config = arch.model_config(*name.split(":"))
+    config.update(resolution=40, num_classes=10)
+    assert_twin_and_flax_agree(Architecture.from_config(config), precision)
+
+
+@st.composite
+def architectures(draw: st.DrawFn) -> Architecture:
+    """Small networks of any kind and odd sizes."""
+    block = draw(st.sampled_from(["bottleneck", "linear_bottleneck", "mbconv"]))
+    stages = []
+    for _ in range(draw(st.integers(1, 3))):
+        group = 1 if block == "mbconv" else draw(st.sampled_from([1, 2, 3, 4, 8]))
+        expansion = draw(st.sampled_from([1.0, 2.0, 4.0] + [0.5] * (block == "bottleneck")))
+        stages.append(
+            Stage(
+                depth=draw(st.integers(1, 2)),
+                width=group * draw(st.integers(2, 6)) * (2 if expansion < 1 else 1),
+                stride=draw(st.integers(1, 2)),
+                kernel=draw(st.sampled_from([1, 3, 5, 7])),
+                group_width=group,
+                expansion=expansion,
+            )
+        )
+    return Architecture(
+        name="drawn",
+        block=block,
+        resolution=draw(st.integers(33, 51)),
+        stem=draw(st.sampled_from(["conv3x3", "conv7x7_pool"])),
+        stem_width=draw(st.integers(4, 12)),
+        stages=tuple(stages),
+        se_ratio=draw(st.sampled_from([0.0, 0.25, 0.5])),
+        head_width=draw(st.sampled_from([0, 13, 24])),
+        activation=draw(st.sampled_from(["relu", "silu"])),
+        num_classes=draw(st.integers(2, 11)),
+    )
+
+
+def slow(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("precision", "networks"), [("float64", 6), slow("float64", 50), slow("float32", 50)]
+)
+def test_twin_and_flax_agree_for_random_architectures(precision, networks):
+    @settings(
+        max_examples=networks,
+        deadline=None,
+        derandomize=True,  # the same ones in every run
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
+    )
+    @given(architectures())
+    def agree(a: Architecture) -> None:
+        assert_twin_and_flax_agree(a, precision)
+
+    agree()
+
+
+@pytest.fixture
+def small() -> Architecture:
+    a = base_architecture("regnety", "200mf")
+    return dataclasses.replace(a, resolution=40, num_classes=7)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_twin_has_just_the_tensors_of_the_reference(name):
+    a = arch.resolve(*name.split(":"))[0]
+    with torch.device("meta"):
+        twin = torch_twin.Twin(a)
+    found = {k: tuple(x.shape) for k, x in twin.state_dict().items() if "num_batches" not in k}
+    assert found == {tensor.name: tensor.shape for tensor in tensors(a, "pycls")}
+    assert sum(p.numel() for p in twin.parameters()) == arch.count(a).params
+
+
+def test_the_twin_s_convs_are_channels_last(small):
+    twin = torch_twin.build(small)
+    assert all(
+        x.is_contiguous(memory_format=torch.channels_last) for x in twin.parameters() if x.ndim == 4
+    )
+    seen = []
+    twin.s2.b1.f.b.register_forward_hook(lambda *args: seen.append(args[-1]))
+    twin(torch.zeros(2, 3, 40, 40))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["regnety:200mf", "regnetz:500mf", "efficientnet:b0", "resnet:50"])
+def test_folding_batch_norm_changes_nothing_but_the_number_of_modules(name):
+    config = arch.model_config(*name.split(":"))
+    config.update(resolution=40, num_classes=7)
+    twin = torch_twin.build(config).double().eval()
+    weights = state_dict(Architecture.from_config(config))
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.items()})
+    before = copy.deepcopy(twin.state_dict())
+    fused = torch_twin.fused(twin)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    images = torch.from_numpy(images_by_rule(2, 40)).double()
+    with torch.no_grad():
+        torch.testing.assert_close(fused(images), twin(images), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(dict(twin.state_dict()), dict(before), rtol=0, atol=0)
+
+
+def test_images_and_the_skip_are_left_as_they_were():
+    """In-place sums and activations must not reach what somebody else still reads."""
+    a = Architecture(
+        name="linear",
+        block="linear_bottleneck",
+        resolution=32,
+        stem="conv3x3",
+        stem_width=8,
+        stages=(Stage(2, 8, 1, 3, 4, 2.0),),
+        se_ratio=0.25,
+        head_width=0,
+        activation="relu",
+        num_classes=3,
+    )
+    twin = torch_twin.build(a).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    x = twin.stem(images).detach()
+    skip = x.clone()
+    with torch.no_grad():
+        twin(images)
+        twin.s1.b1(x)
+    assert torch.equal(images, before)
+    assert torch.equal(x, skip)
+
+
+def test_the_twin_compiles_as_one_graph(small):
+    twin = torch_twin.build(small)
+    compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+    images = torch.from_numpy(images_by_rule(2, 40))
+    torch.testing.assert_close(compiled(images), twin(images))
+
+
+def test_the_twin_runs_in_bfloat16_under_autocast(small):
+    twin = torch_twin.build(small).eval()
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in state_dict(small).items()})
+    images = torch.from_numpy(images_by_rule(2, 40))
+    with torch.no_grad():
+        exact = twin(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = twin(images)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_dropout_and_stochastic_depth_act_in_training_alone(small):
+    a = dataclasses.replace(small, dropout=0.5, stochastic_depth=0.5)
+    twin = torch_twin.build(a)
+    images = torch.from_numpy(images_by_rule(2, 40))
+    torch.manual_seed(0)
+    assert not torch.equal(twin(images), twin(images))
+    twin.eval()
+    assert torch.equal(twin(images), twin(images))
+
+
+def test_stochastic_depth_drops_whole_images_and_scales_up_the_rest():
+    branch = torch.ones(4000, 2, 1, 1)
+    torch.manual_seed(0)
+    kept = torch_twin._dropped(branch, 0.25, training=True)
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert torch.equal(kept[:, 0], kept[:, 1])
+    assert (kept > 0).float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_weight_decay_spares_batch_norm_and_nothing_else(small):
+    twin = torch_twin.build(small)
+    decayed, spared = torch_twin.parameter_groups(twin, 0.1)
+    names = {id(p): name for name, p in twin.named_parameters()}
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    spared_names = {names[id(p)] for p in spared["params"]}
+    assert spared_names == {name for name in names.values() if "bn." in name}
+    assert {names[id(p)] for p in decayed["params"]} == set(names.values()) - spared_names
+
+
+def test_initial_weights_have_the_spread_of_the_flax_network(small):
+    twin = torch_twin.build(small)
+    kernel = twin.s4.b2.f.a.weight
+    assert kernel.std().item() == pytest.approx((2 / kernel.shape[0]) ** 0.5, rel=0.02)
+    assert twin.head.fc.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not twin.s4.b2.f.se.f_ex[0].bias.any()
+    assert not twin.head.fc.bias.any()
+
+
+def test_nothing_but_the_twin_imports_torch():
+    code = (
+        "import importlib, pkgutil, sys, fastscale_jax\n"
+        "sys.modules['torch'] = None\n"
+        "walk = pkgutil.walk_packages(fastscale_jax.__path__, 'fastscale_jax.')\n"
+        "names = [m.name for m in walk if not m.name.endswith('torch_twin')]\n"
+        "for name in names: importlib.import_module(name)\n"
+        "print(len(names))"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 30

@@ -1,0 +1,72 @@
+"""Twenty steps of training: ours and PyTorch's, from the same weights on the same images."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from configs.digits import get_config
+from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.pipeline import Batch, train_batches
+from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.train.loop import Run
+from fastscale_jax.train.optim import learning_rate
+from fastscale_jax.train.step import create_state, train_step
+
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """The digits recipe, whole but for what draws random numbers while it trains."""
+    config = get_config()
+    config.augment.update(shift=0.0, zoom=0.0)
+    return Run.prepare(config, tmp_path_factory.mktemp("run"), "train")
+
+
+@pytest.fixture(scope="module")
+def batches(run) -> list[Batch]:
+    endless = train_batches(run.source.train, run.recipe.data.batch_size, seed=0)
+    return [next(endless) for _ in range(STEPS)]
+
+
+def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]) -> list[float]:
+    recipe = run.recipe
+    twin = torch_twin.build(run.network).train()
+    twin.load_state_dict({name: torch.from_numpy(x) for name, x in start.items()})
+    rate = learning_rate(recipe, run.epoch_steps)
+    groups = torch_twin.parameter_groups(twin, recipe.optim.weight_decay)
+    sgd = torch.optim.SGD(groups, lr=1.0, momentum=recipe.optim.momentum, nesterov=True)
+    losses = []
+    for step, batch in enumerate(batches):
+        mean, std, _ = run.source.conventions
+        images = prepare(batch.images, resolution=run.network.resolution, mean=mean, std=std)
+        bgr = torch.from_numpy(np.asarray(images)[..., ::-1].transpose(0, 3, 1, 2).copy())
+        labels = torch.from_numpy(batch.labels).long()
+        smoothing = recipe.augment.label_smoothing
+        for group in sgd.param_groups:
+            group["lr"] = float(rate(step))
+        loss = F.cross_entropy(twin(bgr), labels, label_smoothing=smoothing)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_twenty_steps_of_sgd_lose_what_pytorch_s_lose(run, batches):
+    task, key = run.task(), jax.random.key(0)
+    quickly = {"xla_backend_optimization_level": 0}  # compiling is nearly all the work
+    state = jax.jit(functools.partial(create_state, task), compiler_options=quickly)(key)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    theirs = losses_in_torch(run, batches, weights.to_pycls(run.network, variables))
+    step = jax.jit(functools.partial(train_step, task), compiler_options=quickly)
+    ours = []
+    for batch in batches:
+        state, metrics = step(state, batch, key)
+        ours.append(float(metrics.loss) / len(batch.labels))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    assert ours[-1] < 0.8 * ours[0]  # it has learned something, so the steps were real

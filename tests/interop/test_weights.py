@@ -1,0 +1,363 @@
+"""Weights in and out, under the names of other libraries."""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax.traverse_util import flatten_dict
+
+from fastscale_jax import arch, models
+from fastscale_jax.arch import Architecture
+from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart, closest_named
+from fastscale_jax.interop.layout import LIBRARIES, OURS, tensors
+from fastscale_jax.interop.weights import WeightsError
+from tests.golden_files import golden
+from tests.passes import assert_close, images_by_rule, rule
+
+FROM = {
+    "pycls": weights.from_pycls,
+    "timm": weights.from_timm,
+    "torchvision": weights.from_torchvision,
+}
+TO = {"pycls": weights.to_pycls, "timm": weights.to_timm, "torchvision": weights.to_torchvision}
+
+
+def recorded_shapes(library: str, name: str) -> dict[str, tuple[int, ...]]:
+    """A state dict's shapes by name, without BatchNorm's counters."""
+    shapes = {}
+    for pattern, shape in golden("counterparts")[library][name]["shapes"].items():
+        run = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+        blocks = range(int(run[1]), int(run[2]) + 1) if run else [0]
+        for block in blocks:
+            shapes[pattern.replace(run[0], str(block)) if run else pattern] = tuple(shape)
+    return shapes
+
+
+def recorded_state_dict(network: Counterpart) -> dict[str, np.ndarray]:
+    shapes = recorded_shapes(network.library, network.name)
+    return {name: rule(name, shape) for name, shape in shapes.items()}
+
+
+def counterpart(library: str, name: str) -> Counterpart:
+    (found,) = (c for c in COUNTERPARTS if (c.library, c.name) == (library, name))
+    return found
+
+
+def identity(network: Counterpart) -> str:
+    return f"{network.library}-{network.name}"
+
+
+def small(name: str, **changes: Any) -> Architecture:
+    config = arch.model_config(*name.split(":"))
+    config.update(resolution=40, num_classes=10, **changes)
+    return Architecture.from_config(config)
+
+
+@functools.cache
+def variables_of(a: Architecture) -> Mapping[str, Any]:
+    return weights.from_pycls(a, {t.name: rule(t.name, t.shape) for t in tensors(a, "pycls")})
+
+
+def assert_same(got: Any, wanted: Any) -> None:
+    got, wanted = flatten_dict(got), flatten_dict(wanted)
+    assert got.keys() == wanted.keys()
+    for path, x in wanted.items():
+        np.testing.assert_array_equal(got[path], x, err_msg=".".join(path), strict=True)
+
+
+# one of each kind: with and without projections, SE, head and expansion
+KINDS = ["regnetx:200mf", "regnety:200mf", "regnetz:500mf", "efficientnet:b0", "resnet:50-32x4d"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_variables_are_those_that_the_flax_network_would_draw(name):
+    a = small(name)
+    init = functools.partial(models.build(a).init, train=False)
+    drawn = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 40, 40, 3)))
+    ours = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables_of(a))
+    assert ours == drawn
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        (lib, name)
+        for lib in FROM
+        for name in KINDS
+        if (lib, name[:7]) != ("torchvision", "regnetz")
+    ],
+)
+def test_there_and_back_again_is_exact(name, library):
+    a = small(name)
+    wanted = variables_of(a)
+    theirs = TO[library](a, wanted)
+    assert_same(FROM[library](a, theirs), wanted)
+    assert_same(TO[library](a, FROM[library](a, theirs)), theirs)
+
+
+def test_the_copies_share_no_memory_with_what_they_were_made_from():
+    a = small("regnety:200mf")
+    ours = variables_of(a)
+    theirs = weights.to_pycls(a, ours)
+    again = weights.from_pycls(a, theirs)
+    for x in theirs.values():
+        assert x.flags.writeable
+        assert x.flags.c_contiguous
+        x[...] = 7
+    assert_same(again, ours)
+
+
+def test_the_stem_is_turned_from_bgr_to_rgb_for_pycls_alone():
+    a = small("regnetx:200mf")
+    kernel = variables_of(a)["params"]["stem"]["conv"]["kernel"]
+    assert kernel.shape == (3, 3, 3, 32)
+    for library, order in (("pycls", (2, 1, 0)), ("timm", (0, 1, 2)), ("torchvision", (0, 1, 2))):
+        (stem,) = (x for x in TO[library](a, variables_of(a)).values() if x.shape == (32, 3, 3, 3))
+        np.testing.assert_array_equal(stem, kernel.transpose(3, 2, 0, 1)[:, order])
+
+
+@pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
+def test_every_tensor_of_a_counterpart_has_its_place(network):
+    shapes = recorded_shapes(network.library, network.name)
+    a = network.architecture()
+    assert {t.name: t.shape for t in tensors(a, network.library)} == shapes
+    params = sum(np.prod(shape) for name, shape in shapes.items() if "running" not in name)
+    assert arch.count(a).params == params
+
+
+def test_every_recorded_network_is_a_counterpart():
+    recorded = {
+        (lib, name) for lib in ("timm", "torchvision") for name in golden("counterparts")[lib]
+    }
+    assert {(c.library, c.name) for c in COUNTERPARTS} == recorded
+
+
+# the default suite takes one of each kind, and every case that needs care
+CAREFUL = {
+    "timm": ("regnetx_004", "regnety_002", "regnetz_005", "regnetz_040_h", "resnext50_32x4d"),
+    "torchvision": ("regnet_y_800mf", "regnet_x_400mf", "efficientnet_b0", "efficientnet_b5"),
+}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(c, marks=[] if c.name in CAREFUL[c.library] else pytest.mark.slow)
+        for c in COUNTERPARTS
+    ],
+    ids=identity,
+)
+def test_the_twin_computes_what_the_counterpart_did(network):
+    """Through our variables: theirs → ours → the reference's names → PyTorch, in float64."""
+    a = network.architecture()
+    theirs = {k: x.astype(np.float64) for k, x in recorded_state_dict(network).items()}
+    ours = FROM[network.library](a, theirs)
+    twin = torch_twin.build(a).double().eval()
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
+    bgr = images_by_rule(2, 64)[:, ::-1].astype(np.float64)
+    with torch.no_grad():
+        logits = twin(torch.from_numpy(bgr)).numpy()
+    recorded = golden("counterparts")[network.library][network.name]
+    np.testing.assert_allclose(
+        logits[:, :8], recorded["logits"], rtol=0, atol=1e-9 * recorded["logits_max"]
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        counterpart("timm", "regnetz_005"),
+        pytest.param(counterpart("torchvision", "efficientnet_b5"), marks=pytest.mark.slow),
+        pytest.param(counterpart("timm", "efficientnet_b1"), marks=pytest.mark.slow),
+        pytest.param(counterpart("torchvision", "regnet_y_800mf"), marks=pytest.mark.slow),
+        pytest.param(counterpart("timm", "resnet50"), marks=pytest.mark.slow),
+    ],
+    ids=identity,
+)
+def test_the_flax_network_computes_what_the_counterpart_did(network):
+    a = network.architecture()
+    ours = FROM[network.library](a, recorded_state_dict(network))
+    model = models.build(a)
+    apply = jax.jit(
+        functools.partial(model.apply, train=False),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    logits = np.asarray(apply(ours, images_by_rule(2, 64).transpose(0, 2, 3, 1)))
+    recorded = golden("counterparts")[network.library][network.name]
+    # closer than what another epsilon or another padding would do
+    bound = 1e-5 * recorded["logits_max"]
+    np.testing.assert_allclose(logits[:, :8], recorded["logits"], rtol=0, atol=bound)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
+def test_the_library_itself_agrees_where_it_is_installed(network):
+    pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
+    if network.library == "timm":
+        theirs = pytest.importorskip("timm").create_model(network.name)
+    else:
+        theirs = getattr(pytest.importorskip("torchvision").models, network.name)(weights=None)
+    theirs = theirs.double().eval()
+    a = network.architecture()
+    ours = FROM[network.library](a, theirs.state_dict())
+    twin = torch_twin.build(a).double().eval()
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
+    images = images_by_rule(2, 64).astype(np.float64)
+    with torch.no_grad():
+        wanted = theirs(torch.from_numpy(images)).numpy()
+        got = twin(torch.from_numpy(images[:, ::-1].copy())).numpy()
+    assert_close(got, wanted, 1e-9)
+
+
+def test_batch_norm_s_counters_are_passed_over():
+    a = small("regnetx:200mf")
+    twin = torch_twin.build(a)
+    state_dict = twin.state_dict()
+    assert any(name.endswith("num_batches_tracked") for name in state_dict)
+    theirs = weights.to_pycls(a, weights.from_pycls(a, state_dict))
+    assert theirs.keys() == {name for name in state_dict if "num_batches" not in name}
+    for name, x in theirs.items():
+        np.testing.assert_array_equal(x, state_dict[name].numpy())
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in theirs.items()}, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (torch.float16, np.float32),
+        (torch.bfloat16, np.float32),
+        (torch.float32, np.float32),
+        (torch.float64, np.float64),
+    ],
+)
+def test_narrow_floats_become_float32_and_float64_stays(given, kept):
+    a = small("regnetx:200mf")
+    state_dict = {k: x.to(given) for k, x in torch_twin.build(a).state_dict().items()}
+    variables = weights.from_pycls(a, state_dict)
+    fc = variables["params"]["head"]["fc"]["kernel"]
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype(kept)}
+    np.testing.assert_array_equal(fc, state_dict["head.fc.weight"].double().numpy().T)
+
+
+def broken(change: str) -> dict[str, np.ndarray]:
+    a = small("regnety:200mf")
+    state_dict = weights.to_pycls(a, variables_of(a))
+    if change == "missing":
+        del state_dict["s3.b2.f.se.f_ex.0.bias"]
+    elif change == "extra":
+        state_dict["s3.b9.f.a.weight"] = np.zeros((3, 3, 1, 1), np.float32)
+    elif change == "shape":
+        state_dict["s2.b1.f.b.weight"] = np.zeros((56, 7, 3, 3), np.float32)
+    elif change == "integers":
+        state_dict["head.fc.bias"] = np.zeros(10, np.int32)
+    elif change == "object":
+        state_dict["head.fc.bias"] = {"a": 1}
+    elif change == "names":
+        state_dict = {f"encoder.{i}": x for i, x in enumerate(state_dict.values())}
+    elif change == "empty":
+        state_dict = {}
+    return state_dict
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("missing", ["s3.b2.f.se.f_ex.0.bias is missing"]),
+        ("extra", ["s3.b9.f.a.weight is not one of its tensors"]),
+        ("shape", ["s2.b1.f.b.weight has the shape [56, 7, 3, 3] instead of [56, 8, 3, 3]"]),
+        ("integers", ["head.fc.bias", "int32"]),
+        ("object", ["head.fc.bias", "object"]),
+        ("names", ["stem.conv.weight is missing (and 273 more)", "encoder.0 is not one"]),
+        ("empty", ["stem.conv.weight is missing (and 273 more)"]),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_is_refused_by_the_tensor_s_name(change, words):
+    with pytest.raises(WeightsError) as error:
+        weights.from_pycls(small("regnety:200mf"), broken(change))
+    for word in ["regnety-200mf", *words] if change not in ("integers", "object") else words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "words"),
+    [
+        (
+            "timm",
+            "regnetx_004",
+            "regnetx_004 in timm's names, which is --config=configs/regnetx.py:400mf",
+        ),
+        ("timm", "regnetz_005", "--config=configs/regnetz.py:500mf --config.model.head_width=1024"),
+        ("torchvision", "regnet_y_8gf", "--config.model.widths='(224, 448, 896, 2016)'"),
+        ("torchvision", "resnet50", "--config=configs/resnet.py:50"),
+    ],
+)
+def test_another_network_s_weights_are_refused_and_named(library, name, words):
+    shapes = recorded_shapes(library, name)
+    state_dict = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+    with pytest.raises(WeightsError, match="not the weights of regnety-400mf") as error:
+        FROM[library](arch.model_config("regnety", "400mf"), state_dict)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "changes", "words"),
+    [
+        ("torchvision", "regnetz:500mf", {}, "no network of linear_bottleneck blocks"),
+        ("torchvision", "regnetx:200mf", {"head_width": 64}, "head_width is 0"),
+        ("timm", "regnety:200mf", {"activation": "silu"}, "activation is relu"),
+        ("timm", "regnetz:500mf", {"activation": "relu"}, "activation is silu"),
+        ("timm", "resnet:50", {"se_ratio": 0.25}, "se_ratio is 0"),
+        ("timm", "resnet:50", {"strides": (1, 2, 2, 1)}, "strides is (1, 2, 2, 2)"),
+        ("torchvision", "efficientnet:b0", {"stem": "conv7x7_pool"}, "stem conv7x7_pool"),
+    ],
+)
+def test_a_network_that_a_library_does_not_have_is_refused_both_ways(library, name, changes, words):
+    a = small(name, **changes)
+    for call in (lambda: FROM[library](a, {}), lambda: TO[library](a, variables_of(a))):
+        with pytest.raises(WeightsError, match=re.escape(words)):
+            call()
+
+
+def test_variables_of_another_network_are_not_exported():
+    ours = variables_of(small("regnetx:200mf"))
+    with pytest.raises(WeightsError, match=r"params\.s1\.b1\.se\.reduce\.kernel is missing"):
+        weights.to_pycls(small("regnety:200mf"), ours)
+
+
+def test_an_unknown_library_is_refused_with_the_choices():
+    a = small("regnetx:200mf")
+    with pytest.raises(
+        ValueError, match="unknown library 'keras'; choose one of fastscale_jax, pycls"
+    ):
+        weights.to_library("keras", a, variables_of(a))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_library_is_known_by_its_names(library):
+    a = small("regnety:200mf")
+    shapes = {tensor.name: tensor.shape for tensor in tensors(a, library)}
+    assert weights.detect(a, shapes) == library
+    del shapes[min(shapes)]
+    assert weights.detect(a, shapes) == library
+
+
+def test_names_that_are_nobody_s_are_refused():
+    with pytest.raises(WeightsError, match=r"'encoder\.0'"):
+        weights.detect(small("regnety:200mf"), {"encoder.0": (3,), "encoder.1": (3,)})
+
+
+@pytest.mark.parametrize("library", [OURS, "pycls"])
+def test_a_named_network_is_recognised_by_its_tensors(library):
+    a = arch.resolve("regnetz", "4gf")[0]
+    match = closest_named({tensor.name: tensor.shape for tensor in tensors(a, library)})
+    assert match is not None
+    assert (match.network.library, match.network.name) == (library, "regnetz-4gf")
+    assert match.network.architecture() == a

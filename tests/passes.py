@@ -1,0 +1,170 @@
+"""One evaluation and one training pass of a network, in Flax and in PyTorch, to be compared."""
+
+import functools
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from fastscale_jax import arch, models
+from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.train.step import cross_entropy
+
+SMOOTHING = 0.1
+# Shares of the largest magnitude, for logits, loss and statistics, and for the norms of gradients.
+# In float32 ReLU's kinks cost the gradients some digits, in the reference itself as well.
+TOLERANCES = {"float64": (1e-6, 1e-6), "float32": (1e-4, 2e-3)}
+
+
+class Outcome(NamedTuple):
+    """What a network computes; tensors by the reference's names, in the reference's layout."""
+
+    eval_logits: np.ndarray
+    train_logits: np.ndarray
+    loss: float
+    grads: dict[str, np.ndarray]
+    running: dict[str, np.ndarray]  # statistics after the pass; variances are PyTorch's estimate
+
+
+def rule(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor that goes by a name; see tests/golden/README.md."""
+    z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    if name.endswith("running_var"):
+        z = 1 + 0.25 * abs(z)
+    elif name.endswith(("running_mean", "bias")):
+        z = 0.1 * z
+    elif len(shape) == 4:
+        z = z * np.sqrt(2 / (shape[1] * shape[2] * shape[3]))
+    elif len(shape) == 2:
+        z = z * np.sqrt(1 / shape[1])
+    else:
+        z = 1 + 0.1 * z
+    return z.astype(np.float32)
+
+
+def images_by_rule(batch: int, side: int) -> np.ndarray:
+    """`[batch, 3, side, side]`, RGB."""
+    return np.random.RandomState(0).standard_normal((batch, 3, side, side)).astype(np.float32)
+
+
+def flax_outcome(
+    config: ConfigDict,
+    state_dict: Mapping[str, Any],
+    images: np.ndarray,
+    labels: tuple[int, ...],
+    precision: str,
+) -> Outcome:
+    """What our network makes of the reference's weights and of images `[batch, 3, h, w]`, RGB."""
+    variables = jax.tree.map(
+        lambda x: jnp.asarray(x, precision), weights.from_pycls(config, state_dict)
+    )
+    passes = jax.jit(
+        functools.partial(_both_passes, models.build(config, dtype=precision), jnp.array(labels)),
+        # compiling is nearly all the work
+        compiler_options={
+            "xla_backend_optimization_level": 0,
+            "xla_cpu_use_fusion_emitters": False,
+        },
+    )
+    nhwc = jnp.asarray(images.transpose(0, 2, 3, 1), precision)
+    eval_logits, loss, train_logits, batch_stats, grads = jax.device_get(passes(variables, nhwc))
+    after = _unbiased(config, variables["batch_stats"], batch_stats, len(images))
+    running = weights.to_pycls(config, {"params": grads, "batch_stats": after})
+    names = running.keys()
+    return Outcome(
+        eval_logits,
+        train_logits,
+        float(loss),
+        {name: running[name] for name in names if "running" not in name},
+        {name: running[name] for name in names if "running" in name},
+    )
+
+
+def _both_passes(
+    model: models.Network, labels: jax.Array, variables: Any, images: jax.Array
+) -> tuple[Any, ...]:
+    def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        logits, updated = model.apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        loss = cross_entropy(logits, labels, SMOOTHING).mean()
+        return loss, (logits, updated["batch_stats"])
+
+    eval_logits = model.apply(variables, images, train=False)
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (train_logits, batch_stats)), grads = grad_fn(variables["params"])
+    return eval_logits, loss, train_logits, batch_stats, grads
+
+
+def _unbiased(config: ConfigDict, before: Any, after: Any, batch: int) -> Any:
+    """The running variances, had they been PyTorch's estimates: Flax divides by n, not by n - 1."""
+    values = {layer.name: batch * layer.size**2 for layer in arch.layers(config)}
+    flat_before, flat = flatten_dict(before), flatten_dict(after)
+    for path, x in flat.items():
+        if path[-1] == "var":
+            n = values[".".join(path[:-2])]
+            flat[path] = x + (x - 0.9 * np.asarray(flat_before[path], np.float64)) / (n - 1)
+    return weights.nested(flat)
+
+
+def torch_outcome(
+    config: ConfigDict,
+    state_dict: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    labels: tuple[int, ...],
+    precision: str,
+) -> Outcome:
+    """What the twin makes of the same. It is fed BGR, as the reference's weights want."""
+    dtype = getattr(torch, precision)
+    twin = torch_twin.build(config).to(dtype)
+    twin.load_state_dict({k: torch.from_numpy(x) for k, x in state_dict.items()}, strict=True)
+    bgr = torch.from_numpy(images[:, ::-1].copy()).to(dtype)
+    with torch.no_grad():
+        eval_logits = twin.eval()(bgr)
+    train_logits = twin.train()(bgr)
+    loss = F.cross_entropy(train_logits, torch.tensor(labels), label_smoothing=SMOOTHING)
+    loss.backward()
+    return Outcome(
+        eval_logits.numpy(),
+        train_logits.detach().numpy(),
+        loss.item(),
+        {name: p.grad.numpy() for name, p in twin.named_parameters()},
+        {name: b.numpy() for name, b in twin.named_buffers() if "running" in name},
+    )
+
+
+def norms(tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The 2-norm of each tensor."""
+    return {k: float(np.linalg.norm(np.asarray(x, np.float64))) for k, x in tensors.items()}
+
+
+def assert_close(got: Any, wanted: Any, tolerance: float) -> None:
+    """Compares to a share of the largest magnitude."""
+    wanted = np.asarray(wanted)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+
+
+def assert_norms_close(
+    got: Mapping[str, float], wanted: Mapping[str, float], tolerance: float
+) -> None:
+    """Compares norms by name, to a share of the largest."""
+    assert got.keys() == wanted.keys()
+    assert_close([got[name] for name in wanted], list(wanted.values()), tolerance)
+
+
+def assert_alike(got: Outcome, wanted: Outcome, precision: str) -> None:
+    """Compares two outcomes: logits, loss, statistics, and the norms of gradients."""
+    near, gradients = TOLERANCES[precision]
+    assert got.eval_logits.dtype == precision
+    assert_close(got.eval_logits, wanted.eval_logits, near)
+    assert_close(got.train_logits, wanted.train_logits, near)
+    np.testing.assert_allclose(got.loss, wanted.loss, rtol=near)
+    assert_norms_close(norms(got.grads), norms(wanted.grads), gradients)
+    assert_norms_close(norms(got.running), norms(wanted.running), near)
