@@ -107,10 +107,11 @@ def _unbiased(config: ConfigDict, before: Any, after: Any, batch: int) -> Any:
     """The running variances, had they been PyTorch's estimates: Flax divides by n, not by n - 1."""
     values = {layer.name: batch * layer.size**2 for layer in arch.layers(config)}
     flat_before, flat = flatten_dict(before), flatten_dict(after)
-    for path, x in flat.items():
+    for path in flat:
         if path[-1] == "var":
             n = values[".".join(path[:-2])]
-            flat[path] = x + (x - 0.9 * np.asarray(flat_before[path], np.float64)) / (n - 1)
+            x, x_before = (np.asarray(tree[path], np.float64) for tree in (flat, flat_before))
+            flat[path] = x + (x - 0.9 * x_before) / (n - 1)
     return weights.nested(flat)
 
 

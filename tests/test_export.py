@@ -143,6 +143,7 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
     }
     assert found["input"] == {
         "shape": ["batch", 20, 20, 3],
+        "size": 20,
         "dtype": "float32",
         "channels": "RGB",
         "resize": resize[source],

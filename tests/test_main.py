@@ -164,7 +164,8 @@ BAD_INPUT = {
     "--config=configs/regnetz.py --config.data.name=digits": ["10 classes", "1000"],
     "--config=configs/digits.py:dWr_x4": ["no variants"],
     "--config=configs/digits.py --mode=eval": ["no checkpoint", "train first"],
-    "--config=configs/digits.py --mode=fly": ["train|eval|info"],
+    "--config=configs/digits.py --mode=fly": ["train|eval|info|predict|export"],
+    "--config=configs/digits.py --mode=export --names=keras": ["fastscale_jax|pycls|timm"],
     "--config=configs/digits.py stray": ["'stray'"],
     "--workers=3": ["workers"],
     "": ["--config is missing"],
@@ -209,6 +210,7 @@ def test_eval_without_a_workdir_says_what_it_needs():
     result = run("--config=configs/digits.py", "--mode=eval")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "--workdir" in result.stderr
+    assert "--config.init_from" in result.stderr
 
 
 @pytest.mark.slow
@@ -243,7 +245,8 @@ def test_a_damaged_checkpoint_gets_one_line(trained, tmp_path, mode):
 def test_help_is_a_success_and_explains_every_flag():
     result = run("--help")
     assert result.returncode == 0
-    assert all(flag in result.stdout for flag in ("--config", "--workdir", "--mode", "--format"))
+    names = ("config", "workdir", "mode", "format", "input", "output", "names")
+    assert all(f"--{name}" in result.stdout for name in names)
 
 
 def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):

@@ -184,7 +184,7 @@ def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exp
     wanted = {key: last[key] for key in METRICS}
     found = json_of(run("--mode=eval", f"--workdir={workdir}", "--format=json"))
     assert found == {"step": 3, **wanted}
-    for origin in (exported[0] / "weights.safetensors", exported[0], workdir):
+    for origin in (exported[0] / "weights.safetensors", workdir):
         init_from = f"--config.init_from={origin}"
         assert json_of(run("--mode=eval", init_from, "--format=json")) == wanted
 

@@ -32,7 +32,7 @@ class Loaded(NamedTuple):
     variables: Variables  # float32
     lacks_classifier: bool  # the file's is for another number of classes
     description: str  # where they come from, for people
-    # (mean, standard deviation) of the channels of the images that they were made for, if it is said
+    # mean and standard deviation of the images that they were made for, where the file says so
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 

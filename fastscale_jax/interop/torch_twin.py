@@ -7,6 +7,7 @@ Modules bear the names of the paper's reference code, so that its checkpoints lo
 import copy
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,7 @@ def fused(twin: "Twin") -> "Twin":
     return copied
 
 
-def parameter_groups(twin: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(twin: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Returns the parameters as an optimiser takes them: BatchNorm's are not decayed."""
     norms = [p for m in twin.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
     is_norm = {id(parameter) for parameter in norms}

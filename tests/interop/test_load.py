@@ -107,9 +107,7 @@ def test_a_file_in_pycls_s_names_fills_the_network_in_pytorch(tmp_path):
     config = small("efficientnet")
     save(tmp_path / "x", config, variables_of(config), "pycls")
     twin = torch_twin.build(config)
-    twin.load_state_dict(
-        {**twin.state_dict(), **safetensors.torch.load_file(tmp_path / "x")}, strict=True
-    )
+    twin.load_state_dict(safetensors.torch.load_file(tmp_path / "x"), strict=True)
     # and back, in the form of a training program's checkpoint, with BatchNorm's counters
     torch.save({"epoch": 1, "model_state": twin.state_dict()}, tmp_path / "x.pyth")
     assert_same(load(tmp_path / "x.pyth", config).variables, variables_of(config))
@@ -260,6 +258,42 @@ def test_timm_s_own_note_of_another_network_is_heard(tmp_path):
 )
 def test_other_notes_beside_a_file_keep_nothing_away(tmp_path, text):
     config = save_download(tmp_path, text)
+    found = load(tmp_path / "model.safetensors", config)
+    assert_same(found.variables, variables_of(config))
+
+
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+INCEPTION = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [
+        ({}, ""),
+        ({"pretrained_cfg": {}}, ""),
+        ({"pretrained_cfg": IMAGENET}, ""),
+        (
+            {"pretrained_cfg": INCEPTION},
+            ", made for images normalised by (0.5, 0.5, 0.5) and (0.5, 0.5, 0.5); synthetic has "
+            "(0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)",
+        ),
+    ],
+)
+def test_weights_for_images_that_are_normalised_otherwise_say_so(tmp_path, note, words):
+    config = tiny_config(**{"data.name": "synthetic"})
+    config.model = save_download(tmp_path, json.dumps(note))
+    config.init_from = str(tmp_path / "model.safetensors")
+    described = f"{config.init_from}, in timm's names{words}"
+    assert load_for(config, None).description == described
+    assert load_to_start(config).note == f"weights from {described}"
+    settings = note.get("pretrained_cfg")
+    wanted = (tuple(settings["mean"]), tuple(settings["std"])) if settings else None
+    assert load(config.init_from, config.model).normalisation == wanted
+
+
+@pytest.mark.parametrize("settings", [3, None, {"mean": 3, "std": None}, {"mean": [1], "std": "x"}])
+def test_a_normalisation_of_nonsense_keeps_no_weights_away(tmp_path, settings):
+    config = save_download(tmp_path, json.dumps({"pretrained_cfg": settings}))
     found = load(tmp_path / "model.safetensors", config)
     assert_same(found.variables, variables_of(config))
 

@@ -122,7 +122,7 @@ def test_the_twin_s_convs_are_channels_last(small):
         x.is_contiguous(memory_format=torch.channels_last) for x in twin.parameters() if x.ndim == 4
     )
     seen = []
-    twin.s2.b1.f.b.register_forward_hook(lambda *args: seen.append(args[-1]))
+    twin.get_submodule("s2.b1.f.b").register_forward_hook(lambda *args: seen.append(args[-1]))
     twin(torch.zeros(2, 3, 40, 40))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
@@ -164,7 +164,7 @@ def test_images_and_the_skip_are_left_as_they_were():
     skip = x.clone()
     with torch.no_grad():
         twin(images)
-        twin.s1.b1(x)
+        twin.get_submodule("s1.b1")(x)
     assert torch.equal(images, before)
     assert torch.equal(x, skip)
 
@@ -219,10 +219,10 @@ def test_weight_decay_spares_batch_norm_and_nothing_else(small):
 
 def test_initial_weights_have_the_spread_of_the_flax_network(small):
     twin = torch_twin.build(small)
-    kernel = twin.s4.b2.f.a.weight
+    kernel = twin.get_parameter("s4.b2.f.a.weight")
     assert kernel.std().item() == pytest.approx((2 / kernel.shape[0]) ** 0.5, rel=0.02)
     assert twin.head.fc.weight.std().item() == pytest.approx(0.01, rel=0.1)
-    assert not twin.s4.b2.f.se.f_ex[0].bias.any()
+    assert not twin.get_parameter("s4.b2.f.se.f_ex.0.bias").any()
     assert not twin.head.fc.bias.any()
 
 

@@ -1,4 +1,9 @@
-"""Twenty steps of training: ours and PyTorch's, from the same weights on the same images."""
+"""Twenty steps of training: ours and PyTorch's, from the same weights on the same images.
+
+Training is chaotic where it is deep or fast enough: with the whole digits recipe PyTorch's losses
+after twenty steps differ by a tenth from its own when the initial weights change by 1e-7. So the
+network has one block a stage here, and a rate of 0.003: then such a change stays small.
+"""
 
 import functools
 
@@ -21,8 +26,10 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
-    """The digits recipe, whole but for what draws random numbers while it trains."""
+    """The digits recipe, smaller and slower, without what draws random numbers as it trains."""
     config = get_config()
+    config.model.update(depths=(1, 1, 1, 1), resolution=48)
+    config.optim.update(learning_rate=0.048, warmup_epochs=0.5)  # 0.003 after half of the steps
     config.augment.update(shift=0.0, zoom=0.0)
     return Run.prepare(config, tmp_path_factory.mktemp("run"), "train")
 
@@ -69,4 +76,4 @@ def test_twenty_steps_of_sgd_lose_what_pytorch_s_lose(run, batches):
         state, metrics = step(state, batch, key)
         ours.append(float(metrics.loss) / len(batch.labels))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)
-    assert ours[-1] < 0.8 * ours[0]  # it has learned something, so the steps were real
+    assert ours[-1] < 0.9 * ours[0]  # it has learned something, so the steps were real

@@ -1,0 +1,43 @@
+"""The manual's programs do what they say."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+from PIL import Image
+
+from fastscale_jax import models
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.export import export_network
+from tests.train.tiny import tiny_config
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+WITHOUT_THE_PACKAGE = "import sys\nsys.modules['fastscale_jax'] = None\n"
+
+
+def test_the_example_runs_an_export_without_the_package(tmp_path):
+    page = (DOCS / "weights.md").read_text()
+    block = re.search(r"<!-- example: run an export -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert block
+    network = Architecture.from_config(tiny_config().model)
+    model = models.build(network)
+    images = np.zeros((1, network.resolution, network.resolution, 3))
+    variables = jax.device_get(model.init(jax.random.key(3), images, train=False))
+    export_network(tmp_path / "exported", network, variables, source="digits")
+    pixels = np.random.default_rng(0).integers(0, 256, (network.resolution,) * 2 + (3,), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+
+    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE + block[1] + "print(logits.tolist())"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    name, logits = result.stdout.splitlines()
+    mean, std, _ = SOURCES["digits"]
+    ready = prepare(pixels[None], resolution=network.resolution, mean=mean, std=std)
+    wanted = np.asarray(model.apply(variables, ready, train=False))
+    np.testing.assert_allclose(np.array(eval(logits)), wanted, rtol=1e-4, atol=1e-7)
+    assert name == str(wanted.argmax())
