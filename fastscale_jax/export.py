@@ -52,10 +52,11 @@ def export_network(
         WeightsError: a file cannot be written, or the library of `names` has no such network.
     """
     files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
-    save(files[2], network, variables, names)
+    function = serialized(network, variables, dtype, grouped_conv)
     text = json.dumps(manifest(network, source), indent=2) + "\n"
+    save(files[2], network, variables, names)
     try:
-        files[0].write_bytes(serialized(network, variables, dtype, grouped_conv))
+        files[0].write_bytes(function)
         files[1].write_text(text, encoding="utf-8")
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error.strerror or error}") from error

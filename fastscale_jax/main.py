@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from fastscale_jax.usage import explain
+
 if TYPE_CHECKING:
     from fastscale_jax.arch import Architecture
     from fastscale_jax.train.recipe import Recipe
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
 
 MODES = ("train", "eval", "info", "predict", "export")
-QUOTES = "'\""
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -255,42 +256,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             )
         _check_keys(_CONFIG.value)
     except Exception as error:  # absl, ml_collections and the config file raise what they like
-        _exit_with(_explain(error))
+        _exit_with(explain(error))
     return rest
 
 
 def _check_keys(config: Config) -> None:
     if "model" not in config:
         raise ValueError("the config file sets no config.model")
-
-
-def _explain(error: BaseException) -> str:
-    """What a person needs of an error that came up while flags were read.
-
-    A config file's own error arrives as text with a traceback in it; what was raised first says
-    what was wrong.
-    """
-    message = str(error.args[0]) if error.args else type(error).__name__
-    if "no attribute 'get_config'" in message:
-        return "the --config file has no function get_config"
-    if isinstance(error, (AttributeError, KeyError)):
-        # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
-        key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
-        return f"the config has no key '{key.strip(QUOTES)}'" + (f". {hint}" if hint else "")
-    if isinstance(error, OSError):
-        return "there is no such --config file; configs/ has one for each family, and digits.py"
-    if isinstance(error, (flags.Error, ValueError, TypeError)) and "Traceback" not in message:
-        return message
-    # the first ValueError below what absl and ml_collections make of it, or else the innermost
-    while not _is_plain(error) and (error.__cause__ or error.__context__):
-        error = error.__cause__ or error.__context__ or error
-    if isinstance(error, ValueError):
-        return str(error)
-    return f"the config file fails with {type(error).__name__}: {error}"
-
-
-def _is_plain(error: BaseException) -> bool:
-    return isinstance(error, ValueError) and "Traceback" not in str(error)
 
 
 def _usage_error(message: str) -> int:
