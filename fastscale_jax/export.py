@@ -1,7 +1,9 @@
 """A trained network as files that need nothing of this package: `--mode=export`."""
 
 import json
+import os
 import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +15,7 @@ import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.sources import SOURCES, class_names
 from fastscale_jax.interop.load import save
-from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -49,15 +51,25 @@ def export_network(
         The files.
 
     Raises:
-        WeightsError: a file cannot be written, or the library of `names` has no such network.
+        WeightsError: the files cannot be written, or the library of `names` has no such network.
+            Then none is.
     """
-    files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
+    to_library(names, network, variables)  # refuses before anything is written
     function = serialized(network, variables, dtype, grouped_conv)
     text = json.dumps(manifest(network, source), indent=2) + "\n"
-    save(files[2], network, variables, names)
+    files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
     try:
-        files[0].write_bytes(function)
-        files[1].write_text(text, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if file.is_dir():
+                raise WeightsError(f"{file} cannot be written: it is a folder")
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+            model, facts, weights = (pathlib.Path(unfinished, file.name) for file in files)
+            model.write_bytes(function)
+            facts.write_text(text, encoding="utf-8")
+            save(weights, network, variables, names)
+            for file in files:
+                os.replace(pathlib.Path(unfinished, file.name), file)
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error.strerror or error}") from error
     return files

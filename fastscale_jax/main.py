@@ -109,7 +109,7 @@ def info(config: Config) -> int:
 
 def train(config: Config) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
-    from fastscale_jax.interop.load import load_to_start
+    from fastscale_jax.interop.choose import load_to_start
     from fastscale_jax.train.checkpoint import CheckpointError, latest_step
     from fastscale_jax.train.loop import Run
     from fastscale_jax.train.loop import train as run_training
@@ -141,7 +141,7 @@ def train(config: Config) -> int:
 
 def evaluate(config: Config) -> int:
     """Prints the test metrics of the workdir's checkpoint, or of other weights."""
-    from fastscale_jax.interop.load import load_for
+    from fastscale_jax.interop.choose import load_for
     from fastscale_jax.train.checkpoint import latest_step
     from fastscale_jax.train.loop import Run, evaluate_weights, result_rows
 
@@ -171,7 +171,7 @@ def predict(config: Config) -> int:
         return _usage_error("--mode=predict needs --input: an image, or a folder of images")
     from fastscale_jax import predict as prediction
     from fastscale_jax.data.images import find_images
-    from fastscale_jax.interop.load import load_for
+    from fastscale_jax.interop.choose import load_for
     from fastscale_jax.models import build
 
     try:
@@ -189,7 +189,7 @@ def predict(config: Config) -> int:
         origin = {"network": network.name, "weights": weights.description}
         print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
     elif seen:
-        _print(f"{network.name}, weights from {weights.description}")
+        print(f"{network.name}, weights from {weights.description}")
         _print(prediction.table(seen))
     return OK if len(seen) == len(found) else USAGE_ERROR
 
@@ -199,7 +199,7 @@ def export(config: Config) -> int:
     if not _OUTPUT.value:
         return _usage_error("--mode=export needs --output: a folder to write to")
     from fastscale_jax.export import export_network
-    from fastscale_jax.interop.load import load_for
+    from fastscale_jax.interop.choose import load_for
 
     try:
         network, recipe = _checked(config)

@@ -1,6 +1,7 @@
 """What a network sees in image files: `--mode=predict`."""
 
 import functools
+import math
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,6 +69,7 @@ def predict(
 def table(predictions: Sequence[Prediction]) -> "Table":
     """Returns the predictions for people: a row a guess."""
     from rich.table import Table
+    from rich.text import Text
 
     result = Table()
     result.add_column("file", overflow="fold")
@@ -77,7 +79,8 @@ def table(predictions: Sequence[Prediction]) -> "Table":
         result.add_section()
         for i, guess in enumerate(prediction.top):
             file = prediction.file if i == 0 else ""
-            result.add_row(file, guess.name, f"{100 * guess.probability:.1f}")
+            # as Text, or brackets in a name would be taken for markup
+            result.add_row(Text(file), Text(guess.name), f"{100 * guess.probability:.1f}")
     return result
 
 
@@ -87,13 +90,18 @@ def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         {
             "file": prediction.file,
             "top": [
-                {"class": name, "label": label, "probability": probability}
+                {"class": name, "label": label, "probability": _finite(probability)}
                 for name, label, probability in prediction.top
             ],
         }
         for prediction in predictions
         if not prediction.problem
     ]
+
+
+def _finite(probability: float) -> float | None:
+    """JSON knows no NaN, which is what a diverged network gives."""
+    return probability if math.isfinite(probability) else None
 
 
 def _read(file: pathlib.Path, resolution: int, source: str) -> np.ndarray | str:

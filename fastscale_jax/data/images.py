@@ -1,6 +1,7 @@
 """Image files as the arrays that a network takes."""
 
 import pathlib
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -31,12 +32,24 @@ def read_image(path: pathlib.Path) -> Image.Image:
         ValueError: it is not an image, or a damaged one.
     """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
+            return _in_rgb(ImageOps.exif_transpose(image))
     # a damaged file makes Pillow raise many things, SyntaxError among them
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
+        grey = np.asarray(image).astype(np.float64) * (255 / 65535)
+        image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+    if "transparency" in image.info:  # Pillow wants it as a channel before it is dropped
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def centre_crop(image: Image.Image, resolution: int, crop: float) -> Image.Image:

@@ -53,16 +53,16 @@ def read(path: pathlib.Path) -> Stored:
     """
     try:
         if path.is_dir():
-            return _read_folder(path)
+            return _read_folder(path.absolute())  # Orbax takes no other
         with path.open("rb") as file:
             start = file.read(9)
+        if start[8:] == b"{":  # after the length of the header, which can begin like a pickle
+            return _read_safetensors(path)
         is_zip = start[:4] == b"PK\x03\x04"
         if is_zip and not zipfile.is_zipfile(path):
             raise WeightsError(f"{path} is damaged or cut short")
         if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
             return _read_torch(path)
-        if start[8:] == b"{":
-            return _read_safetensors(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     raise WeightsError(
@@ -87,18 +87,19 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             unfinished = pathlib.Path(folder, path.name)
-            unfinished.write_bytes(safetensors.numpy.save(dict(tensors), metadata))
+            ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+            unfinished.write_bytes(safetensors.numpy.save(ordered, metadata))
             os.replace(unfinished, path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _read_folder(folder: pathlib.Path) -> Stored:
-    for name in ("weights.safetensors", "model.safetensors"):
-        if (folder / name).is_file():
-            return _read_safetensors(folder / name)
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
+        for name in ("weights.safetensors", "model.safetensors"):
+            if (folder / name).is_file():
+                return _read_safetensors(folder / name)
         raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
     try:
         variables = read_variables(checkpoint)
@@ -134,8 +135,18 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
     beside = _read_json(path.parent / "config.json")
     about = {key: beside[key] for key in ("architecture", "pretrained_cfg") if key in beside}
     if _METADATA_KEY in metadata:
-        about = json.loads(metadata[_METADATA_KEY])
+        about = _own_metadata(path, metadata[_METADATA_KEY])
     return Stored(_unwrapped(tensors), about)
+
+
+def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
+        raise WeightsError(f"{path} is damaged: its metadata do not describe a network")
+    return {"model": about.get("model", {})}
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -159,12 +170,20 @@ def _read_torch(path: pathlib.Path) -> Stored:
         allowed = torch.serialization.safe_globals([argparse.Namespace])
         with warnings.catch_warnings(), allowed:
             warnings.simplefilter("ignore")
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            # an open file: a path would be read by its name
+            with path.open("rb") as file:
+                loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or a hostile pickle brings up
         raise WeightsError(_why_not(path, str(error))) from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
     inner = next((loaded[key] for key in _STATE_DICT_KEYS if _is_mapping(loaded.get(key))), loaded)
+    for name, value in inner.items():
+        if not isinstance(value, torch.Tensor):
+            raise WeightsError(
+                f"{path} holds no state dict: {name!r} is no tensor, but of type "
+                f"{type(value).__name__}"
+            )
     about = {"cfg": loaded["cfg"]} if isinstance(loaded.get("cfg"), str) else {}
     return Stored(_unwrapped(inner), about)
 
@@ -176,6 +195,8 @@ def _why_not(path: pathlib.Path, error: str) -> str:
             f"{path} asks for {wanted[1]} when it is read, which could run any code; only tensors "
             "and plain values are read"
         )
+    if "TorchScript" in error:
+        return f"{path} is a TorchScript program; save its state_dict() instead"
     if "Unsupported operand" in error:
         return f"{path} is a pickle of something else than tensors and plain values"
     return (

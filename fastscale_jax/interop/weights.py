@@ -9,7 +9,7 @@ table of networks that are.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -164,8 +164,12 @@ def import_tensors(
         ValueError: the config describes no network, or the library is unknown.
     """
     a = as_architecture(config)
-    wanted = _tensors(a, library)
     found = {name: _array(name, x) for name, x in state_dict.items() if not _is_counter(name)}
+    try:
+        wanted = _tensors(a, library)
+    except WeightsError as error:
+        hint = _hint({name: array.shape for name, array in found.items()})
+        raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
     lacks_classifier = other_classes and _has_other_classes(wanted, found)
     if lacks_classifier:
         left_out = {tensor.name for tensor in wanted if tensor.path[:3] == _CLASSIFIER}
@@ -267,7 +271,7 @@ def _has_other_classes(wanted: list[Tensor], found: Mapping[str, np.ndarray]) ->
 def _check(a: Architecture, found: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
     """Refuses tensors that are not just those of a network; names the first of each problem."""
     missing = [f"{name} is missing" for name in wanted if name not in found]
-    unknown = [f"{name} is not one of its tensors" for name in found if name not in wanted]
+    unknown = [f"{x} is not one of its tensors" for x in sorted(found.keys() - wanted.keys())]
     misshapen = [
         f"{name} has the shape {list(found[name].shape)} instead of {list(shape)}"
         for name, shape in wanted.items()
@@ -280,13 +284,15 @@ def _check(a: Architecture, found: Mapping[str, np.ndarray], wanted: Mapping[str
     ]
     if not problems:
         return
-    shapes = {name: array.shape for name, array in found.items()}
-    closest = closest_named(shapes)
-    hint = ""
-    if (
-        closest
-        and closest.shapes <= set(shapes.items())
-        and not closest.shapes <= set(wanted.items())
-    ):
-        hint = f"; they are those of {closest.network.description}"
+    hint = _hint({name: array.shape for name, array in found.items()}, set(wanted.items()))
     raise WeightsError(f"these are not the weights of {a.name}: {'; '.join(problems)}{hint}")
+
+
+def _hint(shapes: Mapping[str, Shape], wanted: Collection[tuple[str, Shape]] = ()) -> str:
+    """Returns what tensors are, if they are those of a named network, and not what was wanted."""
+    closest = closest_named(shapes)
+    if closest is None or not closest.shapes <= set(shapes.items()):
+        return ""
+    if closest.shapes <= set(wanted):
+        return ""
+    return f"; they are those of {closest.network.description}"

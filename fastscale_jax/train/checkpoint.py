@@ -108,7 +108,7 @@ def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
         folder: a workdir, its `checkpoints`, or one of these.
     """
     for parent in (folder / "checkpoints", folder):
-        steps = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+        steps = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
         if steps:
             return find_checkpoint(parent / str(max(steps)))
     for leaf in (folder / "default", folder):
@@ -161,5 +161,5 @@ def latest_step(workdir: pathlib.Path) -> int | None:
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         return None
-    steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     return max(steps, default=None)

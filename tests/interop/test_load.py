@@ -20,9 +20,10 @@ from ml_collections import ConfigDict
 
 from fastscale_jax import arch, models
 from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.interop.choose import load_for, load_to_start
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.layout import tensors
-from fastscale_jax.interop.load import load, load_for, load_to_start, save
+from fastscale_jax.interop.load import load, save
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.records import write_config

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fastscale_jax.interop import weights
+from fastscale_jax.interop.choose import load_for
 from fastscale_jax.interop.layout import tensors
-from fastscale_jax.interop.load import load_for
 from fastscale_jax.train import loop
 from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.records import Recorder, read_metrics

@@ -1,0 +1,65 @@
+"""Which weights a command works with: a workdir's checkpoint, or those of `config.init_from`."""
+
+import pathlib
+from typing import Any
+
+from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.interop.load import Loaded, load
+from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.loop import Start
+from fastscale_jax.train.workdir import as_recorded, check_evaluable
+
+
+def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
+    """Returns the weights that a command is to use: the workdir's checkpoint, or `init_from`.
+
+    Args:
+        config: the whole config.
+        workdir: may be None, or have no checkpoint; then it is `config.init_from`'s turn.
+
+    Raises:
+        WeightsError: there are none of either kind, or `load` refuses them.
+        ValueError: the workdir holds a run of another network, or its files are damaged.
+    """
+    if workdir is not None and (latest_step(workdir) is not None or not config.init_from):
+        check_evaluable(workdir, as_recorded(config))
+        loaded = load(workdir, config.model)
+        return loaded._replace(description=f"{workdir}, step {latest_step(workdir)}")
+    if not config.init_from:
+        raise WeightsError(
+            "there are no weights: give --workdir, the folder of a trained run, or "
+            "--config.init_from, a file of weights"
+        )
+    loaded = load(config.init_from, config.model)
+    return loaded._replace(description=_described(loaded, config.data.name))
+
+
+def load_to_start(config: Any) -> Start:
+    """Returns the weights of `config.init_from` for training to begin with.
+
+    A classifier for another number of classes is left out, to start afresh.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    loaded = load(config.init_from, config.model, other_classes=True)
+    note = f"weights from {_described(loaded, config.data.name)}"
+    if loaded.lacks_classifier:
+        note += (
+            f"; its last layer is for another number of classes than {config.model.num_classes}, "
+            "and starts afresh"
+        )
+    return Start(loaded.variables, note)
+
+
+def _described(loaded: Loaded, source: str) -> str:
+    """Returns where weights come from, and that they want other images than a source's."""
+    ours = SOURCES[source][:2]
+    if loaded.normalisation in (None, ours):
+        return loaded.description
+    mean, std = loaded.normalisation or ours
+    return (
+        f"{loaded.description}, made for images normalised by {mean} and {std}; {source} has "
+        f"{ours[0]} and {ours[1]}"
+    )
