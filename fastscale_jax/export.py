@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax import export, lax
 
 import fastscale_jax
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.sources import SOURCES, class_names
+from fastscale_jax.data.sources import Conventions
 from fastscale_jax.interop.load import save
 from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
@@ -26,7 +26,8 @@ def export_network(
     network: Architecture,
     variables: Mapping[str, Any],
     *,
-    source: str,
+    conventions: Conventions,
+    classes: Sequence[str],
     dtype: str = "float32",
     grouped_conv: str = "auto",
     names: str = "fastscale_jax",
@@ -42,7 +43,8 @@ def export_network(
         folder: made if need be.
         network: what to export.
         variables: its weights.
-        source: of `data.sources`, whose conventions the network was trained by.
+        conventions: of the images that the network was trained on.
+        classes: what they are called, in the order of their labels.
         dtype: of the computation.
         grouped_conv: as in `models.build`; `auto` takes what suits each platform.
         names: those of the tensors in `weights.safetensors`, as in `load.save`.
@@ -56,7 +58,7 @@ def export_network(
     """
     to_library(names, network, variables)  # refuses before anything is written
     function = serialized(network, variables, dtype, grouped_conv)
-    text = json.dumps(manifest(network, source), indent=2) + "\n"
+    text = json.dumps(manifest(network, conventions, classes), indent=2) + "\n"
     files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,9 +103,11 @@ def serialized(
     return export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize()
 
 
-def manifest(network: Architecture, source: str) -> dict[str, Any]:
+def manifest(
+    network: Architecture, conventions: Conventions, classes: Sequence[str]
+) -> dict[str, Any]:
     """Returns what must be known to use the exported function."""
-    conventions, side = SOURCES[source], network.resolution
+    side = network.resolution
     resize: dict[str, int] = {"height": side, "width": side}
     if conventions.crop:
         resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
@@ -118,6 +122,7 @@ def manifest(network: Architecture, source: str) -> dict[str, Any]:
             "dtype": "float32",
             "channels": "RGB",
             "resize": resize,
+            "interpolation": "bilinear",
             "pixel_range": [0, 1],
             "mean": list(conventions.mean),
             "std": list(conventions.std),
@@ -127,5 +132,5 @@ def manifest(network: Architecture, source: str) -> dict[str, Any]:
             "dtype": "float32",
             "meaning": "logits",
         },
-        "classes": list(class_names(source, network.num_classes)),
+        "classes": list(classes),
     }

@@ -13,7 +13,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
@@ -122,6 +122,8 @@ def train(config: Config) -> int:
         start = None
         if config.init_from and latest_step(workdir) is None:
             start = load_to_start(config)
+        elif config.init_from:
+            _complain(f"{workdir} has a checkpoint, so --config.init_from is not read again")
     except ValueError as error:
         return _usage_error(str(error))
     try:
@@ -154,7 +156,12 @@ def evaluate(config: Config) -> int:
     metrics = evaluate_weights(run, weights.variables)
     if _FORMAT.value == "json":
         step = latest_step(workdir) if workdir else None
-        _print_json(metrics if step is None else {"step": step, **metrics})
+        origin = {
+            "network": run.network.name,
+            "data": run.source.name,
+            "weights": weights.description,
+        }
+        _print_json({**origin, **({} if step is None else {"step": step}), **metrics})
         return OK
     from rich.console import Console
 
@@ -171,7 +178,8 @@ def predict(config: Config) -> int:
         return _usage_error("--mode=predict needs --input: an image, or a folder of images")
     from fastscale_jax import predict as prediction
     from fastscale_jax.data.images import find_images
-    from fastscale_jax.interop.choose import load_for
+    from fastscale_jax.data.sources import class_names
+    from fastscale_jax.interop.choose import conventions_for, load_for
     from fastscale_jax.models import build
 
     try:
@@ -181,11 +189,13 @@ def predict(config: Config) -> int:
         model = build(network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     except ValueError as error:
         return _usage_error(str(error))
-    found = list(prediction.predict(model, weights.variables, files, recipe.data.name))
+    conventions = conventions_for(weights, recipe.data.name)
+    classes = class_names(recipe.data.name, network.num_classes)
+    found = list(prediction.predict(model, weights.variables, files, conventions, classes))
     for problem in filter(None, (p.problem for p in found)):
-        _usage_error(problem)
+        _complain(problem)
     seen = [p for p in found if not p.problem]
-    if seen and _FORMAT.value == "json":
+    if _FORMAT.value == "json":
         origin = {"network": network.name, "weights": weights.description}
         print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
     elif seen:
@@ -198,17 +208,22 @@ def export(config: Config) -> int:
     """Writes the network to `--output`, to be used without this package."""
     if not _OUTPUT.value:
         return _usage_error("--mode=export needs --output: a folder to write to")
+    from fastscale_jax.data.sources import class_names
     from fastscale_jax.export import export_network
-    from fastscale_jax.interop.choose import load_for
+    from fastscale_jax.interop.choose import conventions_for, load_for
 
+    folder = pathlib.Path(_OUTPUT.value)
+    if folder.is_file():
+        return _usage_error(f"--output={folder} is a file; give a folder to write to")
     try:
         network, recipe = _checked(config)
         weights = load_for(config, _workdir())
         files = export_network(
-            pathlib.Path(_OUTPUT.value),
+            folder,
             network,
             weights.variables,
-            source=recipe.data.name,
+            conventions=conventions_for(weights, recipe.data.name),
+            classes=class_names(recipe.data.name, network.num_classes),
             dtype=recipe.dtype,
             grouped_conv=recipe.grouped_conv,
             names=_NAMES.value,
@@ -216,8 +231,10 @@ def export(config: Config) -> int:
     except ValueError as error:
         return _usage_error(str(error))
     if _FORMAT.value == "json":
-        print(json.dumps({"network": network.name, "files": [str(file) for file in files]}))
+        origin = {"network": network.name, "weights": weights.description}
+        print(json.dumps({**origin, "files": [str(file) for file in files]}))
     else:
+        print(f"{network.name}, weights from {weights.description}")
         print("\n".join(map(str, files)))
     return OK
 
@@ -265,8 +282,12 @@ def _check_keys(config: Config) -> None:
         raise ValueError("the config file sets no config.model")
 
 
-def _usage_error(message: str) -> int:
+def _complain(message: str) -> None:
     print(f"fastscale_jax: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _usage_error(message: str) -> int:
+    _complain(message)
     return USAGE_ERROR
 
 
@@ -274,8 +295,11 @@ def _exit_with(message: str) -> NoReturn:
     sys.exit(_usage_error(message))
 
 
-def _print_json(metrics: dict[str, float]) -> None:
-    finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+def _print_json(metrics: Mapping[str, float | str]) -> None:
+    finite = {
+        key: value if isinstance(value, str) or math.isfinite(value) else None
+        for key, value in metrics.items()
+    }
     print(json.dumps(finite, allow_nan=False))
 
 

@@ -1,7 +1,6 @@
 """What a network sees in image files: `--mode=predict`."""
 
 import functools
-import math
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 
 from fastscale_jax.data.augment import prepare
 from fastscale_jax.data.images import as_evaluated, read_image
-from fastscale_jax.data.sources import SOURCES, class_names
+from fastscale_jax.data.sources import Conventions
 from fastscale_jax.models import Network
 
 if TYPE_CHECKING:
@@ -40,7 +39,11 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: Network, variables: Any, files: Sequence[pathlib.Path], source: str
+    model: Network,
+    variables: Any,
+    files: Sequence[pathlib.Path],
+    conventions: Conventions,
+    classes: Sequence[str],
 ) -> Iterator[Prediction]:
     """Yields the five most likely classes of each file, in order.
 
@@ -48,14 +51,14 @@ def predict(
         model: the network.
         variables: its weights.
         files: images. One that cannot be read does not stop the others.
-        source: of `data.sources`, whose conventions the network was trained by.
+        conventions: of the images that the network was trained on.
+        classes: what they are called, in the order of their labels.
     """
-    names = class_names(source, model.architecture.num_classes)
     probabilities = jax.jit(functools.partial(_probabilities, model))
     size = min(_BATCH, len(files))
     for start in range(0, len(files), size):
         batch = files[start : start + size]
-        read = [_read(file, model.architecture.resolution, source) for file in batch]
+        read = [_read(file, model.architecture.resolution, conventions) for file in batch]
         images = [x for x in read if not isinstance(x, str)]
         padded = images + images[:1] * (size - len(images))  # one size, so compiled once
         found = iter(np.asarray(probabilities(variables, np.stack(padded))) if images else ())
@@ -63,7 +66,7 @@ def predict(
             if isinstance(image, str):
                 yield Prediction(str(file), (), image)
             else:
-                yield Prediction(str(file), _top(next(found), names))
+                yield _prediction(str(file), next(found), classes)
 
 
 def table(predictions: Sequence[Prediction]) -> "Table":
@@ -90,7 +93,7 @@ def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         {
             "file": prediction.file,
             "top": [
-                {"class": name, "label": label, "probability": _finite(probability)}
+                {"class": name, "label": label, "probability": probability}
                 for name, label, probability in prediction.top
             ],
         }
@@ -99,14 +102,8 @@ def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     ]
 
 
-def _finite(probability: float) -> float | None:
-    """JSON knows no NaN, which is what a diverged network gives."""
-    return probability if math.isfinite(probability) else None
-
-
-def _read(file: pathlib.Path, resolution: int, source: str) -> np.ndarray | str:
+def _read(file: pathlib.Path, resolution: int, conventions: Conventions) -> np.ndarray | str:
     """Returns the network's input `[h, w, 3]`, or why there is none."""
-    conventions = SOURCES[source]
     try:
         pixels = as_evaluated(read_image(file), resolution, conventions.crop)
     except ValueError as error:
@@ -121,6 +118,9 @@ def _probabilities(model: Network, variables: Any, images: jax.Array) -> jax.Arr
     return jax.nn.softmax(jnp.asarray(model.apply(variables, images, train=False)))
 
 
-def _top(probabilities: np.ndarray, names: tuple[str, ...]) -> tuple[Guess, ...]:
+def _prediction(file: str, probabilities: np.ndarray, classes: Sequence[str]) -> Prediction:
+    if not np.isfinite(probabilities).all():
+        return Prediction(file, (), f"{file}: the network gives NaN; its weights have diverged")
     order = np.argsort(-probabilities, kind="stable")[:_TOP]
-    return tuple(Guess(names[i], int(i), float(probabilities[i])) for i in order)
+    top = (Guess(classes[i], i, float(probabilities[i])) for i in map(int, order))
+    return Prediction(file, tuple(top))

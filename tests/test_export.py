@@ -26,6 +26,11 @@ from tests.train.tiny import tiny_config
 FILES = ["manifest.json", "model.jaxexport", "weights.safetensors"]
 
 
+def of(source, num_classes=10):
+    """What an export is told of a source."""
+    return {"conventions": SOURCES[source], "classes": class_names(source, num_classes)}
+
+
 def tiny(**changes):
     """The tiny network, or another; and weights that tell images apart."""
     config = tiny_config().model
@@ -51,7 +56,7 @@ def exported(tmp_path_factory):
     """A network, its weights, and the folder that they were exported to."""
     folder = tmp_path_factory.mktemp("exported") / "new" / "folder"
     network, variables = tiny()
-    files = export.export_network(folder, network, variables, source="digits")
+    files = export.export_network(folder, network, variables, **of("digits"))
     return network, variables, folder, files
 
 
@@ -130,7 +135,7 @@ def test_every_way_to_convolve_in_groups_is_exported_alike(changes, grouped_conv
 @pytest.mark.parametrize(("source", "num_classes"), [("digits", 10), ("synthetic", 1000)])
 def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes):
     network, _ = tiny(num_classes=num_classes, name="mine")
-    found = json.loads(json.dumps(export.manifest(network, source)))
+    found = json.loads(json.dumps(export.manifest(network, **of(source, num_classes))))
     made_by = f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}"
     assert (found["name"], found["made_by"]) == ("mine", made_by)
     assert found["function"] == "model.jaxexport"
@@ -147,6 +152,7 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
         "dtype": "float32",
         "channels": "RGB",
         "resize": resize[source],
+        "interpolation": "bilinear",
         "pixel_range": [0, 1],
         "mean": list(SOURCES[source].mean),
         "std": list(SOURCES[source].std),
@@ -161,14 +167,14 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
 def test_the_written_manifest_is_that_of_the_network(exported):
     network, _, folder, _ = exported
     text = (folder / "manifest.json").read_text(encoding="utf-8")
-    assert json.loads(text) == json.loads(json.dumps(export.manifest(network, "digits")))
+    assert json.loads(text) == json.loads(json.dumps(export.manifest(network, **of("digits"))))
 
 
 def test_the_manifest_is_enough_to_see_what_predict_sees(tmp_path):
     network, variables = tiny()
     pixels = np.random.default_rng(1).integers(0, 256, (50, 71, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    export.export_network(tmp_path / "out", network, variables, source="synthetic")
+    export.export_network(tmp_path / "out", network, variables, **of("synthetic"))
 
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     function = jax_export.deserialize(
@@ -189,7 +195,7 @@ def test_the_manifest_is_enough_to_see_what_predict_sees(tmp_path):
     order = np.argsort(-probabilities)[:5]
 
     model = models.build(network)
-    (seen,) = predict.predict(model, variables, [tmp_path / "x.png"], "synthetic")
+    (seen,) = predict.predict(model, variables, [tmp_path / "x.png"], **of("synthetic"))
     assert [guess.name for guess in seen.top] == [manifest["classes"][i] for i in order]
     np.testing.assert_allclose([g.probability for g in seen.top], probabilities[order], rtol=1e-5)
 
@@ -200,7 +206,7 @@ def test_the_exported_weights_come_back_bit_for_bit(tmp_path, names, monkeypatch
     config = arch.scale(arch.model_config("regnetz"), "dWr", factor=1 / 64)
     network, variables = tiny(**config)
     monkeypatch.setattr(export, "serialized", lambda *_: bytearray())  # it is tested above
-    export.export_network(tmp_path, network, variables, source="synthetic", names=names)
+    export.export_network(tmp_path, network, variables, **of("synthetic"), names=names)
     found = load(tmp_path / "weights.safetensors", network)
     assert ("in " in found.description) == (names != "fastscale_jax")
     leaves = jax.tree.leaves_with_path(found.variables)
@@ -212,7 +218,7 @@ def test_the_exported_weights_come_back_bit_for_bit(tmp_path, names, monkeypatch
 def test_names_of_a_library_without_such_a_network_are_refused_and_nothing_is_written(tmp_path):
     network, variables = tiny()
     with pytest.raises(WeightsError, match="timm has no network like"):
-        export.export_network(tmp_path / "out", network, variables, source="digits", names="timm")
+        export.export_network(tmp_path / "out", network, variables, **of("digits"), names="timm")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +232,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_stays_as_it_is(tmp_path,
         place.mkdir(parents=True)
     before = contents(tmp_path)
     with pytest.raises(WeightsError, match=r"/out\S* cannot be written: "):
-        export.export_network(tmp_path / "out", network, variables, source="digits")
+        export.export_network(tmp_path / "out", network, variables, **of("digits"))
     assert contents(tmp_path) == before
 
 

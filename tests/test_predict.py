@@ -31,6 +31,11 @@ def network(num_classes=10):
     return models.build(config), variables
 
 
+def of(source, num_classes=10):
+    """A source's conventions, and the names of its classes."""
+    return SOURCES[source], class_names(source, num_classes)
+
+
 @functools.cache
 def logits_by(num_classes):
     """The network's logits of any images, and nothing else of this module."""
@@ -66,7 +71,7 @@ def test_the_guesses_are_the_largest_of_the_softmax_of_the_network_s_logits(tmp_
     images = np.stack([normalised(x, "synthetic") for x in pixels]).astype(np.float32)
     wanted = softmax(logits_by(num_classes)(images))
 
-    found = list(predict.predict(model, variables, files, "synthetic"))
+    found = list(predict.predict(model, variables, files, *of("synthetic", num_classes)))
     assert [x.file for x in found] == [str(file) for file in files]
     for prediction, probabilities in zip(found, wanted, strict=True):
         order = np.argsort(-probabilities)[:5].tolist()
@@ -83,7 +88,7 @@ def test_the_guesses_are_the_largest_of_the_softmax_of_the_network_s_logits(tmp_
 @pytest.mark.parametrize("num_classes", [10, 1000])
 def test_classes_have_the_names_of_their_source(tmp_path, num_classes):
     files = save_noise(tmp_path, [(20, 20)])
-    (found,) = predict.predict(*network(num_classes), files, "synthetic")
+    (found,) = predict.predict(*network(num_classes), files, *of("synthetic", num_classes))
     names = class_names("synthetic", num_classes)
     assert [guess.name for guess in found.top] == [names[guess.label] for guess in found.top]
 
@@ -102,7 +107,7 @@ def mixed(tmp_path_factory):
     files[5] = folder / "missing.png"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "_BATCH", 1)
-        return files, list(predict.predict(*network(), files, "synthetic"))
+        return files, list(predict.predict(*network(), files, *of("synthetic")))
 
 
 def test_files_that_cannot_be_read_say_so_and_stop_no_other(mixed):
@@ -122,7 +127,7 @@ def test_files_that_cannot_be_read_say_so_and_stop_no_other(mixed):
 def test_batches_of_any_size_give_what_one_by_one_gives(mixed, monkeypatch, size):
     files, one_by_one = mixed
     monkeypatch.setattr(predict, "_BATCH", size)
-    found = list(predict.predict(*network(), files, "synthetic"))
+    found = list(predict.predict(*network(), files, *of("synthetic")))
     for got, wanted in zip(found, one_by_one, strict=True):
         assert (got.file, got.problem) == (wanted.file, wanted.problem)
         assert [(g.name, g.label) for g in got.top] == [(g.name, g.label) for g in wanted.top]
@@ -133,7 +138,7 @@ def test_batches_of_any_size_give_what_one_by_one_gives(mixed, monkeypatch, size
 
 def test_of_files_that_all_cannot_be_read_there_is_nothing_to_see(tmp_path):
     files = [tmp_path / f"{i}.png" for i in range(3)]
-    found = list(predict.predict(*network(), files, "digits"))
+    found = list(predict.predict(*network(), files, *of("digits")))
     assert [(x.file, x.top) for x in found] == [(str(file), ()) for file in files]
 
 
@@ -154,14 +159,14 @@ def test_digits_come_out_of_their_files_as_evaluation_has_them(digits):
     images = np.stack([as_evaluated(read_image(file), 20, crop) for file in files])
     np.testing.assert_array_equal(images, split.images)
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
-    alone = np.stack([predict._read(file, 20, "digits") for file in files])
+    alone = np.stack([predict._read(file, 20, SOURCES["digits"]) for file in files])
     np.testing.assert_allclose(alone, prepared, rtol=0, atol=1e-6)
 
 
 def test_digits_are_seen_as_evaluation_sees_them(digits):
     split, files = digits
     model, variables = network()
-    found = list(predict.predict(model, variables, files, "digits"))
+    found = list(predict.predict(model, variables, files, *of("digits")))
     mean, std, _ = SOURCES["digits"]
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
     wanted = softmax(logits_by(10)(prepared))
@@ -199,10 +204,14 @@ def test_the_description_is_plain_json_of_what_was_seen():
     ]
 
 
-def test_what_a_network_that_diverged_says_is_plain_json_too():
-    nothing = Prediction("a.png", (Guess("7", 7, math.nan),))
-    text = json.dumps(predict.describe([nothing]), allow_nan=False)
-    assert json.loads(text)[0]["top"] == [{"class": "7", "label": 7, "probability": None}]
+def test_a_network_that_has_diverged_says_so_instead_of_guessing(tmp_path):
+    model, variables = network()
+    variables["params"]["head"]["fc"]["bias"][3] = math.nan
+    files = save_noise(tmp_path, [(20, 20), (20, 20)])
+    found = list(predict.predict(model, variables, files, *of("digits")))
+    for file, prediction in zip(files, found, strict=True):
+        assert prediction.top == ()
+        assert prediction.problem.startswith(f"{file}: the network gives NaN")
 
 
 def printed(*predictions):

@@ -4,7 +4,7 @@ import pathlib
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -15,11 +15,14 @@ def find_images(path: pathlib.Path) -> list[pathlib.Path]:
     Raises:
         ValueError: there is nothing, or no image in the folder.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ValueError(f"there is no image or folder {path}")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise ValueError(f"there is no image or folder {path}")
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if not found:
         raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
     return found
@@ -32,11 +35,15 @@ def read_image(path: pathlib.Path) -> Image.Image:
         ValueError: it is not an image, or a damaged one.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
-            return _in_rgb(ImageOps.exif_transpose(image))
-    # a damaged file makes Pillow raise many things, SyntaxError among them
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            with Image.open(path) as image:
+                return _in_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{path} is not an image that can be read: its format is unknown"
+        ) from error
+    except Exception as error:  # whatever a decoder makes of a damaged file
         reason = str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
 
@@ -60,6 +67,10 @@ def centre_crop(image: Image.Image, resolution: int, crop: float) -> Image.Image
         resolution: side of the result, pixels.
         crop: the share of the short side that is kept; resizing is bilinear.
     """
+    # of a strip the middle is enough: all of it, enlarged, could fill the memory
+    longest = 16 * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    image = image.crop((left, top, image.width - left, image.height - top))
     short = round(resolution / crop)
     scale = short / min(image.size)
     width, height = (max(short, round(side * scale)) for side in image.size)

@@ -1,9 +1,10 @@
 """Which weights a command works with: a workdir's checkpoint, or those of `config.init_from`."""
 
+import json
 import pathlib
 from typing import Any
 
-from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.data.sources import SOURCES, Conventions
 from fastscale_jax.interop.load import Loaded, load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import latest_step
@@ -24,6 +25,7 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
     """
     if workdir is not None and (latest_step(workdir) is not None or not config.init_from):
         check_evaluable(workdir, as_recorded(config))
+        _check_origin(workdir, config.init_from)
         loaded = load(workdir, config.model)
         return loaded._replace(description=f"{workdir}, step {latest_step(workdir)}")
     if not config.init_from:
@@ -33,6 +35,16 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
         )
     loaded = load(config.init_from, config.model)
     return loaded._replace(description=_described(loaded, config.data.name))
+
+
+def _check_origin(workdir: pathlib.Path, init_from: str) -> None:
+    """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
+    recorded = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    if init_from and init_from != recorded.get("init_from"):
+        raise WeightsError(
+            f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "
+            "weights; give one of them"
+        )
 
 
 def load_to_start(config: Any) -> Start:
@@ -53,13 +65,21 @@ def load_to_start(config: Any) -> Start:
     return Start(loaded.variables, note)
 
 
+def conventions_for(loaded: Loaded, source: str) -> Conventions:
+    """Returns what weights expect of images: a source's conventions, or those their file names."""
+    conventions = SOURCES[source]
+    if loaded.normalisation is None:
+        return conventions
+    mean, std = loaded.normalisation
+    return conventions._replace(mean=mean, std=std)
+
+
 def _described(loaded: Loaded, source: str) -> str:
     """Returns where weights come from, and that they want other images than a source's."""
-    ours = SOURCES[source][:2]
-    if loaded.normalisation in (None, ours):
+    theirs, ours = conventions_for(loaded, source), SOURCES[source]
+    if theirs == ours:
         return loaded.description
-    mean, std = loaded.normalisation or ours
     return (
-        f"{loaded.description}, made for images normalised by {mean} and {std}; {source} has "
-        f"{ours[0]} and {ours[1]}"
+        f"{loaded.description}, made for images normalised by {theirs.mean} and {theirs.std}; "
+        f"{source} has {ours.mean} and {ours.std}"
     )

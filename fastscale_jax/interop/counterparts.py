@@ -111,14 +111,6 @@ COUNTERPARTS = (
     *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
 )
 
-# timm's names of networks whose tensors look like ours, and what they compute otherwise
-LOOKALIKES = {
-    "tf_efficientnet": "pads convs of stride 2 on one side, with an epsilon of 1e-3 in BatchNorm",
-    "efficientnet_blur": "blurs before it strides",
-    "resnetblur50": "blurs before it strides",
-    "resnetaa50": "averages where it strides",
-}
-
 
 class Match(NamedTuple):
     """A named network, and its tensors, without the classifier's."""

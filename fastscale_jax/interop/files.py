@@ -105,8 +105,10 @@ def _read_folder(folder: pathlib.Path) -> Stored:
         variables = read_variables(checkpoint)
     except CheckpointError as error:
         raise WeightsError(str(error)) from error
-    config = _read_json(checkpoint.parents[2] / "config.json")
-    return Stored(_flat(variables), {"model": config["model"]} if "model" in config else {})
+    # workdir/checkpoints/<step>/default
+    workdir = pathlib.Path(*checkpoint.parts[:-3])
+    model = _read_json(workdir / "config.json").get("model")
+    return Stored(_flat(variables), {"model": model} if isinstance(model, dict) else {})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -133,7 +135,9 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
         tensors[name] = values.reshape(tensor["shape"])
     # timm's downloads have a description of their network beside them
     beside = _read_json(path.parent / "config.json")
-    about = {key: beside[key] for key in ("architecture", "pretrained_cfg") if key in beside}
+    about = {key: beside[key] for key in ("model_args", "pretrained_cfg") if key in beside}
+    if "architecture" in beside:
+        about["names"] = [beside["architecture"]]
     if _METADATA_KEY in metadata:
         about = _own_metadata(path, metadata[_METADATA_KEY])
     return Stored(_unwrapped(tensors), about)
@@ -177,15 +181,25 @@ def _read_torch(path: pathlib.Path) -> Stored:
         raise WeightsError(_why_not(path, str(error))) from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
-    inner = next((loaded[key] for key in _STATE_DICT_KEYS if _is_mapping(loaded.get(key))), loaded)
+    candidates = (loaded.get(key) for key in _STATE_DICT_KEYS)
+    inner = next((found for found in candidates if isinstance(found, Mapping)), loaded)
     for name, value in inner.items():
         if not isinstance(value, torch.Tensor):
             raise WeightsError(
                 f"{path} holds no state dict: {name!r} is no tensor, but of type "
                 f"{type(value).__name__}"
             )
-    about = {"cfg": loaded["cfg"]} if isinstance(loaded.get("cfg"), str) else {}
-    return Stored(_unwrapped(inner), about)
+    return Stored(_unwrapped(inner), _said_beside(loaded))
+
+
+def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what training programs write of the network beside its weights."""
+    about: dict[str, Any] = {}
+    if isinstance(checkpoint.get("cfg"), str):  # pycls
+        about["cfg"] = checkpoint["cfg"]
+    if isinstance(checkpoint.get("arch"), str) and "state_dict" in checkpoint:  # timm
+        about["names"] = [checkpoint["arch"]]
+    return about
 
 
 def _why_not(path: pathlib.Path, error: str) -> str:
@@ -202,10 +216,6 @@ def _why_not(path: pathlib.Path, error: str) -> str:
     return (
         f"{path} is damaged or cut short: {error.splitlines()[0][:150] if error else 'no reason'}"
     )
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,16 @@
 """A network's weights from a file, and into one."""
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import yaml
 
-from fastscale_jax.arch import Architecture, as_architecture
-from fastscale_jax.interop.counterparts import COUNTERPARTS, LOOKALIKES
+from fastscale_jax.arch import as_architecture
+from fastscale_jax.interop.claims import check_claims, check_file_name
 from fastscale_jax.interop.files import read, write
-from fastscale_jax.interop.layout import OUR_EPS, OURS
+from fastscale_jax.interop.layout import OURS
 from fastscale_jax.interop.weights import (
     Config,
     Variables,
@@ -45,13 +44,13 @@ def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = Fals
         WeightsError: the file cannot be read, or holds another network's weights.
         ValueError: the config describes no network.
     """
-    path, a = pathlib.Path(path), as_architecture(config)
+    path, a = pathlib.Path(path).expanduser(), as_architecture(config)
     stored = read(path)
     try:
-        _check_about(a, stored.about)
+        check_claims(a, stored.about)
         library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
         if library == "timm":
-            _check_path(path)
+            check_file_name(path)
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -89,63 +88,3 @@ def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[f
     except (KeyError, TypeError, ValueError):
         return None
     return mean, std
-
-
-def _check_about(a: Architecture, about: Mapping[str, Any]) -> None:
-    """Refuses a file that says of its network what no shape of a tensor shows, and ours is not."""
-    for what, theirs, ours in (
-        *_hidden_fields(a, about.get("model", {})),
-        *_pycls_settings(a, about.get("cfg", "")),
-    ):
-        if theirs != ours:
-            raise WeightsError(
-                f"these weights are for a network whose {what} is {theirs}; {a.name}'s is {ours}"
-            )
-    name = about.get("architecture")
-    if name is not None and name not in [c.name for c in COUNTERPARTS if c.library == "timm"]:
-        raise WeightsError(
-            f"its config.json says that these weights are for timm's {name}, which is none of our "
-            "networks; docs/weights.md lists those that are"
-        )
-
-
-def _check_path(path: pathlib.Path) -> None:
-    """Refuses downloads of timm's networks that have our tensors and compute something else.
-
-    Only their names tell: nothing in the file does.
-    """
-    for name, difference in LOOKALIKES.items():
-        if name in str(path.resolve()):
-            raise WeightsError(
-                f"by its name these are weights of timm's {name}…, which {difference}; none of our "
-                "networks does"
-            )
-
-
-def _hidden_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    ours = a.to_config().to_dict()
-    for field in ("block", "stem", "activation", "strides"):
-        if field in model:
-            theirs = model[field]
-            yield field, tuple(theirs) if isinstance(theirs, list) else theirs, ours[field]
-
-
-def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yields what a pycls checkpoint's own config says of the network; older ones say less.
-
-    It has every key that pycls knows, those of other kinds of networks among them.
-    """
-    try:
-        settings = yaml.safe_load(cfg) or {}
-        eps = settings.get("BN", {}).get("EPS", OUR_EPS)
-        yield "BN.EPS", float(eps), OUR_EPS
-        activation = str(settings.get("MODEL", {}).get("ACTIVATION_FUN", a.activation)).lower()
-        yield "MODEL.ACTIVATION_FUN", _PYCLS_ACTIVATIONS.get(activation, activation), a.activation
-        if a.stem == "conv7x7_pool":
-            yield "RESNET.STRIDE_1X1", settings.get("RESNET", {}).get("STRIDE_1X1", False), False
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise WeightsError("its cfg is not one of pycls's") from error
-
-
-# of its names, those that are not ours
-_PYCLS_ACTIVATIONS = {"swish": "silu"}

@@ -30,7 +30,7 @@ _CLASSIFIER = ("params", "head", "fc")
 
 
 class WeightsError(ValueError):
-    """Weights that are not those of the network, or a file that holds none."""
+    """Weights that are not the network's, or a file of weights that cannot be read or written."""
 
 
 class Imported(NamedTuple):
@@ -142,9 +142,10 @@ def to_library(library: str, config: Config, variables: Mapping[str, Any]) -> di
     """
     a = as_architecture(config)
     wanted = _tensors(a, library)
-    found = {".".join(path): _array(".".join(path), x) for path, x in _leaves(variables)}
+    found = {".".join(path): x for path, x in _leaves(variables)}
     _check(a, found, {".".join(tensor.path): tensor.our_shape for tensor in wanted})
-    return {tensor.name: tensor.to_theirs(found[".".join(tensor.path)]) for tensor in wanted}
+    ours = {t.name: _array(t.name, found[".".join(t.path)]) for t in wanted}
+    return {tensor.name: tensor.to_theirs(ours[tensor.name]) for tensor in wanted}
 
 
 def import_tensors(
@@ -164,11 +165,11 @@ def import_tensors(
         ValueError: the config describes no network, or the library is unknown.
     """
     a = as_architecture(config)
-    found = {name: _array(name, x) for name, x in state_dict.items() if not _is_counter(name)}
+    found = {name: x for name, x in state_dict.items() if not _is_counter(name)}
     try:
         wanted = _tensors(a, library)
     except WeightsError as error:
-        hint = _hint({name: array.shape for name, array in found.items()})
+        hint = _hint(_shapes(found))
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
     lacks_classifier = other_classes and _has_other_classes(wanted, found)
     if lacks_classifier:
@@ -176,7 +177,7 @@ def import_tensors(
         wanted = [tensor for tensor in wanted if tensor.name not in left_out]
         found = {name: x for name, x in found.items() if name not in left_out}
     _check(a, found, {tensor.name: tensor.shape for tensor in wanted})
-    flat = {tensor.path: tensor.to_ours(found[tensor.name]) for tensor in wanted}
+    flat = {t.path: t.to_ours(_array(t.name, found[t.name])) for t in wanted}
     return Imported(nested(flat), lacks_classifier)
 
 
@@ -238,6 +239,8 @@ def _is_counter(name: str) -> bool:
 def _array(name: str, values: Any) -> np.ndarray:
     """Returns a tensor, of PyTorch or of numpy, as float32, or as float64 if it is that."""
     if hasattr(values, "detach"):
+        if values.is_quantized or values.is_meta or str(values.layout) != "torch.strided":
+            raise WeightsError(f"tensor {name} is quantized, sparse or without values")
         values = values.detach().cpu()
         # numpy knows no bfloat16; floats narrower than float32 gain nothing by staying so
         values = values.float() if values.is_floating_point() and values.itemsize < 4 else values
@@ -257,25 +260,38 @@ def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
             yield (*path, key), value
 
 
-def _has_other_classes(wanted: list[Tensor], found: Mapping[str, np.ndarray]) -> bool:
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
+    """Returns the shapes of arrays and tensors, without reading their values."""
+    for name, tensor in tensors.items():
+        if not hasattr(tensor, "shape"):
+            raise WeightsError(
+                f"{name} is no tensor, but of type {type(tensor).__name__}; a state dict has "
+                "tensors alone"
+            )
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _has_other_classes(wanted: list[Tensor], found: Mapping[str, Any]) -> bool:
     """Whether the classifier is that of this network but for the number of classes."""
     kernel, bias = (tensor for tensor in wanted if tensor.path[:3] == _CLASSIFIER)
     if kernel.name not in found or bias.name not in found:
         return False
-    shapes, classes = (found[kernel.name].shape, found[bias.name].shape), kernel.axes[1]
+    both = _shapes({name: found[name] for name in (kernel.name, bias.name)})
+    shapes, classes = tuple(both.values()), kernel.axes[1]
     (other,) = shapes[1] if len(shapes[1]) == 1 else bias.shape
     expected = tuple(other if i == classes else n for i, n in enumerate(kernel.shape))
     return other != bias.shape[0] and shapes == (expected, (other,))
 
 
-def _check(a: Architecture, found: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
+def _check(a: Architecture, found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> None:
     """Refuses tensors that are not just those of a network; names the first of each problem."""
+    shapes = _shapes(found)
     missing = [f"{name} is missing" for name in wanted if name not in found]
     unknown = [f"{x} is not one of its tensors" for x in sorted(found.keys() - wanted.keys())]
     misshapen = [
-        f"{name} has the shape {list(found[name].shape)} instead of {list(shape)}"
+        f"{name} has the shape {list(shapes[name])} instead of {list(shape)}"
         for name, shape in wanted.items()
-        if name in found and found[name].shape != shape
+        if name in shapes and shapes[name] != shape
     ]
     problems = [
         kind[0] + (f" (and {len(kind) - 1} more)" if len(kind) > 1 else "")
@@ -284,7 +300,7 @@ def _check(a: Architecture, found: Mapping[str, np.ndarray], wanted: Mapping[str
     ]
     if not problems:
         return
-    hint = _hint({name: array.shape for name, array in found.items()}, set(wanted.items()))
+    hint = _hint(shapes, set(wanted.items()))
     raise WeightsError(f"these are not the weights of {a.name}: {'; '.join(problems)}{hint}")
 
 

@@ -88,7 +88,10 @@ def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     """
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            saved = checkpointer.metadata(checkpoint).item_metadata.tree
+            metadata = checkpointer.metadata(checkpoint).item_metadata
+            if metadata is None:
+                raise ValueError("its metadata are missing or damaged")
+            saved = metadata.tree
             tree = {key: saved[key] for key in ("params", "batch_stats")}
             item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
@@ -96,8 +99,8 @@ def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
             return checkpointer.restore(checkpoint, args=args)
     except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
         raise CheckpointError(
-            f"the checkpoint of step {checkpoint.parent.name} in {checkpoint.parents[1]} "
-            f"cannot be read: {_reason(error)}"
+            f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
+            f"{_reason(error)}"
         ) from error
 
 

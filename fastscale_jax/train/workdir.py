@@ -10,7 +10,7 @@ from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.records import read_metrics
 
 # A run goes on from a step of the same images in the same order; other keys may change.
-_KEPT_ON_RESUME = ("data", "seed")
+_KEPT_ON_RESUME = ("data", "seed", "init_from")
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
@@ -39,24 +39,33 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(workdir) is not None:
         for key in _KEPT_ON_RESUME:
-            if recorded.get(key) != config[key]:
+            # workdirs from before there was init_from do not have it
+            before = recorded.get(key, "")
+            if before != config[key]:
                 raise ValueError(
-                    f"the run in {workdir} has config.{key} = {recorded.get(key)}, not "
-                    f"{config[key]}; to change it, give the run another workdir"
+                    f"the run in {workdir} has config.{key} = {before or 'nothing'}, not "
+                    f"{config[key] or 'nothing'}; to change it, give the run another workdir"
                 )
 
 
 def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Refuses a workdir without a checkpoint, or with one of another network.
+    """Refuses a workdir without a checkpoint, or with one of another network or on other data.
 
     Raises:
-        ValueError: either of these, or its files are damaged.
+        ValueError: any of these, or its files are damaged.
     """
+    if not workdir.is_dir():
+        raise ValueError(f"there is no workdir {workdir}; train first, with --mode=train")
     if latest_step(workdir) is None:
         raise ValueError(
             f"there is no checkpoint in {workdir}; train first, with --mode=train and this workdir"
         )
-    _check_network(workdir, config)
+    data = _check_network(workdir, config).get("data", {}).get("name")
+    if data != config["data"]["name"]:
+        raise ValueError(
+            f"the run in {workdir} was trained on {data}, not on {config['data']['name']}; repeat "
+            f"its --config.data.name={data}"
+        )
 
 
 def _check_writable(folder: pathlib.Path) -> None:
@@ -87,7 +96,9 @@ def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[
     if differing and differing != ["name"]:
         raise ValueError(
             f"the workdir {workdir} holds another network, {found.get('name')} (different: "
-            f"{', '.join(differing)}); give {wanted['name']} a workdir of its own"
+            f"{', '.join(f'{key} is {found.get(key)}' for key in differing)}); repeat the "
+            f"--config.model flags that it was trained with, or give {wanted['name']} a workdir of "
+            "its own"
         )
     return recorded
 

@@ -359,7 +359,7 @@ def test_of_a_folder_the_safetensors_are_read(tmp_path, name):
     (tmp_path / "config.json").write_text('{"architecture": "regnety_002", "num_classes": 1000}')
     found = files.read(tmp_path)
     assert found.tensors.keys() == tensors().keys()
-    assert found.about == {"architecture": "regnety_002"}
+    assert found.about == {"names": ["regnety_002"]}
 
 
 def damage_data(checkpoint: pathlib.Path) -> None:
@@ -409,7 +409,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_line_with_its_folder(runs):
     assert messages.keys() == {damage.__name__ for damage in DAMAGES}
     for name, message in messages.items():
         assert len(message.splitlines()) == 1
-        assert f"step 12 in {workdir}-{name}/checkpoints cannot be read" in message
+        assert f"step 12, {workdir}-{name}/checkpoints/12/default, cannot be read" in message
+        assert "NoneType" not in message
 
 
 def arrays() -> dict[str, np.ndarray]:

@@ -247,14 +247,57 @@ def save_download(folder: pathlib.Path, note: str) -> ConfigDict:
 def test_timm_s_own_note_of_another_network_is_heard(tmp_path):
     config = save_download(tmp_path, '{"architecture": "tf_efficientnet_b0"}')
     path = tmp_path / "model.safetensors"
-    assert "are for timm's tf_efficientnet_b0" in refusal(path, config)
-    with pytest.raises(WeightsError, match="are for timm's tf_efficientnet_b0"):
+    assert "weights of timm's tf_efficientnet" in refusal(path, config)
+    with pytest.raises(WeightsError, match="weights of timm's tf_efficientnet"):
         load(tmp_path, config)
 
 
 @pytest.mark.parametrize(
-    "text", ['{"architecture": "efficientnet_b0"}', "{}", "[]", "{", '{"model_type": "bert"}']
+    ("note", "words"),
+    [
+        ({"architecture": "regnety_002"}, "weights of regnety_002 in timm's names"),
+        ({"architecture": "convnext_tiny"}, "timm's convnext_tiny, which is none of our networks"),
+        ({"architecture": ["efficientnet_b0"]}, "which is none of our networks"),
+        ({"model_args": {"act_layer": "relu"}}, "changes timm's network by {'act_layer': 'relu'}"),
+    ],
 )
+def test_what_is_said_beside_a_file_must_be_the_network(tmp_path, note, words):
+    config = save_download(tmp_path, json.dumps(note))
+    assert words in refusal(tmp_path / "model.safetensors", config)
+
+
+@pytest.mark.parametrize("arch_name", ["tf_efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k"])
+def test_what_timm_s_training_writes_of_another_network_is_heard(tmp_path, arch_name):
+    config = small("efficientnet")
+    stored = weights.to_timm(config, variables_of(config))
+    state_dict = {name: torch.from_numpy(x) for name, x in stored.items()}
+    torch.save({"arch": arch_name, "state_dict": state_dict}, tmp_path / "last.pth.tar")
+    assert "weights of timm's tf_efficientnet" in refusal(tmp_path / "last.pth.tar", config)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "words"),
+    [
+        ("MODEL:\n  TYPE: regnet\nREGNET:\n  STRIDE: 1\n", "REGNET.STRIDE is [1, 1, 1, 1]"),
+        (
+            "MODEL:\n  TYPE: anynet\nANYNET:\n  STRIDES: [1, 2, 2, 2]\n",
+            "ANYNET.STRIDES is [1, 2, 2, 2]",
+        ),
+        (
+            "MODEL:\n  TYPE: regnet\nREGNET:\n  STEM_TYPE: res_stem_cifar\n",
+            "REGNET.STEM_TYPE is res_stem_cifar",
+        ),
+    ],
+)
+def test_strides_and_stems_that_no_tensor_shows_are_read_from_pycls_s_config(tmp_path, cfg, words):
+    config = small("regnety")
+    stored = weights.to_pycls(config, variables_of(config))
+    state_dict = {name: torch.from_numpy(x) for name, x in stored.items()}
+    torch.save({"model_state": state_dict, "cfg": cfg}, tmp_path / "x.pyth")
+    assert words in refusal(tmp_path / "x.pyth", config)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"model_type": "bert"}'])
 def test_other_notes_beside_a_file_keep_nothing_away(tmp_path, text):
     config = save_download(tmp_path, text)
     found = load(tmp_path / "model.safetensors", config)
@@ -507,6 +550,11 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
     config, folder, trained, others = choice
     config.init_from = str(folder / init_from) if init_from else ""
     place = folder / workdir if workdir else None
+    if workdir == "trained" and init_from:
+        with pytest.raises(WeightsError, match=r"another choice of weights; give one of them"):
+            load_for(config, place)
+        # but a run that began with these weights may be named by the command that started it
+        write_config(place, config.to_dict())
     if workdir == "trained":
         found = load_for(config, place)
         assert_same(found.variables, trained)
@@ -516,7 +564,11 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
         assert_same(found.variables, others)
         assert found.description == config.init_from
     else:
-        words = f"no checkpoint in {place}" if place else "give --workdir, .* or --config.init_from"
+        words = {
+            None: "give --workdir, .* or --config.init_from",
+            "begun": f"no checkpoint in {place}",
+            "new": f"no workdir {place}",
+        }[workdir]
         with pytest.raises(ValueError, match=words):
             load_for(config, place)
     assert not (folder / "new").exists()
@@ -541,7 +593,9 @@ def test_a_workdir_of_another_network_is_refused_whatever_else_there_is(choice):
     config, folder, _, _ = choice
     config.init_from = str(folder / "others.safetensors")
     config.model.stem_width = 16
-    with pytest.raises(ValueError, match=r"holds another network, .* \(different: stem_width\)"):
+    with pytest.raises(
+        ValueError, match=r"holds another network, .* \(different: stem_width is 32\)"
+    ):
         load_for(config, folder / "trained")
 
 

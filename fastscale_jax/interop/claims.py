@@ -1,0 +1,127 @@
+"""Whether what a file says of its network agrees with ours.
+
+Names and shapes of tensors do not show everything that a network computes; where a file, its name
+or a description beside it tells the rest, it is held against ours.
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.interop.layout import OUR_EPS
+from fastscale_jax.interop.weights import WeightsError
+
+# Beginnings of timm's names of networks whose tensors look like ours, and what they do otherwise.
+LOOKALIKES = {
+    "tf_efficientnet": "pads convs of stride 2 on one side, with an epsilon of 1e-3 in BatchNorm",
+    "efficientnet_blur": "blurs before it strides",
+    "resnetblur50": "blurs before it strides",
+    "resnetaa50": "averages where it strides",
+}
+# of pycls's names of activations, those that are not ours
+_PYCLS_ACTIVATIONS = {"swish": "silu"}
+_PYCLS_STEMS = {"simple_stem_in": "conv3x3", "res_stem_in": "conv7x7_pool"}
+
+
+def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
+    """Refuses a file that says of its network what ours is not.
+
+    Args:
+        a: our network.
+        about: what the file says: `model`, our own fields; `cfg`, the text of pycls's; `names`,
+            what timm calls it; `model_args`, what timm was told to change.
+
+    Raises:
+        WeightsError: it is another network, or what it says makes no sense.
+    """
+    for what, theirs, ours in (
+        *_own_fields(a, about.get("model", {})),
+        *_pycls_settings(a, about.get("cfg", "")),
+    ):
+        if theirs != ours:
+            raise WeightsError(
+                f"these weights are for a network whose {what} is {theirs}; {a.name}'s is {ours}"
+            )
+    for name in about.get("names", ()):
+        _check_name(a, str(name))
+    if about.get("model_args"):
+        raise WeightsError(
+            f"its config.json changes timm's network by {about['model_args']}; only networks as "
+            "timm makes them are known"
+        )
+
+
+def check_file_name(path: pathlib.Path) -> None:
+    """Refuses downloads of timm's networks that have our tensors and compute something else.
+
+    Raises:
+        WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
+    """
+    cached = [part for part in path.absolute().parts if part.startswith("models--")]
+    for part in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
+        _refuse_lookalike(part, "by its name these are weights of")
+
+
+def _check_name(a: Architecture, name: str) -> None:
+    _refuse_lookalike(name, "it says that these are weights of")
+    known = [c for c in COUNTERPARTS if c.library == "timm" and c.name == name.partition(".")[0]]
+    if not known:
+        raise WeightsError(
+            f"it says that these are weights of timm's {name}, which is none of our networks; "
+            "docs/weights.md lists those that are"
+        )
+    if known[0].architecture().stages != a.stages:
+        raise WeightsError(f"it says that these are weights of {known[0].description}")
+
+
+def _refuse_lookalike(name: str, claim: str) -> None:
+    for beginning, difference in LOOKALIKES.items():
+        if name.startswith(beginning):
+            raise WeightsError(
+                f"{claim} timm's {beginning}…, which {difference}; none of our networks does"
+            )
+
+
+def _own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    ours = a.to_config().to_dict()
+    for field in ("block", "stem", "activation", "strides"):
+        if field in model:
+            theirs = model[field]
+            yield field, tuple(theirs) if isinstance(theirs, list) else theirs, ours[field]
+
+
+def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yields what a pycls checkpoint's own config says of the network; older ones say less.
+
+    It has every key that pycls knows, those of other kinds of networks among them.
+    """
+    strides = [stage.stride for stage in a.stages]
+    try:
+        settings = yaml.safe_load(cfg) or {}
+        yield "BN.EPS", float(_setting(settings, "BN.EPS", OUR_EPS)), OUR_EPS
+        activation = str(_setting(settings, "MODEL.ACTIVATION_FUN", a.activation)).lower()
+        yield "MODEL.ACTIVATION_FUN", _PYCLS_ACTIVATIONS.get(activation, activation), a.activation
+        kind = _setting(settings, "MODEL.TYPE", "")
+        if kind == "resnet":
+            yield "RESNET.STRIDE_1X1", _setting(settings, "RESNET.STRIDE_1X1", False), False
+        if kind == "regnet":
+            stride = _setting(settings, "REGNET.STRIDE", 2)
+            yield "REGNET.STRIDE", [stride] * len(strides), strides
+        if kind in ("anynet", "effnet"):
+            section = {"anynet": "ANYNET", "effnet": "EN"}[kind]
+            found = _setting(settings, f"{section}.STRIDES", strides)
+            yield f"{section}.STRIDES", list(found) or strides, strides
+        if kind in ("anynet", "regnet"):
+            stem = _setting(settings, f"{kind.upper()}.STEM_TYPE", a.stem)
+            yield f"{kind.upper()}.STEM_TYPE", _PYCLS_STEMS.get(stem, stem), a.stem
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise WeightsError("its cfg is not one of pycls's") from error
+
+
+def _setting(settings: Mapping[str, Any], path: str, default: Any) -> Any:
+    section, key = path.split(".")
+    return settings.get(section, {}).get(key, default)
