@@ -82,6 +82,14 @@ class Architecture:
             for block in range(1, depth + 1):
                 yield f"s{index}.b{block}", first if block == 1 else rest
 
+    def drop_rates(self) -> list[float]:
+        """Returns for each block, in order, the chance that stochastic depth drops its branch.
+
+        It grows linearly from the first block to `stochastic_depth` at the last (arXiv:1603.09382).
+        """
+        blocks = sum(stage.depth for stage in self.stages)
+        return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
+
     def _block_shape(self, stage: Stage, c_in: int, stride: int) -> BlockShape:
         kind, c_out = self.block, stage.width
         keeps_shape = stride == 1 and c_in == c_out

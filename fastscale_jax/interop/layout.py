@@ -63,6 +63,7 @@ def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
 
 def _theirs(a: Architecture, library: str) -> Iterator[Tensor]:
     names, blocks = _names(a, library), dict(a.blocks())
+    missing = _missing_variance(a, library)
     for layer in layers(a):
         if not layer.c_group:
             continue
@@ -75,7 +76,7 @@ def _theirs(a: Architecture, library: str) -> Iterator[Tensor]:
             is_bgr = library == "pycls" and path[0] == "stem"
             theirs = (layer.width, layer.c_group, k, k)
             yield Tensor(kernel, f"{module}.weight", ours, theirs, _CONV, is_bgr)
-            yield from _norm(path, norm[0], layer.width, _missing_variance(a, library))
+            yield from _norm(path, norm[0], layer.width, missing)
         else:
             ours, bias = (layer.c_group, layer.width), ("params", *path, "bias")
             # SE's layers are dense here and 1x1 convs there

@@ -1,7 +1,8 @@
 """The network of an `Architecture`, in PyTorch.
 
 Modules bear the names of the paper's reference code, so that its checkpoints load with
-`load_state_dict(strict=True)`. Needs the extra `torch`; no other module of the package imports it.
+`load_state_dict(strict=True)`. Needs the extra `torch`; elsewhere in the package only
+`interop.files` asks for PyTorch, when it meets one of its files.
 """
 
 import copy
@@ -67,12 +68,9 @@ class Twin(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.stem = Stem(a)
-        depth = sum(stage.depth for stage in a.stages)
         stages: dict[str, nn.Sequential] = {}
-        for index, (name, shape) in enumerate(a.blocks(), start=1):
+        for (name, shape), rate in zip(a.blocks(), a.drop_rates(), strict=True):
             stage, block = name.split(".")
-            # the chance to be dropped grows linearly from the first block to the last
-            rate = a.stochastic_depth * index / depth
             stages.setdefault(stage, nn.Sequential()).add_module(
                 block, _block(shape, a.activation, rate)
             )

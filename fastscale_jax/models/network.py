@@ -1,5 +1,6 @@
 """The network of an `Architecture`, in Flax Linen."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,15 +72,12 @@ class Network(nn.Module):
         a = self.architecture
         common: dict[str, Any] = {"dtype": self.dtype, "implementation": self.implementation}
         x = Stem(a, **common, name="stem")(images.astype(self.dtype), train=train)
-        blocks = sum(stage.depth for stage in a.stages)
-        before = 0
+        drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
-            # the chance to be dropped grows linearly from the first block to the last
-            rates = tuple(a.stochastic_depth * (before + j) / blocks for j in range(1, depth + 1))
+            rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
             stage = StageBlocks(shapes, rates, a.activation, **common, name=f"s{i}")
             x = stage(x, train=train)
-            before += depth
         return Head(a, **common, name="head")(x, train=train)
 
 

@@ -18,7 +18,6 @@ from fastscale_jax.data.augment import prepare
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.interop import torch_twin, weights
 from fastscale_jax.train.loop import Run
-from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.step import create_state, train_step
 
 STEPS = 20
@@ -44,9 +43,9 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
     recipe = run.recipe
     twin = torch_twin.build(run.network).train()
     twin.load_state_dict({name: torch.from_numpy(x) for name, x in start.items()})
-    rate = learning_rate(recipe, run.epoch_steps)
-    groups = torch_twin.parameter_groups(twin, recipe.optim.weight_decay)
-    sgd = torch.optim.SGD(groups, lr=1.0, momentum=recipe.optim.momentum, nesterov=True)
+    optim = recipe.optim
+    groups = torch_twin.parameter_groups(twin, optim.weight_decay)
+    sgd = torch.optim.SGD(groups, lr=1.0, momentum=optim.momentum, nesterov=True)
     losses = []
     for step, batch in enumerate(batches):
         mean, std, _ = run.source.conventions
@@ -54,8 +53,10 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
         bgr = torch.from_numpy(np.asarray(images)[..., ::-1].transpose(0, 3, 1, 2).copy())
         labels = torch.from_numpy(batch.labels).long()
         smoothing = recipe.augment.label_smoothing
+        epoch = step / 22
+        held = 0.1 + 0.9 * min(epoch / 0.5, 1)
         for group in sgd.param_groups:
-            group["lr"] = float(rate(step))
+            group["lr"] = 0.003 * held * 0.02 ** (epoch / 40)
         loss = F.cross_entropy(twin(bgr), labels, label_smoothing=smoothing)
         sgd.zero_grad()
         loss.backward()
