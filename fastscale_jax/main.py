@@ -123,7 +123,7 @@ def train(config: Config) -> int:
         if config.init_from and latest_step(workdir) is None:
             start = load_to_start(config)
         elif config.init_from:
-            _complain(f"{workdir} has a checkpoint, so --config.init_from is not read again")
+            _complain(f"{workdir} has a checkpoint, so {config.init_from} is not read again")
     except ValueError as error:
         return _usage_error(str(error))
     try:

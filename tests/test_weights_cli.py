@@ -146,7 +146,8 @@ def test_training_begins_with_the_given_weights(trained, released, twin):
 
 def test_eval_of_given_weights_is_what_pytorch_makes_of_them(run, released, twin):
     found = json_of(run("--mode=eval", f"--config.init_from={released}", "--format=json"))
-    assert tuple(found) == METRICS
+    assert tuple(found) == ("network", "data", "weights", *METRICS)
+    assert found["weights"] == f"{released}, in pycls's names"
     split = digits().test
     with torch.no_grad():
         logits = twin.eval()(torch_images(split.images))
@@ -183,10 +184,12 @@ def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exp
     last = read_metrics(workdir / "metrics.jsonl")[-1]
     wanted = {key: last[key] for key in METRICS}
     found = json_of(run("--mode=eval", f"--workdir={workdir}", "--format=json"))
-    assert found == {"step": 3, **wanted}
+    about = {"network": model().name, "data": "digits"}
+    assert found == {**about, "weights": f"{workdir}, step 3", "step": 3, **wanted}
     for origin in (exported[0] / "weights.safetensors", workdir):
         init_from = f"--config.init_from={origin}"
-        assert json_of(run("--mode=eval", init_from, "--format=json")) == wanted
+        found = json_of(run("--mode=eval", init_from, "--format=json"))
+        assert found == {**about, "weights": str(origin), **wanted}
 
 
 def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
@@ -194,16 +197,28 @@ def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
     last = read_metrics(workdir / "metrics.jsonl")[-1]
     relative = os.path.relpath(workdir, REPOSITORY)
     found = json_of(run("--mode=eval", f"--workdir={relative}", "--format=json"))
-    assert found == {"step": 3, **{key: last[key] for key in METRICS}}
+    assert {key: found[key] for key in METRICS} == {key: last[key] for key in METRICS}
+    assert (found["step"], found["weights"]) == (3, f"{relative}, step 3")
 
 
 def test_a_run_that_goes_on_does_not_ask_for_the_weights_it_began_with(run, trained, tmp_path):
     workdir = shutil.copytree(trained[0], tmp_path / "run")
     last = read_metrics(workdir / "metrics.jsonl")[-1]
+    config = json.loads((workdir / "config.json").read_text())
+    config["init_from"] = f"{tmp_path}/gone.pth"
+    (workdir / "config.json").write_text(json.dumps(config))
     missing = f"--config.init_from={tmp_path}/gone.pth"
     result = run(f"--workdir={workdir}", "--config.train.steps=3", missing, "--format=json")
     assert json_of(result) == {key: last[key] for key in METRICS}
     assert "already trained for 3 steps" in result.stderr
+    assert "gone.pth is not read again" in result.stderr
+
+
+def test_a_run_does_not_go_on_from_one_file_in_the_name_of_another(run, trained):
+    result = run(f"--workdir={trained[0]}", "--config.init_from=another.pth")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "has config.init_from = " in result.stderr
+    assert "not another.pth" in result.stderr
 
 
 def test_a_run_of_other_classes_says_that_the_last_layer_starts_afresh(run, tmp_path):
@@ -313,7 +328,7 @@ BAD_INPUT = {
     "--mode=eval --config.init_from={place}/cut.pyth": ["{place}/cut.pyth", "damaged or cut short"],
     "--mode=eval --config.init_from={place}/seven.safetensors": [
         "{place}/seven.safetensors",
-        "params.head.fc.kernel has the shape",
+        "another number of classes: params.head.fc.bias has 7",
     ],
     "--mode=train --workdir={place}/new --config.init_from={place}/regnetx.safetensors": [
         "{place}/regnetx.safetensors",
@@ -323,7 +338,7 @@ BAD_INPUT = {
         "{place}/hostile.pth asks for posix.mkdir"
     ],
     SEEN: ["no weights", "--workdir", "--config.init_from"],
-    f"{SEEN} --workdir={{place}}/new": ["no checkpoint in {place}/new"],
+    f"{SEEN} --workdir={{place}}/new": ["no workdir {place}/new"],
     f"{SEEN} --config.init_from={{place}}/missing.safetensors": [
         "{place}/missing.safetensors",
         "s2.b1.f.b.weight is missing",

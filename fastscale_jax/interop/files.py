@@ -186,8 +186,8 @@ def _read_torch(path: pathlib.Path) -> Stored:
     for name, value in inner.items():
         if not isinstance(value, torch.Tensor):
             raise WeightsError(
-                f"{path} holds no state dict: {name!r} is no tensor, but of type "
-                f"{type(value).__name__}"
+                f"{path} holds no state dict, by itself or under {', '.join(_STATE_DICT_KEYS)}: "
+                f"{name!r} is no tensor, but of type {type(value).__name__}"
             )
     return Stored(_unwrapped(inner), _said_beside(loaded))
 
@@ -207,7 +207,7 @@ def _why_not(path: pathlib.Path, error: str) -> str:
     if wanted:
         return (
             f"{path} asks for {wanted[1]} when it is read, which could run any code; only tensors "
-            "and plain values are read"
+            "and plain values are read, as in a model's state_dict()"
         )
     if "TorchScript" in error:
         return f"{path} is a TorchScript program; save its state_dict() instead"

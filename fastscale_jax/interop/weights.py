@@ -171,7 +171,13 @@ def import_tensors(
     except WeightsError as error:
         hint = _hint(_shapes(found))
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
-    lacks_classifier = other_classes and _has_other_classes(wanted, found)
+    lacks_classifier = _has_other_classes(wanted, found)
+    if lacks_classifier and not other_classes:
+        (bias,) = (t.name for t in wanted if t.path == (*_CLASSIFIER, "bias"))
+        raise WeightsError(
+            f"these weights are for another number of classes: {bias} has {len(found[bias])}, "
+            f"{a.name} {a.num_classes}"
+        )
     if lacks_classifier:
         left_out = {tensor.name for tensor in wanted if tensor.path[:3] == _CLASSIFIER}
         wanted = [tensor for tensor in wanted if tensor.name not in left_out]
