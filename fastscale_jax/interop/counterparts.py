@@ -97,7 +97,6 @@ COUNTERPARTS = (
         )
     ),
     Counterpart("timm", "regnetz_005", "regnetz", "500mf", {"head_width": 1024}),
-    Counterpart("timm", "regnetz_040", "regnetz", "4gf", {"head_width": 0}),
     Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
     *(Counterpart("timm", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
     *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),

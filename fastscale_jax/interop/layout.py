@@ -113,6 +113,11 @@ def _names(a: Architecture, library: str) -> Names:
     names = NAMES[library].get((a.block, a.stem))
     if names is None:
         raise ValueError(f"{library} has no network of {a.block} blocks with the stem {a.stem}")
+    if library == "timm" and a.block == "linear_bottleneck" and not a.head_width:
+        raise ValueError(
+            f"timm's regnetz_040 and its like activate what they pool, and {a.name}, without a head "
+            "conv, does not; with one (regnetz_040_h) they are the same"
+        )
     strides = tuple(stage.stride for stage in a.stages)
     for field, found, theirs in (
         ("activation", a.activation, names.activation or a.activation),

@@ -28,6 +28,13 @@ SCALED = ["regnetz:dWr_x0.1", "regnety:a0.3_x0.4", "efficientnet:dwr_x0.5", "reg
 IN_FLOAT32 = [*SCALED, "regnetx:200mf", "regnety:400mf", "regnetz:500mf", "efficientnet:b1"]
 
 
+@pytest.fixture(autouse=True)
+def compiled_programs_are_dropped():
+    """Each network is compiled once; all of them together would fill the memory."""
+    yield
+    jax.clear_caches()
+
+
 def state_dict(a: Architecture) -> dict[str, np.ndarray]:
     return {t.name: rule(t.name, t.shape) for t in tensors(a, "pycls")}
 

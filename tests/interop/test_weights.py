@@ -136,7 +136,19 @@ def test_every_recorded_network_is_a_counterpart():
     recorded = {
         (lib, name) for lib in ("timm", "torchvision") for name in golden("counterparts")[lib]
     }
+    # which has no head conv, and activates what it pools
+    recorded.remove(("timm", "regnetz_040"))
     assert {(c.library, c.name) for c in COUNTERPARTS} == recorded
+
+
+def test_a_network_of_the_same_tensors_that_activates_before_pooling_is_refused():
+    config = arch.model_config("regnetz", "4gf")
+    config.head_width = 0
+    shapes = recorded_shapes("timm", "regnetz_040")
+    a = Architecture.from_config(config)
+    assert sorted(shapes.values()) == sorted(tensor.shape for tensor in tensors(a, "pycls"))
+    with pytest.raises(WeightsError, match="regnetz_040 and its like activate what they pool"):
+        weights.from_timm(config, {k: np.zeros(shape, np.float32) for k, shape in shapes.items()})
 
 
 # the default suite takes one of each kind, and every case that needs care
