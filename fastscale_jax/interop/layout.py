@@ -115,8 +115,8 @@ def _names(a: Architecture, library: str) -> Names:
         raise ValueError(f"{library} has no network of {a.block} blocks with the stem {a.stem}")
     if library == "timm" and a.block == "linear_bottleneck" and not a.head_width:
         raise ValueError(
-            f"timm's regnetz_040 and its like activate what they pool; {a.name}, without a head conv, "
-            "does not. With one (regnetz_040_h) they are the same"
+            f"timm's regnetz_040 and its like activate what they pool; {a.name}, without a head "
+            "conv, does not. With one (regnetz_040_h) they are the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
     for field, found, theirs in (
