@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     for network in COUNTERPARTS:
-        if network.library != "timm" or network.name not in NETWORKS:
+        if network.package != "timm" or network.name not in NETWORKS:
             continue
         twin = torch_twin.build(network.architecture())
         theirs = timm.create_model(network.name)

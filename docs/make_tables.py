@@ -47,7 +47,7 @@ def paper_rows() -> str:
 def counterparts() -> str:
     """Returns a table of the networks of timm and torchvision that are ours."""
     rows = ["| library | its name | ours |", "|---|---|---|"]
-    rows += [f"| {c.library} | `{c.name}` | `{c.arguments}` |" for c in COUNTERPARTS]
+    rows += [f"| {c.package} | `{c.name}` | `{c.arguments}` |" for c in COUNTERPARTS]
     return "\n".join(rows)
 
 

@@ -308,7 +308,7 @@ def place(tmp_path_factory, released):
     state = state_dict(model())
     del state["s2.b1.f.b.weight"]
     safetensors.numpy.save_file(state, folder / "missing.safetensors")
-    (network,) = (c for c in COUNTERPARTS if (c.library, c.name) == ("timm", "regnetx_002"))
+    (network,) = (c for c in COUNTERPARTS if (c.package, c.name) == ("timm", "regnetx_002"))
     other = {t.name: np.zeros(t.shape, np.float32) for t in tensors(network.architecture(), "timm")}
     safetensors.numpy.save_file(other, folder / "regnetx.safetensors")
     seven = model(num_classes=7)

@@ -68,7 +68,7 @@ def check_file_name(path: pathlib.Path) -> None:
 
 def _check_name(a: Architecture, name: str) -> None:
     _refuse_lookalike(name, "it says that these are weights of")
-    known = [c for c in COUNTERPARTS if c.library == "timm" and c.name == name.partition(".")[0]]
+    known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == name.partition(".")[0]]
     if not known:
         raise WeightsError(
             f"it says that these are weights of timm's {name}, which is none of our networks; "

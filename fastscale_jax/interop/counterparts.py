@@ -12,7 +12,7 @@ from fastscale_jax.interop.layout import OURS, tensors
 class Counterpart(NamedTuple):
     """A network of another library that computes what one of ours does."""
 
-    library: str
+    package: str  # whose names its tensors have, one of layout.LIBRARIES
     name: str  # there
     family: str
     base: str
@@ -32,7 +32,7 @@ class Counterpart(NamedTuple):
     @property
     def description(self) -> str:
         """What it is, for people."""
-        return f"{self.name} in {self.library}'s names, which is {self.arguments}"
+        return f"{self.name} in {self.package}'s names, which is {self.arguments}"
 
 
 def _quoted(value: object) -> str:
@@ -150,6 +150,6 @@ def _named() -> Iterator[Counterpart]:
 def _names_and_shapes(network: Counterpart) -> frozenset[tuple[str, tuple[int, ...]]]:
     return frozenset(
         (tensor.name, tensor.shape)
-        for tensor in tensors(network.architecture(), network.library)
+        for tensor in tensors(network.architecture(), network.package)
         if tensor.path[:3] != ("params", "head", "fc")
     )

@@ -183,6 +183,8 @@ def _read_torch(path: pathlib.Path) -> Stored:
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
     candidates = (loaded.get(key) for key in _STATE_DICT_KEYS)
     inner = next((found for found in candidates if isinstance(found, Mapping)), loaded)
+    if not inner:
+        raise WeightsError(f"{path} holds no state dict, but an empty mapping")
     for name, value in inner.items():
         if not isinstance(value, torch.Tensor):
             raise WeightsError(

@@ -211,7 +211,7 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
             f"these names of tensors are none of {', '.join(LIBRARIES)}'s; the first is "
             f"{min(names, default=None)!r}"
         )
-    return closest.network.library
+    return closest.network.package
 
 
 def nested(flat: Mapping[tuple[str, ...], Any]) -> Variables:

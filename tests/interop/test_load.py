@@ -215,7 +215,7 @@ def test_a_pycls_checkpoint_of_the_same_network_is_taken(tmp_path, family, cfg):
 @pytest.mark.parametrize("cfg", ["BN: {EPS: null}", "BN: {EPS: tiny}", "BN: {EPS: [1]}"])
 def test_a_pycls_config_of_nonsense_is_refused_with_the_file_s_name(tmp_path, cfg):
     save_pycls(tmp_path / "x.pyth", "regnetz", cfg)
-    refusal(tmp_path / "x.pyth", small())
+    assert refusal(tmp_path / "x.pyth", small()) == "its cfg is not one of pycls's"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "null", '{"model": 3}', '{"model": null}'])
@@ -223,7 +223,7 @@ def test_metadata_of_nonsense_is_refused_with_the_file_s_name(tmp_path, text):
     config, path = small(), tmp_path / "x.safetensors"
     stored = weights.to_library(OURS, config, variables_of(config))
     safetensors.numpy.save_file(stored, path, {"fastscale_jax": text})
-    refusal(path, config)
+    assert refusal(path, config).endswith("is damaged: its metadata do not describe a network")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_metadata_of_nonsense_is_refused_with_the_file_s_name(tmp_path, text):
 def test_a_pytorch_file_without_a_state_dict_is_refused_with_its_name(tmp_path, content):
     path = tmp_path / "x.pth"
     torch.save(content, path)
-    refusal(path, small())
+    assert "holds no state dict" in refusal(path, small())
 
 
 def save_download(folder: pathlib.Path, note: str) -> ConfigDict:
@@ -466,7 +466,7 @@ def test_names_that_are_nobody_s_are_refused_with_the_first(tmp_path):
 
 def named(library: str, name: str) -> Counterpart:
     for network in COUNTERPARTS:
-        if (network.library, network.name) == (library, name):
+        if (network.package, network.name) == (library, name):
             return network
     return Counterpart(library, name, *name.split("-"))
 

@@ -41,17 +41,17 @@ def recorded_shapes(library: str, name: str) -> dict[str, tuple[int, ...]]:
 
 
 def recorded_state_dict(network: Counterpart) -> dict[str, np.ndarray]:
-    shapes = recorded_shapes(network.library, network.name)
+    shapes = recorded_shapes(network.package, network.name)
     return {name: rule(name, shape) for name, shape in shapes.items()}
 
 
 def counterpart(library: str, name: str) -> Counterpart:
-    (found,) = (c for c in COUNTERPARTS if (c.library, c.name) == (library, name))
+    (found,) = (c for c in COUNTERPARTS if (c.package, c.name) == (library, name))
     return found
 
 
 def identity(network: Counterpart) -> str:
-    return f"{network.library}-{network.name}"
+    return f"{network.package}-{network.name}"
 
 
 def small(name: str, **changes: Any) -> Architecture:
@@ -125,9 +125,9 @@ def test_the_stem_is_turned_from_bgr_to_rgb_for_pycls_alone():
 
 @pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
 def test_every_tensor_of_a_counterpart_has_its_place(network):
-    shapes = recorded_shapes(network.library, network.name)
+    shapes = recorded_shapes(network.package, network.name)
     a = network.architecture()
-    assert {t.name: t.shape for t in tensors(a, network.library)} == shapes
+    assert {t.name: t.shape for t in tensors(a, network.package)} == shapes
     params = sum(np.prod(shape) for name, shape in shapes.items() if "running" not in name)
     assert arch.count(a).params == params
 
@@ -138,7 +138,7 @@ def test_every_recorded_network_is_a_counterpart():
     }
     # which has no head conv, and activates what it pools
     recorded.remove(("timm", "regnetz_040"))
-    assert {(c.library, c.name) for c in COUNTERPARTS} == recorded
+    assert {(c.package, c.name) for c in COUNTERPARTS} == recorded
 
 
 def test_a_network_of_the_same_tensors_that_activates_before_pooling_is_refused():
@@ -161,7 +161,7 @@ CAREFUL = {
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(c, marks=[] if c.name in CAREFUL[c.library] else pytest.mark.slow)
+        pytest.param(c, marks=[] if c.name in CAREFUL[c.package] else pytest.mark.slow)
         for c in COUNTERPARTS
     ],
     ids=identity,
@@ -170,13 +170,13 @@ def test_the_twin_computes_what_the_counterpart_did(network):
     """Through our variables: theirs → ours → the reference's names → PyTorch, in float64."""
     a = network.architecture()
     theirs = {k: x.astype(np.float64) for k, x in recorded_state_dict(network).items()}
-    ours = FROM[network.library](a, theirs)
+    ours = FROM[network.package](a, theirs)
     twin = torch_twin.build(a).double().eval()
     twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
     bgr = images_by_rule(2, 64)[:, ::-1].astype(np.float64)
     with torch.no_grad():
         logits = twin(torch.from_numpy(bgr)).numpy()
-    recorded = golden("counterparts")[network.library][network.name]
+    recorded = golden("counterparts")[network.package][network.name]
     np.testing.assert_allclose(
         logits[:, :8], recorded["logits"], rtol=0, atol=1e-9 * recorded["logits_max"]
     )
@@ -195,14 +195,14 @@ def test_the_twin_computes_what_the_counterpart_did(network):
 )
 def test_the_flax_network_computes_what_the_counterpart_did(network):
     a = network.architecture()
-    ours = FROM[network.library](a, recorded_state_dict(network))
+    ours = FROM[network.package](a, recorded_state_dict(network))
     model = models.build(a)
     apply = jax.jit(
         functools.partial(model.apply, train=False),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     logits = np.asarray(apply(ours, images_by_rule(2, 64).transpose(0, 2, 3, 1)))
-    recorded = golden("counterparts")[network.library][network.name]
+    recorded = golden("counterparts")[network.package][network.name]
     # closer than what another epsilon or another padding would do
     bound = 1e-5 * recorded["logits_max"]
     np.testing.assert_allclose(logits[:, :8], recorded["logits"], rtol=0, atol=bound)
@@ -212,13 +212,13 @@ def test_the_flax_network_computes_what_the_counterpart_did(network):
 @pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
 def test_the_library_itself_agrees_where_it_is_installed(network):
     pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
-    if network.library == "timm":
+    if network.package == "timm":
         theirs = pytest.importorskip("timm").create_model(network.name)
     else:
         theirs = getattr(pytest.importorskip("torchvision").models, network.name)(weights=None)
     theirs = theirs.double().eval()
     a = network.architecture()
-    ours = FROM[network.library](a, theirs.state_dict())
+    ours = FROM[network.package](a, theirs.state_dict())
     twin = torch_twin.build(a).double().eval()
     twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
     images = images_by_rule(2, 64).astype(np.float64)
@@ -371,5 +371,5 @@ def test_a_named_network_is_recognised_by_its_tensors(library):
     a = arch.resolve("regnetz", "4gf")[0]
     match = closest_named({tensor.name: tensor.shape for tensor in tensors(a, library)})
     assert match is not None
-    assert (match.network.library, match.network.name) == (library, "regnetz-4gf")
+    assert (match.network.package, match.network.name) == (library, "regnetz-4gf")
     assert match.network.architecture() == a
