@@ -2,7 +2,7 @@
 
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -160,12 +160,36 @@ def assert_norms_close(
     assert_close([got[name] for name in wanted], list(wanted.values()), tolerance)
 
 
-def assert_alike(got: Outcome, wanted: Outcome, precision: str) -> None:
-    """Compares two outcomes: logits, loss, statistics, and the norms of gradients."""
-    near, gradients = TOLERANCES[precision]
+def errors(got: Outcome, truth: Outcome) -> dict[str, float]:
+    """What each part of an outcome is off by, as a share of the largest magnitude of its kind.
+
+    Gradients and statistics are compared by their norms.
+    """
+    assert got.grads.keys() == truth.grads.keys()
+    assert got.running.keys() == truth.running.keys()
+    return {name: _error(getattr(got, name), getattr(truth, name)) for name in Outcome._fields}
+
+
+def _error(got: Any, truth: Any) -> float:
+    if isinstance(truth, Mapping):
+        truth, got = norms(truth), norms(got)
+        got, truth = [got[name] for name in truth], list(truth.values())
+    got, truth = np.asarray(got, np.float64), np.asarray(truth, np.float64)
+    return float(np.abs(got - truth).max() / np.abs(truth).max())
+
+
+def assert_alike(
+    got: Outcome, truth: Outcome, precision: str, others: Sequence[Outcome] = ()
+) -> None:
+    """Compares an outcome to PyTorch's in float64.
+
+    Deep networks amplify float32's rounding beyond the tolerance, in any library. There it is
+    enough to be no more than three times as far off as `others`, PyTorch's own float32 passes.
+    """
     assert got.eval_logits.dtype == precision
-    assert_close(got.eval_logits, wanted.eval_logits, near)
-    assert_close(got.train_logits, wanted.train_logits, near)
-    np.testing.assert_allclose(got.loss, wanted.loss, rtol=near)
-    assert_norms_close(norms(got.grads), norms(wanted.grads), gradients)
-    assert_norms_close(norms(got.running), norms(wanted.running), near)
+    near, gradients = TOLERANCES[precision]
+    rounding = [errors(other, truth) for other in others]
+    for part, error in errors(got, truth).items():
+        tolerance = gradients if part == "grads" else near
+        allowed = max([tolerance, *(3 * other[part] for other in rounding)])
+        assert error <= allowed, f"{part} off by {error:.1e} of the largest, not {allowed:.1e}"

@@ -21,11 +21,8 @@ from fastscale_jax.interop.layout import tensors
 from tests.passes import assert_alike, flax_outcome, images_by_rule, rule, torch_outcome
 
 NAMED = [f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases]
+SHAKES = (-3, -2, -1, 1, 2, 3)  # of float32's last place: how far rounding may carry PyTorch itself
 SCALED = ["regnetz:dWr_x0.1", "regnety:a0.3_x0.4", "efficientnet:dwr_x0.5", "regnetx:800mf_dWr_x2"]
-
-# In float32 the smaller ones alone: PyTorch's own training pass is off by more than the tolerance
-# in deep networks with these weights (ResNet-152: 9e-4 of the largest logit, 1.3e-2 in gradients).
-IN_FLOAT32 = [*SCALED, "regnetx:200mf", "regnety:400mf", "regnetz:500mf", "efficientnet:b1"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,24 +36,28 @@ def state_dict(a: Architecture) -> dict[str, np.ndarray]:
     return {t.name: rule(t.name, t.shape) for t in tensors(a, "pycls")}
 
 
-def assert_twin_and_flax_agree(a: Architecture, precision: str) -> None:
+def assert_twin_and_flax_agree(a: Architecture, precisions: tuple[str, ...]) -> None:
     config, weights = a.to_config(), state_dict(a)
     config.update(dropout=0.0, stochastic_depth=0.0)
     images, labels = images_by_rule(4, a.resolution), tuple(i % a.num_classes for i in (1, 3, 5, 7))
-    with jax.enable_x64(precision == "float64"):
-        ours = flax_outcome(config, weights, images, labels, precision)
-    assert_alike(ours, torch_outcome(config, weights, images, labels, precision), precision)
+    truth = torch_outcome(config, weights, images, labels, "float64")
+    for precision in precisions:
+        with jax.enable_x64(precision == "float64"):
+            ours = flax_outcome(config, weights, images, labels, precision)
+        others = [
+            torch_outcome(config, weights, shaken, labels, "float32")
+            for shaken in (images, *(images * (1 + s * 2**-23) for s in SHAKES))
+            if precision == "float32"
+        ]
+        assert_alike(ours, truth, precision, others)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [(name, "float64") for name in NAMED + SCALED] + [(name, "float32") for name in IN_FLOAT32],
-)
-def test_twin_and_flax_agree_for_every_named_network(name, precision):
+@pytest.mark.parametrize("name", NAMED + SCALED)
+def test_twin_and_flax_agree_for_every_named_network(name):
     config = arch.model_config(*name.split(":"))
     config.update(resolution=40, num_classes=10)
-    assert_twin_and_flax_agree(Architecture.from_config(config), precision)
+    assert_twin_and_flax_agree(Architecture.from_config(config), ("float64", "float32"))
 
 
 @st.composite
@@ -96,9 +97,9 @@ def slow(*values: object) -> object:
 
 
 @pytest.mark.parametrize(
-    ("precision", "networks"), [("float64", 6), slow("float64", 50), slow("float32", 50)]
+    ("networks", "precisions"), [(6, ("float64",)), slow(50, ("float64", "float32"))]
 )
-def test_twin_and_flax_agree_for_random_architectures(precision, networks):
+def test_twin_and_flax_agree_for_random_architectures(networks, precisions):
     @settings(
         max_examples=networks,
         deadline=None,
@@ -108,7 +109,7 @@ def test_twin_and_flax_agree_for_random_architectures(precision, networks):
     )
     @given(architectures())
     def agree(a: Architecture) -> None:
-        assert_twin_and_flax_agree(a, precision)
+        assert_twin_and_flax_agree(a, precisions)
 
     agree()
 
