@@ -21,7 +21,7 @@ from fastscale_jax.interop.layout import tensors
 from tests.passes import assert_alike, flax_outcome, images_by_rule, rule, torch_outcome
 
 NAMED = [f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases]
-SHAKES = (-3, -2, -1, 1, 2, 3)  # of float32's last place: how far rounding may carry PyTorch itself
+SHAKES = (-2, -1, 1, 2)  # of float32's last place: how far rounding may carry PyTorch itself
 SCALED = ["regnetz:dWr_x0.1", "regnety:a0.3_x0.4", "efficientnet:dwr_x0.5", "regnetx:800mf_dWr_x2"]
 
 
