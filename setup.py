@@ -18,6 +18,8 @@ CORE = [
     # What jax.export serialises with; jax does not ask for it by itself.
     "flatbuffers>=24.3,<26",
     f"jax{JAX_VERSIONS}",
+    # LLVM, for the CPU's convolutions: machine code without a compiler on the user's machine.
+    "llvmlite>=0.45,<0.52",
     "matplotlib>=3.9,<4",
     "ml_collections>=1.0,<2",
     "numpy>=2.0,<3",
@@ -64,7 +66,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["fastscale_jax", "fastscale_jax.*"]),
-    package_data={"fastscale_jax": ["py.typed", "data/imagenet_classes.txt"]},
+    package_data={
+        "fastscale_jax": ["py.typed", "data/imagenet_classes.txt", "models/conv_choices.json"]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

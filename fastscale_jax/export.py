@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import export, lax
+from jax import export
 
 import fastscale_jax
 from fastscale_jax.arch import Architecture
@@ -83,20 +83,16 @@ def serialized(
     """Returns the inference function as `jax.export.deserialize` reads it."""
     a, weights = network, jax.tree.map(jnp.asarray, dict(variables))
 
-    def infer_by(implementation: str, images: jax.Array) -> jax.Array:
-        model = build(a, dtype=jnp.dtype(dtype), grouped_conv=implementation)
-        return jnp.asarray(model.apply(weights, images, train=False))
+    if "native" in grouped_conv:
+        raise WeightsError(
+            "the implementation 'native' of grouped_conv cannot be exported; it lives "
+            "in the process that compiled it; choose auto, portable, lax or im2col"
+        )
+    # the file may run where our native code is not
+    model = build(a, dtype=jnp.dtype(dtype), grouped_conv=grouped_conv.replace("auto", "portable"))
 
     def infer(images: jax.Array) -> jax.Array:
-        if grouped_conv != "auto":
-            return infer_by(grouped_conv, images)
-        # `auto` chooses by the machine that it is on; the file may run on another
-        cpu = "shift" if all(stage.group_width == 1 for stage in a.stages) else "im2col"
-        return lax.platform_dependent(
-            images,
-            cpu=lambda x: infer_by(cpu, x),
-            default=lambda x: infer_by("lax", x),
-        )
+        return jnp.asarray(model.apply(weights, images, train=False))
 
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, a.resolution, a.resolution, 3), jnp.float32)

@@ -132,6 +132,14 @@ def test_every_way_to_convolve_in_groups_is_exported_alike(changes, grouped_conv
     assert_close(found.call(images), flax_logits(network, variables, images), 1e-5)
 
 
+def test_machine_code_is_not_exported():
+    network, variables = tiny()
+    with pytest.raises(WeightsError, match="'native' of grouped_conv cannot be exported"):
+        export.serialized(network, variables, "float32", "native")
+    content = export.serialized(network, variables, "float32", "auto")
+    assert b"fastscale_forward" not in content
+
+
 @pytest.mark.parametrize(("source", "num_classes"), [("digits", 10), ("synthetic", 1000)])
 def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes):
     network, _ = tiny(num_classes=num_classes, name="mine")

@@ -1,17 +1,26 @@
 """Spatial convolution, dense, grouped or depthwise, with a choice of implementation.
 
 XLA:CPU expands the filter gradient of `feature_group_count` to a dense convolution, which makes a
-training step of a RegNetZ hundreds of times slower than it need be. The other forms here are built
-of operations whose gradients every backend does well.
+training step of a RegNetZ hundreds of times slower than it need be. So the convolution and its two
+gradients are three operations of their own here. Each is linear in both arguments and their
+derivatives are one another, so that they can be differentiated in any mode, any number of times;
+how each is computed is decided when it is compiled, for the platform it is compiled for.
 """
 
-from collections.abc import Iterator
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir, xla
 
-IMPLEMENTATIONS = ("auto", "lax", "im2col", "shift")
+from fastscale_jax.models import conv_forms, native
+from fastscale_jax.models.conv_choice import check_implementation, choose
+from fastscale_jax.models.conv_shape import ConvShape, conv_shape_of
 
 
 def grouped_conv(
@@ -24,84 +33,140 @@ def grouped_conv(
         kernel: `[k, k, c_in/groups, c_out]`, of the dtype of `x`.
         stride: in both directions.
         groups: 1 is a dense conv, `c_in` a depthwise one.
-        implementation: `lax` is XLA's own convolution; `im2col` gathers patches and multiplies
-            matrices, one a group; `shift` adds up shifted products, for depthwise convs alone;
-            `auto` takes what serves training best on the default backend.
+        implementation: one of `conv_choice.IMPLEMENTATIONS`, or three with commas between: of the
+            conv, its input gradient and its filter gradient.
 
     Returns:
         `[batch, ceil(h/stride), ceil(w/stride), c_out]`.
 
     Raises:
-        ValueError: unknown implementation, `shift` for a conv that is not depthwise, or groups
-            that do not fit the channels.
+        ValueError: unknown implementation, one that this conv or (when it is compiled) the platform
+            cannot have, or a kernel that does not fit.
+        TypeError: `x` and `kernel` are of different dtypes.
     """
-    c_in, (_, _, c_group, c_out) = x.shape[-1], kernel.shape
-    if c_group * groups != c_in or c_out % groups:
-        raise ValueError(
-            f"kernel {kernel.shape} does not fit {groups} groups of an input with {c_in} channels"
+    shape = conv_shape_of(x, kernel, stride, groups)
+    check_implementation(implementation, shape)
+    if implementation == "portable" and groups == 1:
+        implementation = "lax"
+    if any(jax.typeof(a).sharding.mesh.explicit_axes for a in (x, kernel)):
+        implementation = "lax"  # whose rules know how results are sharded
+    if implementation in conv_forms.FORMS:  # nothing is left to choose
+        return conv_forms.FORMS[implementation](x, kernel, shape)
+    x, kernel = varying_alike(x, kernel)
+    return _conv.bind(x, kernel, shape=shape, implementation=implementation)
+
+
+def varying_alike(*arrays: Array) -> list[Array]:
+    """Returns arrays that, inside `shard_map`, all differ between devices if any does."""
+    axes = frozenset().union(*(_varying(x) for x in arrays))
+    return [lax.pcast(x, tuple(axes - _varying(x)), to="varying") for x in arrays]
+
+
+def _varying(x: Array) -> frozenset[str]:
+    return jax.typeof(x).manual_axis_type.varying
+
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)  # None: any other
+
+_conv = Primitive("grouped_conv")
+_input_gradient = Primitive("grouped_conv_input_gradient")
+_filter_gradient = Primitive("grouped_conv_filter_gradient")
+
+# conv(x, kernel), input_gradient(dy, kernel) and filter_gradient(x, dy) are the three ways to leave
+# one argument out of the trilinear form <conv(x, kernel), dy>.
+ad.defbilinear(
+    _conv,
+    lambda ct, x, kernel, **options: _input_gradient.bind(ct, kernel, **options),
+    lambda ct, x, kernel, **options: _filter_gradient.bind(x, ct, **options),
+)
+ad.defbilinear(
+    _input_gradient,
+    lambda ct, dy, kernel, **options: _conv.bind(ct, kernel, **options),
+    lambda ct, dy, kernel, **options: _filter_gradient.bind(ct, dy, **options),
+)
+ad.defbilinear(
+    _filter_gradient,
+    lambda ct, x, dy, **options: _input_gradient.bind(dy, ct, **options),
+    lambda ct, x, dy, **options: _conv.bind(x, ct, **options),
+)
+
+_CHANNELS_LAST = 3  # the axis of channels in images, and of outputs in kernels
+
+
+def _define(
+    primitive: Primitive,
+    result: Callable[[ConvShape], tuple[int, ...]],
+    compute: Callable[..., Array],
+) -> None:
+    """Gives an operation its shape, its rule under `vmap`, and its code on each platform."""
+
+    def abstract(a: Any, b: Any, *, shape: ConvShape, implementation: str) -> Any:
+        return a.update(shape=result(shape), weak_type=False)
+
+    def batched(args: Any, axes: Any, *, shape: ConvShape, implementation: str) -> Any:
+        return _batched(primitive, args, axes, shape, implementation)
+
+    primitive.def_abstract_eval(abstract)
+    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
+    batching.primitive_batchers[primitive] = batched
+    for platform in PLATFORMS:
+        rule = mlir.lower_fun(
+            functools.partial(compute, platform=platform or ""), multiple_results=False
         )
-    is_depthwise = groups == c_in == c_out
-    if implementation == "auto":
-        implementation = _choose(groups, is_depthwise)
-    if implementation == "lax":
-        return _lax(x, kernel, stride, groups)
-    if implementation == "im2col":
-        return _im2col(x, kernel, stride, groups)
-    if implementation == "shift" and is_depthwise:
-        return _shift(x, kernel, stride)
-    if implementation == "shift":
-        raise ValueError(
-            f"implementation 'shift' is for depthwise convs; got {groups} groups of {c_in}"
-        )
-    raise ValueError(
-        f"unknown implementation {implementation!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
+        mlir.register_lowering(primitive, rule, platform=platform)
+
+
+def _batched(
+    primitive: Primitive, args: Any, axes: Any, shape: ConvShape, implementation: str
+) -> tuple[Array, int]:
+    """Stacks images in the batch if they share a kernel, else side by side as further groups."""
+    (size,) = {x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None}
+    kernel_axis = axes[1] if primitive is not _filter_gradient else 0
+    if kernel_axis is None:
+        images = jnp.moveaxis(args[0], axes[0], 0)
+        larger = dataclasses.replace(shape, batch=shape.batch * size)
+        joined = images.reshape(-1, *images.shape[2:])
+        y = primitive.bind(joined, args[1], shape=larger, implementation=implementation)
+        return y.reshape(size, -1, *y.shape[1:]), 0
+    wider = dataclasses.replace(
+        shape, c_in=shape.c_in * size, c_out=shape.c_out * size, groups=shape.groups * size
     )
+    stacks = [
+        jnp.stack([x] * size, _CHANNELS_LAST) if axis is None else jnp.moveaxis(x, axis, 3)
+        for x, axis in zip(args, axes, strict=True)
+    ]
+    joined = [x.reshape(*x.shape[:3], -1) for x in stacks]
+    y = primitive.bind(*joined, shape=wider, implementation=implementation)
+    return y.reshape(*y.shape[:3], size, -1), _CHANNELS_LAST
 
 
-def _choose(groups: int, is_depthwise: bool) -> str:
-    """On GPUs and TPUs lax has kernels of its own; on CPUs only for dense convs."""
-    if groups == 1 or jax.default_backend() != "cpu":
-        return "lax"
-    return "shift" if is_depthwise else "im2col"
+def _compute_conv(
+    x: Array, kernel: Array, *, shape: ConvShape, implementation: str, platform: str
+) -> Array:
+    form = choose(implementation, "forward", shape, x.dtype, platform)
+    if form == "native":
+        return native.forward(x, kernel, shape)
+    return conv_forms.FORMS[form](x, kernel, shape)
 
 
-def _lax(x: Array, kernel: Array, stride: int, groups: int) -> Array:
-    pad = (kernel.shape[0] - 1) // 2
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+def _compute_input_gradient(
+    dy: Array, kernel: Array, *, shape: ConvShape, implementation: str, platform: str
+) -> Array:
+    form = choose(implementation, "input_gradient", shape, dy.dtype, platform)
+    if form == "native":
+        return native.input_gradient(dy, kernel, shape)
+    return conv_forms.input_gradient(form, dy, kernel, shape)
 
 
-def _im2col(x: Array, kernel: Array, stride: int, groups: int) -> Array:
-    k, _, c_group, c_out = kernel.shape
-    patches = jnp.stack(list(_taps(x, k, stride)), axis=3)
-    b, h, w, taps, _ = patches.shape
-    columns = patches.reshape(b * h * w, taps, groups, c_group)
-    filters = kernel.reshape(taps, c_group, groups, c_out // groups)
-    return jnp.einsum("ntgi,tigo->ngo", columns, filters).reshape(b, h, w, c_out)
+def _compute_filter_gradient(
+    x: Array, dy: Array, *, shape: ConvShape, implementation: str, platform: str
+) -> Array:
+    form = choose(implementation, "filter_gradient", shape, x.dtype, platform)
+    if form == "native":
+        return native.filter_gradient(x, dy, shape)
+    return conv_forms.filter_gradient(form, x, dy, shape)
 
 
-def _shift(x: Array, kernel: Array, stride: int) -> Array:
-    k, channels = kernel.shape[0], x.shape[-1]
-    weights = kernel.reshape(k * k, channels)
-    return sum(
-        (tap * weight for tap, weight in zip(_taps(x, k, stride), weights, strict=True)),
-        start=jnp.zeros((), x.dtype),
-    )
-
-
-def _taps(x: Array, k: int, stride: int) -> Iterator[Array]:
-    """Yields for each tap of a k×k window, row by row, the pixels under it: `[b, h', w', c]`."""
-    pad = (k - 1) // 2
-    b, h, w, c = x.shape
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    rows, columns = (h - 1) // stride + 1, (w - 1) // stride + 1
-    for i in range(k):
-        for j in range(k):
-            end = (b, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, c)
-            yield lax.slice(x, (0, i, j, 0), end, (1, stride, stride, 1))
+_define(_conv, lambda shape: shape.y, _compute_conv)
+_define(_input_gradient, lambda shape: shape.x, _compute_input_gradient)
+_define(_filter_gradient, lambda shape: shape.filters, _compute_filter_gradient)

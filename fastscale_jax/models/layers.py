@@ -1,13 +1,14 @@
 """The layers that networks are made of: conv with BatchNorm, squeeze-and-excitation, drop path."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array, lax, random
 
-from fastscale_jax.models.grouped_conv import grouped_conv
+from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv, convolved
 
 Dtype = Any
 
@@ -19,13 +20,14 @@ def conv_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) ->
 
 
 class ConvNorm(nn.Module):
-    """A conv without bias, padded by (k-1)//2 on both sides, and its BatchNorm.
+    """A conv without bias, padded by (k-1)//2 on both sides, its BatchNorm, and an activation.
 
     Attributes:
         width: output channels.
         kernel_size: side of the kernel, odd.
         stride: in both directions.
         groups: of channels; 1: dense.
+        activation: after BatchNorm, by name; empty: none.
         dtype: of the computation; parameters are float32.
         implementation: of `grouped_conv`, where there is more than one group.
     """
@@ -34,6 +36,7 @@ class ConvNorm(nn.Module):
     kernel_size: int = 1
     stride: int = 1
     groups: int = 1
+    activation: str = ""
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
@@ -43,29 +46,68 @@ class ConvNorm(nn.Module):
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if k == 1 and self.groups == 1:
-            x = _pointwise(x, kernel[0, 0], self.stride)
-        else:
-            x = grouped_conv(
+        norm, implementation = BatchNorm(self.width, name="bn"), self._implementation()
+        if not train:
+            return activated_conv(
                 x,
                 kernel,
+                *norm(),
                 stride=self.stride,
                 groups=self.groups,
-                implementation=self.implementation if self.groups > 1 else "auto",
+                activation=self.activation,
+                implementation=implementation,
             )
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            name="bn",
-        )(x)
+        y = convolved(x, kernel, self.stride, self.groups, implementation)
+        return _affine(y, *norm(*_moments(y)), self.activation)
+
+    def _implementation(self) -> str:
+        """What was asked for is for convs in groups; dense ones are never forced."""
+        if self.groups > 1 or self.implementation == "auto":
+            return self.implementation
+        return "portable"
 
 
-def _pointwise(x: Array, weights: Array, stride: int) -> Array:
-    """A 1x1 conv as one matrix product: XLA's matrix library beats its convolution at it."""
-    x = x[:, ::stride, ::stride]
-    return (x.reshape(-1, x.shape[-1]) @ weights).reshape(*x.shape[:-1], weights.shape[-1])
+class BatchNorm(nn.Module):
+    """Statistics and parameters of batch normalisation (arXiv:1502.03167); float32.
+
+    Attributes:
+        width: channels.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, mean: Array | None = None, var: Array | None = None) -> tuple[Array, Array]:
+        """Returns by what to multiply each channel, and what to add then, both `[width]`.
+
+        Args:
+            mean: of a batch, `[width]`; it moves the running one by a tenth. None: the running one.
+            var: likewise.
+        """
+        scale = self.param("scale", nn.initializers.ones, (self.width,))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.width,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (self.width,))
+        if mean is None or var is None:
+            mean, var = running_mean.value, running_var.value
+        elif not self.is_initializing():
+            running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+            running_var.value = 0.9 * running_var.value + 0.1 * var
+        factor = scale * lax.rsqrt(var + 1e-5)
+        return factor, bias - mean * factor
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and variance of each channel, in one pass over `x`."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean, square = x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))
+    return mean, jnp.maximum(square - mean * mean, 0)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(3,))
+def _affine(x: Array, factor: Array, offset: Array, activation: str) -> Array:
+    """activation(x * factor + offset). The gradient computes it anew rather than keep its parts."""
+    return ACTIVATIONS[activation](x * factor + offset).astype(x.dtype)
 
 
 class SqueezeExcite(nn.Module):
@@ -73,19 +115,19 @@ class SqueezeExcite(nn.Module):
 
     Attributes:
         width: of the inner layer.
-        activation: between the two layers.
+        activation: between the two layers, by name.
         dtype: of the computation; parameters are float32.
     """
 
     width: int
-    activation: Callable[[Array], Array]
+    activation: str
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[batch, h, w, c]` to the same shape."""
         pooled = x.mean((1, 2))
-        inner = self.activation(self._dense("reduce", pooled, self.width))
+        inner = ACTIVATIONS[self.activation](self._dense("reduce", pooled, self.width))
         return x * nn.sigmoid(self._dense("expand", inner, x.shape[-1]))[:, None, None]
 
     def _dense(self, name: str, x: Array, width: int) -> Array:

@@ -1,7 +1,7 @@
 """The network of an `Architecture`, in Flax Linen."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,10 +10,9 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
-from fastscale_jax.models.grouped_conv import IMPLEMENTATIONS
+from fastscale_jax.models.activated_conv import ACTIVATIONS
+from fastscale_jax.models.conv_choice import check_implementation
 from fastscale_jax.models.layers import ConvNorm, Dtype, SqueezeExcite, StochasticDepth
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "silu": nn.silu}
 
 
 def build(
@@ -27,18 +26,14 @@ def build(
     Args:
         config: the fields of `config.model`, or an `Architecture`; not modified.
         dtype: of the computation. Parameters stay float32, and so do the logits.
-        grouped_conv: implementation of the spatial convs, as in `models.grouped_conv`.
+        grouped_conv: implementation of the spatial convs, as in `models.conv_choice`.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
     """
-    if grouped_conv not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"unknown implementation {grouped_conv!r} of grouped_conv; "
-            f"choose one of {', '.join(IMPLEMENTATIONS)}"
-        )
+    check_implementation(grouped_conv)
     architecture = as_architecture(config)
-    if grouped_conv == "shift" and any(stage.group_width != 1 for stage in architecture.stages):
+    if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         raise ValueError(
             f"implementation 'shift' of grouped_conv is for depthwise convs; {architecture.name} "
             "has wider groups; choose auto, lax or im2col"
@@ -55,7 +50,7 @@ class Network(nn.Module):
     Attributes:
         architecture: what to build.
         dtype: of the computation; parameters are float32.
-        implementation: of `grouped_conv`.
+        implementation: of the spatial convs.
     """
 
     architecture: Architecture
@@ -99,9 +94,10 @@ class Stem(nn.Module):
             stride=2,
             dtype=self.dtype,
             implementation=self.implementation,
+            activation=a.activation,
             name="conv",
         )
-        x = ACTIVATIONS[a.activation](conv(x, train=train))
+        x = conv(x, train=train)
         return _max_pool(x) if pools else x
 
 
@@ -143,20 +139,20 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
-        s, activate = self.shape, ACTIVATIONS[self.activation]
+        s = self.shape
         skip = x
         if s.has_projection:
             skip = self._conv("proj", s.c_out, stride=s.stride)(x, train=train)
         if s.has_expansion:
-            x = activate(self._conv("a", s.c_mid)(x, train=train))
-        spatial = self._conv("b", s.c_mid, kernel_size=s.kernel, stride=s.stride, groups=s.groups)
-        x = activate(spatial(x, train=train))
+            x = self._conv("a", s.c_mid, activation=self.activation)(x, train=train)
+        spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
+        x = self._conv("b", s.c_mid, **spatial, activation=self.activation)(x, train=train)
         if s.c_se:
-            x = SqueezeExcite(s.c_se, activate, dtype=self.dtype, name="se")(x)
+            x = SqueezeExcite(s.c_se, self.activation, dtype=self.dtype, name="se")(x)
         x = self._conv("c", s.c_out)(x, train=train)
         if s.has_skip:
             x = skip + StochasticDepth(self.drop_rate)(x, train=train)
-        return activate(x) if s.kind == "bottleneck" else x
+        return ACTIVATIONS[self.activation](x) if s.kind == "bottleneck" else x
 
     def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:
         return ConvNorm(
@@ -177,9 +173,13 @@ class Head(nn.Module):
         a = self.architecture
         if a.head_width:
             conv = ConvNorm(
-                a.head_width, dtype=self.dtype, implementation=self.implementation, name="conv"
+                a.head_width,
+                dtype=self.dtype,
+                implementation=self.implementation,
+                activation=a.activation,
+                name="conv",
             )
-            x = ACTIVATIONS[a.activation](conv(x, train=train))
+            x = conv(x, train=train)
         # The classifier is cheap, and what follows, softmax and loss, wants the precision.
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
         x = nn.Dropout(a.dropout, deterministic=not train)(x)

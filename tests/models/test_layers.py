@@ -120,7 +120,7 @@ def test_squeeze_and_excitation_is_the_formula_of_its_paper():
     draw = np.random.default_rng(1).standard_normal
     x, w1, b1, w2, b2 = draw((2, 3, 4, 5)), draw((5, 2)), draw(2), draw((2, 5)), draw(5)
     params = {"reduce": {"kernel": w1, "bias": b1}, "expand": {"kernel": w2, "bias": b2}}
-    layer = SqueezeExcite(2, jax.nn.silu)
+    layer = SqueezeExcite(2, "silu")
     got = layer.apply(
         {"params": jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)},
         jnp.asarray(x, jnp.float32),

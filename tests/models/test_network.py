@@ -160,7 +160,7 @@ def test_drop_rate_grows_linearly_from_the_first_block_to_the_last():
 
 @pytest.mark.parametrize("bad", ["", "fast"])
 def test_unknown_implementation_is_refused_with_the_choices(bad):
-    with pytest.raises(ValueError, match="choose one of auto, lax, im2col, shift"):
+    with pytest.raises(ValueError, match="choose one of auto, portable, native, lax, im2col"):
         models.build(SMALL, grouped_conv=bad)
 
 

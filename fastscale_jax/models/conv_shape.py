@@ -1,0 +1,98 @@
+"""The sizes of a spatial convolution: what every implementation and every table goes by."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class ConvShape:
+    """x `[batch, height, width, c_in]` by a kernel `[kernel, kernel, c_in/groups, c_out]`.
+
+    Padded by (kernel-1)//2 on both sides, for y `[batch, out_height, out_width, c_out]`.
+    """
+
+    batch: int
+    height: int
+    width: int
+    c_in: int
+    c_out: int
+    groups: int
+    kernel: int
+    stride: int
+
+    @property
+    def pad(self) -> int:
+        """Zeros on each side."""
+        return (self.kernel - 1) // 2
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the result."""
+        return (self.height + 2 * self.pad - self.kernel) // self.stride + 1
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the result."""
+        return (self.width + 2 * self.pad - self.kernel) // self.stride + 1
+
+    @property
+    def group_in(self) -> int:
+        """Input channels of a group."""
+        return self.c_in // self.groups
+
+    @property
+    def group_out(self) -> int:
+        """Output channels of a group."""
+        return self.c_out // self.groups
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel is convolved on its own."""
+        return self.groups == self.c_in == self.c_out
+
+    @property
+    def x(self) -> tuple[int, int, int, int]:
+        """The shape of the input."""
+        return self.batch, self.height, self.width, self.c_in
+
+    @property
+    def y(self) -> tuple[int, int, int, int]:
+        """The shape of the result."""
+        return self.batch, self.out_height, self.out_width, self.c_out
+
+    @property
+    def filters(self) -> tuple[int, int, int, int]:
+        """The shape of the kernel."""
+        return self.kernel, self.kernel, self.group_in, self.c_out
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one pass, taps in the padding included."""
+        pixels = self.batch * self.out_height * self.out_width
+        return pixels * self.c_out * self.kernel**2 * self.group_in
+
+
+def conv_shape_of(x: Any, kernel: Any, stride: int, groups: int) -> ConvShape:
+    """Returns the sizes of a conv of arrays, or of what stands for them.
+
+    Raises:
+        ValueError: they do not fit one another, or the kernel is not square and odd.
+        TypeError: they are of different dtypes.
+    """
+    if x.ndim != 4 or kernel.ndim != 4:
+        raise ValueError(
+            "a conv needs x [batch, h, w, c_in] and a kernel [k, k, c_in/groups, c_out]; "
+            f"got {x.shape} and {kernel.shape}"
+        )
+    (batch, height, width, c_in), (k, other, c_group, c_out) = x.shape, kernel.shape
+    if k != other or k % 2 == 0:
+        raise ValueError(f"kernel {kernel.shape} must be square, with an odd side")
+    if stride < 1 or groups < 1:
+        raise ValueError(f"stride {stride} and groups {groups} must be at least 1")
+    if c_group * groups != c_in or c_out % groups:
+        raise ValueError(
+            f"kernel {kernel.shape} does not fit {groups} groups of an input with {c_in} channels"
+        )
+    if x.dtype != kernel.dtype:
+        raise TypeError(f"x is {x.dtype} and the kernel {kernel.dtype}; they must be the same")
+    return ConvShape(batch, height, width, c_in, c_out, groups, k, stride)
