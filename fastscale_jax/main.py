@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.usage import explain
 
 if TYPE_CHECKING:
@@ -317,4 +318,5 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     run()
