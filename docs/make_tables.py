@@ -8,6 +8,7 @@ import argparse
 import pathlib
 from collections.abc import Callable, Mapping
 
+from docs import speed_tables
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 
@@ -60,6 +61,10 @@ def _costs(a: arch.Architecture) -> str:
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
     "weights.md": {"counterparts": counterparts},
+    "performance.md": {
+        "train step": speed_tables.train_step,
+        "grouped conv": speed_tables.grouped_conv,
+    },
 }
 
 

@@ -1,0 +1,238 @@
+"""Times every spatial conv of the zoo and of the paper's rows, in every implementation.
+
+python -m benchmarks.grouped_conv --output=benchmarks/results/grouped_conv_<machine>.json
+
+Each distinct shape, for the forward pass and both gradients: our implementations, XLA's own conv,
+which is `lax`, and PyTorch's, in turns, within one process. What `auto` would take is in the result
+as well, so that a table shows where it is not the fastest.
+"""
+
+import argparse
+import collections
+import functools
+import itertools
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks.machine import describe
+from fastscale_jax import arch
+from fastscale_jax.arch import Architecture, as_architecture
+from fastscale_jax.arch.zoo import PAPER_ROWS
+from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.models import conv_choice, grouped_conv
+from fastscale_jax.models.conv_shape import ConvShape
+
+# Beyond this many multiply-adds XLA:CPU's filter gradient, which expands the groups, takes seconds.
+EXPANDED_LIMIT = 2e9
+
+
+def zoo_shapes(batch: int) -> dict[ConvShape, list[str]]:
+    """Returns the distinct spatial convs, and the networks that have each."""
+    found: dict[ConvShape, list[str]] = collections.defaultdict(list)
+    for name, network in networks().items():
+        for shape in spatial_convs(network, batch):
+            if name not in found[shape]:
+                found[shape].append(name)
+    return found
+
+
+def networks() -> dict[str, Architecture]:
+    """Every named network, and every row of the paper."""
+    named = [
+        f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases
+    ]
+    rows = [
+        f"{row.family}:{row.base}_{row.strategy}_{row.flops / 1e9:g}gf"
+        for row in PAPER_ROWS
+        if row.flops
+    ]
+    return {name: as_architecture(arch.model_config(*name.split(":"))) for name in [*named, *rows]}
+
+
+def spatial_convs(network: Architecture, batch: int) -> Iterator[ConvShape]:
+    """Yields the convs of a network that are wider than one pixel, in order."""
+    a = network
+    kernel = 7 if a.stem == "conv7x7_pool" else 3
+    side = a.resolution
+    yield ConvShape(batch, side, side, 3, a.stem_width, 1, kernel, 2)
+    side = -(-side // 2)
+    if a.stem == "conv7x7_pool":
+        side = -(-side // 2)
+    for first, rest, depth in a.stage_shapes():
+        for block in [first, *[rest] * (depth - 1)]:
+            yield ConvShape(
+                batch,
+                side,
+                side,
+                block.c_mid,
+                block.c_mid,
+                block.groups,
+                block.kernel,
+                block.stride,
+            )
+            side = -(-side // block.stride)
+
+
+def candidates(shape: ConvShape, part: str, platform: str) -> list[str]:
+    """The implementations worth a measurement."""
+    names = ["lax"] + ["im2col"] * (shape.groups > 1) + ["shift"] * shape.is_depthwise
+    if platform == "cpu":
+        names.append("native")
+        if part == "filter_gradient" and shape.macs * shape.groups > EXPANDED_LIMIT:
+            names.remove("lax")
+    return names
+
+
+def jax_call(shape: ConvShape, part: str, implementation: str, dtype: str) -> Callable[[], Any]:
+    """Returns a compiled pass on noise."""
+    conv = functools.partial(
+        grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
+    )
+    x, dy, kernel = (jnp.asarray(noise(s), dtype) for s in (shape.x, shape.y, shape.filters))
+    if part == "forward":
+        function, args = conv, (x, kernel)
+    elif part == "input_gradient":
+        function = lambda dy, kernel: jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]  # noqa: E731
+        args = (dy, kernel)
+    else:
+        function = lambda x, dy: jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]  # noqa: E731
+        args = (x, dy)
+    compiled = jax.jit(function).lower(*args).compile()
+    return lambda: jax.block_until_ready(compiled(*args))
+
+
+def torch_call(shape: ConvShape, part: str, dtype: str) -> Callable[[], Any]:
+    """Returns PyTorch's pass, channels_last."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def tensor(sizes: tuple[int, ...], order: tuple[int, ...]) -> torch.Tensor:
+        x = torch.from_numpy(noise(sizes).transpose(order).copy())
+        return x.to(device, getattr(torch, dtype)).contiguous(memory_format=torch.channels_last)
+
+    images = functools.partial(tensor, order=(0, 3, 1, 2))
+    x, dy, kernel = images(shape.x), images(shape.y), tensor(shape.filters, (3, 2, 0, 1))
+    sizes = ([shape.stride] * 2, [shape.pad] * 2, [1, 1])
+
+    def run() -> None:
+        if part == "forward":
+            torch.ops.aten.convolution(x, kernel, None, *sizes, False, [0, 0], shape.groups)
+        else:
+            wanted = [part == "input_gradient", part == "filter_gradient", False]
+            torch.ops.aten.convolution_backward(
+                dy, x, kernel, None, *sizes, False, [0, 0], shape.groups, wanted
+            )
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def noise(sizes: tuple[int, ...]) -> np.ndarray:
+    """Normal noise."""
+    return np.random.default_rng(0).standard_normal(sizes, np.float32)
+
+
+def milliseconds(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Returns the median of each call, run in turns for about so long in all."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    end = time.perf_counter() + seconds
+    for turn in itertools.count():
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+        if time.perf_counter() > end and turn >= 2:
+            return {name: round(statistics.median(found), 4) for name, found in times.items()}
+    raise AssertionError
+
+
+def measure(shape: ConvShape, dtype: str, seconds: float, forms: set[str]) -> dict[str, Any]:
+    """Returns the times of a shape by part and implementation, and what `auto` takes."""
+    platform = jax.default_backend()
+    row: dict[str, Any] = {}
+    for part in conv_choice.PARTS:
+        calls = {
+            name: jax_call(shape, part, name, dtype)
+            for name in candidates(shape, part, platform)
+            if name in forms
+        }
+        calls["torch"] = torch_call(shape, part, dtype)
+        row[part] = {
+            "ms": milliseconds(calls, seconds),
+            "auto": conv_choice.choose("auto", part, shape, jnp.dtype(dtype), platform),
+        }
+    jax.clear_caches()
+    return row
+
+
+def exceptions(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the shapes and parts where something else beat the rule by more than 5 %."""
+    found = []
+    for row in result["shapes"]:
+        shape = ConvShape(**row["shape"])
+        for part in conv_choice.PARTS:
+            times = {name: x for name, x in row[part]["ms"].items() if name != "torch"}
+            best, rule = min(times, key=lambda name: times[name]), conv_choice.rule(shape, part)
+            if 1.05 * times[best] < times[rule]:
+                found.append({"sizes": conv_choice.sizes(shape), "part": part, "choice": best})
+    return found
+
+
+def write_choices(result: dict[str, Any]) -> None:
+    """Writes what `conv_choice` reads."""
+    machine = result["machine"]
+    origin = f"{machine['device']}, {machine['date']}, jax {machine['versions']['jax']}"
+    rows = ",\n  ".join(json.dumps(one) for one in exceptions(result))
+    text = f'{{\n "origin": {json.dumps(origin)},\n "exceptions": [\n  {rows}\n ]\n}}\n'
+    pathlib.Path(conv_choice.__file__).with_name("conv_choices.json").write_text(text)
+
+
+def main() -> None:
+    """Measures and writes; a file that is there is gone on with."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--seconds", type=float, default=0.2, help="for each part of each shape")
+    parser.add_argument("--forms", default="native,lax,im2col,shift", help="of ours, to be timed")
+    parser.add_argument("--networks", default="", help="only these, as regnetz:500mf,…")
+    parser.add_argument(
+        "--choices",
+        action="store_true",
+        help="write what models/conv_choice.py reads, from the file",
+    )
+    arguments = parser.parse_args()
+    if arguments.choices:
+        write_choices(json.loads(arguments.output.read_text()))
+        return
+    wanted = set(filter(None, arguments.networks.split(",")))
+    result: dict[str, Any] = {"machine": describe(), "dtype": arguments.dtype, "shapes": []}
+    if arguments.output.exists():
+        result = json.loads(arguments.output.read_text())
+    done = {tuple(row["shape"].values()) for row in result["shapes"]}
+    # dense ones first: where the choice is least clear
+    order = sorted(zoo_shapes(arguments.batch).items(), key=lambda one: (one[0].groups > 1, one))
+    for shape, names in order:
+        sizes = {name: getattr(shape, name) for name in ConvShape.__dataclass_fields__}
+        if tuple(sizes.values()) in done or (wanted and not wanted & set(names)):
+            continue
+        row = measure(shape, arguments.dtype, arguments.seconds, set(arguments.forms.split(",")))
+        result["shapes"].append({"shape": sizes, "networks": names, **row})
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+        print(sizes, {part: row[part]["ms"] for part in conv_choice.PARTS}, flush=True)
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

@@ -1,0 +1,47 @@
+"""What a measurement was made on, for the files that keep it."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "llvmlite", "torch", "timm")
+
+
+def describe() -> dict[str, Any]:
+    """Returns device, versions, settings and date."""
+    device = jax.devices()[0]
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
+        "platform": device.platform,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "settings": {
+            name: os.environ[name]
+            for name in ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS")
+            if os.environ.get(name)
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpu_name() -> str:
+    try:
+        text = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return platform.processor() or platform.machine()
+    names = re.findall(r"^Model name:\s*(.+)$", text, re.MULTILINE)
+    return names[0] if names else platform.machine()

@@ -1,0 +1,232 @@
+"""The same training step in JAX and in PyTorch, on the same noise, to be timed side by side.
+
+Each runner has the parts `inference` (evaluation mode, no gradients), `forward_backward` (training
+mode, loss and all gradients) and `step` (that and the optimiser's update). A part returns when its
+work is done.
+"""
+
+import functools
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fastscale_jax import models
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.interop import torch_twin
+from fastscale_jax.train.optim import optimizer
+from fastscale_jax.train.recipe import Data, Recipe
+from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
+
+PARTS = ("inference", "forward_backward", "step")
+
+
+class JaxRunner:
+    """Our step, as `train.loop` runs it."""
+
+    def __init__(
+        self,
+        network: Architecture,
+        batch: int,
+        dtype: str = "float32",
+        grouped_conv: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        recipe = Recipe(data=Data("synthetic", batch), dtype=dtype, grouped_conv=grouped_conv)
+        model = models.build(network, dtype=dtype, grouped_conv=grouped_conv)
+        self.task = Task(model, recipe, optimizer(recipe, 1000), SOURCES["synthetic"])
+        self.key = jax.random.key(seed)
+        hasty = {"xla_backend_optimization_level": 0}
+        self.state = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)(
+            self.key
+        )
+        side, rng = network.resolution, np.random.default_rng(seed)
+        self.batch = jax.device_put(
+            Batch(
+                images=rng.integers(0, 256, (batch, side, side, 3), np.uint8),
+                labels=rng.integers(0, network.num_classes, batch, np.int32),
+                mask=np.ones(batch, bool),
+            )
+        )
+        self.images = jnp.asarray(rng.standard_normal((batch, side, side, 3)), dtype)
+        self.compile_seconds: dict[str, float] = {}
+        self.compiled: dict[str, Any] = {}
+
+    def peak_bytes(self) -> int:
+        """What the compiled step holds at most, its arguments and results included."""
+        found = self.compiled["step"].memory_analysis()
+        return (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            + found.temp_size_in_bytes
+            - found.alias_size_in_bytes
+        )
+
+    def parts(self, *names: str) -> dict[str, Callable[[], None]]:
+        """Compiles and returns parts."""
+        return {name: getattr(self, f"_{name}_part")() for name in names}
+
+    def _compile(self, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        compiled = jax.jit(function, **options).lower(*args).compile()
+        self.compile_seconds[name] = time.perf_counter() - start
+        self.compiled[name] = compiled
+        return compiled
+
+    def _variables(self) -> dict[str, Any]:
+        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+
+    def _inference_part(self) -> Callable[[], None]:
+        infer = functools.partial(self.task.model.apply, train=False)
+        compiled = self._compile("inference", infer, self._variables(), self.images)
+        return lambda: jax.block_until_ready(compiled(self._variables(), self.images))
+
+    def _forward_backward_part(self) -> Callable[[], None]:
+        def loss_fn(params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+            variables = {"params": params, "batch_stats": batch_stats}
+            logits, updated = self.task.model.apply(
+                variables,
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": self.key},
+            )
+            return cross_entropy(logits, self.batch.labels, 0.1).mean(), updated
+
+        grads = jax.value_and_grad(loss_fn, has_aux=True)
+        state = self.state
+        args = state.params, state.batch_stats, self.images
+        compiled = self._compile("forward_backward", grads, *args)
+
+        def run() -> None:
+            jax.block_until_ready(compiled(self.state.params, self.state.batch_stats, self.images))
+
+        return run
+
+    def _step_part(self) -> Callable[[], None]:
+        step = functools.partial(train_step, self.task)
+        compiled = self._compile("step", step, self.state, self.batch, self.key, donate_argnums=0)
+
+        def run() -> None:
+            self.state, metrics = compiled(self.state, self.batch, self.key)
+            jax.block_until_ready((self.state, metrics))
+
+        return run
+
+
+def channels_last(module: torch.nn.Module) -> Any:
+    """Returns the module, its filters in the layout that PyTorch's fast kernels want."""
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+class TorchRunner:
+    """The twin's step, as its best users would run it: channels_last, fused SGD, autocast."""
+
+    def __init__(
+        self,
+        network: Architecture,
+        batch: int,
+        dtype: str = "float32",
+        compiled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        twin = channels_last(torch_twin.build(network).to(self.device))
+        side, rng = network.resolution, np.random.default_rng(seed)
+        images = torch.from_numpy(rng.standard_normal((batch, 3, side, side), np.float32))
+        self.images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.from_numpy(rng.integers(0, network.num_classes, batch)).to(self.device)
+        self.sgd = torch.optim.SGD(
+            torch_twin.parameter_groups(twin, 2e-5),
+            lr=1e-3,
+            momentum=0.9,
+            nesterov=True,
+            fused=True,
+        )
+        self.twin, self.dtype, self.is_compiled = twin, getattr(torch, dtype), compiled
+        self.network = torch.compile(twin) if compiled else twin
+        self.compile_seconds: dict[str, float] = {}
+
+    def parts(self, *names: str) -> dict[str, Callable[[], None]]:
+        """Returns parts, each run once: that is when `torch.compile` works."""
+        found = {name: getattr(self, f"_{name}_part")() for name in names}
+        for name, part in found.items():
+            start = time.perf_counter()
+            part()
+            self.compile_seconds[name] = time.perf_counter() - start
+        return found
+
+    def peak_bytes(self) -> int:
+        """What a step holds at most: what is there before it, and the most that it allocates."""
+        step = self._step_part()
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            step()
+            return torch.cuda.max_memory_allocated()
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "trace.json")
+            with torch.profiler.profile(profile_memory=True) as profile:
+                step()
+            profile.export_chrome_trace(str(file))
+            events = json.loads(file.read_text())["traceEvents"]
+        held = [*self.twin.state_dict().values(), self.images, *self._optimizer_state()]
+        before = sum(x.nbytes for x in held)
+        totals = [e["args"]["Total Allocated"] for e in events if e["name"] == "[memory]"]
+        return before + max(totals)
+
+    def _optimizer_state(self) -> list[torch.Tensor]:
+        states = self.sgd.state_dict()["state"].values()
+        return [x for state in states for x in state.values() if isinstance(x, torch.Tensor)]
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def _inference_part(self) -> Callable[[], None]:
+        twin = channels_last(torch_twin.fused(self.twin.eval()))
+        infer = torch.compile(twin) if self.is_compiled else twin
+        self.twin.train()
+
+        def run() -> None:
+            with torch.inference_mode(), self._autocast():
+                infer(self.images)
+            self._wait()
+
+        return run
+
+    def _backward(self) -> None:
+        self.sgd.zero_grad()
+        with self._autocast():
+            loss = F.cross_entropy(self.network(self.images), self.labels, label_smoothing=0.1)
+        loss.backward()
+
+    def _forward_backward_part(self) -> Callable[[], None]:
+        def run() -> None:
+            self.twin.train()
+            self._backward()
+            self._wait()
+
+        return run
+
+    def _step_part(self) -> Callable[[], None]:
+        def run() -> None:
+            self.twin.train()
+            self._backward()
+            self.sgd.step()
+            self._wait()
+
+        return run

@@ -1,0 +1,44 @@
+"""Draws the figures of the manual from what the benchmarks measured.
+
+python -m docs.make_figures
+"""
+
+import pathlib
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from docs.speed_tables import PARTS, results
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def train_step(result: dict[str, Any]) -> Figure:
+    """Returns bars: the time of ours over PyTorch's faster mode, by network and part."""
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    rows, width = result["rows"], 0.8 / len(PARTS)
+    for i, (part, title) in enumerate(PARTS.items()):
+        ratios = [row["parts"][part]["ratio"] for row in rows]
+        middles = [middle for _, middle, _ in ratios]
+        errors = [[b - a for a, b, _ in ratios], [c - b for _, b, c in ratios]]
+        places = [k + (i - 1) * width for k in range(len(rows))]
+        axes.bar(places, middles, width, yerr=errors, label=title, error_kw={"lw": 0.8})
+    axes.axhline(1, color="black", lw=0.8)
+    axes.set_xticks(range(len(rows)), [row["network"] for row in rows])
+    axes.set_ylabel("ours / PyTorch")
+    axes.set_title(f"{result['machine']['device']}, {result['machine']['date']}", fontsize=9)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def main() -> None:
+    """Writes a figure for each machine."""
+    for result in results("train_step_*.json"):
+        name = f"train_step_{result['machine']['platform']}.png"
+        train_step(result).savefig(FOLDER / name, dpi=120)
+        print(FOLDER / name)
+
+
+if __name__ == "__main__":
+    main()

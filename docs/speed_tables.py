@@ -1,0 +1,82 @@
+"""Tables of the manual's page on speed, from what the benchmarks measured."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+RESULTS = pathlib.Path(__file__).parent.parent / "benchmarks" / "results"
+PARTS = {
+    "inference": "inference",
+    "forward_backward": "forward and backward",
+    "step": "whole step",
+}
+PASSES = {
+    "forward": "forward",
+    "input_gradient": "input gradient",
+    "filter_gradient": "filter gradient",
+}
+KINDS: dict[str, Callable[[dict[str, int]], bool]] = {
+    "depthwise": lambda s: s["groups"] == s["c_in"],
+    "groups of 4 or 8": lambda s: s["c_in"] // s["groups"] in (4, 8),
+    "wider groups": lambda s: s["groups"] > 1 and s["c_in"] // s["groups"] > 8,
+    "dense": lambda s: s["groups"] == 1,
+}
+
+
+def results(pattern: str) -> list[dict[str, Any]]:
+    """Returns what the files of a name say, in order of name."""
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(pattern))]
+
+
+def train_step() -> str:
+    """Returns our step against PyTorch's, network by network."""
+    lines = []
+    for result in results("train_step_*.json"):
+        lines += [
+            _origin(result["machine"]) + ". Medians in ms; the ratio's quartiles in brackets.",
+            "",
+        ]
+        lines += ["| network | | ours | eager | compiled | ours / PyTorch's faster | peak, GB |"]
+        lines += ["|---|---|--:|--:|--:|--:|--:|"]
+        for row in result["rows"]:
+            for part, found in row["parts"].items():
+                low, middle, high = found["ratio"]
+                times = " | ".join(
+                    f"{found['ms'][mode][1]:.0f}" if mode in found["ms"] else "-"
+                    for mode in ("jax", "eager", "compile")
+                )
+                memory = [row["peak_bytes"].get(k, 0) / 1e9 for k in ("jax", found["rival"])]
+                peak = "{:.2f} / {:.2f}".format(*memory) if part == "step" else ""
+                ratio = f"**{middle:.2f}** ({low:.2f} to {high:.2f})"
+                lines.append(f"| `{row['network']}` | {PARTS[part]} | {times} | {ratio} | {peak} |")
+        compiling = ", ".join(
+            f"{row['network']} {row['compile_seconds']['jax']['step']:.0f} s"
+            for row in result["rows"]
+        )
+        lines += ["", f"Compiling our step: {compiling}.", ""]
+    return "\n".join(lines).rstrip()
+
+
+def grouped_conv() -> str:
+    """Returns how the choice of implementation compares, by kind of conv and pass."""
+    lines = []
+    for result in results("grouped_conv_*.json"):
+        lines += [_origin(result["machine"]) + f", {result['dtype']}.", ""]
+        lines += ["| convs | | shapes | chosen / PyTorch, median | lax / chosen, median | least |"]
+        lines += ["|---|---|--:|--:|--:|--:|"]
+        for kind, belongs in KINDS.items():
+            rows = [row for row in result["shapes"] if belongs(row["shape"])]
+            for name, title in PASSES.items():
+                found = [(row[name]["ms"], row[name]["auto"]) for row in rows]
+                chosen = [ms[auto] / ms["torch"] for ms, auto in found]
+                gains = [ms["lax"] / ms[auto] for ms, auto in found if "lax" in ms]
+                figures = f"{statistics.median(chosen):.2f} | {statistics.median(gains):.1f}"
+                lines.append(f"| {kind} | {title} | {len(found)} | {figures} | {min(gains):.2f} |")
+    return "\n".join(lines)
+
+
+def _origin(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['device']}, {machine['cores']} cores, {machine['date']}; {versions}"
