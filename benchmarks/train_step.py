@@ -43,7 +43,7 @@ def measure(
         try:
             runners[mode] = TorchRunner(network, batch, dtype, compiled=mode == "compile")
             parts[mode] = runners[mode].parts(*PARTS)
-        except Exception as error:  # what torch.compile raises where it has no compiler is its own
+        except (RuntimeError, OSError) as error:  # torch.compile without a compiler, above all
             problems[mode] = f"{type(error).__name__}: {error}".partition("\n")[0]
             runners.pop(mode, None)
     if len(runners) == 1:
