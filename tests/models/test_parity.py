@@ -10,7 +10,6 @@ from tests.golden_files import family_and_base, golden
 from tests.passes import (
     TOLERANCES,
     Outcome,
-    assert_alike,
     assert_close,
     assert_norms_close,
     flax_outcome,
@@ -37,9 +36,9 @@ def state_dict(name: str) -> dict[str, np.ndarray]:
     return {key: rule(key, tuple(shape)) for key, shape in shapes.items()}
 
 
-def assert_as_recorded(name: str, got: Outcome) -> None:
-    row, (near, gradients) = golden("parity")[name], TOLERANCES["float64"]
-    assert got.eval_logits.dtype == np.float64
+def assert_as_recorded(name: str, got: Outcome, precision: str) -> None:
+    row, (near, gradients) = golden("parity")[name], TOLERANCES[precision]
+    assert got.eval_logits.dtype == precision
     assert_close(got.eval_logits, row["eval_logits"], near)
     assert_close(got.train_logits, row["train_logits"], near)
     assert got.loss == pytest.approx(row["loss"], rel=near)
@@ -59,23 +58,20 @@ def test_float64_gives_the_reference_s_logits_gradients_and_statistics(name):
     images = images_by_rule(4, golden("parity")[name]["resolution"])
     with jax.enable_x64(True):
         got = flax_outcome(network(name), state_dict(name), images, LABELS, "float64")
-    assert_as_recorded(name, got)
+    assert_as_recorded(name, got, "float64")
 
 
 @pytest.mark.parametrize(
     "name", ["ResNet-50", "RegNetY-200MF", slow("RegNetZ-500MF"), slow("EfficientNet-B0")]
 )
 def test_float32_stays_near_the_reference(name):
-    """The truth is the twin's float64, which the next test compares to the recorded figures."""
     images = images_by_rule(4, golden("parity")[name]["resolution"])
-    given = network(name), state_dict(name), images, LABELS
-    others = [torch_outcome(*given, "float32")]
-    got = flax_outcome(*given, "float32")
-    assert_alike(got, torch_outcome(*given, "float64"), "float32", others)
+    got = flax_outcome(network(name), state_dict(name), images, LABELS, "float32")
+    assert_as_recorded(name, got, "float32")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_twin_gives_the_reference_s_figures_too(name):
     images = images_by_rule(4, golden("parity")[name]["resolution"])
     got = torch_outcome(network(name), state_dict(name), images, LABELS, "float64")
-    assert_as_recorded(name, got)
+    assert_as_recorded(name, got, "float64")
