@@ -12,6 +12,7 @@ import collections
 import functools
 import itertools
 import json
+import math
 import pathlib
 import statistics
 import time
@@ -87,7 +88,8 @@ def candidates(shape: ConvShape, part: str, platform: str) -> list[str]:
     names = ["lax"] + ["im2col"] * (shape.groups > 1) + ["shift"] * shape.is_depthwise
     if platform == "cpu":
         names.append("native")
-        if part == "filter_gradient" and shape.macs * shape.groups > EXPANDED_LIMIT:
+        expanded = shape.macs * shape.groups if shape.groups > 1 else 0
+        if part == "filter_gradient" and expanded > EXPANDED_LIMIT:
             names.remove("lax")
     return names
 
@@ -176,24 +178,51 @@ def measure(shape: ConvShape, dtype: str, seconds: float, forms: set[str]) -> di
     return row
 
 
-def exceptions(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the shapes and parts where something else beat the rule by more than 5 %."""
-    found = []
-    for row in result["shapes"]:
-        shape = ConvShape(**row["shape"])
+def exceptions(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the shapes and parts where another choice than the rule's is better, on all machines.
+
+    It is the fastest among those that are nowhere slower than lax by more than 5 %, and better than
+    the rule's by more than 5 %, unless the rule's is none of those.
+    """
+    found: dict[tuple[Any, ...], list[dict[str, float]]] = collections.defaultdict(list)
+    for row in itertools.chain.from_iterable(result["shapes"] for result in results):
         for part in conv_choice.PARTS:
             times = {name: x for name, x in row[part]["ms"].items() if name != "torch"}
-            best, rule = min(times, key=lambda name: times[name]), conv_choice.rule(shape, part)
-            if 1.05 * times[best] < times[rule]:
-                found.append({"sizes": conv_choice.sizes(shape), "part": part, "choice": best})
-    return found
+            found[(*row["shape"].values(), part)].append(times)
+    chosen = []
+    for (*fields, part), machines in found.items():
+        shape = ConvShape(*fields)
+        rule, best = conv_choice.rule(shape, part), _best(machines)
+        if best != rule and (
+            not _is_safe(rule, machines)
+            or _slowness(rule, machines) > 1.05 * _slowness(best, machines)
+        ):
+            chosen.append({"sizes": conv_choice.sizes(shape), "part": part, "choice": best})
+    return chosen
 
 
-def write_choices(result: dict[str, Any]) -> None:
+def _best(machines: list[dict[str, float]]) -> str:
+    names = set.intersection(*map(set, machines))
+    safe = [name for name in sorted(names) if _is_safe(name, machines)]
+    return min(safe, key=lambda name: _slowness(name, machines))
+
+
+def _is_safe(name: str, machines: list[dict[str, float]]) -> bool:
+    return all(times[name] <= 1.05 * times.get("lax", math.inf) for times in machines)
+
+
+def _slowness(name: str, machines: list[dict[str, float]]) -> float:
+    """The geometric mean of the times, each against the machine's fastest."""
+    return statistics.geometric_mean(times[name] / min(times.values()) for times in machines)
+
+
+def write_choices(results: list[dict[str, Any]]) -> None:
     """Writes what `conv_choice` reads."""
-    machine = result["machine"]
-    origin = f"{machine['device']}, {machine['date']}, jax {machine['versions']['jax']}"
-    rows = ",\n  ".join(json.dumps(one) for one in exceptions(result))
+    origin = "; ".join(
+        f"{machine['device']}, {machine['date']}, jax {machine['versions']['jax']}"
+        for machine in (result["machine"] for result in results)
+    )
+    rows = ",\n  ".join(json.dumps(one) for one in exceptions(results))
     text = f'{{\n "origin": {json.dumps(origin)},\n "exceptions": [\n  {rows}\n ]\n}}\n'
     pathlib.Path(conv_choice.__file__).with_name("conv_choices.json").write_text(text)
 
@@ -201,7 +230,7 @@ def write_choices(result: dict[str, Any]) -> None:
 def main() -> None:
     """Measures and writes; a file that is there is gone on with."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
+    parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=0.2, help="for each part of each shape")
@@ -209,13 +238,17 @@ def main() -> None:
     parser.add_argument("--networks", default="", help="only these, as regnetz:500mf,…")
     parser.add_argument(
         "--choices",
-        action="store_true",
-        help="write what models/conv_choice.py reads, from the file",
+        nargs="+",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="measure nothing; write what models/conv_choice.py reads, from results of CPUs",
     )
     arguments = parser.parse_args()
     if arguments.choices:
-        write_choices(json.loads(arguments.output.read_text()))
+        write_choices([json.loads(file.read_text()) for file in arguments.choices])
         return
+    if arguments.output is None:
+        parser.error("--output is missing")
     wanted = set(filter(None, arguments.networks.split(",")))
     result: dict[str, Any] = {"machine": describe(), "dtype": arguments.dtype, "shapes": []}
     if arguments.output.exists():

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
+from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.interop import torch_twin
 from fastscale_jax.train.optim import optimizer
-from fastscale_jax.train.recipe import Data, Recipe
+from fastscale_jax.train.recipe import Data, Ema, Recipe
 from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
 
 PARTS = ("inference", "forward_backward", "step")
@@ -41,9 +42,19 @@ class JaxRunner:
         dtype: str = "float32",
         grouped_conv: str = "auto",
         seed: int = 0,
+        *,
+        scan_blocks: bool = False,
     ) -> None:
-        recipe = Recipe(data=Data("synthetic", batch), dtype=dtype, grouped_conv=grouped_conv)
-        model = models.build(network, dtype=dtype, grouped_conv=grouped_conv)
+        recipe = Recipe(
+            data=Data("synthetic", batch_size=batch),
+            augment=Augment.none(label_smoothing=0.1),
+            ema=Ema(every_steps=0),
+            dtype=dtype,
+            grouped_conv=grouped_conv,
+        )
+        model = models.build(
+            network, dtype=dtype, grouped_conv=grouped_conv, scan_blocks=scan_blocks
+        )
         self.task = Task(model, recipe, optimizer(recipe, 1000), SOURCES["synthetic"])
         self.key = jax.random.key(seed)
         hasty = {"xla_backend_optimization_level": 0}
@@ -82,6 +93,11 @@ class JaxRunner:
         self.compile_seconds[name] = time.perf_counter() - start
         self.compiled[name] = compiled
         return compiled
+
+    def lowered_step(self) -> Any:
+        """Returns the training step, traced and lowered but not compiled."""
+        step = jax.jit(functools.partial(train_step, self.task), donate_argnums=0)
+        return step.lower(self.state, self.batch, self.key)
 
     def _variables(self) -> dict[str, Any]:
         return {"params": self.state.params, "batch_stats": self.state.batch_stats}

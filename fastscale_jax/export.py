@@ -17,6 +17,7 @@ from fastscale_jax.data.sources import Conventions
 from fastscale_jax.interop.load import save
 from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
+from fastscale_jax.models.conv_choice import refusal
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -84,10 +85,8 @@ def serialized(
     a, weights = network, jax.tree.map(jnp.asarray, dict(variables))
 
     if "native" in grouped_conv:
-        raise WeightsError(
-            "the implementation 'native' of grouped_conv cannot be exported; it lives "
-            "in the process that compiled it; choose auto, portable, lax or im2col"
-        )
+        reason = "cannot be exported: it lives in the process that compiled it"
+        raise WeightsError(refusal("native", reason))
     # the file may run where our native code is not
     model = build(a, dtype=jnp.dtype(dtype), grouped_conv=grouped_conv.replace("auto", "portable"))
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir, xla
 
 from fastscale_jax.models import native
 from fastscale_jax.models.conv_choice import check_implementation, is_fused
 from fastscale_jax.models.conv_shape import conv_shape_of
-from fastscale_jax.models.grouped_conv import PLATFORMS, grouped_conv, varying_alike
+from fastscale_jax.models.grouped_conv import grouped_conv, varying_alike
+from fastscale_jax.models.primitive import define
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda x: x,
@@ -112,12 +112,6 @@ def _derivative(options: _Options, primals: Any, tangents: Any) -> tuple[Array, 
     return jax.jvp(functools.partial(_composed, options=options), primals, tangents)
 
 
-def _abstract(x: Any, kernel: Any, factor: Any, offset: Any, *, options: _Options) -> Any:
-    return x.update(
-        shape=conv_shape_of(x, kernel, options.stride, options.groups).y, weak_type=False
-    )
-
-
 def _batched(args: Any, axes: Any, *, options: _Options) -> tuple[Array, int]:
     return jax.vmap(functools.partial(_composed, options=options), axes)(*args), 0
 
@@ -133,14 +127,11 @@ def _compute(
 
 
 _activated_conv = Primitive("activated_conv")
-_activated_conv.def_abstract_eval(_abstract)
-_activated_conv.def_impl(functools.partial(xla.apply_primitive, _activated_conv))
-batching.primitive_batchers[_activated_conv] = _batched
-for _platform in PLATFORMS:
-    mlir.register_lowering(
-        _activated_conv,
-        mlir.lower_fun(
-            functools.partial(_compute, platform=_platform or ""), multiple_results=False
-        ),
-        platform=_platform,
-    )
+define(
+    _activated_conv,
+    result=lambda x, kernel, *_, options: (
+        conv_shape_of(x, kernel, options.stride, options.groups).y
+    ),
+    batched=_batched,
+    compute=_compute,
+)

@@ -21,6 +21,7 @@ IMPLEMENTATIONS = {
     "shift": "shifted products, for depthwise convs",
 }
 _CHOOSING = ("auto", "portable")
+_RESTRICTED = ("native", "shift")  # to some platforms and dtypes, or to some convs
 _NATIVE_DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 _WIDEST_NATIVE_POINTWISE = 128  # for a 1x1 conv and what follows, in inference
 # Input channels of dense convs. With fewer, lanes of the input gradient are idle; with more, the
@@ -48,12 +49,21 @@ def check_implementation(choice: str, shape: ConvShape | None = None) -> None:
                 f"unknown implementation {name!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
             )
         if name == "shift" and shape and not shape.is_depthwise:
-            raise ValueError(
-                "implementation 'shift' is for depthwise convs; "
-                f"got {shape.groups} groups of {shape.c_in} channels"
-            )
+            got = f"got {shape.groups} groups of {shape.c_in} channels"
+            raise ValueError(refusal(name, f"is for depthwise convs; {got}"))
         if name == "native" and (reason := native.why_not()):
-            raise ValueError(f"implementation 'native' cannot be had here: {reason}")
+            raise ValueError(refusal(name, f"cannot be had here: {reason}"))
+
+
+def refusal(name: str, reason: str) -> str:
+    """Returns what to tell who asked for an implementation that this conv or place cannot have.
+
+    Args:
+        name: of the implementation.
+        reason: a predicate of it: "is for depthwise convs".
+    """
+    others = (x for x in IMPLEMENTATIONS if x not in _RESTRICTED)
+    return f"implementation {name!r} {reason}; choose one of {', '.join(others)}"
 
 
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
@@ -72,14 +82,10 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     names = choice.split(",")
     name = names[PARTS.index(part)] if len(names) > 1 else names[0]
     if name == "native" and platform != "cpu":
-        raise ValueError(
-            f"implementation 'native' is for CPUs, not for {platform}; "
-            "choose auto, portable, lax or im2col"
-        )
+        raise ValueError(refusal(name, f"is for CPUs, not for {platform}"))
     if name == "native" and jnp.dtype(dtype) not in _NATIVE_DTYPES:
         raise ValueError(
-            f"implementation 'native' is for floats of 16 to 64 bits, not for {jnp.dtype(dtype)}; "
-            "choose auto, portable, lax or im2col"
+            refusal(name, f"is for floats of 16 to 64 bits, not for {jnp.dtype(dtype)}")
         )
     if 0 in (*sizes(shape), shape.batch):
         return "lax"

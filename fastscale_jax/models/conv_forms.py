@@ -46,6 +46,11 @@ FORMS: dict[str, Callable[[Array, Array, ConvShape], Array]] = {
 }
 
 
+def forward(form: str, x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The convolution, `[batch, h', w', c_out]`."""
+    return FORMS[form](x, kernel, shape)
+
+
 def input_gradient(form: str, dy: Array, kernel: Array, shape: ConvShape) -> Array:
     """The gradient to x, `[batch, h, w, c_in]`, by a form's own transposition."""
     x = lax.full_like(dy, 0, shape=(dy.shape[0], *shape.x[1:]))

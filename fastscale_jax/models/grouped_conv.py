@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir, xla
+from jax.interpreters import ad
 
 from fastscale_jax.models import conv_forms, native
 from fastscale_jax.models.conv_choice import check_implementation, choose
 from fastscale_jax.models.conv_shape import ConvShape, conv_shape_of
+from fastscale_jax.models.primitive import define
 
 
 def grouped_conv(
@@ -51,7 +52,7 @@ def grouped_conv(
     if any(jax.typeof(a).sharding.mesh.explicit_axes for a in (x, kernel)):
         implementation = "lax"  # whose rules know how results are sharded
     if implementation in conv_forms.FORMS:  # nothing is left to choose
-        return conv_forms.FORMS[implementation](x, kernel, shape)
+        return conv_forms.forward(implementation, x, kernel, shape)
     x, kernel = varying_alike(x, kernel)
     return _conv.bind(x, kernel, shape=shape, implementation=implementation)
 
@@ -65,8 +66,6 @@ def varying_alike(*arrays: Array) -> list[Array]:
 def _varying(x: Array) -> frozenset[str]:
     return jax.typeof(x).manual_axis_type.varying
 
-
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)  # None: any other
 
 _conv = Primitive("grouped_conv")
 _input_gradient = Primitive("grouped_conv_input_gradient")
@@ -93,31 +92,8 @@ ad.defbilinear(
 _CHANNELS_LAST = 3  # the axis of channels in images, and of outputs in kernels
 
 
-def _define(
-    primitive: Primitive,
-    result: Callable[[ConvShape], tuple[int, ...]],
-    compute: Callable[..., Array],
-) -> None:
-    """Gives an operation its shape, its rule under `vmap`, and its code on each platform."""
-
-    def abstract(a: Any, b: Any, *, shape: ConvShape, implementation: str) -> Any:
-        return a.update(shape=result(shape), weak_type=False)
-
-    def batched(args: Any, axes: Any, *, shape: ConvShape, implementation: str) -> Any:
-        return _batched(primitive, args, axes, shape, implementation)
-
-    primitive.def_abstract_eval(abstract)
-    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
-    batching.primitive_batchers[primitive] = batched
-    for platform in PLATFORMS:
-        rule = mlir.lower_fun(
-            functools.partial(compute, platform=platform or ""), multiple_results=False
-        )
-        mlir.register_lowering(primitive, rule, platform=platform)
-
-
 def _batched(
-    primitive: Primitive, args: Any, axes: Any, shape: ConvShape, implementation: str
+    args: Any, axes: Any, *, primitive: Primitive, shape: ConvShape, implementation: str
 ) -> tuple[Array, int]:
     """Stacks images in the batch if they share a kernel, else side by side as further groups."""
     (size,) = {x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None}
@@ -140,33 +116,25 @@ def _batched(
     return y.reshape(*y.shape[:3], size, -1), _CHANNELS_LAST
 
 
-def _compute_conv(
-    x: Array, kernel: Array, *, shape: ConvShape, implementation: str, platform: str
-) -> Array:
-    form = choose(implementation, "forward", shape, x.dtype, platform)
-    if form == "native":
-        return native.forward(x, kernel, shape)
-    return conv_forms.FORMS[form](x, kernel, shape)
+def _define(part: str, primitive: Primitive, result: Callable[[ConvShape], Any]) -> None:
+    """Makes an operation known to JAX; a part has one name in every implementation."""
+
+    def compute(
+        a: Array, b: Array, *, shape: ConvShape, implementation: str, platform: str
+    ) -> Array:
+        form = choose(implementation, part, shape, a.dtype, platform)
+        if form == "native":
+            return getattr(native, part)(a, b, shape)
+        return getattr(conv_forms, part)(form, a, b, shape)
+
+    define(
+        primitive,
+        result=lambda *_, shape, implementation: result(shape),
+        batched=functools.partial(_batched, primitive=primitive),
+        compute=compute,
+    )
 
 
-def _compute_input_gradient(
-    dy: Array, kernel: Array, *, shape: ConvShape, implementation: str, platform: str
-) -> Array:
-    form = choose(implementation, "input_gradient", shape, dy.dtype, platform)
-    if form == "native":
-        return native.input_gradient(dy, kernel, shape)
-    return conv_forms.input_gradient(form, dy, kernel, shape)
-
-
-def _compute_filter_gradient(
-    x: Array, dy: Array, *, shape: ConvShape, implementation: str, platform: str
-) -> Array:
-    form = choose(implementation, "filter_gradient", shape, x.dtype, platform)
-    if form == "native":
-        return native.filter_gradient(x, dy, shape)
-    return conv_forms.filter_gradient(form, x, dy, shape)
-
-
-_define(_conv, lambda shape: shape.y, _compute_conv)
-_define(_input_gradient, lambda shape: shape.x, _compute_input_gradient)
-_define(_filter_gradient, lambda shape: shape.filters, _compute_filter_gradient)
+_define("forward", _conv, lambda shape: shape.y)
+_define("input_gradient", _input_gradient, lambda shape: shape.x)
+_define("filter_gradient", _filter_gradient, lambda shape: shape.filters)

@@ -12,6 +12,8 @@ from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv, con
 
 Dtype = Any
 
+NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
+
 
 def conv_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
     """Draws a kernel `[k, k, c_in/groups, c_out]`, standard deviation sqrt(2/(k·k·c_out))."""
@@ -91,8 +93,8 @@ class BatchNorm(nn.Module):
         if mean is None or var is None:
             mean, var = running_mean.value, running_var.value
         elif not self.is_initializing():
-            running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-            running_var.value = 0.9 * running_var.value + 0.1 * var
+            running_mean.value = (1 - NEW_SHARE) * running_mean.value + NEW_SHARE * mean
+            running_var.value = (1 - NEW_SHARE) * running_var.value + NEW_SHARE * var
         factor = scale * lax.rsqrt(var + 1e-5)
         return factor, bias - mean * factor
 
@@ -141,19 +143,20 @@ class StochasticDepth(nn.Module):
     """Drops a block's residual branch for whole images while training (arXiv:1603.09382).
 
     What is kept is scaled up, so that nothing needs to change in evaluation.
-
-    Attributes:
-        rate: share of the images whose branch is dropped, in [0, 1).
     """
 
-    rate: float
-
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, c]` to the same shape; draws from the `dropout` keys."""
-        if not train or not self.rate:
+    def __call__(self, x: Array, rate: float | Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, c]` to the same shape; draws from the `dropout` keys.
+
+        Args:
+            x: of the branch.
+            rate: share of the images whose branch is dropped, in [0, 1). A float 0 draws nothing.
+            train: without it, nothing is dropped.
+        """
+        if not train or (isinstance(rate, float) and not rate):
             return x
-        keep = 1 - self.rate
+        keep = 1 - rate
         shape = (x.shape[0],) + (1,) * (x.ndim - 1)
         kept = random.bernoulli(self.make_rng("dropout"), keep, shape)
-        return jnp.where(kept, x / keep, jnp.zeros((), x.dtype))
+        return jnp.where(kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)

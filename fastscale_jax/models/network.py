@@ -1,17 +1,19 @@
 """The network of an `Architecture`, in Flax Linen."""
 
+import functools
 import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax, random
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
 from fastscale_jax.models.activated_conv import ACTIVATIONS
-from fastscale_jax.models.conv_choice import check_implementation
+from fastscale_jax.models.conv_choice import check_implementation, refusal
 from fastscale_jax.models.layers import ConvNorm, Dtype, SqueezeExcite, StochasticDepth
 
 
@@ -20,6 +22,7 @@ def build(
     *,
     dtype: Dtype = jnp.float32,
     grouped_conv: str = "auto",
+    scan_blocks: bool = False,
 ) -> "Network":
     """Returns the network that a config describes.
 
@@ -27,6 +30,8 @@ def build(
         config: the fields of `config.model`, or an `Architecture`; not modified.
         dtype: of the computation. Parameters stay float32, and so do the logits.
         grouped_conv: implementation of the spatial convs, as in `models.conv_choice`.
+        scan_blocks: compile the blocks of a stage that are alike once, and loop over them. The
+            network is the same, its parameters too; see docs/performance.md for what it costs.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
@@ -34,11 +39,9 @@ def build(
     check_implementation(grouped_conv)
     architecture = as_architecture(config)
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
-        raise ValueError(
-            f"implementation 'shift' of grouped_conv is for depthwise convs; {architecture.name} "
-            "has wider groups; choose auto, lax or im2col"
-        )
-    return Network(architecture, dtype=dtype, implementation=grouped_conv)
+        reason = f"is for depthwise convs; {architecture.name} has wider groups"
+        raise ValueError(refusal("shift", reason))
+    return Network(architecture, dtype=dtype, implementation=grouped_conv, scan_blocks=scan_blocks)
 
 
 class Network(nn.Module):
@@ -51,11 +54,13 @@ class Network(nn.Module):
         architecture: what to build.
         dtype: of the computation; parameters are float32.
         implementation: of the spatial convs.
+        scan_blocks: compile the blocks of a stage that are alike once, and loop over them.
     """
 
     architecture: Architecture
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
@@ -71,7 +76,9 @@ class Network(nn.Module):
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            stage = StageBlocks(shapes, rates, a.activation, **common, name=f"s{i}")
+            stage = StageBlocks(
+                shapes, rates, a.activation, **common, scan=self.scan_blocks, name=f"s{i}"
+            )
             x = stage(x, train=train)
         return Head(a, **common, name="head")(x, train=train)
 
@@ -115,15 +122,46 @@ class StageBlocks(nn.Module):
     activation: str
     dtype: Dtype
     implementation: str
+    scan: bool
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
-        for j, (shape, rate) in enumerate(zip(self.shapes, self.drop_rates, strict=True), start=1):
-            block = Block(
-                shape, rate, self.activation, self.dtype, self.implementation, name=f"b{j}"
-            )
-            x = block(x, train=train)
+        rolls = self.scan and len(self.shapes) > 2 and not self.is_initializing()
+        unrolled = 1 if rolls else len(self.shapes)
+        for j in range(unrolled):
+            x = self._block(j, name=f"b{j + 1}")(x, self.drop_rates[j], train=train)
+        return self._scan(x, train) if rolls else x
+
+    def _block(self, j: int, **place: Any) -> "Block":
+        return Block(self.shapes[j], self.activation, self.dtype, self.implementation, **place)
+
+    def _scan(self, x: Array, train: bool) -> Array:
+        """The blocks after the first, which are all alike, as one that a loop compiles once.
+
+        Their parameters keep their places and names, and are stacked for the loop.
+        """
+        names = [f"b{j}" for j in range(2, len(self.shapes) + 1)]
+        each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
+        rates, block = self.drop_rates[1:], self._block(1, parent=None)
+        draws = train and any(rates)
+        keys = random.split(self.make_rng("dropout") if draws else random.key(0), len(names))
+
+        def one(x: Array, given: tuple[Any, Array, Array]) -> tuple[Array, Any]:
+            variables, rate, key = given
+            rngs = {"dropout": key} if draws else {}
+            call: Any = functools.partial(block.apply, variables, x, rate if draws else 0.0)
+            if not train:
+                return call(train=False), {}
+            x, updated = call(train=True, rngs=rngs, mutable=["batch_stats"])
+            return x, updated["batch_stats"]
+
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        x, statistics = lax.scan(one, x, (stacked, jnp.asarray(rates), keys))
+        if train:
+            for j, name in enumerate(names):
+                of_block = jax.tree.map(lambda leaf, j=j: leaf[j], statistics)
+                self.put_variable("batch_stats", name, of_block)
         return x
 
 
@@ -131,14 +169,19 @@ class Block(nn.Module):
     """One block, of any kind: [1x1], spatial conv, [SE], 1x1, each with BatchNorm, and the skip."""
 
     shape: BlockShape
-    drop_rate: float
     activation: str
     dtype: Dtype
     implementation: str
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
+    def __call__(self, x: Array, drop_rate: float | Array, *, train: bool) -> Array:
+        """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`.
+
+        Args:
+            x: of the block before.
+            drop_rate: of stochastic depth.
+            train: as the network's.
+        """
         s = self.shape
         skip = x
         if s.has_projection:
@@ -151,7 +194,7 @@ class Block(nn.Module):
             x = SqueezeExcite(s.c_se, self.activation, dtype=self.dtype, name="se")(x)
         x = self._conv("c", s.c_out)(x, train=train)
         if s.has_skip:
-            x = skip + StochasticDepth(self.drop_rate)(x, train=train)
+            x = skip + StochasticDepth()(x, drop_rate, train=train)
         return ACTIVATIONS[self.activation](x) if s.kind == "bottleneck" else x
 
     def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:

@@ -10,61 +10,58 @@ import torch
 import torch.nn.functional as F
 
 from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv
+from fastscale_jax.models.conv_shape import ConvShape
+from tests.compiler import QUICKLY
+from tests.convs import noise, shape_id, torch_conv
 
-# kernel, stride, groups, c_in, c_out, height, width
+jitted = functools.partial(jax.jit, compiler_options=QUICKLY)
+
 CASES = [
-    (3, 2, 1, 3, 24, 9, 7),
-    (3, 1, 6, 24, 24, 5, 6),
-    (5, 2, 40, 40, 40, 7, 7),
-    (3, 1, 2, 48, 48, 4, 5),
-    (1, 1, 1, 16, 40, 5, 3),
-    (1, 2, 1, 24, 10, 6, 5),
+    ConvShape(2, 9, 7, 3, 24, 1, 3, 2),
+    ConvShape(2, 5, 6, 24, 24, 6, 3, 1),
+    ConvShape(2, 7, 7, 40, 40, 40, 5, 2),
+    ConvShape(2, 4, 5, 48, 48, 2, 3, 1),
+    ConvShape(2, 5, 3, 16, 40, 1, 1, 1),
+    ConvShape(2, 6, 5, 24, 10, 1, 1, 2),
 ]
 
 
-def arrays(kernel, stride, groups, c_in, c_out, height, width):
-    draw = np.random.default_rng(0).standard_normal
-    x, weights = draw((2, height, width, c_in)), draw((kernel, kernel, c_in // groups, c_out))
-    return x, weights, draw(c_out), draw(c_out)
+def arrays(shape):
+    return noise(shape.x, shape.filters, (shape.c_out,), (shape.c_out,))
 
 
-def by_torch(x, kernel, factor, offset, stride, groups, activation):
-    image, weight = (
-        torch.tensor(x.transpose(0, 3, 1, 2)),
-        torch.tensor(kernel.transpose(3, 2, 0, 1)),
-    )
-    y = F.conv2d(image, weight, stride=stride, padding=(kernel.shape[0] - 1) // 2, groups=groups)
-    y = y * torch.tensor(factor)[:, None, None] + torch.tensor(offset)[:, None, None]
-    y = {"": lambda z: z, "relu": F.relu, "silu": F.silu}[activation](y)
-    return y.numpy().transpose(0, 2, 3, 1)
+def by_torch(x, kernel, factor, offset, shape, activation):
+    x, kernel, factor, offset = map(torch.tensor, (x, kernel, factor, offset))
+    y = torch_conv(x, kernel, shape) * factor + offset
+    return {"": lambda z: z, "relu": F.relu, "silu": F.silu}[activation](y).numpy()
 
 
-def conv(case, activation, implementation="auto"):
+def conv(shape, activation, implementation="auto"):
     return functools.partial(
         activated_conv,
-        stride=case[1],
-        groups=case[2],
+        stride=shape.stride,
+        groups=shape.groups,
         activation=activation,
         implementation=implementation,
     )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
-def test_it_is_pytorch_s(case, activation):
-    given = arrays(*case)
-    wanted = by_torch(*given, case[1], case[2], activation)
+@pytest.mark.parametrize("shape", CASES, ids=shape_id)
+def test_it_is_pytorch_s(shape, activation):
+    given = arrays(shape)
+    wanted = by_torch(*given, shape, activation)
     narrow = [jnp.asarray(a, jnp.float32) for a in given]
     for implementation in ("auto", "portable", "lax"):
-        got = jax.jit(conv(case, activation, implementation))(*narrow)
+        got = jitted(conv(shape, activation, implementation))(*narrow)
         assert (got.shape, got.dtype) == (wanted.shape, jnp.float32)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
     with jax.enable_x64(True):
-        np.testing.assert_allclose(conv(case, activation)(*given), wanted, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(conv(shape, activation)(*given), wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_it_is_one_call_on_a_cpu_and_a_convolution_elsewhere():
-    given = [jnp.asarray(a, jnp.float32) for a in arrays(*CASES[1])]
+    given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
     traced = jax.jit(conv(CASES[1], "silu")).trace(*given)
     assert "custom_call @fastscale_activated_silu" in traced.lower().as_text()
     elsewhere = traced.lower(lowering_platforms=("cuda",)).as_text()
@@ -87,8 +84,8 @@ def test_silu_is_near_everywhere_a_float_can_be():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_narrow_floats_stay_what_they_are(dtype):
-    given = arrays(*CASES[1])
-    wanted = by_torch(*given, 1, 6, "silu")
+    given = arrays(CASES[1])
+    wanted = by_torch(*given, CASES[1], "silu")
     x, kernel = (jnp.asarray(a, dtype) for a in given[:2])
     factor, offset = (jnp.asarray(a, jnp.float32) for a in given[2:])
     got = conv(CASES[1], "silu")(x, kernel, factor, offset)
@@ -121,23 +118,23 @@ def test_nan_stays_nan():
         assert jnp.isnan(y).all()
 
 
-@pytest.mark.parametrize("case", CASES[:5], ids=lambda case: "-".join(map(str, case)))
-def test_derivatives_are_those_of_the_parts(case):
-    given = [jnp.asarray(a, jnp.float32) for a in arrays(*case)]
+@pytest.mark.parametrize("shape", CASES[:5], ids=shape_id)
+def test_derivatives_are_those_of_the_parts(shape):
+    given = [jnp.asarray(a, jnp.float32) for a in arrays(shape)]
 
     def loss(implementation, *given):
-        return jnp.sin(conv(case, "silu", implementation)(*given)).sum()
+        return jnp.sin(conv(shape, "silu", implementation)(*given)).sum()
 
     def both(implementation):
         slope = jax.grad(functools.partial(loss, implementation), (0, 1, 2, 3))
-        return slope(*given), jax.jvp(slope, given, given)[1]
+        return jitted(lambda *given: jax.jvp(slope, given, given))(*given)
 
     for got, wanted in zip(*map(jax.tree.leaves, (both("auto"), both("portable"))), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_vmap_over_any_argument():
-    given = [jnp.asarray(a, jnp.float32) for a in arrays(*CASES[1])]
+    given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
     one = conv(CASES[1], "silu")
     for i in range(4):
         stacked = [jnp.stack([a, 2 * a]) if i == j else a for j, a in enumerate(given)]

@@ -12,84 +12,63 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from jax import export
 
 from fastscale_jax.models import conv_choice, grouped_conv, native
 from fastscale_jax.models.conv_choice import IMPLEMENTATIONS, PARTS, choose
 from fastscale_jax.models.conv_shape import ConvShape
+from tests.compiler import QUICKLY
+from tests.convs import assert_close, by_torch, operands, shape_id
 
-# kernel, stride, groups, c_in, c_out, height, width
-DENSE = [(1, 2, 1, 5, 3, 6, 7), (3, 1, 1, 3, 5, 5, 6), (7, 2, 1, 3, 4, 9, 8)]
+DENSE = [
+    ConvShape(2, 6, 7, 5, 3, 1, 1, 2),
+    ConvShape(2, 5, 6, 3, 5, 1, 3, 1),
+    ConvShape(2, 9, 8, 3, 4, 1, 7, 2),
+]
 GROUPED = [
-    (3, 1, 2, 8, 8, 5, 7),
-    (3, 2, 3, 6, 12, 7, 6),
-    (5, 2, 4, 8, 4, 6, 6),
-    (1, 1, 2, 6, 4, 3, 3),
-    (3, 1, 3, 48, 48, 4, 7),
-    (3, 2, 5, 120, 120, 5, 4),
-    (7, 1, 4, 32, 32, 6, 5),
+    ConvShape(2, 5, 7, 8, 8, 2, 3, 1),
+    ConvShape(2, 7, 6, 6, 12, 3, 3, 2),
+    ConvShape(2, 6, 6, 8, 4, 4, 5, 2),
+    ConvShape(2, 3, 3, 6, 4, 2, 1, 1),
+    ConvShape(2, 4, 7, 48, 48, 3, 3, 1),
+    ConvShape(2, 5, 4, 120, 120, 5, 3, 2),
+    ConvShape(2, 6, 5, 32, 32, 4, 7, 1),
 ]
 DEPTHWISE = [
-    (1, 1, 4, 4, 4, 3, 5),
-    (3, 2, 6, 6, 6, 7, 8),
-    (5, 1, 3, 3, 3, 1, 4),
-    (7, 2, 4, 4, 4, 5, 5),
-    (5, 2, 88, 88, 88, 6, 7),
+    ConvShape(2, 3, 5, 4, 4, 4, 1, 1),
+    ConvShape(2, 7, 8, 6, 6, 6, 3, 2),
+    ConvShape(2, 1, 4, 3, 3, 3, 5, 1),
+    ConvShape(2, 5, 5, 4, 4, 4, 7, 2),
+    ConvShape(2, 6, 7, 88, 88, 88, 5, 2),
 ]
 CASES = [
-    (implementation, *case)
+    (implementation, shape)
     for implementation in IMPLEMENTATIONS
-    for case in (DEPTHWISE if implementation == "shift" else DENSE + GROUPED + DEPTHWISE)
+    for shape in (DEPTHWISE if implementation == "shift" else DENSE + GROUPED + DEPTHWISE)
 ]
 FORMS = ("native", "lax", "im2col")
 
 
-def tensors(kernel, stride, groups, c_in, c_out, height, width, batch=2):
-    """Images, filters, and a gradient of the result, drawn at random in float64."""
-    draw = np.random.default_rng(0).standard_normal
-    out = -(-height // stride), -(-width // stride)
-    return (
-        draw((batch, height, width, c_in)),
-        draw((kernel, kernel, c_in // groups, c_out)),
-        draw((batch, *out, c_out)),
-    )
-
-
-def by_torch(x, kernel, gradient, stride, groups):
-    """PyTorch's result and its gradients, in our layout."""
-    image = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
-    weight = torch.tensor(kernel.transpose(3, 2, 0, 1), requires_grad=True)
-    pad = (kernel.shape[0] - 1) // 2
-    result = F.conv2d(image, weight, stride=stride, padding=pad, groups=groups)
-    result.backward(torch.tensor(gradient.transpose(0, 3, 1, 2)))
-    assert image.grad is not None
-    assert weight.grad is not None
-    return (
-        result.detach().numpy().transpose(0, 2, 3, 1),
-        image.grad.numpy().transpose(0, 2, 3, 1),
-        weight.grad.numpy().transpose(2, 3, 1, 0),
-    )
-
-
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def with_gradients(x, kernel, gradient, stride, groups, implementation):
+@functools.partial(jax.jit, static_argnums=(3, 4), compiler_options=QUICKLY)
+def with_gradients(x, kernel, gradient, shape, implementation):
     conv = functools.partial(
-        grouped_conv, stride=stride, groups=groups, implementation=implementation
+        grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
     )
     result, pull_back = jax.vjp(conv, x, kernel)
     return result, *pull_back(gradient)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def second_derivatives(x, kernel, gradient, stride, groups, implementation):
+@functools.partial(jax.jit, static_argnums=(3, 4), compiler_options=QUICKLY)
+def second_derivatives(x, kernel, gradient, shape, implementation):
     """Of a curved loss: reverse over reverse, and forward over reverse."""
 
+    conv = functools.partial(
+        grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
+    )
+
     def loss(x, kernel):
-        y = grouped_conv(x, kernel, stride=stride, groups=groups, implementation=implementation)
-        return (jnp.sin(y) * gradient).sum()
+        return (jnp.sin(conv(x, kernel)) * gradient).sum()
 
     def slope(x, kernel):
         return sum((g**2).sum() for g in jax.grad(loss, (0, 1))(x, kernel))
@@ -99,49 +78,40 @@ def second_derivatives(x, kernel, gradient, stride, groups, implementation):
     return *reverse, *forward
 
 
-def assert_close(got, wanted):
-    for ours, theirs in zip(got, wanted, strict=True):
-        assert ours.dtype == np.float64
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
-def test_result_and_gradients_are_pytorch_s(case):
-    implementation, *sizes = case
-    stride, groups = sizes[1:3]
-    arrays = tensors(*sizes)
+@pytest.mark.parametrize(
+    ("implementation", "shape"), CASES, ids=lambda x: x if isinstance(x, str) else shape_id(x)
+)
+def test_result_and_gradients_are_pytorch_s(implementation, shape):
     with jax.enable_x64(True):
-        got = with_gradients(*arrays, stride, groups, implementation)
-    for ours, theirs in zip(got, by_torch(*arrays, stride, groups), strict=True):
-        assert ours.dtype == np.float64
-        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+        got = with_gradients(*operands(shape), shape, implementation)
+    assert all(x.dtype == np.float64 for x in got)
+    assert_close(got, by_torch(*operands(shape), shape), 1e-10)
 
 
 @pytest.mark.parametrize("implementation", ["native", "im2col", "shift", "native,lax,im2col"])
 def test_second_derivatives_are_xla_s(implementation):
-    sizes = DEPTHWISE[1]
-    arrays, (stride, groups) = tensors(*sizes), sizes[1:3]
+    shape = DEPTHWISE[1]
     with jax.enable_x64(True):
-        got = second_derivatives(*arrays, stride, groups, implementation)
-        wanted = second_derivatives(*arrays, stride, groups, "lax")
-    assert_close(got, wanted)
+        got = second_derivatives(*operands(shape), shape, implementation)
+        wanted = second_derivatives(*operands(shape), shape, "lax")
+    assert_close(got, wanted, 1e-9)
 
 
 @st.composite
-def sizes(draw):
+def conv_shapes(draw):
     """Any conv that a network of ours may have, and odd ones besides."""
     group_in = draw(st.sampled_from([1, 1, 2, 3, 4, 7, 8, 16, 24, 40]))
     group_out = draw(st.sampled_from([group_in, group_in, group_in, 1, 5, 18]))
     groups = draw(st.integers(1, 12 if group_in < 16 else 3))
-    return (
-        draw(st.sampled_from([1, 3, 5, 7])),
-        draw(st.integers(1, 2)),
-        groups,
-        groups * group_in,
-        groups * group_out,
-        draw(st.integers(1, 13)),
-        draw(st.integers(1, 13)),
-        draw(st.integers(1, 3)),
+    return ConvShape(
+        kernel=draw(st.sampled_from([1, 3, 5, 7])),
+        stride=draw(st.integers(1, 2)),
+        groups=groups,
+        c_in=groups * group_in,
+        c_out=groups * group_out,
+        height=draw(st.integers(1, 13)),
+        width=draw(st.integers(1, 13)),
+        batch=draw(st.integers(1, 3)),
     )
 
 
@@ -154,14 +124,15 @@ def test_native_is_xla_s_own_for_any_shape(shapes):
         suppress_health_check=[HealthCheck.too_slow],
         database=None,
     )
-    @given(sizes())
-    def agree(drawn):
-        arrays, (stride, groups) = tensors(*drawn), drawn[1:3]
+    @given(conv_shapes())
+    def agree(shape):
         with jax.enable_x64(True):
-            wanted = with_gradients(*arrays, stride, groups, "lax")
-            assert_close(with_gradients(*arrays, stride, groups, "native"), wanted)
-            wanted = second_derivatives(*arrays, stride, groups, "lax")
-            assert_close(second_derivatives(*arrays, stride, groups, "native"), wanted)
+            for passes in (with_gradients, second_derivatives):
+                got, wanted = (
+                    passes(*operands(shape), shape, implementation)
+                    for implementation in ("native", "lax")
+                )
+                assert_close(got, wanted, 1e-9)
 
     agree()
 
@@ -169,12 +140,11 @@ def test_native_is_xla_s_own_for_any_shape(shapes):
 @pytest.mark.parametrize("implementation", ["native", "im2col", "shift"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_low_precision_is_as_near_as_xla_s_own(implementation, dtype):
-    sizes = DEPTHWISE[1]
-    stride, groups = sizes[1:3]
-    exact = by_torch(*tensors(*sizes), stride, groups)
-    arrays = [jnp.asarray(x, dtype) for x in tensors(*sizes)]
-    ours = with_gradients(*arrays, stride, groups, implementation)
-    xla = with_gradients(*arrays, stride, groups, "lax")
+    shape = DEPTHWISE[1]
+    exact = by_torch(*operands(shape), shape)
+    arrays = [jnp.asarray(x, dtype) for x in operands(shape)]
+    ours = with_gradients(*arrays, shape, implementation)
+    xla = with_gradients(*arrays, shape, "lax")
     steps = float(jnp.finfo(dtype).eps)
     for got, other, wanted in zip(ours, xla, exact, strict=True):
         assert got.dtype == other.dtype == dtype
@@ -186,14 +156,14 @@ def test_low_precision_is_as_near_as_xla_s_own(implementation, dtype):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 2)])
 def test_vmap_convolves_each_stack_on_its_own(implementation, axes):
-    x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in tensors(*DEPTHWISE[1]))
+    x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in operands(DEPTHWISE[1]))
     stacks = [
         a if axis is None else jnp.stack([a, a[::-1] * 2], axis)
         for a, axis in zip((x, kernel), axes, strict=True)
     ]
 
     def all_three(x, kernel):
-        return with_gradients(x, kernel, dy, 2, 6, implementation)
+        return with_gradients(x, kernel, dy, DEPTHWISE[1], implementation)
 
     got = jax.vmap(all_three, axes)(*stacks)
     for i in range(2):
@@ -207,7 +177,7 @@ def test_vmap_convolves_each_stack_on_its_own(implementation, axes):
 
 @pytest.mark.parametrize("implementation", FORMS)
 def test_checkpointing_changes_no_gradient(implementation):
-    x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in tensors(*GROUPED[0]))
+    x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in operands(GROUPED[0]))
 
     def loss(kernel):
         y = grouped_conv(x, kernel, groups=2, implementation=implementation)
@@ -310,7 +280,7 @@ def test_nothing_gives_nothing(implementation, sides):
 
 def test_explicitly_sharded_arrays_go_by_xla_s_rules():
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
-    x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in tensors(*GROUPED[0]))
+    x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in operands(GROUPED[0]))
 
     conv = functools.partial(grouped_conv, groups=2)
     with jax.set_mesh(mesh):
@@ -321,8 +291,8 @@ def test_explicitly_sharded_arrays_go_by_xla_s_rules():
 
 
 def lowered(implementation, platform):
-    x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in tensors(*GROUPED[0]))
-    traced = with_gradients.trace(x, kernel, dy, 1, 2, implementation)
+    x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in operands(GROUPED[0]))
+    traced = with_gradients.trace(x, kernel, dy, GROUPED[0], implementation)
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -336,7 +306,7 @@ def test_the_platform_that_a_program_is_for_decides():
 
 
 def test_native_is_refused_on_another_platform():
-    with pytest.raises(ValueError, match="'native' is for CPUs, not for tpu; choose auto"):
+    with pytest.raises(ValueError, match="'native' is for CPUs, not for tpu; choose one of auto"):
         lowered("native", "tpu")
 
 
@@ -382,7 +352,7 @@ def test_the_table_names_real_implementations_and_where_they_were_measured():
 
 
 def test_a_jaxpr_shows_one_operation():
-    x, kernel, _ = tensors(*GROUPED[0])
+    x, kernel, _ = operands(GROUPED[0])
     jaxpr = jax.make_jaxpr(functools.partial(grouped_conv, groups=2))(x, kernel)
     (equation,) = jaxpr.eqns
     assert equation.primitive.name == "grouped_conv"

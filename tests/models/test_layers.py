@@ -135,8 +135,7 @@ def test_squeeze_and_excitation_is_the_formula_of_its_paper():
 def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():
     rate, images = 0.3, 4000
     x = 1 + jax.random.uniform(KEY, (images, 2, 3, 4))
-    layer = StochasticDepth(rate)
-    y = np.asarray(layer.apply({}, x, train=True, rngs={"dropout": KEY}))
+    y = np.asarray(StochasticDepth().apply({}, x, rate, train=True, rngs={"dropout": KEY}))
     kept = y[:, 0, 0, 0] != 0
     wanted = np.where(kept[:, None, None, None], x / (1 - rate), 0)
     np.testing.assert_allclose(y, wanted, rtol=1e-6)
@@ -148,7 +147,7 @@ def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():
 def test_stochastic_depth_leaves_evaluation_and_rate_zero_untouched(rate, train):
     x = jax.random.normal(KEY, (3, 2, 2, 4))
     # no key is given, so none can be drawn from
-    np.testing.assert_array_equal(StochasticDepth(rate).apply({}, x, train=train), x)
+    np.testing.assert_array_equal(StochasticDepth().apply({}, x, rate, train=train), x)
 
 
 def logits_by_key(network, train):

@@ -1,5 +1,6 @@
 """The CPU's own kernels, on processors other than this one, and with any number of threads."""
 
+import functools
 import itertools
 
 import jax
@@ -7,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fastscale_jax.models import conv_forms
+from fastscale_jax.models import native
 from fastscale_jax.models.conv_shape import ConvShape
 from fastscale_jax.models.native import host, plan, rotating, splatting
+from fastscale_jax.models.native.emit import Emitter
 from fastscale_jax.models.native.plan import Numbers, Strips, spans
-from fastscale_jax.models.native.xla_call import as_capsule, xla_call
+from fastscale_jax.models.native.xla_call import register
+from tests.compiler import QUICKLY
+from tests.convs import assert_close, by_torch, operands, shape_id
 
 SHAPES = [
     ConvShape(2, 9, 7, 40, 40, 40, 3, 2),
@@ -23,18 +27,16 @@ SHAPES = [
 names = itertools.count()
 
 
-def run(job, result, *operands, threads=1):
+def run(job, result, *given, threads=1):
     """Compiles a job under a name of its own and has XLA call it."""
     name = f"test_native_{next(names)}"
-    address = host.compiled(*xla_call(job, threads))
-    jax.ffi.register_ffi_target(name, as_capsule(address), platform="cpu")
-    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, operands[0].dtype))
-    return np.asarray(jax.jit(call)(*operands))
+    register(name, job, threads)
+    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, given[0].dtype))
+    return np.asarray(jax.jit(call, compiler_options=QUICKLY)(*given))
 
 
 def arrays(shape):
-    draw = np.random.default_rng(0).standard_normal
-    return [jnp.asarray(draw(sizes), jnp.float32) for sizes in (shape.x, shape.filters, shape.y)]
+    return [jnp.asarray(x, jnp.float32) for x in operands(shape)]
 
 
 def all_three(shape, threads=1):
@@ -43,47 +45,38 @@ def all_three(shape, threads=1):
     kernels = rotating if rotating.fits(shape, numbers) else splatting
     forward = kernels.apply(plan.forward_plan(shape), numbers)
     backward = kernels.apply(plan.input_gradient_plan(shape), numbers)
+    filters = kernels.filter_gradient(shape, numbers, threads)
     return (
         run(forward, shape.y, x, kernel, threads=threads),
         run(backward, shape.x, dy, kernel, threads=threads),
-        run(
-            kernels.filter_gradient(shape, numbers, threads),
-            shape.filters,
-            x,
-            dy,
-            threads=threads,
-        ),
+        run(filters, shape.filters, x, dy, threads=threads),
     )
 
 
-def by_lax(shape):
-    x, kernel, dy = arrays(shape)
-    return (
-        conv_forms.by_lax(x, kernel, shape),
-        conv_forms.input_gradient("lax", dy, kernel, shape),
-        conv_forms.filter_gradient("lax", x, dy, shape),
-    )
+@functools.cache
+def wanted(shape):
+    return by_torch(*operands(shape), shape)
 
 
-def assert_close(got, wanted):
-    for ours, theirs in zip(got, wanted, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+@functools.cache
+def alone(shape):
+    return all_three(shape)
 
 
 @pytest.mark.parametrize("registers", [(32, 64), (16, 32), (32, 16)], ids=["512", "256", "128"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_vectors_of_any_width_give_the_same(monkeypatch, registers, shape):
     for module in (plan, rotating, splatting):
         monkeypatch.setattr(module, "vector_registers", lambda: registers)
     assert Numbers(double=False).lanes == registers[1] // 4
-    assert_close(all_three(shape), by_lax(shape))
+    assert_close(all_three(shape), wanted(shape), 1e-5)
 
 
 @pytest.mark.parametrize("threads", [2, 5, 100])
-@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[4]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[4]], ids=shape_id)
 def test_threads_change_not_one_bit(threads, shape):
-    for alone, shared in zip(all_three(shape), all_three(shape, threads), strict=True):
-        assert np.array_equal(alone, shared)
+    for ours, shared in zip(alone(shape), all_three(shape, threads), strict=True):
+        assert np.array_equal(ours, shared)
 
 
 def test_strips_of_one_row_give_the_same(monkeypatch):
@@ -91,7 +84,7 @@ def test_strips_of_one_row_give_the_same(monkeypatch):
     for shape in SHAPES[:4]:
         strips = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
         assert (strips.results, strips.count) == (1, shape.out_height)
-        assert_close(all_three(shape), by_lax(shape))
+        assert_close(all_three(shape), wanted(shape), 1e-5)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
@@ -135,3 +128,58 @@ def test_channels_are_split_into_the_widest_vectors(monkeypatch):
 def test_spans_are_about_equal():
     assert spans(7, 3) == [(0, 2), (2, 2), (4, 3)]
     assert spans(3, 4) == [(0, 3)]
+
+
+@pytest.mark.parametrize("memory", ["scratch_bytes", "prepared_bytes"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_without_memory_is_an_error_of_xla_s(memory, threads):
+    shape = SHAPES[0]
+    job = rotating.apply(plan.forward_plan(shape), Numbers(double=False))
+    job = job._replace(**{memory: 2**60})
+    x, kernel, _ = arrays(shape)
+    with pytest.raises(
+        jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED: no memory for a conv"
+    ):
+        run(job, shape.y, x, kernel, threads=threads)
+
+
+def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
+    assert native.why_not.__wrapped__() == ""
+
+    def no_target(*_):
+        raise RuntimeError("No available targets are compatible")
+
+    monkeypatch.setattr(host, "_object_code", no_target)
+    assert native.why_not.__wrapped__() == (
+        "llvmlite does not work: No available targets are compatible"
+    )
+
+
+def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
+    monkeypatch.setattr(Emitter, "multiply_add", lambda self, a, b, c: c)
+    with pytest.raises(RuntimeError, match=r"2 \* 3 \+ 4 came out as 4"):
+        host.check()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where JAX keeps compiled programs."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_what_was_compiled_before_is_taken_from_the_folder(folder, monkeypatch):
+    first = all_three(SHAPES[0])
+    kept = set(folder.glob("native-*.o"))
+    assert len(kept) == 3
+    monkeypatch.setattr(host, "_object_code", None)  # so that it cannot be called
+    for ours, again in zip(first, all_three(SHAPES[0]), strict=True):
+        np.testing.assert_array_equal(ours, again)
+
+
+def test_a_folder_that_cannot_be_written_is_passed_over(folder):
+    jax.config.update("jax_compilation_cache_dir", str(folder / "missing"))
+    assert_close(all_three(SHAPES[0]), wanted(SHAPES[0]), 1e-5)
+    assert not list(folder.iterdir())

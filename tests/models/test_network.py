@@ -143,7 +143,7 @@ def drop_rates(network: Architecture) -> list[float]:
 
     def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, StochasticDepth):
-            rates.append(context.module.rate)
+            rates.append(args[1])
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):

@@ -66,7 +66,11 @@ def test_float64_gives_the_reference_s_logits_gradients_and_statistics(name):
 )
 def test_float32_stays_near_the_reference(name):
     images = images_by_rule(4, golden("parity")[name]["resolution"])
-    got = flax_outcome(network(name), state_dict(name), images, LABELS, "float32")
+    # Where an activation is within rounding of one of ReLU's kinks, what comes after depends on the
+    # order of a sum: when the images of RegNetY-200MF move in the last place, its gradients jump by
+    # 0.2 %, in any implementation. Our kernels, whose order goes by the processor, are held to what
+    # PyTorch's own passes differ by, in tests/interop/test_torch_twin.py.
+    got = flax_outcome(network(name), state_dict(name), images, LABELS, "float32", "portable")
     assert_as_recorded(name, got, "float32")
 
 

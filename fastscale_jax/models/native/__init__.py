@@ -6,12 +6,16 @@ were three to twenty times slower than PyTorch's kernels. These are about as fas
 
 import functools
 import sys
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from fastscale_jax.models.conv_shape import ConvShape
+
+if TYPE_CHECKING:
+    from fastscale_jax.models.native.xla_call import Job
 
 # a thread is worth its start from about so many multiply-adds on
 _MACS_OF_A_THREAD = 1_000_000
@@ -25,7 +29,7 @@ def why_not() -> str:
     try:
         from fastscale_jax.models.native import host
 
-        host.vector_registers()
+        host.check()
     except (ImportError, OSError, RuntimeError) as error:
         return f"llvmlite does not work: {error}"
     return ""
@@ -70,24 +74,25 @@ def _call(
 @functools.cache
 def _registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
     """Compiles a part of a convolution, makes it known to XLA, and returns its name there."""
+    from fastscale_jax.models.native.xla_call import register
+
+    sizes = "x".join(map(str, (*shape.x, shape.c_out)))
+    name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
+    name += f"_{'f64' if double else 'f32'}_t{threads}"
+    register(name, _job(part, shape, double, threads), threads)
+    return name
+
+
+def _job(part: str, shape: ConvShape, double: bool, threads: int) -> "Job":
     from fastscale_jax.models.native import finish, plan, rotating, splatting
-    from fastscale_jax.models.native.host import compiled
-    from fastscale_jax.models.native.xla_call import as_capsule, xla_call
 
     numbers = plan.Numbers(double)
     kernels = rotating if rotating.fits(shape, numbers) else splatting
     if part == "filter_gradient":
-        job = kernels.filter_gradient(shape, numbers, threads)
-    elif part == "input_gradient":
-        job = kernels.apply(plan.input_gradient_plan(shape), numbers)
-    elif part == "forward":
-        job = kernels.apply(plan.forward_plan(shape), numbers)
-    else:
-        done = finish.adding(part.removeprefix("activated_"))
-        job = kernels.apply(plan.forward_plan(shape), numbers, done)
-    address = compiled(*xla_call(job, threads))
-    sizes = "x".join(map(str, (*shape.x, shape.c_out)))
-    name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
-    name += f"_{'f64' if double else 'f32'}_t{threads}"
-    jax.ffi.register_ffi_target(name, as_capsule(address), platform="cpu")
-    return name
+        return kernels.filter_gradient(shape, numbers, threads)
+    if part == "input_gradient":
+        return kernels.apply(plan.input_gradient_plan(shape), numbers)
+    if part == "forward":
+        return kernels.apply(plan.forward_plan(shape), numbers)
+    done = finish.adding(part.removeprefix("activated_"))
+    return kernels.apply(plan.forward_plan(shape), numbers, done)

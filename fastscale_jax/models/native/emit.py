@@ -94,12 +94,28 @@ class Emitter:
         """The pointer that stands so many bytes from where another points to."""
         return self.builder.load(self.address(base, offset, I8), typ=POINTER)
 
+    def record(self, *fields: tuple[int, Value]) -> Value:
+        """Fields of at most eight bytes, each at an offset, on the stack; returns the pointer."""
+        size = max(offset for offset, _ in fields) // 8 + 1
+        place = self.builder.alloca(POINTER, size)
+        for offset, value in fields:
+            self.builder.store(value, self.address(place, offset, I8))
+        return place
+
     def variable(self, kind: ir.Type) -> Value:
         """A place on the stack, at zero; LLVM turns it into a register."""
         with self.builder.goto_entry_block():
             place = self.builder.alloca(kind)
         self.builder.store(ir.Constant(kind, None), place)
         return place
+
+    def value(self, variable: Value) -> Value:
+        """What a variable holds."""
+        return self.builder.load(variable, typ=variable.allocated_type)
+
+    def accumulate(self, variable: Value, a: Value, b: Value) -> None:
+        """Adds a * b to what a variable holds."""
+        self.builder.store(self.multiply_add(a, b, self.value(variable)), variable)
 
 
 def _value(x: Value | int) -> Value:

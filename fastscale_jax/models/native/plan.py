@@ -31,6 +31,16 @@ class Phase(NamedTuple):
     column: int
     taps: tuple[Tap, ...]
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns that the taps stand in, at the distances of `Plan.steps`."""
+        return len({tap.row for tap in self.taps}), len({tap.column for tap in self.taps})
+
+    @property
+    def first(self) -> Tap:
+        """The first; one of no weight where there is none."""
+        return self.taps[0] if self.taps else Tap(0, 0, 0)
+
 
 class Vector(NamedTuple):
     """Some consecutive channels, in one register."""
@@ -98,6 +108,13 @@ class Plan:
     def taps(self) -> list[Tap]:
         """Those of all phases."""
         return [tap for phase in self.phases for tap in phase.taps]
+
+    @property
+    def steps(self) -> tuple[Tap, Tap]:
+        """From one tap of a phase to the next in the kernel: downwards, and to the right."""
+        # in the gradient, a weight further on comes from a result further back
+        sign, stride = (-1, self.shape.stride) if self.is_transposed else (1, 1)
+        return Tap(sign, 0, stride * self.shape.kernel), Tap(0, sign, stride)
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -197,11 +214,14 @@ class Strips:
         steps = e.add(e.mul(row, self.columns), column)
         return e.mul(steps, self.plan.step * self.channels)
 
+    def step(self, rows: int, columns: int) -> int:
+        """From a pixel's place in the strip to that of one so many rows and columns on."""
+        return (rows * self.columns + columns) * self.channels
+
     def offset(self, tap: Tap, pixels: int = 0) -> int:
         """From the first tap's place to another's, for a result so many columns on."""
         row, column = self.plan.origin
-        columns = tap.column - column + pixels * self.plan.step
-        return ((tap.row - row) * self.columns + columns) * self.channels
+        return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
 
     def copy(
         self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value

@@ -135,7 +135,7 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
             strips.copy(e, given.a, given.scratch, image, start, channel)
             with e.loop(0, size, lanes) as offset:
                 for first, count in passes:
-                    one_pass(e, given, totals, taps[first:][:count], image, start, channel, offset)
+                    add_strip(e, given, totals, taps[first:][:count], image, start, channel, offset)
         with e.loop(0, len(taps)) as tap, e.loop(0, g) as by, e.loop(0, size) as lane:
             row = e.mul(tap, g)
             total = e.load(totals, e.add(e.mul(e.add(row, by), size), lane), scalar)
@@ -144,38 +144,36 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
             c_out = e.add(channel, e.builder.sub(lane, c_in), other)
             e.store(total, given.result, e.add(e.mul(e.add(row, c_in), channels), c_out), scalar)
 
-    def one_pass(
+    def add_strip(
         e: Emitter,
         given: Piece,
         totals: Value,
-        some: tuple[Tap, ...],
+        together: tuple[Tap, ...],
         image: Value,
         start: Value,
         channel: Value,
         offset: Value,
     ) -> None:
         """Adds up `[taps, rotation, lanes]` over a strip: input times rotated gradient."""
-        kind = numbers.vector(lanes)
-        sums = {(tap, by): e.variable(kind) for tap in some for by in range(g)}
+        sums = {(tap, by): e.variable(numbers.vector(lanes)) for tap in together for by in range(g)}
         stop = e.minimum(e.add(start, strips.results), plan.rows)
         with e.loop(start, stop) as row, e.loop(0, plan.columns) as column:
             at = e.add(result_index(e, plan, plan.phases[0], image, row, column), channel, offset)
             dy = e.load(given.b, at, scalar, lanes)
             rotated = [e.permuted(dy, _rotation(lanes, g, by)) for by in range(g)]
             place = e.add(strips.place(e, e.builder.sub(row, start), column), offset)
-            for tap in some:
+            for tap in together:
                 x = e.load(given.scratch, e.add(place, strips.offset(tap)), scalar, lanes)
                 for by in range(g):
-                    total = e.builder.load(sums[tap, by], typ=kind)
-                    e.builder.store(e.multiply_add(x, rotated[by], total), sums[tap, by])
+                    e.accumulate(sums[tap, by], x, rotated[by])
         for (tap, by), total in sums.items():
             index = e.add((tap.weight * g + by) * size, offset)
             before = e.load(totals, index, scalar, lanes)
-            after = e.builder.fadd(before, e.builder.load(total, typ=kind))
-            e.store(after, totals, index, scalar)
+            e.store(e.builder.fadd(before, e.value(total)), totals, index, scalar)
 
     return Job(
         pieces=blocks.count,
         piece=piece,
         scratch_bytes=strips.bytes + len(taps) * g * size * numbers.bytes,
+        unroll=True,
     )

@@ -6,21 +6,26 @@ each call: some 15 microseconds each, less than a hundredth of the convolutions 
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 from llvmlite import ir
 
 from fastscale_jax.models.native.emit import I8, I32, I64, POINTER, Emitter, Value, const
+from fastscale_jax.models.native.host import compiled
 
 _CACHE_LINE = 64  # bytes
 
 # Where things stand in the structures that XLA passes, in bytes: jaxlib's xla/ffi/api/c_api.h.
 # They only ever grow at the end.
 _FFI_VERSION = (0, 1)
-_FRAME_EXTENSION, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 72, 112
+_FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 16, 72, 112
 _METADATA = 1  # the type of the extension that asks for the version
 _EXTENSION_TYPE = 8
 _EXTENSION_METADATA, _METADATA_VERSION, _BUFFER_DATA = 24, (24, 28), 24
+_API_NEW_ERROR = 48
+_ERROR_SIZE, _ERROR_EXTENSION, _ERROR_MESSAGE, _ERROR_CODE = 32, 8, 16, 24
+_RESOURCE_EXHAUSTED = 8
 
 _NULL = ir.Constant(POINTER, None)
 
@@ -46,6 +51,17 @@ class Job(NamedTuple):
     prepare: Callable[[Emitter, Value, Value, Value], None] | None = None  # of a, b, to prepared
     prepared_bytes: int = 0
     operands: int = 2
+    unroll: bool = False  # whether LLVM may repeat the bodies of loops
+
+
+def register(name: str, job: Job, threads: int) -> None:
+    """Compiles a job, and makes it known to XLA by a name."""
+    module, handler = xla_call(job, threads)
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    capsule = new(compiled(module, handler, job.unroll), b"xla._CUSTOM_CALL_TARGET", None)
+    jax.ffi.register_ffi_target(name, capsule, platform="cpu")
 
 
 def xla_call(job: Job, threads: int) -> tuple[ir.Module, str]:
@@ -54,30 +70,19 @@ def xla_call(job: Job, threads: int) -> tuple[ir.Module, str]:
     The function is an `XLA_FFI_Handler`: `XLA_FFI_Error*(XLA_FFI_CallFrame*)`.
     """
     module = ir.Module()
-    c = _Library(module)
+    libc = _Library(module)
     work = _function(module, "work", ir.VoidType(), [*[POINTER] * 6, I64])
     for pointer in work.args[3:-1]:  # the first three may be one
         pointer.add_attribute("noalias")
     e = Emitter(work)
     job.piece(e, Piece(*work.args))
     e.builder.ret_void()
-    worker = _worker(module, c, work, job)
+    worker = _worker(module, libc, work, job)
     handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), "handler")
     e = Emitter(handler)
     _answer_question(e, handler.args[0])
-    _run(e, c, worker, job, handler.args[0], threads)
-    e.builder.ret(_NULL)
+    _run(e, libc, worker, job, handler.args[0], threads)
     return module, handler.name
-
-
-def as_capsule(address: int) -> Any:
-    """Returns a function's address as XLA takes it."""
-    new = ctypes.pythonapi.PyCapsule_New
-    new.restype, new.argtypes = (
-        ctypes.py_object,
-        (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
-    )
-    return new(address, b"xla._CUSTOM_CALL_TARGET", None)
 
 
 class _Library:
@@ -105,8 +110,8 @@ def _function(
     return function
 
 
-def _worker(module: ir.Module, c: _Library, work: ir.Function, job: Job) -> ir.Function:
-    """One thread: takes pieces until none is left.
+def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> ir.Function:
+    """One thread: takes pieces until none is left, or leaves them all if it has no memory.
 
     Threads share, eight bytes each: the next piece's number, a, b, c, prepared, result.
     """
@@ -114,9 +119,9 @@ def _worker(module: ir.Module, c: _Library, work: ir.Function, job: Job) -> ir.F
     e = Emitter(worker)
     b, shared = e.builder, worker.args[0]
     pointers = [e.pointer(shared, 8 * i) for i in range(1, 6)]
-    scratch = c.allocate(e, job.scratch_bytes)
+    scratch = libc.allocate(e, job.scratch_bytes)
     again, busy, done = (worker.append_basic_block() for _ in range(3))
-    b.branch(again)
+    b.cbranch(_exists(e, scratch), again, done)
     b.position_at_end(again)
     number = b.atomic_rmw("add", shared, const(1), "monotonic")
     b.cbranch(b.icmp_signed("<", number, const(job.pieces)), busy, done)
@@ -124,7 +129,7 @@ def _worker(module: ir.Module, c: _Library, work: ir.Function, job: Job) -> ir.F
     b.call(work, [*pointers, scratch, number])
     b.branch(again)
     b.position_at_end(done)
-    b.call(c.free, [scratch])
+    b.call(libc.free, [scratch])
     b.ret(_NULL)
     return worker
 
@@ -132,7 +137,7 @@ def _worker(module: ir.Module, c: _Library, work: ir.Function, job: Job) -> ir.F
 def _answer_question(e: Emitter, frame: Value) -> None:
     """Tells XLA which version of its interface this is, if that is all it calls for."""
     b, extension = e.builder, e.pointer(frame, _FRAME_EXTENSION)
-    with b.if_then(b.icmp_unsigned("!=", extension, _NULL)):
+    with b.if_then(_exists(e, extension)):
         kind = b.load(e.address(extension, _EXTENSION_TYPE, I8), typ=I32)
         with b.if_then(b.icmp_unsigned("==", kind, ir.Constant(I32, _METADATA))):
             metadata = e.pointer(extension, _EXTENSION_METADATA)
@@ -142,28 +147,66 @@ def _answer_question(e: Emitter, frame: Value) -> None:
 
 
 def _run(
-    e: Emitter, c: _Library, worker: ir.Function, job: Job, frame: Value, threads: int
+    e: Emitter, libc: _Library, worker: ir.Function, job: Job, frame: Value, threads: int
 ) -> None:
-    b = e.builder
+    """Emits a call's work, from the operands that XLA passes to the answer that it gets."""
+    b, failed = e.builder, _out_of_memory(e.function.module)
     arguments, results = e.pointer(frame, _FRAME_ARGUMENTS), e.pointer(frame, _FRAME_RESULTS)
     x, y, z = (
         e.pointer(e.pointer(arguments, 8 * min(i, job.operands - 1)), _BUFFER_DATA)
         for i in range(3)
     )
     result = e.pointer(e.pointer(results, 0), _BUFFER_DATA)
-    shared, prepared = c.allocate(e, 8 * 6), c.allocate(e, job.prepared_bytes)
+    prepared = libc.allocate(e, job.prepared_bytes)
+    with b.if_then(b.not_(_exists(e, prepared)), likely=False):
+        b.ret(b.call(failed, [frame]))
     if job.prepare:
         job.prepare(e, x, y, prepared)
-    for i, value in enumerate((const(0), x, y, z, prepared, result)):
-        b.store(value, e.address(shared, 8 * i, I8))
-    started = []
-    for _ in range(min(threads, job.pieces) - 1):
+    fields = (const(0), x, y, z, prepared, result)
+    shared = e.record(*((8 * i, value) for i, value in enumerate(fields)))
+    _share_out(e, libc, worker, shared, min(threads, job.pieces))
+    b.call(libc.free, [prepared])
+    is_done = b.icmp_signed(">=", e.load(shared, 0, I64), const(job.pieces))
+    with b.if_then(b.not_(is_done), likely=False):
+        b.ret(b.call(failed, [frame]))
+    b.ret(_NULL)
+
+
+def _share_out(
+    e: Emitter, libc: _Library, worker: ir.Function, shared: Value, threads: int
+) -> None:
+    """Emits the start of other threads, this one's share, and the wait for the others."""
+    b, started = e.builder, []
+    for _ in range(threads - 1):
         thread = b.alloca(I64)
-        status = b.call(c.create, [thread, _NULL, worker, shared])
+        status = b.call(libc.create, [thread, _NULL, worker, shared])
         started.append((thread, b.icmp_signed("==", status, ir.Constant(I32, 0))))
     b.call(worker, [shared])  # this thread works too, and alone if no other could be had
     for thread, runs in started:
         with b.if_then(runs):
-            b.call(c.join, [b.load(thread, typ=I64), _NULL])
-    b.call(c.free, [prepared])
-    b.call(c.free, [shared])
+            b.call(libc.join, [b.load(thread, typ=I64), _NULL])
+
+
+def _out_of_memory(module: ir.Module) -> ir.Function:
+    """A function that makes an `XLA_FFI_Error` of a call frame; XLA frees it."""
+    text = b"no memory for a convolution's copy of its input\0"
+    content = ir.Constant(ir.ArrayType(I8, len(text)), bytearray(text))
+    message: Value = ir.GlobalVariable(module, content.type, "message")
+    message.initializer, message.global_constant, message.linkage = content, True, "internal"
+    function = _function(module, "out_of_memory", POINTER, [POINTER])
+    e = Emitter(function)
+    given = e.record(
+        (0, const(_ERROR_SIZE)),
+        (_ERROR_EXTENSION, _NULL),
+        (_ERROR_MESSAGE, message),
+        (_ERROR_CODE, ir.Constant(I32, _RESOURCE_EXHAUSTED)),
+    )
+    api = e.pointer(function.args[0], _FRAME_API)
+    kind = ir.FunctionType(POINTER, [POINTER]).as_pointer()
+    new_error = e.builder.load(e.address(api, _API_NEW_ERROR, I8), typ=kind)
+    e.builder.ret(e.builder.call(new_error, [given]))
+    return function
+
+
+def _exists(e: Emitter, pointer: Value) -> Value:
+    return e.builder.icmp_unsigned("!=", pointer, _NULL)

@@ -1,0 +1,47 @@
+"""Compiled programs kept on disk, so that a command that ran once starts faster the next time."""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+
+def default_folder() -> str:
+    """Returns where compiled programs are kept: `$XDG_CACHE_HOME` or `~/.cache`, and our name."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return str(pathlib.Path(base).expanduser() / "fastscale_jax" / "programs")
+
+
+def keep_compiled_programs(folder: str) -> None:
+    """Lets JAX keep what it compiles, and take from there what it compiled before.
+
+    A setting of JAX's own, `JAX_COMPILATION_CACHE_DIR`, is left as it is. A folder that cannot be
+    written is passed over: the programs are then compiled each time.
+
+    Args:
+        folder: made if need be; empty: nothing is kept.
+    """
+    import jax
+
+    # a flag of JAX's, which its types do not know of
+    if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    # a home folder may be shared by machines that cannot run one another's programs
+    place = pathlib.Path(folder).expanduser() / _processor()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(place, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+def _processor() -> str:
+    """A name for processors that have the same instructions."""
+    try:
+        import llvmlite.binding as llvm
+
+        processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    except (ImportError, OSError, RuntimeError):  # no LLVM for this machine
+        processor = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(processor.encode()).hexdigest()[:12]}"

@@ -1,0 +1,56 @@
+"""Convolutions of noise, and PyTorch's opinion of them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fastscale_jax.models.conv_shape import ConvShape
+
+
+def noise(*sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """Normal noise in float64, the same in every run."""
+    draw = np.random.default_rng(0).standard_normal
+    return [draw(size) for size in sizes]
+
+
+def operands(shape: ConvShape) -> list[np.ndarray]:
+    """Images, filters, and a gradient of the result."""
+    return noise(shape.x, shape.filters, shape.y)
+
+
+def torch_conv(x: torch.Tensor, kernel: torch.Tensor, shape: ConvShape) -> torch.Tensor:
+    """PyTorch's convolution of what is in our layout, and so are its gradients."""
+    image, weight = x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
+    y = F.conv2d(image, weight, stride=shape.stride, padding=shape.pad, groups=shape.groups)
+    return y.permute(0, 2, 3, 1)
+
+
+def by_torch(
+    x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray, shape: ConvShape
+) -> list[np.ndarray]:
+    """PyTorch's result and its gradients, in our layout."""
+    given = torch.tensor(x, requires_grad=True), torch.tensor(kernel, requires_grad=True)
+    result = torch_conv(*given, shape)
+    slopes = torch.autograd.grad(result, given, torch.tensor(gradient))
+    return [a.detach().numpy() for a in (result, *slopes)]
+
+
+def assert_close(got: Iterable[Any], wanted: Iterable[Any], tolerance: float) -> None:
+    """Compares arrays, one by one, to a share of the largest magnitude of each."""
+    for ours, theirs in zip(got, wanted, strict=True):
+        theirs = np.asarray(theirs, np.float64)
+        np.testing.assert_allclose(
+            np.asarray(ours, np.float64),
+            theirs,
+            rtol=tolerance,
+            atol=tolerance * np.abs(theirs).max(),
+        )
+
+
+def shape_id(shape: ConvShape) -> str:
+    """A test's name for a shape: 2x5x7x8-8-g2-k3-s1."""
+    sizes = "x".join(map(str, shape.x))
+    return f"{sizes}-{shape.c_out}-g{shape.groups}-k{shape.kernel}-s{shape.stride}"
