@@ -37,8 +37,12 @@ CORE = [
     "tensorboardX>=2.6.2,<3",
 ]
 
+# What decodes images. tensorflow-datasets needs importlib_resources to prepare a set, and leaves it
+# to etils, which since 1.15 does not bring it any more.
+DATA = ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5", "importlib_resources>=6,<8"]
+
 EXTRAS = {
-    "data": ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5"],
+    "data": DATA,
     # CUDA 12 rather than 13, as in jax's own `cuda` extra: it runs on older drivers too.
     "cuda": [f"jax[cuda12]{JAX_VERSIONS}"],
     "tpu": [f"jax[tpu]{JAX_VERSIONS}"],
@@ -51,6 +55,7 @@ EXTRAS = {
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",
+        *DATA,
         "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
     ],
     "dev": ["pre-commit>=4,<5"],

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from fastscale_jax.processor import cores
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "llvmlite", "torch", "timm")
 
 
@@ -20,7 +22,7 @@ def describe() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "settings": {

@@ -64,6 +64,7 @@ TABLES = {
     "performance.md": {
         "train step": speed_tables.train_step,
         "grouped conv": speed_tables.grouped_conv,
+        "compile time": speed_tables.compile_time,
     },
 }
 

@@ -6,6 +6,11 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
+from fastscale_jax.models import conv_choice
+from fastscale_jax.models.conv_shape import ConvShape
+
 RESULTS = pathlib.Path(__file__).parent.parent / "benchmarks" / "results"
 PARTS = {
     "inference": "inference",
@@ -60,7 +65,7 @@ def train_step() -> str:
 
 
 def grouped_conv() -> str:
-    """Returns how the choice of implementation compares, by kind of conv and pass."""
+    """Returns how today's choice of implementation compares, by kind of conv and pass."""
     lines = []
     for result in results("grouped_conv_*.json"):
         lines += [_origin(result["machine"]) + f", {result['dtype']}.", ""]
@@ -69,12 +74,40 @@ def grouped_conv() -> str:
         for kind, belongs in KINDS.items():
             rows = [row for row in result["shapes"] if belongs(row["shape"])]
             for name, title in PASSES.items():
-                found = [(row[name]["ms"], row[name]["auto"]) for row in rows]
-                chosen = [ms[auto] / ms["torch"] for ms, auto in found]
-                gains = [ms["lax"] / ms[auto] for ms, auto in found if "lax" in ms]
-                figures = f"{statistics.median(chosen):.2f} | {statistics.median(gains):.1f}"
-                lines.append(f"| {kind} | {title} | {len(found)} | {figures} | {min(gains):.2f} |")
-    return "\n".join(lines)
+                found = [(row[name]["ms"], _chosen(result, row, name)) for row in rows]
+                chosen = statistics.median(ms[ours] / ms["torch"] for ms, ours in found)
+                gains = [ms["lax"] / ms[ours] for ms, ours in found if "lax" in ms]
+                gain = f"{statistics.median(gains):.1f} | {min(gains):.2f}" if gains else "- | -"
+                count = f"{len(found)}" + f" ({len(gains)})" * (len(gains) < len(found))
+                lines.append(f"| {kind} | {title} | {count} | {chosen:.2f} | {gain} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _chosen(result: dict[str, Any], row: dict[str, Any], part: str) -> str:
+    shape = ConvShape(**row["shape"])
+    dtype, platform = jnp.dtype(result["dtype"]), result["machine"]["platform"]
+    return conv_choice.choose("auto", part, shape, dtype, platform)
+
+
+def compile_time() -> str:
+    """Returns how long a step takes to compile, with equal blocks in a loop and without."""
+    lines = []
+    for result in results("compile_time_*.json"):
+        lines += [_origin(result["machine"]) + ".", ""]
+        heads = ("network, batch", "form", "lowering, s", "XLA, s", "both, cached, s", "peak, GB")
+        lines += [f"| {' | '.join(heads)} | step, ms |"]
+        lines += ["|---|---|--:|--:|--:|--:|--:|"]
+        for network, row in result["networks"].items():
+            for form in ("unrolled", "scanned"):
+                cold, warm = row[form], row[f"{form}_cached"]
+                seconds = f"{cold['lower_seconds']:.1f} | {cold['xla_seconds']:.1f}"
+                cached = warm["lower_seconds"] + warm["xla_seconds"]
+                rest = f"{cold['peak_gb']:.2f} | {row['step_ms'][form]:.0f}"
+                name = f"`{network}`, {row['batch']}"
+                lines.append(f"| {name} | {form} | {seconds} | {cached:.1f} | {rest} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def _origin(machine: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from fastscale_jax.compile_cache import default_folder, keep_compiled_programs
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.usage import explain
 
@@ -70,6 +71,12 @@ _FORMAT = flags.DEFINE_enum(
     ("table", "json"),
     "How a result is printed on stdout; json is exactly one object. Train prints none but as json.",
 )
+_COMPILE_CACHE = flags.DEFINE_string(
+    "compile_cache",
+    default_folder(),
+    "Folder that compiled programs are kept in, so that a command that ran once starts faster the "
+    "next time; --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR goes before it.",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,6 +86,8 @@ def main(argv: Sequence[str]) -> int:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
         logging.set_verbosity(logging.WARNING)
     try:
+        if _MODE.value != "info":  # which needs no JAX
+            keep_compiled_programs(_COMPILE_CACHE.value)
         run_mode = {
             "train": train,
             "eval": evaluate,
@@ -110,10 +119,12 @@ def info(config: Config) -> int:
 
 def train(config: Config) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
+    from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import load_to_start
     from fastscale_jax.train.checkpoint import CheckpointError, latest_step
-    from fastscale_jax.train.loop import Run
+    from fastscale_jax.train.divergence import DivergenceError
     from fastscale_jax.train.loop import train as run_training
+    from fastscale_jax.train.run import Run
 
     workdir = pathlib.Path(
         _WORKDIR.value or f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -131,6 +142,9 @@ def train(config: Config) -> int:
         metrics = run_training(run, start)
     except CheckpointError as error:
         return _usage_error(str(error))
+    except (DataError, DivergenceError) as error:
+        _complain(str(error))
+        return FAILURE
     except KeyboardInterrupt:
         print(
             f"fastscale_jax: interrupted; the same command with --workdir={workdir} goes on",
@@ -143,33 +157,36 @@ def train(config: Config) -> int:
 
 
 def evaluate(config: Config) -> int:
-    """Prints the test metrics of the workdir's checkpoint, or of other weights."""
-    from fastscale_jax.interop.choose import load_for
+    """Prints the test metrics of the workdir's checkpoints, or of other weights."""
+    from fastscale_jax.interop.choose import is_checkpoint_meant, load_for
+    from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
     from fastscale_jax.train.checkpoint import latest_step
-    from fastscale_jax.train.loop import Run, evaluate_weights, result_rows
+    from fastscale_jax.train.evaluate import as_record
+    from fastscale_jax.train.run import Run
+    from fastscale_jax.train.summary import result_rows
 
     try:
         workdir = _workdir()
         run = Run.prepare(config, workdir or pathlib.Path(), "eval")
-        weights = load_for(config, workdir)
+        if workdir is not None and is_checkpoint_meant(config, workdir):
+            found, origin = evaluate_checkpoints(run), str(workdir)
+        else:
+            weights = load_for(config, workdir)
+            found, origin = evaluate_weights(run, weights.variables), weights.description
     except ValueError as error:
         return _usage_error(str(error))
-    metrics = evaluate_weights(run, weights.variables)
+    about = {"network": run.network.name, "data": run.source.name, "weights": origin}
     if _FORMAT.value == "json":
         step = latest_step(workdir) if workdir else None
-        origin = {
-            "network": run.network.name,
-            "data": run.source.name,
-            "weights": weights.description,
-        }
-        _print_json({**origin, **({} if step is None else {"step": step}), **metrics})
+        best = {f"best_{key}": value for key, value in as_record(found.pop("best", {})).items()}
+        steps = {} if step is None else {"step": step}
+        _print_json({**about, **steps, **as_record(found["last"]), **best})
         return OK
     from rich.console import Console
 
     from fastscale_jax.train.progress import summary
 
-    rows = {**result_rows(run, metrics), "weights": weights.description}
-    summary(rows, "evaluated", Console())
+    summary({**result_rows(run, found), "weights": origin}, "evaluated", Console())
     return OK
 
 
@@ -179,7 +196,6 @@ def predict(config: Config) -> int:
         return _usage_error("--mode=predict needs --input: an image, or a folder of images")
     from fastscale_jax import predict as prediction
     from fastscale_jax.data.images import find_images
-    from fastscale_jax.data.sources import class_names
     from fastscale_jax.interop.choose import conventions_for, load_for
     from fastscale_jax.models import build
 
@@ -191,7 +207,7 @@ def predict(config: Config) -> int:
     except ValueError as error:
         return _usage_error(str(error))
     conventions = conventions_for(weights, recipe.data.name)
-    classes = class_names(recipe.data.name, network.num_classes)
+    classes = _class_names(network, recipe)
     found = list(prediction.predict(model, weights.variables, files, conventions, classes))
     for problem in filter(None, (p.problem for p in found)):
         _complain(problem)
@@ -209,7 +225,6 @@ def export(config: Config) -> int:
     """Writes the network to `--output`, to be used without this package."""
     if not _OUTPUT.value:
         return _usage_error("--mode=export needs --output: a folder to write to")
-    from fastscale_jax.data.sources import class_names
     from fastscale_jax.export import export_network
     from fastscale_jax.interop.choose import conventions_for, load_for
 
@@ -224,7 +239,7 @@ def export(config: Config) -> int:
             network,
             weights.variables,
             conventions=conventions_for(weights, recipe.data.name),
-            classes=class_names(recipe.data.name, network.num_classes),
+            classes=_class_names(network, recipe),
             dtype=recipe.dtype,
             grouped_conv=recipe.grouped_conv,
             names=_NAMES.value,
@@ -257,6 +272,13 @@ def _checked(config: Config) -> tuple["Architecture", "Recipe"]:
     network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
     check_source(recipe.data.name, network.num_classes)
     return network, recipe
+
+
+def _class_names(network: "Architecture", recipe: "Recipe") -> tuple[str, ...]:
+    from fastscale_jax.data.sources import class_names
+
+    data = recipe.data
+    return class_names(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -18,7 +18,8 @@ from fastscale_jax.data.sources import SOURCES, class_names, load_source
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.predict import Guess, Prediction
-from fastscale_jax.train.loop import evaluate_weights
+from fastscale_jax.train.assess import evaluate_weights
+from fastscale_jax.train.evaluate import as_record
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -177,7 +178,7 @@ def test_digits_are_seen_as_evaluation_sees_them(digits):
     tops = np.array([[g.label for g in x.top] for x in found])
     right = tops == split.labels[:, None]
     run = tiny_run(pathlib.Path(), "eval")
-    metrics = evaluate_weights(run, variables)
+    metrics = as_record(evaluate_weights(run, variables)["last"])
     assert metrics["test_top1_error"] == 100 * (1 - right[:, 0]).sum() / 360
     assert metrics["test_top5_error"] == 100 * (1 - right.any(-1)).sum() / 360
     likelihood = wanted[np.arange(360), split.labels]

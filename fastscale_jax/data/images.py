@@ -1,5 +1,6 @@
 """Image files as the arrays that a network takes."""
 
+import io
 import pathlib
 import warnings
 
@@ -28,8 +29,12 @@ def find_images(path: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def read_image(path: pathlib.Path) -> Image.Image:
+def read_image(path: pathlib.Path | str, content: bytes | None = None) -> Image.Image:
     """Returns an image file's pixels in RGB, the way up that its camera says.
+
+    Args:
+        path: where it is, or what to call it.
+        content: its bytes, where they have been read already.
 
     Raises:
         ValueError: it is not an image, or a damaged one.
@@ -37,7 +42,7 @@ def read_image(path: pathlib.Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
-            with Image.open(path) as image:
+            with Image.open(path if content is None else io.BytesIO(content)) as image:
                 return _in_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise ValueError(

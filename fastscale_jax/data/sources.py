@@ -3,51 +3,18 @@
 import dataclasses
 import functools
 import importlib.resources
-from typing import NamedTuple
+import importlib.util
+import pathlib
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
+from fastscale_jax.data import arrays, folder
+from fastscale_jax.data.conventions import SOURCES as SOURCES
+from fastscale_jax.data.conventions import Conventions as Conventions
+from fastscale_jax.data.pipeline import Split as Split
 
-
-class Conventions(NamedTuple):
-    """What a network trained on a source expects of any image."""
-
-    mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
-    std: tuple[float, ...]
-    # Evaluation resizes the short side to resolution/crop and takes the middle; 0: the whole image
-    # is resized to a square.
-    crop: float
-
-
-SOURCES = {
-    "digits": Conventions((0.305,) * 3, (0.376,) * 3, 0.0),  # over the training split
-    # ImageNet's, as everybody normalises by: synthetic images stand in for it
-    "synthetic": Conventions((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256),
-}
-
-# ImageNet-1k's, so that an epoch of synthetic images takes as long as one of real ones
-_IMAGENET_TRAIN_IMAGES = 1_281_167
-# Enough for every image of a small batch to differ; larger batches show some of them again.
-_SYNTHETIC_IMAGES = 32
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled images, by index.
-
-    Attributes:
-        images: `[n, h, w, 3]` uint8, RGB.
-        labels: `[n]` int32.
-        examples: how many there are; where more than n, they repeat.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    examples: int
-
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the images and labels of `indices`, each below `examples`."""
-        indices = indices % len(self.labels)
-        return self.images[indices], self.labels[indices]
+# the packages of the `data` extra that a source is read with
+_NEEDED = {"folder": ("tensorflow",), "tfds": ("tensorflow", "tensorflow_datasets")}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,36 +24,58 @@ class Source:
     name: str
     train: Split
     test: Split
+    classes: tuple[str, ...]  # what they are called, in the order of their labels
 
     @property
     def conventions(self) -> Conventions:
         """What its images are normalised by."""
         return SOURCES[self.name]
 
+    @property
+    def summary(self) -> str:
+        """How large it is, for people."""
+        return (
+            f"{self.name}: {len(self.classes):,} classes, {self.train.examples:,} training and "
+            f"{self.test.examples:,} test images"
+        )
 
-def class_names(name: str, num_classes: int) -> tuple[str, ...]:
+
+def class_names(
+    name: str, num_classes: int, *, directory: str = "", tfds_name: str = ""
+) -> tuple[str, ...]:
     """Returns what the classes of a source are called, in the order of their labels.
 
     Networks of 1,000 classes are taken to be ImageNet-1k's: its synsets in the order of their
-    WordNet numbers, each by its first name there. Classes that have no names are numbered.
+    WordNet numbers, each by its first name there. So are folders and labels that are such numbers.
+    Classes that have no names, and those of data that are not on this machine, are numbered.
+
+    Args:
+        name: one of `SOURCES`.
+        num_classes: of the network.
+        directory: as in `load_source`.
+        tfds_name: likewise.
     """
-    if name == "synthetic" and num_classes == 1000:
-        return _imagenet_names()
-    return tuple(map(str, range(num_classes)))
+    try:
+        labels = _labels(name, num_classes, directory, tfds_name)
+    except ValueError:  # the network is there; its data set need not be
+        labels = ()
+    return _names(name, num_classes, labels)
 
 
-@functools.cache
-def _imagenet_names() -> tuple[str, ...]:
-    file = importlib.resources.files("fastscale_jax.data") / "imagenet_classes.txt"
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return tuple(line.split("\t")[1] for line in lines)
+def check_source(
+    name: str, num_classes: int, *, directory: str | None = None, tfds_name: str = ""
+) -> None:
+    """Refuses what `load_source` would refuse, as far as can be told without listing images.
 
-
-def check_source(name: str, num_classes: int) -> None:
-    """Refuses what `load_source` would refuse, without loading anything.
+    Args:
+        name: one of `SOURCES`.
+        num_classes: of the network.
+        directory: as in `load_source`; None: files are not looked for.
+        tfds_name: as in `load_source`.
 
     Raises:
-        ValueError: unknown name, or a number of classes that is not the source's.
+        ValueError: unknown name, a number of classes that is not the source's, or a data set
+            that is not there.
     """
     if name not in SOURCES:
         raise ValueError(f"unknown data source {name!r}; choose one of {', '.join(SOURCES)}")
@@ -95,52 +84,100 @@ def check_source(name: str, num_classes: int) -> None:
             f"digits has 10 classes, but the network has {num_classes}; "
             "set --config.model.num_classes=10"
         )
+    if directory is not None:
+        _check_installed(name)
+        _labels(name, num_classes, directory, tfds_name)
 
 
-def load_source(name: str, *, resolution: int, num_classes: int) -> Source:
+def load_source(
+    name: str,
+    *,
+    resolution: int,
+    num_classes: int,
+    directory: str = "",
+    tfds_name: str = "imagenet2012",
+    workers: int = 0,
+) -> Source:
     """Returns a source by name.
 
     `digits` are scikit-learn's 1,797 real handwritten digits, 8×8 pixels, in a fixed stratified
     split of 1,437 to train and 360 to test. `synthetic` is noise with random labels, for speed:
     nothing can be learned from it. Its training split counts as many images as ImageNet-1k's.
+    `folder` is a plain ImageNet folder, and `tfds` what TensorFlow Datasets has prepared.
 
     Args:
         name: one of `SOURCES`.
-        resolution: of synthetic images, pixels; digits stay as they are, for the device to resize.
-        num_classes: of synthetic labels; for digits it must be 10.
+        resolution: of the images, pixels; digits stay as they are, for the device to resize.
+        num_classes: of the network.
+        directory: of `folder`, with `train` and `val` in it; of `tfds`, its `data_dir`.
+        tfds_name: of a set for image classification.
+        workers: threads that decode; 0: one a core.
 
     Raises:
-        ValueError: unknown name, or a number of classes that is not the source's.
+        ValueError: unknown name, a number of classes that is not the source's, or a data set
+            that is not there.
     """
     check_source(name, num_classes)
-    return _digits() if name == "digits" else _synthetic(resolution, num_classes)
+    _check_installed(name)
+    labels = _labels(name, num_classes, directory, tfds_name)
+    options = {"resolution": resolution, "crop": SOURCES[name].crop, "workers": workers}
+    if name == "digits":
+        train, test = arrays.digits()
+    elif name == "synthetic":
+        train, test = arrays.synthetic(resolution, num_classes)
+    elif name == "folder":
+        train, test = _folder(pathlib.Path(directory), labels, **options)
+    else:
+        from fastscale_jax.data import prepared
+
+        train, test = prepared.splits(directory, tfds_name, **options)
+    return Source(name, train, test, _names(name, num_classes, labels))
 
 
-def _digits() -> Source:
-    # here, because scikit-learn takes more than a second to import
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+def _folder(directory: pathlib.Path, classes: tuple[str, ...], **options: Any) -> Iterator[Split]:
+    from fastscale_jax.data.folder_split import FolderSplit
 
-    pixels, labels = load_digits(return_X_y=True)
-    grey = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    images, labels = np.repeat(grey, 3, axis=-1), labels.astype(np.int32)
-    indices = np.arange(len(labels))
-    halves = train_test_split(indices, test_size=360, stratify=labels, random_state=0)
-    train, test = (np.asarray(half) for half in halves)
-    return Source(
-        "digits",
-        Split(images[train], labels[train], len(train)),
-        Split(images[test], labels[test], len(test)),
-    )
+    listed = [folder.list_split(directory, split, classes) for split in folder.SPLITS]
+    return (FolderSplit(paths, labels, **options) for paths, labels in listed)
 
 
-def _synthetic(resolution: int, num_classes: int) -> Source:
-    random = np.random.default_rng(0)
-    shape = (_SYNTHETIC_IMAGES, resolution, resolution, 3)
-    images = random.integers(0, 256, shape, dtype=np.uint8)
-    labels = random.integers(0, num_classes, _SYNTHETIC_IMAGES, dtype=np.int32)
-    return Source(
-        "synthetic",
-        Split(images, labels, _IMAGENET_TRAIN_IMAGES),
-        Split(images, labels, _SYNTHETIC_IMAGES),
-    )
+def _labels(name: str, num_classes: int, directory: str, tfds_name: str) -> tuple[str, ...]:
+    """Returns the labels as the data set has them; none where it has no files."""
+    if name == "folder":
+        if not directory:
+            raise ValueError(
+                "the source 'folder' needs --config.data.dir, a folder that holds "
+                f"{folder.TRAIN}/<class>/ and {folder.TEST}/<class>/"
+            )
+        return folder.find_classes(pathlib.Path(directory), num_classes)
+    if name == "tfds":
+        _check_installed(name)
+        from fastscale_jax.data import prepared
+
+        return prepared.find_classes(directory, tfds_name, num_classes)
+    return ()
+
+
+def _check_installed(name: str) -> None:
+    for package in _NEEDED.get(name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"the source {name!r} needs {package}; run pip install 'fastscale_jax[data]', or "
+                "try --config.data.name=synthetic"
+            )
+
+
+def _names(name: str, num_classes: int, labels: tuple[str, ...]) -> tuple[str, ...]:
+    if labels:
+        return tuple(_imagenet_names().get(label, label) for label in labels)
+    if name != "digits" and num_classes == 1000:
+        return tuple(_imagenet_names().values())
+    return tuple(map(str, range(num_classes)))
+
+
+@functools.cache
+def _imagenet_names() -> dict[str, str]:
+    """Names by WordNet number, in the order of their labels."""
+    file = importlib.resources.files("fastscale_jax.data") / "imagenet_classes.txt"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("\t")[:2] for line in lines)

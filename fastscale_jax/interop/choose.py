@@ -8,7 +8,7 @@ from fastscale_jax.data.sources import SOURCES, Conventions
 from fastscale_jax.interop.load import Loaded, load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import latest_step
-from fastscale_jax.train.loop import Start
+from fastscale_jax.train.run import Start
 from fastscale_jax.train.workdir import as_recorded, check_evaluable
 
 
@@ -23,9 +23,7 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
         WeightsError: there are none of either kind, or `load` refuses them.
         ValueError: the workdir holds a run of another network, or its files are damaged.
     """
-    if workdir is not None and (latest_step(workdir) is not None or not config.init_from):
-        check_evaluable(workdir, as_recorded(config))
-        _check_origin(workdir, config.init_from)
+    if workdir is not None and is_checkpoint_meant(config, workdir):
         loaded = load(workdir, config.model)
         return loaded._replace(description=f"{workdir}, step {latest_step(workdir)}")
     if not config.init_from:
@@ -35,6 +33,20 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
         )
     loaded = load(config.init_from, config.model)
     return loaded._replace(description=_described(loaded, config.data.name))
+
+
+def is_checkpoint_meant(config: Any, workdir: pathlib.Path) -> bool:
+    """Returns whether a command is to use the workdir's checkpoint, which then is checked.
+
+    Raises:
+        WeightsError: the checkpoint did not begin with the `config.init_from` that is given.
+        ValueError: the workdir holds a run of another network, or its files are damaged.
+    """
+    if latest_step(workdir) is None and config.init_from:
+        return False
+    check_evaluable(workdir, as_recorded(config))
+    _check_origin(workdir, config.init_from)
+    return True
 
 
 def _check_origin(workdir: pathlib.Path, init_from: str) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import gc
+import json
 import logging
+import math
 import pathlib
 import typing
 from collections.abc import Iterator
@@ -13,8 +15,15 @@ from typing import Any, Self
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from fastscale_jax.train.step import TrainState
+from fastscale_jax.train.state import TrainState
+
+_ERROR = "test_top1_error"
+# the lowest error; of several, the latest
+_BEST = BestN(
+    n=1, get_metric_fn=lambda metrics: -metrics[_ERROR], keep_checkpoints_without_metrics=False
+)
 
 
 class CheckpointError(ValueError):
@@ -22,7 +31,7 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; the latest is kept. Use it in a `with` statement.
+    """The checkpoints of one workdir: the latest and the best. Use it in a `with` statement.
 
     Saving goes on in the background; leaving the `with` statement waits for it.
     """
@@ -31,7 +40,9 @@ class Checkpoints:
         """Opens `workdir/checkpoints`, and makes it if need be."""
         self._manager = ocp.CheckpointManager(
             (workdir / "checkpoints").absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy([LatestN(n=1), _BEST]), create=True
+            ),
         )
 
     def __enter__(self) -> Self:
@@ -47,11 +58,22 @@ class Checkpoints:
         """Waits until everything is written."""
         self._manager.close()
 
-    def save(self, state: TrainState) -> None:
-        """Saves a state under its step, unless there is one for that step already."""
+    def save(self, state: TrainState, error: float | None = None) -> None:
+        """Saves a state under its step, unless there is one for that step already.
+
+        Args:
+            state: of a run.
+            error: of its evaluation, percent; None: it was not evaluated.
+        """
         step = int(state.step)
         if step != self._manager.latest_step():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            metrics = None if error is None else {_ERROR: error}
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def lowest_error(self) -> float:
+        """Returns the error of the best checkpoint, percent; infinity where there is none."""
+        errors = (self._manager.metrics(step) for step in self._manager.all_steps())
+        return min((error[_ERROR] for error in errors if error), default=math.inf)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """Returns the latest state, or None where there is none.
@@ -80,28 +102,51 @@ class Checkpoints:
 def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
 
+    Where an average is kept, they are the average's, which does better.
+
     Args:
         checkpoint: as `find_checkpoint` returns it.
 
     Raises:
         CheckpointError: it is damaged, or not of a run.
     """
+    models = read_models(checkpoint)
+    return models.get("average", models["model"])
+
+
+def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Returns:
+        Of each, `params` and `batch_stats`.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    names = ("params", "batch_stats")
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(checkpoint).item_metadata
             if metadata is None:
                 raise ValueError("its metadata are missing or damaged")
             saved = metadata.tree
-            tree = {key: saved[key] for key in ("params", "batch_stats")}
+            tree = {key: saved[key] for key in names}
+            if saved.get("average"):
+                tree["average"] = {key: saved["average"][key] for key in names}
             item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
             args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
-            return checkpointer.restore(checkpoint, args=args)
+            found = checkpointer.restore(checkpoint, args=args)
     except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
             f"{_reason(error)}"
         ) from error
+    average = {"average": found.pop("average")} if "average" in found else {}
+    return {"model": found, **average}
 
 
 def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
@@ -157,6 +202,23 @@ def _quiet() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns a workdir's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
+
+    They may be the same. Paths are those that `find_checkpoint` returns.
+    """
+    folder, last = workdir / "checkpoints", latest_step(workdir)
+    if last is None:
+        return {}
+    errors = {}
+    for file in folder.glob("*/metrics/metrics"):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it counts as not evaluated
+            errors[int(file.parts[-3])] = json.loads(file.read_text(encoding="utf-8"))[_ERROR]
+    best = min(errors, key=lambda step: (errors[step], -step), default=None)
+    steps = {"last": last} if best is None else {"last": last, "best": best}
+    return {which: folder / str(step) / "default" for which, step in steps.items()}
 
 
 def latest_step(workdir: pathlib.Path) -> int | None:

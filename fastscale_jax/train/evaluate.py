@@ -1,35 +1,83 @@
 """Evaluation: every image of the test split, once."""
 
-from collections.abc import Callable
+import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from fastscale_jax.data.pipeline import Batch, eval_batches
+from fastscale_jax.data.pipeline import eval_batches
 from fastscale_jax.data.sources import Split
-from fastscale_jax.train.step import Metrics, TrainState
+from fastscale_jax.train.state import TrainState, Weights
+from fastscale_jax.train.step import Metrics, Task, eval_step
 
 
-def evaluate(
-    step: Callable[[TrainState, Batch], Metrics], state: TrainState, split: Split, batch_size: int
-) -> dict[str, float]:
-    """Returns `test_loss` and the errors in percent, over all images of a split.
+class Evaluation(NamedTuple):
+    """What a model makes of a split."""
 
-    Args:
-        step: `eval_step` of a task, jitted.
-        state: to evaluate.
-        split: of a source.
-        batch_size: of each step; the last batch is padded, and the padding not counted.
-    """
-    parts = [step(state, batch) for batch in eval_batches(split, batch_size)]
-    return averages(parts, "test")
+    metrics: dict[str, float]  # loss, and top1_error and top5_error in percent
+    labels: np.ndarray  # [images] int
+    predicted: np.ndarray  # [images] int
 
 
-def averages(parts: list[Metrics], prefix: str) -> dict[str, float]:
+class Evaluator:
+    """Evaluates models of one task on one split; compiles once."""
+
+    def __init__(self, task: Task, split: Split, batch_size: int) -> None:
+        """Takes what stays the same.
+
+        Args:
+            task: the network and what it expects of images.
+            split: of a source.
+            batch_size: of each step; the last batch is padded, and the padding not counted.
+        """
+        self._step = jax.jit(functools.partial(eval_step, task))
+        self._split, self._batch_size = split, batch_size
+
+    def __call__(self, weights: Weights) -> Evaluation:
+        """Returns the evaluation of a model."""
+        parts: list[Metrics] = []
+        classes: list[tuple[Any, Any, Any]] = []  # labels, predictions, masks
+        for batch in eval_batches(self._split, self._batch_size):
+            metrics, predicted = self._step(weights, batch)
+            parts.append(metrics)
+            classes.append((batch.labels, predicted, batch.mask))
+        labels, predicted, mask = map(np.concatenate, zip(*jax.device_get(classes), strict=True))
+        return Evaluation(averages(parts), labels[mask], predicted[mask])
+
+    def of_state(self, state: TrainState) -> dict[str, Evaluation]:
+        """Returns the evaluation of the model, and of the average where one is kept, by prefix."""
+        found = {"": self(state.weights)}
+        return found if state.average is None else {**found, "ema_": self(state.average)}
+
+
+def averages(parts: list[Metrics]) -> dict[str, float]:
     """Returns means over all images of some batches: the loss, and errors in percent."""
     fields = zip(*jax.device_get(parts), strict=True)
     loss, top1_errors, top5_errors, images = (sum(map(float, field)) for field in fields)
     return {
-        f"{prefix}_loss": loss / images,
-        f"{prefix}_top1_error": 100 * top1_errors / images,
-        f"{prefix}_top5_error": 100 * top5_errors / images,
+        "loss": loss / images,
+        "top1_error": 100 * top1_errors / images,
+        "top5_error": 100 * top5_errors / images,
     }
+
+
+def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:
+    """Returns metrics by the names of `metrics.jsonl`: `test_loss`, `ema_test_loss`."""
+    return {
+        f"{prefix}test_{name}": value
+        for prefix, evaluation in evaluations.items()
+        for name, value in evaluation.metrics.items()
+    }
+
+
+def error_of(evaluations: dict[str, Evaluation]) -> float | None:
+    """Returns the top-1 error that a state is judged by: the average's, where one is kept.
+
+    Without an evaluation, or where the loss is no number, it is None.
+    """
+    if not evaluations:
+        return None
+    error = (evaluations.get("ema_") or evaluations[""]).metrics["top1_error"]
+    return error if math.isfinite(error) else None

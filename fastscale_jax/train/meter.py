@@ -1,6 +1,7 @@
 """Metrics and speed of the steps since the last log line."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ class Meter:
         self._parts: list[Metrics] = []
         self._timed_steps = 0
         self._seconds = 0.0  # before the last pause
+        self._waited = 0.0
         self._since = time.monotonic()
 
     def add(self, part: Metrics) -> None:
@@ -31,7 +33,15 @@ class Meter:
         jax.block_until_ready(self._parts)
         seconds = time.monotonic() - self._since
         self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
+        self._waited = 0.0
         return seconds
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts what runs inside as waiting for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -44,12 +54,18 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Returns means since the last reading, and starts anew.
 
-        `images_per_second` is NaN where the only step was the one that compiled.
+        `images_per_second` and `data_wait_percent`, the share of the time in which the next batch
+        was not ready, are NaN where the only step was the one that compiled.
         """
-        means = averages(self._parts, "train")
+        means = averages(self._parts)
         seconds = self._seconds + time.monotonic() - self._since
         images = self._timed_steps * self._batch_size
-        self._parts, self._timed_steps = [], 0
+        found = {
+            "train_loss": means["loss"],
+            "train_top1_error": means["top1_error"],
+            "images_per_second": images / seconds if images else math.nan,
+            "data_wait_percent": 100 * self._waited / seconds if images else math.nan,
+        }
+        self._parts, self._timed_steps, self._waited = [], 0, 0.0
         self._seconds, self._since = 0.0, time.monotonic()
-        del means["train_top5_error"]
-        return {**means, "images_per_second": images / seconds if images else float("nan")}
+        return found

@@ -70,7 +70,14 @@ class Progress:
         self._live.stop()
 
     def update(
-        self, step: int, *, epoch: float, loss: float, error: float, images_per_second: float
+        self,
+        step: int,
+        *,
+        epoch: float,
+        loss: float,
+        error: float,
+        images_per_second: float,
+        data_wait_percent: float = 0.0,
     ) -> None:
         """Rewrites the live line, or prints a plain one.
 
@@ -83,6 +90,7 @@ class Progress:
             loss: of the training batches.
             error: top-1, of the training batches, in percent.
             images_per_second: over all devices; NaN is not shown.
+            data_wait_percent: share of the time spent waiting for data; shown from one percent on.
         """
         parts = [
             f"[dim]step[/] {step:>{len(str(self._total_steps))}}/{self._total_steps}",
@@ -93,6 +101,8 @@ class Progress:
         if not math.isnan(images_per_second):
             digits = 0 if images_per_second >= 10 else 1
             parts.append(f"{images_per_second:,.{digits}f} [dim]images/s[/]")
+        if data_wait_percent >= 1:
+            parts.append(f"{data_wait_percent:.0f} % [dim]waiting for data[/]")
         seconds_left = self._seconds_left(step)
         if seconds_left is not None:
             parts.append(f"{_clock_time(seconds_left)} [dim]left[/]")

@@ -13,8 +13,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-DTYPES = ("float32", "bfloat16")
-SCHEDULES = (1, 2, 4)
+from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.train.ranges import check_ranges
+
 # the batch size that the paper's learning rate is for; others are scaled in proportion
 REFERENCE_BATCH_SIZE = 1024
 
@@ -23,8 +24,11 @@ REFERENCE_BATCH_SIZE = 1024
 class Data:
     """`config.data`."""
 
-    name: str = "synthetic"  # a source: digits, synthetic
+    name: str = "synthetic"  # a source: digits, synthetic, folder, tfds
+    dir: str = ""  # where a folder's images lie, or what TFDS prepared; empty: TFDS's own place
+    tfds_name: str = "imagenet2012"  # a set of TFDS's for image classification
     batch_size: int = 1024  # images a step, over all devices
+    workers: int = 0  # threads that decode, on each host; 0: one a core
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +43,34 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
-    """`config.optim`: SGD with Nesterov momentum and an exponential schedule."""
+    """`config.optim`: SGD with momentum, and how its rate falls."""
 
     learning_rate: float = 2.0  # at batch 1,024; in proportion at others
-    momentum: float = 0.9
-    weight_decay: float = 2e-5  # BatchNorm is exempt
+    curve: str = "exp"  # of the rate: exp, cos, lin or steps
+    decay: float = 0.02  # share of the rate that is left at the end; of exp, cos and lin
+    step_epochs: tuple[int, ...] = (30, 60, 90)  # after which `steps` lowers it, at schedule 1
+    step_factor: float = 0.1  # by which it does
     warmup_epochs: float = 5.0
     warmup_start: float = 0.1  # share of the rate that warmup begins with
-    decay: float = 0.02  # share of the rate that is left at the end
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 2e-5  # BatchNorm is exempt
+    accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Augment:
-    """`config.augment`."""
+class Ema:
+    """`config.ema`: the moving average of weights and statistics that is evaluated as well."""
 
-    label_smoothing: float = 0.1
-    shift: float = 0.0  # largest random shift, as a share of the image's side
-    zoom: float = 0.0  # largest random change of the image's size, as a share
+    every_steps: int = 32  # counted from the start of each epoch; 0: no average
+    rate: float = 1e-5  # an image's, at one epoch of ImageNet; see `train.ema`
+
+
+@dataclasses.dataclass(frozen=True)
+class Bn:
+    """`config.bn`: BatchNorm."""
+
+    precise_images: int = 8192  # that its statistics are taken from before an evaluation; 0: none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +87,14 @@ class Recipe:
     data: Data = Data()
     train: Train = Train()
     optim: Optim = Optim()
-    augment: Augment = Augment()
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    ema: Ema = Ema()
+    bn: Bn = Bn()
     checkpoint: Checkpoint = Checkpoint()
     schedule: int = 1  # times the epochs: 1, 2 or 4, as in the paper
     dtype: str = "float32"  # of the computation; parameters are always float32
     grouped_conv: str = "auto"  # implementation of the spatial convs; see models.grouped_conv
+    scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
     seed: int = 0
     init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones
 
@@ -99,7 +117,7 @@ class Recipe:
         """
         values = {k: v for k, v in config.items() if k not in ("model", "variant")}
         recipe = _build(cls, values, "config")
-        _check_ranges(recipe)
+        check_ranges(recipe)
         return recipe
 
 
@@ -131,49 +149,12 @@ def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
             continue
         if expected is float and type(value) is int:
             value = float(value)
-        if type(value) is not expected:
+        if typing.get_origin(expected) is tuple:
+            if type(value) is not tuple or any(type(item) is not int for item in value):
+                raise ValueError(f"{path}.{key} must be a tuple of integers; got {value!r}")
+        elif type(value) is not expected:
             raise ValueError(f"{path}.{key} must be of type {expected.__name__}; got {value!r}")
-        if expected is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{path}.{key} must be finite; got {value!r}")
         built[key] = value
     return kind(**built)
-
-
-def _check_ranges(r: Recipe) -> None:
-    whole = {
-        "data.batch_size": (r.data.batch_size, 1),
-        "train.epochs": (r.train.epochs, 1),
-        "train.steps": (r.train.steps, 0),
-        "train.log_every_steps": (r.train.log_every_steps, 1),
-        "train.eval_every_epochs": (r.train.eval_every_epochs, 1),
-        "checkpoint.every_epochs": (r.checkpoint.every_epochs, 0),
-        "seed": (r.seed, 0),
-    }
-    for key, (value, low) in whole.items():
-        if value < low:
-            raise ValueError(f"config.{key} must be at least {low}; got {value}")
-    shares = {
-        "optim.momentum": r.optim.momentum,
-        "optim.warmup_start": r.optim.warmup_start,
-        "augment.label_smoothing": r.augment.label_smoothing,
-        "augment.shift": r.augment.shift,
-        "augment.zoom": r.augment.zoom,
-    }
-    for key, value in shares.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"config.{key} must be from 0 to below 1; got {value}")
-    if not r.optim.learning_rate > 0 or not 0 < r.optim.decay <= 1:
-        raise ValueError("config.optim.learning_rate must be above 0, and decay above 0, at most 1")
-    if r.optim.weight_decay < 0 or r.optim.warmup_epochs < 0:
-        raise ValueError("config.optim.weight_decay and warmup_epochs must not be negative")
-    if r.seed >= 2**32:
-        raise ValueError(f"config.seed must be below 2**32; got {r.seed}")
-    _check_choice("schedule", r.schedule, SCHEDULES)
-    _check_choice("dtype", r.dtype, DTYPES)
-
-
-def _check_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"config.{key} must be one of {', '.join(map(str, choices))}; got {value!r}"
-        )

@@ -143,21 +143,26 @@ def _supersedes(record: Mapping[str, float], earlier: Mapping[str, float]) -> bo
 
 
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Writes `workdir/config.json`, whole or not at all, with the keys in the order given.
+    """Writes `workdir/config.json`, as `write_json`."""
+    write_json(workdir / "config.json", config)
+
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all, with the keys in the order given.
 
     Args:
-        workdir: made if need be.
-        config: nested dicts, lists, tuples, strings, numbers, bools and None.
+        path: its folder is made if need be; a file of that name is replaced.
+        content: nested dicts, lists, tuples, strings, numbers, bools and None.
 
     Raises:
         TypeError: a value of another kind.
         ValueError: a NaN or an infinity, which JSON cannot hold.
     """
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / f"config.json.{os.getpid()}.partial"
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, workdir / "config.json")
+    os.replace(partial, path)
 
 
 def _number(value: Any) -> float | int:

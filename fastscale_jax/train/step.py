@@ -1,31 +1,21 @@
 """One training step and one evaluation step, as pure functions."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
+from flax.training.dynamic_scale import DynamicScale
 from jax import Array
 from jax.typing import ArrayLike
 
-from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.augment import mixed, prepare
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import Conventions, Source
 from fastscale_jax.models import Network
+from fastscale_jax.train.gradients import Examples, Outputs, gradients
 from fastscale_jax.train.recipe import Recipe
-
-Params = Any  # a tree of arrays
-
-
-class TrainState(struct.PyTreeNode):
-    """All that a run changes, and all that a checkpoint holds."""
-
-    step: Array  # int32, updates done
-    params: Params
-    batch_stats: Params  # BatchNorm's running statistics
-    opt_state: optax.OptState
+from fastscale_jax.train.state import TrainState, Tree, Weights
 
 
 class Metrics(NamedTuple):
@@ -61,39 +51,24 @@ def create_state(task: Task, key: Array) -> TrainState:
     """Returns the state before the first step; `key` decides the initial weights."""
     resolution = task.model.architecture.resolution
     images = jnp.zeros((1, resolution, resolution, 3))
-    variables = task.model.init(key, images, train=False)
-    params = variables["params"]
+    weights = Weights(**task.model.init(key, images, train=False))
+    in_half = task.recipe.dtype == "float16"
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables["batch_stats"],
-        opt_state=task.optimizer.init(params),
+        params=weights.params,
+        batch_stats=weights.batch_stats,
+        opt_state=task.optimizer.init(weights.params),
+        average=weights if task.recipe.ema.every_steps else None,
+        loss_scale=DynamicScale(fin_steps=jnp.int32(0), scale=jnp.float32(2**16))
+        if in_half
+        else None,
     )
-
-
-def with_weights(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
-    """Returns the state with other weights.
-
-    Args:
-        state: not modified.
-        variables: `params` and `batch_stats`; what is left out of them stays as it is.
-    """
-    return state.replace(
-        params=_overlaid(state.params, variables["params"]),
-        batch_stats=_overlaid(state.batch_stats, variables["batch_stats"]),
-    )
-
-
-def _overlaid(tree: Params, over: Params) -> Params:
-    if not isinstance(tree, Mapping):
-        return jnp.asarray(over, tree.dtype)
-    return {key: _overlaid(x, over[key]) if key in over else x for key, x in tree.items()}
 
 
 def train_step(
     task: Task, state: TrainState, batch: Batch, key: Array
 ) -> tuple[TrainState, Metrics]:
-    """One SGD update.
+    """One SGD update; the average is not moved.
 
     Args:
         task: what to train, and how.
@@ -102,39 +77,70 @@ def train_step(
         key: of the run; the step is folded in here.
 
     Returns:
-        The state after the update, and the batch's metrics before it.
+        The state after the update, and the batch's metrics before it. Where images are mixed, the
+        errors are those of the larger part. In float16 an update whose gradients overflow is left
+        out, but counts as a step.
     """
-    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    augment = task.recipe.augment
-    images = _images(task, batch, augment_key)
+    augment_key, mix_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+    images = training_images(task, batch, augment_key)
+    examples = Examples(*mixed(images, _targets(task, batch), mix_key, task.recipe.augment))
 
-    def loss_fn(params: Params) -> tuple[Array, tuple[Array, Array, Params]]:
+    def loss(
+        params: Tree, batch_stats: Tree, examples: Examples, key: Array
+    ) -> tuple[Array, tuple[Outputs, Tree]]:
         logits, updated = task.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
+            {"params": params, "batch_stats": batch_stats},
+            examples.images,
             train=True,
             mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
+            rngs={"dropout": key},
         )
-        losses = cross_entropy(logits, batch.labels, augment.label_smoothing)
-        return losses.mean(), (losses, logits, updated["batch_stats"])
+        losses = optax.softmax_cross_entropy(logits, examples.targets)
+        return losses.mean(), (Outputs(losses, logits), updated["batch_stats"])
 
-    grads, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
-    state = TrainState(
-        step=state.step + 1,
+    found = gradients(
+        loss,
+        state.params,
+        state.batch_stats,
+        state.loss_scale,
+        examples,
+        dropout_key,
+        task.recipe.optim.accumulate,
+    )
+    updates, opt_state = task.optimizer.update(found.gradients, state.opt_state, state.params)
+    after = state.replace(
         params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
+        batch_stats=found.batch_stats,
         opt_state=opt_state,
     )
-    return state, _metrics(losses, logits, batch)
+    if state.loss_scale is not None:
+        after = jax.tree.map(lambda new, old: jnp.where(found.is_finite, new, old), after, state)
+    after = after.replace(step=state.step + 1, loss_scale=found.loss_scale)
+    labels = examples.targets.argmax(-1)
+    return after, _metrics(found.outputs, labels, jnp.asarray(batch.mask))
 
 
-def eval_step(task: Task, state: TrainState, batch: Batch) -> Metrics:
-    """Returns the metrics of a batch with the running statistics; the loss is not smoothed."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits = jnp.asarray(task.model.apply(variables, _images(task, batch), train=False))
-    return _metrics(cross_entropy(logits, batch.labels, 0.0), logits, batch)
+def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:
+    """Returns a batch's metrics with the running statistics, and the classes predicted, `[batch]`.
+
+    The loss is not smoothed.
+    """
+    images = prepare(batch.images, **_normalisation(task))
+    variables = {"params": weights.params, "batch_stats": weights.batch_stats}
+    logits = jnp.asarray(task.model.apply(variables, images, train=False))
+    outputs = Outputs(cross_entropy(logits, batch.labels, 0.0), logits)
+    metrics = _metrics(outputs, jnp.asarray(batch.labels), jnp.asarray(batch.mask))
+    return metrics, logits.argmax(-1)
+
+
+def training_images(task: Task, batch: Batch, key: Array) -> Array:
+    """Returns a batch as the network is trained on it, but for mixing: `[batch, h, w, 3]`."""
+    return prepare(batch.images, **_normalisation(task), augment=task.recipe.augment, key=key)
+
+
+def _normalisation(task: Task) -> dict[str, Any]:
+    mean, std, _ = task.conventions
+    return {"resolution": task.model.architecture.resolution, "mean": mean, "std": std}
 
 
 def cross_entropy(logits: Array, labels: ArrayLike, smoothing: float) -> Array:
@@ -145,33 +151,28 @@ def cross_entropy(logits: Array, labels: ArrayLike, smoothing: float) -> Array:
         labels: `[batch]` ints.
         smoothing: ε; the target is 1 - ε + ε/K for the label and ε/K for each other of K classes.
     """
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+    return optax.softmax_cross_entropy(logits, _smoothed(labels, logits.shape[-1], smoothing))
 
 
-def _images(task: Task, batch: Batch, key: Array | None = None) -> Array:
-    return prepare(
-        batch.images,
-        resolution=task.model.architecture.resolution,
-        mean=task.conventions.mean,
-        std=task.conventions.std,
-        key=key,
-        shift=task.recipe.augment.shift,
-        zoom=task.recipe.augment.zoom,
-    )
+def _targets(task: Task, batch: Batch) -> Array:
+    classes = task.model.architecture.num_classes
+    return _smoothed(batch.labels, classes, task.recipe.augment.label_smoothing)
 
 
-def _metrics(losses: Array, logits: Array, batch: Batch) -> Metrics:
+def _smoothed(labels: ArrayLike, classes: int, smoothing: float) -> Array:
+    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+
+
+def _metrics(outputs: Outputs, labels: Array, mask: Array) -> Metrics:
     """Sums over the images that are not padding; an image is right at k if under k classes beat it.
 
     Ties count against the network, and so does NaN, so that one that says nothing is not called
     right.
     """
-    right = jnp.take_along_axis(logits, batch.labels[:, None], axis=-1)
-    better = (~(logits < right)).sum(-1) - 1
-    mask = batch.mask
+    right = jnp.take_along_axis(outputs.logits, labels[:, None], axis=-1)
+    better = (~(outputs.logits < right)).sum(-1) - 1
     return Metrics(
-        loss=jnp.where(mask, losses, 0).sum(),
+        loss=jnp.where(mask, outputs.losses, 0).sum(),
         top1_errors=(mask & (better >= 1)).sum(),
         top5_errors=(mask & (better >= 5)).sum(),
         images=mask.sum(),

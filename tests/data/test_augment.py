@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from fastscale_jax.data import augment
-from fastscale_jax.data.augment import prepare
+from fastscale_jax.data import augment, mixing, policies
+from fastscale_jax.data.augment import mixed, prepare
+from fastscale_jax.data.augment_config import Augment
 
 AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -65,7 +66,9 @@ def test_a_shift_by_whole_pixels_moves_them_and_black_moves_in(drawn, down, righ
     images = photos(3, 10, 10)
     drawn(0.0, [down / 10, right / 10])
     key = jax.random.key(0)
-    got = prepare(jnp.asarray(images), resolution=10, key=key, shift=0.5, **AS_IS)
+    got = prepare(
+        jnp.asarray(images), resolution=10, key=key, augment=Augment.none(shift=0.5), **AS_IS
+    )
     wanted = ndimage.shift(images / 255, (0, down, right, 0), order=0)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
@@ -74,7 +77,9 @@ def test_a_shift_is_a_share_of_the_side_whatever_the_images_size(drawn):
     images = photos(2, 5, 5)
     key = jax.random.key(0)
     drawn(0.0, [0.2, -0.4])
-    got = prepare(jnp.asarray(images), resolution=10, key=key, shift=0.5, **AS_IS)
+    got = prepare(
+        jnp.asarray(images), resolution=10, key=key, augment=Augment.none(shift=0.5), **AS_IS
+    )
     still = prepare(jnp.asarray(images), resolution=10, **AS_IS)
     # two pixels down and four to the left; away from the edge, where black is mixed in
     np.testing.assert_allclose(got[:, 3:9, 1:5], still[:, 1:7, 5:9], atol=1e-5)
@@ -84,7 +89,9 @@ def test_zooming_in_is_about_the_middle_and_in_each_direction_on_its_own(drawn):
     images = photos(1, 12, 12)
     drawn([0.25, 0.0], 0.0)
     key = jax.random.key(0)
-    got = prepare(jnp.asarray(images), resolution=12, key=key, zoom=0.5, **AS_IS)
+    got = prepare(
+        jnp.asarray(images), resolution=12, key=key, augment=Augment.none(zoom=0.5), **AS_IS
+    )
     rows = (np.arange(12) - 5.5) / 1.25 + 5.5
     grid = np.meshgrid(rows, np.arange(12), [0, 1, 2], indexing="ij")
     wanted = ndimage.map_coordinates(images[0] / 255, grid, order=1)
@@ -95,7 +102,9 @@ def test_zooming_out_reduces_with_antialiasing_and_black_around(drawn):
     images = photos(2, 12, 12)
     drawn([-0.5, 0.0], 0.0)
     key = jax.random.key(0)
-    got = prepare(jnp.asarray(images), resolution=12, key=key, zoom=0.6, **AS_IS)
+    got = prepare(
+        jnp.asarray(images), resolution=12, key=key, augment=Augment.none(zoom=0.6), **AS_IS
+    )
     reduced = interpolated(images, (6, 12))
     np.testing.assert_allclose(got, np.pad(reduced, ((0, 0), (3, 3), (0, 0), (0, 0))), atol=1e-6)
 
@@ -104,8 +113,8 @@ def test_without_key_or_amount_nothing_is_random():
     images = jnp.asarray(photos(2, 8, 8))
     still = prepare(images, resolution=12, **AS_IS)
     key = jax.random.key(0)
-    np.testing.assert_array_equal(prepare(images, resolution=12, shift=0.2, **AS_IS), still)
-    np.testing.assert_array_equal(prepare(images, resolution=12, key=key, **AS_IS), still)
+    for one in ({"augment": Augment()}, {"key": key}, {"key": key, "augment": Augment.none()}):
+        np.testing.assert_array_equal(prepare(images, resolution=12, **one, **AS_IS), still)
 
 
 def test_the_key_decides_and_each_image_has_its_own_draw():
@@ -113,8 +122,70 @@ def test_the_key_decides_and_each_image_has_its_own_draw():
 
     def moved(seed):
         key = jax.random.key(seed)
-        return np.asarray(prepare(images, resolution=12, key=key, shift=0.2, zoom=0.2, **AS_IS))
+        return np.asarray(
+            prepare(
+                images, resolution=12, key=key, augment=Augment.none(shift=0.2, zoom=0.2), **AS_IS
+            )
+        )
 
     np.testing.assert_array_equal(moved(0), moved(0))
     assert not np.array_equal(moved(0), moved(1))
     assert len({image.tobytes() for image in moved(0)}) == 3
+
+
+def test_about_half_of_the_images_are_flipped_and_only_left_and_right():
+    images = photos(400, 4, 6)
+    key, flip = jax.random.key(0), Augment.none(flip=True)
+    got = np.asarray(prepare(images, resolution=6, key=key, augment=flip, **AS_IS))
+    still = np.asarray(prepare(images, resolution=6, **AS_IS))
+    is_flipped = np.array([not np.array_equal(x, y) for x, y in zip(got, still, strict=True)])
+    np.testing.assert_array_equal(got[is_flipped], still[is_flipped, :, ::-1])
+    assert abs(is_flipped.sum() - 200) < 4 * 10  # four standard deviations
+
+
+@pytest.mark.parametrize("policy", ["autoaugment", "randaugment"])
+def test_the_policy_sees_levels_at_the_network_s_resolution(policy, monkeypatch):
+    seen = []
+
+    def invert(images, key, *options):
+        seen.append((images.shape, images.dtype, options))
+        return 255 - images
+
+    monkeypatch.setattr(policies, policy, invert)
+    images, key = photos(2, 4, 6), jax.random.key(0)
+    got = prepare(images, resolution=8, key=key, augment=Augment.none(policy=policy), **AS_IS)
+    still = np.asarray(prepare(images, resolution=8, **AS_IS))
+    np.testing.assert_allclose(got, 1 - np.round(255 * still) / 255, atol=1e-6)
+    options = (2, 0.5) if policy == "randaugment" else ()
+    assert seen == [((2, 8, 8, 3), jnp.uint8, options)]
+
+
+def test_lighting_moves_each_image_s_colours_and_nothing_else():
+    images, key = photos(5, 6, 6), jax.random.key(0)
+    got = prepare(images, resolution=6, key=key, augment=Augment.none(lighting=0.5), **AS_IS)
+    shifts = np.asarray(got) - images / 255
+    np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-6)
+    assert len({tuple(shift) for shift in shifts[:, 0, 0].round(6)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("choice", "ways"),
+    [({"mixup": 0.2}, {"mixup"}), ({"cutmix": 0.3}, {"cutmix"}), ({"mixup": 1.0, "cutmix": 1.0},
+     {"mixup", "cutmix"}), ({}, {"as it was"})],
+)  # fmt: skip
+def test_mixing_is_as_chosen_and_with_two_a_coin_decides(choice, ways):
+    images = jnp.asarray(photos(6, 5, 5), jnp.float32)
+    targets = jax.nn.one_hot(jnp.arange(6), 6)
+    found = set()
+    for seed in range(12):
+        key = jax.random.key(seed)
+        got, labels = mixed(images, targets, key, Augment.none(**choice))
+        np.testing.assert_allclose(labels.sum(-1), 1, rtol=1e-6)
+        _, way_key = jax.random.split(key)
+        wanted = {
+            "as it was": images,
+            "mixup": mixing.mixup(images, targets, way_key, choice.get("mixup", 1.0))[0],
+            "cutmix": mixing.cutmix(images, targets, way_key, choice.get("cutmix", 1.0))[0],
+        }
+        found |= {w for w in ways if np.allclose(got, wanted[w], atol=1e-3)} or {"none of them"}
+    assert found == ways

@@ -5,15 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-from fastscale_jax.data.pipeline import eval_batches, steps_per_epoch, train_batches
-from fastscale_jax.data.sources import Split
+from fastscale_jax.data.arrays import ArraySplit
+from fastscale_jax.data.pipeline import Plan, eval_batches, steps_per_epoch, train_batches
 
 
 def numbered(examples, images=None):
     """A split whose labels, and the pixels of whose images, are their own numbers."""
     labels = np.arange(images or examples, dtype=np.int32)
     pixels = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), 2, 2, 3))
-    return Split(pixels, labels, examples)
+    return ArraySplit(pixels, labels, examples)
 
 
 def first(count, *args, **options):
@@ -98,3 +98,35 @@ def test_a_batch_larger_than_the_split_is_refused():
         steps_per_epoch(numbered(23), 24)
     with pytest.raises(ValueError, match="batch size 24"):
         next(train_batches(numbered(23), 24, seed=0))
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4, 8])
+def test_shares_of_hosts_put_together_are_the_batches_of_one(hosts):
+    split = numbered(23)
+    alone = first(7, split, 8, seed=2, first_step=1), list(eval_batches(split, 8))
+    shares = [
+        (
+            first(7, split, 8, seed=2, first_step=1, process_index=i, process_count=hosts),
+            list(eval_batches(split, 8, process_index=i, process_count=hosts)),
+        )
+        for i in range(hosts)
+    ]
+    for whole, parts in zip(alone, zip(*shares, strict=True), strict=True):
+        for batch, *rows in zip(whole, *parts, strict=True):
+            for field, *of_hosts in zip(batch, *rows, strict=True):
+                assert {len(part) for part in of_hosts} == {8 // hosts}
+                np.testing.assert_array_equal(np.concatenate(of_hosts), field)
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="batch size 10 cannot be shared by 4 hosts; set --config"):
+        next(train_batches(numbered(23), 10, seed=0, process_count=4))
+    with pytest.raises(ValueError, match="batch size 10 cannot be shared by 4 hosts"):
+        next(eval_batches(numbered(23), 10, process_count=4))
+
+
+def test_every_image_of_a_run_has_a_seed_of_its_own():
+    picks = itertools.islice(Plan(20, 5, seed=3).train_picks(), 12)  # three epochs
+    seeds = np.concatenate([p.seeds for p in picks])
+    other = next(Plan(20, 5, seed=4).train_picks()).seeds
+    assert len({tuple(seed) for seed in (*seeds, *other)}) == 65

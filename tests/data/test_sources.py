@@ -1,12 +1,16 @@
 """Sources of images: digits are scikit-learn's, split once and for all; noise is cheap."""
 
 import collections
+import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fastscale_jax.data.sources import SOURCES, Split, check_source, class_names, load_source
+from fastscale_jax.data.arrays import ArraySplit
+from fastscale_jax.data.sources import SOURCES, check_source, class_names, load_source
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def test_synthetic_images_have_the_network_s_size_and_classes():
 
 
 def test_a_split_repeats_its_images_beyond_their_number():
-    split = Split(np.arange(6, dtype=np.uint8).reshape(3, 2, 1, 1), np.arange(3), examples=8)
+    split = ArraySplit(np.arange(6, dtype=np.uint8).reshape(3, 2, 1, 1), np.arange(3), examples=8)
     images, labels = split.take(np.array([7, 0, 3, 2]))
     np.testing.assert_array_equal(labels, [1, 0, 0, 2])
     np.testing.assert_array_equal(images[:, 0, 0, 0], [2, 0, 0, 4])
@@ -86,7 +90,11 @@ def load(name, num_classes):
 @pytest.mark.parametrize(
     ("name", "num_classes", "message"),
     [
-        ("mnist", 10, "unknown data source 'mnist'; choose one of digits, synthetic"),
+        (
+            "mnist",
+            10,
+            "unknown data source 'mnist'; choose one of digits, synthetic, folder, tfds$",
+        ),
         ("digits", 1000, "digits has 10 classes, but the network has 1000; set --config.model"),
     ],
 )
@@ -125,8 +133,42 @@ def test_other_classes_are_numbered(source, classes):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_source_has_the_conventions_of_its_name(name):
+def test_conventions_are_those_of_colour_images(name):
+    conventions = SOURCES[name]
+    assert len(conventions.mean) == len(conventions.std) == 3
+    assert 0 <= conventions.crop <= 1
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_a_source_has_the_conventions_and_the_classes_of_its_name(name):
     source = load_source(name, resolution=12, num_classes=10)
     assert source.conventions == SOURCES[name]
-    assert len(source.conventions.mean) == len(source.conventions.std) == 3
-    assert 0 <= source.conventions.crop <= 1
+    assert source.classes == class_names(name, 10)
+
+
+def test_a_source_says_how_large_it_is(digits):
+    assert digits.summary == "digits: 10 classes, 1,437 training and 360 test images"
+
+
+@pytest.mark.parametrize("name", ["folder", "tfds"])
+def test_without_tensorflow_files_cannot_be_read(name, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    for function in (load, lambda *args: check_source(*args, directory="")):
+        with pytest.raises(
+            ValueError, match=rf"'{name}' needs tensorflow; run pip install '.*\[data"
+        ):
+            function(name, 10)
+    check_source(name, 10)  # a network can be looked at, and used, without its data
+    assert class_names(name, 3) == ("0", "1", "2")
+
+
+def test_small_sources_do_without_tensorflow():
+    program = (
+        "import sys; from fastscale_jax.data.sources import load_source; "
+        "[load_source(name, resolution=8, num_classes=10) for name in ('digits', 'synthetic')]; "
+        "print(sorted({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

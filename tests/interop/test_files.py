@@ -29,7 +29,7 @@ from fastscale_jax.interop import files
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.records import write_config
-from fastscale_jax.train.step import TrainState
+from fastscale_jax.train.state import TrainState
 
 FORMS = {"zip": True, "legacy": False}  # of torch.save
 

@@ -27,7 +27,7 @@ from fastscale_jax.interop.load import load, save
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.records import write_config
-from fastscale_jax.train.step import TrainState
+from fastscale_jax.train.state import TrainState
 from tests.passes import rule
 from tests.train.tiny import tiny_config
 

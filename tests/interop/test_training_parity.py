@@ -5,6 +5,7 @@ after twenty steps differ by a tenth from its own when the initial weights chang
 network has one block a stage here, and a rate of 0.003: then such a change stays small.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -15,9 +16,10 @@ import torch.nn.functional as F
 
 from configs.digits import get_config
 from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.interop import torch_twin, weights
-from fastscale_jax.train.loop import Run
+from fastscale_jax.train.run import Run
 from fastscale_jax.train.step import create_state, train_step
 
 STEPS = 20
@@ -29,7 +31,8 @@ def run(tmp_path_factory) -> Run:
     config = get_config()
     config.model.update(depths=(1, 1, 1, 1), resolution=48)
     config.optim.update(learning_rate=0.048, warmup_epochs=0.5)  # 0.003 after half of the steps
-    config.augment.update(shift=0.0, zoom=0.0)
+    config.augment.update(dataclasses.asdict(Augment.none(label_smoothing=0.1)))
+    config.ema.every_steps = 0
     return Run.prepare(config, tmp_path_factory.mktemp("run"), "train")
 
 

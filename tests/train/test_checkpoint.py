@@ -20,7 +20,7 @@ from fastscale_jax.train.checkpoint import (
     latest_step,
     read_variables,
 )
-from fastscale_jax.train.step import TrainState
+from fastscale_jax.train.state import TrainState
 
 
 def state_at(step, width=3):

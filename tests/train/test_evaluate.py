@@ -6,38 +6,63 @@ import jax
 import numpy as np
 import pytest
 
-from fastscale_jax.data.sources import Split
-from fastscale_jax.train.evaluate import averages, evaluate
-from fastscale_jax.train.step import Metrics, create_state, eval_step
+from fastscale_jax.data.arrays import ArraySplit
+from fastscale_jax.train import evaluate
+from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, averages, error_of
+from fastscale_jax.train.step import Metrics, create_state
 from tests.train.tiny import tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
-def by_label(state, batch):
+def by_label(task, weights, batch):
     """Stands in for `eval_step`: the loss of an image is its label, and odd ones are wrong."""
-    labels = batch.labels[batch.mask]
-    return Metrics(labels.sum(), (labels % 2).sum(), (labels >= 20).sum(), len(labels))
+    labels = np.where(batch.mask, batch.labels, 0)
+    counts = (labels.sum(), (labels % 2).sum(), (labels >= 20).sum(), batch.mask.sum())
+    return Metrics(*counts), batch.labels + batch.labels % 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 23, 40])
-def test_every_image_counts_once(batch_size):
-    split = Split(np.zeros((23, 2, 2, 3), np.uint8), np.arange(23), 23)
-    found = evaluate(by_label, None, split, batch_size)  # pyright: ignore[reportArgumentType]
-    assert found == {
-        "test_loss": 11.0,
-        "test_top1_error": pytest.approx(100 * 11 / 23),
-        "test_top5_error": pytest.approx(100 * 3 / 23),
+def test_every_image_counts_once(batch_size, monkeypatch):
+    monkeypatch.setattr(evaluate, "eval_step", by_label)
+    monkeypatch.setattr(jax, "jit", lambda function: function)
+    split = ArraySplit(np.zeros((23, 2, 2, 3), np.uint8), np.arange(23), 23)
+    found = Evaluator(None, split, batch_size)(None)  # pyright: ignore[reportArgumentType]
+    assert found.metrics == {
+        "loss": 11.0,
+        "top1_error": pytest.approx(100 * 11 / 23),
+        "top5_error": pytest.approx(100 * 3 / 23),
     }
+    np.testing.assert_array_equal(found.labels, np.arange(23))
+    np.testing.assert_array_equal(found.predicted, [i + i % 2 for i in range(23)])
 
 
 def test_averages_weigh_batches_by_their_images():
     parts = [Metrics(*map(np.float32, x)) for x in ((6, 2, 1, 3), (4, 1, 0, 1))]
-    assert averages(parts, "train") == {
-        "train_loss": 2.5,
-        "train_top1_error": 75.0,
-        "train_top5_error": 25.0,
+    assert averages(parts) == {"loss": 2.5, "top1_error": 75.0, "top5_error": 25.0}
+
+
+def evaluation(error):
+    metrics = {"loss": 1.0, "top1_error": error, "top5_error": 0.0}
+    return Evaluation(metrics, np.zeros(1, int), np.zeros(1, int))
+
+
+def test_a_record_tells_the_average_apart():
+    assert as_record({"": evaluation(2.0), "ema_": evaluation(1.0)}) == {
+        "test_loss": 1.0,
+        "test_top1_error": 2.0,
+        "test_top5_error": 0.0,
+        "ema_test_loss": 1.0,
+        "ema_test_top1_error": 1.0,
+        "ema_test_top5_error": 0.0,
     }
+
+
+def test_a_state_is_judged_by_its_average_where_it_has_one():
+    assert error_of({"": evaluation(2.0), "ema_": evaluation(3.0)}) == 3.0
+    assert error_of({"": evaluation(2.0)}) == 2.0
+    assert error_of({}) is None
+    assert error_of({"": evaluation(float("nan"))}) is None
 
 
 def test_batch_size_does_not_change_what_a_network_scores(tmp_path):
@@ -47,10 +72,11 @@ def test_batch_size_does_not_change_what_a_network_scores(tmp_path):
     # running statistics that are not the batch's, and logits that differ from image to image
     scaled = jax.tree.map(lambda x: 30 * x, state.params["head"])
     state = state.replace(params={**state.params, "head": scaled})
-    step = jax.jit(functools.partial(eval_step, task))
-    whole, parts = (evaluate(step, state, run.source.test, size) for size in (360, 101))
-    assert whole["test_loss"] == pytest.approx(parts["test_loss"], rel=1e-5)
-    assert {k: v for k, v in whole.items() if k != "test_loss"} == {
-        k: v for k, v in parts.items() if k != "test_loss"
-    }
-    assert 0 < whole["test_top5_error"] < whole["test_top1_error"] < 100
+    whole, parts = (Evaluator(task, run.source.test, size)(state.weights) for size in (360, 101))
+    assert whole.metrics.pop("loss") == pytest.approx(parts.metrics.pop("loss"), rel=1e-5)
+    assert whole.metrics == parts.metrics
+    np.testing.assert_array_equal(whole.labels, run.source.test.labels)
+    np.testing.assert_array_equal(whole.predicted, parts.predicted)
+    assert 0 < whole.metrics["top5_error"] < whole.metrics["top1_error"] < 100
+    wrong = 100 * (whole.predicted != whole.labels).mean()
+    assert whole.metrics["top1_error"] == pytest.approx(wrong)

@@ -12,8 +12,11 @@ from fastscale_jax.interop import weights
 from fastscale_jax.interop.choose import load_for
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.train import loop
+from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
 from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.evaluate import as_record
 from fastscale_jax.train.records import Recorder, read_metrics
+from fastscale_jax.train.run import Start
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -26,9 +29,19 @@ TRAIN_KEYS = (
     "train_loss",
     "train_top1_error",
     "images_per_second",
+    "data_wait_percent",
     "learning_rate",
 )
-TEST_KEYS = ("step", "epoch", "test_loss", "test_top1_error", "test_top5_error")
+TEST_KEYS = (
+    "step",
+    "epoch",
+    "test_loss",
+    "test_top1_error",
+    "test_top5_error",
+    "ema_test_loss",
+    "ema_test_top1_error",
+    "ema_test_top5_error",
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +54,8 @@ def uninterrupted(tmp_path_factory):
 def timeless(workdir):
     """The records of a run without its speed."""
     records = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in records]
+    times = ("images_per_second", "data_wait_percent")
+    return [{k: v for k, v in r.items() if k not in times} for r in records]
 
 
 def saved_arrays(workdir, checkpoint_run):
@@ -61,6 +75,7 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
         "checkpoints",
         "config.json",
         "curves.png",
+        "evaluation.json",
         "metrics.jsonl",
     ]
     wanted = tiny_config(**{"train.steps": STEPS}).to_dict()
@@ -91,7 +106,9 @@ def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
 def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
     workdir, returned = uninterrupted
     run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
-    assert loop.evaluate_weights(run, load_for(run.config, workdir).variables) == returned
+    assert as_record(evaluate_checkpoints(run)["last"]) == returned
+    of_average = as_record(evaluate_weights(run, load_for(run.config, workdir).variables)["last"])
+    assert of_average == {k: returned[f"ema_{k}"] for k in of_average}
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, monkeypatch):
@@ -182,7 +199,7 @@ def from_a_file():
     network = tiny_run(pathlib.Path(), "eval").network
     names = tensors(network, "pycls")
     variables = weights.from_pycls(network, {t.name: rule(t.name, t.shape) for t in names})
-    return loop.Start(variables, "weights from a file")
+    return Start(variables, "weights from a file")
 
 
 @pytest.fixture
@@ -190,11 +207,11 @@ def first_state(monkeypatch):
     """Runs take no steps; returns the list of the states that they would have begun with."""
     states = []
 
-    def evaluate_only(run, task, key, state, outputs):
+    def evaluate_only(trainer, state):
         states.append(state)
-        return state, loop._evaluate(run, loop._jit_eval(task), state)
+        return state, trainer.evaluator.of_state(state)
 
-    monkeypatch.setattr(loop, "_train_steps", evaluate_only)
+    monkeypatch.setattr(loop._Trainer, "train", evaluate_only)
     return states
 
 
@@ -209,7 +226,9 @@ def test_a_run_begins_with_the_weights_that_it_is_given(tmp_path, first_state, f
     metrics = loop.train(run, from_a_file)
     (state,) = first_state
     assert_same({"params": state.params, "batch_stats": state.batch_stats}, from_a_file.variables)
-    assert metrics == loop.evaluate_weights(run, from_a_file.variables)
+    given = as_record(evaluate_weights(run, from_a_file.variables)["last"])
+    assert metrics == {**given, **{f"ema_{k}": x for k, x in given.items()}}
+    assert_same(state.average, state.weights)
     assert int(state.step) == 0
     assert all(not np.any(x) for x in jax.tree.leaves(state.opt_state))
     assert capsys.readouterr().err.count("weights from a file\n") == 1

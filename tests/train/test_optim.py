@@ -27,6 +27,30 @@ def test_rate_falls_exponentially_to_a_fiftieth(steps_per_epoch):
     np.testing.assert_allclose(rates, 1.0 * 0.02 ** (epochs / 40), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps_per_epoch", [1, 7, 1251])
+@pytest.mark.parametrize(
+    ("curve", "left"),
+    [
+        ("cos", lambda t: 0.02 + 0.98 * (1 + np.cos(np.pi * t / 20)) / 2),
+        ("lin", lambda t: 1 - 0.98 * t / 20),
+        ("steps", lambda t: 0.5 ** ((t >= 5).astype(int) + (t >= 12))),
+    ],
+)
+def test_other_curves_are_their_closed_forms(curve, left, steps_per_epoch):
+    recipe = recipe_of(curve=curve, warmup_epochs=0.0, step_epochs=(5, 12), step_factor=0.5)
+    rate = learning_rate(recipe, steps_per_epoch)
+    epochs = np.array([0, 1, 5, 11, 12, 20])
+    rates = [float(rate(epoch * steps_per_epoch)) for epoch in epochs]
+    np.testing.assert_allclose(rates, 1.0 * left(epochs), rtol=1e-5)
+
+
+def test_steps_come_later_in_longer_schedules():
+    recipe = recipe_of(curve="steps", warmup_epochs=0.0, step_epochs=(5, 12))
+    rate = learning_rate(dataclasses.replace(recipe, schedule=2), 10)
+    rates = [float(rate(10 * epoch)) for epoch in (9, 10, 23, 24)]
+    np.testing.assert_allclose(rates, [1.0, 0.1, 0.1, 0.01], rtol=1e-5)
+
+
 def test_rate_rises_from_a_tenth_of_it_in_the_first_epochs():
     held, free = (learning_rate(recipe_of(warmup_epochs=w), 10) for w in (5.0, 0.0))
     steps = np.array([0, 10, 25, 49, 50, 51, 200])
@@ -50,8 +74,9 @@ SHAPES = {
 }
 
 
-def test_ten_updates_are_pytorch_s_nesterov_with_decay_for_all_but_batch_norm():
-    recipe = recipe_of(weight_decay=0.1, warmup_epochs=0.5)
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_ten_updates_are_pytorch_s_with_decay_for_all_but_batch_norm(nesterov):
+    recipe = recipe_of(weight_decay=0.1, warmup_epochs=0.5, nesterov=nesterov)
     steps_per_epoch = 4
     draw = np.random.default_rng(0).standard_normal
     begin = {name: draw(shape).astype(np.float32) for name, shape in SHAPES.items()}
@@ -72,7 +97,7 @@ def test_ten_updates_are_pytorch_s_nesterov_with_decay_for_all_but_batch_norm():
         lr=1.0,
         momentum=0.9,
         weight_decay=0.1,
-        nesterov=True,
+        nesterov=nesterov,
     )
     rate = learning_rate(recipe, steps_per_epoch)
 

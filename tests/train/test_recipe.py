@@ -16,14 +16,20 @@ def test_defaults_are_the_paper_s():
     assert recipe.total_epochs == 100
     assert recipe.augment.label_smoothing == 0.1
     optim = dataclasses.asdict(recipe.optim)
-    assert optim == {
+    assert {key: x for key, x in optim.items() if not key.startswith("step_")} == {
         "learning_rate": 2.0,
-        "momentum": 0.9,
-        "weight_decay": 2e-5,
+        "curve": "exp",
+        "decay": 0.02,
         "warmup_epochs": 5.0,
         "warmup_start": 0.1,
-        "decay": 0.02,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 2e-5,
+        "accumulate": 1,
     }
+    assert (recipe.augment.policy, recipe.augment.mixup) == ("autoaugment", 0.2)
+    assert (recipe.ema.every_steps, recipe.ema.rate) == (32, 1e-5)
+    assert recipe.bn.precise_images == 8192
 
 
 def test_config_and_recipe_say_the_same():
@@ -83,15 +89,25 @@ def test_a_missing_or_unknown_key_is_named(section, message):
         ("optim.warmup_start", -0.1, "must be from 0 to below 1"),
         ("optim.learning_rate", 0.0, "must be above 0"),
         ("optim.learning_rate", "fast", "must be of type float; got 'fast'"),
-        ("optim.decay", 0.0, "decay above 0, at most 1"),
-        ("optim.decay", 1.5, "decay above 0, at most 1"),
-        ("optim.weight_decay", -1e-5, "must not be negative"),
-        ("optim.warmup_epochs", -1.0, "must not be negative"),
+        ("optim.decay", 0.0, "must be above 0 where config.optim.curve is exp"),
+        ("optim.decay", 1.5, "must be at most 1; got 1.5"),
+        ("optim.weight_decay", -1e-5, "must be at least 0; got -1e-05"),
+        ("optim.warmup_epochs", -1.0, "must be at least 0"),
         ("augment.label_smoothing", 1.0, "must be from 0 to below 1"),
         ("augment.shift", float("nan"), "must be finite; got nan"),
         ("augment.zoom", 1.0, "must be from 0 to below 1"),
         ("schedule", 3, "must be one of 1, 2, 4; got 3"),
-        ("dtype", "float16", "must be one of float32, bfloat16; got 'float16'"),
+        ("dtype", "float64", "must be one of float32, bfloat16, float16; got 'float64'"),
+        ("optim.curve", "sqrt", "must be one of exp, cos, lin, steps; got 'sqrt'"),
+        ("optim.step_epochs", (30, 20), "must be rising epochs from 1 on"),
+        ("optim.step_epochs", (0.5,), "must be a tuple of integers"),
+        ("optim.accumulate", 3, "batch_size must be divisible by config.optim.accumulate"),
+        ("augment.policy", "auto", "must be one of autoaugment, randaugment, or empty"),
+        ("augment.randaugment_magnitude", 1.1, "must be at most 1"),
+        ("augment.mixup", -0.1, "must be at least 0"),
+        ("ema.every_steps", -1, "must be at least 0"),
+        ("ema.rate", 1.5, "must be at most 1"),
+        ("bn.precise_images", -1, "must be at least 0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_key(key, value, message):

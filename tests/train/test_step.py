@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.train.state import Weights
 from fastscale_jax.train.step import Task, create_state, cross_entropy, eval_step, train_step
 from tests.train.tiny import tiny_run
 
@@ -73,8 +74,8 @@ def metrics_of(task: Task, logits: Any, labels: Any, mask: Any = None) -> Any:
     labels = np.asarray(labels, np.int32)
     mask = np.ones(len(labels), bool) if mask is None else np.asarray(mask)
     batch = Batch(np.zeros((len(labels), 8, 8, 3), np.uint8), labels, mask)
-    state = types.SimpleNamespace(params=None, batch_stats=None)
-    return eval_step(task._replace(model=Says(logits)), state, batch)  # pyright: ignore[reportArgumentType]
+    task = task._replace(model=Says(logits))  # pyright: ignore[reportArgumentType]
+    return eval_step(task, Weights(None, None), batch)[0]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
@@ -128,7 +129,7 @@ def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, t
     state = create(KEY)
     smoothed = task._replace(recipe=tiny_run(run.workdir).recipe)
     assert smoothed.recipe.augment.label_smoothing == 0.1
-    got = jax.jit(functools.partial(eval_step, smoothed))(state, batch)
+    got, predicted = jax.jit(functools.partial(eval_step, smoothed))(state.weights, batch)
 
     pixels = torch.tensor(batch.images.transpose(0, 3, 1, 2) / 255)
     resized = F.interpolate(pixels, (20, 20), mode="bilinear", align_corners=False)
@@ -141,6 +142,7 @@ def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, t
     )
     wanted = F.cross_entropy(torch.tensor(logits), torch.tensor(batch.labels).long())
     assert float(got.loss) / 64 == pytest.approx(float(wanted), rel=1e-5)
+    np.testing.assert_array_equal(predicted, logits.argmax(-1))
 
 
 def test_the_same_seed_gives_the_same_bits(create, step, batch):
@@ -189,3 +191,33 @@ def test_the_loss_of_one_batch_falls(create, step, batch):
     assert losses[0] == pytest.approx(np.log(10), abs=0.1)  # it begins by knowing nothing
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
     assert np.mean(errors[-10:]) < 0.4 * 64
+
+
+def test_in_float16_it_learns_and_an_update_that_overflows_is_left_out(tmp_path, batch):
+    run = tiny_run(tmp_path, **{"dtype": "float16", "data.batch_size": 64})
+    task = run.task()
+    state = jax.jit(functools.partial(create_state, task))(KEY)
+    step = jax.jit(functools.partial(train_step, task))
+    after, metrics = step(state, batch, KEY)
+    assert np.isfinite(metrics.loss)
+    assert not arrays_equal(after.params, state.params)
+    huge = state.loss_scale.replace(scale=jnp.float32(1e38))
+    after, _ = step(state.replace(loss_scale=huge), batch, KEY)
+    assert arrays_equal((after.params, after.opt_state), (state.params, state.opt_state))
+    assert int(after.step) == 1
+    assert float(after.loss_scale.scale) == pytest.approx(5e37)
+
+
+def test_in_parts_a_step_updates_every_weight_nearly_as_at_once(tmp_path, batch):
+    changes = {"data.batch_size": 64, "model.dropout": 0.0, "model.stochastic_depth": 0.0}
+    results = []
+    for parts in (1, 2):
+        run = tiny_run(tmp_path, **changes, **{"optim.accumulate": parts})
+        task = run.task()
+        state = jax.jit(functools.partial(create_state, task))(KEY)
+        results.append(jax.jit(functools.partial(train_step, task))(state, batch, KEY))
+    (once, metrics), (twice, in_parts) = results
+    # BatchNorm sees halves of the batch, so that they are alike, not the same
+    assert float(in_parts.loss) == pytest.approx(float(metrics.loss), rel=0.02)
+    assert int(in_parts.images) == 64
+    assert not arrays_equal(once.params, twice.params)

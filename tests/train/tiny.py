@@ -1,13 +1,15 @@
 """A run small enough for tests: three blocks, digits, four steps an epoch."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from fastscale_jax import arch
-from fastscale_jax.train.loop import Run
+from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.train.recipe import default_config
+from fastscale_jax.train.run import Run
 
 PER_STAGE = ("widths", "strides", "kernels", "group_widths", "expansions")
 
@@ -23,7 +25,10 @@ def tiny_config(**changes: Any) -> ConfigDict:
     config.data.update(name="digits", batch_size=359)
     config.train.update(epochs=2, log_every_steps=2)
     config.optim.update(learning_rate=0.3, warmup_epochs=1.0)
-    config.augment.update(shift=0.1, zoom=0.1)
+    augment = Augment.none(shift=0.1, zoom=0.1, label_smoothing=0.1)
+    config.augment.update(dataclasses.asdict(augment))
+    config.ema.every_steps = 3
+    config.bn.precise_images = 700  # two batches
     config.checkpoint.every_epochs = 1
     config.update_from_flattened_dict(changes)
     return config

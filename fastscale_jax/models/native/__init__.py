@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fastscale_jax.models.conv_shape import ConvShape
+from fastscale_jax.processor import cores
 
 if TYPE_CHECKING:
     from fastscale_jax.models.native.xla_call import Job
@@ -61,11 +62,9 @@ def filter_gradient(x: Array, dy: Array, shape: ConvShape) -> Array:
 def _call(
     part: str, result: tuple[int, ...], a: Array, b: Array, shape: ConvShape, *more: Array
 ) -> Array:
-    from fastscale_jax.models.native import host
-
     # 16-bit numbers are widened: a CPU's arithmetic is float32's in any case
     dtype = jnp.promote_types(a.dtype, jnp.float32)
-    threads = max(1, min(host.cores(), shape.macs // _MACS_OF_A_THREAD))
+    threads = max(1, min(cores(), shape.macs // _MACS_OF_A_THREAD))
     name = _registered(part, shape, dtype == jnp.float64, threads)
     call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, dtype))
     return call(*(x.astype(dtype) for x in (a, b, *more))).astype(a.dtype)

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import os
 import pathlib
 import tempfile
 
@@ -20,11 +19,6 @@ from fastscale_jax.models.native.emit import I32, Emitter
 # Compiled code lives as long as its engine, and XLA forgets no function that it was given: so all
 # are kept for good. A program has some dozens of kernels, of about ten kilobytes each.
 _ENGINES = []
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

@@ -1,0 +1,146 @@
+"""What augmentation on the device costs of a training step.
+
+python -m benchmarks.augment_cost --output=benchmarks/results/augment_cost_<machine>.json
+
+The same step with none and with all of it (flip, policy, lighting, mixing), and what the step does
+to images before the network sees them, alone: all in turns within one process, so that a slow
+moment of the machine strikes all. Read shares, not milliseconds; and where the machine is shared,
+`alone`, which is no small difference of large numbers. Then the parts, and each operation done to
+every image of a batch.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from benchmarks.grouped_conv import milliseconds
+from benchmarks.machine import describe
+from benchmarks.step_runners import JaxRunner
+from fastscale_jax.arch import as_architecture, model_config
+from fastscale_jax.data import image_ops, mixing, policies
+from fastscale_jax.data.augment import mixed
+from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.train.step import training_images
+
+AUGMENTS = {
+    "none": Augment.none(label_smoothing=0.1),
+    "autoaugment": Augment(),
+    "randaugment": Augment(policy="randaugment"),
+}
+Calls = dict[str, Callable[[], Any]]
+
+
+def steps(network: str, batch: int, dtype: str) -> Calls:
+    """Returns a compiled training step for each augmentation, and its work on images alone."""
+    calls: Calls = {}
+    for name, augment in AUGMENTS.items():
+        runner = JaxRunner(as_architecture(model_config(*network.split(":"))), batch, dtype)
+        recipe = dataclasses.replace(runner.task.recipe, augment=augment)
+        runner.task = runner.task._replace(recipe=recipe)
+        calls |= {f"step, {name}": runner.parts("step")["step"], f"alone, {name}": alone(runner)}
+    return calls
+
+
+def alone(runner: JaxRunner) -> Callable[[], Any]:
+    """Returns what a step does to images before the network sees them."""
+    task, keys = runner.task, iter(jax.random.split(runner.key, 100_000))
+    num_classes = task.model.architecture.num_classes
+
+    @jax.jit
+    def prepared(batch: Batch, key: Array) -> tuple[Array, Array]:
+        images = training_images(task, batch, key)
+        targets = jax.nn.one_hot(batch.labels, num_classes)
+        return mixed(images, targets, key, task.recipe.augment)
+
+    return lambda: jax.block_until_ready(prepared(runner.batch, next(keys)))
+
+
+def parts(images: Array, num_classes: int) -> Calls:
+    """Returns what the augmented steps do, one by one, each call with another draw."""
+    pixels = images.astype(jnp.float32) / 255
+    targets = jnp.eye(len(images), num_classes)
+    keys = iter(jax.random.split(jax.random.key(0), 100_000))
+    functions: dict[str, Callable[[Array], Any]] = {
+        "autoaugment": lambda key: policies.autoaugment(images, key),
+        "randaugment": lambda key: policies.randaugment(images, key),
+        "lighting": lambda key: policies.lighting(pixels, key),
+        "mixup": lambda key: mixing.mixup(pixels, targets, key, 0.2),
+        "cutmix": lambda key: mixing.cutmix(pixels, targets, key, 1.0),
+    }
+
+    def call(function: Callable[[Array], Any]) -> Any:
+        return jax.block_until_ready(function(next(keys)))
+
+    return {name: functools.partial(call, jax.jit(f)) for name, f in functions.items()}
+
+
+def operations(images: Array) -> Calls:
+    """Returns each operation on every image."""
+    operate = jax.jit(image_ops.operate)
+
+    def call(operation: int) -> Any:
+        shape = (len(images), 1)
+        return jax.block_until_ready(
+            operate(images, jnp.full(shape, operation), jnp.full(shape, 0.5))
+        )
+
+    return {name: functools.partial(call, i) for i, name in enumerate(image_ops.NAMES)}
+
+
+def shares(ms: Mapping[str, float], name: str) -> dict[str, float]:
+    """Returns what an augmentation adds, as a share of the step without any."""
+    return {
+        of: round((ms[f"{of}, {name}"] - ms[f"{of}, none"]) / ms["step, none"], 4)
+        for of in ("step", "alone")
+    }
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    on_gpu = jax.default_backend() == "gpu"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
+    parser.add_argument("--network", default="regnetz:500mf")
+    parser.add_argument("--batch", type=int, default=256 if on_gpu else 8)
+    parser.add_argument("--dtype", default="bfloat16" if on_gpu else "float32")
+    parser.add_argument("--seconds", type=float, default=60, help="for each of the three sets")
+    arguments = parser.parse_args()
+    architecture = as_architecture(model_config(*arguments.network.split(":")))
+    shape = (arguments.batch, architecture.resolution, architecture.resolution, 3)
+    images = jax.random.bits(jax.random.key(0), shape, jnp.uint8)
+    sets = {
+        "step": steps(arguments.network, arguments.batch, arguments.dtype),
+        "parts": parts(images, architecture.num_classes),
+        "operations": operations(images),
+    }
+    found = {f"{name}_ms": milliseconds(calls, arguments.seconds) for name, calls in sets.items()}
+    result = {
+        "machine": describe(),
+        "command": " ".join(["python -m benchmarks.augment_cost", *sys.argv[1:]]),
+        "network": arguments.network,
+        "batch": arguments.batch,
+        "resolution": architecture.resolution,
+        "dtype": arguments.dtype,
+        **found,
+        "share_of_step": {
+            name: shares(found["step_ms"], name) for name in AUGMENTS if name != "none"
+        },
+    }
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

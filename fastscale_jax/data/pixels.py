@@ -1,0 +1,51 @@
+"""PIL's arithmetic on levels from 0 to 255: grey, blending, smoothing."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+
+def grey(image: Array) -> Array:
+    """Returns the luma of ITU-R BT.601 in PIL's fixed point: `[h, w, 1]` int32.
+
+    Args:
+        image: `[h, w, 3]` uint8.
+    """
+    red, green, blue = jnp.split(image.astype(jnp.int32), 3, axis=-1)
+    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+
+
+def smooth(image: Array) -> Array:
+    """Returns the means of 3x3 pixels, the middle counting five times: `[h, w, 3]` int32.
+
+    Pixels at the border stay as they are.
+
+    Args:
+        image: `[h, w, 3]` uint8.
+    """
+    height, width, _ = image.shape
+    levels = image.astype(jnp.int32)
+    if min(height, width) < 3:
+        return levels
+    rows = levels[:-2] + levels[1:-1] + levels[2:]
+    sums = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * levels[1:-1, 1:-1]
+    return levels.at[1:-1, 1:-1].set((2 * sums + 13) // 26)
+
+
+def blend(base: ArrayLike, image: ArrayLike, factor: Array) -> Array:
+    """Returns `base + factor * (image - base)`, rounded down, from 0 to 255: uint8.
+
+    Bit for bit as `PIL.Image.blend`, which rounds the product to float32 before it adds.
+
+    Args:
+        base: whole levels, of any shape that fits the image's.
+        image: whole levels.
+        factor: beyond 1 it exaggerates.
+    """
+    start = jnp.asarray(base, jnp.float32)
+    difference = jnp.asarray(image, jnp.float32) - start
+    # A compiler may fuse a product with the sum after it and leave out the rounding between. Split
+    # so that both products are exact, fusing changes nothing.
+    coarse = lax.reduce_precision(factor, exponent_bits=8, mantissa_bits=11)
+    product = coarse * difference + (factor - coarse) * difference
+    return jnp.clip(start + product, 0, 255).astype(jnp.uint8)

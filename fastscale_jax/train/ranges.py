@@ -1,0 +1,85 @@
+"""What the values of a recipe may be."""
+
+import operator
+from typing import Any
+
+# of each key: the least it may be, and what it must stay at or below
+_FROM_TO = {
+    "data.batch_size": (1, None),
+    "data.workers": (0, None),
+    "train.epochs": (1, None),
+    "train.steps": (0, None),
+    "train.log_every_steps": (1, None),
+    "train.eval_every_epochs": (1, None),
+    "optim.decay": (0, 1),
+    "optim.step_factor": (0, 1),
+    "optim.warmup_epochs": (0, None),
+    "optim.weight_decay": (0, None),
+    "optim.accumulate": (1, None),
+    "augment.randaugment_layers": (1, 15),
+    "augment.randaugment_magnitude": (0, 1),
+    "augment.lighting": (0, None),
+    "augment.mixup": (0, None),
+    "augment.cutmix": (0, None),
+    "ema.every_steps": (0, None),
+    "ema.rate": (0, 1),
+    "bn.precise_images": (0, None),
+    "checkpoint.every_epochs": (0, None),
+    "seed": (0, 2**32 - 1),
+}
+_FROM_0_TO_BELOW_1 = (
+    "optim.momentum",
+    "optim.warmup_start",
+    "augment.label_smoothing",
+    "augment.shift",
+    "augment.zoom",
+)
+CHOICES = {
+    "optim.curve": ("exp", "cos", "lin", "steps"),
+    "augment.policy": ("", "autoaugment", "randaugment"),
+    "schedule": (1, 2, 4),
+    "dtype": ("float32", "bfloat16", "float16"),
+}
+
+
+def check_ranges(recipe: Any) -> None:
+    """Refuses a recipe with a value that it cannot have.
+
+    Args:
+        recipe: with the fields of `train.recipe.Recipe`, of their types.
+
+    Raises:
+        ValueError: names the key, what it may be, and what it is.
+    """
+    for key, (low, high) in _FROM_TO.items():
+        value = operator.attrgetter(key)(recipe)
+        if value < low:
+            raise ValueError(f"config.{key} must be at least {low}; got {value}")
+        if high is not None and value > high:
+            raise ValueError(f"config.{key} must be at most {high}; got {value}")
+    for key in _FROM_0_TO_BELOW_1:
+        value = operator.attrgetter(key)(recipe)
+        if not 0 <= value < 1:
+            raise ValueError(f"config.{key} must be from 0 to below 1; got {value}")
+    for key, choices in CHOICES.items():
+        value = operator.attrgetter(key)(recipe)
+        if value not in choices:
+            among = ", ".join(map(str, choices)).removeprefix(", ")
+            empty = ", or empty" if "" in choices else ""
+            raise ValueError(f"config.{key} must be one of {among}{empty}; got {value!r}")
+    _check_optim(recipe.optim, recipe.data.batch_size)
+
+
+def _check_optim(optim: Any, batch_size: int) -> None:
+    if not optim.learning_rate > 0:
+        raise ValueError(f"config.optim.learning_rate must be above 0; got {optim.learning_rate}")
+    if optim.curve == "exp" and not optim.decay:
+        raise ValueError("config.optim.decay must be above 0 where config.optim.curve is exp")
+    steps = optim.step_epochs
+    if list(steps) != sorted(set(steps)) or min(steps, default=1) < 1:
+        raise ValueError(f"config.optim.step_epochs must be rising epochs from 1 on; got {steps}")
+    if batch_size % optim.accumulate:
+        raise ValueError(
+            "config.data.batch_size must be divisible by config.optim.accumulate; "
+            f"got {batch_size} and {optim.accumulate}"
+        )

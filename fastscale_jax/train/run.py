@@ -1,0 +1,83 @@
+"""A training run before it starts: its config, checked, and what that asks for."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.pipeline import steps_per_epoch
+from fastscale_jax.data.sources import Source, check_source, load_source
+from fastscale_jax.models import build
+from fastscale_jax.train.optim import optimizer
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.step import Task
+from fastscale_jax.train.workdir import as_recorded, check_trainable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A checked config with what it asks for, ready to be trained or evaluated."""
+
+    config: Any  # a ConfigDict: its keys are attributes that no type checker can know
+    network: Architecture
+    recipe: Recipe
+    source: Source
+    workdir: pathlib.Path
+
+    @classmethod
+    def prepare(cls, config: Any, workdir: pathlib.Path, mode: str) -> "Run":
+        """Checks everything that can be wrong, cheapest first; touches nothing in the workdir.
+
+        Args:
+            config: the whole config.
+            workdir: of the run; for `eval`, not looked at.
+            mode: `train` or `eval`.
+
+        Raises:
+            ValueError: says what is wrong and what would be right.
+        """
+        network = Architecture.from_config(config.model)
+        recipe = Recipe.from_config(config)
+        build(network, grouped_conv=recipe.grouped_conv)
+        data = recipe.data
+        check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
+        if mode == "train":
+            check_trainable(workdir, as_recorded(config))
+        source = load_source(
+            data.name,
+            resolution=network.resolution,
+            num_classes=network.num_classes,
+            directory=data.dir,
+            tfds_name=data.tfds_name,
+            workers=data.workers,
+        )
+        steps_per_epoch(source.train, data.batch_size)
+        return cls(config, network, recipe, source, workdir)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch."""
+        return steps_per_epoch(self.source.train, self.recipe.data.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.steps or self.recipe.total_epochs * self.epoch_steps
+
+    def task(self) -> Task:
+        """Returns what the steps need to know."""
+        model = build(
+            self.network,
+            dtype=self.recipe.dtype,
+            grouped_conv=self.recipe.grouped_conv,
+            scan_blocks=self.recipe.scan_blocks,
+        )
+        return Task.of(model, self.recipe, optimizer(self.recipe, self.epoch_steps), self.source)
+
+
+class Start(NamedTuple):
+    """Weights that a run begins with."""
+
+    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
+    note: str  # where they come from, for people

@@ -1,0 +1,50 @@
+"""A run whose loss is no number stops at once, says where, and keeps what it had."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fastscale_jax.train import loop
+from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.divergence import DivergenceError, LossWatch
+from fastscale_jax.train.records import read_metrics
+from tests.train.tiny import tiny_run
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_loss_is_looked_at_one_step_later(bad):
+    watch = LossWatch()
+    watch.add(1, jnp.float32(2.0))
+    watch.add(2, jnp.float32(bad))
+    with pytest.raises(DivergenceError, match=f"the loss is {bad} at step 2"):
+        watch.add(3, jnp.float32(1.0))
+
+
+def test_the_last_one_is_looked_at_when_asked():
+    watch = LossWatch()
+    watch.catch_up()
+    watch.add(7, jnp.float32(np.nan))
+    with pytest.raises(DivergenceError) as stopped:
+        watch.catch_up()
+    assert stopped.value.step == 7
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_path, monkeypatch):
+    step = loop.train_step
+
+    def poisoned(task, state, batch, key):
+        after, metrics = step(task, state, batch, key)
+        is_bad = state.step == 5
+        return after, metrics._replace(loss=jnp.where(is_bad, jnp.nan, metrics.loss))
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    run = tiny_run(tmp_path)
+    with pytest.raises(DivergenceError) as stopped:
+        loop.train(run)
+    rate = 0.3 * 359 / 1024 * 0.02 ** (5 / 8)
+    assert f"the loss is nan at step 6, with a learning rate of {rate:.3g}" in str(stopped.value)
+    assert f"the last good checkpoint is {tmp_path}/checkpoints/4" in str(stopped.value)
+    assert latest_step(tmp_path) == 4
+    assert all(np.isfinite(x["train_loss"]) for x in read_metrics(tmp_path / "metrics.jsonl")[:1])
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 4

@@ -1,0 +1,70 @@
+"""Gradients in parts and in half precision, against those taken at once in full."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.training.dynamic_scale import DynamicScale
+
+from fastscale_jax.train.gradients import Examples, Outputs, gradients
+
+KEY = jax.random.key(0)
+DRAW = np.random.default_rng(0)
+PARAMS = {"w": jnp.asarray(DRAW.normal(size=(6, 3)), jnp.float32)}
+EXAMPLES = Examples(
+    jnp.asarray(DRAW.normal(size=(12, 1, 2, 3)), jnp.float32),
+    jax.nn.one_hot(DRAW.integers(0, 3, 12), 3),
+)
+
+
+def loss(params, batch_stats, examples, key):
+    """A linear network; its statistics count the images seen, and add up keys."""
+    images = examples.images.reshape(len(examples.images), -1)
+    logits = images @ params["w"]
+    losses = -(jax.nn.log_softmax(logits) * examples.targets).sum(-1)
+    seen = {
+        "images": batch_stats["images"] + len(images),
+        "keys": batch_stats["keys"] + jax.random.bits(key).astype(jnp.uint32),
+    }
+    return losses.mean(), (Outputs(losses, logits), seen)
+
+
+def found(parts, scale=None, params=PARAMS):
+    nothing = {"images": jnp.int32(0), "keys": jnp.uint32(0)}
+    return jax.jit(lambda: gradients(loss, params, nothing, scale, EXAMPLES, KEY, parts))()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 12])
+def test_parts_add_up_to_the_whole(parts):
+    whole, summed = found(1), found(parts)
+    np.testing.assert_allclose(summed.gradients["w"], whole.gradients["w"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(summed.outputs.losses, whole.outputs.losses, rtol=1e-6)
+    np.testing.assert_allclose(summed.outputs.logits, whole.outputs.logits, rtol=1e-6)
+    assert summed.batch_stats["images"] == 12
+    keys = jax.random.split(KEY, parts)
+    bits = sum(int(jax.random.bits(key)) for key in keys) % 2**32
+    assert int(summed.batch_stats["keys"]) == bits
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_scaled_loss_has_the_same_gradients(parts):
+    scale = DynamicScale(fin_steps=jnp.int32(0), scale=jnp.float32(2**16))
+    scaled = found(parts, scale)
+    np.testing.assert_allclose(scaled.gradients["w"], found(1).gradients["w"], rtol=1e-5, atol=1e-7)
+    assert bool(scaled.is_finite)
+    assert int(scaled.loss_scale.fin_steps) == parts
+    assert float(scaled.loss_scale.scale) == 2**16
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_gradients_that_overflow_are_noticed_and_the_scale_falls(parts):
+    scale = DynamicScale(fin_steps=jnp.int32(0), scale=jnp.float32(2**16))
+    with_nan = {"w": PARAMS["w"].at[0, 0].set(jnp.nan)}
+    overflown = found(parts, scale, with_nan)
+    assert not bool(overflown.is_finite)
+    assert float(overflown.loss_scale.scale) == 2**16 / 2**parts
+
+
+def test_without_a_scale_nothing_is_looked_for():
+    assert found(1).loss_scale is None
+    assert bool(found(3, None, {"w": PARAMS["w"].at[0, 0].set(jnp.nan)}).is_finite)
