@@ -19,9 +19,11 @@ from fastscale_jax.data import mixing, policies
 from fastscale_jax.data.operations import RANGES, apply_operation
 
 FILE = pathlib.Path(__file__).parent / "augmentations.jpg"
-COLUMNS = 7
-SIZE = 128  # pixels
-MAGNITUDE = 0.8
+SIZE, TITLE, GAP = 96, 15, 4  # pixels: of a tile, the line above it, and between tiles
+DPI = 100
+MAGNITUDES = 0, 0.25, 0.5, 0.75, 1
+HALF = len(MAGNITUDES)  # tiles: a row is two halves, a wider gap between them
+WITHOUT_MAGNITUDE = "auto_contrast", "equalize", "invert"
 Tiles = list[tuple[str, np.ndarray]]
 
 
@@ -35,29 +37,50 @@ def photographs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def tiles(building: np.ndarray, flower: np.ndarray) -> Tiles:
-    """Returns what is shown, with its titles, row by row."""
-    key, row = jax.random.key(0), np.stack([building] * COLUMNS)
-    operations = [
-        (name, np.asarray(apply_operation(building[None], name, MAGNITUDE))[0]) for name in RANGES
-    ]
+    """Returns what is shown, with its titles, half row by half row."""
+    key, row = jax.random.key(0), np.stack([building] * 2 * HALF)
+    bright = jnp.asarray(row[:HALF]) / 255
     by_chance = {
+        "lighting, std 1": _as_levels(policies.lighting(bright, key, 1.0)),
         "AutoAugment": policies.autoaugment(row, key),
         "RandAugment": policies.randaugment(row, key),
-        "lighting, std 1": _as_levels(policies.lighting(jnp.asarray(row) / 255, key, 1.0)),
     }
     drawn = [(name, np.asarray(x)) for name, images in by_chance.items() for x in images]
-    photos = [("as it is", building), ("another", flower)]
-    mixed = _mixed("mixup", mixing.mixup, photos, 3) + _mixed("cutmix", mixing.cutmix, photos, 2)
-    return [*operations, *drawn, *photos, *mixed]
+    rising = [tile for name in _in_pairs() for tile in _rising(building, name)]
+    fixed = [(name, _operated(building, name, 1)) for name in WITHOUT_MAGNITUDE]
+    once, other = ("as it is", building), ("another", flower)
+    mixed = _mixed("mixup", mixing.mixup, building, flower)
+    mixed += _mixed("cutmix", mixing.cutmix, building, flower)
+    return [*rising, once, *fixed, other, *drawn, *mixed]
 
 
-def _mixed(name: str, mix: Callable[..., tuple[Array, Array]], photos: Tiles, count: int) -> Tiles:
-    """The first draws of which one sees something."""
-    pair = jnp.asarray(np.stack([image for _, image in photos])) / 255
+def _in_pairs() -> list[str]:
+    """Operations with a magnitude: those with an increasing variant, it after each; the others."""
+    names = [x for x in RANGES if x not in WITHOUT_MAGNITUDE and not x.endswith("_inc")]
+    pairs = [(x, f"{x}_inc") for x in names if f"{x}_inc" in RANGES]
+    return [*itertools.chain(*pairs), *(x for x in names if f"{x}_inc" not in RANGES)]
+
+
+def _rising(image: np.ndarray, name: str) -> Tiles:
+    """An operation at each magnitude; the first tile's title has its name."""
+    titles = [f"{name} {MAGNITUDES[0]}", *(f"{x}" for x in MAGNITUDES[1:])]
+    images = [_operated(image, name, x) for x in MAGNITUDES]
+    return list(zip(titles, images, strict=True))
+
+
+def _operated(image: np.ndarray, name: str, magnitude: float) -> np.ndarray:
+    return np.asarray(apply_operation(image[None], name, magnitude))[0]
+
+
+def _mixed(
+    name: str, mix: Callable[..., tuple[Array, Array]], image: np.ndarray, other: np.ndarray
+) -> Tiles:
+    """The first draws of which one sees something, with the share that remains."""
+    pair = jnp.asarray(np.stack([image, other])) / 255
     draws = (mix(pair, jnp.eye(2), jax.random.key(seed), 1.0) for seed in itertools.count())
     shares = ((images, float(targets[0, 0])) for images, targets in draws)
     telling = ((f"{name} {s:.2f}", _as_levels(x)[0]) for x, s in shares if 0.2 < s < 0.8)
-    return list(itertools.islice(telling, count))
+    return list(itertools.islice(telling, HALF))
 
 
 def _as_levels(pixels: Array) -> np.ndarray:
@@ -65,22 +88,24 @@ def _as_levels(pixels: Array) -> np.ndarray:
 
 
 def draw(shown: Tiles) -> Figure:
-    """Returns the tiles in rows."""
-    rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS, 1.17 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, (title, image) in zip(axes, shown, strict=False):
-        axis.imshow(image)
-        axis.set_title(title, fontsize=6, pad=2)
+    """Returns the tiles in rows, each pixel of theirs one of the figure's."""
+    pitch, line = SIZE + GAP, SIZE + TITLE + GAP
+    rows = -(-len(shown) // (2 * HALF))
+    width, height = 2 * HALF * pitch + 4 * GAP, rows * line + GAP
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    for position, (title, image) in enumerate(shown):
+        row, column = divmod(position, 2 * HALF)
+        left = GAP + column * pitch + (3 * GAP if column >= HALF else 0)
+        bottom = height - (row + 1) * line
+        figure.figimage(image, left, bottom)
+        figure.text(left / width, (bottom + SIZE + 4) / height, title, fontsize=7.5)
     return figure
 
 
 def main() -> None:
     """Writes the picture."""
     figure = draw(tiles(*photographs()))
-    figure.savefig(FILE, dpi=130, pil_kwargs={"quality": 80, "optimize": True})
+    figure.savefig(FILE, dpi=DPI, pil_kwargs={"quality": 85, "optimize": True})
     print(FILE)
 
 

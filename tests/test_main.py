@@ -18,6 +18,8 @@ TINY = (
     "--config.data.batch_size=100",
     "--config.train.steps=3",
     "--config.train.log_every_steps=2",
+    "--config.augment.policy=",
+    "--config.bn.precise_images=100",
 )
 
 
@@ -145,7 +147,7 @@ BAD_INPUT = {
     "--config=configs/regnetz.py:q_x4": ["'q_x4'", "strategies: d w r dw dr wr dwr dWr"],
     "--config=configs/regnetz.py:a1.5_x4": ["alpha", "1.5", "strategies: d w r"],
     "--config=configs/regnetz.py:dWr_x2000": ["1/64 to 1024", "2000", "amounts: 16gf"],
-    "--config=configs/digits.py --config.seed=99999999999999999999": ["2**32"],
+    "--config=configs/digits.py --config.seed=99999999999999999999": ["at most 4294967295"],
     "--config=configs/digits.py --config.optim.learning_rate=inf": ["learning_rate", "inf"],
     "--config=configs/digits.py --config.grouped_conv=shift": ["'shift'", "depthwise"],
     "--config=configs/digits.py --mode=info --config.data.name=cifar": ["'cifar'"],

@@ -77,6 +77,10 @@ class Prefetch(Iterator[Any]):
             raise batch.error
         raise StopIteration
 
+    def is_ready(self) -> bool:
+        """Whether the next batch is there."""
+        return not self._ready.empty()
+
     def close(self) -> None:
         """Ends the thread after the batch that it is at; no more are yielded."""
         self._closed = True

@@ -23,12 +23,13 @@ def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[s
 
 
 def evaluate_checkpoints(
-    run: Run, last: dict[str, Evaluation] | None = None
+    run: Run, evaluator: Evaluator | None = None, last: dict[str, Evaluation] | None = None
 ) -> dict[str, dict[str, Evaluation]]:
     """Evaluates the `last` and the `best` checkpoint of a workdir, and writes `evaluation.json`.
 
     Args:
         run: its workdir has a checkpoint.
+        evaluator: of the run, where there is one; it has compiled.
         last: the evaluation of the last one, where it is known.
 
     Returns:
@@ -38,7 +39,7 @@ def evaluate_checkpoints(
     Raises:
         CheckpointError: one cannot be read.
     """
-    evaluator, kept = _evaluator(run), kept_checkpoints(run.workdir)
+    evaluator, kept = evaluator or _evaluator(run), kept_checkpoints(run.workdir)
     by_path = {} if last is None else {kept["last"]: last}
     for path in kept.values():
         if path not in by_path:

@@ -20,9 +20,15 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from fastscale_jax.train.state import TrainState
 
 _ERROR = "test_top1_error"
-# the lowest error; of several, the latest
-_BEST = BestN(
-    n=1, get_metric_fn=lambda metrics: -metrics[_ERROR], keep_checkpoints_without_metrics=False
+
+
+def _rank(metrics: Any) -> float:
+    """Returns the higher, the better; Orbax keeps the latest of equals."""
+    return -metrics[_ERROR]
+
+
+_KEPT = AnyPreservationPolicy(
+    [LatestN(n=1), BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)]
 )
 
 
@@ -40,8 +46,9 @@ class Checkpoints:
         """Opens `workdir/checkpoints`, and makes it if need be."""
         self._manager = ocp.CheckpointManager(
             (workdir / "checkpoints").absolute(),
+            # it keeps no metrics unless it has `best_fn`
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([LatestN(n=1), _BEST]), create=True
+                preservation_policy=_KEPT, best_fn=_rank, create=True
             ),
         )
 
@@ -69,6 +76,10 @@ class Checkpoints:
         if step != self._manager.latest_step():
             metrics = None if error is None else {_ERROR: error}
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def wait(self) -> None:
+        """Waits until what was saved is written."""
+        self._manager.wait_until_finished()
 
     def lowest_error(self) -> float:
         """Returns the error of the best checkpoint, percent; infinity where there is none."""

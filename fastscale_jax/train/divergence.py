@@ -1,17 +1,25 @@
-"""Notices that a loss is no number any more."""
+"""Notices that a run has come to no good."""
 
 import math
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 
 class DivergenceError(Exception):
-    """The loss of a step is NaN or infinite."""
+    """The loss of a step, or a weight after it, is NaN or infinite."""
 
     def __init__(self, step: int, message: str) -> None:
         """Takes the step, counted from 1, and what to say."""
         super().__init__(message)
         self.step = step
+
+
+def is_finite(tree: Any) -> Array:
+    """Returns whether all numbers in a tree of arrays are finite."""
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
 
 
 class LossWatch:

@@ -37,6 +37,7 @@ class Evaluator:
 
     def __call__(self, weights: Weights) -> Evaluation:
         """Returns the evaluation of a model."""
+        weights = jax.device_put(weights)  # once, not with each batch
         parts: list[Metrics] = []
         classes: list[tuple[Any, Any, Any]] = []  # labels, predictions, masks
         for batch in eval_batches(self._split, self._batch_size):
@@ -79,5 +80,5 @@ def error_of(evaluations: dict[str, Evaluation]) -> float | None:
     """
     if not evaluations:
         return None
-    error = (evaluations.get("ema_") or evaluations[""]).metrics["top1_error"]
-    return error if math.isfinite(error) else None
+    metrics = (evaluations.get("ema_") or evaluations[""]).metrics
+    return metrics["top1_error"] if math.isfinite(metrics["loss"]) else None

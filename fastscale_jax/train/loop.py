@@ -4,16 +4,18 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.data.prefetch import Prefetch
 from fastscale_jax.train import ema
 from fastscale_jax.train.assess import evaluate_checkpoints
 from fastscale_jax.train.checkpoint import Checkpoints, kept_checkpoints
-from fastscale_jax.train.divergence import DivergenceError, LossWatch
+from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
 from fastscale_jax.train.interrupt import deferred_interrupt
 from fastscale_jax.train.meter import Meter
@@ -40,21 +42,20 @@ def train(run: Run, start: Start | None = None) -> dict[str, float]:
 
     Raises:
         CheckpointError: the workdir's checkpoint cannot be read.
-        DivergenceError: a loss is not finite; what was saved before stays.
+        DataError: the images turned out to be no good; the state is saved first.
+        DivergenceError: a loss or a weight is not finite; what was saved before stays.
         KeyboardInterrupt: Ctrl-C; the state after the step that was running is saved first.
     """
     task, started = run.task(), time.monotonic()
-    # It runs once: what a better program would save is a fraction of what it takes to compile.
-    hasty = {"xla_backend_optimization_level": 0}
-    create = jax.jit(functools.partial(create_state, task), compiler_options=hasty)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.workdir))
-        state = create(jax.random.key(run.recipe.seed))
-        restored = checkpoints.restore(state)
-        if restored is not None:
-            state, start = restored, None
-        elif start is not None:
-            state = _with_weights(state, start)
+        create, key = functools.partial(create_state, task), jax.random.key(run.recipe.seed)
+        state = checkpoints.restore(jax.eval_shape(create, key))
+        if state is not None:
+            start = None
+        else:
+            # It runs once: a better program would save a fraction of what it takes to compile.
+            state = _with_weights(jax.jit(create, compiler_options=_hasty())(key), start)
         if int(state.step) < run.total_steps:
             write_config(run.workdir, run.config.to_dict())
         outputs = _Outputs(
@@ -72,15 +73,24 @@ def train(run: Run, start: Start | None = None) -> dict[str, float]:
     plot_curves(
         read_metrics(run.workdir / "metrics.jsonl"), run.workdir / "curves.png", run.network.name
     )
-    found = evaluate_checkpoints(run, last=found)
+    found = evaluate_checkpoints(run, evaluator, last=found)
     summarise(run, found, time.monotonic() - started)
     return as_record(found["last"])
 
 
-def _with_weights(state: TrainState, start: Start) -> TrainState:
+def _hasty() -> dict[str, Any] | None:
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
+def _with_weights(state: TrainState, start: Start | None) -> TrainState:
+    if start is None:
+        return state
     weights = state.weights.overlaid(start.variables)
     state = state.with_weights(weights)
-    return state if state.average is None else state.replace(average=weights)
+    if state.average is None:
+        return state
+    # arrays of its own: the step consumes the model's
+    return state.replace(average=jax.tree.map(jnp.copy, weights))
 
 
 class _Outputs(NamedTuple):
@@ -113,16 +123,21 @@ class _Trainer:
         self.step: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
         self.step = jax.jit(functools.partial(train_step, task), donate_argnums=0)
         self.move = jax.jit(ema.moved, donate_argnums=0)
-        self.precise = PreciseStatistics(task, run.recipe.bn.precise_images)
+        # of fewer there are no more to be had
+        images = min(run.recipe.bn.precise_images, run.source.train.examples)
+        self.precise = PreciseStatistics(task, images)
         self.rate = learning_rate(run.recipe, run.epoch_steps)
         self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
+        self.is_finite = jax.jit(is_finite)
         self.lowest_error = outputs.checkpoints.lowest_error()
 
     def train(self, state: TrainState) -> tuple[TrainState, dict[str, Evaluation]]:
         """Returns the state after the last step, and its evaluation.
 
         Raises:
-            DivergenceError: a loss is not finite.
+            DataError: the images turned out to be no good; the state is saved first.
+            DivergenceError: a loss or a weight is not finite; what was saved before stays.
+            KeyboardInterrupt: Ctrl-C; the state is saved first.
         """
         try:
             return self._train(state)
@@ -136,8 +151,8 @@ class _Trainer:
         found: dict[str, Evaluation] = {}
         with Prefetch(self._batches(first_step - 1)) as batches:
             for step in range(first_step, last_step + 1):
-                with self.meter.waiting():
-                    batch = next(batches)
+                with self._saved_first(state):
+                    batch = self._next(batches, state)
                 state, part = self.step(state, batch, self.key)
                 self.watch.add(step, part.loss)
                 self.meter.add(part)
@@ -160,8 +175,8 @@ class _Trainer:
             rate = float(jax.device_get(self.rate(step - 1)))
             self.outputs.log(step, self._epoch(step), {**self.meter.read(), "learning_rate": rate})
         if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
-            self.watch.catch_up()
-            with self.meter.paused():
+            self._check(state)
+            with self.meter.paused(), self._saved_first(state):
                 state, found = self._evaluated(state, step)
         error = error_of(found)
         stops = self.outputs.is_interrupted() and not is_last
@@ -182,21 +197,47 @@ class _Trainer:
     def _evaluated(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
         """Returns the state with the statistics that it was evaluated with."""
         if self.recipe.bn.precise_images:
-            state = state.with_weights(self.precise(state.weights, self._batches(step), self.key))
-            if state.average is not None:
-                average = self.precise(state.average, self._batches(step), self.key)
-                state = state.replace(average=average)
+            models = [state.weights] if state.average is None else [state.weights, state.average]
+            model, *average = self.precise(models, self._batches(step), self.key)
+            state = state.with_weights(model).replace(average=average[0] if average else None)
         found = self.evaluator.of_state(state)
         record = as_record(found)
         self.outputs.recorder.write({"step": step, "epoch": self._epoch(step), **record})
         return state, found
 
     def _save(self, state: TrainState, error: float | None) -> None:
-        self.watch.catch_up()
+        self._check(state)
         with self.meter.paused():
             self.outputs.checkpoints.save(state, error)
         if error is not None:
             self.lowest_error = min(self.lowest_error, error)
+
+    def _next(self, batches: Prefetch, state: TrainState) -> Batch:
+        """Returns the next batch; where the step that runs is done first, that is waiting."""
+        if not batches.is_ready():
+            jax.block_until_ready(state)
+        with self.meter.waiting():
+            return next(batches)
+
+    @contextlib.contextmanager
+    def _saved_first(self, state: TrainState) -> Iterator[None]:
+        """Saves a state when the data fail, so that nothing that was trained is lost."""
+        try:
+            yield
+        except DataError:
+            self._save(state, None)
+            raise
+
+    def _check(self, state: TrainState) -> None:
+        """Refuses a state that nothing good can come of, before anything is made of it.
+
+        Raises:
+            DivergenceError: the last loss, or a weight, is not finite.
+        """
+        self.watch.catch_up()
+        if not self.is_finite((state.weights, state.average)):
+            step = int(state.step)
+            raise DivergenceError(step, f"weights are not finite after step {step}")
 
     def _batches(self, done: int) -> Iterator[Batch]:
         return train_batches(
@@ -214,6 +255,7 @@ class _Trainer:
 
     def _explained(self, error: DivergenceError) -> DivergenceError:
         rate = float(jax.device_get(self.rate(error.step - 1)))
+        self.outputs.checkpoints.wait()
         kept = kept_checkpoints(self.run.workdir)
         saved = (
             f"the last good checkpoint is {kept['last'].parent}"

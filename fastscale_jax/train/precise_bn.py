@@ -8,7 +8,7 @@ the averaged model's belong to no network at all. So do the paper's authors
 import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.models.layers import NEW_SHARE
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
+
+_NO_STEP = 2**32 - 1  # keys of training have the number of their step folded in
 
 
 class PreciseStatistics:
@@ -35,20 +37,24 @@ class PreciseStatistics:
         self._batches = math.ceil(images / task.recipe.data.batch_size)
         self._of_batch = jax.jit(functools.partial(batch_statistics, task))
 
-    def __call__(self, weights: Weights, batches: Iterable[Batch], key: Array) -> Weights:
-        """Returns the same weights with the statistics of training images.
+    def __call__(
+        self, models: Sequence[Weights], batches: Iterable[Batch], key: Array
+    ) -> list[Weights]:
+        """Returns the same weights, each with the statistics of the same training images.
 
         Args:
-            weights: of a network.
+            models: weights of the network.
             batches: of training images; as many are taken as are needed.
-            key: of augmentation and dropout; each batch has its own.
+            key: of a run; each batch has its own, and none of a training step's.
         """
-        empty = jax.tree.map(jnp.zeros_like, weights.batch_stats)
-        parts = [
-            self._of_batch(weights.params, empty, batch, jax.random.fold_in(key, number))
-            for number, batch in enumerate(itertools.islice(batches, self._batches))
-        ]
-        return Weights(weights.params, over_all(parts))
+        parts: list[list[Tree]] = [[] for _ in models]
+        key = jax.random.fold_in(key, _NO_STEP)
+        for number, batch in enumerate(itertools.islice(batches, self._batches)):
+            batch_key = jax.random.fold_in(key, number)
+            for model, found in zip(models, parts, strict=True):
+                empty = jax.tree.map(jnp.zeros_like, model.batch_stats)
+                found.append(self._of_batch(model.params, empty, batch, batch_key))
+        return [Weights(m.params, over_all(p)) for m, p in zip(models, parts, strict=True)]
 
 
 def batch_statistics(task: Task, params: Tree, empty: Tree, batch: Batch, key: Array) -> Tree:

@@ -6,11 +6,19 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from fastscale_jax.data.conventions import SOURCES
 from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.records import read_metrics
 
-# A run goes on from a step of the same images in the same order; other keys may change.
-_KEPT_ON_RESUME = ("data", "seed", "init_from")
+# A run goes on from a step of the same images in the same order, and from what it has kept so far;
+# other keys may change: where the images lie and how many threads read them among them.
+_KEPT_ON_RESUME = {
+    "data.name": "",
+    "data.tfds_name": "imagenet2012",
+    "data.batch_size": 0,
+    "seed": 0,
+    "init_from": "",
+}
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
@@ -38,18 +46,43 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(workdir) is not None:
-        for key in _KEPT_ON_RESUME:
-            # workdirs from before there was init_from do not have it
-            before = recorded.get(key, "")
-            if before != config[key]:
+        for key, default in _KEPT_ON_RESUME.items():
+            before, wanted = _value(recorded, key, default), _value(config, key, default)
+            if before != wanted:
                 raise ValueError(
                     f"the run in {workdir} has config.{key} = {before or 'nothing'}, not "
-                    f"{config[key] or 'nothing'}; to change it, give the run another workdir"
+                    f"{wanted or 'nothing'}; to change it, give the run another workdir"
                 )
+        _check_kept(workdir, recorded, config)
+
+
+def _check_kept(
+    workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """Refuses to go on with or without what a checkpoint has not or has."""
+    for thing, key, has in (
+        ("an average", "ema.every_steps", lambda steps: steps > 0),
+        ("a loss scale", "dtype", lambda dtype: dtype == "float16"),
+    ):
+        before, wanted = (has(_value(one, key, 0)) for one in (recorded, config))
+        if before != wanted:
+            kept, asked = ("with", "none") if before else ("without", "one")
+            raise ValueError(
+                f"the run in {workdir} goes {kept} {thing}, and config.{key} asks for {asked}; to "
+                "change it, give the run another workdir"
+            )
+
+
+def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:
+    """A value by its dotted key; configs from before it was there have the default."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part, default) if isinstance(value, Mapping) else default
+    return value
 
 
 def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Refuses a workdir without a checkpoint, or with one of another network or on other data.
+    """Refuses a workdir without a checkpoint, or with one of another network or for other images.
 
     Raises:
         ValueError: any of these, or its files are damaged.
@@ -61,10 +94,11 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
             f"there is no checkpoint in {workdir}; train first, with --mode=train and this workdir"
         )
     data = _check_network(workdir, config).get("data", {}).get("name")
-    if data != config["data"]["name"]:
+    wanted = config["data"]["name"]
+    if SOURCES.get(data) != SOURCES.get(wanted):
         raise ValueError(
-            f"the run in {workdir} was trained on {data}, not on {config['data']['name']}; repeat "
-            f"its --config.data.name={data}"
+            f"the run in {workdir} was trained on {data}, whose images are normalised otherwise "
+            f"than those of {wanted}; repeat its --config.data.name={data}"
         )
 
 

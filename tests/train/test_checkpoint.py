@@ -1,6 +1,7 @@
 """Checkpoints come back to the bit, or not at all."""
 
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -17,10 +18,12 @@ from fastscale_jax.train.checkpoint import (
     CheckpointError,
     Checkpoints,
     find_checkpoint,
+    kept_checkpoints,
     latest_step,
+    read_models,
     read_variables,
 )
-from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.state import TrainState, Weights
 
 
 def state_at(step, width=3):
@@ -187,3 +190,62 @@ def refusals(tmp_path_factory):
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(refusals, damage):
     pattern = rf"the checkpoint of step 5 in \S+/{damage}/checkpoints cannot be read: .+"
     assert re.fullmatch(pattern, refusals[damage])  # "." is no line's end
+
+
+def save_all(workdir, errors):
+    """Saves a state at each step with the error of its evaluation."""
+    with Checkpoints(workdir) as checkpoints:
+        for step, error in errors.items():
+            checkpoints.save(state_at(step), error)
+
+
+def steps_kept(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("errors", "best"),
+    [
+        ({1: 30.0, 2: 20.0, 3: 25.0, 4: None}, 2),
+        ({1: 30.0, 2: 20.0, 3: 20.0, 4: 40.0}, 3),  # of equals, the latest
+        ({1: 30.0, 2: 20.0, 4: 10.0}, 4),
+    ],
+)
+def test_the_best_is_kept_beside_the_latest(tmp_path, errors, best):
+    save_all(tmp_path, errors)
+    assert steps_kept(tmp_path) == sorted({best, 4})
+    kept = kept_checkpoints(tmp_path)
+    assert {which: int(path.parent.name) for which, path in kept.items()} == {
+        "last": 4,
+        "best": best,
+    }
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.lowest_error() == min(x for x in errors.values() if x is not None)
+        assert int(checkpoints.restore(state_at(0)).step) == 4
+
+
+def test_without_evaluations_there_is_no_best(tmp_path):
+    save_all(tmp_path, {1: None, 2: None})
+    assert kept_checkpoints(tmp_path).keys() == {"last"}
+    assert steps_kept(tmp_path) == [2]
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.lowest_error() == math.inf
+    assert kept_checkpoints(tmp_path / "nothing") == {}
+
+
+@pytest.mark.parametrize("has_average", [True, False])
+def test_a_checkpoint_is_read_with_its_average_which_goes_before(tmp_path, has_average):
+    state = state_at(3)
+    if has_average:
+        state = state.replace(average=state_at(4).weights)
+    saved(tmp_path, state)
+    path = kept_checkpoints(tmp_path)["last"]
+    wanted = {"model": state.weights} | ({"average": state.average} if has_average else {})
+    models = read_models(path)
+    assert models.keys() == wanted.keys()
+    for name, weights in wanted.items():
+        assert_equal(Weights(**models[name]), weights)
+    best = wanted.get("average", wanted["model"])
+    assert_equal(Weights(**read_variables(path)), best)
+    restored_state = restored(tmp_path, state)
+    assert_equal(restored_state, state)

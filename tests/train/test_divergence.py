@@ -1,5 +1,6 @@
 """A run whose loss is no number stops at once, says where, and keeps what it had."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,8 +36,8 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
 
     def poisoned(task, state, batch, key):
         after, metrics = step(task, state, batch, key)
-        is_bad = state.step == 5
-        return after, metrics._replace(loss=jnp.where(is_bad, jnp.nan, metrics.loss))
+        bad_loss = jnp.where(state.step == 5, jnp.nan, metrics.loss)
+        return after, metrics._replace(loss=bad_loss)
 
     monkeypatch.setattr(loop, "train_step", poisoned)
     run = tiny_run(tmp_path)
@@ -48,3 +49,22 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
     assert latest_step(tmp_path) == 4
     assert all(np.isfinite(x["train_loss"]) for x in read_metrics(tmp_path / "metrics.jsonl")[:1])
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 4
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_weights_that_are_no_numbers_never_take_a_good_checkpoint_s_place(tmp_path, monkeypatch):
+    step = loop.train_step
+
+    def overflowing(task, state, batch, key):
+        """The loss before the update is fine; the weights after it are not."""
+        after, metrics = step(task, state, batch, key)
+        factor = jnp.where(state.step == 7, jnp.inf, 1.0)
+        return after.replace(params=jax.tree.map(lambda x: x * factor, after.params)), metrics
+
+    monkeypatch.setattr(loop, "train_step", overflowing)
+    with pytest.raises(DivergenceError, match=r"weights are not finite after step 8.*/4\."):
+        loop.train(tiny_run(tmp_path))
+    assert latest_step(tmp_path) == 4
+    monkeypatch.undo()
+    loop.train(tiny_run(tmp_path, **{"optim.learning_rate": 0.1}))
+    assert latest_step(tmp_path) == 8

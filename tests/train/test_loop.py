@@ -1,5 +1,7 @@
 """Whole runs of a tiny network: what they leave behind, and how they go on."""
 
+import contextlib
+import itertools
 import json
 import pathlib
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.choose import load_for
 from fastscale_jax.interop.layout import tensors
@@ -111,6 +114,23 @@ def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
     assert of_average == {k: returned[f"ema_{k}"] for k in of_average}
 
 
+def test_the_account_has_both_models_of_the_last_and_the_best_checkpoint(uninterrupted):
+    workdir, returned = uninterrupted
+    found = json.loads((workdir / "evaluation.json").read_text())
+    assert list(found) == ["last", "best"]
+    assert found["last"]["step"] == STEPS
+    errors = {x["step"]: x["ema_test_top1_error"] for x in timeless(workdir) if "test_loss" in x}
+    best = min(errors, key=lambda step: (errors[step], -step))
+    assert found["best"]["step"] == best
+    assert found["best"]["averaged"]["top1_error"] == errors[best]
+    for prefix, model in (("", "model"), ("ema_", "averaged")):
+        account = found["last"][model]
+        assert account["top1_error"] == returned[f"{prefix}test_top1_error"]
+        assert [x["images"] for x in account["classes"]] == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+        wrong = sum(x["images"] * x["top1_error"] / 100 for x in account["classes"])
+        assert account["top1_error"] == pytest.approx(100 * wrong / 360)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, monkeypatch):
     workdir, returned = uninterrupted
     write = Recorder.write
@@ -132,6 +152,50 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, mo
     assert timeless(tmp_path) == timeless(workdir)
     for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(("stop", "every_epochs"), [(1, 1), (3, 0), (5, 0), (5, 1)])
+def test_ctrl_c_between_any_two_steps_loses_nothing(
+    uninterrupted, tmp_path, monkeypatch, stop, every_epochs
+):
+    """Also where the only checkpoints are those of Ctrl-C and of the best evaluation."""
+    workdir, returned = uninterrupted
+    run = tiny_run(tmp_path, **{"train.steps": STEPS, "checkpoint.every_epochs": every_epochs})
+    with monkeypatch.context() as patch:
+        steps = iter(range(1, STEPS))
+        pressed = contextlib.nullcontext(lambda: next(steps) == stop)
+        patch.setattr(loop, "deferred_interrupt", lambda: pressed)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(run)
+    assert latest_step(tmp_path) == stop
+    assert loop.train(run) == returned
+    for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
+    run = tiny_run(tmp_path, **{"train.steps": 2})
+    loop.train(run, from_a_file)
+    assert latest_step(tmp_path) == 2
+
+
+def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path)
+    good = loop.train_batches
+
+    def failing(*args, first_step, **options):
+        if first_step:  # of an evaluation
+            return good(*args, first_step=first_step, **options)
+        return itertools.chain(itertools.islice(good(*args, first_step=0, **options), 3), bad())
+
+    def bad():
+        raise DataError("too many images cannot be read")
+        yield
+
+    monkeypatch.setattr(loop, "train_batches", failing)
+    with pytest.raises(DataError, match="too many"):
+        loop.train(run)
+    assert latest_step(tmp_path) == 3
 
 
 def test_a_finished_run_evaluates_and_adds_nothing(uninterrupted):

@@ -97,12 +97,45 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
 )
 def test_a_run_goes_on_with_its_own_seed_and_data_alone(tmp_path, changes):
     with_run(tmp_path)
-    with pytest.raises(ValueError, match=f"has config.{next(iter(changes))} = .*another workdir"):
+    with pytest.raises(
+        ValueError, match=rf"has config\.{next(iter(changes))}\S* = .*another workdir"
+    ):
         check_trainable(tmp_path, config_of(**changes))
     check_evaluable(tmp_path, config_of(**changes))  # an evaluation may use another batch size
     other = with_run(tmp_path / "fresh", checkpoint=False)
     check_trainable(other, config_of(**changes))
     assert json.loads((other / "config.json").read_text()) == config_of()
+
+
+def test_where_the_images_lie_and_how_many_threads_read_them_may_change(tmp_path):
+    with_run(tmp_path)
+    data = {"name": "digits", "batch_size": 64, "dir": "/elsewhere", "workers": 3}
+    check_trainable(tmp_path, config_of(data=data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"ema": {"every_steps": 32}},
+            "goes without an average, and config.ema.every_steps asks for one",
+        ),
+        ({"dtype": "float16"}, "goes without a loss scale, and config.dtype asks for one;"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_kept_so_far(tmp_path, changes, message):
+    with_run(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        check_trainable(tmp_path, config_of(**changes))
+
+
+def test_a_network_is_evaluated_on_any_images_of_its_conventions(tmp_path):
+    photos = {"name": "folder", "batch_size": 64}
+    write_config(tmp_path, config_of(data=photos))
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    check_evaluable(tmp_path, config_of(data={**photos, "name": "tfds"}))
+    with pytest.raises(ValueError, match="was trained on folder, whose images are normalised"):
+        check_evaluable(tmp_path, config_of())
 
 
 def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
