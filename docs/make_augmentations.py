@@ -98,7 +98,7 @@ def draw(shown: Tiles) -> Figure:
         left = GAP + column * pitch + (3 * GAP if column >= HALF else 0)
         bottom = height - (row + 1) * line
         figure.figimage(image, left, bottom)
-        figure.text(left / width, (bottom + SIZE + 4) / height, title, fontsize=7.5)
+        figure.text(left / width, (bottom + SIZE + 4) / height, title, fontsize=8)
     return figure
 
 

@@ -158,6 +158,7 @@ def train(config: Config) -> int:
 
 def evaluate(config: Config) -> int:
     """Prints the test metrics of the workdir's checkpoints, or of other weights."""
+    from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import is_checkpoint_meant, load_for
     from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
     from fastscale_jax.train.checkpoint import latest_step
@@ -173,6 +174,9 @@ def evaluate(config: Config) -> int:
         else:
             weights = load_for(config, workdir)
             found, origin = evaluate_weights(run, weights.variables), weights.description
+    except DataError as error:
+        _complain(str(error))
+        return FAILURE
     except ValueError as error:
         return _usage_error(str(error))
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}

@@ -20,7 +20,8 @@ def averaging_rate(recipe: Recipe, images: int) -> float:
 
     It is rate·batch/epochs·every_steps, at most 1, for ImageNet's number of images, and in
     proportion for others. The average forgets by a factor e within 7.8 % of a run, whatever its
-    batch size, length and images: rate·`_REFERENCE_IMAGES` is 12.8 time constants.
+    batch size, length and images: rate·`_REFERENCE_IMAGES` is 12.8 time constants. It forgets
+    faster where an epoch has few updates, because each begins with one.
 
     Args:
         recipe: with `ema.every_steps` above 0.

@@ -59,7 +59,8 @@ def gradients(
         examples: the batch.
         key: for dropout; each part has its own.
         parts: that the batch is computed in, one after the other, each with a `parts`-th of the
-            memory. BatchNorm's statistics are each part's own. They divide the batch.
+            memory for activations. BatchNorm's statistics are each part's own. They divide the
+            batch.
     """
     if parts == 1:
         return _of_part(loss, params, batch_stats, loss_scale, examples, key)

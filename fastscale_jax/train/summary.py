@@ -13,6 +13,8 @@ def announcement(run: Run, first_step: int) -> str:
     """Returns what is trained on what, and where it goes on."""
     devices = jax.devices()
     where = f"{run.source.summary}\n{run.network.name}, {devices[0].device_kind}"
+    if len(devices) > 1:
+        where += f", one of {len(devices)} (training on several is not there yet)"
     if first_step >= run.total_steps:
         return f"{where}: already trained for {first_step} steps; evaluating"
     if first_step:

@@ -42,6 +42,17 @@ def test_it_forgets_within_7_8_percent_of_any_run(images, batch_size, epochs):
     assert time_constant / steps == pytest.approx(0.078, rel=0.02)
 
 
+@pytest.mark.parametrize(("batch_size", "epochs"), [(1024, 20), (4096, 60)])
+def test_what_is_left_of_the_beginning_of_a_run_on_imagenet(batch_size, epochs):
+    recipe = recipe_of(batch_size, epochs, optim=Optim(warmup_epochs=0.0))
+    steps_per_epoch = IMAGENET // batch_size
+    steps = range(1, epochs * steps_per_epoch + 1)
+    left = [1 - share_to_move(recipe, IMAGENET, steps_per_epoch, step) for step in steps]
+    time_constants = -sum(map(math.log, left))
+    # twelve and a few: an epoch's first step is an update too many
+    assert time_constants == pytest.approx(1 / 0.078, rel=0.04)
+
+
 def test_schedules_lengthen_its_memory_with_the_run():
     recipe = recipe_of()
     longer = dataclasses.replace(recipe, schedule=4)
