@@ -16,9 +16,10 @@ def noise(*sizes: tuple[int, ...]) -> list[np.ndarray]:
     return [draw(size) for size in sizes]
 
 
-def operands(shape: ConvShape) -> list[np.ndarray]:
+def operands(shape: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, filters, and a gradient of the result."""
-    return noise(shape.x, shape.filters, shape.y)
+    x, kernel, dy = noise(shape.x, shape.filters, shape.y)
+    return x, kernel, dy
 
 
 def torch_conv(x: torch.Tensor, kernel: torch.Tensor, shape: ConvShape) -> torch.Tensor:

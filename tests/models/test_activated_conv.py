@@ -27,7 +27,8 @@ CASES = [
 
 
 def arrays(shape):
-    return noise(shape.x, shape.filters, (shape.c_out,), (shape.c_out,))
+    x, kernel, factor, offset = noise(shape.x, shape.filters, (shape.c_out,), (shape.c_out,))
+    return x, kernel, factor, offset
 
 
 def by_torch(x, kernel, factor, offset, shape, activation):
