@@ -12,7 +12,7 @@ def default_folder() -> str:
     return str(pathlib.Path(base).expanduser() / "fastscale_jax" / "programs")
 
 
-def keep_compiled_programs(folder: str) -> None:
+def keep_compiled_programs(folder: str) -> bool:
     """Lets JAX keep what it compiles, and take from there what it compiled before.
 
     A setting of JAX's own, `JAX_COMPILATION_CACHE_DIR`, is left as it is. A folder that cannot be
@@ -20,20 +20,25 @@ def keep_compiled_programs(folder: str) -> None:
 
     Args:
         folder: made if need be; empty: nothing is kept.
+
+    Returns:
+        False where the folder cannot be written.
     """
     import jax
 
     # a flag of JAX's, which its types do not know of
     if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        return
+        return True
     # a home folder may be shared by machines that cannot run one another's programs
     place = pathlib.Path(folder).expanduser() / _processor()
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return
-    if os.access(place, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(place))
+        return False
+    if not os.access(place, os.W_OK):
+        return False
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    return True
 
 
 def _processor() -> str:

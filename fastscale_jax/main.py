@@ -86,8 +86,12 @@ def main(argv: Sequence[str]) -> int:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
         logging.set_verbosity(logging.WARNING)
     try:
-        if _MODE.value != "info":  # which needs no JAX
-            keep_compiled_programs(_COMPILE_CACHE.value)
+        # info needs no JAX
+        if _MODE.value != "info" and not keep_compiled_programs(_COMPILE_CACHE.value):
+            _complain(
+                f"{_COMPILE_CACHE.value} cannot be written: programs are compiled anew each time; "
+                "give another --compile_cache, or an empty one"
+            )
         run_mode = {
             "train": train,
             "eval": evaluate,
@@ -170,7 +174,8 @@ def evaluate(config: Config) -> int:
         workdir = _workdir()
         run = Run.prepare(config, workdir or pathlib.Path(), "eval")
         if workdir is not None and is_checkpoint_meant(config, workdir):
-            found, origin = evaluate_checkpoints(run), str(workdir)
+            found = evaluate_checkpoints(run)
+            origin = f"{workdir}, step {latest_step(workdir)}"
         else:
             weights = load_for(config, workdir)
             found, origin = evaluate_weights(run, weights.variables), weights.description

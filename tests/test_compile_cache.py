@@ -56,7 +56,7 @@ def test_a_second_process_compiles_nothing_and_computes_the_same(tmp_path):
 
 
 def test_processors_have_folders_of_their_own(tmp_path, setting):
-    keep_compiled_programs(str(tmp_path / "new"))
+    assert keep_compiled_programs(str(tmp_path / "new"))
     folder = pathlib.Path(setting())
     assert folder.parent == tmp_path / "new"
     assert folder.is_dir()
@@ -76,7 +76,7 @@ def test_nothing_is_kept_where_nothing_is_asked_for(setting):
 
 def test_a_place_that_cannot_be_had_is_passed_over(tmp_path, setting):
     (tmp_path / "file").write_text("mine")
-    keep_compiled_programs(str(tmp_path / "file" / "folder"))
+    assert not keep_compiled_programs(str(tmp_path / "file" / "folder"))
     assert setting() is None
 
 

@@ -19,6 +19,7 @@ TINY = (
     "--config.train.steps=3",
     "--config.train.log_every_steps=2",
     "--config.augment.policy=",
+    "--config.model.resolution=32",
     "--config.bn.precise_images=100",
 )
 

@@ -27,6 +27,7 @@ from tests.train.tiny import tiny_config
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 METRICS = ("test_loss", "test_top1_error", "test_top5_error")
+OF_BOTH = (*METRICS, *(f"ema_{name}" for name in METRICS))
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +183,16 @@ def test_an_export_names_its_files_in_one_object(exported):
 def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exported):
     workdir, _ = trained
     last = read_metrics(workdir / "metrics.jsonl")[-1]
-    wanted = {key: last[key] for key in METRICS}
+    wanted = {key: last[key] for key in OF_BOTH}
+    best = {f"best_{key}": last[key] for key in OF_BOTH}  # the only evaluation there was
     found = json_of(run("--mode=eval", f"--workdir={workdir}", "--format=json"))
     about = {"network": model().name, "data": "digits"}
-    assert found == {**about, "weights": f"{workdir}, step 3", "step": 3, **wanted}
+    assert found == {**about, "weights": f"{workdir}, step 3", "step": 3, **wanted, **best}
+    averaged = {key: last[f"ema_{key}"] for key in METRICS}
     for origin in (exported[0] / "weights.safetensors", workdir):
         init_from = f"--config.init_from={origin}"
         found = json_of(run("--mode=eval", init_from, "--format=json"))
-        assert found == {**about, "weights": str(origin), **wanted}
+        assert found == {**about, "weights": str(origin), **averaged}
 
 
 def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
@@ -197,7 +200,7 @@ def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
     last = read_metrics(workdir / "metrics.jsonl")[-1]
     relative = os.path.relpath(workdir, REPOSITORY)
     found = json_of(run("--mode=eval", f"--workdir={relative}", "--format=json"))
-    assert {key: found[key] for key in METRICS} == {key: last[key] for key in METRICS}
+    assert {key: found[key] for key in OF_BOTH} == {key: last[key] for key in OF_BOTH}
     assert (found["step"], found["weights"]) == (3, f"{relative}, step 3")
 
 
@@ -209,7 +212,7 @@ def test_a_run_that_goes_on_does_not_ask_for_the_weights_it_began_with(run, trai
     (workdir / "config.json").write_text(json.dumps(config))
     missing = f"--config.init_from={tmp_path}/gone.pth"
     result = run(f"--workdir={workdir}", "--config.train.steps=3", missing, "--format=json")
-    assert json_of(result) == {key: last[key] for key in METRICS}
+    assert json_of(result) == {key: last[key] for key in OF_BOTH}
     assert "already trained for 3 steps" in result.stderr
     assert "gone.pth is not read again" in result.stderr
 

@@ -220,7 +220,7 @@ def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
 
     They may be the same. Paths are those that `find_checkpoint` returns.
     """
-    folder, last = workdir / "checkpoints", latest_step(workdir)
+    folder, last = (workdir / "checkpoints").resolve(), latest_step(workdir)
     if last is None:
         return {}
     errors = {}

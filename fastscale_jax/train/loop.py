@@ -175,12 +175,12 @@ class _Trainer:
             rate = float(jax.device_get(self.rate(step - 1)))
             self.outputs.log(step, self._epoch(step), {**self.meter.read(), "learning_rate": rate})
         if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
-            self._check(state)
             with self.meter.paused(), self._saved_first(state):
+                self._check(state)
                 state, found = self._evaluated(state, step)
         error = error_of(found)
         stops = self.outputs.is_interrupted() and not is_last
-        is_best = error is not None and error <= self.lowest_error
+        is_best = error is not None and error < self.lowest_error
         if stops or is_best or self._ends_epochs(step, self.recipe.checkpoint.every_epochs):
             self._save(state, error)
         if stops:
@@ -206,8 +206,8 @@ class _Trainer:
         return state, found
 
     def _save(self, state: TrainState, error: float | None) -> None:
-        self._check(state)
         with self.meter.paused():
+            self._check(state)
             self.outputs.checkpoints.save(state, error)
         if error is not None:
             self.lowest_error = min(self.lowest_error, error)
