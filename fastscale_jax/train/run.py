@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import steps_per_epoch
 from fastscale_jax.data.sources import Source, check_source, load_source
@@ -43,6 +45,7 @@ class Run:
         data = recipe.data
         check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
         if mode == "train":
+            _check_divides(data.batch_size, jax.device_count())
             check_trainable(workdir, as_recorded(config))
         source = load_source(
             data.name,
@@ -74,6 +77,14 @@ class Run:
             scan_blocks=self.recipe.scan_blocks,
         )
         return Task.of(model, self.recipe, optimizer(self.recipe, self.epoch_steps), self.source)
+
+
+def _check_divides(batch_size: int, devices: int) -> None:
+    if batch_size % devices:
+        raise ValueError(
+            f"the batch size {batch_size} cannot be shared by {devices} devices; set "
+            "--config.data.batch_size to a multiple of their number"
+        )
 
 
 class Start(NamedTuple):

@@ -248,6 +248,13 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path, chan
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    with pytest.raises(ValueError, match=r"batch size 359 cannot be shared by 8 devices; set"):
+        tiny_run(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_evaluation_is_prepared_without_a_look_at_the_workdir(uninterrupted, tmp_path):
     workdir, _ = uninterrupted
     (tmp_path / "file").write_text("mine")
