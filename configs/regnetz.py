@@ -29,7 +29,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.data.update(name="synthetic", dir="", batch_size=1024)
     config.train.epochs = 100
-    config.optim.update(learning_rate=2.0, curve="exp", decay=0.02, warmup_epochs=5.0)
+    config.optim.update(learning_rate=2.0, curve="exp", decay=0.02)
+    config.optim.update(warmup_epochs=5.0, warmup_start=0.1)
     config.optim.update(momentum=0.9, nesterov=True, weight_decay=2e-5)
     config.augment.update(flip=True, policy="autoaugment", lighting=0.1)
     config.augment.update(mixup=0.2, label_smoothing=0.1)
