@@ -31,6 +31,7 @@ from fastscale_jax.data.augment import mixed
 from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.step import training_images
 
 AUGMENTS = {
@@ -59,9 +60,9 @@ def alone(runner: JaxRunner) -> Callable[[], Any]:
 
     @jax.jit
     def prepared(batch: Batch, key: Array) -> tuple[Array, Array]:
-        images = training_images(task, batch, key)
+        images = training_images(task, batch, image_keys(key, len(batch.labels)))
         targets = jax.nn.one_hot(batch.labels, num_classes)
-        return mixed(images, targets, key, task.recipe.augment)
+        return mixed(images, targets, key[None], task.recipe.augment)
 
     return lambda: jax.block_until_ready(prepared(runner.batch, next(keys)))
 
@@ -71,10 +72,11 @@ def parts(images: Array, num_classes: int) -> Calls:
     pixels = images.astype(jnp.float32) / 255
     targets = jnp.eye(len(images), num_classes)
     keys = iter(jax.random.split(jax.random.key(0), 100_000))
+    of_images = functools.partial(image_keys, images=len(images))
     functions: dict[str, Callable[[Array], Any]] = {
-        "autoaugment": lambda key: policies.autoaugment(images, key),
-        "randaugment": lambda key: policies.randaugment(images, key),
-        "lighting": lambda key: policies.lighting(pixels, key),
+        "autoaugment": lambda key: policies.autoaugment(images, of_images(key)),
+        "randaugment": lambda key: policies.randaugment(images, of_images(key)),
+        "lighting": lambda key: policies.lighting(pixels, of_images(key)),
         "mixup": lambda key: mixing.mixup(pixels, targets, key, 0.2),
         "cutmix": lambda key: mixing.cutmix(pixels, targets, key, 1.0),
     }

@@ -27,6 +27,7 @@ from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.interop import torch_twin
 from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Data, Ema, Recipe
+from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
 
 PARTS = ("inference", "forward_backward", "step")
@@ -55,7 +56,8 @@ class JaxRunner:
         model = models.build(
             network, dtype=dtype, grouped_conv=grouped_conv, scan_blocks=scan_blocks
         )
-        self.task = Task(model, recipe, optimizer(recipe, 1000), SOURCES["synthetic"])
+        mesh = device_mesh(jax.local_devices()[:1])
+        self.task = Task(model, recipe, optimizer(recipe, 1000), SOURCES["synthetic"], mesh)
         self.key = jax.random.key(seed)
         hasty = {"xla_backend_optimization_level": 0}
         self.state = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)(
@@ -134,7 +136,7 @@ class JaxRunner:
         compiled = self._compile("step", step, self.state, self.batch, self.key, donate_argnums=0)
 
         def run() -> None:
-            self.state, metrics = compiled(self.state, self.batch, self.key)
+            self.state, *metrics = compiled(self.state, self.batch, self.key)
             jax.block_until_ready((self.state, metrics))
 
         return run

@@ -38,12 +38,13 @@ def photographs() -> tuple[np.ndarray, np.ndarray]:
 
 def tiles(building: np.ndarray, flower: np.ndarray) -> Tiles:
     """Returns what is shown, with its titles, half row by half row."""
-    key, row = jax.random.key(0), np.stack([building] * 2 * HALF)
+    row = np.stack([building] * 2 * HALF)
+    keys = jax.random.split(jax.random.key(0), len(row))
     bright = jnp.asarray(row[:HALF]) / 255
     by_chance = {
-        "lighting, std 1": _as_levels(policies.lighting(bright, key, 1.0)),
-        "AutoAugment": policies.autoaugment(row, key),
-        "RandAugment": policies.randaugment(row, key),
+        "lighting, std 1": _as_levels(policies.lighting(bright, keys[:HALF], 1.0)),
+        "AutoAugment": policies.autoaugment(row, keys),
+        "RandAugment": policies.randaugment(row, keys),
     }
     drawn = [(name, np.asarray(x)) for name, images in by_chance.items() for x in images]
     rising = [tile for name in _in_pairs() for tile in _rising(building, name)]

@@ -1,4 +1,4 @@
-"""Draws the figures of the manual from what the benchmarks measured.
+"""Draws the figures of the manual: what the benchmarks measured, and what arithmetic expects.
 
 python -m docs.make_figures
 """
@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from docs import scale_out
 from docs.speed_tables import PARTS, results
 
 FOLDER = pathlib.Path(__file__).parent
@@ -33,11 +34,10 @@ def train_step(result: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Writes a figure for each machine."""
+    """Writes a figure for each machine, and that of weak scaling."""
+    scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
     for result in results("train_step_*.json"):
-        name = f"train_step_{result['machine']['platform']}.png"
-        train_step(result).savefig(FOLDER / name, dpi=120)
-        print(FOLDER / name)
+        train_step(result).savefig(FOLDER / f"{result['name']}.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import argparse
 import pathlib
 from collections.abc import Callable, Mapping
 
-from docs import speed_tables
+from docs import scale_out, speed_tables
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 
@@ -66,6 +66,7 @@ TABLES = {
         "grouped conv": speed_tables.grouped_conv,
         "compile time": speed_tables.compile_time,
     },
+    "scale-out.md": {"weak scaling": scale_out.table},
 }
 
 

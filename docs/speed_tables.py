@@ -31,8 +31,9 @@ KINDS: dict[str, Callable[[dict[str, int]], bool]] = {
 
 
 def results(pattern: str) -> list[dict[str, Any]]:
-    """Returns what the files of a name say, in order of name."""
-    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(pattern))]
+    """Returns what the files of a name say, in order of name, each with its `name`."""
+    files = sorted(RESULTS.glob(pattern))
+    return [{**json.loads(file.read_text()), "name": file.stem} for file in files]
 
 
 def train_step() -> str:

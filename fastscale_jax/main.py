@@ -10,6 +10,7 @@ python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits --
 
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from fastscale_jax.cluster import ClusterError, joins_others, other_hosts
 from fastscale_jax.compile_cache import default_folder, keep_compiled_programs
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.usage import explain
 
 if TYPE_CHECKING:
     from fastscale_jax.arch import Architecture
+    from fastscale_jax.train.peers import Peers
     from fastscale_jax.train.recipe import Recipe
 
 Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
@@ -84,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     if not flags.FLAGS["verbosity"].present:
         # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.ERROR)
     try:
         # info needs no JAX
         if _MODE.value != "info" and not keep_compiled_programs(_COMPILE_CACHE.value):
@@ -123,38 +126,61 @@ def info(config: Config) -> int:
 
 def train(config: Config) -> int:
     """Trains the network, or goes on from the workdir's checkpoint."""
+    workdir = _workdir()
+    if workdir is None:
+        if joins_others():
+            return _usage_error("several processes need a --workdir, one that all of them see")
+        workdir = pathlib.Path(f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        with other_hosts(workdir) as peers:
+            status = _train(config, workdir, peers)
+    except ClusterError as error:
+        _complain(str(error))
+        return FAILURE
+    if status != OK and peers.exist:
+        # JAX would wait for the others, who may not come, and abort
+        sys.stdout.flush()
+        os._exit(status)
+    return status
+
+
+def _train(config: Config, workdir: pathlib.Path, peers: "Peers") -> int:
     from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import load_to_start
-    from fastscale_jax.train.checkpoint import CheckpointError, latest_step
+    from fastscale_jax.train.checkpoint import SaveError
     from fastscale_jax.train.divergence import DivergenceError
+    from fastscale_jax.train.hosts import check_same, is_of_cluster
+    from fastscale_jax.train.interrupt import PREEMPTED, Preempted
     from fastscale_jax.train.loop import train as run_training
     from fastscale_jax.train.run import Run
+    from fastscale_jax.train.saved import latest_step
+    from fastscale_jax.train.workdir import as_recorded
 
-    workdir = pathlib.Path(
-        _WORKDIR.value or f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
     try:
+        check_same(as_recorded(config))
         run = Run.prepare(config, workdir, "train")
         start = None
         if config.init_from and latest_step(workdir) is None:
             start = load_to_start(config)
         elif config.init_from:
             _complain(f"{workdir} has a checkpoint, so {config.init_from} is not read again")
-    except ValueError as error:
-        return _usage_error(str(error))
-    try:
-        metrics = run_training(run, start)
-    except CheckpointError as error:
-        return _usage_error(str(error))
-    except (DataError, DivergenceError) as error:
+        metrics = run_training(run, start, peers)
+    except (DataError, DivergenceError, SaveError) as error:
+        if isinstance(error, SaveError):
+            peers.lost()  # if one is, that is why, and the watch ends the process
+        peers.leave(str(error))
         _complain(str(error))
         return FAILURE
-    except KeyboardInterrupt:
-        print(
-            f"fastscale_jax: interrupted; the same command with --workdir={workdir} goes on",
-            file=sys.stderr,
-        )
-        return FAILURE
+    except ValueError as error:
+        peers.leave(str(error))
+        return _usage_error(str(error))
+    except (KeyboardInterrupt, Preempted) as error:
+        _complain(f"interrupted; the same command with --workdir={workdir} goes on")
+        return PREEMPTED if isinstance(error, Preempted) else FAILURE
+    except Exception as error:
+        if is_of_cluster(error):
+            peers.lost()
+        raise
     if _FORMAT.value == "json":
         _print_json(metrics)
     return OK
@@ -165,9 +191,9 @@ def evaluate(config: Config) -> int:
     from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import is_checkpoint_meant, load_for
     from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
-    from fastscale_jax.train.checkpoint import latest_step
     from fastscale_jax.train.evaluate import as_record
     from fastscale_jax.train.run import Run
+    from fastscale_jax.train.saved import latest_step
     from fastscale_jax.train.summary import result_rows
 
     try:

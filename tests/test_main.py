@@ -8,25 +8,7 @@ import sys
 import pytest
 
 from fastscale_jax.train.records import read_metrics
-
-REPOSITORY = pathlib.Path(__file__).parents[1]
-# the smallest RegNetZ there is, on digits, for a few steps
-TINY = (
-    "--config=configs/regnetz.py:dWr_x0.016",
-    "--config.model.num_classes=10",
-    "--config.data.name=digits",
-    "--config.data.batch_size=100",
-    "--config.train.steps=3",
-    "--config.train.log_every_steps=2",
-    "--config.augment.policy=",
-    "--config.model.resolution=32",
-    "--config.bn.precise_images=100",
-)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+from tests.commands import REPOSITORY, TINY, run
 
 
 def contents(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
@@ -237,7 +219,7 @@ def test_every_family_trains_on_synthetic_images(config, tmp_path):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_a_damaged_checkpoint_gets_one_line(trained, tmp_path, mode):
     workdir = shutil.copytree(trained[0], tmp_path / "damaged")
-    for path in (workdir / "checkpoints" / "3" / "default" / "d").iterdir():
+    for path in (workdir / "checkpoints" / "3" / "state" / "d").iterdir():
         path.write_bytes(path.read_bytes()[:10])
     result = run(*TINY, f"--workdir={workdir}", f"--mode={mode}")
     assert result.returncode == 2

@@ -18,7 +18,7 @@ def prepare(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     augment: Augment | None = None,
-    key: Array | None = None,
+    keys: Array | None = None,
 ) -> Array:
     """Returns images at the network's resolution, augmented and normalised.
 
@@ -31,63 +31,76 @@ def prepare(
         mean: of each channel, with pixels in [0, 1].
         std: of each channel, likewise.
         augment: the random part; None: there is none.
-        key: for it.
+        keys: for it, `[batch]`.
 
     Returns:
         `[batch, resolution, resolution, 3]` float32.
     """
     images = jnp.asarray(images)
-    if augment is None or key is None:
+    if augment is None or keys is None:
         pixels = _resize(images.astype(jnp.float32) / 255, resolution)
     else:
-        pixels = _augmented(images, resolution, augment, key)
+        pixels = _augmented(images, resolution, augment, keys)
     return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
 
 
-def mixed(images: Array, targets: Array, key: Array, augment: Augment) -> tuple[Array, Array]:
+def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple[Array, Array]:
     """Returns images and targets after mixup or cutmix, if any.
 
     Args:
         images: `[batch, h, w, 3]`.
         targets: `[batch, num_classes]`, each summing to 1.
-        key: one draw is for the whole batch.
-        augment: with both, a coin decides for each batch.
+        keys: `[groups]`: the batch is mixed in so many equal groups, one draw for each.
+        augment: with both, a coin decides for each group.
     """
+    if not (augment.mixup or augment.cutmix):
+        return images, targets
+    if len(keys) == 1:
+        return _mixed_group(augment, images, targets, keys[0])
+    groups = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (images, targets)]
+    mix = jax.vmap(functools.partial(_mixed_group, augment))
+    found = mix(groups[0], groups[1], keys)
+    return found[0].reshape(images.shape), found[1].reshape(targets.shape)
+
+
+def _mixed_group(
+    augment: Augment, images: Array, targets: Array, key: Array
+) -> tuple[Array, Array]:
     choose_key, key = random.split(key)
     ways = [
         functools.partial(way, images, targets, key, alpha)
         for way, alpha in ((mixing.mixup, augment.mixup), (mixing.cutmix, augment.cutmix))
         if alpha
     ]
-    if not ways:
-        return images, targets
     return ways[0]() if len(ways) == 1 else lax.cond(random.bernoulli(choose_key), *ways)
 
 
-def _augmented(images: Array, resolution: int, augment: Augment, key: Array) -> Array:
+def _augmented(images: Array, resolution: int, augment: Augment, keys: Array) -> Array:
     """Pixels from 0 to 1."""
-    place_key, flip_key, policy_key, light_key = random.split(key, 4)
+    place_keys, flip_keys, policy_keys, light_keys = jax.vmap(lambda key: random.split(key, 4))(
+        keys
+    ).T
     pixels = images.astype(jnp.float32) / 255
     if augment.shift or augment.zoom:
-        pixels = _resize_at_random(pixels, resolution, place_key, augment.shift, augment.zoom)
+        pixels = _resize_at_random(pixels, resolution, place_keys, augment.shift, augment.zoom)
     else:
         pixels = _resize(pixels, resolution)
     if augment.flip:
-        flipped = random.bernoulli(flip_key, shape=(len(pixels), 1, 1, 1))
+        flipped = jax.vmap(random.bernoulli)(flip_keys)[:, None, None, None]
         pixels = jnp.where(flipped, pixels[:, :, ::-1], pixels)
     if augment.policy:
         grey_levels = jnp.round(255 * pixels).astype(jnp.uint8)
-        pixels = _by_policy(grey_levels, augment, policy_key).astype(jnp.float32) / 255
+        pixels = _by_policy(grey_levels, augment, policy_keys).astype(jnp.float32) / 255
     if augment.lighting:
-        pixels = policies.lighting(pixels, light_key, augment.lighting)
+        pixels = policies.lighting(pixels, light_keys, augment.lighting)
     return pixels
 
 
-def _by_policy(images: Array, augment: Augment, key: Array) -> Array:
+def _by_policy(images: Array, augment: Augment, keys: Array) -> Array:
     if augment.policy == "autoaugment":
-        return policies.autoaugment(images, key)
+        return policies.autoaugment(images, keys)
     layers, magnitude = augment.randaugment_layers, augment.randaugment_magnitude
-    return policies.randaugment(images, key, layers, magnitude)
+    return policies.randaugment(images, keys, layers, magnitude)
 
 
 def _resize(pixels: Array, resolution: int) -> Array:
@@ -98,18 +111,19 @@ def _resize(pixels: Array, resolution: int) -> Array:
 
 
 def _resize_at_random(
-    pixels: Array, resolution: int, key: Array, shift: float, zoom: float
+    pixels: Array, resolution: int, keys: Array, shift: float, zoom: float
 ) -> Array:
-    batch, height, width, channels = pixels.shape
-    shift_key, zoom_key = random.split(key)
-    factors = 1 + random.uniform(zoom_key, (batch, 2), minval=-zoom, maxval=zoom)
-    scales = factors * jnp.array([resolution / height, resolution / width])
-    moves = random.uniform(shift_key, (batch, 2), minval=-shift, maxval=shift)
-    # the middle stays in the middle, but for the shift
-    offsets = resolution * (moves + (1 - factors) / 2)
+    _, height, width, channels = pixels.shape
+    full = jnp.array([resolution / height, resolution / width])
 
-    def place(image: Array, scale: Array, offset: Array) -> Array:
+    def place(image: Array, key: Array) -> Array:
+        shift_key, zoom_key = random.split(key)
+        factors = 1 + random.uniform(zoom_key, (2,), minval=-zoom, maxval=zoom)
+        moves = random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
+        # the middle stays in the middle, but for the shift
+        offsets = resolution * (moves + (1 - factors) / 2)
         shape = (resolution, resolution, channels)
-        return jax.image.scale_and_translate(image, shape, (0, 1), scale, offset, "linear")
+        scales = factors * full
+        return jax.image.scale_and_translate(image, shape, (0, 1), scales, offsets, "linear")
 
-    return jax.vmap(place)(pixels, scales, offsets)
+    return jax.vmap(place)(pixels, keys)

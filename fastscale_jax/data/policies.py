@@ -3,6 +3,7 @@
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
@@ -76,27 +77,26 @@ class Draw(NamedTuple):
     levels: Array  # [batch, layers] float32, in the operations' own units
 
 
-def autoaugment(images: ArrayLike, key: Array) -> Array:
+def autoaugment(images: ArrayLike, keys: Array) -> Array:
     """Returns images after AutoAugment's policy for ImageNet; arXiv:1805.09501.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
-        key: for one of `AUTOAUGMENT`'s 25 lines for each image, for whether each of its operations
-            is done, and in which direction.
+        keys: `[batch]`, each for one of `AUTOAUGMENT`'s 25 lines, for whether each of its
+            operations is done, and in which direction.
 
     Returns:
         `[batch, h, w, 3]` uint8.
     """
-    images = jnp.asarray(images)
-    return operate(images, *sample_autoaugment(key, len(images)))
+    return operate(jnp.asarray(images), *sample_autoaugment(keys))
 
 
-def randaugment(images: ArrayLike, key: Array, layers: int = 2, magnitude: float = 0.5) -> Array:
+def randaugment(images: ArrayLike, keys: Array, layers: int = 2, magnitude: float = 0.5) -> Array:
     """Returns images after RandAugment; arXiv:1909.13719.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
-        key: for operations and directions.
+        keys: `[batch]`, for operations and directions.
         layers: operations an image, each any of `RANDAUGMENT`.
         magnitude: of each, from 0 to 1. It is not traced.
 
@@ -106,46 +106,51 @@ def randaugment(images: ArrayLike, key: Array, layers: int = 2, magnitude: float
     Raises:
         ValueError: a magnitude outside.
     """
-    images = jnp.asarray(images)
-    return operate(images, *sample_randaugment(key, len(images), layers, magnitude))
+    return operate(jnp.asarray(images), *sample_randaugment(keys, layers, magnitude))
 
 
-def sample_autoaugment(key: Array, batch: int) -> Draw:
-    """Returns what AutoAugment does to each image of a batch."""
-    line_key, done_key, sign_key = random.split(key, 3)
-    operations, probabilities, levels = _autoaugment_tables()
-    line = random.randint(line_key, (batch,), 0, len(AUTOAUGMENT))
-    is_done = random.bernoulli(done_key, jnp.asarray(probabilities)[line])
+def sample_autoaugment(keys: Array) -> Draw:
+    """Returns what AutoAugment does to each image of a batch; `keys` are `[batch]`."""
+    operations, probabilities, levels = map(jnp.asarray, _autoaugment_tables())
     nothing = NAMES.index("identity")
-    return Draw(
-        jnp.where(is_done, jnp.asarray(operations)[line], nothing),
-        _either(sign_key, jnp.asarray(levels)[line]),
-    )
+
+    def of_image(key: Array) -> Draw:
+        line_key, done_key, sign_key = random.split(key, 3)
+        line = random.randint(line_key, (), 0, len(AUTOAUGMENT))
+        is_done = random.bernoulli(done_key, probabilities[line])
+        return Draw(jnp.where(is_done, operations[line], nothing), _either(sign_key, levels[line]))
+
+    return jax.vmap(of_image)(keys)
 
 
-def sample_randaugment(key: Array, batch: int, layers: int, magnitude: float) -> Draw:
-    """Returns what RandAugment does to each image of a batch.
+def sample_randaugment(keys: Array, layers: int, magnitude: float) -> Draw:
+    """Returns what RandAugment does to each image of a batch; `keys` are `[batch]`.
 
     Raises:
         ValueError: a magnitude not from 0 to 1.
     """
-    operation_key, sign_key = random.split(key)
-    operations, levels = _both_ways([(name, magnitude) for name in RANDAUGMENT])
-    which = random.randint(operation_key, (batch, layers), 0, len(RANDAUGMENT))
-    return Draw(jnp.asarray(operations)[which], _either(sign_key, jnp.asarray(levels)[which]))
+    operations, levels = map(jnp.asarray, _both_ways([(name, magnitude) for name in RANDAUGMENT]))
+
+    def of_image(key: Array) -> Draw:
+        operation_key, sign_key = random.split(key)
+        which = random.randint(operation_key, (layers,), 0, len(RANDAUGMENT))
+        return Draw(operations[which], _either(sign_key, levels[which]))
+
+    return jax.vmap(of_image)(keys)
 
 
-def lighting(pixels: Array, key: Array, std: float = 0.1) -> Array:
+def lighting(pixels: Array, keys: Array, std: float = 0.1) -> Array:
     """Returns pixels, each image's moved along the principal axes of ImageNet's colours.
 
     As in AlexNet's paper, section 4.1. The result may leave the range from 0 to 1.
 
     Args:
         pixels: `[batch, h, w, 3]` floats from 0 to 1, RGB.
-        key: for how far along each axis.
+        keys: `[batch]`, for how far along each axis.
         std: of that, in eigenvalues.
     """
-    shifts = std * random.normal(key, (len(pixels), 3)) * EIGENVALUES @ EIGENVECTORS.T
+    alphas = jax.vmap(lambda key: random.normal(key, (3,)))(keys)
+    shifts = std * alphas * EIGENVALUES @ EIGENVECTORS.T
     return pixels + shifts[:, None, None].astype(pixels.dtype)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import math
+import itertools
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports]
 
 from fastscale_jax.data.bad_images import BadImages, DataError
+from fastscale_jax.data.lanes import MOST_LANES, Lanes, Piece
 from fastscale_jax.data.pipeline import Batch, Plan
 from fastscale_jax.data.reading import Reader, Rescued, read_in_python
 from fastscale_jax.data.tensorflow_cpu import tf
@@ -18,10 +19,7 @@ from fastscale_jax.data.views import Tensor, View, eval_view, train_view
 
 TRAIN, TEST = "train", ("validation", "test")  # the first of these that there is
 
-# Records cannot be reached by number: the order is that of the files, shuffled, and then that of
-# a buffer, which holds about 1 GB of ImageNet's.
-_SHUFFLE_BUFFER = 8192
-_FILES_AT_ONCE, _RECORDS_AT_ONCE = 16, 16
+_NO_SEED = np.zeros(2, np.int64)  # nothing is random in evaluation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,16 +58,12 @@ class PreparedSplit:
         Raises:
             DataError: too many images cannot be read, or a label is out of range.
         """
-        epochs = tf.data.Dataset.from_generator(
-            lambda: map(functools.partial(self._epoch, plan), plan.epochs()),
-            output_signature={
-                "files": tf.TensorSpec((len(self._files),), tf.string),
-                "seed": tf.TensorSpec((), tf.int64),
-                "skip": tf.TensorSpec((), tf.int64),
-            },
+        records = (
+            self._lanes(plan)
+            .train()
+            .map(lambda record, seed: {**self._parsed(record), "seed": seed, "mask": True})
         )
-        images = epochs.flat_map(functools.partial(self._train_images, plan))
-        return map(_filled, self._batches(plan, images, train_view(self.resolution)))
+        return map(_filled, self._batches(plan, records, train_view(self.resolution)))
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields the middle of every image once; the last batch is padded and masked.
@@ -77,45 +71,24 @@ class PreparedSplit:
         Raises:
             DataError: too many images cannot be read, or a label is out of range.
         """
-        padded = math.ceil(self.examples / plan.batch_size) * plan.batch_size
-        records = _records(tf.constant(self._files)).repeat().take(padded)
-        images = self._images(plan, records, seed=0, skip=0)
-        return self._batches(plan, images, eval_view(self.resolution, self.crop))
+        records = (
+            self._lanes(plan)
+            .eval()
+            .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
+        )
+        return self._batches(plan, records, eval_view(self.resolution, self.crop))
 
-    @property
-    def _files(self) -> list[str]:
-        return [str(path) for path in self.info.splits[self.split].filepaths]
+    def _lanes(self, plan: Plan) -> Lanes:
+        files = self.info.splits[self.split].filepaths
+        most = min(MOST_LANES, len(files), self.examples)
+        count = max(n for n in range(1, most + 1) if plan.batch_size % n == 0)
+        ends = [self.examples * i // count for i in range(count + 1)]
+        return Lanes([self._pieces(*pair) for pair in itertools.pairwise(ends)], plan)
 
-    def _epoch(self, plan: Plan, number_and_skip: tuple[int, int]) -> dict[str, Any]:
-        epoch, skipped_steps = number_and_skip
-        order = np.random.default_rng((plan.seed, epoch)).permutation(len(self._files))
-        return {
-            "files": [self._files[i] for i in order],
-            "seed": plan.epoch_seed(epoch),
-            "skip": skipped_steps * plan.batch_size,
-        }
-
-    def _train_images(self, plan: Plan, epoch: dict[str, Tensor]) -> Any:
-        records = _records(epoch["files"]).shuffle(_SHUFFLE_BUFFER, seed=epoch["seed"])
-        records = records.take(plan.epoch_steps * plan.batch_size)
-        return self._images(plan, records, epoch["seed"], epoch["skip"])
-
-    def _images(self, plan: Plan, records: Any, seed: Tensor, skip: Tensor) -> Any:
-        """Returns what a `Reader` reads. Other hosts' records are read too, but not decoded."""
-
-        def is_ours(position: Tensor, record: Tensor) -> Tensor:
-            del record
-            row = position % plan.batch_size
-            return (plan.rows.start <= row) & (row < plan.rows.stop)
-
-        def image(position: Tensor, record: Tensor) -> dict[str, Tensor]:
-            return {
-                **self._parsed(record),
-                "seed": tf.stack([tf.cast(seed, tf.int64), position]),
-                "mask": position < self.examples,
-            }
-
-        return records.enumerate().skip(skip).filter(is_ours).map(image)
+    def _pieces(self, start: int, stop: int) -> list[Piece]:
+        """Returns where the records from one number to another are."""
+        part = self.info.splits[f"{self.split}[{start}:{stop}]"]
+        return [Piece(str(f.filename), f.skip, f.take) for f in part.file_instructions]
 
     def _parsed(self, record: Tensor) -> dict[str, Tensor]:
         image, label = self.info.supervised_keys
@@ -130,7 +103,7 @@ class PreparedSplit:
     def _batches(self, plan: Plan, images: Any, view: View) -> Iterator[Batch]:
         reader = Reader(view, lambda content: content, self._rescue, self.bad, self.workers)
         num_classes = self.info.features[self.info.supervised_keys[1]].num_classes
-        for batch in reader.batches(images, plan.rows.stop - plan.rows.start):
+        for batch in self._readable(reader.batches(images, plan.rows.stop - plan.rows.start)):
             wrong = batch.labels[(batch.labels < 0) | (batch.labels >= num_classes)]
             if len(wrong):
                 raise DataError(
@@ -138,6 +111,16 @@ class PreparedSplit:
                     f"which is none of its {num_classes} classes; choose a set with labels"
                 )
             yield batch
+
+    def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        try:
+            yield from batches
+        except tf.errors.OpError as error:  # of the files; images that are no good are rescued
+            problem = str(error.message).partition("\n")[0]
+            raise DataError(
+                f"{self.info.full_name}, {self.split}: a file of records cannot be read: {problem}; "
+                f"prepare the set anew, in {self.info.data_dir}"
+            ) from error
 
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:
         name = name.decode() or f"image with CRC-32 {zlib.crc32(content):08x}"
@@ -219,17 +202,6 @@ def _how_to_prepare(name: str, builder: Any) -> str:
         f'{builder.data_path}; {archives}run python -c "import tensorflow_datasets as t; '
         f"t.builder('{name}', data_dir='{root}').download_and_prepare()\"; "
         "without data, try --config.data.name=synthetic"
-    )
-
-
-def _records(files: Tensor) -> Any:
-    """Returns the records of files, in an order that is the same each time."""
-    return tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=_FILES_AT_ONCE,
-        block_length=_RECORDS_AT_ONCE,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from fastscale_jax.data.sources import SOURCES, Conventions
 from fastscale_jax.interop.load import Loaded, load
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.run import Start
+from fastscale_jax.train.saved import latest_step
 from fastscale_jax.train.workdir import as_recorded, check_evaluable
 
 

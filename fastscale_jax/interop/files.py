@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.checkpoint import CheckpointError, find_checkpoint, read_variables
+from fastscale_jax.train.saved import CheckpointError, find_checkpoint, read_variables
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision
 _STATE_DICT_KEYS = ("model_state", "state_dict", "model")

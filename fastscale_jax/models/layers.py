@@ -1,7 +1,6 @@
 """The layers that networks are made of: conv with BatchNorm, squeeze-and-excitation, drop path."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,8 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv, convolved
-
-Dtype = Any
+from fastscale_jax.models.computation import Computation, Dtype, image_keys
 
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
 
@@ -30,8 +28,7 @@ class ConvNorm(nn.Module):
         stride: in both directions.
         groups: of channels; 1: dense.
         activation: after BatchNorm, by name; empty: none.
-        dtype: of the computation; parameters are float32.
-        implementation: of `grouped_conv`, where there is more than one group.
+        how: it is computed; where there is one group, whatever the implementation.
     """
 
     width: int
@@ -39,15 +36,14 @@ class ConvNorm(nn.Module):
     stride: int = 1
     groups: int = 1
     activation: str = ""
-    dtype: Dtype = jnp.float32
-    implementation: str = "auto"
+    how: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`."""
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        x, kernel = x.astype(self.how.dtype), kernel.astype(self.how.dtype)
         norm, implementation = BatchNorm(self.width, name="bn"), self._implementation()
         if not train:
             return activated_conv(
@@ -60,12 +56,13 @@ class ConvNorm(nn.Module):
                 implementation=implementation,
             )
         y = convolved(x, kernel, self.stride, self.groups, implementation)
-        return _affine(y, *norm(*_moments(y)), self.activation)
+        factor, offset = norm(*_moments(y, self.how))
+        return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
     def _implementation(self) -> str:
         """What was asked for is for convs in groups; dense ones are never forced."""
-        if self.groups > 1 or self.implementation == "auto":
-            return self.implementation
+        if self.groups > 1 or self.how.implementation == "auto":
+            return self.how.implementation
         return "portable"
 
 
@@ -80,10 +77,11 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, mean: Array | None = None, var: Array | None = None) -> tuple[Array, Array]:
-        """Returns by what to multiply each channel, and what to add then, both `[width]`.
+        """Returns by what to multiply each channel, and what to add then, shaped as the moments.
 
         Args:
-            mean: of a batch, `[width]`; it moves the running one by a tenth. None: the running one.
+            mean: of a batch, `[width]`, or of groups of it, `[groups, width]`; it moves the running
+                one by a tenth, groups by their mean. None: the running one.
             var: likewise.
         """
         scale = self.param("scale", nn.initializers.ones, (self.width,))
@@ -93,17 +91,28 @@ class BatchNorm(nn.Module):
         if mean is None or var is None:
             mean, var = running_mean.value, running_var.value
         elif not self.is_initializing():
-            running_mean.value = (1 - NEW_SHARE) * running_mean.value + NEW_SHARE * mean
-            running_var.value = (1 - NEW_SHARE) * running_var.value + NEW_SHARE * var
+            for running, new in ((running_mean, mean), (running_var, var)):
+                new = new.reshape(-1, self.width).mean(0)
+                running.value = (1 - NEW_SHARE) * running.value + NEW_SHARE * new
         factor = scale * lax.rsqrt(var + 1e-5)
         return factor, bias - mean * factor
 
 
-def _moments(x: Array) -> tuple[Array, Array]:
-    """Mean and variance of each channel, in one pass over `x`."""
+def _moments(x: Array, how: Computation) -> tuple[Array, Array]:
+    """Mean and variance of each channel, in one pass over `x`; of groups, where there are some."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean, square = x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))
+    axes = (0, 1, 2)
+    if how.bn_group_size:
+        x, axes = x.reshape(-1, how.bn_group_size, *x.shape[1:]), (1, 2, 3)
+    mean, square = x.mean(axes), (x * x).mean(axes)
+    if how.sync_bn and how.axis and lax.axis_size(how.axis) > 1:
+        mean, square = lax.pmean(jnp.stack([mean, square]), how.axis)
     return mean, jnp.maximum(square - mean * mean, 0)
+
+
+def _by_image(x: Array, images: int) -> Array:
+    """Values of each channel, of each group's where they are `[groups, c]`, for each image."""
+    return x if x.ndim == 1 else jnp.repeat(x, images // len(x), axis=0)[:, None, None]
 
 
 @functools.partial(jax.checkpoint, static_argnums=(3,))
@@ -118,12 +127,12 @@ class SqueezeExcite(nn.Module):
     Attributes:
         width: of the inner layer.
         activation: between the two layers, by name.
-        dtype: of the computation; parameters are float32.
+        how: it is computed.
     """
 
     width: int
     activation: str
-    dtype: Dtype = jnp.float32
+    how: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -136,14 +145,19 @@ class SqueezeExcite(nn.Module):
         def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
             return conv_init(key, (1, 1, *shape), dtype)[0, 0]
 
-        return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)(x)
+        return nn.Dense(width, kernel_init=init, dtype=self.how.dtype, name=name)(x)
 
 
 class StochasticDepth(nn.Module):
     """Drops a block's residual branch for whole images while training (arXiv:1603.09382).
 
     What is kept is scaled up, so that nothing needs to change in evaluation.
+
+    Attributes:
+        how: it is computed.
     """
+
+    how: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array, rate: float | Array, *, train: bool) -> Array:
@@ -156,7 +170,41 @@ class StochasticDepth(nn.Module):
         """
         if not train or (isinstance(rate, float) and not rate):
             return x
-        keep = 1 - rate
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        kept = random.bernoulli(self.make_rng("dropout"), keep, shape)
-        return jnp.where(kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)
+        return _dropped(x, rate, image_keys(self.make_rng("dropout"), len(x), self.how.axis))
+
+
+class Dropout(nn.Module):
+    """Drops values of `[batch, c]` while training, and scales up the others.
+
+    Attributes:
+        rate: share of the values that is dropped, in [0, 1).
+        how: it is computed.
+    """
+
+    rate: float
+    how: Computation = Computation()
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[batch, c]` to the same shape; draws from the `dropout` keys."""
+        if not train or not self.rate:
+            return x
+        keys = image_keys(self.make_rng("dropout"), len(x), self.how.axis)
+        return _dropped(x, self.rate, keys, x.shape[1:])
+
+
+def _dropped(
+    x: Array, rate: float | Array, keys: Array, shape: tuple[int, ...] | None = None
+) -> Array:
+    """Returns `x` with some of it 0, as each image's key says, and the rest scaled up.
+
+    Args:
+        x: `[batch, …]`.
+        rate: share that is dropped.
+        keys: `[batch]`.
+        shape: of what is dropped or kept of an image; None: all of it or nothing.
+    """
+    shape = shape or (1,) * (x.ndim - 1)
+    keep = 1 - rate
+    kept = jax.vmap(lambda key: random.bernoulli(key, keep, shape))(keys)
+    return jnp.where(kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)

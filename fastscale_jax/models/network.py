@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
 from fastscale_jax.models.activated_conv import ACTIVATIONS
+from fastscale_jax.models.computation import Computation, Dtype
 from fastscale_jax.models.conv_choice import check_implementation, refusal
-from fastscale_jax.models.layers import ConvNorm, Dtype, SqueezeExcite, StochasticDepth
+from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
 
 
 def build(
@@ -23,6 +24,9 @@ def build(
     dtype: Dtype = jnp.float32,
     grouped_conv: str = "auto",
     scan_blocks: bool = False,
+    axis: str = "",
+    sync_bn: bool = False,
+    bn_group_size: int = 0,
 ) -> "Network":
     """Returns the network that a config describes.
 
@@ -32,6 +36,9 @@ def build(
         grouped_conv: implementation of the spatial convs, as in `models.conv_choice`.
         scan_blocks: compile the blocks of a stage that are alike once, and loop over them. The
             network is the same, its parameters too; see docs/performance.md for what it costs.
+        axis: of a mesh of devices, where it is called inside `shard_map`.
+        sync_bn: in training, BatchNorm's statistics are those of all images along `axis`.
+        bn_group_size: in training, they are of so many images each; 0: of all that a device has.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
@@ -41,7 +48,8 @@ def build(
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))
-    return Network(architecture, dtype=dtype, implementation=grouped_conv, scan_blocks=scan_blocks)
+    how = Computation(dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size)
+    return Network(architecture, how)
 
 
 class Network(nn.Module):
@@ -52,15 +60,11 @@ class Network(nn.Module):
 
     Attributes:
         architecture: what to build.
-        dtype: of the computation; parameters are float32.
-        implementation: of the spatial convs.
-        scan_blocks: compile the blocks of a stage that are alike once, and loop over them.
+        how: it is computed.
     """
 
     architecture: Architecture
-    dtype: Dtype = jnp.float32
-    implementation: str = "auto"
-    scan_blocks: bool = False
+    how: Computation = Computation()
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
@@ -69,26 +73,21 @@ class Network(nn.Module):
         With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
         dropout and stochastic depth draw from the `dropout` keys. Logits are float32.
         """
-        a = self.architecture
-        common: dict[str, Any] = {"dtype": self.dtype, "implementation": self.implementation}
-        x = Stem(a, **common, name="stem")(images.astype(self.dtype), train=train)
+        a, how = self.architecture, self.how
+        x = Stem(a, how, name="stem")(images.astype(how.dtype), train=train)
         drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            stage = StageBlocks(
-                shapes, rates, a.activation, **common, scan=self.scan_blocks, name=f"s{i}"
-            )
-            x = stage(x, train=train)
-        return Head(a, **common, name="head")(x, train=train)
+            x = StageBlocks(shapes, rates, a.activation, how, name=f"s{i}")(x, train=train)
+        return Head(a, how, name="head")(x, train=train)
 
 
 class Stem(nn.Module):
     """The first conv, and the pooling of a ResNet."""
 
     architecture: Architecture
-    dtype: Dtype
-    implementation: str
+    how: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -99,9 +98,8 @@ class Stem(nn.Module):
             a.stem_width,
             kernel_size=7 if pools else 3,
             stride=2,
-            dtype=self.dtype,
-            implementation=self.implementation,
             activation=a.activation,
+            how=self.how,
             name="conv",
         )
         x = conv(x, train=train)
@@ -120,21 +118,19 @@ class StageBlocks(nn.Module):
     shapes: tuple[BlockShape, ...]
     drop_rates: tuple[float, ...]
     activation: str
-    dtype: Dtype
-    implementation: str
-    scan: bool
+    how: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
-        rolls = self.scan and len(self.shapes) > 2 and not self.is_initializing()
+        rolls = self.how.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
         unrolled = 1 if rolls else len(self.shapes)
         for j in range(unrolled):
             x = self._block(j, name=f"b{j + 1}")(x, self.drop_rates[j], train=train)
         return self._scan(x, train) if rolls else x
 
     def _block(self, j: int, **place: Any) -> "Block":
-        return Block(self.shapes[j], self.activation, self.dtype, self.implementation, **place)
+        return Block(self.shapes[j], self.activation, self.how, **place)
 
     def _scan(self, x: Array, train: bool) -> Array:
         """The blocks after the first, which are all alike, as one that a loop compiles once.
@@ -170,8 +166,7 @@ class Block(nn.Module):
 
     shape: BlockShape
     activation: str
-    dtype: Dtype
-    implementation: str
+    how: Computation
 
     @nn.compact
     def __call__(self, x: Array, drop_rate: float | Array, *, train: bool) -> Array:
@@ -191,41 +186,33 @@ class Block(nn.Module):
         spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
         x = self._conv("b", s.c_mid, **spatial, activation=self.activation)(x, train=train)
         if s.c_se:
-            x = SqueezeExcite(s.c_se, self.activation, dtype=self.dtype, name="se")(x)
+            x = SqueezeExcite(s.c_se, self.activation, self.how, name="se")(x)
         x = self._conv("c", s.c_out)(x, train=train)
         if s.has_skip:
-            x = skip + StochasticDepth()(x, drop_rate, train=train)
+            x = skip + StochasticDepth(self.how)(x, drop_rate, train=train)
         return ACTIVATIONS[self.activation](x) if s.kind == "bottleneck" else x
 
     def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:
-        return ConvNorm(
-            width, **options, dtype=self.dtype, implementation=self.implementation, name=name
-        )
+        return ConvNorm(width, **options, how=self.how, name=name)
 
 
 class Head(nn.Module):
     """[1x1 conv], global average pooling, dropout, and the classifier."""
 
     architecture: Architecture
-    dtype: Dtype
-    implementation: str
+    how: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c]` to logits `[batch, num_classes]`."""
         a = self.architecture
         if a.head_width:
-            conv = ConvNorm(
-                a.head_width,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                activation=a.activation,
-                name="conv",
+            x = ConvNorm(a.head_width, activation=a.activation, how=self.how, name="conv")(
+                x, train=train
             )
-            x = conv(x, train=train)
         # The classifier is cheap, and what follows, softmax and loss, wants the precision.
-        x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
-        x = nn.Dropout(a.dropout, deterministic=not train)(x)
+        x = x.astype(jnp.promote_types(self.how.dtype, jnp.float32)).mean((1, 2))
+        x = Dropout(a.dropout, self.how)(x, train=train)
         return nn.Dense(
             a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"
         )(x)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.train.checkpoint import kept_checkpoints, read_models
+import jax
+
 from fastscale_jax.train.class_errors import account_of_all
 from fastscale_jax.train.evaluate import Evaluation, Evaluator
 from fastscale_jax.train.records import write_json
 from fastscale_jax.train.run import Run
+from fastscale_jax.train.saved import kept_checkpoints, read_models
 from fastscale_jax.train.state import Weights
 
 
@@ -51,7 +53,8 @@ def evaluate_checkpoints(
     content = account_of_all(found, run.source.classes)
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
-    write_json(run.workdir / "evaluation.json", content)
+    if jax.process_index() == 0:
+        write_json(run.workdir / "evaluation.json", content)
     return found
 
 

@@ -1,56 +1,65 @@
-"""Checkpoints of a run, by Orbax, in `workdir/checkpoints`."""
+"""Checkpoints of a run, saved in the background by Orbax in `workdir/checkpoints`."""
 
-import asyncio
-import contextlib
-import gc
-import json
-import logging
 import math
 import pathlib
-import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from fastscale_jax.train.fingerprint import fingerprint
+from fastscale_jax.train.saved import ABOUT, ERROR, STATE, CheckpointError, read_about, read_state
+from fastscale_jax.train.saved import reason as said
 from fastscale_jax.train.state import TrainState
 
-_ERROR = "test_top1_error"
+
+class SaveError(Exception):
+    """A state cannot be written."""
+
+
+class Restored(NamedTuple):
+    """What a run goes on from."""
+
+    state: TrainState  # of numpy arrays
+    about: dict[str, Any]  # as it was saved with
+    passed_over: list[str]  # what was wrong with later checkpoints
 
 
 def _rank(metrics: Any) -> float:
     """Returns the higher, the better; Orbax keeps the latest of equals."""
-    return -metrics[_ERROR]
-
-
-_KEPT = AnyPreservationPolicy(
-    [LatestN(n=1), BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)]
-)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is there but cannot be read."""
+    return -metrics[ERROR]
 
 
 class Checkpoints:
     """The checkpoints of one workdir: the latest and the best. Use it in a `with` statement.
 
-    Saving goes on in the background; leaving the `with` statement waits for it.
+    Saving goes on in the background; leaving the `with` statement waits for it. All hosts take
+    part in all calls.
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
-        """Opens `workdir/checkpoints`, and makes it if need be."""
+    def __init__(self, workdir: pathlib.Path, keep: int = 2) -> None:
+        """Opens `workdir/checkpoints`, and makes it if need be.
+
+        Args:
+            workdir: of the run.
+            keep: so many of the latest, beside the best.
+        """
+        self._folder = (workdir / "checkpoints").absolute()
+        best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").absolute(),
-            # it keeps no metrics unless it has `best_fn`
+            self._folder,
+            item_names=(STATE, ABOUT),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_KEPT, best_fn=_rank, create=True
+                preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]),
+                best_fn=_rank,  # without it no metrics are kept
+                create=True,
+                cleanup_tmp_directories=True,  # of runs that were killed as they saved
             ),
         )
+        self._fingerprint = jax.jit(fingerprint)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -62,180 +71,111 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits until everything is written."""
-        self._manager.close()
+        """Waits until everything is written.
 
-    def save(self, state: TrainState, error: float | None = None) -> None:
+        Raises:
+            SaveError: it cannot be, and nothing else went wrong.
+        """
+        try:
+            self._manager.close()
+        except Exception as failure:  # as in `save`
+            if error is None:
+                raise self._explained(failure) from failure
+
+    def save(
+        self, state: TrainState, error: float | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Saves a state under its step, unless there is one for that step already.
 
         Args:
             state: of a run.
             error: of its evaluation, percent; None: it was not evaluated.
+            about: what else belongs to it, as JSON has it.
+
+        Raises:
+            SaveError: it, or the one before, cannot be written.
         """
         step = int(state.step)
-        if step != self._manager.latest_step():
-            metrics = None if error is None else {_ERROR: error}
-            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        if step == self._manager.latest_step():
+            return
+        wanted = jax.device_get(self._fingerprint(state)).tolist()
+        args = ocp.args.Composite(
+            **{
+                STATE: ocp.args.StandardSave(state),
+                ABOUT: ocp.args.JsonSave({"step": step, **(about or {}), "fingerprint": wanted}),
+            }
+        )
+        try:
+            self._manager.save(step, args=args, metrics=None if error is None else {ERROR: error})
+        except Exception as failure:  # whatever Orbax and TensorStore raise for a full disk
+            raise self._explained(failure) from failure
 
     def wait(self) -> None:
-        """Waits until what was saved is written."""
-        self._manager.wait_until_finished()
+        """Waits until what was saved is written.
+
+        Raises:
+            SaveError: it cannot be.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as failure:  # as in `save`
+            raise self._explained(failure) from failure
 
     def lowest_error(self) -> float:
         """Returns the error of the best checkpoint, percent; infinity where there is none."""
         errors = (self._manager.metrics(step) for step in self._manager.all_steps())
-        return min((error[_ERROR] for error in errors if error), default=math.inf)
+        return min((error[ERROR] for error in errors if error), default=math.inf)
 
-    def restore(self, like: TrainState) -> TrainState | None:
-        """Returns the latest state, or None where there is none.
+    def restore(self, like: TrainState, agree: Callable[[bool], bool] = bool) -> Restored | None:
+        """Returns the latest state that is whole, or None where there is no checkpoint.
+
+        Later ones that are damaged are moved to `damaged-<step>`, out of the way.
 
         Args:
             like: a state of the same shapes, as arrays or as `jax.ShapeDtypeStruct`.
+            agree: says whether all hosts say yes; each is asked for each checkpoint.
 
         Raises:
-            CheckpointError: it is damaged, or of another network.
+            CheckpointError: none is whole, or they are of another network.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        try:
-            with _quiet():
-                restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
-            raise CheckpointError(
-                f"the checkpoint of step {step} in {self._manager.directory} cannot be read: "
-                f"{_reason(error)}"
-            ) from error
-        return typing.cast(TrainState, restored)
-
-
-def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
-
-    Where an average is kept, they are the average's, which does better.
-
-    Args:
-        checkpoint: as `find_checkpoint` returns it.
-
-    Raises:
-        CheckpointError: it is damaged, or not of a run.
-    """
-    models = read_models(checkpoint)
-    return models.get("average", models["model"])
-
-
-def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
-
-    Args:
-        checkpoint: as `find_checkpoint` returns it.
-
-    Returns:
-        Of each, `params` and `batch_stats`.
-
-    Raises:
-        CheckpointError: it is damaged, or not of a run.
-    """
-    names = ("params", "batch_stats")
-    try:
-        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata(checkpoint).item_metadata
-            if metadata is None:
-                raise ValueError("its metadata are missing or damaged")
-            saved = metadata.tree
-            tree = {key: saved[key] for key in names}
-            if saved.get("average"):
-                tree["average"] = {key: saved["average"][key] for key in names}
-            item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
-            found = checkpointer.restore(checkpoint, args=args)
-    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
-        raise CheckpointError(
-            f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
-            f"{_reason(error)}"
-        ) from error
-    average = {"average": found.pop("average")} if "average" in found else {}
-    return {"model": found, **average}
-
-
-def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
-    """Returns where a folder has a checkpoint's arrays: the latest, or None.
-
-    Args:
-        folder: a workdir, its `checkpoints`, or one of these.
-    """
-    for parent in (folder / "checkpoints", folder):
-        steps = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
-        if steps:
-            return find_checkpoint(parent / str(max(steps)))
-    for leaf in (folder / "default", folder):
-        if (leaf / "_METADATA").is_file():
-            return leaf
-    return None
-
-
-class _PatientLoop(asyncio.SelectorEventLoop):
-    """An event loop that may be called back after it has closed."""
-
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
-        if not self.is_closed():
-            return super().call_soon_threadsafe(callback, *args, context=context)
+        damaged: dict[int, CheckpointError] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            folder, found = self._folder / str(step), None
+            try:
+                found = read_state(folder / STATE, like)
+            except CheckpointError as error:
+                damaged[step] = error
+            if agree(found is not None) and found is not None:
+                self._put_aside(list(damaged))
+                return Restored(found, read_about(folder), list(map(str, damaged.values())))
+            damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
+        if damaged:
+            raise next(iter(damaged.values()))
         return None
 
+    def _put_aside(self, steps: list[int]) -> None:
+        if not steps:
+            return
+        if jax.process_index() == 0:
+            for step in steps:
+                _free_name(self._folder / f"damaged-{step}", self._folder / str(step))
+        ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
+        self._manager.reload()
 
-class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return _PatientLoop()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides Orbax's own account of a damaged file: pages of tracebacks, where we say it in a line.
-
-    At the first file that cannot be read it closes the loop that the others are still to report to,
-    and each of them would complain of that.
-    """
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
-    levels, policy = [logger.level for logger in loggers], asyncio.get_event_loop_policy()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    asyncio.set_event_loop_policy(_PatientPolicy())
-    try:
-        yield
-    finally:
-        gc.collect()  # failed tasks say so when they are collected
-        asyncio.set_event_loop_policy(policy)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    def _explained(self, failure: Exception) -> SaveError:
+        whole = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+        kept = f"the last good one is of step {whole[-1]}" if whole else "there is none yet"
+        return SaveError(
+            f"no checkpoint can be written to {self._folder}: {said(failure)}; {kept}; mend that, "
+            "and the same command goes on from there"
+        )
 
 
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns a workdir's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
-
-    They may be the same. Paths are those that `find_checkpoint` returns.
-    """
-    folder, last = (workdir / "checkpoints").resolve(), latest_step(workdir)
-    if last is None:
-        return {}
-    errors = {}
-    for file in folder.glob("*/metrics/metrics"):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it counts as not evaluated
-            errors[int(file.parts[-3])] = json.loads(file.read_text(encoding="utf-8"))[_ERROR]
-    best = min(errors, key=lambda step: (errors[step], -step), default=None)
-    steps = {"last": last} if best is None else {"last": last, "best": best}
-    return {which: folder / str(step) / "default" for which, step in steps.items()}
-
-
-def latest_step(workdir: pathlib.Path) -> int | None:
-    """Returns the step of the latest checkpoint, or None; touches nothing in the workdir."""
-    folder = workdir / "checkpoints"
-    if not folder.is_dir():
-        return None
-    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return max(steps, default=None)
+def _free_name(wanted: pathlib.Path, folder: pathlib.Path) -> None:
+    """Renames a folder; a number is added where the name is taken."""
+    number = 1
+    target = wanted
+    while target.exists():
+        number += 1
+        target = wanted.with_name(f"{wanted.name}-{number}")
+    folder.rename(target)

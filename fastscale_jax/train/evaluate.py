@@ -2,13 +2,18 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding
 
-from fastscale_jax.data.pipeline import eval_batches
+from fastscale_jax.data.pipeline import Batch, eval_batches
 from fastscale_jax.data.sources import Split
+from fastscale_jax.train.sharding import ON_ALL, replicated, shared_out, this_host
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Metrics, Task, eval_step
 
@@ -30,27 +35,41 @@ class Evaluator:
         Args:
             task: the network and what it expects of images.
             split: of a source.
-            batch_size: of each step; the last batch is padded, and the padding not counted.
+            batch_size: of each step, over all devices; the last batch is padded, and the padding
+                not counted.
         """
-        self._step = jax.jit(functools.partial(eval_step, task))
-        self._split, self._batch_size = split, batch_size
+        everywhere = NamedSharding(task.mesh, ON_ALL)
+        self._step = jax.jit(functools.partial(_step, task), out_shardings=everywhere)
+        self._split, self._batch_size, self._mesh = split, batch_size, task.mesh
 
-    def __call__(self, weights: Weights) -> Evaluation:
-        """Returns the evaluation of a model."""
-        weights = jax.device_put(weights)  # once, not with each batch
-        parts: list[Metrics] = []
-        classes: list[tuple[Any, Any, Any]] = []  # labels, predictions, masks
-        for batch in eval_batches(self._split, self._batch_size):
-            metrics, predicted = self._step(weights, batch)
-            parts.append(metrics)
-            classes.append((batch.labels, predicted, batch.mask))
+    def __call__(self, weights: Weights, tick: Callable[[], object] = lambda: None) -> Evaluation:
+        """Returns the evaluation of a model; all hosts take part, and all have the result.
+
+        Args:
+            weights: of the model.
+            tick: called with each batch.
+        """
+        weights = replicated(weights, self._mesh)  # once, not with each batch
+        parts = []
+        for batch in eval_batches(self._split, self._batch_size, **this_host()):
+            parts.append(self._step(weights, shared_out(batch, self._mesh)))
+            tick()
+        metrics, classes = zip(*parts, strict=True)
         labels, predicted, mask = map(np.concatenate, zip(*jax.device_get(classes), strict=True))
-        return Evaluation(averages(parts), labels[mask], predicted[mask])
+        return Evaluation(averages(list(metrics)), labels[mask], predicted[mask])
 
-    def of_state(self, state: TrainState) -> dict[str, Evaluation]:
+    def of_state(
+        self, state: TrainState, tick: Callable[[], object] = lambda: None
+    ) -> dict[str, Evaluation]:
         """Returns the evaluation of the model, and of the average where one is kept, by prefix."""
-        found = {"": self(state.weights)}
-        return found if state.average is None else {**found, "ema_": self(state.average)}
+        found = {"": self(state.weights, tick)}
+        return found if state.average is None else {**found, "ema_": self(state.average, tick)}
+
+
+def _step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, tuple[Array, Array, Array]]:
+    """Metrics, and labels, predictions and mask, for every host to have all of them."""
+    metrics, predicted = eval_step(task, weights, batch)
+    return metrics, (jnp.asarray(batch.labels), predicted, jnp.asarray(batch.mask))
 
 
 def averages(parts: list[Metrics]) -> dict[str, float]:

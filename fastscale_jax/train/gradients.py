@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax.training.dynamic_scale import DynamicScale
 from jax import Array, lax
 
+from fastscale_jax.models.grouped_conv import varying_alike
 from fastscale_jax.train.state import Tree
 
 
@@ -30,8 +30,6 @@ class Found(NamedTuple):
 
     gradients: Tree  # as the parameters
     batch_stats: Tree
-    loss_scale: DynamicScale | None
-    is_finite: Array  # bool: the gradients can be used
     outputs: Outputs
 
 
@@ -43,10 +41,11 @@ def gradients(
     loss: LossFunction,
     params: Tree,
     batch_stats: Tree,
-    loss_scale: DynamicScale | None,
     examples: Examples,
     key: Array,
+    *,
     parts: int = 1,
+    scale: Array | None = None,
 ) -> Found:
     """Returns the gradients of a batch's mean loss.
 
@@ -54,43 +53,35 @@ def gradients(
         loss: of a batch or a part of one.
         params: to differentiate by.
         batch_stats: before the batch; each part moves them on.
-        loss_scale: what the loss is multiplied by, lest small gradients vanish in float16; it
-            falls when they overflow, and rises again (arXiv:1710.03740). None: nothing.
         examples: the batch.
         key: for dropout; each part has its own.
         parts: that the batch is computed in, one after the other, each with a `parts`-th of the
             memory for activations. BatchNorm's statistics are each part's own. They divide the
             batch.
+        scale: what the loss is multiplied by while it is differentiated, lest small gradients
+            vanish in float16; None: nothing.
     """
-    if parts == 1:
-        return _of_part(loss, params, batch_stats, loss_scale, examples, key)
 
-    def add(found: tuple[Tree, ...], part: tuple[Examples, Array]) -> tuple[tuple, Outputs]:
-        total, batch_stats, loss_scale, is_finite = found
-        new = _of_part(loss, params, batch_stats, loss_scale, *part)
+    def of_part(batch_stats: Tree, examples: Examples, key: Array) -> Found:
+        def scaled(params: Tree) -> tuple[Array, tuple[Outputs, Tree]]:
+            value, rest = loss(params, batch_stats, examples, key)
+            return value if scale is None else scale * value, rest
+
+        found, (outputs, moved) = jax.grad(scaled, has_aux=True)(params)
+        if scale is not None:
+            found = jax.tree.map(lambda x: x / scale, found)
+        return Found(found, moved, outputs)
+
+    if parts == 1:
+        return of_part(batch_stats, examples, key)
+
+    def add(found: tuple[Tree, Tree], part: tuple[Examples, Array]) -> tuple[tuple, Outputs]:
+        total, batch_stats = found
+        new = of_part(batch_stats, *part)
         total = jax.tree.map(lambda x, y: x + y / parts, total, new.gradients)
-        return (total, new.batch_stats, new.loss_scale, is_finite & new.is_finite), new.outputs
+        return (total, new.batch_stats), new.outputs
 
     in_parts = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), examples)
-    nothing = (jax.tree.map(jnp.zeros_like, params), batch_stats, loss_scale, jnp.array(True))
-    found, outputs = lax.scan(add, nothing, (in_parts, jax.random.split(key, parts)))
+    nothing = jax.tree.map(lambda x: varying_alike(jnp.zeros_like(x), x)[0], params)
+    found, outputs = lax.scan(add, (nothing, batch_stats), (in_parts, jax.random.split(key, parts)))
     return Found(*found, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs))
-
-
-def _of_part(
-    loss: LossFunction,
-    params: Tree,
-    batch_stats: Tree,
-    loss_scale: DynamicScale | None,
-    examples: Examples,
-    key: Array,
-) -> Found:
-    def of(params: Tree) -> tuple[Array, tuple[Outputs, Tree]]:
-        return loss(params, batch_stats, examples, key)
-
-    if loss_scale is None:
-        found, (outputs, batch_stats) = jax.grad(of, has_aux=True)(params)
-        return Found(found, batch_stats, None, jnp.array(True), outputs)
-    result = loss_scale.value_and_grad(of, has_aux=True)(params)
-    outputs, batch_stats = result.aux[1]
-    return Found(result.grad, batch_stats, result.dynamic_scale, result.finite, outputs)

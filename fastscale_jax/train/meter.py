@@ -3,9 +3,10 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
+import jax.numpy as jnp
 
 from fastscale_jax.train.evaluate import averages
 from fastscale_jax.train.step import Metrics
@@ -22,6 +23,14 @@ class Meter:
         self._seconds = 0.0  # before the last pause
         self._waited = 0.0
         self._since = time.monotonic()
+
+    def parts(self) -> list[list[float]]:
+        """Returns the metrics of each step since the last reading, as JSON has them."""
+        return [list(map(float, part)) for part in jax.device_get(self._parts)]
+
+    def take_back(self, parts: Sequence[Sequence[float]]) -> None:
+        """Goes on from what `parts` returned, in another process; it has no speed."""
+        self._parts = [Metrics(*map(jnp.float32, part)) for part in parts]
 
     def add(self, part: Metrics) -> None:
         """Takes in the metrics of one step."""

@@ -5,6 +5,7 @@ the averaged model's belong to no network at all. So do the paper's authors
 (arXiv:2103.06877, section 6.1; arXiv:2105.07576, section 3).
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -14,10 +15,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
+from jax.sharding import NamedSharding
 
 from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.models import Network
+from fastscale_jax.models.computation import image_keys
 from fastscale_jax.models.layers import NEW_SHARE
+from fastscale_jax.train.sharding import (
+    AXIS,
+    ON_ALL,
+    SHARED_OUT,
+    on_each_device,
+    own,
+    replicated,
+    shared_out,
+)
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
 
@@ -34,8 +47,10 @@ class PreciseStatistics:
             task: the network, and how images are augmented.
             images: to take them from; rounded up to whole batches.
         """
-        self._batches = math.ceil(images / task.recipe.data.batch_size)
-        self._of_batch = jax.jit(functools.partial(batch_statistics, task))
+        self._batches, self._mesh = math.ceil(images / task.recipe.data.batch_size), task.mesh
+        everywhere = NamedSharding(task.mesh, ON_ALL)
+        of_batch = functools.partial(batch_statistics, task)
+        self._of_batch = jax.jit(of_batch, out_shardings=everywhere)
 
     def __call__(
         self, models: Sequence[Weights], batches: Iterable[Batch], key: Array
@@ -43,53 +58,80 @@ class PreciseStatistics:
         """Returns the same weights, each with the statistics of the same training images.
 
         Args:
-            models: weights of the network.
-            batches: of training images; as many are taken as are needed.
+            models: weights of the network, on all devices.
+            batches: of training images, this host's share; as many are taken as are needed.
             key: of a run; each batch has its own, and none of a training step's.
         """
         parts: list[list[Tree]] = [[] for _ in models]
         key = jax.random.fold_in(key, _NO_STEP)
         for number, batch in enumerate(itertools.islice(batches, self._batches)):
-            batch_key = jax.random.fold_in(key, number)
+            batch_key, batch = jax.random.fold_in(key, number), shared_out(batch, self._mesh)
             for model, found in zip(models, parts, strict=True):
-                empty = jax.tree.map(jnp.zeros_like, model.batch_stats)
-                found.append(self._of_batch(model.params, empty, batch, batch_key))
-        return [Weights(m.params, over_all(p)) for m, p in zip(models, parts, strict=True)]
+                found.append(self._of_batch(model, batch, batch_key))
+        return [
+            Weights(model.params, replicated(over_all(found), self._mesh))
+            for model, found in zip(models, parts, strict=True)
+        ]
 
 
-def batch_statistics(task: Task, params: Tree, empty: Tree, batch: Batch, key: Array) -> Tree:
-    """Returns the mean and variance of each BatchNorm's input over one batch.
+def batch_statistics(task: Task, weights: Weights, batch: Batch, key: Array) -> Tree:
+    """Returns the mean and variance of each BatchNorm's input over groups of a batch.
 
     Args:
         task: the network, and how images are augmented; they are not mixed.
-        params: of the network.
-        empty: zeros of the shape of `batch_stats`.
+        weights: of the network.
         batch: of training images.
         key: of augmentation and dropout.
 
     Returns:
-        As `batch_stats`.
+        As `batch_stats`, `[groups, …]`: of each device, or of each group of `bn.group_size`.
     """
+    of_device = on_each_device(
+        functools.partial(_of_device, task),
+        task.mesh,
+        specs=(ON_ALL, SHARED_OUT, ON_ALL),
+        out=SHARED_OUT,
+    )
+    return of_device(weights, batch, key)
+
+
+def _of_device(task: Task, weights: Weights, batch: Batch, key: Array) -> Tree:
     augment_key, dropout_key = jax.random.split(key)
-    _, updated = task.model.apply(
-        {"params": params, "batch_stats": empty},
-        training_images(task, batch, augment_key),
+    images, bn = len(batch.labels), task.recipe.bn
+    pixels = training_images(task, batch, image_keys(augment_key, images, AXIS))
+    groups = pixels.reshape(-1, bn.group_size or images, *pixels.shape[1:])
+    if bn.sync:  # devices compute one group together
+        keys, axis = dropout_key[None], AXIS
+    else:
+        keys, axis = image_keys(dropout_key, len(groups), AXIS), ""
+    how = dataclasses.replace(task.model.how, bn_group_size=0, axis=axis)
+    of_group = functools.partial(_of_group, task.model.clone(how=how), own(weights))
+    if len(groups) == 1:
+        return jax.tree.map(lambda x: x[None], of_group(groups[0], keys[0]))
+    return lax.map(lambda group: of_group(*group), (groups, keys))
+
+
+def _of_group(model: Network, weights: Weights, pixels: Array, key: Array) -> Tree:
+    empty = jax.tree.map(jnp.zeros_like, weights.batch_stats)
+    _, updated = model.apply(
+        {"params": weights.params, "batch_stats": empty},
+        pixels,
         train=True,
         mutable=["batch_stats"],
-        rngs={"dropout": dropout_key},
+        rngs={"dropout": key},
     )
     # running statistics that begin with nothing hold a known share of the batch's
-    return jax.tree.map(lambda x: x / NEW_SHARE, updated["batch_stats"])
+    return jax.tree.map(lambda x: x / NEW_SHARE, own(updated["batch_stats"]))
 
 
 def over_all(parts: Iterable[Tree]) -> Tree:
-    """Returns the statistics of all images of some batches, each of the same number of images.
+    """Returns the statistics of all images of some batches, as numpy arrays.
 
-    The variance of all is the mean of the batches' variances and the variance of their means; the
+    The variance of all is the mean of the groups' variances and the variance of their means; the
     paper's code leaves the second out.
 
     Args:
-        parts: of each batch, as `batch_statistics` returns them.
+        parts: of each batch, as `batch_statistics` returns them; all groups are equally large.
     """
     return _over_all(jax.device_get(list(parts)))
 
@@ -98,7 +140,7 @@ def _over_all(parts: list[Any]) -> Any:
     first = parts[0]
     if not {"mean", "var"} <= first.keys():
         return {key: _over_all([part[key] for part in parts]) for key in first}
-    means, variances = (np.stack([part[k] for part in parts]) for k in ("mean", "var"))
+    means, variances = (np.concatenate([part[k] for part in parts]) for k in ("mean", "var"))
     mean = means.mean(0, dtype=np.float64)
     var = variances.mean(0, dtype=np.float64) + means.var(0, dtype=np.float64)
-    return {"mean": jnp.asarray(mean, jnp.float32), "var": jnp.asarray(var, jnp.float32)}
+    return {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}

@@ -24,7 +24,11 @@ _FROM_TO = {
     "ema.every_steps": (0, None),
     "ema.rate": (0, 1),
     "bn.precise_images": (0, None),
+    "bn.group_size": (0, None),
     "checkpoint.every_epochs": (0, None),
+    "checkpoint.every_steps": (0, None),
+    "checkpoint.every_minutes": (0, None),
+    "checkpoint.keep": (1, None),
     "seed": (0, 2**32 - 1),
 }
 _FROM_0_TO_BELOW_1 = (
@@ -68,6 +72,11 @@ def check_ranges(recipe: Any) -> None:
             empty = ", or empty" if "" in choices else ""
             raise ValueError(f"config.{key} must be one of {among}{empty}; got {value!r}")
     _check_optim(recipe.optim, recipe.data.batch_size)
+    if recipe.bn.sync and recipe.bn.group_size:
+        raise ValueError(
+            "config.bn.sync takes statistics of all images and config.bn.group_size of "
+            f"{recipe.bn.group_size} each; set one of them"
+        )
 
 
 def _check_optim(optim: Any, batch_size: int) -> None:

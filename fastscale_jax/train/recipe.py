@@ -39,6 +39,7 @@ class Train:
     steps: int = 0  # stop after this many; 0: as many as the epochs take
     log_every_steps: int = 50
     eval_every_epochs: int = 1
+    shard_optimizer: bool = False  # momentum and average are shared out over the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +72,19 @@ class Bn:
     """`config.bn`: BatchNorm."""
 
     precise_images: int = 8192  # that its statistics are taken from before an evaluation; 0: none
+    sync: bool = False  # statistics of all devices' images, not of each one's
+    group_size: int = 0  # or of so many images each; 0: of all that a device has
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """`config.checkpoint`."""
 
-    every_epochs: int = 10  # and at the end; 0: only at the end
+    every_epochs: int = 10  # 0: not by epochs; at the end it is saved in any case
+    every_steps: int = 0  # 0: not by steps
+    every_minutes: float = 0.0  # 0: not by the clock
+    keep: int = 2  # of the latest, beside the best
+    allow_changes: bool = False  # go on with another recipe than the checkpoint's
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,11 +23,13 @@ class Recorder:
     of a run makes a `Recorder`. Use it in a `with` statement, or call `close`.
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
+    def __init__(self, workdir: pathlib.Path, last_step: int | None = None) -> None:
         """Opens `workdir/metrics.jsonl` to append to, and makes `workdir` if need be.
 
         Args:
             workdir: where `metrics.jsonl` and the event files go.
+            last_step: records of later ones are taken out: the run goes on from there, and will
+                write them again. None: all stay.
 
         Raises:
             ValueError: there is a `metrics.jsonl` that `read_metrics` cannot read.
@@ -37,6 +39,8 @@ class Recorder:
         path = workdir / "metrics.jsonl"
         _mend(path)
         earlier = read_metrics(path)
+        if last_step is not None and any(record["step"] > last_step for record in earlier):
+            _write_records(path, [r for r in earlier if r["step"] <= last_step])
         self._earlier_step = earlier[-1]["step"] if earlier else -1
         self._step = -1
         self._lines = path.open("a", encoding="utf-8", buffering=1)  # flushed at each line
@@ -77,8 +81,7 @@ class Recorder:
         if step < self._step:
             raise ValueError(f"step {step} comes after step {self._step}: steps must not go back")
         self._step = step
-        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._lines.write(json.dumps(line, allow_nan=False) + "\n")
+        self._lines.write(_as_line(values))
         if self._events is None:
             self._events = self._open_events(step)
         for name, value in values.items():
@@ -140,6 +143,18 @@ def _supersedes(record: Mapping[str, float], earlier: Mapping[str, float]) -> bo
     if record["step"] == earlier["step"]:
         return record.keys() <= earlier.keys()
     return record["step"] < earlier["step"]
+
+
+def _as_line(values: Mapping[str, float | int]) -> str:
+    line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _write_records(path: pathlib.Path, records: Sequence[Mapping[str, float | int]]) -> None:
+    """Replaces a `metrics.jsonl`, whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text("".join(map(_as_line, records)), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

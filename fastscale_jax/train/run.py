@@ -13,6 +13,7 @@ from fastscale_jax.data.sources import Source, check_source, load_source
 from fastscale_jax.models import build
 from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.sharding import AXIS, device_mesh
 from fastscale_jax.train.step import Task
 from fastscale_jax.train.workdir import as_recorded, check_trainable
 
@@ -45,7 +46,7 @@ class Run:
         data = recipe.data
         check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
         if mode == "train":
-            _check_divides(data.batch_size, jax.device_count())
+            _check_divides(recipe, jax.device_count())
             check_trainable(workdir, as_recorded(config))
         source = load_source(
             data.name,
@@ -75,15 +76,32 @@ class Run:
             dtype=self.recipe.dtype,
             grouped_conv=self.recipe.grouped_conv,
             scan_blocks=self.recipe.scan_blocks,
+            axis=AXIS,
+            sync_bn=self.recipe.bn.sync,
+            bn_group_size=self.recipe.bn.group_size,
         )
-        return Task.of(model, self.recipe, optimizer(self.recipe, self.epoch_steps), self.source)
+        updates = optimizer(self.recipe, self.epoch_steps)
+        return Task.of(model, self.recipe, updates, self.source, device_mesh())
 
 
-def _check_divides(batch_size: int, devices: int) -> None:
+def _check_divides(recipe: Recipe, devices: int) -> None:
+    batch_size, group = recipe.data.batch_size, recipe.bn.group_size
     if batch_size % devices:
         raise ValueError(
             f"the batch size {batch_size} cannot be shared by {devices} devices; set "
             "--config.data.batch_size to a multiple of their number"
+        )
+    images, parts = batch_size // devices, recipe.optim.accumulate
+    if images % parts:
+        raise ValueError(
+            f"the {images} images of a device cannot be computed in config.optim.accumulate = "
+            f"{parts} equal parts"
+        )
+    if group and images // parts % group:
+        of_part = " and part" if parts > 1 else ""
+        raise ValueError(
+            f"the {images // parts} images of a device{of_part} are no multiple of "
+            f"config.bn.group_size = {group}"
         )
 
 

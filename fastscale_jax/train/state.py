@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 from flax import struct
-from flax.training.dynamic_scale import DynamicScale
 from jax import Array
+
+from fastscale_jax.train.loss_scale import LossScale
 
 Tree = Any  # of arrays
 
@@ -38,7 +39,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Tree
     opt_state: optax.OptState
     average: Weights | None = None  # the averaged model; None: none is kept
-    loss_scale: DynamicScale | None = None  # None: the computation is not in float16
+    loss_scale: LossScale | None = None  # None: the computation is not in float16
 
     @property
     def weights(self) -> Weights:

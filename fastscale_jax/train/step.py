@@ -1,25 +1,37 @@
 """One training step and one evaluation step, as pure functions."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax.training.dynamic_scale import DynamicScale
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from fastscale_jax.data.augment import mixed, prepare
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import Conventions, Source
 from fastscale_jax.models import Network
+from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.gradients import Examples, Outputs, gradients
+from fastscale_jax.train.loss_scale import LossScale
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.sharding import (
+    AXIS,
+    ON_ALL,
+    SHARED_OUT,
+    agreed,
+    device_mesh,
+    on_each_device,
+    own,
+)
 from fastscale_jax.train.state import TrainState, Tree, Weights
 
 
 class Metrics(NamedTuple):
-    """Sums over images, so that batches can be added up."""
+    """Sums over the images of all devices, so that batches can be added up."""
 
     loss: Array
     top1_errors: Array
@@ -34,6 +46,7 @@ class Task(NamedTuple):
     recipe: Recipe
     optimizer: optax.GradientTransformation
     conventions: Conventions
+    mesh: Mesh
 
     @classmethod
     def of(
@@ -42,9 +55,11 @@ class Task(NamedTuple):
         recipe: Recipe,
         optimizer: optax.GradientTransformation,
         source: Source,
+        mesh: Mesh | None = None,
     ) -> "Task":
-        """Returns the task of training `model` on `source`."""
-        return cls(model, recipe, optimizer, source.conventions)
+        """Returns the task of training `model` on `source`; without a mesh, on one device."""
+        mesh = mesh or device_mesh(jax.local_devices()[:1])
+        return cls(model, recipe, optimizer, source.conventions, mesh)
 
 
 def create_state(task: Task, key: Array) -> TrainState:
@@ -59,31 +74,63 @@ def create_state(task: Task, key: Array) -> TrainState:
         batch_stats=weights.batch_stats,
         opt_state=task.optimizer.init(weights.params),
         average=weights if task.recipe.ema.every_steps else None,
-        loss_scale=DynamicScale(fin_steps=jnp.int32(0), scale=jnp.float32(2**16))
-        if in_half
-        else None,
+        loss_scale=LossScale.first() if in_half else None,
     )
 
 
 def train_step(
-    task: Task, state: TrainState, batch: Batch, key: Array
-) -> tuple[TrainState, Metrics]:
+    task: Task, state: TrainState, batch: Batch, key: Array, signals: Array | None = None
+) -> tuple[TrainState, Metrics, Array]:
     """One SGD update; the average is not moved.
 
     Args:
         task: what to train, and how.
         state: before the update.
-        batch: `images` are `[batch, h, w, 3]` uint8, of any size.
+        batch: `images` are `[batch, h, w, 3]` uint8, of any size; of all devices.
         key: of the run; the step is folded in here.
+        signals: `[devices, n]` int32, anything that hosts have to tell one another; None: nothing.
 
     Returns:
-        The state after the update, and the batch's metrics before it. Where images are mixed, the
-        errors are those of the larger part. In float16 an update whose gradients overflow is left
-        out, but counts as a step.
+        The state after the update; the batch's metrics before it; and the signals' sums, `[n]`.
+        Where images are mixed, the errors are those of the larger part. In float16 an update whose
+        gradients overflow is left out, but counts as a step.
     """
-    augment_key, mix_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-    images = training_images(task, batch, augment_key)
-    examples = Examples(*mixed(images, _targets(task, batch), mix_key, task.recipe.augment))
+    if signals is None:
+        signals = jnp.zeros((task.mesh.size, 1), jnp.int32)
+    scale = None if state.loss_scale is None else state.loss_scale.scale
+    of_device = on_each_device(
+        functools.partial(_of_device, task),
+        task.mesh,
+        specs=(ON_ALL, ON_ALL, ON_ALL, SHARED_OUT, SHARED_OUT),
+        out=ON_ALL,
+    )
+    step_key = jax.random.fold_in(key, state.step)
+    (found, batch_stats), (metrics, summed) = of_device(
+        state.weights, scale, step_key, batch, signals
+    )
+    updates, opt_state = task.optimizer.update(found, state.opt_state, state.params)
+    after = state.replace(
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    if state.loss_scale is not None:
+        is_finite = jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(found)]).all()
+        after = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), after, state)
+        after = after.replace(loss_scale=state.loss_scale.after(is_finite))
+    return after.replace(step=state.step + 1), metrics, summed
+
+
+def _of_device(
+    task: Task, weights: Weights, scale: Array | None, key: Array, batch: Batch, signals: Array
+) -> tuple[tuple[Tree, Tree], tuple[Metrics, Array]]:
+    """Returns gradients and running statistics, and metrics and signals, each over all devices."""
+    recipe, images = task.recipe, len(batch.labels)
+    augment_key, mix_key, dropout_key = jax.random.split(key, 3)
+    pixels = training_images(task, batch, image_keys(augment_key, images, AXIS))
+    groups = images // (recipe.bn.group_size or images)
+    mix_keys = image_keys(mix_key, groups, AXIS)
+    examples = Examples(*mixed(pixels, _targets(task, batch), mix_keys, recipe.augment))
 
     def loss(
         params: Tree, batch_stats: Tree, examples: Examples, key: Array
@@ -100,24 +147,16 @@ def train_step(
 
     found = gradients(
         loss,
-        state.params,
-        state.batch_stats,
-        state.loss_scale,
+        own(weights.params),
+        own(weights.batch_stats),
         examples,
         dropout_key,
-        task.recipe.optim.accumulate,
+        parts=recipe.optim.accumulate,
+        scale=scale,
     )
-    updates, opt_state = task.optimizer.update(found.gradients, state.opt_state, state.params)
-    after = state.replace(
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=found.batch_stats,
-        opt_state=opt_state,
-    )
-    if state.loss_scale is not None:
-        after = jax.tree.map(lambda new, old: jnp.where(found.is_finite, new, old), after, state)
-    after = after.replace(step=state.step + 1, loss_scale=found.loss_scale)
     labels = examples.targets.argmax(-1)
-    return after, _metrics(found.outputs, labels, jnp.asarray(batch.mask))
+    metrics = _metrics(found.outputs, labels, jnp.asarray(batch.mask))
+    return agreed((found.gradients, found.batch_stats), (metrics, signals.sum(0)))
 
 
 def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:
@@ -125,17 +164,27 @@ def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Arra
 
     The loss is not smoothed.
     """
+    of_device = on_each_device(
+        functools.partial(_evaluated, task),
+        task.mesh,
+        specs=(ON_ALL, SHARED_OUT),
+        out=(ON_ALL, SHARED_OUT),
+    )
+    return of_device(weights, batch)
+
+
+def _evaluated(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:
     images = prepare(batch.images, **_normalisation(task))
     variables = {"params": weights.params, "batch_stats": weights.batch_stats}
     logits = jnp.asarray(task.model.apply(variables, images, train=False))
     outputs = Outputs(cross_entropy(logits, batch.labels, 0.0), logits)
     metrics = _metrics(outputs, jnp.asarray(batch.labels), jnp.asarray(batch.mask))
-    return metrics, logits.argmax(-1)
+    return agreed((), metrics)[1], logits.argmax(-1)
 
 
-def training_images(task: Task, batch: Batch, key: Array) -> Array:
+def training_images(task: Task, batch: Batch, keys: Array) -> Array:
     """Returns a batch as the network is trained on it, but for mixing: `[batch, h, w, 3]`."""
-    return prepare(batch.images, **_normalisation(task), augment=task.recipe.augment, key=key)
+    return prepare(batch.images, **_normalisation(task), augment=task.recipe.augment, keys=keys)
 
 
 def _normalisation(task: Task) -> dict[str, Any]:

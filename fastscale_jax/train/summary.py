@@ -14,7 +14,9 @@ def announcement(run: Run, first_step: int) -> str:
     devices = jax.devices()
     where = f"{run.source.summary}\n{run.network.name}, {devices[0].device_kind}"
     if len(devices) > 1:
-        where += f", one of {len(devices)} (training on several is not there yet)"
+        where += f", {len(devices)} devices"
+    if jax.process_count() > 1:
+        where += f" of {jax.process_count()} hosts"
     if first_step >= run.total_steps:
         return f"{where}: already trained for {first_step} steps; evaluating"
     if first_step:

@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.data.conventions import SOURCES
-from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train.recipe import default_config
 from fastscale_jax.train.records import read_metrics
+from fastscale_jax.train.saved import latest_step
 
-# A run goes on from a step of the same images in the same order, and from what it has kept so far;
-# other keys may change: where the images lie and how many threads read them among them.
-_KEPT_ON_RESUME = {
-    "data.name": "",
-    "data.tfds_name": "imagenet2012",
-    "data.batch_size": 0,
-    "seed": 0,
-    "init_from": "",
-}
+# What makes no difference, but for rounding, to the weights at a step may change on the way.
+_FREE = (
+    "variant",
+    "data.dir",
+    "data.workers",
+    "train.steps",
+    "train.log_every_steps",
+    "train.shard_optimizer",
+    "grouped_conv",
+    "scan_blocks",
+)
+_FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
@@ -46,14 +50,42 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(workdir) is not None:
-        for key, default in _KEPT_ON_RESUME.items():
-            before, wanted = _value(recorded, key, default), _value(config, key, default)
-            if before != wanted:
-                raise ValueError(
-                    f"the run in {workdir} has config.{key} = {before or 'nothing'}, not "
-                    f"{wanted or 'nothing'}; to change it, give the run another workdir"
-                )
         _check_kept(workdir, recorded, config)
+        changed = changes(recorded, config)
+        if changed and not config["checkpoint"]["allow_changes"]:
+            raise ValueError(
+                f"the run in {workdir} has another recipe: {'; '.join(changed)}; repeat its flags, "
+                "give this run another workdir, or go on all the same with "
+                "--config.checkpoint.allow_changes=true"
+            )
+
+
+def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Returns what of a recipe has changed and matters, for people.
+
+    Args:
+        recorded: the config that a run began with. Keys that it lacks, being of an older version,
+            had their defaults.
+        config: that it is to go on with.
+    """
+    before, after = as_flat(as_recorded(default_config())) | as_flat(recorded), as_flat(config)
+    keys = [key for key in after if key not in _FREE and not key.startswith(_FREE_SECTIONS)]
+    return [
+        f"config.{key} is {before.get(key)!r} there and {after[key]!r} here"
+        for key in keys
+        if before.get(key) != after[key]
+    ]
+
+
+def as_flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a config by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= as_flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _check_kept(

@@ -19,6 +19,11 @@ def photos(batch, height, width):
     return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
 
 
+def keys(images, seed=0):
+    """A key for each image."""
+    return jax.random.split(jax.random.key(seed), len(images))
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """Sets what is drawn: the factors of size less 1, and the shifts, `[batch, 2]` each."""
@@ -65,9 +70,12 @@ def test_pixels_are_normalised_by_each_channel_s_mean_and_deviation():
 def test_a_shift_by_whole_pixels_moves_them_and_black_moves_in(drawn, down, right):
     images = photos(3, 10, 10)
     drawn(0.0, [down / 10, right / 10])
-    key = jax.random.key(0)
     got = prepare(
-        jnp.asarray(images), resolution=10, key=key, augment=Augment.none(shift=0.5), **AS_IS
+        jnp.asarray(images),
+        resolution=10,
+        keys=keys(images),
+        augment=Augment.none(shift=0.5),
+        **AS_IS,
     )
     wanted = ndimage.shift(images / 255, (0, down, right, 0), order=0)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
@@ -75,10 +83,13 @@ def test_a_shift_by_whole_pixels_moves_them_and_black_moves_in(drawn, down, righ
 
 def test_a_shift_is_a_share_of_the_side_whatever_the_images_size(drawn):
     images = photos(2, 5, 5)
-    key = jax.random.key(0)
     drawn(0.0, [0.2, -0.4])
     got = prepare(
-        jnp.asarray(images), resolution=10, key=key, augment=Augment.none(shift=0.5), **AS_IS
+        jnp.asarray(images),
+        resolution=10,
+        keys=keys(images),
+        augment=Augment.none(shift=0.5),
+        **AS_IS,
     )
     still = prepare(jnp.asarray(images), resolution=10, **AS_IS)
     # two pixels down and four to the left; away from the edge, where black is mixed in
@@ -88,9 +99,12 @@ def test_a_shift_is_a_share_of_the_side_whatever_the_images_size(drawn):
 def test_zooming_in_is_about_the_middle_and_in_each_direction_on_its_own(drawn):
     images = photos(1, 12, 12)
     drawn([0.25, 0.0], 0.0)
-    key = jax.random.key(0)
     got = prepare(
-        jnp.asarray(images), resolution=12, key=key, augment=Augment.none(zoom=0.5), **AS_IS
+        jnp.asarray(images),
+        resolution=12,
+        keys=keys(images),
+        augment=Augment.none(zoom=0.5),
+        **AS_IS,
     )
     rows = (np.arange(12) - 5.5) / 1.25 + 5.5
     grid = np.meshgrid(rows, np.arange(12), [0, 1, 2], indexing="ij")
@@ -101,9 +115,12 @@ def test_zooming_in_is_about_the_middle_and_in_each_direction_on_its_own(drawn):
 def test_zooming_out_reduces_with_antialiasing_and_black_around(drawn):
     images = photos(2, 12, 12)
     drawn([-0.5, 0.0], 0.0)
-    key = jax.random.key(0)
     got = prepare(
-        jnp.asarray(images), resolution=12, key=key, augment=Augment.none(zoom=0.6), **AS_IS
+        jnp.asarray(images),
+        resolution=12,
+        keys=keys(images),
+        augment=Augment.none(zoom=0.6),
+        **AS_IS,
     )
     reduced = interpolated(images, (6, 12))
     np.testing.assert_allclose(got, np.pad(reduced, ((0, 0), (3, 3), (0, 0), (0, 0))), atol=1e-6)
@@ -112,8 +129,8 @@ def test_zooming_out_reduces_with_antialiasing_and_black_around(drawn):
 def test_without_key_or_amount_nothing_is_random():
     images = jnp.asarray(photos(2, 8, 8))
     still = prepare(images, resolution=12, **AS_IS)
-    key = jax.random.key(0)
-    for one in ({"augment": Augment()}, {"key": key}, {"key": key, "augment": Augment.none()}):
+    given = {"keys": keys(images)}
+    for one in ({"augment": Augment()}, given, {**given, "augment": Augment.none()}):
         np.testing.assert_array_equal(prepare(images, resolution=12, **one, **AS_IS), still)
 
 
@@ -121,12 +138,9 @@ def test_the_key_decides_and_each_image_has_its_own_draw():
     images = jnp.asarray(np.repeat(photos(1, 8, 8), 3, axis=0))
 
     def moved(seed):
-        key = jax.random.key(seed)
-        return np.asarray(
-            prepare(
-                images, resolution=12, key=key, augment=Augment.none(shift=0.2, zoom=0.2), **AS_IS
-            )
-        )
+        move = Augment.none(shift=0.2, zoom=0.2)
+        given = keys(images, seed)
+        return np.asarray(prepare(images, resolution=12, keys=given, augment=move, **AS_IS))
 
     np.testing.assert_array_equal(moved(0), moved(0))
     assert not np.array_equal(moved(0), moved(1))
@@ -135,8 +149,8 @@ def test_the_key_decides_and_each_image_has_its_own_draw():
 
 def test_about_half_of_the_images_are_flipped_and_only_left_and_right():
     images = photos(400, 4, 6)
-    key, flip = jax.random.key(0), Augment.none(flip=True)
-    got = np.asarray(prepare(images, resolution=6, key=key, augment=flip, **AS_IS))
+    flip = Augment.none(flip=True)
+    got = np.asarray(prepare(images, resolution=6, keys=keys(images), augment=flip, **AS_IS))
     still = np.asarray(prepare(images, resolution=6, **AS_IS))
     is_flipped = np.array([not np.array_equal(x, y) for x, y in zip(got, still, strict=True)])
     np.testing.assert_array_equal(got[is_flipped], still[is_flipped, :, ::-1])
@@ -147,13 +161,15 @@ def test_about_half_of_the_images_are_flipped_and_only_left_and_right():
 def test_the_policy_sees_levels_at_the_network_s_resolution(policy, monkeypatch):
     seen = []
 
-    def invert(images, key, *options):
+    def invert(images, keys, *options):
         seen.append((images.shape, images.dtype, options))
         return 255 - images
 
     monkeypatch.setattr(policies, policy, invert)
-    images, key = photos(2, 4, 6), jax.random.key(0)
-    got = prepare(images, resolution=8, key=key, augment=Augment.none(policy=policy), **AS_IS)
+    images = photos(2, 4, 6)
+    got = prepare(
+        images, resolution=8, keys=keys(images), augment=Augment.none(policy=policy), **AS_IS
+    )
     still = np.asarray(prepare(images, resolution=8, **AS_IS))
     np.testing.assert_allclose(got, 1 - np.round(255 * still) / 255, atol=1e-6)
     options = (2, 0.5) if policy == "randaugment" else ()
@@ -161,8 +177,10 @@ def test_the_policy_sees_levels_at_the_network_s_resolution(policy, monkeypatch)
 
 
 def test_lighting_moves_each_image_s_colours_and_nothing_else():
-    images, key = photos(5, 6, 6), jax.random.key(0)
-    got = prepare(images, resolution=6, key=key, augment=Augment.none(lighting=0.5), **AS_IS)
+    images = photos(5, 6, 6)
+    got = prepare(
+        images, resolution=6, keys=keys(images), augment=Augment.none(lighting=0.5), **AS_IS
+    )
     shifts = np.asarray(got) - images / 255
     np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-6)
     assert len({tuple(shift) for shift in shifts[:, 0, 0].round(6)}) == 5
@@ -179,7 +197,7 @@ def test_mixing_is_as_chosen_and_with_two_a_coin_decides(choice, ways):
     found = set()
     for seed in range(12):
         key = jax.random.key(seed)
-        got, labels = mixed(images, targets, key, Augment.none(**choice))
+        got, labels = mixed(images, targets, key[None], Augment.none(**choice))
         np.testing.assert_allclose(labels.sum(-1), 1, rtol=1e-6)
         _, way_key = jax.random.split(key)
         wanted = {
@@ -189,3 +207,24 @@ def test_mixing_is_as_chosen_and_with_two_a_coin_decides(choice, ways):
         }
         found |= {w for w in ways if np.allclose(got, wanted[w], atol=1e-3)} or {"none of them"}
     assert found == ways
+
+
+def test_groups_are_mixed_as_batches_of_their_own():
+    images = jnp.asarray(photos(6, 5, 5), jnp.float32)
+    targets, given = jax.nn.one_hot(jnp.arange(6), 6), jax.random.split(jax.random.key(0), 2)
+    for way in (Augment.none(mixup=0.5), Augment.none(cutmix=0.5)):
+        got = mixed(images, targets, given, way)
+        halves = [
+            mixed(images[rows], targets[rows], given[i : i + 1], way)
+            for i, rows in enumerate((slice(3), slice(3, 6)))
+        ]
+        for whole, *parts in zip(got, *halves, strict=True):
+            np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-6)
+
+
+def test_an_image_s_draw_is_its_own_whatever_else_is_in_the_batch():
+    images, augment = jnp.asarray(photos(4, 8, 8)), Augment.none(flip=True, shift=0.2, lighting=0.1)
+    given = keys(images)
+    whole = prepare(images, resolution=8, keys=given, augment=augment, **AS_IS)
+    half = prepare(images[2:], resolution=8, keys=given[2:], augment=augment, **AS_IS)
+    np.testing.assert_allclose(whole[2:], half, atol=1e-6)

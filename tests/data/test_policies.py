@@ -78,12 +78,12 @@ def seen(draw):
 
 @pytest.mark.parametrize("policy", ["autoaugment", "randaugment 1", "randaugment 2"])
 def test_every_outcome_is_as_frequent_as_the_policy_has_it(policy):
-    key = jax.random.key(0)
+    keys = jax.random.split(jax.random.key(0), MANY)
     if policy == "autoaugment":
-        counts, likely = seen(policies.sample_autoaugment(key, MANY)), autoaugment_outcomes()
+        counts, likely = seen(policies.sample_autoaugment(keys)), autoaugment_outcomes()
     else:
         layers = int(policy.split()[1])
-        counts = seen(policies.sample_randaugment(key, MANY, layers, 0.5))
+        counts = seen(policies.sample_randaugment(keys, layers, 0.5))
         likely = randaugment_outcomes(0.5, layers)
     likely = {outcome: p for outcome, p in likely.items() if p > 0}
     assert sum(likely.values()) == pytest.approx(1)
@@ -96,19 +96,20 @@ def test_every_outcome_is_as_frequent_as_the_policy_has_it(policy):
 
 @pytest.mark.parametrize("policy", ["autoaugment", "randaugment"])
 def test_images_are_what_pil_makes_of_them_with_the_same_draw(policy):
-    images, key = np.tile(photos()[:, 80:112, 80:112], (16, 1, 1, 1)), jax.random.key(0)
+    images = np.tile(photos()[:, 80:112, 80:112], (16, 1, 1, 1))
+    keys = jax.random.split(jax.random.key(0), len(images))
     sample = {
         "autoaugment": policies.sample_autoaugment,
-        "randaugment": lambda key, batch: policies.sample_randaugment(key, batch, 2, 0.7),
+        "randaugment": lambda keys: policies.sample_randaugment(keys, 2, 0.7),
     }[policy]
     apply = {
         "autoaugment": autoaugmented,
-        "randaugment": jax.jit(lambda images, key: policies.randaugment(images, key, 2, 0.7)),
+        "randaugment": jax.jit(lambda images, keys: policies.randaugment(images, keys, 2, 0.7)),
     }[policy]
-    got = np.asarray(apply(images, key))
+    got = np.asarray(apply(images, keys))
     compared = 0
     for image, result, operations, levels in zip(
-        images, got, *(np.asarray(x) for x in sample(key, len(images))), strict=True
+        images, got, *(np.asarray(x) for x in sample(keys)), strict=True
     ):
         names = [NAMES[i] for i in operations]
         if names[0] in MAPS:  # one level off is amplified by what follows
@@ -123,7 +124,8 @@ def test_images_are_what_pil_makes_of_them_with_the_same_draw(policy):
 
 def test_a_policy_needs_nothing_but_a_key_and_each_image_has_its_own_draw():
     images = np.repeat(photos()[:1, 80:112, 80:112], 32, axis=0)
-    first, again, other = (np.asarray(autoaugmented(images, jax.random.key(i))) for i in (0, 0, 1))
+    keys = [jax.random.split(jax.random.key(seed), len(images)) for seed in (0, 0, 1)]
+    first, again, other = (np.asarray(autoaugmented(images, of_seed)) for of_seed in keys)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len({image.tobytes() for image in first}) > 4
@@ -131,7 +133,7 @@ def test_a_policy_needs_nothing_but_a_key_and_each_image_has_its_own_draw():
 
 def test_randaugment_refuses_a_magnitude_that_is_none():
     with pytest.raises(ValueError, match=r"magnitude of 9: it must be from 0 to 1"):
-        policies.randaugment(photos(), jax.random.key(0), 2, 9)
+        policies.randaugment(photos(), jax.random.split(jax.random.key(0), len(photos())), 2, 9)
 
 
 def test_lighting_s_axes_are_orthonormal():
@@ -141,14 +143,15 @@ def test_lighting_s_axes_are_orthonormal():
 
 def test_lighting_moves_all_of_an_image_s_pixels_alike_along_the_axes():
     pixels = jnp.asarray(np.random.default_rng(0).random((4, 5, 6, 3), np.float32))
-    shifts = policies.lighting(pixels, jax.random.key(0), 0.1) - pixels
+    keys = jax.random.split(jax.random.key(0), 4)
+    shifts = policies.lighting(pixels, keys, 0.1) - pixels
     np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-6)
-    np.testing.assert_array_equal(policies.lighting(pixels, jax.random.key(0), 0.0), pixels)
+    np.testing.assert_array_equal(policies.lighting(pixels, keys, 0.0), pixels)
 
 
 def test_lighting_s_shifts_are_normal_with_the_covariance_that_is_asked_for():
-    key, std = jax.random.key(0), 0.3
-    shifts = policies.lighting(jnp.zeros((MANY, 1, 1, 3)), key, std)[:, 0, 0]
+    keys, std = jax.random.split(jax.random.key(0), MANY), 0.3
+    shifts = policies.lighting(jnp.zeros((MANY, 1, 1, 3)), keys, std)[:, 0, 0]
     ways = np.linalg.solve(policies.EIGENVECTORS * std * policies.EIGENVALUES, shifts.T)
     for way in ways:
         assert stats.kstest(way, "norm").pvalue > 1e-3

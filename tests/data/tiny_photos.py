@@ -57,7 +57,15 @@ class TinyUnlabelled(TinyPhotos):
     VERSION = TinyPhotos.VERSION
 
 
+class TinyFiles(TinyPhotos):
+    """The same in several files, not all of the same number of records."""
+
+    VERSION = TinyPhotos.VERSION
+
+
 def prepare(root: pathlib.Path) -> None:
     """Writes the sets where `tfds_name`, `tiny_photos` and so on, finds them."""
     for builder in (TinyPhotos, TinyJunk, TinyUnlabelled):
         builder(data_dir=root).download_and_prepare()
+    in_files = tfds.download.DownloadConfig(num_shards=5)
+    TinyFiles(data_dir=root).download_and_prepare(download_config=in_files)

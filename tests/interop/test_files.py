@@ -343,7 +343,7 @@ def test_a_checkpoint_of_ours_is_read_bit_for_bit(runs, inside, step):
         (".", "checkpoints"),
         ("checkpoints", "12"),
         ("checkpoints/12", "."),
-        ("checkpoints/12", "default"),
+        ("checkpoints/12", "state"),
         ("checkpoints/12/default", "."),
     ],
 )
@@ -384,7 +384,7 @@ def print_refusals(workdir: str) -> None:
     messages = {}
     for damage in DAMAGES:
         damaged = shutil.copytree(workdir, f"{workdir}-{damage.__name__}")
-        damage(pathlib.Path(damaged) / "checkpoints" / "12" / "default")
+        damage(pathlib.Path(damaged) / "checkpoints" / "12" / "state")
         try:
             files.read(pathlib.Path(damaged))
         except WeightsError as error:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -163,11 +164,17 @@ def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where JAX keeps compiled programs."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    """Where compiled programs are kept: ours alone, for JAX would keep slow ones of its own too."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path),
+        "jax_persistent_cache_min_compile_time_secs": math.inf,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
     yield tmp_path
-    jax.config.update("jax_compilation_cache_dir", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def test_what_was_compiled_before_is_taken_from_the_folder(folder, monkeypatch):

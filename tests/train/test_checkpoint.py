@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,9 +15,9 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from fastscale_jax.train.checkpoint import (
+from fastscale_jax.train.checkpoint import Checkpoints
+from fastscale_jax.train.saved import (
     CheckpointError,
-    Checkpoints,
     find_checkpoint,
     kept_checkpoints,
     latest_step,
@@ -44,15 +45,20 @@ def state_at(step, width=3):
     )
 
 
-def saved(workdir, *states):
-    with Checkpoints(workdir) as checkpoints:
+def saved(workdir, *states, keep=2):
+    with Checkpoints(workdir, keep) as checkpoints:
         for state in states:
             checkpoints.save(state)
 
 
+def steps_kept(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
 def restored(workdir, like):
     with Checkpoints(workdir) as checkpoints:
-        return checkpoints.restore(like)
+        found = checkpoints.restore(like)
+    return found and found.state
 
 
 def assert_equal(one, other):
@@ -72,10 +78,11 @@ def test_a_state_comes_back_bit_by_bit(tmp_path, form):
     assert_equal(restored(tmp_path, like), state)
 
 
-def test_the_latest_of_several_is_kept(tmp_path):
-    saved(tmp_path, state_at(1), state_at(2), state_at(12))
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_latest_of_several_are_kept(tmp_path, keep):
+    saved(tmp_path, *map(state_at, (1, 2, 9, 12)), keep=keep)
     assert latest_step(tmp_path) == 12
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["12"]
+    assert steps_kept(tmp_path) == [1, 2, 9, 12][-keep:]
     assert_equal(restored(tmp_path, state_at(0)), state_at(12))
 
 
@@ -102,7 +109,7 @@ def test_an_unfinished_checkpoint_is_not_the_latest(tmp_path):
 def test_a_checkpoint_is_found_from_every_folder_that_leads_to_it(tmp_path):
     saved(tmp_path, state_at(12))
     checkpoints = tmp_path / "checkpoints"
-    found = checkpoints / "12" / "default"
+    found = checkpoints / "12" / "state"
     for folder in (tmp_path, checkpoints, checkpoints / "12", found):
         assert find_checkpoint(folder) == found
     for folder in (tmp_path / "new", found / "d", tmp_path.parent / "other"):
@@ -115,22 +122,22 @@ def test_the_latest_is_found_by_its_number_and_unfinished_ones_are_not(tmp_path)
     checkpoints = tmp_path / "checkpoints"
     (tmp_path / "other" / "checkpoints" / "9").rename(checkpoints / "9")
     (checkpoints / "99.orbax-checkpoint-tmp-1").mkdir()
-    assert find_checkpoint(tmp_path) == checkpoints / "12" / "default"
+    assert find_checkpoint(tmp_path) == checkpoints / "12" / "state"
 
 
 def test_variables_are_read_bit_by_bit_without_a_state_like_them(tmp_path):
     state = state_at(7, width=5)
     saved(tmp_path, state)
-    found = read_variables(tmp_path / "checkpoints" / "7" / "default")
+    found = read_variables(tmp_path / "checkpoints" / "7" / "state")
     assert_equal(found, {"params": state.params, "batch_stats": state.batch_stats})
     assert all(type(x) is np.ndarray for x in jax.tree.leaves(found))
 
 
 def test_a_checkpoint_of_something_else_is_refused_in_one_line(tmp_path):
-    folder = tmp_path / "checkpoints" / "7" / "default"
+    folder = tmp_path / "checkpoints" / "7" / "state"
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, {"weights": np.ones(2)})
-    with pytest.raises(CheckpointError, match=r"step 7, \S+/7/default, cannot be read: .*params"):
+    with pytest.raises(CheckpointError, match=r"step 7, \S+/7/state, cannot be read: .*params"):
         read_variables(folder)
 
 
@@ -140,12 +147,28 @@ def damage_data(folder):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip_a_bit(folder):
+    """Changes a value without any of the files' own checks to notice."""
+    with Checkpoints(folder.parents[1]) as checkpoints:
+        about = json.loads((folder / "about" / "metadata").read_text())
+        shutil.rmtree(folder)
+        state = state_at(5)
+        bits = np.asarray(state.params["stem"]["kernel"]).view(np.uint32).copy()
+        bits[1, 2] ^= 1 << 7
+        kernel = jnp.asarray(bits.view(np.float32))
+        params = {**state.params, "stem": {**state.params["stem"], "kernel": kernel}}
+        checkpoints._manager.reload()
+        checkpoints.save(state.replace(params=params))
+        checkpoints.wait()
+        (folder / "about" / "metadata").write_text(json.dumps(about))
+
+
 def damage_metadata(folder):
-    (folder / "default" / "_METADATA").write_text("{")
+    (folder / "state" / "_METADATA").write_text("{")
 
 
 def remove_data(folder):
-    for path in (folder / "default").rglob("*"):
+    for path in (folder / "state").rglob("*"):
         if path.is_file():
             path.unlink()
 
@@ -154,7 +177,31 @@ def of_another_width(folder):
     """Leaves the checkpoint as it is: `refusals` restores it into another network's state."""
 
 
-DAMAGES = (damage_data, damage_metadata, remove_data, of_another_width)
+def damage_about(folder):
+    (folder / "about" / "metadata").write_text("{")
+
+
+DAMAGES = (
+    damage_data,
+    flip_a_bit,
+    damage_metadata,
+    damage_about,
+    remove_data,
+    of_another_width,
+)
+
+
+def going_on(workdir):
+    """What is restored where there is a whole one before it, what is said, and what is left."""
+    saved(workdir / "earlier", state_at(4))
+    (workdir / "earlier" / "checkpoints" / "4").rename(workdir / "checkpoints" / "4")
+    with Checkpoints(workdir) as checkpoints:
+        found = checkpoints.restore(state_at(0))
+        assert_equal(found.state, state_at(4))
+        checkpoints.save(state_at(5))  # the place is free
+    again = restored(workdir, state_at(0))
+    assert_equal(again, state_at(5))
+    return found.passed_over, sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
 def print_refusals(folder):
@@ -167,7 +214,7 @@ def print_refusals(folder):
         try:
             restored(workdir, state_at(0))
         except ValueError as error:
-            messages[damage.__name__] = str(error)
+            messages[damage.__name__] = [str(error), *going_on(workdir)]
     print(json.dumps(messages))
 
 
@@ -188,8 +235,15 @@ def refusals(tmp_path_factory):
 
 @pytest.mark.parametrize("damage", [damage.__name__ for damage in DAMAGES])
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(refusals, damage):
-    pattern = rf"the checkpoint of step 5 in \S+/{damage}/checkpoints cannot be read: .+"
-    assert re.fullmatch(pattern, refusals[damage])  # "." is no line's end
+    pattern = rf"the checkpoint of step 5, \S+/{damage}/checkpoints/5/state, cannot be read: .+"
+    assert re.fullmatch(pattern, refusals[damage][0])  # "." is no line's end
+
+
+@pytest.mark.parametrize("damage", [damage.__name__ for damage in DAMAGES])
+def test_where_there_is_one_before_it_that_is_used_and_the_damaged_one_said(refusals, damage):
+    refusal, passed_over, names = refusals[damage]
+    assert passed_over == [refusal]
+    assert names == ["4", "5", "damaged-5"]
 
 
 def save_all(workdir, errors):
@@ -197,10 +251,6 @@ def save_all(workdir, errors):
     with Checkpoints(workdir) as checkpoints:
         for step, error in errors.items():
             checkpoints.save(state_at(step), error)
-
-
-def steps_kept(workdir):
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -213,7 +263,8 @@ def steps_kept(workdir):
 )
 def test_the_best_is_kept_beside_the_latest(tmp_path, errors, best):
     save_all(tmp_path, errors)
-    assert steps_kept(tmp_path) == sorted({best, 4})
+    last_two = sorted(errors)[-2:]
+    assert steps_kept(tmp_path) == sorted({best, *last_two})
     kept = kept_checkpoints(tmp_path)
     assert {which: int(path.parent.name) for which, path in kept.items()} == {
         "last": 4,
@@ -221,13 +272,13 @@ def test_the_best_is_kept_beside_the_latest(tmp_path, errors, best):
     }
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.lowest_error() == min(x for x in errors.values() if x is not None)
-        assert int(checkpoints.restore(state_at(0)).step) == 4
+        assert int(checkpoints.restore(state_at(0)).state.step) == 4
 
 
 def test_without_evaluations_there_is_no_best(tmp_path):
     save_all(tmp_path, {1: None, 2: None})
     assert kept_checkpoints(tmp_path).keys() == {"last"}
-    assert steps_kept(tmp_path) == [2]
+    assert steps_kept(tmp_path) == [1, 2]
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.lowest_error() == math.inf
     assert kept_checkpoints(tmp_path / "nothing") == {}

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fastscale_jax.train import loop
-from fastscale_jax.train.checkpoint import latest_step
+from fastscale_jax.train import loop, trainer
 from fastscale_jax.train.divergence import DivergenceError, LossWatch
 from fastscale_jax.train.records import read_metrics
+from fastscale_jax.train.saved import latest_step
 from tests.train.tiny import tiny_run
 
 
@@ -32,14 +32,14 @@ def test_the_last_one_is_looked_at_when_asked():
 
 @pytest.mark.usefixtures("compiled_quickly")
 def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_path, monkeypatch):
-    step = loop.train_step
+    step = trainer.train_step
 
-    def poisoned(task, state, batch, key):
-        after, metrics = step(task, state, batch, key)
+    def poisoned(task, state, *given):
+        after, metrics, heard = step(task, state, *given)
         bad_loss = jnp.where(state.step == 5, jnp.nan, metrics.loss)
-        return after, metrics._replace(loss=bad_loss)
+        return after, metrics._replace(loss=bad_loss), heard
 
-    monkeypatch.setattr(loop, "train_step", poisoned)
+    monkeypatch.setattr(trainer, "train_step", poisoned)
     run = tiny_run(tmp_path)
     with pytest.raises(DivergenceError) as stopped:
         loop.train(run)
@@ -53,18 +53,19 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
 
 @pytest.mark.usefixtures("compiled_quickly")
 def test_weights_that_are_no_numbers_never_take_a_good_checkpoint_s_place(tmp_path, monkeypatch):
-    step = loop.train_step
+    step = trainer.train_step
 
-    def overflowing(task, state, batch, key):
+    def overflowing(task, state, *given):
         """The loss before the update is fine; the weights after it are not."""
-        after, metrics = step(task, state, batch, key)
+        after, *rest = step(task, state, *given)
         factor = jnp.where(state.step == 7, jnp.inf, 1.0)
-        return after.replace(params=jax.tree.map(lambda x: x * factor, after.params)), metrics
+        return after.replace(params=jax.tree.map(lambda x: x * factor, after.params)), *rest
 
-    monkeypatch.setattr(loop, "train_step", overflowing)
+    monkeypatch.setattr(trainer, "train_step", overflowing)
     with pytest.raises(DivergenceError, match=r"weights are not finite after step 8.*/4\."):
         loop.train(tiny_run(tmp_path))
     assert latest_step(tmp_path) == 4
     monkeypatch.undo()
-    loop.train(tiny_run(tmp_path, **{"optim.learning_rate": 0.1}))
+    changes = {"optim.learning_rate": 0.1, "checkpoint.allow_changes": True}
+    loop.train(tiny_run(tmp_path, **changes))
     assert latest_step(tmp_path) == 8

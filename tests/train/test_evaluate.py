@@ -1,6 +1,8 @@
 """Evaluation counts every image once, whatever the batch size."""
 
 import functools
+import types
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from fastscale_jax.data.arrays import ArraySplit
 from fastscale_jax.train import evaluate
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, averages, error_of
+from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Metrics, create_state
 from tests.train.tiny import tiny_run
 
@@ -25,9 +28,11 @@ def by_label(task, weights, batch):
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 23, 40])
 def test_every_image_counts_once(batch_size, monkeypatch):
     monkeypatch.setattr(evaluate, "eval_step", by_label)
-    monkeypatch.setattr(jax, "jit", lambda function: function)
+    monkeypatch.setattr(jax, "jit", lambda function, **options: function)
     split = ArraySplit(np.zeros((23, 2, 2, 3), np.uint8), np.arange(23), 23)
-    found = Evaluator(None, split, batch_size)(None)  # pyright: ignore[reportArgumentType]
+    task: Any = types.SimpleNamespace(mesh=device_mesh(jax.devices()[:1]))
+    nothing: Any = None
+    found = Evaluator(task, split, batch_size)(nothing)
     assert found.metrics == {
         "loss": 11.0,
         "top1_error": pytest.approx(100 * 11 / 23),

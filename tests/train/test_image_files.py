@@ -56,3 +56,21 @@ def test_a_folder_of_another_number_of_classes_is_refused(trained, tmp_path):
     with pytest.raises(ValueError, match=r"has 2 classes, but the network has 10; set --config"):
         prepare(workdir=tmp_path / "new", **{"model.num_classes": 10})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_trains_on_tfds_s_mock_data(tmp_path):
+    from tests.data import mock_photos  # here, because it imports TensorFlow
+
+    mock_photos.prepare(tmp_path / "tfds")
+    data = {"data.name": "tfds", "data.dir": str(tmp_path / "tfds")}
+    data |= {"data.tfds_name": "mock_cifar", "data.batch_size": 8, "train.steps": 4}
+    data |= {"ema.every_steps": 0, "bn.precise_images": 0}
+    run = tiny_run(tmp_path / "run", **data)
+    assert run.source.summary == "tfds: 10 classes, 24 training and 24 test images"
+    metrics = loop.train(run)
+    assert (24 * metrics["test_top1_error"] / 100) == pytest.approx(
+        round(24 * metrics["test_top1_error"] / 100)
+    )
+    assert math.isfinite(metrics["test_loss"])
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [r["step"] for r in records if "train_loss" in r] == [2, 4]

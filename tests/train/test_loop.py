@@ -1,9 +1,10 @@
 """Whole runs of a tiny network: what they leave behind, and how they go on."""
 
-import contextlib
+import functools
 import itertools
 import json
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -14,12 +15,14 @@ from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.choose import load_for
 from fastscale_jax.interop.layout import tensors
-from fastscale_jax.train import loop
+from fastscale_jax.train import loop, trainer
 from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
-from fastscale_jax.train.checkpoint import latest_step
 from fastscale_jax.train.evaluate import as_record
+from fastscale_jax.train.interrupt import Preempted
+from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.records import Recorder, read_metrics
 from fastscale_jax.train.run import Start
+from fastscale_jax.train.saved import latest_step
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -66,7 +69,7 @@ def saved_arrays(workdir, checkpoint_run):
     task = checkpoint_run.task()
     abstract = jax.eval_shape(lambda key: loop.create_state(task, key), jax.random.key(0))
     with loop.Checkpoints(workdir) as checkpoints:
-        return jax.tree.leaves(checkpoints.restore(abstract))
+        return jax.tree.leaves(checkpoints.restore(abstract).state)
 
 
 def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrupted):
@@ -79,6 +82,7 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
         "config.json",
         "curves.png",
         "evaluation.json",
+        "lock",
         "metrics.jsonl",
     ]
     wanted = tiny_config(**{"train.steps": STEPS}).to_dict()
@@ -154,21 +158,37 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, mo
         np.testing.assert_array_equal(got, wanted)
 
 
-@pytest.mark.parametrize(("stop", "every_epochs"), [(1, 1), (3, 0), (5, 0), (5, 1)])
-def test_ctrl_c_between_any_two_steps_loses_nothing(
-    uninterrupted, tmp_path, monkeypatch, stop, every_epochs
+class PressingMeter(Meter):
+    """Sends the process a signal as it takes in a step."""
+
+    def __init__(self, stop, number, *args):
+        super().__init__(*args)
+        self.left, self.number = stop, number
+
+    def add(self, part):
+        super().add(part)
+        self.left -= 1
+        if not self.left:
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("stop", "every_epochs"), [(3, 0), (5, 1)])
+def test_a_signal_between_any_two_steps_loses_nothing(
+    uninterrupted, tmp_path, monkeypatch, stop, every_epochs, number
 ):
-    """Also where the only checkpoints are those of Ctrl-C and of the best evaluation."""
+    """Also where the only checkpoints are those of the signal and of the best evaluation."""
     workdir, returned = uninterrupted
     run = tiny_run(tmp_path, **{"train.steps": STEPS, "checkpoint.every_epochs": every_epochs})
     with monkeypatch.context() as patch:
-        steps = iter(range(1, STEPS))
-        pressed = contextlib.nullcontext(lambda: next(steps) == stop)
-        patch.setattr(loop, "deferred_interrupt", lambda: pressed)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "Meter", functools.partial(PressingMeter, stop, number))
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Preempted):
             loop.train(run)
     assert latest_step(tmp_path) == stop
     assert loop.train(run) == returned
+    assert timeless(tmp_path) == timeless(workdir)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len(timeless(tmp_path))  # each step once
     for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
         np.testing.assert_array_equal(got, wanted)
 
@@ -181,7 +201,7 @@ def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
 
 def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
     run = tiny_run(tmp_path)
-    good = loop.train_batches
+    good = trainer.train_batches
 
     def failing(*args, first_step, **options):
         if first_step:  # of an evaluation
@@ -192,7 +212,7 @@ def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
         raise DataError("too many images cannot be read")
         yield
 
-    monkeypatch.setattr(loop, "train_batches", failing)
+    monkeypatch.setattr(trainer, "train_batches", failing)
     with pytest.raises(DataError, match="too many"):
         loop.train(run)
     assert latest_step(tmp_path) == 3
@@ -211,10 +231,10 @@ def test_a_finished_run_evaluates_and_adds_nothing(uninterrupted):
 
 
 def test_the_config_is_written_before_the_first_step(tmp_path, monkeypatch):
-    def fail(task, state, batch, key):
+    def fail(*given):
         raise RuntimeError("the first step")
 
-    monkeypatch.setattr(loop, "train_step", fail)
+    monkeypatch.setattr(trainer, "train_step", fail)
     run = tiny_run(tmp_path)
     with pytest.raises(RuntimeError, match="the first step"):
         loop.train(run)
@@ -278,11 +298,11 @@ def first_state(monkeypatch):
     """Runs take no steps; returns the list of the states that they would have begun with."""
     states = []
 
-    def evaluate_only(trainer, state):
+    def evaluate_only(trainer, state, about):
         states.append(state)
         return state, trainer.evaluator.of_state(state)
 
-    monkeypatch.setattr(loop._Trainer, "train", evaluate_only)
+    monkeypatch.setattr(loop.Trainer, "train", evaluate_only)
     return states
 
 

@@ -91,7 +91,10 @@ def test_parameters_stay_and_every_statistic_is_taken_anew(run, weights):
 def test_batches_together_have_the_statistics_of_their_union():
     draw = np.random.default_rng(0)
     parts = [draw.normal(draw.normal(), 1 + draw.random(), (50, 4)) for _ in range(5)]
-    found = over_all([{"a": {"bn": {"mean": x.mean(0), "var": x.var(0)}}, "b": {}} for x in parts])
+    of_parts = [
+        {"a": {"bn": {"mean": x.mean(0)[None], "var": x.var(0)[None]}}, "b": {}} for x in parts
+    ]
+    found = over_all(of_parts)
     union = np.concatenate(parts)
     np.testing.assert_allclose(found["a"]["bn"]["mean"], union.mean(0), rtol=1e-6)
     np.testing.assert_allclose(found["a"]["bn"]["var"], union.var(0), rtol=1e-6)

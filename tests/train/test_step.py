@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_bits(create, step, batch):
         key = jax.random.key(seed)
         state, metrics = create(key), []
         for _ in range(2):
-            state, part = step(state, batch, key)
+            state, part, _ = step(state, batch, key)
             metrics.append(part)
         return state, metrics
 
@@ -173,7 +173,7 @@ def test_a_step_consumes_its_state_and_changes_every_weight(create, step, batch)
     before = create(KEY)
     copy = jax.tree.map(np.array, before)
     # at a step whose rate is not tiny
-    after, _ = step(before.replace(step=jnp.int32(40)), batch, KEY)
+    after, *_ = step(before.replace(step=jnp.int32(40)), batch, KEY)
     consumed = (before.params, before.batch_stats, before.opt_state)
     assert all(x.is_deleted() for x in jax.tree.leaves(consumed))
     assert int(after.step) == 41
@@ -185,7 +185,7 @@ def test_a_step_consumes_its_state_and_changes_every_weight(create, step, batch)
 def test_the_loss_of_one_batch_falls(create, step, batch):
     state, losses, errors = create(KEY), [], []
     for _ in range(60):
-        state, part = step(state, batch, KEY)
+        state, part, _ = step(state, batch, KEY)
         losses.append(float(part.loss) / 64)
         errors.append(int(part.top1_errors))
     assert losses[0] == pytest.approx(np.log(10), abs=0.1)  # it begins by knowing nothing
@@ -198,11 +198,11 @@ def test_in_float16_it_learns_and_an_update_that_overflows_is_left_out(tmp_path,
     task = run.task()
     state = jax.jit(functools.partial(create_state, task))(KEY)
     step = jax.jit(functools.partial(train_step, task))
-    after, metrics = step(state, batch, KEY)
+    after, metrics, _ = step(state, batch, KEY)
     assert np.isfinite(metrics.loss)
     assert not arrays_equal(after.params, state.params)
     huge = state.loss_scale.replace(scale=jnp.float32(1e38))
-    after, _ = step(state.replace(loss_scale=huge), batch, KEY)
+    after, *_ = step(state.replace(loss_scale=huge), batch, KEY)
     assert arrays_equal((after.params, after.opt_state), (state.params, state.opt_state))
     assert int(after.step) == 1
     assert float(after.loss_scale.scale) == pytest.approx(5e37)
@@ -216,7 +216,7 @@ def test_in_parts_a_step_updates_every_weight_nearly_as_at_once(tmp_path, batch)
         task = run.task()
         state = jax.jit(functools.partial(create_state, task))(KEY)
         results.append(jax.jit(functools.partial(train_step, task))(state, batch, KEY))
-    (once, metrics), (twice, in_parts) = results
+    (once, metrics, _), (twice, in_parts, _) = results
     # BatchNorm sees halves of the batch, so that they are alike, not the same
     assert float(in_parts.loss) == pytest.approx(float(metrics.loss), rel=0.02)
     assert int(in_parts.images) == 64

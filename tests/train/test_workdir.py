@@ -7,18 +7,20 @@ import os
 import pytest
 
 from fastscale_jax import arch
+from fastscale_jax.train.recipe import default_config
 from fastscale_jax.train.records import write_config
-from fastscale_jax.train.workdir import check_evaluable, check_trainable
+from fastscale_jax.train.workdir import as_recorded, check_evaluable, check_trainable
 
 NETWORK, _ = arch.resolve("regnetz", "500mf")
 
 
 def config_of(network=NETWORK, **changes):
     """The config of a run as it is read back from its file."""
-    data = {"name": "digits", "batch_size": 64}
-    config = {"model": network.to_config().to_dict(), "data": data, "seed": 0, "init_from": ""}
-    config |= changes
-    return json.loads(json.dumps(config))
+    config = default_config()
+    config.model = network.to_config()
+    config.update({"data": {"name": "digits", "batch_size": 64}, "ema": {"every_steps": 0}})
+    config.update(changes)
+    return as_recorded(config)
 
 
 def contents(folder):
@@ -93,31 +95,43 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seed": 1}, {"data": {"name": "digits", "batch_size": 32}}], ids=["seed", "data"]
+    "changes",
+    [{"seed": 1}, {"data": {"batch_size": 32}}, {"optim": {"learning_rate": 1.0}}],
+    ids=["seed", "data", "optim"],
 )
-def test_a_run_goes_on_with_its_own_seed_and_data_alone(tmp_path, changes):
+def test_a_run_goes_on_with_its_own_recipe_unless_changes_are_allowed(tmp_path, changes):
     with_run(tmp_path)
-    with pytest.raises(
-        ValueError, match=rf"has config\.{next(iter(changes))}\S* = .*another workdir"
-    ):
+    message = rf"another recipe: config\.{next(iter(changes))}\S* is .* there and .* here; repeat"
+    with pytest.raises(ValueError, match=message):
         check_trainable(tmp_path, config_of(**changes))
+    check_trainable(tmp_path, config_of(**changes, checkpoint={"allow_changes": True}))
     check_evaluable(tmp_path, config_of(**changes))  # an evaluation may use another batch size
     other = with_run(tmp_path / "fresh", checkpoint=False)
     check_trainable(other, config_of(**changes))
     assert json.loads((other / "config.json").read_text()) == config_of()
 
 
-def test_where_the_images_lie_and_how_many_threads_read_them_may_change(tmp_path):
+def test_what_makes_no_difference_to_the_weights_may_change(tmp_path):
     with_run(tmp_path)
-    data = {"name": "digits", "batch_size": 64, "dir": "/elsewhere", "workers": 3}
-    check_trainable(tmp_path, config_of(data=data))
+    data, train = {"dir": "/elsewhere", "workers": 3}, {"steps": 7, "log_every_steps": 1}
+    check_trainable(tmp_path, config_of(data=data, train=train, checkpoint={"every_steps": 5}))
+
+
+def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
+    with_run(tmp_path)
+    config = config_of()
+    del config["bn"], config["optim"]["nesterov"]
+    write_config(tmp_path, config)
+    check_trainable(tmp_path, config_of())
+    with pytest.raises(ValueError, match=r"config\.optim\.nesterov is True there and False here"):
+        check_trainable(tmp_path, config_of(optim={"nesterov": False}))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"ema": {"every_steps": 32}},
+            {"ema": {"every_steps": 32}, "checkpoint": {"allow_changes": True}},
             "goes without an average, and config.ema.every_steps asks for one",
         ),
         ({"dtype": "float16"}, "goes without a loss scale, and config.dtype asks for one;"),

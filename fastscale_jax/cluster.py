@@ -1,0 +1,211 @@
+"""How several processes, on one machine or on many, become one run: flags, and joining them."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from fastscale_jax.train.peers import Peers
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "host:port of process 0, where several processes train one network; with --num_processes and "
+    "--process_id. Slurm, Open MPI and TPU slices tell all three by themselves.",
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.")
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ("auto", "yes", "no"),
+    "Join other processes. auto: where the three flags are given, or the environment says that "
+    "this is one of several. yes: as JAX finds out, on TPU VMs and Kubernetes too. no: never.",
+)
+_CLUSTER_TIMEOUT = flags.DEFINE_integer(
+    "cluster_timeout", 300, "Seconds to wait for the other processes to start.", lower_bound=1
+)
+_PEER_TIMEOUT = flags.DEFINE_float(
+    "peer_timeout",
+    30.0,
+    "Seconds without a sign of life after which another process is lost, and the run ends.",
+    lower_bound=2.0,
+)
+
+
+# the number of processes as the starter of each of them gives it
+_COUNTS = {
+    "Slurm": "SLURM_STEP_NUM_TASKS",
+    "Open MPI": "OMPI_COMM_WORLD_SIZE",
+}
+_TPU_HOSTS = "TPU_WORKER_HOSTNAMES"  # of a slice, with commas between them
+
+
+class ClusterError(Exception):
+    """The processes of a run cannot be joined, or do not fit together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """How a process finds the others.
+
+    Attributes:
+        coordinator: `host:port` of the first process; empty: as the cluster's environment says.
+        count: processes; 0: likewise.
+        index: of this one; below 0: likewise.
+        timeout: seconds to wait for the others.
+        dead_after: seconds without a sign of life after which a process is lost.
+    """
+
+    coordinator: str = ""
+    count: int = 0
+    index: int = -1
+    timeout: int = 300
+    dead_after: float = 30.0
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is anything to join by."""
+        return bool(self.coordinator or self.count or self.index >= 0)
+
+    def join(self) -> None:
+        """Joins the processes; to be called before anything else of JAX.
+
+        Raises:
+            ClusterError: says what is missing, or who did not come.
+        """
+        import jax
+
+        if self.is_given:
+            self._check()
+        _keep_stdout_for_results()
+        address = self.coordinator or None
+        # signals are ours: see `train.interrupt`
+        jax.config.update("jax_enable_preemption_service", False)
+        try:
+            jax.distributed.initialize(
+                address,
+                num_processes=self.count or None,
+                process_id=self.index if self.index >= 0 else None,
+                initialization_timeout=self.timeout,
+                # ours finds a lost process first, and says which; see `train.peers`
+                heartbeat_timeout_seconds=int(4 * self.dead_after),
+            )
+        except (RuntimeError, ValueError) as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ClusterError(
+                f"the processes of the run cannot be joined: {line}; start all of them within "
+                f"{self.timeout} s (--cluster_timeout), with the same --coordinator_address and "
+                "--num_processes"
+            ) from error
+
+    def _check(self) -> None:
+        if not (self.coordinator and self.count and self.index >= 0):
+            raise ClusterError(
+                "--coordinator_address, --num_processes and --process_id belong together; give "
+                "all three, or none where Slurm, Open MPI or a TPU slice tells them"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ClusterError(
+                f"--coordinator_address must be host:port, as in 10.0.0.1:1234; got "
+                f"{self.coordinator!r}"
+            )
+        if not self.index < self.count:
+            raise ClusterError(f"--process_id must be from 0 to {self.count - 1}; got {self.index}")
+        if self.index:
+            _wait_for(host, int(port), self.timeout)
+        else:
+            _check_free(int(port))
+
+
+def detected() -> str | None:
+    """Returns the kind of cluster that started this process with others; None: none did."""
+    for name, variable in _COUNTS.items():
+        if os.environ.get(variable, "1").isdecimal() and int(os.environ.get(variable, "1")) > 1:
+            return name
+    return "a TPU slice" if "," in os.environ.get(_TPU_HOSTS, "") else None
+
+
+def joins_others() -> bool:
+    """Whether the flags or the environment say that this is one of several processes."""
+    if _DISTRIBUTED.value == "auto":
+        return _cluster().is_given or detected() is not None
+    return _DISTRIBUTED.value == "yes"
+
+
+@contextlib.contextmanager
+def other_hosts(workdir: pathlib.Path) -> "Iterator[Peers]":
+    """Joins the other processes of the run, if there are any, and watches them.
+
+    Args:
+        workdir: of the run, that all of them see.
+
+    Raises:
+        ClusterError: they cannot be joined.
+    """
+    from fastscale_jax.train.peers import Peers
+
+    if not joins_others():
+        yield Peers.none()
+        return
+    import jax
+
+    cluster = _cluster()
+    cluster.join()
+    index, count = jax.process_index(), jax.process_count()
+    with Peers(workdir / "hosts", index, count, dead_after=cluster.dead_after) as peers:
+        yield peers
+
+
+def _cluster() -> Cluster:
+    return Cluster(
+        _COORDINATOR.value or "",
+        _PROCESSES.value or 0,
+        -1 if _PROCESS.value is None else _PROCESS.value,
+        _CLUSTER_TIMEOUT.value,
+        _PEER_TIMEOUT.value,
+    )
+
+
+def _keep_stdout_for_results() -> None:
+    """Sends what libraries print there (Gloo: who is connected) to stderr."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+
+def _wait_for(host: str, port: int, timeout: int) -> None:
+    """Waits for the first process, lest the runtime wait for one that cannot be."""
+    deadline, problem = time.monotonic() + timeout, "no answer"
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host, port), timeout=min(5, timeout)):
+                return
+        except OSError as error:
+            problem = error.strerror or str(error)
+            time.sleep(0.5)
+    raise ClusterError(
+        f"the coordinator {host}:{port} cannot be reached within {timeout} s "
+        f"(--cluster_timeout): {problem}; is process 0 running there, and the port open?"
+    )
+
+
+def _check_free(port: int) -> None:
+    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            raise ClusterError(
+                f"port {port} of --coordinator_address cannot be used here: {error.strerror}; "
+                "choose another"
+            ) from error

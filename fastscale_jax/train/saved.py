@@ -1,0 +1,211 @@
+"""What runs saved in `workdir/checkpoints`, read without the run."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from fastscale_jax.train.fingerprint import fingerprint_of_numpy
+
+STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
+ERROR = "test_top1_error"  # the metric that the best is chosen by
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is there but cannot be read."""
+
+
+def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
+
+    Where an average is kept, they are the average's, which does better.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    models = read_models(checkpoint)
+    return models.get("average", models["model"])
+
+
+def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Returns:
+        Of each, `params` and `batch_stats`.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    names = ("params", "batch_stats")
+    with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
+        metadata = reader.metadata(checkpoint).item_metadata
+        if metadata is None:
+            raise ValueError("its metadata are missing or damaged")
+        saved = metadata.tree
+        tree = {key: saved[key] for key in names}
+        if saved.get("average"):
+            tree["average"] = {key: saved["average"][key] for key in names}
+        item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+        found = _read(reader, checkpoint, item)
+    average = {"average": found.pop("average")} if "average" in found else {}
+    return {"model": found, **average}
+
+
+def read_state(checkpoint: pathlib.Path, like: Any) -> Any:
+    """Returns all arrays of a checkpoint as numpy arrays, having checked their values.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+        like: a tree of the same structure and shapes, of arrays or of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        CheckpointError: it is damaged, or of another network.
+    """
+    item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+    with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
+        found = _read(reader, checkpoint, item)
+        shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(found)]
+        if shapes != [(x.shape, x.dtype) for x in jax.tree.leaves(item)]:
+            raise ValueError("its arrays are of other shapes: it is of another network")
+        wanted = read_about(checkpoint.parent)["fingerprint"]
+        if fingerprint_of_numpy(found).tolist() != wanted:
+            raise ValueError("its values are not those that were saved")
+    return found
+
+
+def read_about(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what a checkpoint says of itself.
+
+    Args:
+        folder: of one step.
+
+    Raises:
+        ValueError: nothing, or nothing that can be read.
+    """
+    try:
+        return json.loads((folder / ABOUT / "metadata").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{ABOUT} cannot be read: {error.strerror}") from error
+
+
+def _reader() -> ocp.Checkpointer:
+    """Reads without waiting for other hosts."""
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"host{here}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _read(reader: ocp.Checkpointer, checkpoint: pathlib.Path, item: Any) -> Any:
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+    args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
+    return reader.restore(checkpoint, args=args)
+
+
+@contextlib.contextmanager
+def _as_checkpoint_error(checkpoint: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
+            f"{reason(error)}"
+        ) from error
+
+
+def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns where a folder has a checkpoint's arrays: the latest, or None.
+
+    Args:
+        folder: a workdir, its `checkpoints`, or one of these.
+    """
+    for parent in (folder / "checkpoints", folder):
+        steps = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
+        if steps:
+            return find_checkpoint(parent / str(max(steps)))
+    for leaf in (folder / STATE, folder):
+        if (leaf / "_METADATA").is_file():
+            return leaf
+    return None
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that may be called back after it has closed."""
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        if not self.is_closed():
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        return None
+
+
+class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _PatientLoop()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Orbax's own account of a damaged file: pages of tracebacks, where we say it in a line.
+
+    At the first file that cannot be read it closes the loop that the others are still to report to,
+    and each of them would complain of that.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
+    levels, policy = [logger.level for logger in loggers], asyncio.get_event_loop_policy()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    asyncio.set_event_loop_policy(_PatientPolicy())
+    try:
+        yield
+    finally:
+        gc.collect()  # failed tasks say so when they are collected
+        asyncio.set_event_loop_policy(policy)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def reason(error: Exception) -> str:
+    """Returns the first line of what an error says."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns a workdir's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
+
+    They may be the same. Paths are those that `find_checkpoint` returns.
+    """
+    folder, last = (workdir / "checkpoints").resolve(), latest_step(workdir)
+    if last is None:
+        return {}
+    errors = {}
+    for file in folder.glob("*/metrics/metrics"):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it counts as not evaluated
+            errors[int(file.parts[-3])] = json.loads(file.read_text(encoding="utf-8"))[ERROR]
+    best = min(errors, key=lambda step: (errors[step], -step), default=None)
+    steps = {"last": last} if best is None else {"last": last, "best": best}
+    return {which: folder / str(step) / STATE for which, step in steps.items()}
+
+
+def latest_step(workdir: pathlib.Path) -> int | None:
+    """Returns the step of the latest checkpoint, or None; touches nothing in the workdir."""
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        return None
+    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    return max(steps, default=None)

@@ -1,0 +1,31 @@
+"""The command line as a user has it, and a run of a few seconds for it."""
+
+import pathlib
+import subprocess
+import sys
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+# the smallest RegNetZ there is, on digits, for a few steps
+TINY = (
+    "--config=configs/regnetz.py:dWr_x0.016",
+    "--config.model.num_classes=10",
+    "--config.data.name=digits",
+    "--config.data.batch_size=100",
+    "--config.train.steps=3",
+    "--config.train.log_every_steps=2",
+    "--config.augment.policy=",
+    "--config.model.resolution=32",
+    "--config.bn.precise_images=100",
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Starts a command whose stderr can be read while it runs."""
+    command = [sys.executable, "-u", "-m", "fastscale_jax.main", *arguments]
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)

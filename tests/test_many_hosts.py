@@ -1,0 +1,162 @@
+"""Several processes as one run: they agree, lose one another, and go on in other numbers."""
+
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from fastscale_jax.train.records import read_metrics
+from fastscale_jax.train.saved import latest_step
+from tests.commands import REPOSITORY, TINY, run, start
+
+PEERS = ("--peer_timeout=6", "--cluster_timeout=60")
+ENDLESS = (*TINY, "--config.train.steps=100000", "--config.checkpoint.every_steps=5")
+
+
+def pair(*arguments, second=()):
+    """Two processes of one run, just started."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    place = (f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2", *PEERS)
+    return [
+        start(*arguments, *(second if index else ()), *place, f"--process_id={index}")
+        for index in range(2)
+    ]
+
+
+def outcomes(processes, seconds=120):
+    """Status and stderr of each, once all have ended."""
+    found = []
+    for process in processes:
+        try:
+            _, errors = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+        found.append((process.returncode, errors))
+    return found
+
+
+def wait_for_checkpoint(workdir, processes, seconds=120):
+    deadline = time.monotonic() + seconds
+    while latest_step(workdir) is None:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), outcomes(processes)
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_one_process_after_two_and_in_two_after_one(tmp_path):
+    workdir = f"--workdir={tmp_path}"
+    for steps, processes in ((3, 2), (5, 1), (7, 2)):
+        options = (*TINY, f"--config.train.steps={steps}", workdir)
+        started = pair(*options) if processes == 2 else [start(*options)]
+        ended = outcomes(started)
+        assert [status for status, _ in ended] == [0] * processes, ended
+        if processes == 2:  # only the first one speaks
+            assert "2 devices of 2 hosts" in ended[0][1]
+            assert [x for x in ended[1][1].splitlines() if not x.startswith("[Gloo]")] == []
+    assert latest_step(tmp_path) == 7
+    evaluated = [x["step"] for x in read_metrics(tmp_path / "metrics.jsonl") if "test_loss" in x]
+    assert evaluated == [3, 5, 7]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [1, 0])
+def test_where_one_is_killed_the_other_says_which_and_both_go_on_when_started_again(
+    tmp_path, victim
+):
+    processes = pair(*ENDLESS, f"--workdir={tmp_path}")
+    wait_for_checkpoint(tmp_path, processes)
+    processes[victim].kill()
+    since = time.monotonic()
+    _, errors = processes[1 - victim].communicate(timeout=60)
+    assert time.monotonic() - since < 60
+    # where the first is lost, JAX's runtime ends the process
+    assert processes[1 - victim].returncode in ((1,) if victim else (1, -signal.SIGABRT)), errors
+    assert f"lost host {victim}: no sign of life" in errors
+    outcomes(processes)
+    before = latest_step(tmp_path)
+    assert before is not None
+    again = pair(*TINY, f"--config.train.steps={before + 2}", f"--workdir={tmp_path}",
+                 "--config.checkpoint.every_steps=5")  # fmt: skip
+    ended = outcomes(again)
+    assert [status for status, _ in ended] == [0, 0], ended
+    assert f"going on after step {before}" in ended[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+def test_sigterm_to_one_stops_both_after_the_same_step(tmp_path, told):
+    processes = pair(*ENDLESS, f"--workdir={tmp_path}")
+    wait_for_checkpoint(tmp_path, processes)
+    since = time.monotonic()
+    processes[told].send_signal(signal.SIGTERM)
+    ended = outcomes(processes)
+    assert [status for status, _ in ended] == [75, 75], ended
+    assert time.monotonic() - since < 20
+
+
+@pytest.mark.slow
+def test_hosts_with_another_config_are_refused_with_what_differs(tmp_path):
+    ended = outcomes(pair(*TINY, f"--workdir={tmp_path}", second=("--config.seed=1",)))
+    assert [status for status, _ in ended] == [1, 1], ended
+    assert "hosts 1 have another config than host 0" in ended[0][1]
+    assert "config.seed is 1 here and 0 there" in ended[1][1]
+    assert latest_step(tmp_path) is None
+
+
+@pytest.mark.slow
+def test_a_batch_that_two_devices_cannot_share_is_refused_by_both(tmp_path):
+    ended = outcomes(pair(*TINY, "--config.data.batch_size=99", f"--workdir={tmp_path}"))
+    assert [status for status, _ in ended] == [2, 2], ended
+    assert "99 cannot be shared by 2 devices" in ended[0][1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--coordinator_address=127.0.0.1:9", "--num_processes=2", "--process_id=1"),
+            "the coordinator 127.0.0.1:9 cannot be reached within 1 s",
+        ),
+        (("--num_processes=2", "--process_id=1"), "belong together; give all three"),
+        (
+            ("--coordinator_address=here", "--num_processes=2", "--process_id=1"),
+            "must be host:port, as in 10.0.0.1:1234; got 'here'",
+        ),
+        (
+            ("--coordinator_address=127.0.0.1:9", "--num_processes=2", "--process_id=2"),
+            "--process_id must be from 0 to 1; got 2",
+        ),
+    ],
+)
+def test_processes_that_cannot_be_joined_get_one_line(tmp_path, flags, message):
+    result = run(*TINY, f"--workdir={tmp_path}", *flags, "--cluster_timeout=1")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_several_processes_need_a_workdir():
+    result = run(*TINY, "--num_processes=2")
+    assert result.returncode == 2
+    assert "several processes need a --workdir" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_script_for_several_processes_trains_and_passes_sigterm_on(tmp_path):
+    script = [str(REPOSITORY / "launch" / "multiprocess_cpu.sh"), "2", "2"]
+    done = subprocess.run(
+        [*script, *TINY, f"--workdir={tmp_path}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 devices of 2 hosts" in done.stderr
+    with subprocess.Popen(
+        [*script, *ENDLESS, f"--workdir={tmp_path / 'endless'}"], stderr=subprocess.DEVNULL
+    ) as endless:
+        wait_for_checkpoint(tmp_path / "endless", [endless])
+        endless.send_signal(signal.SIGTERM)
+        assert endless.wait(timeout=60) == 75

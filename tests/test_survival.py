@@ -1,0 +1,167 @@
+"""Runs that are killed, stopped and starved, and what they come to."""
+
+import contextlib
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from fastscale_jax.train.records import read_metrics
+from fastscale_jax.train.saved import find_checkpoint, latest_step
+from tests.commands import TINY, run, start
+
+STEPS = 60
+LONG = (
+    *TINY,
+    f"--config.train.steps={STEPS}",
+    "--config.train.log_every_steps=7",  # so that checkpoints fall between two lines
+    "--config.checkpoint.every_steps=3",
+    "--config.ema.every_steps=2",
+    "--config.optim.warmup_epochs=1",
+)
+
+
+def arrays(workdir: pathlib.Path) -> list[np.ndarray]:
+    """Every array of the latest checkpoint, whatever it is of."""
+    import orbax.checkpoint as ocp
+
+    folder = find_checkpoint(workdir)
+    assert folder is not None
+    with ocp.PyTreeCheckpointer() as reader:
+        shapes = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        return jax.tree.leaves(reader.restore(folder, restore_args=as_numpy))
+
+
+def timeless(workdir: pathlib.Path) -> list[dict[str, float]]:
+    records = read_metrics(workdir / "metrics.jsonl")
+    times = ("images_per_second", "data_wait_percent")
+    return [{k: v for k, v in record.items() if k not in times} for record in records]
+
+
+def assert_same(workdir: pathlib.Path, wanted: pathlib.Path) -> None:
+    """Both runs ended alike, to the bit, and recorded the same, each line once."""
+    assert latest_step(workdir) == latest_step(wanted) == STEPS
+    got, expected = arrays(workdir), arrays(wanted)
+    assert [(x.shape, x.dtype, x.tobytes()) for x in got] == [
+        (x.shape, x.dtype, x.tobytes()) for x in expected
+    ]
+    assert timeless(workdir) == timeless(wanted)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [x["step"] for x in timeless(wanted)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A whole run, and the seconds that a second one takes: it finds what the first compiled."""
+    for name in ("first", "second"):
+        workdir, since = tmp_path_factory.mktemp(name), time.monotonic()
+        result = run(*LONG, f"--workdir={workdir}")
+        assert result.returncode == 0, result.stderr
+        seconds = time.monotonic() - since
+    return workdir, seconds
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path):
+    whole, seconds = undisturbed
+    draw, kills, reached = random.Random(0), 0, []
+    while kills < 20:
+        process = start(*LONG, f"--workdir={tmp_path}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # later moments are likelier: the run starts for most of the time
+            process.wait(timeout=seconds * draw.uniform(0.3, 1.0))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+        reached.append(latest_step(tmp_path) or 0)
+        if reached[-1] == STEPS:  # it came to its end: another one, for the moments of that
+            assert_same(tmp_path, whole)
+            tmp_path = tmp_path / "again"
+    result = run(*LONG, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert_same(tmp_path, whole)
+    assert len({*reached} - {0, STEPS}) >= 3  # it was killed on its way, not only at its start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.8])
+def test_sigterm_saves_within_ten_seconds_and_the_run_goes_on(undisturbed, tmp_path, share):
+    whole, seconds = undisturbed
+    with start(*LONG, f"--workdir={tmp_path}") as process:
+        time.sleep(share * seconds)
+        since = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        took = time.monotonic() - since
+    if process.returncode == 0:
+        pytest.skip("it had ended")
+    assert took < 10
+    assert process.returncode in (75, -signal.SIGTERM)
+    if process.returncode == -signal.SIGTERM:  # Python was still starting
+        assert latest_step(tmp_path) is None
+    else:
+        assert f"the same command with --workdir={tmp_path} goes on" in errors
+    result = run(*LONG, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert_same(tmp_path, whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 6 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
+    workdir = small_disk / "run"
+    short = (*TINY, "--config.train.steps=2", f"--workdir={workdir}")
+    result = run(*short)
+    assert result.returncode == 0, result.stderr
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "No space left on device" in result.stderr
+    assert latest_step(workdir) == 2
+    filler.unlink()
+    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    assert "going on after step 2" in result.stderr
+
+
+def test_a_second_run_in_the_same_workdir_is_refused_while_the_first_one_lives(tmp_path):
+    endless = (*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}")
+    with start(*endless) as first:
+        assert first.stderr is not None
+        for line in first.stderr:
+            if "compiled and ran" in line:
+                break
+        second = run(*endless)
+        assert second.returncode == 2
+        assert f"another run is at work in {tmp_path} (process {first.pid} on" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+        first.kill()
+    third = run(*TINY, f"--workdir={tmp_path}")
+    assert third.returncode == 0, third.stderr
