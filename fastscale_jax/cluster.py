@@ -39,6 +39,13 @@ _PEER_TIMEOUT = flags.DEFINE_float(
     "Seconds without a sign of life after which another process is lost, and the run ends.",
     lower_bound=2.0,
 )
+_HANG_TIMEOUT = flags.DEFINE_float(
+    "hang_timeout",
+    1800.0,
+    "Seconds without a step, or a batch of an evaluation, after which a run of several processes "
+    "is given up. The first step compiles: that must take less.",
+    lower_bound=10.0,
+)
 
 
 # the number of processes as the starter of each of them gives it
@@ -114,7 +121,8 @@ class Cluster:
                 "all three, or none where Slurm, Open MPI or a TPU slice tells them"
             )
         host, _, port = self.coordinator.rpartition(":")
-        if not host or not port.isdecimal():
+        host = host.strip("[]")  # of an IPv6 address
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise ClusterError(
                 f"--coordinator_address must be host:port, as in 10.0.0.1:1234; got "
                 f"{self.coordinator!r}"
@@ -161,8 +169,13 @@ def other_hosts(workdir: pathlib.Path) -> "Iterator[Peers]":
 
     cluster = _cluster()
     cluster.join()
+    from fastscale_jax.train.hosts import token_of_run
+
     index, count = jax.process_index(), jax.process_count()
-    with Peers(workdir / "hosts", index, count, dead_after=cluster.dead_after) as peers:
+    folder = workdir / "hosts" / token_of_run()
+    with Peers(
+        folder, index, count, dead_after=cluster.dead_after, hung_after=_HANG_TIMEOUT.value
+    ) as peers:
         yield peers
 
 
@@ -200,7 +213,7 @@ def _wait_for(host: str, port: int, timeout: int) -> None:
 
 
 def _check_free(port: int) -> None:
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as trial:
+    with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("", port))

@@ -174,7 +174,16 @@ def _train(config: Config, workdir: pathlib.Path, peers: "Peers") -> int:
     except ValueError as error:
         peers.leave(str(error))
         return _usage_error(str(error))
+    except OSError as error:
+        peers.leave(str(error))
+        where = f" {error.filename}" if error.filename else ""
+        _complain(
+            f"{workdir} cannot be written{where and ','}{where}: {error.strerror or error}; "
+            "what was saved stays, and the same command goes on from there"
+        )
+        return FAILURE
     except (KeyboardInterrupt, Preempted) as error:
+        peers.leave("interrupted")
         _complain(f"interrupted; the same command with --workdir={workdir} goes on")
         return PREEMPTED if isinstance(error, Preempted) else FAILURE
     except Exception as error:
@@ -197,6 +206,11 @@ def evaluate(config: Config) -> int:
     from fastscale_jax.train.summary import result_rows
 
     try:
+        if joins_others():
+            raise ValueError(
+                "--mode=eval is for one process, on all devices that it has; start it by itself, "
+                "or with --distributed=no"
+            )
         workdir = _workdir()
         run = Run.prepare(config, workdir or pathlib.Path(), "eval")
         if workdir is not None and is_checkpoint_meant(config, workdir):

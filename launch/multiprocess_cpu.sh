@@ -3,13 +3,14 @@
 #
 #   launch/multiprocess_cpu.sh PROCESSES DEVICES_OF_EACH --config=… --workdir=…
 #
-# SIGTERM is passed on to all processes, and Ctrl-C reaches them by itself. Ends with the status of the first that failed, or 0.
+# SIGTERM and Ctrl-C stop all processes, which save first. Ends with the status of the first that
+# failed, or 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/env.sh
 
 if (($# < 3)); then
-  sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 fi
 processes=$1 devices=$2
@@ -18,12 +19,12 @@ python=${PYTHON:-python}
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
 
 pids=()
-# shellcheck disable=SC2317 # the trap calls it
+# shellcheck disable=SC2317,SC2329 # the trap calls it
 stop() {
   ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
 }
-trap stop TERM
-trap : INT
+# the shell starts background jobs deaf to Ctrl-C; those that listen by now take the first signal
+trap stop TERM INT
 
 for ((index = 0; index < processes; index++)); do
   JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=$devices "$python" -m fastscale_jax.main "$@" \

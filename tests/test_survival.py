@@ -76,7 +76,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path
         process = start(*LONG, f"--workdir={tmp_path}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             # later moments are likelier: the run starts for most of the time
-            process.wait(timeout=seconds * draw.uniform(0.3, 1.0))
+            process.wait(timeout=seconds * draw.uniform(0.3, 0.8))
         if process.poll() is None:
             process.kill()
             kills += 1

@@ -118,8 +118,8 @@ class PreparedSplit:
         except tf.errors.OpError as error:  # of the files; images that are no good are rescued
             problem = str(error.message).partition("\n")[0]
             raise DataError(
-                f"{self.info.full_name}, {self.split}: a file of records cannot be read: {problem}; "
-                f"prepare the set anew, in {self.info.data_dir}"
+                f"{self.info.full_name}, {self.split}: a file of records cannot be read: "
+                f"{problem}; prepare the set anew, in {self.info.data_dir}"
             ) from error
 
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:

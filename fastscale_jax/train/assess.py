@@ -1,6 +1,6 @@
 """The evaluation of weights, and of the checkpoints that a run left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,7 +25,10 @@ def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[s
 
 
 def evaluate_checkpoints(
-    run: Run, evaluator: Evaluator | None = None, last: dict[str, Evaluation] | None = None
+    run: Run,
+    evaluator: Evaluator | None = None,
+    last: dict[str, Evaluation] | None = None,
+    tick: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, Evaluation]]:
     """Evaluates the `last` and the `best` checkpoint of a workdir, and writes `evaluation.json`.
 
@@ -33,6 +36,7 @@ def evaluate_checkpoints(
         run: its workdir has a checkpoint.
         evaluator: of the run, where there is one; it has compiled.
         last: the evaluation of the last one, where it is known.
+        tick: called with each batch.
 
     Returns:
         Of each, the evaluation of the model, and of the average with the prefix `ema_`. Without
@@ -46,7 +50,7 @@ def evaluate_checkpoints(
     for path in kept.values():
         if path not in by_path:
             by_path[path] = {
-                "ema_" if name == "average" else "": evaluator(Weights(**weights))
+                "ema_" if name == "average" else "": evaluator(Weights(**weights), tick)
                 for name, weights in read_models(path).items()
             }
     found = {which: by_path[path] for which, path in kept.items()}

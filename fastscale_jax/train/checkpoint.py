@@ -1,5 +1,6 @@
 """Checkpoints of a run, saved in the background by Orbax in `workdir/checkpoints`."""
 
+import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -48,6 +49,8 @@ class Checkpoints:
             keep: so many of the latest, beside the best.
         """
         self._folder = (workdir / "checkpoints").absolute()
+        if jax.process_index() == 0:
+            _put_aside_without_error(self._folder)
         best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -87,6 +90,8 @@ class Checkpoints:
     ) -> None:
         """Saves a state under its step, unless there is one for that step already.
 
+        One whose evaluation was due makes way for the one that was evaluated.
+
         Args:
             state: of a run.
             error: of its evaluation, percent; None: it was not evaluated.
@@ -96,9 +101,7 @@ class Checkpoints:
             SaveError: it, or the one before, cannot be written.
         """
         step = int(state.step)
-        if step == self._manager.latest_step():
-            return
-        wanted = jax.device_get(self._fingerprint(state)).tolist()
+        wanted = jax.tree.map(int, jax.device_get(self._fingerprint(state)))
         args = ocp.args.Composite(
             **{
                 STATE: ocp.args.StandardSave(state),
@@ -106,9 +109,17 @@ class Checkpoints:
             }
         )
         try:
+            if step == self._manager.latest_step():
+                if not self._waits_for_evaluation(step):
+                    return
+                self._manager.delete(step)
             self._manager.save(step, args=args, metrics=None if error is None else {ERROR: error})
         except Exception as failure:  # whatever Orbax and TensorStore raise for a full disk
             raise self._explained(failure) from failure
+
+    def _waits_for_evaluation(self, step: int) -> bool:
+        self._manager.wait_until_finished()
+        return bool(read_about(self._folder / str(step)).get("is_evaluation_due"))
 
     def wait(self) -> None:
         """Waits until what was saved is written.
@@ -146,19 +157,19 @@ class Checkpoints:
             except CheckpointError as error:
                 damaged[step] = error
             if agree(found is not None) and found is not None:
-                self._put_aside(list(damaged))
+                self._put_all_aside(list(damaged))
                 return Restored(found, read_about(folder), list(map(str, damaged.values())))
             damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
         if damaged:
             raise next(iter(damaged.values()))
         return None
 
-    def _put_aside(self, steps: list[int]) -> None:
+    def _put_all_aside(self, steps: list[int]) -> None:
         if not steps:
             return
         if jax.process_index() == 0:
             for step in steps:
-                _free_name(self._folder / f"damaged-{step}", self._folder / str(step))
+                _put_aside(self._folder / str(step))
         ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
         self._manager.reload()
 
@@ -171,11 +182,21 @@ class Checkpoints:
         )
 
 
-def _free_name(wanted: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames a folder; a number is added where the name is taken."""
-    number = 1
-    target = wanted
+def _put_aside(folder: pathlib.Path) -> None:
+    """Renames a damaged checkpoint; a number is added where the name is taken."""
+    number, target = 1, folder.with_name(f"damaged-{folder.name}")
     while target.exists():
         number += 1
-        target = wanted.with_name(f"{wanted.name}-{number}")
+        target = folder.with_name(f"damaged-{folder.name}-{number}")
     folder.rename(target)
+
+
+def _put_aside_without_error(folder: pathlib.Path) -> None:
+    """Puts aside the checkpoints whose error is there but cannot be read, lest Orbax stop at it."""
+    for file in folder.glob("*/metrics/metrics"):
+        step = file.parents[1]
+        try:
+            float(json.loads(file.read_text(encoding="utf-8"))[ERROR])
+        except (OSError, ValueError, KeyError, TypeError):
+            if step.name.isdecimal():
+                _put_aside(step)

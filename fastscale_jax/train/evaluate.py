@@ -35,12 +35,13 @@ class Evaluator:
         Args:
             task: the network and what it expects of images.
             split: of a source.
-            batch_size: of each step, over all devices; the last batch is padded, and the padding
-                not counted.
+            batch_size: of each step, over all devices, rounded up to a multiple of their number;
+                the last batch is padded, and the padding not counted.
         """
         everywhere = NamedSharding(task.mesh, ON_ALL)
         self._step = jax.jit(functools.partial(_step, task), out_shardings=everywhere)
-        self._split, self._batch_size, self._mesh = split, batch_size, task.mesh
+        self._split, self._mesh = split, task.mesh
+        self._batch_size = task.mesh.size * math.ceil(batch_size / task.mesh.size)
 
     def __call__(self, weights: Weights, tick: Callable[[], object] = lambda: None) -> Evaluation:
         """Returns the evaluation of a model; all hosts take part, and all have the result.

@@ -5,7 +5,6 @@ the background. This one is of the values themselves: computed where they are, i
 they are handed over, and again once they have been read.
 """
 
-import zlib
 from typing import Any
 
 import jax
@@ -13,23 +12,34 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-# so that it matters where a value is: odd, so that no change of a single bit is lost
-_EACH, _FIRST = 2654435761, 1
+# A value and its place are mixed as in MurmurHash3's last steps: each is one to one, so that no
+# change of a single value is lost, and spreads every bit over all, so that two do not cancel out.
+_PLACE, _FIRST, _SECOND = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35
 
 
-def fingerprint(tree: Any) -> Array:
-    """Returns `[leaves]` uint32, to be computed on the devices; the same however arrays lie there.
+def fingerprint(tree: Any) -> dict[str, Array]:
+    """Returns a uint32 for each array, by its path, to be computed on the devices.
 
-    Any change of one bit changes it, and others do but for one in 2^32. Sums are modulo 2^32, so
-    that their order does not matter.
+    Any change of one value changes it, and others do but for one in 2^32. Sums are modulo 2^32, so
+    that neither their order matters nor how arrays lie on devices.
     """
-    return jnp.stack([_of_array(leaf) for leaf in jax.tree.leaves(tree)])
+    return {path: _of_array(leaf) for path, leaf in _by_path(tree)}
+
+
+def _by_path(tree: Any) -> list[tuple[str, Any]]:
+    """Arrays by names that do not tell whether a mapping or an object holds them."""
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
 def _of_array(x: Any) -> Array:
     bits = _bits(jnp.asarray(x)).ravel()
-    weights = lax.iota(jnp.uint32, bits.size) * jnp.uint32(_EACH) * 2 + jnp.uint32(_FIRST)
-    return (bits * weights).sum(dtype=jnp.uint32)
+    mixed = bits ^ (lax.iota(jnp.uint32, bits.size) * jnp.uint32(_PLACE))
+    mixed = mixed * jnp.uint32(_FIRST)
+    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(_SECOND)
+    return (mixed ^ (mixed >> 16)).sum(dtype=jnp.uint32)
 
 
 def _bits(x: Array) -> Array:
@@ -39,18 +49,15 @@ def _bits(x: Array) -> Array:
     return lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
 
 
-def fingerprint_of_numpy(tree: Any) -> np.ndarray:
+def fingerprint_of_numpy(tree: Any) -> dict[str, int]:
     """Returns the same of numpy arrays, on the host."""
-    return np.array([_of_numpy(np.asarray(leaf)) for leaf in jax.tree.leaves(tree)], np.uint32)
+    return {path: _of_numpy(np.asarray(leaf)) for path, leaf in _by_path(tree)}
 
 
-def _of_numpy(x: np.ndarray) -> np.uint32:
+def _of_numpy(x: np.ndarray) -> int:
     unsigned = np.dtype(f"u{x.dtype.itemsize}")
     bits = np.ascontiguousarray(x).reshape(-1).view(unsigned).astype(np.uint32)
-    weights = np.arange(bits.size, dtype=np.uint32) * np.uint32(_EACH) * np.uint32(2) + np.uint32(1)
-    return np.multiply(bits, weights, dtype=np.uint32).sum(dtype=np.uint32)
-
-
-def digest(text: str) -> int:
-    """Returns 32 bits that stand for a text."""
-    return zlib.crc32(text.encode())
+    mixed = bits ^ (np.arange(bits.size, dtype=np.uint32) * np.uint32(_PLACE))
+    mixed *= np.uint32(_FIRST)
+    mixed = (mixed ^ (mixed >> np.uint32(13))) * np.uint32(_SECOND)
+    return int((mixed ^ (mixed >> np.uint32(16))).sum(dtype=np.uint32))

@@ -1,6 +1,7 @@
 """What the hosts of a run have to agree on before it starts."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,12 @@ def _of_first(content: bytes) -> bytes:
     mine = np.frombuffer(content, np.uint8)[:size]
     padded[: len(mine)] = mine
     return np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes()
+
+
+def token_of_run() -> str:
+    """Returns a name for this start of the run, the same on all hosts and on no other start."""
+    mine = np.frombuffer(os.urandom(4), np.int32)
+    return f"{np.asarray(multihost_utils.broadcast_one_to_all(mine)).view(np.uint32)[0]:08x}"
 
 
 def is_of_cluster(error: Exception) -> bool:

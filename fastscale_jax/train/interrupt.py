@@ -2,11 +2,16 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
+
+import jax
+
+from fastscale_jax.train.progress import Progress
 
 PREEMPTED = 75  # the exit status after SIGTERM: EX_TEMPFAIL, "try again", of sysexits.h
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -14,6 +19,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class Preempted(BaseException):
     """SIGTERM came; the state is saved."""
+
+
+def end_run(which: signal.Signals, workdir: pathlib.Path, progress: Progress) -> NoReturn:
+    """Says how to go on, and ends the process: from a thread, while the main one is at work."""
+    progress.note(f"fastscale_jax: interrupted; the same command with --workdir={workdir} goes on")
+    os._exit(PREEMPTED if which == signal.SIGTERM else 1)
 
 
 class Interrupts:
@@ -76,10 +87,15 @@ class Interrupts:
     def at_rest(self, leave: Callable[[signal.Signals], None]) -> Iterator[None]:
         """Lets a signal end the program at once while what runs inside takes its time.
 
+        Several hosts would have to agree first; theirs wait until it is done.
+
         Args:
             leave: called from the thread, with the signal; it saves what there is, and ends the
                 program.
         """
+        if jax.process_count() > 1:
+            yield
+            return
         self._leave = leave
         try:
             if self._came is not None:

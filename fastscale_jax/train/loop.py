@@ -13,7 +13,7 @@ from rich.console import Console
 from fastscale_jax.train.assess import evaluate_checkpoints
 from fastscale_jax.train.checkpoint import Checkpoints, Restored
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
-from fastscale_jax.train.interrupt import Interrupts
+from fastscale_jax.train.interrupt import Interrupts, end_run
 from fastscale_jax.train.lock import locked
 from fastscale_jax.train.peers import Peers
 from fastscale_jax.train.plots import plot_curves
@@ -25,6 +25,7 @@ from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.train.summary import announcement, summarise
 from fastscale_jax.train.trainer import Outputs, Trainer
+from fastscale_jax.train.workdir import as_recorded, check_recipe
 
 
 def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> dict[str, float]:
@@ -45,7 +46,7 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         KeyboardInterrupt: Ctrl-C; the state after the step that was running is saved first.
         Preempted: SIGTERM; likewise.
         SaveError: a checkpoint cannot be written.
-        ValueError: another run is at work in the workdir.
+        ValueError: another run is at work in the workdir, or its run has another recipe.
     """
     task, started, is_first = run.task(), time.monotonic(), jax.process_index() == 0
     with contextlib.ExitStack() as stack:
@@ -54,14 +55,19 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         progress = stack.enter_context(
             Progress(run.total_steps, Console(stderr=True, quiet=not is_first))
         )
-        checkpoints = stack.enter_context(Checkpoints(run.workdir, run.recipe.checkpoint.keep))
-        restored = _restored(task, checkpoints)
-        state, about, start = _beginning(run, task, restored, start)
-        step = int(state.step)
+        interrupts = stack.enter_context(Interrupts(progress.note))
+        leave = functools.partial(end_run, workdir=run.workdir, progress=progress)
+        with interrupts.at_rest(leave):
+            checkpoints = stack.enter_context(Checkpoints(run.workdir, run.recipe.checkpoint.keep))
+            restored = _restored(run, task, checkpoints)
+            state, about, start = _beginning(run, task, restored, start)
+        step, is_due = int(state.step), bool(about.get("is_evaluation_due"))
         if is_first and step < run.total_steps:
             write_config(run.workdir, run.config.to_dict())
-        recorder = stack.enter_context(Recorder(run.workdir, step)) if is_first else None
-        interrupts = stack.enter_context(Interrupts(progress.note))
+        recorder = None
+        if is_first:
+            recorder = Recorder(run.workdir, step, is_evaluation_due=is_due)
+            stack.enter_context(recorder)
         progress.note(announcement(run, step))
         for problem in restored.passed_over if restored else ():
             progress.note(f"warning: {problem}; going on from the one before")
@@ -73,21 +79,28 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         state, found = trainer.train(state, about)
         checkpoints.save(state, error_of(found), trainer.about())
         checkpoints.wait()
-    if is_first:
-        plot_curves(
-            read_metrics(run.workdir / "metrics.jsonl"),
-            run.workdir / "curves.png",
-            run.network.name,
-        )
-    evaluations = evaluate_checkpoints(run, evaluator, last=found)
+        with interrupts.at_rest(leave):  # all is saved
+            if is_first:
+                records = read_metrics(run.workdir / "metrics.jsonl")
+                plot_curves(records, run.workdir / "curves.png", run.network.name)
+            evaluations = evaluate_checkpoints(run, evaluator, found, outputs.peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started)
     return as_record(evaluations["last"])
 
 
-def _restored(task: Task, checkpoints: Checkpoints) -> Restored | None:
+def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None:
+    """Returns where the workdir's run stands.
+
+    Raises:
+        ValueError: it has another recipe. `config.json` was looked at before; it may be of a run
+            that was allowed changes, and ended before it saved anything.
+    """
     like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
-    return checkpoints.restore(like, _all_say)
+    restored = checkpoints.restore(like, _all_say)
+    if restored is not None and "config" in restored.about:
+        check_recipe(run.workdir, restored.about["config"], as_recorded(run.config))
+    return restored
 
 
 def _all_say(yes: bool) -> bool:

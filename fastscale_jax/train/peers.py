@@ -10,6 +10,7 @@ ours can come before. So each process has a witness, a small process that outliv
 who was lost. This file imports nothing that would make it large.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -40,7 +41,7 @@ class Peers:
         """Takes who there is; nothing is watched before the `with` statement is entered.
 
         Args:
-            folder: that all hosts see; made if need be.
+            folder: that all hosts see, and no other run; made if need be.
             index: of this host.
             count: hosts.
             dead_after: seconds without a word, after which a host is lost.
@@ -85,7 +86,7 @@ class Peers:
             self._thread.join()
             if error is not None:
                 self._reason = _in_a_line(error)
-            self._say(left=self._reason)
+            self._say(left=self._reason)  # even if empty: who has left is not missed
             self._dismiss_witness()
 
     def leave(self, reason: str) -> None:
@@ -111,11 +112,8 @@ class Peers:
 
     def _watch(self) -> None:
         while not self._stop.wait(min(2.0, self._dead_after / 10)):
-            try:
-                self._say()
-                verdict = self._look()
-            except OSError:  # a file system that is away for a moment; silence is noticed
-                continue
+            self._say()
+            verdict = self._look()
             if verdict is not None:
                 self._verdict = verdict
                 self._say()
@@ -123,6 +121,7 @@ class Peers:
                 return
 
     def _say(self, left: str | None = None) -> None:
+        """Writes this host's file; where that fails, the others notice the silence."""
         told = {
             "process": os.getpid(),
             "time": time.time(),
@@ -131,8 +130,9 @@ class Peers:
             "verdict": self._verdict,
         }
         partial = self._folder / f".{self._index}.partial"
-        partial.write_text(json.dumps(told), encoding="utf-8")
-        os.replace(partial, self._folder / f"{self._index}.json")
+        with contextlib.suppress(OSError):
+            partial.write_text(json.dumps(told), encoding="utf-8")
+            os.replace(partial, self._folder / f"{self._index}.json")
 
     def _look(self) -> str | None:
         """Returns what ends the run, if anything does."""
@@ -142,14 +142,14 @@ class Peers:
             told = self._read(host)
             before, since = self._seen.get(host, (None, now))
             self._seen[host] = (told, now if told != before else since)
+            if told is not None and told["verdict"]:
+                return told["verdict"]
+            if told is not None and told["left"] is not None:
+                if told["left"]:
+                    return f"host {host} stopped: {told['left']}"
+                continue  # it came to its end
             if told == before and now - since > self._dead_after:
                 return f"lost host {host}: no sign of life for {now - since:.0f} s"
-            if before is None or told is None or told == before:
-                continue  # what was said before this run does not count
-            if told["verdict"]:
-                return told["verdict"]
-            if told["left"]:
-                return f"host {host} stopped: {told['left']}"
         if now - self._moved > self._hung_after:
             return self._explained_hang(now - self._moved)
         return None
@@ -157,7 +157,7 @@ class Peers:
     def _read(self, host: int) -> dict[str, Any] | None:
         try:
             return json.loads((self._folder / f"{host}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (OSError, ValueError):  # not there yet, or half of it; silence is noticed
             return None
 
     def _with_witness(self) -> "subprocess.Popen[bytes]":

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -53,7 +53,11 @@ class PreciseStatistics:
         self._of_batch = jax.jit(of_batch, out_shardings=everywhere)
 
     def __call__(
-        self, models: Sequence[Weights], batches: Iterable[Batch], key: Array
+        self,
+        models: Sequence[Weights],
+        batches: Iterable[Batch],
+        key: Array,
+        tick: Callable[[], object] = lambda: None,
     ) -> list[Weights]:
         """Returns the same weights, each with the statistics of the same training images.
 
@@ -61,6 +65,7 @@ class PreciseStatistics:
             models: weights of the network, on all devices.
             batches: of training images, this host's share; as many are taken as are needed.
             key: of a run; each batch has its own, and none of a training step's.
+            tick: called with each batch.
         """
         parts: list[list[Tree]] = [[] for _ in models]
         key = jax.random.fold_in(key, _NO_STEP)
@@ -68,6 +73,7 @@ class PreciseStatistics:
             batch_key, batch = jax.random.fold_in(key, number), shared_out(batch, self._mesh)
             for model, found in zip(models, parts, strict=True):
                 found.append(self._of_batch(model, batch, batch_key))
+            tick()
         return [
             Weights(model.params, replicated(over_all(found), self._mesh))
             for model, found in zip(models, parts, strict=True)

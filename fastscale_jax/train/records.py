@@ -23,13 +23,20 @@ class Recorder:
     of a run makes a `Recorder`. Use it in a `with` statement, or call `close`.
     """
 
-    def __init__(self, workdir: pathlib.Path, last_step: int | None = None) -> None:
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        last_step: int | None = None,
+        *,
+        is_evaluation_due: bool = False,
+    ) -> None:
         """Opens `workdir/metrics.jsonl` to append to, and makes `workdir` if need be.
 
         Args:
             workdir: where `metrics.jsonl` and the event files go.
             last_step: records of later ones are taken out: the run goes on from there, and will
                 write them again. None: all stay.
+            is_evaluation_due: those of an evaluation at `last_step` are taken out too.
 
         Raises:
             ValueError: there is a `metrics.jsonl` that `read_metrics` cannot read.
@@ -39,8 +46,11 @@ class Recorder:
         path = workdir / "metrics.jsonl"
         _mend(path)
         earlier = read_metrics(path)
-        if last_step is not None and any(record["step"] > last_step for record in earlier):
-            _write_records(path, [r for r in earlier if r["step"] <= last_step])
+        if last_step is not None:
+            end = (last_step, not is_evaluation_due)
+            kept = [r for r in earlier if (r["step"], "test_loss" in r) <= end]
+            if kept != earlier:
+                _write_records(path, kept)
         self._earlier_step = earlier[-1]["step"] if earlier else -1
         self._step = -1
         self._lines = path.open("a", encoding="utf-8", buffering=1)  # flushed at each line

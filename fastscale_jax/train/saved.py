@@ -61,6 +61,7 @@ def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
             tree["average"] = {key: saved["average"][key] for key in names}
         item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
         found = _read(reader, checkpoint, item)
+        _check_values(checkpoint, found)
     average = {"average": found.pop("average")} if "average" in found else {}
     return {"model": found, **average}
 
@@ -81,10 +82,15 @@ def read_state(checkpoint: pathlib.Path, like: Any) -> Any:
         shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(found)]
         if shapes != [(x.shape, x.dtype) for x in jax.tree.leaves(item)]:
             raise ValueError("its arrays are of other shapes: it is of another network")
-        wanted = read_about(checkpoint.parent)["fingerprint"]
-        if fingerprint_of_numpy(found).tolist() != wanted:
-            raise ValueError("its values are not those that were saved")
+        _check_values(checkpoint, found)
     return found
+
+
+def _check_values(checkpoint: pathlib.Path, arrays: Any) -> None:
+    wanted = read_about(checkpoint.parent)["fingerprint"]
+    for path, value in fingerprint_of_numpy(arrays).items():
+        if wanted.get(path) != value:
+            raise ValueError(f"the values of {path} are not those that were saved")
 
 
 def read_about(folder: pathlib.Path) -> dict[str, Any]:

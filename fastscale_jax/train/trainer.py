@@ -2,24 +2,22 @@
 
 import contextlib
 import functools
-import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding
 
 from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.data.prefetch import Prefetch
 from fastscale_jax.train import ema
-from fastscale_jax.train.checkpoint import Checkpoints
+from fastscale_jax.train.agreement import Agreement
+from fastscale_jax.train.checkpoint import Checkpoints, SaveError
 from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
-from fastscale_jax.train.interrupt import PREEMPTED, Interrupts, Preempted
+from fastscale_jax.train.interrupt import Interrupts, Preempted, end_run
 from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.peers import Peers
@@ -61,14 +59,6 @@ class Outputs(NamedTuple):
         )
 
 
-class Wishes(NamedTuple):
-    """What a host asks all of them to do after a step, as 0 or 1; summed over devices."""
-
-    interrupt: int = 0  # Ctrl-C
-    preempt: int = 0  # SIGTERM
-    save: int = 0  # the minutes are over
-
-
 class Trainer:
     """Takes a run's steps, and does what is due between them."""
 
@@ -85,7 +75,7 @@ class Trainer:
         self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
         self.is_finite = jax.jit(is_finite)
         self.lowest_error = outputs.checkpoints.lowest_error()
-        self.wishes = _Agreement(task, outputs.interrupts, run.recipe.checkpoint.every_minutes)
+        self.wishes = Agreement(task.mesh, outputs.interrupts, run.recipe.checkpoint.every_minutes)
 
     def train(
         self, state: TrainState, about: dict[str, Any]
@@ -121,12 +111,14 @@ class Trainer:
         )
         self.move = jax.jit(ema.moved, donate_argnums=0, out_shardings=layout.average)
         first_step, last_step = int(state.step) + 1, self.run.total_steps
-        if first_step > last_step:
-            return state, self.evaluator.of_state(state)
         found: dict[str, Evaluation] = {}
         self.meter.take_back(about.get("metrics", []))
         if about.get("is_evaluation_due"):
             state, found = self._settled(state, first_step - 1)
+        elif first_step > last_step:
+            found = self.evaluator.of_state(state, self.outputs.peers.beat)
+        if first_step > last_step:
+            return state, found
         with Prefetch(self._batches(first_step - 1), put=self._put) as batches:
             for step in range(first_step, last_step + 1):
                 self.outputs.peers.beat(step)
@@ -167,7 +159,7 @@ class Trainer:
         """Evaluates, saves and stops, where that is due."""
         is_last, found = step == self.run.total_steps, {}
         if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
-            with self.meter.paused(), self._saved_first(state):
+            with self.meter.paused(), self._saved_first(state, is_evaluation_due=True):
                 self._check(state)
                 state, found = self._evaluated(state, step)
         error, agreed = error_of(found), self.wishes.agreed()
@@ -199,7 +191,8 @@ class Trainer:
     def _with_precise_statistics(self, state: TrainState, step: int) -> TrainState:
         models = [state.weights] if state.average is None else [state.weights, state.average]
         models = replicated(models, self.task.mesh)
-        model, *average = self.precise(models, self._batches(step), self.key)
+        tick = self.outputs.peers.beat
+        model, *average = self.precise(models, self._batches(step), self.key, tick)
         state = state.with_weights(model)
         if not average:
             return state
@@ -230,16 +223,14 @@ class Trainer:
         """
 
         def leave(which: signal.Signals) -> None:
-            if state is not None:
-                self._save(state, None, is_evaluation_due=True)
-                self.outputs.checkpoints.wait()
-            again = f"the same command with --workdir={self.run.workdir} goes on"
-            self.outputs.progress.note(f"fastscale_jax: interrupted; {again}")
-            os._exit(PREEMPTED if which == signal.SIGTERM else 1)
+            try:
+                if state is not None:
+                    self._save(state, None, is_evaluation_due=True)
+                    self.outputs.checkpoints.wait()
+            except (DivergenceError, SaveError):
+                return  # the main thread comes to the same, and says so
+            end_run(which, self.run.workdir, self.outputs.progress)
 
-        if jax.process_count() > 1:
-            yield
-            return
         with self.outputs.interrupts.at_rest(leave):
             yield
 
@@ -254,12 +245,16 @@ class Trainer:
             return next(batches)
 
     @contextlib.contextmanager
-    def _saved_first(self, state: TrainState) -> Iterator[None]:
-        """Saves a state when the data fail, so that nothing that was trained is lost."""
+    def _saved_first(self, state: TrainState, **about: Any) -> Iterator[None]:
+        """Saves a state when the data fail, so that nothing that was trained is lost.
+
+        Of several hosts only one may have failed, and none can save alone.
+        """
         try:
             yield
         except DataError:
-            self._save(state, None)
+            if jax.process_count() == 1:
+                self._save(state, None, **about)
             raise
 
     def _check(self, state: TrainState) -> None:
@@ -309,51 +304,3 @@ class Trainer:
             "--config.optim.learning_rate or a longer --config.optim.warmup_epochs may help, in "
             "another workdir or with --config.checkpoint.allow_changes=true",
         )
-
-
-class _Agreement:
-    """What hosts wish, known to all of them after the same step, without a message of its own.
-
-    The sums of their wishes come with a step's metrics. They are looked at once the next step is on
-    its way, as the loss is. A host that is alone need not ask.
-    """
-
-    def __init__(self, task: Task, interrupts: Interrupts, minutes: float) -> None:
-        self._mesh, self._interrupts, self._minutes = task.mesh, interrupts, minutes
-        self._rows = len(task.mesh.local_devices)
-        self._none = self._on_devices(Wishes())
-        self._latest: jax.Array | None = None
-        self._heard = Wishes()
-        self._saved = time.monotonic()
-
-    def given(self) -> jax.Array:
-        """Returns this host's wishes for a step."""
-        wishes = self._own() if jax.process_count() > 1 else Wishes()
-        return self._on_devices(wishes) if any(wishes) else self._none
-
-    def add(self, heard: jax.Array) -> None:
-        """Takes in the sums of a step, and looks at those of the one before."""
-        if self._latest is not None and jax.process_count() > 1:
-            self._heard = Wishes(*map(int, jax.device_get(self._latest)))
-        self._latest = heard
-
-    def agreed(self) -> Wishes:
-        """Returns what is to be done now, on all hosts."""
-        return self._own() if jax.process_count() == 1 else self._heard
-
-    def saved(self) -> None:
-        """Starts the minutes anew."""
-        self._saved, self._heard = time.monotonic(), self._heard._replace(save=0)
-
-    def _own(self) -> Wishes:
-        came, seconds = self._interrupts.came, time.monotonic() - self._saved
-        return Wishes(
-            interrupt=int(came == signal.SIGINT),
-            preempt=int(came == signal.SIGTERM),
-            save=int(bool(self._minutes) and seconds > 60 * self._minutes),
-        )
-
-    def _on_devices(self, wishes: Wishes) -> jax.Array:
-        rows = np.zeros((self._rows, len(wishes)), np.int32)
-        rows[0] = wishes
-        return shared_out(rows, self._mesh)

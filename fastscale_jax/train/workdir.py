@@ -51,13 +51,29 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(workdir) is not None:
         _check_kept(workdir, recorded, config)
-        changed = changes(recorded, config)
-        if changed and not config["checkpoint"]["allow_changes"]:
-            raise ValueError(
-                f"the run in {workdir} has another recipe: {'; '.join(changed)}; repeat its flags, "
-                "give this run another workdir, or go on all the same with "
-                "--config.checkpoint.allow_changes=true"
-            )
+        check_recipe(workdir, recorded, config)
+
+
+def check_recipe(
+    workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """Refuses to go on with another recipe than a run's, unless the config allows it.
+
+    Args:
+        workdir: of the run.
+        recorded: the config that it had so far.
+        config: that it is to go on with.
+
+    Raises:
+        ValueError: says what differs.
+    """
+    changed = changes(recorded, config)
+    if changed and not config["checkpoint"]["allow_changes"]:
+        raise ValueError(
+            f"the run in {workdir} has another recipe: {'; '.join(changed)}; repeat its flags, "
+            "give this run another workdir, or go on all the same with "
+            "--config.checkpoint.allow_changes=true"
+        )
 
 
 def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

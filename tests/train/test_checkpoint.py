@@ -242,7 +242,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(refusals, damage)
 @pytest.mark.parametrize("damage", [damage.__name__ for damage in DAMAGES])
 def test_where_there_is_one_before_it_that_is_used_and_the_damaged_one_said(refusals, damage):
     refusal, passed_over, names = refusals[damage]
-    assert passed_over == [refusal]
+    (said,) = passed_over  # of several damaged files either may be the first
+    assert said.partition("cannot be read: ")[:2] == refusal.partition("cannot be read: ")[:2]
     assert names == ["4", "5", "damaged-5"]
 
 

@@ -1,0 +1,86 @@
+"""How long training stands still while a checkpoint is saved, against the time of a step.
+
+python -m benchmarks.checkpoint_stall --output=benchmarks/results/checkpoint_stall_<machine>.json
+
+Steps are taken as the loop takes them, one dispatched while the one before runs, with a save after
+every few of them. A save stands in the way for as long as its call takes, from when the state is
+there: fingerprint, copy to the host, and what Orbax does before it goes on in the background. How
+much slower the steps are while it writes is told apart.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from benchmarks.machine import describe
+from benchmarks.step_runners import JaxRunner
+from fastscale_jax.arch import as_architecture, model_config
+from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.train.checkpoint import Checkpoints
+
+
+def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[str, Any]:
+    """Returns medians, least and most, in ms."""
+    runner = JaxRunner(as_architecture(model_config(*network.split(":"))), batch)
+    step = runner.parts("step")["step"]
+    step()
+    alone, during, stalls = [], [], []
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(pathlib.Path(folder)) as checkpoints:
+        checkpoints.save(runner.state)  # the first one compiles the fingerprint
+        checkpoints.wait()
+        for _ in range(saves):
+            alone += [_timed(step) for _ in range(steps_between)]
+            jax.block_until_ready(runner.state)
+            stalls.append(_timed(lambda: checkpoints.save(runner.state)))
+            during += [_timed(step) for _ in range(2)]
+            checkpoints.wait()
+    size = sum(x.nbytes for x in jax.tree.leaves(runner.state))
+    return {
+        "network": network,
+        "batch": batch,
+        "state_mb": round(size / 1e6, 1),
+        "step_ms": _summary(alone),
+        "save_call_ms": _summary(stalls),
+        "step_while_writing_ms": _summary(during),
+    }
+
+
+def _timed(call: Any) -> float:
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _summary(times: list[float]) -> list[float]:
+    return [round(x, 1) for x in (min(times), statistics.median(times), max(times))]
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--network", default="regnetz:500mf")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--saves", type=int, default=7)
+    parser.add_argument("--steps_between", type=int, default=3)
+    parser.add_argument("--output", type=pathlib.Path)
+    asked = parser.parse_args()
+    result = {
+        "machine": describe(),
+        "command": " ".join(["python -m benchmarks.checkpoint_stall", *sys.argv[1:]]),
+        **measure(asked.network, asked.batch, asked.saves, asked.steps_between),
+    }
+    print(json.dumps(result, indent=1))
+    if asked.output:
+        asked.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()
