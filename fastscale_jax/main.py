@@ -86,8 +86,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs one mode and returns the exit status."""
     del argv
     if not flags.FLAGS["verbosity"].present:
-        # Orbax tells in a dozen lines of every checkpoint; --verbosity=0 brings them back
-        logging.set_verbosity(logging.ERROR)
+        # Orbax tells in a dozen lines of every checkpoint, and in pages of one that fails, which
+        # we say in one; --verbosity=0 brings them back
+        logging.set_verbosity(logging.FATAL)
     try:
         # info needs no JAX
         if _MODE.value != "info" and not keep_compiled_programs(_COMPILE_CACHE.value):

@@ -7,6 +7,7 @@ export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-${XDG_CACHE_HOME:
 # The share of a GPU's memory that JAX takes at its start; the rest is for NCCL and the display.
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}"
 
+# Collectives: a step has one reduction, of one array, so that there is nothing to combine or to overlap.
 # What NCCL cannot do is said; a network that it guesses wrongly is named here: eth0, ib0, hsn0.
 export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 # export NCCL_SOCKET_IFNAME=ib0
@@ -14,7 +15,7 @@ export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 # Several processes on CPUs sum their gradients by Gloo, which comes with JAX.
 export JAX_CPU_COLLECTIVES_IMPLEMENTATION="${JAX_CPU_COLLECTIVES_IMPLEMENTATION:-gloo}"
 
-# A proxy between the hosts of a cluster would swallow what they have to tell one another.
+# A proxy would swallow what processes of one machine have to tell one another; on a cluster, add its hosts.
 export NO_PROXY="${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1"
 
 export PYTHONUNBUFFERED=1 # logs appear as they are written

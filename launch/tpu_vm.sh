@@ -3,8 +3,8 @@
 #
 #   launch/tpu_vm.sh NAME ZONE --config=configs/regnetz.py:4gf --workdir=/mnt/shared/runs/regnetz-4gf
 #
-# The workdir must be on a disk that all hosts see (a Filestore, or a bucket mounted by Cloud Storage
-# FUSE). DRY_RUN=1 prints the commands instead.
+# The workdir must be on a disk that all hosts see: a Filestore, or another NFS. DRY_RUN=1 prints the
+# commands instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

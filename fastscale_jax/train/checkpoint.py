@@ -1,7 +1,9 @@
 """Checkpoints of a run, saved in the background by Orbax in `workdir/checkpoints`."""
 
+import errno
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -176,9 +178,11 @@ class Checkpoints:
     def _explained(self, failure: Exception) -> SaveError:
         whole = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
         kept = f"the last good one is of step {whole[-1]}" if whole else "there is none yet"
+        is_full = any(x in str(failure) for x in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
+        problem = os.strerror(errno.ENOSPC) if is_full else said(failure)
         return SaveError(
-            f"no checkpoint can be written to {self._folder}: {said(failure)}; {kept}; mend that, "
-            "and the same command goes on from there"
+            f"no checkpoint can be written to {self._folder}: {problem}; {kept}; mend that, and "
+            "the same command goes on from there"
         )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ class Run:
         build(network, grouped_conv=recipe.grouped_conv)
         data = recipe.data
         check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
+        if re.match(r"\w+:/", str(workdir)):
+            raise ValueError(
+                f"the workdir {workdir} is in an object store; give a folder that all hosts see"
+            )
         if mode == "train":
             _check_divides(recipe, jax.device_count())
             check_trainable(workdir, as_recorded(config))

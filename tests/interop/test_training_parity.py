@@ -1,8 +1,8 @@
 """Twenty steps of training: ours and PyTorch's, from the same weights on the same images.
 
-Training is chaotic where it is deep or fast enough: with the whole digits recipe PyTorch's losses
-after twenty steps differ by a tenth from its own when the initial weights change by 1e-7. So the
-network has one block a stage here, and a rate of 0.003: then such a change stays small.
+Training is chaotic where it is deep or fast enough, above all with ReLU: in float32 the losses of
+the smallest RegNetX part by a hundredth within ten steps, from a last place that was rounded
+otherwise. So all is in float64; what parts there is a difference between the two.
 """
 
 import dataclasses
@@ -20,25 +20,31 @@ from fastscale_jax.data.augment import prepare
 from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.run import Run
-from fastscale_jax.train.step import create_state, train_step
+from fastscale_jax.train.step import Task, create_state, train_step
+from tests.compiler import QUICKLY
 
 STEPS = 20
 
 
 # of each family, its smallest network
 NETWORKS = {
+    "regnetz": "dWr_x0.1",
     "efficientnet": "b0",
     "regnetx": "200mf",
     "regnety": "200mf",
-    "regnetz": "dWr_x0.1",
     "resnet": "50-32x4d",
 }
+IN_TURN = [
+    pytest.param(pair, id="-".join(pair), marks=[pytest.mark.slow] if i else [])
+    for i, pair in enumerate(NETWORKS.items())
+]
 
 
-@pytest.fixture(scope="module", params=NETWORKS.items(), ids="-".join)
+@pytest.fixture(scope="module", params=IN_TURN)
 def run(request, tmp_path_factory) -> Run:
-    """The digits recipe, smaller and slower, without what draws random numbers as it trains."""
+    """The digits recipe with one block a stage, without what draws random numbers as it trains."""
     config = get_config()
     config.variant, config.model = "", model_config(*request.param)
     config.model.update(depths=(1,) * len(config.model.depths), resolution=48, num_classes=10)
@@ -57,8 +63,9 @@ def batches(run) -> list[Batch]:
 
 def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]) -> list[float]:
     recipe = run.recipe
-    twin = torch_twin.build(run.network).train()
+    twin = torch_twin.build(run.network).double().train()
     twin.load_state_dict({name: torch.from_numpy(x) for name, x in start.items()})
+    rate = learning_rate(recipe, run.epoch_steps)  # test_optim holds it against its formula
     optim = recipe.optim
     groups = torch_twin.parameter_groups(twin, optim.weight_decay)
     sgd = torch.optim.SGD(groups, lr=1.0, momentum=optim.momentum, nesterov=True)
@@ -66,14 +73,12 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
     for step, batch in enumerate(batches):
         mean, std, _ = run.source.conventions
         images = prepare(batch.images, resolution=run.network.resolution, mean=mean, std=std)
-        bgr = torch.from_numpy(np.asarray(images)[..., ::-1].transpose(0, 3, 1, 2).copy())
+        rgb = np.asarray(images, np.float64)
+        bgr = torch.from_numpy(rgb[..., ::-1].transpose(0, 3, 1, 2).copy())
         labels = torch.from_numpy(batch.labels).long()
         smoothing = recipe.augment.label_smoothing
-        epoch = step / run.epoch_steps
-        held = 0.1 + 0.9 * min(epoch / optim.warmup_epochs, 1)
         for group in sgd.param_groups:
-            rate = optim.learning_rate * len(batch.labels) / 1024
-            group["lr"] = rate * held * 0.02 ** (epoch / recipe.train.epochs)
+            group["lr"] = float(rate(step))
         loss = F.cross_entropy(twin(bgr), labels, label_smoothing=smoothing)
         sgd.zero_grad()
         loss.backward()
@@ -82,16 +87,24 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
     return losses
 
 
+def in_double(run: Run) -> Task:
+    task = run.task()
+    how = dataclasses.replace(task.model.how, dtype="float64", implementation="portable")
+    return task._replace(model=task.model.clone(how=how))
+
+
 def test_twenty_steps_of_sgd_lose_what_pytorch_s_lose(run, batches):
-    task, key = run.task(), jax.random.key(0)
-    quickly = {"xla_backend_optimization_level": 0}  # compiling is nearly all the work
-    state = jax.jit(functools.partial(create_state, task), compiler_options=quickly)(key)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    theirs = losses_in_torch(run, batches, weights.to_pycls(run.network, variables))
-    step = jax.jit(functools.partial(train_step, task), compiler_options=quickly)
-    ours = []
-    for batch in batches:
-        state, metrics, _ = step(state, batch, key)
-        ours.append(float(metrics.loss) / len(batch.labels))
+    key = jax.random.key(0)
+    with jax.enable_x64(True):
+        task, ours = in_double(run), []
+        create = functools.partial(create_state, task)
+        state = jax.jit(create, compiler_options=QUICKLY)(key)
+        state = jax.tree.map(lambda x: x.astype(np.float64) if x.ndim else x, state)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        theirs = losses_in_torch(run, batches, weights.to_pycls(run.network, variables))
+        step = jax.jit(functools.partial(train_step, task), compiler_options=QUICKLY)
+        for batch in batches:
+            state, metrics, _ = step(state, batch, key)
+            ours.append(float(metrics.loss) / len(batch.labels))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)
-    assert ours[-1] < 0.9 * ours[0]  # it has learned something, so the steps were real
+    assert ours[-1] < 0.97 * ours[0]  # it has learned something, so the steps were real

@@ -50,7 +50,7 @@ def on_many(request):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 class TestManyDevices:
-    """Everything that is random is on: augmentation, mixing, dropout."""
+    """Augmentation and dropout are on everywhere, mixing where its groups are the same."""
 
     def test_the_losses_are_those_of_one_device(self, on_one, on_many, case):
         assert len(on_many[case]["losses"]) == STEPS
