@@ -105,6 +105,7 @@ def test_eval_reproduces_the_last_metrics_of_training(trained):
         assert found[key] == pytest.approx(last[key], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_never_imports_tensorflow(tmp_path):
     code = (
         "import sys; from fastscale_jax import main; "

@@ -75,9 +75,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path
     while kills < 20:
         with start(*LONG, f"--workdir={tmp_path}") as process:
             assert process.stderr is not None
-            if (
-                draw.random() < 0.8
-            ):  # most of them once it trains and saves, the others as it starts
+            if draw.random() < 0.8:  # once it trains and saves; the others as it starts
                 _ = any("compiled and ran" in line for line in process.stderr)
                 time.sleep(draw.uniform(0, 2))
             else:
@@ -155,6 +153,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
     assert "going on after step 2" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_workdir_is_refused_while_the_first_one_lives(tmp_path):
     endless = (*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}")
     with start(*endless) as first:

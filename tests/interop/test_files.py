@@ -323,7 +323,7 @@ def assert_state(found: files.Stored, state: TrainState) -> None:
         (".", 12),
         ("checkpoints", 12),
         ("checkpoints/12", 12),
-        ("checkpoints/12/default", 12),
+        ("checkpoints/12/state", 12),
         ("checkpoints/9", 9),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_checkpoint_of_ours_is_read_bit_for_bit(runs, inside, step):
         ("checkpoints", "12"),
         ("checkpoints/12", "."),
         ("checkpoints/12", "state"),
-        ("checkpoints/12/default", "."),
+        ("checkpoints/12/state", "."),
     ],
 )
 def test_a_checkpoint_is_read_by_a_relative_path_too(runs, monkeypatch, here, path):
@@ -409,7 +409,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line_with_its_folder(runs):
     assert messages.keys() == {damage.__name__ for damage in DAMAGES}
     for name, message in messages.items():
         assert len(message.splitlines()) == 1
-        assert f"step 12, {workdir}-{name}/checkpoints/12/default, cannot be read" in message
+        assert f"step 12, {workdir}-{name}/checkpoints/12/state, cannot be read" in message
         assert "NoneType" not in message
 
 
