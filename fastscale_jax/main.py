@@ -184,7 +184,8 @@ def _train(config: Config, workdir: pathlib.Path, peers: "Peers") -> int:
         )
         return FAILURE
     except (KeyboardInterrupt, Preempted) as error:
-        peers.leave("interrupted")
+        if type(error) is KeyboardInterrupt:  # here alone; of the others all know
+            peers.leave("interrupted")
         _complain(f"interrupted; the same command with --workdir={workdir} goes on")
         return PREEMPTED if isinstance(error, Preempted) else FAILURE
     except Exception as error:

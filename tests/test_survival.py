@@ -75,11 +75,13 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path
     while kills < 20:
         with start(*LONG, f"--workdir={tmp_path}") as process:
             assert process.stderr is not None
-            if draw.random() < 0.8:  # once it trains and saves; the others as it starts
-                _ = any("compiled and ran" in line for line in process.stderr)
-                time.sleep(draw.uniform(0, 2))
+            if draw.random() < 0.7:  # while it trains and saves; the others at any moment
+                before = latest_step(tmp_path)
+                while latest_step(tmp_path) == before and process.poll() is None:
+                    time.sleep(0.05)
+                time.sleep(draw.uniform(0, 1))
             else:
-                time.sleep(draw.uniform(0, 6))
+                time.sleep(draw.uniform(0, 8))
             if process.poll() is None:
                 process.kill()
                 kills += 1

@@ -1,5 +1,6 @@
 """Checkpoints of a run, saved in the background by Orbax in `workdir/checkpoints`."""
 
+import contextlib
 import errno
 import json
 import math
@@ -14,7 +15,15 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from fastscale_jax.train.fingerprint import fingerprint
-from fastscale_jax.train.saved import ABOUT, ERROR, STATE, CheckpointError, read_about, read_state
+from fastscale_jax.train.saved import (
+    ABOUT,
+    ERROR,
+    STATE,
+    CheckpointError,
+    patient_loops,
+    read_about,
+    read_state,
+)
 from fastscale_jax.train.saved import reason as said
 from fastscale_jax.train.state import TrainState
 
@@ -65,9 +74,11 @@ class Checkpoints:
             ),
         )
         self._fingerprint = jax.jit(fingerprint)
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Returns itself."""
+        self._stack.enter_context(patient_loops())
         return self
 
     def __exit__(
@@ -81,11 +92,12 @@ class Checkpoints:
         Raises:
             SaveError: it cannot be, and nothing else went wrong.
         """
-        try:
-            self._manager.close()
-        except Exception as failure:  # as in `save`
-            if error is None:
-                raise self._explained(failure) from failure
+        with self._stack:
+            try:
+                self._manager.close()
+            except Exception as failure:  # as in `save`
+                if error is None:
+                    raise self._explained(failure) from failure
 
     def save(
         self, state: TrainState, error: float | None = None, about: Mapping[str, Any] | None = None

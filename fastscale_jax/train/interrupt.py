@@ -17,8 +17,12 @@ PREEMPTED = 75  # the exit status after SIGTERM: EX_TEMPFAIL, "try again", of sy
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came; the state is saved, and all hosts stop."""
+
+
 class Preempted(BaseException):
-    """SIGTERM came; the state is saved."""
+    """SIGTERM came; the state is saved, and all hosts stop."""
 
 
 def end_run(which: signal.Signals, workdir: pathlib.Path, progress: Progress) -> NoReturn:

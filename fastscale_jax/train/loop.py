@@ -43,7 +43,7 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         CheckpointError: the workdir's checkpoints cannot be read.
         DataError: the images turned out to be no good; the state is saved first.
         DivergenceError: a loss or a weight is not finite; what was saved before stays.
-        KeyboardInterrupt: Ctrl-C; the state after the step that was running is saved first.
+        Interrupted: Ctrl-C; the state after the step that was running is saved first.
         Preempted: SIGTERM; likewise.
         SaveError: a checkpoint cannot be written.
         ValueError: another run is at work in the workdir, or its run has another recipe.

@@ -166,22 +166,35 @@ class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides Orbax's own account of a damaged file: pages of tracebacks, where we say it in a line.
+def patient_loops() -> Iterator[None]:
+    """Lets what Orbax started report to a loop that it has closed.
 
-    At the first file that cannot be read it closes the loop that the others are still to report to,
-    and each of them would complain of that.
+    At the first file that fails it closes the loop that the others are still to report to, and each
+    of them would complain of that.
     """
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "orbax")]
-    levels, policy = [logger.level for logger in loggers], asyncio.get_event_loop_policy()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    logger, policy = logging.getLogger("asyncio"), asyncio.get_event_loop_policy()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     asyncio.set_event_loop_policy(_PatientPolicy())
     try:
         yield
     finally:
         gc.collect()  # failed tasks say so when they are collected
         asyncio.set_event_loop_policy(policy)
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Orbax's own account of a damaged file: pages, where we say it in a line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with patient_loops():
+            yield
+    finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

@@ -17,7 +17,7 @@ from fastscale_jax.train.agreement import Agreement
 from fastscale_jax.train.checkpoint import Checkpoints, SaveError
 from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
-from fastscale_jax.train.interrupt import Interrupts, Preempted, end_run
+from fastscale_jax.train.interrupt import Interrupted, Interrupts, Preempted, end_run
 from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.peers import Peers
@@ -89,7 +89,7 @@ class Trainer:
         Raises:
             DataError: the images turned out to be no good; the state is saved first.
             DivergenceError: a loss or a weight is not finite; what was saved before stays.
-            KeyboardInterrupt: Ctrl-C; the state is saved first.
+            Interrupted: Ctrl-C; the state is saved first.
             Preempted: SIGTERM; the state is saved first.
             SaveError: it cannot be.
         """
@@ -168,7 +168,7 @@ class Trainer:
         if stops or is_best or agreed.save or self._saves_after(step):
             self._save(state, error)
         if stops:
-            raise Preempted if agreed.preempt else KeyboardInterrupt
+            raise Preempted if agreed.preempt else Interrupted
         return state, found
 
     def _averaged(self, state: TrainState, step: int) -> TrainState:
