@@ -9,7 +9,7 @@ import pytest
 
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.saved import latest_step
-from tests.commands import REPOSITORY, TINY, run, start
+from tests.commands import REPOSITORY, TINY, environment, run, start
 
 PEERS = ("--peer_timeout=6", "--cluster_timeout=60")
 ENDLESS = (*TINY, "--config.train.steps=100000", "--config.checkpoint.every_steps=5")
@@ -27,7 +27,7 @@ def pair(*arguments, second=()):
     ]
 
 
-def outcomes(processes, seconds=120):
+def outcomes(processes, seconds=300):
     """Status and stderr of each, once all have ended."""
     found = []
     for process in processes:
@@ -39,7 +39,7 @@ def outcomes(processes, seconds=120):
     return found
 
 
-def wait_for_checkpoint(workdir, processes, seconds=120):
+def wait_for_checkpoint(workdir, processes, seconds=300):
     deadline = time.monotonic() + seconds
     while latest_step(workdir) is None:
         assert time.monotonic() < deadline
@@ -92,7 +92,7 @@ def test_sigterm_to_one_stops_both_after_the_same_step(tmp_path):
     processes = pair(*ENDLESS, f"--workdir={tmp_path}")
     wait_for_checkpoint(tmp_path, processes)
     processes[1].send_signal(signal.SIGTERM)
-    ended = outcomes(processes, seconds=60)
+    ended = outcomes(processes)
     assert [status for status, _ in ended] == [75, 75], ended
     assert "SIGTERM: saving, then stopping" not in ended[0][1]  # that host was not told
 
@@ -154,12 +154,18 @@ def test_several_processes_need_a_workdir():
 def test_the_script_for_several_processes_trains_and_passes_sigterm_on(tmp_path):
     script = [str(REPOSITORY / "launch" / "multiprocess_cpu.sh"), "2", "2"]
     done = subprocess.run(
-        [*script, *TINY, f"--workdir={tmp_path}"], capture_output=True, text=True, check=False
+        [*script, *TINY, f"--workdir={tmp_path}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "4 devices of 2 hosts" in done.stderr
     with subprocess.Popen(
-        [*script, *ENDLESS, f"--workdir={tmp_path / 'endless'}"], stderr=subprocess.DEVNULL
+        [*script, *ENDLESS, f"--workdir={tmp_path / 'endless'}"],
+        env=environment(),
+        stderr=subprocess.DEVNULL,
     ) as endless:
         wait_for_checkpoint(tmp_path / "endless", [endless])
         endless.send_signal(signal.SIGTERM)

@@ -49,6 +49,8 @@ def run(request, tmp_path_factory) -> Run:
     config.variant, config.model = "", model_config(*request.param)
     config.model.update(depths=(1,) * len(config.model.depths), resolution=48, num_classes=10)
     config.model.update(dropout=0.0, stochastic_depth=0.0)
+    if request.param[0] == "resnet":  # an eighth as wide
+        config.model.update(widths=(32, 64, 128, 256), group_widths=(4, 4, 8, 8))
     config.optim.update(learning_rate=0.048, warmup_epochs=0.5)  # 0.003 after half of the steps
     config.augment.update(dataclasses.asdict(Augment.none(label_smoothing=0.1)))
     config.ema.every_steps = 0
