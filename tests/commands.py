@@ -21,11 +21,12 @@ TINY = (
 )
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+def run(*arguments: str, quickly: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; `quickly`: compiled in less time, to slower programs."""
     command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
+    env = environment() if quickly else None
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
+        command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
     )
 
 

@@ -120,11 +120,11 @@ def test_sigterm_saves_within_ten_seconds_and_the_run_goes_on(undisturbed, tmp_p
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 6 MB."""
+    """A file system of 24 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
