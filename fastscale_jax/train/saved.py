@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import pathlib
@@ -152,12 +151,16 @@ def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 class _PatientLoop(asyncio.SelectorEventLoop):
-    """An event loop that may be called back after it has closed."""
+    """An event loop that may be reported to after it has closed, and then takes no notice."""
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
         if not self.is_closed():
             return super().call_soon_threadsafe(callback, *args, context=context)
         return None
+
+    def call_exception_handler(self, context: Any) -> None:
+        if not self.is_closed():
+            super().call_exception_handler(context)
 
 
 class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
@@ -170,18 +173,14 @@ def patient_loops() -> Iterator[None]:
     """Lets what Orbax started report to a loop that it has closed.
 
     At the first file that fails it closes the loop that the others are still to report to, and each
-    of them would complain of that.
+    of them would complain of that, some long after this has ended.
     """
-    logger, policy = logging.getLogger("asyncio"), asyncio.get_event_loop_policy()
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    policy = asyncio.get_event_loop_policy()
     asyncio.set_event_loop_policy(_PatientPolicy())
     try:
         yield
     finally:
-        gc.collect()  # failed tasks say so when they are collected
         asyncio.set_event_loop_policy(policy)
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager
