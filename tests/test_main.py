@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fastscale_jax.train.records import read_metrics
-from tests.commands import REPOSITORY, TINY, run
+from tests.commands import REPOSITORY, TINY, run, start
 
 
 def contents(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
@@ -253,9 +253,7 @@ def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
-    arguments = [*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}"]
-    command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
-    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+    with start(*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}") as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step "):

@@ -9,6 +9,7 @@ import pytest
 
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.stores import checkpoints_of
 from tests.commands import REPOSITORY, TINY, environment, run, start
 
 PEERS = ("--peer_timeout=6", "--cluster_timeout=60")
@@ -41,7 +42,7 @@ def outcomes(processes, seconds=300):
 
 def wait_for_checkpoint(workdir, processes, seconds=300):
     deadline = time.monotonic() + seconds
-    while latest_step(workdir) is None:
+    while latest_step(checkpoints_of(workdir)) is None:
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in processes), outcomes(processes)
         time.sleep(0.1)
@@ -58,7 +59,7 @@ def test_a_run_goes_on_in_one_process_after_two_and_in_two_after_one(tmp_path):
         if processes == 2:  # only the first one speaks
             assert "2 devices of 2 hosts" in ended[0][1]
             assert [x for x in ended[1][1].splitlines() if not x.startswith("[Gloo]")] == []
-    assert latest_step(tmp_path) == 7
+    assert latest_step(checkpoints_of(tmp_path)) == 7
     evaluated = [x["step"] for x in read_metrics(tmp_path / "metrics.jsonl") if "test_loss" in x]
     assert evaluated == [3, 5, 7]
 
@@ -78,7 +79,7 @@ def test_where_one_is_killed_the_other_says_which_and_both_go_on_when_started_ag
     assert processes[1 - victim].returncode in ((1,) if victim else (1, -signal.SIGABRT)), errors
     assert f"lost host {victim}: no sign of life" in errors
     outcomes(processes)
-    before = latest_step(tmp_path)
+    before = latest_step(checkpoints_of(tmp_path))
     assert before is not None
     again = pair(*TINY, f"--config.train.steps={before + 2}", f"--workdir={tmp_path}",
                  "--config.checkpoint.every_steps=5")  # fmt: skip
@@ -116,7 +117,7 @@ def test_hosts_with_another_config_are_refused_with_what_differs(tmp_path):
     assert [status for status, _ in ended] == [1, 1], ended
     assert "hosts 1 have another config than host 0" in ended[0][1]
     assert "config.seed is 1 here and 0 there" in ended[1][1]
-    assert latest_step(tmp_path) is None
+    assert latest_step(checkpoints_of(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

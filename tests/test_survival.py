@@ -14,6 +14,7 @@ import pytest
 
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.saved import find_checkpoint, latest_step
+from fastscale_jax.train.stores import Folder, checkpoints_of
 from tests.commands import TINY, run, start
 
 STEPS = 90
@@ -31,7 +32,7 @@ def arrays(workdir: pathlib.Path) -> list[np.ndarray]:
     """Every array of the latest checkpoint, whatever it is of."""
     import orbax.checkpoint as ocp
 
-    folder = find_checkpoint(workdir)
+    folder = find_checkpoint(Folder(workdir))
     assert folder is not None
     with ocp.PyTreeCheckpointer() as reader:
         shapes = reader.metadata(folder).item_metadata.tree
@@ -47,7 +48,7 @@ def timeless(workdir: pathlib.Path) -> list[dict[str, float]]:
 
 def assert_same(workdir: pathlib.Path, wanted: pathlib.Path) -> None:
     """Both runs ended alike, to the bit, and recorded the same, each line once."""
-    assert latest_step(workdir) == latest_step(wanted) == STEPS
+    assert latest_step(checkpoints_of(workdir)) == latest_step(checkpoints_of(wanted)) == STEPS
     got, expected = arrays(workdir), arrays(wanted)
     assert [(x.shape, x.dtype, x.tobytes()) for x in got] == [
         (x.shape, x.dtype, x.tobytes()) for x in expected
@@ -76,8 +77,8 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path
         with start(*LONG, f"--workdir={tmp_path}") as process:
             assert process.stderr is not None
             if draw.random() < 0.7:  # while it trains and saves; the others at any moment
-                before = latest_step(tmp_path)
-                while latest_step(tmp_path) == before and process.poll() is None:
+                before = latest_step(checkpoints_of(tmp_path))
+                while latest_step(checkpoints_of(tmp_path)) == before and process.poll() is None:
                     time.sleep(0.05)
                 time.sleep(draw.uniform(0, 1))
             else:
@@ -85,7 +86,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path
             if process.poll() is None:
                 process.kill()
                 kills += 1
-        reached.append(latest_step(tmp_path) or 0)
+        reached.append(latest_step(checkpoints_of(tmp_path)) or 0)
         if reached[-1] == STEPS:  # it came to its end: another one, for the moments of that
             assert_same(tmp_path, whole)
             tmp_path = tmp_path / "again"
@@ -110,7 +111,7 @@ def test_sigterm_saves_within_ten_seconds_and_the_run_goes_on(undisturbed, tmp_p
     assert took < 10
     assert process.returncode in (75, -signal.SIGTERM)
     if process.returncode == -signal.SIGTERM:  # Python was still starting
-        assert latest_step(tmp_path) is None
+        assert latest_step(checkpoints_of(tmp_path)) is None
     else:
         assert f"the same command with --workdir={tmp_path} goes on" in errors
     result = run(*LONG, f"--workdir={tmp_path}")
@@ -148,7 +149,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "No space left on device" in result.stderr
-    assert latest_step(workdir) == 2
+    assert latest_step(checkpoints_of(workdir)) == 2
     filler.unlink()
     result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr

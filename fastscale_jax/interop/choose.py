@@ -1,7 +1,7 @@
 """Which weights a command works with: a workdir's checkpoint, or those of `config.init_from`."""
 
-import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.data.sources import SOURCES, Conventions
@@ -9,6 +9,7 @@ from fastscale_jax.interop.load import Loaded, load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.run import Start
 from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.stores import checkpoints_of
 from fastscale_jax.train.workdir import as_recorded, check_evaluable
 
 
@@ -24,8 +25,9 @@ def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
         ValueError: the workdir holds a run of another network, or its files are damaged.
     """
     if workdir is not None and is_checkpoint_meant(config, workdir):
-        loaded = load(workdir, config.model)
-        return loaded._replace(description=f"{workdir}, step {latest_step(workdir)}")
+        folder = checkpoints_of(workdir, config.checkpoint.dir)
+        loaded = load(folder, config.model)
+        return loaded._replace(description=f"{workdir}, step {latest_step(folder)}")
     if not config.init_from:
         raise WeightsError(
             "there are no weights: give --workdir, the folder of a trained run, or "
@@ -42,16 +44,15 @@ def is_checkpoint_meant(config: Any, workdir: pathlib.Path) -> bool:
         WeightsError: the checkpoint did not begin with the `config.init_from` that is given.
         ValueError: the workdir holds a run of another network, or its files are damaged.
     """
-    if latest_step(workdir) is None and config.init_from:
+    if config.init_from and latest_step(checkpoints_of(workdir, config.checkpoint.dir)) is None:
         return False
-    check_evaluable(workdir, as_recorded(config))
-    _check_origin(workdir, config.init_from)
+    recorded = check_evaluable(workdir, as_recorded(config))
+    _check_origin(workdir, recorded, config.init_from)
     return True
 
 
-def _check_origin(workdir: pathlib.Path, init_from: str) -> None:
+def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from: str) -> None:
     """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
-    recorded = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
     if init_from and init_from != recorded.get("init_from"):
         raise WeightsError(
             f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "

@@ -17,7 +17,8 @@ import safetensors
 import safetensors.numpy
 
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.saved import CheckpointError, find_checkpoint, read_variables
+from fastscale_jax.train.saved import CheckpointError, find_checkpoint, read_about, read_variables
+from fastscale_jax.train.stores import Folder, check_reachable, is_remote
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision
 _STATE_DICT_KEYS = ("model_state", "state_dict", "model")
@@ -40,17 +41,22 @@ class Stored(NamedTuple):
     about: dict[str, Any]  # what it says of its network, by `_METADATA_KEY`, pycls or timm
 
 
-def read(path: pathlib.Path) -> Stored:
+def read(path: str | os.PathLike[str]) -> Stored:
     """Returns the tensors of a file, or of a checkpoint's folder. No code in it is ever run.
 
     Args:
         path: a safetensors file; a PyTorch file (`.pth`, `.pyth`) of tensors and plain values; or
-            a folder: a workdir, one of its checkpoints, or one that holds `model.safetensors` or
-            `weights.safetensors`. The content decides, not the name.
+            a folder: a workdir, one of its checkpoints (in an object store too), or one that holds
+            `model.safetensors` or `weights.safetensors`. The content decides, not the name.
 
     Raises:
         WeightsError: there is none, it is damaged, something else, or would run code.
+        ValueError: its store cannot be reached.
     """
+    if is_remote(path):
+        check_reachable(Folder(path), "the checkpoint")
+        return _read_checkpoint(Folder(path))
+    path = pathlib.Path(path)
     try:
         if path.is_dir():
             return _read_folder(path.absolute())  # Orbax takes no other
@@ -95,19 +101,23 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 
 
 def _read_folder(folder: pathlib.Path) -> Stored:
+    if find_checkpoint(Folder(folder)) is not None:
+        return _read_checkpoint(Folder(folder))
+    for name in ("weights.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return _read_safetensors(folder / name)
+    raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
+
+
+def _read_checkpoint(folder: Folder) -> Stored:
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
-        for name in ("weights.safetensors", "model.safetensors"):
-            if (folder / name).is_file():
-                return _read_safetensors(folder / name)
-        raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
+        raise WeightsError(f"{folder} has no checkpoint; other files are read from a disk alone")
     try:
         variables = read_variables(checkpoint)
     except CheckpointError as error:
         raise WeightsError(str(error)) from error
-    # workdir/checkpoints/<step>/default
-    workdir = pathlib.Path(*checkpoint.parts[:-3])
-    model = _read_json(workdir / "config.json").get("model")
+    model = read_about(checkpoint.parent).get("config", {}).get("model")
     return Stored(_flat(variables), {"model": model} if isinstance(model, dict) else {})
 
 

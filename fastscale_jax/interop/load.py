@@ -1,5 +1,6 @@
 """A network's weights from a file, and into one."""
 
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Loaded(NamedTuple):
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
-def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = False) -> Loaded:
+def load(path: str | os.PathLike[str], config: Config, *, other_classes: bool = False) -> Loaded:
     """Returns the weights of a network from a file, whoever named its tensors.
 
     Args:
@@ -44,13 +45,13 @@ def load(path: str | pathlib.Path, config: Config, *, other_classes: bool = Fals
         WeightsError: the file cannot be read, or holds another network's weights.
         ValueError: the config describes no network.
     """
-    path, a = pathlib.Path(path).expanduser(), as_architecture(config)
-    stored = read(path)
+    a = as_architecture(config)
+    stored = read(os.path.expanduser(path))
     try:
         check_claims(a, stored.about)
         library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
         if library == "timm":
-            check_file_name(path)
+            check_file_name(pathlib.Path(path))
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error

@@ -30,10 +30,10 @@ def evaluate_checkpoints(
     last: dict[str, Evaluation] | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, Evaluation]]:
-    """Evaluates the `last` and the `best` checkpoint of a workdir, and writes `evaluation.json`.
+    """Evaluates the `last` and the `best` checkpoint of a run, and writes `evaluation.json`.
 
     Args:
-        run: its workdir has a checkpoint.
+        run: it has a checkpoint.
         evaluator: of the run, where there is one; it has compiled.
         last: the evaluation of the last one, where it is known.
         tick: called with each batch.
@@ -45,7 +45,7 @@ def evaluate_checkpoints(
     Raises:
         CheckpointError: one cannot be read.
     """
-    evaluator, kept = evaluator or _evaluator(run), kept_checkpoints(run.workdir)
+    evaluator, kept = evaluator or _evaluator(run), kept_checkpoints(run.checkpoints)
     by_path = {} if last is None else {kept["last"]: last}
     for path in kept.values():
         if path not in by_path:

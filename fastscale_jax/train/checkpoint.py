@@ -1,11 +1,10 @@
-"""Checkpoints of a run, saved in the background by Orbax in `workdir/checkpoints`."""
+"""Checkpoints of a run, saved in the background by Orbax."""
 
 import contextlib
 import errno
 import json
 import math
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,12 +19,14 @@ from fastscale_jax.train.saved import (
     ERROR,
     STATE,
     CheckpointError,
+    latest_step,
     patient_loops,
     read_about,
     read_state,
 )
 from fastscale_jax.train.saved import reason as said
 from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.stores import Folder
 
 
 class SaveError(Exception):
@@ -46,20 +47,20 @@ def _rank(metrics: Any) -> float:
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: the latest and the best. Use it in a `with` statement.
+    """The checkpoints of one run: the latest and the best. Use it in a `with` statement.
 
     Saving goes on in the background; leaving the `with` statement waits for it. All hosts take
     part in all calls.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int = 2) -> None:
-        """Opens `workdir/checkpoints`, and makes it if need be.
+    def __init__(self, folder: Folder, keep: int = 2) -> None:
+        """Opens a folder of checkpoints, and makes it if need be.
 
         Args:
-            workdir: of the run.
+            folder: of one run's; see `checkpoints_of`.
             keep: so many of the latest, beside the best.
         """
-        self._folder = (workdir / "checkpoints").absolute()
+        self._folder = folder
         if jax.process_index() == 0:
             _put_aside_without_error(self._folder)
         best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
@@ -188,8 +189,8 @@ class Checkpoints:
         self._manager.reload()
 
     def _explained(self, failure: Exception) -> SaveError:
-        whole = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
-        kept = f"the last good one is of step {whole[-1]}" if whole else "there is none yet"
+        last = latest_step(self._folder)
+        kept = "there is none yet" if last is None else f"the last good one is of step {last}"
         is_full = any(x in str(failure) for x in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
         problem = os.strerror(errno.ENOSPC) if is_full else said(failure)
         return SaveError(
@@ -198,7 +199,7 @@ class Checkpoints:
         )
 
 
-def _put_aside(folder: pathlib.Path) -> None:
+def _put_aside(folder: Folder) -> None:
     """Renames a damaged checkpoint; a number is added where the name is taken."""
     number, target = 1, folder.with_name(f"damaged-{folder.name}")
     while target.exists():
@@ -207,7 +208,7 @@ def _put_aside(folder: pathlib.Path) -> None:
     folder.rename(target)
 
 
-def _put_aside_without_error(folder: pathlib.Path) -> None:
+def _put_aside_without_error(folder: Folder) -> None:
     """Puts aside the checkpoints whose error is there but cannot be read, lest Orbax stop at it."""
     for file in folder.glob("*/metrics/metrics"):
         step = file.parents[1]

@@ -58,7 +58,8 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         interrupts = stack.enter_context(Interrupts(progress.note))
         leave = functools.partial(end_run, workdir=run.workdir, progress=progress)
         with interrupts.at_rest(leave):
-            checkpoints = stack.enter_context(Checkpoints(run.workdir, run.recipe.checkpoint.keep))
+            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
+            stack.enter_context(checkpoints)
             restored = _restored(run, task, checkpoints)
             state, about, start = _beginning(run, task, restored, start)
         step, is_due = int(state.step), bool(about.get("is_evaluation_due"))

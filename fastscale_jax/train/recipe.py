@@ -80,6 +80,7 @@ class Bn:
 class Checkpoint:
     """`config.checkpoint`."""
 
+    dir: str = ""  # where they are kept, a folder or gs://…; empty: the workdir's `checkpoints`
     every_epochs: int = 10  # 0: not by epochs; at the end it is saved in any case
     every_steps: int = 0  # 0: not by steps
     every_minutes: float = 0.0  # 0: not by the clock

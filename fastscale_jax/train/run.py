@@ -16,6 +16,7 @@ from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.sharding import AXIS, device_mesh
 from fastscale_jax.train.step import Task
+from fastscale_jax.train.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.train.workdir import as_recorded, check_trainable
 
 
@@ -48,10 +49,15 @@ class Run:
         check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
         if re.match(r"\w+:/", str(workdir)):
             raise ValueError(
-                f"the workdir {workdir} is in an object store; give a folder that all hosts see"
+                f"the workdir {workdir} is in an object store; give a folder that all hosts see, "
+                "and --config.checkpoint.dir for the checkpoints"
             )
+        check_scheme(recipe.checkpoint.dir, "config.checkpoint.dir")
         if mode == "train":
             _check_divides(recipe, jax.device_count())
+            if not config.checkpoint.dir and recorded_dir(workdir):
+                config = config.copy_and_resolve_references()  # so that `config.json` keeps it
+                config.checkpoint.dir = recorded_dir(workdir)
             check_trainable(workdir, as_recorded(config))
         source = load_source(
             data.name,
@@ -63,6 +69,11 @@ class Run:
         )
         steps_per_epoch(source.train, data.batch_size)
         return cls(config, network, recipe, source, workdir)
+
+    @property
+    def checkpoints(self) -> Folder:
+        """Where its checkpoints are kept."""
+        return checkpoints_of(self.workdir, self.recipe.checkpoint.dir)
 
     @property
     def epoch_steps(self) -> int:

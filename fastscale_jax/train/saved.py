@@ -1,10 +1,9 @@
-"""What runs saved in `workdir/checkpoints`, read without the run."""
+"""What runs saved, read without the run."""
 
 import asyncio
 import contextlib
 import json
 import logging
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fastscale_jax.train.fingerprint import fingerprint_of_numpy
+from fastscale_jax.train.stores import Folder, checkpoints_of, is_remote
 
 STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
 ERROR = "test_top1_error"  # the metric that the best is chosen by
@@ -22,7 +22,7 @@ class CheckpointError(ValueError):
     """A checkpoint is there but cannot be read."""
 
 
-def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
+def read_variables(checkpoint: Folder) -> dict[str, Any]:
     """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
 
     Where an average is kept, they are the average's, which does better.
@@ -37,7 +37,7 @@ def read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     return models.get("average", models["model"])
 
 
-def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
+def read_models(checkpoint: Folder) -> dict[str, dict[str, Any]]:
     """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
 
     Args:
@@ -65,7 +65,7 @@ def read_models(checkpoint: pathlib.Path) -> dict[str, dict[str, Any]]:
     return {"model": found, **average}
 
 
-def read_state(checkpoint: pathlib.Path, like: Any) -> Any:
+def read_state(checkpoint: Folder, like: Any) -> Any:
     """Returns all arrays of a checkpoint as numpy arrays, having checked their values.
 
     Args:
@@ -85,14 +85,14 @@ def read_state(checkpoint: pathlib.Path, like: Any) -> Any:
     return found
 
 
-def _check_values(checkpoint: pathlib.Path, arrays: Any) -> None:
+def _check_values(checkpoint: Folder, arrays: Any) -> None:
     wanted = read_about(checkpoint.parent)["fingerprint"]
     for path, value in fingerprint_of_numpy(arrays).items():
         if wanted.get(path) != value:
             raise ValueError(f"the values of {path} are not those that were saved")
 
 
-def read_about(folder: pathlib.Path) -> dict[str, Any]:
+def read_about(folder: Folder) -> dict[str, Any]:
     """Returns what a checkpoint says of itself.
 
     Args:
@@ -117,14 +117,14 @@ def _reader() -> ocp.Checkpointer:
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
-def _read(reader: ocp.Checkpointer, checkpoint: pathlib.Path, item: Any) -> Any:
+def _read(reader: ocp.Checkpointer, checkpoint: Folder, item: Any) -> Any:
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
     args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
     return reader.restore(checkpoint, args=args)
 
 
 @contextlib.contextmanager
-def _as_checkpoint_error(checkpoint: pathlib.Path) -> Iterator[None]:
+def _as_checkpoint_error(checkpoint: Folder) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
@@ -134,16 +134,16 @@ def _as_checkpoint_error(checkpoint: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def find_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
+def find_checkpoint(folder: Folder) -> Folder | None:
     """Returns where a folder has a checkpoint's arrays: the latest, or None.
 
     Args:
-        folder: a workdir, its `checkpoints`, or one of these.
+        folder: a workdir, its checkpoints, or one of these.
     """
-    for parent in (folder / "checkpoints", folder):
-        steps = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
-        if steps:
-            return find_checkpoint(parent / str(max(steps)))
+    for parent in (checkpoints_of(folder), folder):
+        step = latest_step(parent)
+        if step is not None:
+            return find_checkpoint(parent / str(step))
     for leaf in (folder / STATE, folder):
         if (leaf / "_METADATA").is_file():
             return leaf
@@ -203,12 +203,15 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns a workdir's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
+def kept_checkpoints(folder: Folder) -> dict[str, Folder]:
+    """Returns a run's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
 
     They may be the same. Paths are those that `find_checkpoint` returns.
+
+    Args:
+        folder: of the checkpoints; see `checkpoints_of`.
     """
-    folder, last = (workdir / "checkpoints").resolve(), latest_step(workdir)
+    last = latest_step(folder)
     if last is None:
         return {}
     errors = {}
@@ -220,10 +223,19 @@ def kept_checkpoints(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
     return {which: folder / str(step) / STATE for which, step in steps.items()}
 
 
-def latest_step(workdir: pathlib.Path) -> int | None:
-    """Returns the step of the latest checkpoint, or None; touches nothing in the workdir."""
-    folder = workdir / "checkpoints"
+def latest_step(folder: Folder) -> int | None:
+    """Returns the step of the latest checkpoint in a folder of them, or None; touches nothing."""
+    return max(steps_in(folder), default=None)
+
+
+def steps_in(folder: Folder) -> list[int]:
+    """Returns the steps of the checkpoints in a folder of them, whole ones alone.
+
+    On a disk it gets its name when it is written. A store cannot rename, and there Orbax adds a
+    file to one that is whole.
+    """
     if not folder.is_dir():
-        return None
-    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return max(steps, default=None)
+        return []
+    named = [path for path in folder.iterdir() if path.name.isdecimal()]
+    is_whole = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
+    return [int(path.name) for path in named if is_whole(path)]

@@ -292,7 +292,7 @@ class Trainer:
     def _explained(self, error: DivergenceError) -> DivergenceError:
         rate = float(jax.device_get(self.rate(error.step - 1)))
         self.outputs.checkpoints.wait()
-        kept = kept_checkpoints(self.run.workdir)
+        kept = kept_checkpoints(self.run.checkpoints)
         saved = (
             f"the last good checkpoint is {kept['last'].parent}"
             if kept

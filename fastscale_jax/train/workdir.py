@@ -2,14 +2,20 @@
 
 import json
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.data.conventions import SOURCES
 from fastscale_jax.train.recipe import default_config
 from fastscale_jax.train.records import read_metrics
-from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.saved import latest_step, read_about
+from fastscale_jax.train.stores import (
+    Folder,
+    check_reachable,
+    check_writable,
+    checkpoints_of,
+    is_remote,
+)
 
 # What makes no difference, but for rounding, to the weights at a step may change on the way.
 _FREE = (
@@ -41,17 +47,29 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         ValueError: it cannot be written; holds a run of another network, or one on other data; or
             its files are damaged.
     """
-    _check_writable(workdir)
-    checkpoints = workdir / "checkpoints"
-    if checkpoints.exists():
-        if not checkpoints.is_dir():
-            raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
-        _check_writable(checkpoints)
+    check_writable(Folder(workdir), "the workdir")
+    checkpoints = _checkpoints(workdir, config)
+    if not is_remote(checkpoints) and checkpoints.is_file():
+        raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
+    check_writable(checkpoints, "the folder of checkpoints")
+    _check_found(workdir, checkpoints)
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
-    if latest_step(workdir) is not None:
+    if latest_step(checkpoints) is not None:
         _check_kept(workdir, recorded, config)
         check_recipe(workdir, recorded, config)
+
+
+def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
+    """Refuses to begin anew in a workdir whose run can go on."""
+    recorded = checkpoints_of(workdir)
+    if checkpoints == recorded or latest_step(checkpoints) is not None:
+        return
+    if latest_step(recorded) is not None:
+        raise ValueError(
+            f"the run in {workdir} has its checkpoints in {recorded}, and {checkpoints} has none; "
+            "copy them there, or leave out --config.checkpoint.dir"
+        )
 
 
 def check_recipe(
@@ -129,60 +147,79 @@ def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:
     return value
 
 
-def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuses a workdir without a checkpoint, or with one of another network or for other images.
+
+    Returns:
+        The config that it was trained with.
 
     Raises:
         ValueError: any of these, or its files are damaged.
     """
     if not workdir.is_dir():
         raise ValueError(f"there is no workdir {workdir}; train first, with --mode=train")
-    if latest_step(workdir) is None:
+    checkpoints = _checkpoints(workdir, config)
+    check_reachable(checkpoints, "the folder of checkpoints")
+    if latest_step(checkpoints) is None:
+        where = workdir if checkpoints.parent == Folder(workdir).absolute() else checkpoints
         raise ValueError(
-            f"there is no checkpoint in {workdir}; train first, with --mode=train and this workdir"
+            f"there is no checkpoint in {where}; train first, with --mode=train and this workdir"
         )
-    data = _check_network(workdir, config).get("data", {}).get("name")
+    recorded = _check_network(workdir, config)
+    data = recorded.get("data", {}).get("name")
     wanted = config["data"]["name"]
     if SOURCES.get(data) != SOURCES.get(wanted):
         raise ValueError(
             f"the run in {workdir} was trained on {data}, whose images are normalised otherwise "
             f"than those of {wanted}; repeat its --config.data.name={data}"
         )
+    return recorded
 
 
-def _check_writable(folder: pathlib.Path) -> None:
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ValueError(f"the workdir {folder} cannot be written: {error.strerror}") from error
+def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
+    return checkpoints_of(workdir, config["checkpoint"]["dir"])
 
 
 def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the recorded config, empty where there is none."""
-    recorded = _recorded_config(workdir / "config.json")
-    if not recorded:
-        if latest_step(workdir) is not None:
-            raise ValueError(
-                f"{workdir} has a checkpoint but no config.json to say of which network it is; "
-                "give another workdir"
-            )
+    """Returns the config of the workdir's run, empty where there is none.
+
+    It is the one that its latest checkpoint was saved with, and without that `config.json`.
+    """
+    checkpoints = _checkpoints(workdir, config)
+    recorded, saved = _recorded_config(workdir / "config.json"), _saved_config(checkpoints)
+    for where, one in ((workdir, recorded), (checkpoints, saved)):
+        if one:
+            _check_same_network(where, one["model"], config["model"])
+    if not (saved or recorded) and latest_step(checkpoints) is not None:
+        raise ValueError(
+            f"{checkpoints} has a checkpoint, and nothing there or in {workdir} says of which "
+            "network it is; give another workdir"
+        )
+    return saved or recorded
+
+
+def _saved_config(checkpoints: Folder) -> Mapping[str, Any]:
+    """The config that the latest checkpoint was saved with; empty: none, or it is damaged."""
+    step = latest_step(checkpoints)
+    if step is None:
         return {}
-    found, wanted = recorded["model"], config["model"]
+    try:
+        return read_about(checkpoints / str(step)).get("config", {})
+    except ValueError:  # restoring it moves it out of the way, and says so
+        return {}
+
+
+def _check_same_network(where: Any, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = sorted(
         key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
     )
     if differing and differing != ["name"]:
         raise ValueError(
-            f"the workdir {workdir} holds another network, {found.get('name')} (different: "
+            f"{where} holds another network, {found.get('name')} (different: "
             f"{', '.join(f'{key} is {found.get(key)}' for key in differing)}); repeat the "
             f"--config.model flags that it was trained with, or give {wanted['name']} a workdir of "
             "its own"
         )
-    return recorded
 
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:

@@ -28,8 +28,8 @@ from flax.traverse_util import flatten_dict
 from fastscale_jax.interop import files
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import Checkpoints
-from fastscale_jax.train.records import write_config
 from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.stores import checkpoints_of
 
 FORMS = {"zip": True, "legacy": False}  # of torch.save
 
@@ -290,9 +290,8 @@ def save_run(workdir: pathlib.Path, step: int) -> TrainState:
     batch_stats = {"stem": {"conv": {"bn": {"var": jnp.asarray(draw(4), jnp.float32)}}}}
     momentum = optax.sgd(0.1, momentum=0.9).init(params)
     state = TrainState(jnp.int32(step), params, batch_stats, momentum)
-    with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state)
-    write_config(workdir, {"model": {"name": f"of step {step}"}, "seed": 0})
+    with Checkpoints(checkpoints_of(workdir)) as checkpoints:
+        checkpoints.save(state, about={"config": {"model": {"name": f"of step {step}"}}})
     return state
 
 
@@ -331,7 +330,7 @@ def test_a_checkpoint_of_ours_is_read_bit_for_bit(runs, inside, step):
     workdir, states = runs
     found = files.read(workdir / inside)
     assert_state(found, states[step])
-    assert found.about == {"model": {"name": "of step 12"}}
+    assert found.about == {"model": {"name": f"of step {step}"}}
 
 
 @pytest.mark.parametrize(

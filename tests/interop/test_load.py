@@ -28,6 +28,8 @@ from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.records import write_config
 from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.stores import checkpoints_of
+from fastscale_jax.train.workdir import as_recorded
 from tests.passes import rule
 from tests.train.tiny import tiny_config
 
@@ -150,7 +152,7 @@ def test_our_own_file_is_refused_by_what_no_tensor_shows(tmp_path, field):
 def test_our_own_checkpoint_is_refused_by_what_no_tensor_shows(tmp_path, field):
     changes, words = HIDDEN[field]
     config = small()
-    save_run(tmp_path / "run", small(**changes), variables_of(config))
+    save_run(tmp_path / "run", run_of(small(**changes)), variables_of(config))
     assert words.format(name=config.name) in refusal(tmp_path / "run", config)
 
 
@@ -359,7 +361,7 @@ def test_a_download_that_looks_like_ours_is_refused_by_its_name(tmp_path, family
 def test_our_own_weights_are_taken_from_a_folder_of_any_name(tmp_path, kind):
     config, folder = small(), tmp_path / "against_tf_efficientnet_b0"
     if kind == "checkpoint":
-        save_run(folder, config, variables_of(config))
+        save_run(folder, run_of(config), variables_of(config))
     else:
         save(folder / "weights.safetensors", config, variables_of(config))
     assert_same(load(folder, config).variables, variables_of(config))
@@ -515,16 +517,21 @@ def test_weights_of_another_named_network_say_how_to_ask_for_it(
     assert load(path, config).variables.keys() == {"params", "batch_stats"}
 
 
-def save_run(
-    workdir: pathlib.Path, model: ConfigDict, variables: Mapping[str, Any], step: int = 5
-) -> None:
-    """Leaves what a run of a network leaves, as far as its weights go."""
+def run_of(model: ConfigDict) -> ConfigDict:
+    """The config of a run of a network."""
     config = tiny_config()
     config.model = model
+    return config
+
+
+def save_run(
+    workdir: pathlib.Path, config: ConfigDict, variables: Mapping[str, Any], step: int = 5
+) -> None:
+    """Leaves what a run leaves, as far as its weights go."""
     params, batch_stats = variables["params"], variables["batch_stats"]
     state = TrainState(jnp.int32(step), params, batch_stats, opt_state=())
-    with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state)
+    with Checkpoints(checkpoints_of(workdir)) as checkpoints:
+        checkpoints.save(state, about={"config": as_recorded(config)})
     write_config(workdir, config.to_dict())
 
 
@@ -534,7 +541,7 @@ def choice(tmp_path):
     config = tiny_config()
     trained = variables_of(config.model)
     others = jax.tree.map(lambda x: x + 1, trained)
-    save_run(tmp_path / "trained", config.model, trained)
+    save_run(tmp_path / "trained", config, trained)
     write_config(tmp_path / "begun", config.to_dict())
     save(tmp_path / "others.safetensors", config.model, others)
     return config, tmp_path, trained, others
@@ -550,7 +557,8 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
         with pytest.raises(WeightsError, match=r"another choice of weights; give one of them"):
             load_for(config, place)
         # but a run that began with these weights may be named by the command that started it
-        write_config(place, config.to_dict())
+        place = folder / "begun with them"
+        save_run(place, config, trained)
     if workdir == "trained":
         found = load_for(config, place)
         assert_same(found.variables, trained)

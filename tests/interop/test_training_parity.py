@@ -25,6 +25,7 @@ from fastscale_jax.train.run import Run
 from fastscale_jax.train.step import Task, create_state, train_step
 from tests.compiler import QUICKLY
 
+pytestmark = pytest.mark.slow
 STEPS = 20
 
 
@@ -36,10 +37,7 @@ NETWORKS = {
     "regnety": "200mf",
     "resnet": "50-32x4d",
 }
-IN_TURN = [
-    pytest.param(pair, id="-".join(pair), marks=[pytest.mark.slow] if i else [])
-    for i, pair in enumerate(NETWORKS.items())
-]
+IN_TURN = [pytest.param(pair, id="-".join(pair)) for pair in NETWORKS.items()]
 
 
 @pytest.fixture(scope="module", params=IN_TURN)

@@ -11,6 +11,8 @@ import pytest
 from fastscale_jax import arch, models
 from fastscale_jax.arch import Architecture, Stage
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 STAGES = (Stage(1, 8, 1, 3, 4, 4.0), Stage(4, 16, 2, 3, 4, 4.0), Stage(3, 24, 2, 5, 4, 4.0))
 
 
@@ -24,7 +26,11 @@ def network(**changes) -> Architecture:
 def of(architecture, scan_blocks):
     model = models.build(architecture, scan_blocks=scan_blocks, grouped_conv="portable")
     images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 24, 24, 3)), jnp.float32)
-    return model, model.init(jax.random.key(0), images, train=False), images
+    return (
+        model,
+        jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images),
+        images,
+    )
 
 
 def trained(model, variables, images):
@@ -46,7 +52,10 @@ def trained(model, variables, images):
 def test_it_has_the_same_parameters_and_says_the_same():
     (one, variables, images), (loop, others, _) = (of(network(), scan) for scan in (False, True))
     jax.tree.map(np.testing.assert_array_equal, variables, others)
-    got, wanted = (np.asarray(model.apply(variables, images, train=False)) for model in (loop, one))
+    got, wanted = (
+        np.asarray(jax.jit(functools.partial(model.apply, train=False))(variables, images))
+        for model in (loop, one)
+    )
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
 
 

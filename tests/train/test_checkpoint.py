@@ -25,6 +25,7 @@ from fastscale_jax.train.saved import (
     read_variables,
 )
 from fastscale_jax.train.state import TrainState, Weights
+from fastscale_jax.train.stores import Folder, checkpoints_of
 
 
 def state_at(step, width=3):
@@ -46,7 +47,7 @@ def state_at(step, width=3):
 
 
 def saved(workdir, *states, keep=2):
-    with Checkpoints(workdir, keep) as checkpoints:
+    with Checkpoints(checkpoints_of(workdir), keep) as checkpoints:
         for state in states:
             checkpoints.save(state)
 
@@ -56,7 +57,7 @@ def steps_kept(workdir):
 
 
 def restored(workdir, like):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(checkpoints_of(workdir)) as checkpoints:
         found = checkpoints.restore(like)
     return found and found.state
 
@@ -81,7 +82,7 @@ def test_a_state_comes_back_bit_by_bit(tmp_path, form):
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_latest_of_several_are_kept(tmp_path, keep):
     saved(tmp_path, *map(state_at, (1, 2, 9, 12)), keep=keep)
-    assert latest_step(tmp_path) == 12
+    assert latest_step(checkpoints_of(tmp_path)) == 12
     assert steps_kept(tmp_path) == [1, 2, 9, 12][-keep:]
     assert_equal(restored(tmp_path, state_at(0)), state_at(12))
 
@@ -93,16 +94,16 @@ def test_a_step_that_is_saved_already_stays_as_it_is(tmp_path):
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path):
-    assert latest_step(tmp_path / "new") is None
+    assert latest_step(checkpoints_of(tmp_path / "new")) is None
     assert not (tmp_path / "new").exists()
     assert restored(tmp_path, state_at(0)) is None
-    assert latest_step(tmp_path) is None
+    assert latest_step(checkpoints_of(tmp_path)) is None
 
 
 def test_an_unfinished_checkpoint_is_not_the_latest(tmp_path):
     saved(tmp_path, state_at(5))
     (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp-1").mkdir()
-    assert latest_step(tmp_path) == 5
+    assert latest_step(checkpoints_of(tmp_path)) == 5
     assert_equal(restored(tmp_path, state_at(0)), state_at(5))
 
 
@@ -111,9 +112,9 @@ def test_a_checkpoint_is_found_from_every_folder_that_leads_to_it(tmp_path):
     checkpoints = tmp_path / "checkpoints"
     found = checkpoints / "12" / "state"
     for folder in (tmp_path, checkpoints, checkpoints / "12", found):
-        assert find_checkpoint(folder) == found
+        assert find_checkpoint(Folder(folder)) == found
     for folder in (tmp_path / "new", found / "d", tmp_path.parent / "other"):
-        assert find_checkpoint(folder) is None
+        assert find_checkpoint(Folder(folder)) is None
 
 
 def test_the_latest_is_found_by_its_number_and_unfinished_ones_are_not(tmp_path):
@@ -122,7 +123,7 @@ def test_the_latest_is_found_by_its_number_and_unfinished_ones_are_not(tmp_path)
     checkpoints = tmp_path / "checkpoints"
     (tmp_path / "other" / "checkpoints" / "9").rename(checkpoints / "9")
     (checkpoints / "99.orbax-checkpoint-tmp-1").mkdir()
-    assert find_checkpoint(tmp_path) == checkpoints / "12" / "state"
+    assert find_checkpoint(Folder(tmp_path)) == checkpoints / "12" / "state"
 
 
 def test_variables_are_read_bit_by_bit_without_a_state_like_them(tmp_path):
@@ -149,7 +150,7 @@ def damage_data(folder):
 
 def flip_a_bit(folder):
     """Changes a value without any of the files' own checks to notice."""
-    with Checkpoints(folder.parents[1]) as checkpoints:
+    with Checkpoints(checkpoints_of(folder.parents[1])) as checkpoints:
         about = json.loads((folder / "about" / "metadata").read_text())
         shutil.rmtree(folder)
         state = state_at(5)
@@ -195,7 +196,7 @@ def going_on(workdir):
     """What is restored where there is a whole one before it, what is said, and what is left."""
     saved(workdir / "earlier", state_at(4))
     (workdir / "earlier" / "checkpoints" / "4").rename(workdir / "checkpoints" / "4")
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(checkpoints_of(workdir)) as checkpoints:
         found = checkpoints.restore(state_at(0))
         assert_equal(found.state, state_at(4))
         checkpoints.save(state_at(5))  # the place is free
@@ -249,7 +250,7 @@ def test_where_there_is_one_before_it_that_is_used_and_the_damaged_one_said(refu
 
 def save_all(workdir, errors):
     """Saves a state at each step with the error of its evaluation."""
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(checkpoints_of(workdir)) as checkpoints:
         for step, error in errors.items():
             checkpoints.save(state_at(step), error)
 
@@ -266,23 +267,23 @@ def test_the_best_is_kept_beside_the_latest(tmp_path, errors, best):
     save_all(tmp_path, errors)
     last_two = sorted(errors)[-2:]
     assert steps_kept(tmp_path) == sorted({best, *last_two})
-    kept = kept_checkpoints(tmp_path)
+    kept = kept_checkpoints(checkpoints_of(tmp_path))
     assert {which: int(path.parent.name) for which, path in kept.items()} == {
         "last": 4,
         "best": best,
     }
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(checkpoints_of(tmp_path)) as checkpoints:
         assert checkpoints.lowest_error() == min(x for x in errors.values() if x is not None)
         assert int(checkpoints.restore(state_at(0)).state.step) == 4
 
 
 def test_without_evaluations_there_is_no_best(tmp_path):
     save_all(tmp_path, {1: None, 2: None})
-    assert kept_checkpoints(tmp_path).keys() == {"last"}
+    assert kept_checkpoints(checkpoints_of(tmp_path)).keys() == {"last"}
     assert steps_kept(tmp_path) == [1, 2]
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(checkpoints_of(tmp_path)) as checkpoints:
         assert checkpoints.lowest_error() == math.inf
-    assert kept_checkpoints(tmp_path / "nothing") == {}
+    assert kept_checkpoints(checkpoints_of(tmp_path / "nothing")) == {}
 
 
 @pytest.mark.parametrize("has_average", [True, False])
@@ -291,7 +292,7 @@ def test_a_checkpoint_is_read_with_its_average_which_goes_before(tmp_path, has_a
     if has_average:
         state = state.replace(average=state_at(4).weights)
     saved(tmp_path, state)
-    path = kept_checkpoints(tmp_path)["last"]
+    path = kept_checkpoints(checkpoints_of(tmp_path))["last"]
     wanted = {"model": state.weights} | ({"average": state.average} if has_average else {})
     models = read_models(path)
     assert models.keys() == wanted.keys()

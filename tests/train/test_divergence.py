@@ -9,6 +9,7 @@ from fastscale_jax.train import loop, trainer
 from fastscale_jax.train.divergence import DivergenceError, LossWatch
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.stores import checkpoints_of
 from tests.train.tiny import tiny_run
 
 
@@ -46,7 +47,7 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
     rate = 0.3 * 359 / 1024 * 0.02 ** (5 / 8)
     assert f"the loss is nan at step 6, with a learning rate of {rate:.3g}" in str(stopped.value)
     assert f"the last good checkpoint is {tmp_path}/checkpoints/4" in str(stopped.value)
-    assert latest_step(tmp_path) == 4
+    assert latest_step(checkpoints_of(tmp_path)) == 4
     assert all(np.isfinite(x["train_loss"]) for x in read_metrics(tmp_path / "metrics.jsonl")[:1])
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 4
 
@@ -64,8 +65,8 @@ def test_weights_that_are_no_numbers_never_take_a_good_checkpoint_s_place(tmp_pa
     monkeypatch.setattr(trainer, "train_step", overflowing)
     with pytest.raises(DivergenceError, match=r"weights are not finite after step 8.*/4\."):
         loop.train(tiny_run(tmp_path))
-    assert latest_step(tmp_path) == 4
+    assert latest_step(checkpoints_of(tmp_path)) == 4
     monkeypatch.undo()
     changes = {"optim.learning_rate": 0.1, "checkpoint.allow_changes": True}
     loop.train(tiny_run(tmp_path, **changes))
-    assert latest_step(tmp_path) == 8
+    assert latest_step(checkpoints_of(tmp_path)) == 8

@@ -23,6 +23,7 @@ from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.records import Recorder, read_metrics
 from fastscale_jax.train.run import Start
 from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.stores import checkpoints_of
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -68,7 +69,7 @@ def saved_arrays(workdir, checkpoint_run):
     """Every array of the latest checkpoint."""
     task = checkpoint_run.task()
     abstract = jax.eval_shape(lambda key: loop.create_state(task, key), jax.random.key(0))
-    with loop.Checkpoints(workdir) as checkpoints:
+    with loop.Checkpoints(checkpoints_of(workdir)) as checkpoints:
         return jax.tree.leaves(checkpoints.restore(abstract).state)
 
 
@@ -87,7 +88,7 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
     ]
     wanted = tiny_config(**{"train.steps": STEPS}).to_dict()
     assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(wanted))
-    assert latest_step(workdir) == STEPS
+    assert latest_step(checkpoints_of(workdir)) == STEPS
     with Image.open(workdir / "curves.png") as image:
         assert image.format == "PNG"
 
@@ -149,7 +150,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(uninterrupted, tmp_path, mo
         patch.setattr(Recorder, "write", fail_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             loop.train(run)
-    assert latest_step(tmp_path) == 4
+    assert latest_step(checkpoints_of(tmp_path)) == 4
     assert timeless(tmp_path) == timeless(workdir)[:3]
 
     assert loop.train(run) == returned
@@ -184,7 +185,7 @@ def test_a_signal_between_any_two_steps_loses_nothing(
         patch.setattr(trainer, "Meter", functools.partial(PressingMeter, stop, number))
         with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Preempted):
             loop.train(run)
-    assert latest_step(tmp_path) == stop
+    assert latest_step(checkpoints_of(tmp_path)) == stop
     assert loop.train(run) == returned
     assert timeless(tmp_path) == timeless(workdir)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -196,7 +197,7 @@ def test_a_signal_between_any_two_steps_loses_nothing(
 def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
     run = tiny_run(tmp_path, **{"train.steps": 2})
     loop.train(run, from_a_file)
-    assert latest_step(tmp_path) == 2
+    assert latest_step(checkpoints_of(tmp_path)) == 2
 
 
 def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
@@ -215,7 +216,7 @@ def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "train_batches", failing)
     with pytest.raises(DataError, match="too many"):
         loop.train(run)
-    assert latest_step(tmp_path) == 3
+    assert latest_step(checkpoints_of(tmp_path)) == 3
 
 
 def test_a_finished_run_evaluates_and_adds_nothing(uninterrupted):
@@ -225,7 +226,7 @@ def test_a_finished_run_evaluates_and_adds_nothing(uninterrupted):
     saved = saved_arrays(workdir, run)
     assert loop.train(run) == returned
     assert (workdir / "metrics.jsonl").read_text() == before
-    assert latest_step(workdir) == STEPS
+    assert latest_step(checkpoints_of(workdir)) == STEPS
     for got, wanted in zip(saved_arrays(workdir, run), saved, strict=True):
         np.testing.assert_array_equal(got, wanted)
 
@@ -240,7 +241,7 @@ def test_the_config_is_written_before_the_first_step(tmp_path, monkeypatch):
         loop.train(run)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["name"] == run.network.name
     assert read_metrics(tmp_path / "metrics.jsonl") == []
-    assert latest_step(tmp_path) is None
+    assert latest_step(checkpoints_of(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
