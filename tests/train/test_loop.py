@@ -22,7 +22,7 @@ from fastscale_jax.train.interrupt import Preempted
 from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.records import Recorder, read_metrics
 from fastscale_jax.train.run import Start
-from fastscale_jax.train.saved import latest_step
+from fastscale_jax.train.saved import latest_step, steps_in
 from fastscale_jax.train.stores import checkpoints_of
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
@@ -91,6 +91,15 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
     assert latest_step(checkpoints_of(workdir)) == STEPS
     with Image.open(workdir / "curves.png") as image:
         assert image.format == "PNG"
+
+
+@pytest.mark.parametrize(("minutes", "steps"), [(1e-6, [1, 2, 3, 4, 5]), (60.0, [3, 5])])
+def test_checkpoints_come_by_the_clock(tmp_path, minutes, steps):
+    changes = {"train.steps": 5, "checkpoint.every_minutes": minutes, "checkpoint.keep": 9}
+    changes |= {"checkpoint.every_epochs": 0, "checkpoint.every_steps": 3}
+    changes |= {"bn.precise_images": 0, "train.eval_every_epochs": 9}
+    loop.train(tiny_run(tmp_path, **changes))
+    assert sorted(steps_in(checkpoints_of(tmp_path))) == steps
 
 
 def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
