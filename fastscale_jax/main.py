@@ -74,6 +74,12 @@ _FORMAT = flags.DEFINE_enum(
     ("table", "json"),
     "How a result is printed on stdout; json is exactly one object. Train prints none but as json.",
 )
+_COUNTERS = flags.DEFINE_list(
+    "counters",
+    ["analytic"],
+    "For --mode=info, whose figures: analytic, from the description; jaxpr, from what JAX traces; "
+    "xla, from the program that XLA gets. Several, with commas between, are set side by side.",
+)
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
     default_folder(),
@@ -116,13 +122,41 @@ def info(config: Config) -> int:
     try:
         network, _ = _checked(config)
         scaling = origin(network, config.variant)
+        rows, figures = _counted(network, _COUNTERS.value)
     except ValueError as error:
         return _usage_error(str(error))
     if _FORMAT.value == "json":
-        print(json.dumps(describe(network, scaling)))
-    else:
-        _print(table(network, scaling))
+        print(json.dumps({**describe(network, scaling), **figures}))
+        return OK
+    _print(table(network, scaling))
+    if rows:
+        from fastscale_jax.measure import counters
+
+        _print(counters.table(rows))
     return OK
+
+
+def _counted(network: "Architecture", names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns what counters say, as rows of a table and for JSON; the first alone needs no JAX.
+
+    Raises:
+        ValueError: there is no such counter.
+    """
+    unknown = [name for name in names if name not in ("analytic", "jaxpr", "xla")]
+    if unknown or not names:
+        raise ValueError(
+            f"--counters={','.join(names)}: give some of analytic, jaxpr and xla, with commas "
+            "between"
+        )
+    if {*names} == {"analytic"}:
+        return [], {}
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # counting needs no accelerator, nor waits for one
+    from fastscale_jax.measure import counters
+
+    rows, figures = counters.counted(network, names)
+    return rows, {"counters": figures}
 
 
 def train(config: Config) -> int:

@@ -52,9 +52,15 @@ def grouped_conv(
     if any(jax.typeof(a).sharding.mesh.explicit_axes for a in (x, kernel)):
         implementation = "lax"  # whose rules know how results are sharded
     if implementation in conv_forms.FORMS:  # nothing is left to choose
-        return conv_forms.forward(implementation, x, kernel, shape)
+        return grouped_conv_in_forms(x, kernel, form=implementation, shape=shape)
     x, kernel = varying_alike(x, kernel)
     return _conv.bind(x, kernel, shape=shape, implementation=implementation)
+
+
+@functools.partial(jax.jit, static_argnames=("form", "shape"))
+def grouped_conv_in_forms(x: Array, kernel: Array, *, form: str, shape: ConvShape) -> Array:
+    """A call of its own, so that by its name whoever reads the program knows a conv."""
+    return conv_forms.forward(form, x, kernel, shape)
 
 
 def varying_alike(*arrays: Array) -> list[Array]:

@@ -1,0 +1,1 @@
+"""What a network costs and how fast it runs, measured in several ways that check one another."""
