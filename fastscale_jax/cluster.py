@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import socket
 import sys
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from absl import flags
+
+from fastscale_jax.rendezvous import RendezvousError, arrive, gather
 
 if TYPE_CHECKING:
     from fastscale_jax.train.peers import Peers
@@ -60,6 +60,10 @@ class ClusterError(Exception):
     """The processes of a run cannot be joined, or do not fit together."""
 
 
+class ClusterUsageError(ClusterError):
+    """What they were started with does not fit together."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """How a process finds the others.
@@ -92,7 +96,7 @@ class Cluster:
         import jax
 
         if self.is_given:
-            self._check()
+            self._meet(*self._checked())
         _keep_stdout_for_results()
         address = self.coordinator or None
         # signals are ours: see `train.interrupt`
@@ -114,25 +118,44 @@ class Cluster:
                 "--num_processes"
             ) from error
 
-    def _check(self) -> None:
+    def _checked(self) -> tuple[str, int]:
+        """Returns the coordinator's host and port.
+
+        Raises:
+            ClusterUsageError: the flags do not fit together.
+        """
         if not (self.coordinator and self.count and self.index >= 0):
-            raise ClusterError(
+            raise ClusterUsageError(
                 "--coordinator_address, --num_processes and --process_id belong together; give "
                 "all three, or none where Slurm, Open MPI or a TPU slice tells them"
             )
         host, _, port = self.coordinator.rpartition(":")
         host = host.strip("[]")  # of an IPv6 address
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise ClusterError(
+            raise ClusterUsageError(
                 f"--coordinator_address must be host:port, as in 10.0.0.1:1234; got "
                 f"{self.coordinator!r}"
             )
         if not self.index < self.count:
-            raise ClusterError(f"--process_id must be from 0 to {self.count - 1}; got {self.index}")
-        if self.index:
-            _wait_for(host, int(port), self.timeout)
-        else:
-            _check_free(int(port))
+            raise ClusterUsageError(
+                f"--process_id must be from 0 to {self.count - 1}; got {self.index}"
+            )
+        return host, int(port)
+
+    def _meet(self, host: str, port: int) -> None:
+        """Waits until all processes are there, lest the runtime wait for some that cannot be."""
+        try:
+            if self.index:
+                arrive(host, port, self.index, self.count, self.timeout)
+            else:
+                gather(host, port, self.count, self.timeout)
+        except RendezvousError as error:
+            raise ClusterError(f"the processes of the run cannot be joined: {error}") from error
+        except OSError as error:
+            raise ClusterError(
+                f"port {port} of --coordinator_address cannot be used here: {error.strerror}; "
+                "choose another"
+            ) from error
 
 
 def detected() -> str | None:
@@ -194,31 +217,3 @@ def _keep_stdout_for_results() -> None:
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-
-
-def _wait_for(host: str, port: int, timeout: int) -> None:
-    """Waits for the first process, lest the runtime wait for one that cannot be."""
-    deadline, problem = time.monotonic() + timeout, "no answer"
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((host, port), timeout=min(5, timeout)):
-                return
-        except OSError as error:
-            problem = error.strerror or str(error)
-            time.sleep(0.5)
-    raise ClusterError(
-        f"the coordinator {host}:{port} cannot be reached within {timeout} s "
-        f"(--cluster_timeout): {problem}; is process 0 running there, and the port open?"
-    )
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("", port))
-        except OSError as error:
-            raise ClusterError(
-                f"port {port} of --coordinator_address cannot be used here: {error.strerror}; "
-                "choose another"
-            ) from error

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fastscale_jax.cluster import ClusterError, joins_others, other_hosts
+from fastscale_jax.cluster import ClusterError, ClusterUsageError, joins_others, other_hosts
 from fastscale_jax.compile_cache import default_folder, keep_compiled_programs
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.usage import explain
@@ -171,7 +171,7 @@ def train(config: Config) -> int:
             status = _train(config, workdir, peers)
     except ClusterError as error:
         _complain(str(error))
-        return FAILURE
+        return USAGE_ERROR if isinstance(error, ClusterUsageError) else FAILURE
     if status != OK and peers.exist:
         # JAX would wait for the others, who may not come, and abort
         sys.stdout.flush()
@@ -238,7 +238,7 @@ def evaluate(config: Config) -> int:
     from fastscale_jax.train.assess import evaluate_checkpoints, evaluate_weights
     from fastscale_jax.train.evaluate import as_record
     from fastscale_jax.train.run import Run
-    from fastscale_jax.train.saved import latest_step
+    from fastscale_jax.train.saved import CheckpointError, latest_step
     from fastscale_jax.train.summary import result_rows
 
     try:
@@ -258,6 +258,8 @@ def evaluate(config: Config) -> int:
     except DataError as error:
         _complain(str(error))
         return FAILURE
+    except CheckpointError as error:
+        return _usage_error(f"{error}; --mode=train moves it away, and goes on from the one before")
     except ValueError as error:
         return _usage_error(str(error))
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}

@@ -3,8 +3,8 @@
 #
 #   launch/tpu_vm.sh NAME ZONE --config=configs/regnetz.py:4gf --workdir=/mnt/shared/runs/regnetz-4gf
 #
-# The workdir must be on a disk that all hosts see: a Filestore, or another NFS. DRY_RUN=1 prints the
-# commands instead.
+# The workdir must be on a disk that all hosts see: a Filestore, or another NFS. PYTHON names the
+# hosts' interpreter, 3.11 or later. DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,7 +31,7 @@ git archive --format=tar.gz --output="$archive" HEAD
 on_all=(--zone="$zone" --worker=all)
 run gcloud compute tpus tpu-vm scp "$archive" "$name:fastscale.tar.gz" "${on_all[@]}"
 set_up="mkdir -p fastscale && tar -xzf fastscale.tar.gz -C fastscale && cd fastscale"
-set_up+=" && python3 -m venv .venv && .venv/bin/pip install -q -c requirements.lock -e '.[tpu,data]'"
+set_up+=" && ${PYTHON:-python3} -m venv .venv && .venv/bin/pip install -q -c requirements.lock -e '.[tpu,data]'"
 run gcloud compute tpus tpu-vm ssh "$name" "${on_all[@]}" --command="$set_up"
 train="cd fastscale && source launch/env.sh && .venv/bin/python -m fastscale_jax.main --distributed=yes"
 run gcloud compute tpus tpu-vm ssh "$name" "${on_all[@]}" --command="$train$(printf ' %q' "$@")"

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -41,3 +42,10 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
     )
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on just now."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]

@@ -172,21 +172,26 @@ class Checkpoints:
             except CheckpointError as error:
                 damaged[step] = error
             if agree(found is not None) and found is not None:
-                self._put_all_aside(list(damaged))
-                return Restored(found, read_about(folder), list(map(str, damaged.values())))
+                places = self._put_all_aside(list(damaged))
+                problems = [
+                    f"{problem}; it is moved to {place}"
+                    for problem, place in zip(damaged.values(), places, strict=True)
+                ]
+                return Restored(found, read_about(folder), problems)
             damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
         if damaged:
             raise next(iter(damaged.values()))
         return None
 
-    def _put_all_aside(self, steps: list[int]) -> None:
-        if not steps:
-            return
-        if jax.process_index() == 0:
-            for step in steps:
-                _put_aside(self._folder / str(step))
-        ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
-        self._manager.reload()
+    def _put_all_aside(self, steps: list[int]) -> list[str]:
+        """Returns the names that the first host gave them; the others have no use for them."""
+        names = [""] * len(steps)
+        if steps and jax.process_index() == 0:
+            names = [_put_aside(self._folder / str(step)) for step in steps]
+        if steps:
+            ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
+            self._manager.reload()
+        return names
 
     def _explained(self, failure: Exception) -> SaveError:
         last = latest_step(self._folder)
@@ -199,13 +204,14 @@ class Checkpoints:
         )
 
 
-def _put_aside(folder: Folder) -> None:
-    """Renames a damaged checkpoint; a number is added where the name is taken."""
+def _put_aside(folder: Folder) -> str:
+    """Renames a damaged checkpoint, with a number where the name is taken; returns the name."""
     number, target = 1, folder.with_name(f"damaged-{folder.name}")
     while target.exists():
         number += 1
         target = folder.with_name(f"damaged-{folder.name}-{number}")
     folder.rename(target)
+    return target.name
 
 
 def _put_aside_without_error(folder: Folder) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fastscale_jax.cluster import ClusterError
+from fastscale_jax.cluster import ClusterUsageError
 from fastscale_jax.train.workdir import as_flat
 
 
@@ -20,25 +20,37 @@ def check_same(config: Mapping[str, Any]) -> None:
         config: of this host, as JSON has it.
 
     Raises:
-        ClusterError: on all hosts; names the keys that differ from the first host's.
+        ClusterUsageError: on all hosts; names who differs from the first, and the keys.
     """
     if jax.process_count() == 1:
         return
     flat = as_flat(config)
     firsts = json.loads(_of_first(json.dumps(flat).encode()))
-    differing = [key for key in flat.keys() | firsts.keys() if flat.get(key) != firsts.get(key)]
-    agrees = multihost_utils.process_allgather(np.array([not differing])).ravel()
-    if agrees.all():
-        return
-    others = ", ".join(str(host) for host in np.flatnonzero(~agrees))
-    here = "; ".join(
-        f"config.{key} is {flat.get(key)!r} here and {firsts.get(key)!r} there"
-        for key in sorted(differing)
+    differing = "; ".join(
+        f"config.{key} is {flat.get(key)!r} and not {firsts.get(key)!r}"
+        for key in sorted(flat.keys() | firsts.keys())
+        if flat.get(key) != firsts.get(key)
     )
-    raise ClusterError(
-        f"hosts {others} have another config than host 0"
-        + (f": {here}" if here else "; they say which keys differ")
-    )
+    found = {host: text for host, text in enumerate(_of_all(differing)) if text}
+    if found:
+        others = ", ".join(map(str, found))
+        raise ClusterUsageError(
+            f"host{'s' * (len(found) > 1)} {others} of {jax.process_count()} "
+            f"{'have' if len(found) > 1 else 'has'} another config than host 0: "
+            f"{next(iter(found.values()))}"
+        )
+
+
+def _of_all(text: str) -> list[str]:
+    """Returns the text of each host, on all hosts."""
+    content = np.frombuffer(text.encode(), np.uint8)
+    longest = multihost_utils.process_allgather(np.array([len(content)], np.int32)).max()
+    if not longest:
+        return [""] * jax.process_count()
+    padded = np.zeros((1, longest), np.uint8)
+    padded[0, : len(content)] = content
+    rows = multihost_utils.process_allgather(padded).reshape(-1, longest)
+    return [bytes(row.astype(np.uint8)).rstrip(b"\0").decode() for row in rows]
 
 
 def _of_first(content: bytes) -> bytes:

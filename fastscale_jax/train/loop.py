@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -72,6 +73,7 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         progress.note(announcement(run, step))
         for problem in restored.passed_over if restored else ():
             progress.note(f"warning: {problem}; going on from the one before")
+        _warn_of_devices(run, about, progress)
         if start is not None:
             progress.note(start.note)
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers or Peers.none())
@@ -88,6 +90,17 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
     if is_first:
         summarise(run, evaluations, time.monotonic() - started)
     return as_record(evaluations["last"])
+
+
+def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> None:
+    """Says so where BatchNorm's statistics will be of other numbers of images than before."""
+    before, now, bn = about.get("devices"), jax.device_count(), run.recipe.bn
+    if before not in (None, now) and not bn.sync and not bn.group_size:
+        progress.note(
+            f"warning: {before} device{'s' * (before > 1)} before, {now} now: BatchNorm takes its "
+            "statistics from each device's images, so that is another recipe; with config.bn.sync "
+            "or config.bn.group_size their number makes no difference"
+        )
 
 
 def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None:

@@ -130,8 +130,16 @@ def _as_checkpoint_error(checkpoint: Folder) -> Iterator[None]:
     except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
-            f"{reason(error)}"
+            f"{_damage(error)}"
         ) from error
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong, without the page that TensorStore has on each array."""
+    if isinstance(error, json.JSONDecodeError):
+        return "its metadata are damaged"
+    said = reason(error)
+    return "files of its arrays are damaged or missing" if "zarr" in said else said
 
 
 def find_checkpoint(folder: Folder) -> Folder | None:

@@ -210,7 +210,8 @@ class Trainer:
     def about(self) -> dict[str, Any]:
         """Returns what belongs to a state beside its arrays; the step says where the data stand."""
         config = as_recorded(self.run.config)
-        return {"config": config, "metrics": self.meter.parts()}
+        parts = self.meter.parts()
+        return {"config": config, "metrics": parts, "devices": jax.device_count()}
 
     @contextlib.contextmanager
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:

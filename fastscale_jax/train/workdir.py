@@ -57,7 +57,12 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(checkpoints) is not None:
         _check_kept(workdir, recorded, config)
-        check_recipe(workdir, recorded, config)
+        check_recipe(_place(workdir, checkpoints), recorded, config)
+
+
+def _place(workdir: pathlib.Path, checkpoints: Folder) -> Any:
+    """Where a person would say that a run is."""
+    return workdir if checkpoints == checkpoints_of(workdir) else checkpoints
 
 
 def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
@@ -72,13 +77,11 @@ def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
         )
 
 
-def check_recipe(
-    workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
-) -> None:
+def check_recipe(place: Any, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses to go on with another recipe than a run's, unless the config allows it.
 
     Args:
-        workdir: of the run.
+        place: where the run is, for people.
         recorded: the config that it had so far.
         config: that it is to go on with.
 
@@ -88,8 +91,8 @@ def check_recipe(
     changed = changes(recorded, config)
     if changed and not config["checkpoint"]["allow_changes"]:
         raise ValueError(
-            f"the run in {workdir} has another recipe: {'; '.join(changed)}; repeat its flags, "
-            "give this run another workdir, or go on all the same with "
+            f"the run in {place} has another recipe: {'; '.join(changed)}; repeat its flags, "
+            "give this run another place, or go on all the same with "
             "--config.checkpoint.allow_changes=true"
         )
 

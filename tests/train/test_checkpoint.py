@@ -245,6 +245,7 @@ def test_where_there_is_one_before_it_that_is_used_and_the_damaged_one_said(refu
     refusal, passed_over, names = refusals[damage]
     (said,) = passed_over  # of several damaged files either may be the first
     assert said.partition("cannot be read: ")[:2] == refusal.partition("cannot be read: ")[:2]
+    assert said.endswith("; it is moved to damaged-5")
     assert names == ["4", "5", "damaged-5"]
 
 

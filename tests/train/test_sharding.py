@@ -2,13 +2,13 @@
 
 import json
 import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.commands import free_port
 from tests.train.twenty_steps import CASES, STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -25,12 +25,6 @@ def results(*processes):
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors.decode()[-3000:]
     return json.loads(outputs[0][0])
-
-
-def free_port():
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
