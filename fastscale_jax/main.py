@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Config = Any  # a ConfigDict: its keys are attributes that no type checker can know
 
-MODES = ("train", "eval", "info", "predict", "export")
+MODES = ("train", "eval", "info", "time", "predict", "export")
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -55,7 +55,8 @@ _MODE = flags.DEFINE_enum(
     "train",
     MODES,
     "train: train the network, or go on from the workdir's checkpoint. eval: evaluate its "
-    "weights. info: say what the network is and costs. predict: say what it sees in --input. "
+    "weights. info: say what the network is and costs. time: time its training step and its "
+    "evaluation on this machine. predict: say what it sees in --input. "
     "export: write it to --output, to be used without this package.",
 )
 _INPUT = flags.DEFINE_string(
@@ -80,6 +81,19 @@ _COUNTERS = flags.DEFINE_list(
     "For --mode=info, whose figures: analytic, from the description; jaxpr, from what JAX traces; "
     "xla, from the program that XLA gets. Several, with commas between, are set side by side.",
 )
+_NOISE = flags.DEFINE_float(
+    "noise",
+    0.03,
+    "For --mode=time, what a median may be off by, as a share of it; on a machine that is noisier "
+    "nothing is reported.",
+    lower_bound=0.001,
+)
+_PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "For --mode=time, a folder for a profile of five steps, for xprof, TensorBoard or "
+    "ui.perfetto.dev.",
+)
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
     default_folder(),
@@ -96,8 +110,8 @@ def main(argv: Sequence[str]) -> int:
         # we say in one; --verbosity=0 brings them back
         logging.set_verbosity(logging.FATAL)
     try:
-        # info needs no JAX
-        if _MODE.value != "info" and not keep_compiled_programs(_COMPILE_CACHE.value):
+        # info needs no JAX, and time is to compile
+        if _MODE.value not in ("info", "time") and not keep_compiled_programs(_COMPILE_CACHE.value):
             _complain(
                 f"{_COMPILE_CACHE.value} cannot be written: programs are compiled anew each time; "
                 "give another --compile_cache, or an empty one"
@@ -106,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
             "train": train,
             "eval": evaluate,
             "info": info,
+            "time": measure_time,
             "predict": predict,
             "export": export,
         }[_MODE.value]
@@ -157,6 +172,27 @@ def _counted(network: "Architecture", names: Sequence[str]) -> tuple[list[Any], 
 
     rows, figures = counters.counted(network, names)
     return rows, {"counters": figures}
+
+
+def measure_time(config: Config) -> int:
+    """Prints how long a training step and an evaluation take here."""
+    from fastscale_jax.measure import report
+    from fastscale_jax.measure.timing import NoisyError
+
+    try:
+        network, recipe = _checked(config)
+        profile = pathlib.Path(_PROFILE.value) if _PROFILE.value else None
+        found = report.timed(network, recipe, noise=_NOISE.value, profile=profile)
+    except NoisyError as error:
+        _complain(str(error))
+        return FAILURE
+    except ValueError as error:
+        return _usage_error(str(error))
+    if _FORMAT.value == "json":
+        print(json.dumps(found))
+    else:
+        _print(report.table(found))
+    return OK
 
 
 def train(config: Config) -> int:

@@ -1,0 +1,132 @@
+"""--mode=time: a training step and an evaluation timed, beside what the device could do."""
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from fastscale_jax.arch import Architecture, count
+from fastscale_jax.measure import roofline, timing
+from fastscale_jax.measure.workload import Workload
+from fastscale_jax.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+IMAGENET_IMAGES = 1_281_167  # of its training set
+_PROFILED_STEPS = 5
+
+
+def timed(
+    network: Architecture,
+    recipe: Recipe,
+    *,
+    noise: float = 0.03,
+    seconds: float = 60.0,
+    profile: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """Times a network on all devices of this host, on noise that lies there already.
+
+    Args:
+        network: to time.
+        recipe: its batch, dtype, augmentation and optimiser are those of the step.
+        noise: what the median may be off by, as a share of it.
+        seconds: to give up after, for each of the two.
+        profile: a folder for a profile of some steps, made if need be; None: none.
+
+    Returns:
+        The figures by name, ready for JSON; times are in milliseconds, medians.
+
+    Raises:
+        NoisyError: the machine was too noisy.
+        ValueError: the batch cannot be shared by the devices.
+    """
+    devices = jax.local_device_count()
+    ceiling = roofline.ceilings(recipe.dtype)
+    load = Workload(network, recipe, devices=devices)
+    step = load.start("step")
+    of_step = timing.measure(step, noise=noise, seconds=seconds)
+    if profile is not None:
+        _profile(step, profile)
+    infer = load.start("inference")
+    of_inference = timing.measure(infer, noise=noise, seconds=seconds)
+    batch, each = recipe.data.batch_size, recipe.data.batch_size // devices
+    cost, itemsize = count(network), jnp.dtype(recipe.dtype).itemsize
+    floors = [
+        roofline.floor(cost, each, itemsize, ceiling, training=training)
+        for training in (True, False)
+    ]
+    rate = batch / of_step.median
+    return {
+        "network": network.name,
+        "device": jax.local_devices()[0].device_kind,
+        "devices": devices,
+        "batch_size": batch,
+        "dtype": recipe.dtype,
+        "grouped_conv": recipe.grouped_conv,
+        "compile_seconds": round(load.compile_seconds["step"], 3),
+        "step_ms": 1000 * of_step.median,
+        "step_ms_quartiles": [1000 * of_step.low, 1000 * of_step.high],
+        "step_noise": of_step.noise,
+        "images_per_second": rate,
+        "epoch_minutes": IMAGENET_IMAGES / rate / 60,
+        "peak_bytes": load.peak_bytes("step"),
+        "floor_ms": 1000 * floors[0].seconds,
+        "floor_bound": floors[0].bound,
+        "floor_share": floors[0].seconds / of_step.median,
+        "inference_ms": 1000 * of_inference.median,
+        "inference_ms_quartiles": [1000 * of_inference.low, 1000 * of_inference.high],
+        "inference_noise": of_inference.noise,
+        "inference_images_per_second": each / of_inference.median * devices,
+        "inference_floor_ms": 1000 * floors[1].seconds,
+        "inference_floor_bound": floors[1].bound,
+        "inference_floor_share": floors[1].seconds / of_inference.median,
+        "ceiling_flops": ceiling.flops,
+        "ceiling_bytes": ceiling.memory,
+        "ceiling_origin": ceiling.origin,
+        "jax": jax.__version__,
+    }
+
+
+def _profile(step: Any, folder: pathlib.Path) -> None:
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        jax.block_until_ready([step() for _ in range(_PROFILED_STEPS)])
+
+
+def table(found: dict[str, Any]) -> "Table":
+    """Returns the figures of `timed` for people."""
+    from rich.table import Table
+
+    several = f"{found['devices']} x " if found["devices"] > 1 else ""
+    result = Table(
+        title=(
+            f"{found['network']}: {several}{found['device']}, {found['batch_size']} images, "
+            f"{found['dtype']}"
+        ),
+        caption=(
+            f"ceilings: {found['ceiling_flops'] / 1e12:.3g} TFLOPS, "
+            f"{found['ceiling_bytes'] / 1e9:.3g} GB/s ({found['ceiling_origin']})"
+        ),
+    )
+    result.add_column("")
+    result.add_column("training step", justify="right")
+    result.add_column("inference", justify="right")
+    rows = {
+        "median": ("{:.4g} ms", "step_ms", "inference_ms"),
+        "known to": ("±{:.1%}", "step_noise", "inference_noise"),
+        "images a second": ("{:,.4g}", "images_per_second", "inference_images_per_second"),
+        "least possible": ("{:.4g} ms", "floor_ms", "inference_floor_ms"),
+        "limited by": ("{}", "floor_bound", "inference_floor_bound"),
+        "share of the possible": ("{:.0%}", "floor_share", "inference_floor_share"),
+    }
+    for name, (form, *keys) in rows.items():
+        result.add_row(name, *(form.format(found[key]) for key in keys))
+    halves = (
+        "{:.4g} to {:.4g} ms".format(*found[f"{key}_ms_quartiles"]) for key in ("step", "inference")
+    )
+    result.add_row("half of the samples", *halves)
+    result.add_row("an epoch of ImageNet", f"{found['epoch_minutes']:,.4g} min", "")
+    result.add_row("compiled in", f"{found['compile_seconds']:.3g} s", "")
+    result.add_row("memory at most", f"{found['peak_bytes'] / 1e6:,.4g} MB", "")
+    return result

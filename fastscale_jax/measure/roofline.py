@@ -1,0 +1,108 @@
+"""What a device can do at most, and the least time that a step can therefore take."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.measure.timing import measure
+
+# Passes over a tensor that cannot be saved, whatever is fused. Forward, BatchNorm's statistics need
+# the whole output of a conv before anything can use it: written, and read by the next conv.
+INFERENCE_PASSES = 2
+# Backward, the gradient of each output is written; BatchNorm's two sums read it and the output; and
+# the gradients of the conv, which need those sums, read both again.
+TRAINING_PASSES = INFERENCE_PASSES + 5
+# Parameters are float32: read forward and backward, their gradients and momenta read and written,
+# and they are written.
+TRAINING_PARAM_PASSES = 7
+
+
+class Ceilings(NamedTuple):
+    """What one device can do at most."""
+
+    flops: float  # a second, a multiply-add being two
+    memory: float  # bytes a second
+    origin: str  # where the figures come from
+
+
+# By what JAX calls a device, of bfloat16 without sparsity, from the makers' pages:
+# nvidia.com/en-us/data-center/h200, /h100, /a100, /l4; docs.cloud.google.com/tpu/docs/v4, v5e, v5p,
+# v6e.
+KNOWN = {
+    "NVIDIA H200": (989e12, 4.8e12),
+    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
+    "NVIDIA A100-SXM4-80GB": (312e12, 2.039e12),
+    "NVIDIA A100-SXM4-40GB": (312e12, 1.555e12),
+    "NVIDIA L4": (121e12, 300e9),
+    "TPU v4": (275e12, 1.2e12),
+    "TPU v5 lite": (197e12, 819e9),
+    "TPU v5": (459e12, 2.765e12),
+    "TPU v6 lite": (918e12, 1.64e12),
+}
+
+
+def ceilings(dtype: str) -> Ceilings:
+    """Returns what a device here can do: from the table, or, of others and other dtypes, measured.
+
+    Raises:
+        NoisyError: it was to be measured, and the machine is too noisy.
+    """
+    kind = jax.local_devices()[0].device_kind
+    if kind in KNOWN and dtype == "bfloat16":
+        return Ceilings(*KNOWN[kind], f"{kind}, as its maker says")
+    return _measured(dtype)
+
+
+def _measured(dtype: str) -> Ceilings:
+    """The best of a few sizes: a ceiling is what can be reached, not what is usual."""
+    is_cpu = jax.default_backend() == "cpu"
+    sides, sizes = ((1024, 2048), (2**25,)) if is_cpu else ((4096, 8192), (2**28,))
+    key = jax.random.key(0)
+    flops, memory = [], []
+    for side in sides:
+        x = jax.random.normal(key, (side, side), jnp.dtype(dtype))
+        flops.append(2 * side**3 / _fastest(jax.jit(jnp.matmul), x, x))
+    for size in sizes:
+        x = jnp.ones(size // 4, jnp.float32)
+        memory.append(2 * size / _fastest(jax.jit(lambda x: x + 1), x))
+    return Ceilings(max(flops), max(memory), "measured just now: a product of matrices, and a copy")
+
+
+def _fastest(function: Callable[..., Any], *args: Any) -> float:
+    return measure(lambda: function(*args), noise=1.0, least=0.5).low
+
+
+class Floor(NamedTuple):
+    """The least seconds that something can take."""
+
+    operations: float  # were they all that counts
+    bytes: float  # likewise
+
+    @property
+    def seconds(self) -> float:
+        """The larger of the two."""
+        return max(self)
+
+    @property
+    def bound(self) -> str:
+        """What decides it."""
+        return "operations" if self.operations >= self.bytes else "memory"
+
+
+def floor(cost: Complexity, images: int, itemsize: int, of: Ceilings, *, training: bool) -> Floor:
+    """Returns the least time of a step or of an evaluation on one device.
+
+    Args:
+        cost: of the network, for one image.
+        images: of the device.
+        itemsize: bytes of an element of the computation's dtype.
+        of: what the device can do.
+        training: a whole training step, whose gradients cost two more networks.
+    """
+    operations = 2 * cost.flops * images * (3 if training else 1)
+    moved = cost.acts * images * itemsize * (TRAINING_PASSES if training else INFERENCE_PASSES)
+    moved += cost.params * (4 * TRAINING_PARAM_PASSES if training else itemsize)
+    return Floor(operations / of.flops, moved / of.memory)

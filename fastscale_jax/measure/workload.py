@@ -1,0 +1,165 @@
+"""A network's training step and its evaluation on noise, ready to be timed."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fastscale_jax import models
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.data.sources import SOURCES
+from fastscale_jax.train.optim import optimizer
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.sharding import AXIS, device_mesh, replicated, shared_out
+from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
+
+PARTS = ("inference", "forward_backward", "step")
+_EPOCH_STEPS = 1000  # of the schedule; which rate a step has makes no difference to its time
+
+
+class Workload:
+    """The step that `train.loop` runs, on a batch that lies on the devices already.
+
+    Its parts are `inference` (evaluation mode, no gradients), `forward_backward` (training mode,
+    loss and all gradients, on one device) and `step` (augmentation, that, and the update).
+    """
+
+    def __init__(self, network: Architecture, recipe: Recipe, *, devices: int = 1) -> None:
+        """Makes state and data.
+
+        Args:
+            network: to train.
+            recipe: how; its batch is the one that is timed.
+            devices: of this host, to share it.
+
+        Raises:
+            ValueError: there are not so many, or the batch cannot be shared.
+        """
+        here = jax.local_devices()
+        if not 0 < devices <= len(here):
+            raise ValueError(f"there are {len(here)} devices here, not {devices}")
+        batch = recipe.data.batch_size
+        if batch % devices:
+            raise ValueError(f"the batch size {batch} cannot be shared by {devices} devices")
+        model = models.build(
+            network,
+            dtype=recipe.dtype,
+            grouped_conv=recipe.grouped_conv,
+            scan_blocks=recipe.scan_blocks,
+            axis=AXIS,
+            sync_bn=recipe.bn.sync,
+            bn_group_size=recipe.bn.group_size,
+        )
+        mesh, updates = device_mesh(here[:devices]), optimizer(recipe, _EPOCH_STEPS)
+        self.task = Task(model, recipe, updates, SOURCES["synthetic"], mesh)
+        self.key = jax.random.key(recipe.seed)
+        hasty = {"xla_backend_optimization_level": 0} if here[0].platform == "cpu" else None
+        create = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)
+        self.state = replicated(create(self.key), mesh)
+        side, rng = network.resolution, np.random.default_rng(recipe.seed)
+        self.batch = shared_out(
+            Batch(
+                images=rng.integers(0, 256, (batch, side, side, 3), np.uint8),
+                labels=rng.integers(0, network.num_classes, batch, np.int32),
+                mask=np.ones(batch, bool),
+            ),
+            mesh,
+        )
+        self.compile_seconds: dict[str, float] = {}
+        self.compiled: dict[str, jax.stages.Compiled] = {}
+
+    @functools.cached_property
+    def images(self) -> Array:
+        """What the network is shown, on the first device: its share of the batch."""
+        batch, *image = self.batch.images.shape
+        shape = (batch // self.task.mesh.size, *image)
+        noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+        return jnp.asarray(noise, self.task.recipe.dtype)
+
+    def start(self, part: str) -> Callable[[], Any]:
+        """Compiles a part, and returns what starts it; its result may not be there yet."""
+        return {
+            "inference": self._inference,
+            "forward_backward": self._forward_backward,
+            "step": self._step,
+        }[part]()
+
+    def peak_bytes(self, part: str) -> int:
+        """Returns what a compiled part holds at most on a device; 0: the backend does not say."""
+        found = self.compiled[part].memory_analysis()
+        if found is None:
+            return 0
+        return (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            + found.temp_size_in_bytes
+            - found.alias_size_in_bytes
+        )
+
+    def lowered_step(self) -> jax.stages.Lowered:
+        """Returns the training step, traced and lowered but not compiled."""
+        step = jax.jit(functools.partial(train_step, self.task), donate_argnums=0)
+        return step.lower(self.state, self.batch, self.key)
+
+    def _compile(self, part: str, lower: Callable[[], jax.stages.Lowered]) -> Any:
+        since = time.perf_counter()
+        self.compiled[part] = lower().compile()
+        self.compile_seconds[part] = time.perf_counter() - since
+        return self.compiled[part]
+
+    def _variables(self) -> dict[str, Any]:
+        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+
+    def _inference(self) -> Callable[[], Any]:
+        infer = jax.jit(functools.partial(self._alone().apply, train=False))
+        variables = self._variables()
+        compiled = self._compile("inference", lambda: infer.lower(variables, self.images))
+        return lambda: compiled(self._variables(), self.images)
+
+    def _forward_backward(self) -> Callable[[], Any]:
+        model = self._alone()
+
+        def loss_fn(params: Any, batch_stats: Any, images: Array, labels: Array) -> Any:
+            logits, updated = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": self.key},
+            )
+            return cross_entropy(logits, labels, 0.1).mean(), updated
+
+        grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+
+        labels = self.batch.labels[: len(self.images)]
+
+        def args() -> tuple[Any, ...]:
+            return self.state.params, self.state.batch_stats, self.images, labels
+
+        compiled = self._compile("forward_backward", lambda: grads.lower(*args()))
+        return lambda: compiled(*args())
+
+    def _step(self) -> Callable[[], Any]:
+        compiled = self._compile("step", self.lowered_step)
+
+        def start() -> Any:
+            self.state, *metrics = compiled(self.state, self.batch, self.key)
+            return metrics  # the state is the next step's to consume
+
+        return start
+
+    def _alone(self) -> models.Network:
+        """The network outside a mesh."""
+        recipe = self.task.recipe
+        return models.build(
+            self.task.model.architecture,
+            dtype=recipe.dtype,
+            grouped_conv=recipe.grouped_conv,
+            scan_blocks=recipe.scan_blocks,
+        )

@@ -1,0 +1,145 @@
+"""What is said of times, with clocks of our own, and the command on this machine."""
+
+import json
+import random
+import statistics
+
+import pytest
+
+from fastscale_jax.arch import Complexity, as_architecture, count, model_config
+from fastscale_jax.measure import roofline, timing
+from fastscale_jax.measure.roofline import Ceilings
+from fastscale_jax.measure.timing import NoisyError, summary
+from tests.commands import TINY, run
+
+
+class Clock:
+    """Time that passes only while a program runs."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds, self.calls = 0.0, seconds, 0
+
+    def perf_counter(self):
+        return self.now
+
+    def start(self):
+        self.now += self.seconds(self.calls)
+        self.calls += 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    def made(seconds):
+        found = Clock(seconds)
+        monkeypatch.setattr(timing, "time", found)
+        return found
+
+    return made
+
+
+@pytest.mark.parametrize("seconds", [0.0003, 0.02, 4.0])
+def test_a_steady_program_takes_what_it_takes(clock, seconds):
+    found = timing.measure(clock(lambda _: seconds).start, seconds=100)
+    assert found.median == pytest.approx(seconds)
+    assert found.noise < 1e-9
+    assert found.samples >= timing.LEAST_SAMPLES
+    assert (found.low, found.high) == pytest.approx((seconds, seconds))
+
+
+def test_the_first_runs_do_not_count(clock):
+    found = timing.measure(clock(lambda i: 9.0 if i < 2 else 0.1).start)
+    assert found.median == pytest.approx(0.1)
+
+
+def test_a_noisy_one_is_sampled_until_it_is_known(clock):
+    draw = random.Random(0)
+    found = timing.measure(clock(lambda _: draw.uniform(0.8, 1.2)).start, seconds=1000)
+    assert found.samples > 2 * timing.LEAST_SAMPLES
+    assert found.median == pytest.approx(1.0, rel=0.06)
+    assert found.noise <= 0.03
+
+
+def test_one_that_stays_noisy_is_refused_with_how_noisy_it_is(clock):
+    draw = random.Random(0)
+    with pytest.raises(NoisyError, match=r"too noisy: \d+ samples in 30 s have a median of .* ms"):
+        timing.measure(clock(lambda _: draw.uniform(0.1, 3)).start, seconds=30)
+
+
+def test_one_that_drifts_is_refused_however_smooth_it_is(clock):
+    with pytest.raises(NoisyError, match=r"moved by [1-9]\d\.\d%"):
+        timing.measure(clock(lambda i: 1 + i / 20).start, seconds=60)
+
+
+def test_the_interval_of_a_median_holds_it_in_nineteen_of_twenty_cases():
+    draw, held = random.Random(1), 0
+    for _ in range(400):
+        found = summary([draw.lognormvariate(0, 0.5) for _ in range(41)])
+        held += abs(found.median - 1) <= 2 * found.precision * found.median
+        # the interval itself, not its half on either side of the median
+    assert held >= 0.95 * 400
+    assert statistics.median([1, 2, 3]) == 2
+
+
+def test_the_floor_is_the_larger_of_operations_and_bytes():
+    cost, device = Complexity(10**9, 10**6, 10**7), Ceilings(1e12, 1e11, "")
+    step = roofline.floor(cost, 8, 2, device, training=True)
+    assert step.operations == pytest.approx(3 * 2 * 8e9 / 1e12)
+    assert step.bytes == pytest.approx((7 * 2 * 8e7 + 7 * 4e6) / 1e11)
+    assert (step.seconds, step.bound) == (step.operations, "operations")
+    slow_memory = roofline.floor(cost, 8, 2, Ceilings(1e12, 1e10, ""), training=True)
+    assert slow_memory.bound == "memory"
+    once = roofline.floor(cost, 8, 2, device, training=False)
+    assert once.operations == pytest.approx(2 * 8e9 / 1e12)
+    assert once.bytes == pytest.approx((2 * 2 * 8e7 + 2e6) / 1e11)
+
+
+TIME = ("--mode=time", "--noise=0.9", "--format=json")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile")
+    result = run(*TINY, *TIME, f"--profile={folder}")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout), folder
+
+
+def test_the_command_says_what_follows_from_what_it_measured(found):
+    said, _ = found
+    assert said["device"] == "cpu"
+    assert (said["batch_size"], said["dtype"], said["devices"]) == (100, "float32", 1)
+    assert said["step_ms"] > 0
+    assert said["images_per_second"] == pytest.approx(100 / said["step_ms"] * 1000)
+    assert said["epoch_minutes"] == pytest.approx(1_281_167 / said["images_per_second"] / 60)
+    assert said["step_ms_quartiles"][0] <= said["step_ms"] <= said["step_ms_quartiles"][1]
+    assert said["inference_ms"] < said["step_ms"]
+    assert said["compile_seconds"] > 0
+    network = model_config("regnetz", "dWr_x0.016")
+    network.update(num_classes=10, resolution=32)
+    cost = count(as_architecture(network))
+    assert said["peak_bytes"] > 3 * 4 * cost.params + 100 * 32 * 32 * 3  # state and batch, at least
+    assert said["floor_share"] == pytest.approx(said["floor_ms"] / said["step_ms"])
+    least = 6 * cost.flops * 100 / said["ceiling_flops"]
+    assert said["floor_ms"] >= 1000 * least * (1 - 1e-9)
+
+
+def test_its_profile_is_there_for_perfetto_and_xprof(found):
+    _, folder = found
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert "perfetto_trace.json.gz" in names
+    assert any(name.endswith(".xplane.pb") for name in names)
+
+
+def test_the_table_is_for_people_and_a_noisy_machine_is_a_failure():
+    result = run(*TINY, "--mode=time", "--noise=0.9")
+    assert result.returncode == 0, result.stderr
+    for words in ("training step", "images a second", "share of the possible", "ceilings: "):
+        assert words in result.stdout
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
+    result = run(*TINY, *TIME)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "the batch size 100 cannot be shared by 3 devices" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
