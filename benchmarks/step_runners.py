@@ -5,7 +5,6 @@ mode, loss and all gradients) and `step` (that and the optimiser's update). A pa
 work is done.
 """
 
-import functools
 import json
 import pathlib
 import tempfile
@@ -14,27 +13,21 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fastscale_jax import models
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.augment_config import Augment
-from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.interop import torch_twin
-from fastscale_jax.train.optim import optimizer
+from fastscale_jax.measure.workload import PARTS, Workload
 from fastscale_jax.train.recipe import Data, Ema, Recipe
-from fastscale_jax.train.sharding import device_mesh
-from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
 
-PARTS = ("inference", "forward_backward", "step")
+__all__ = ["PARTS", "JaxRunner", "TorchRunner"]
 
 
-class JaxRunner:
-    """Our step, as `train.loop` runs it."""
+class JaxRunner(Workload):
+    """Our step, as `train.loop` runs it, without augmentation, of which the twin has none."""
 
     def __init__(
         self,
@@ -52,94 +45,21 @@ class JaxRunner:
             ema=Ema(every_steps=0),
             dtype=dtype,
             grouped_conv=grouped_conv,
+            scan_blocks=scan_blocks,
+            seed=seed,
         )
-        model = models.build(
-            network, dtype=dtype, grouped_conv=grouped_conv, scan_blocks=scan_blocks
-        )
-        mesh = device_mesh(jax.local_devices()[:1])
-        self.task = Task(model, recipe, optimizer(recipe, 1000), SOURCES["synthetic"], mesh)
-        self.key = jax.random.key(seed)
-        hasty = {"xla_backend_optimization_level": 0}
-        self.state = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)(
-            self.key
-        )
-        side, rng = network.resolution, np.random.default_rng(seed)
-        self.batch = jax.device_put(
-            Batch(
-                images=rng.integers(0, 256, (batch, side, side, 3), np.uint8),
-                labels=rng.integers(0, network.num_classes, batch, np.int32),
-                mask=np.ones(batch, bool),
-            )
-        )
-        self.images = jnp.asarray(rng.standard_normal((batch, side, side, 3)), dtype)
-        self.compile_seconds: dict[str, float] = {}
-        self.compiled: dict[str, Any] = {}
-
-    def peak_bytes(self) -> int:
-        """What the compiled step holds at most, its arguments and results included."""
-        found = self.compiled["step"].memory_analysis()
-        return (
-            found.argument_size_in_bytes
-            + found.output_size_in_bytes
-            + found.temp_size_in_bytes
-            - found.alias_size_in_bytes
-        )
+        super().__init__(network, recipe)
 
     def parts(self, *names: str) -> dict[str, Callable[[], None]]:
         """Compiles and returns parts."""
-        return {name: getattr(self, f"_{name}_part")() for name in names}
+        return {name: self._whole(self.start(name)) for name in names}
 
-    def _compile(self, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        start = time.perf_counter()
-        compiled = jax.jit(function, **options).lower(*args).compile()
-        self.compile_seconds[name] = time.perf_counter() - start
-        self.compiled[name] = compiled
-        return compiled
+    def step_bytes(self) -> int:
+        """What a compiled step holds at most, its arguments and results included."""
+        return self.peak_bytes("step")
 
-    def lowered_step(self) -> Any:
-        """Returns the training step, traced and lowered but not compiled."""
-        step = jax.jit(functools.partial(train_step, self.task), donate_argnums=0)
-        return step.lower(self.state, self.batch, self.key)
-
-    def _variables(self) -> dict[str, Any]:
-        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
-
-    def _inference_part(self) -> Callable[[], None]:
-        infer = functools.partial(self.task.model.apply, train=False)
-        compiled = self._compile("inference", infer, self._variables(), self.images)
-        return lambda: jax.block_until_ready(compiled(self._variables(), self.images))
-
-    def _forward_backward_part(self) -> Callable[[], None]:
-        def loss_fn(params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
-            variables = {"params": params, "batch_stats": batch_stats}
-            logits, updated = self.task.model.apply(
-                variables,
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": self.key},
-            )
-            return cross_entropy(logits, self.batch.labels, 0.1).mean(), updated
-
-        grads = jax.value_and_grad(loss_fn, has_aux=True)
-        state = self.state
-        args = state.params, state.batch_stats, self.images
-        compiled = self._compile("forward_backward", grads, *args)
-
-        def run() -> None:
-            jax.block_until_ready(compiled(self.state.params, self.state.batch_stats, self.images))
-
-        return run
-
-    def _step_part(self) -> Callable[[], None]:
-        step = functools.partial(train_step, self.task)
-        compiled = self._compile("step", step, self.state, self.batch, self.key, donate_argnums=0)
-
-        def run() -> None:
-            self.state, *metrics = compiled(self.state, self.batch, self.key)
-            jax.block_until_ready((self.state, metrics))
-
-        return run
+    def _whole(self, start: Callable[[], Any]) -> Callable[[], None]:
+        return lambda: jax.block_until_ready(start())
 
 
 def channels_last(module: torch.nn.Module) -> Any:
@@ -185,7 +105,7 @@ class TorchRunner:
             self.compile_seconds[name] = time.perf_counter() - start
         return found
 
-    def peak_bytes(self) -> int:
+    def step_bytes(self) -> int:
         """What a step holds at most: what is there before it, and the most that it allocates."""
         step = self._step_part()
         if self.device == "cuda":

@@ -55,7 +55,7 @@ def measure(
         "dtype": dtype,
         "parts": {part: timed({k: p[part] for k, p in parts.items()}, repeats) for part in PARTS},
         "compile_seconds": {k: _rounded(r.compile_seconds) for k, r in runners.items()},
-        "peak_bytes": {k: r.peak_bytes() for k, r in runners.items()},
+        "peak_bytes": {k: r.step_bytes() for k, r in runners.items()},
     }
     return row | ({"problems": problems} if problems else {})
 
