@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fastscale_jax.rendezvous import RendezvousError, arrive, gather
+from fastscale_jax.rendezvous import MismatchError, RendezvousError, arrive, gather
 
 if TYPE_CHECKING:
     from fastscale_jax.train.peers import Peers
@@ -149,6 +149,10 @@ class Cluster:
                 arrive(host, port, self.index, self.count, self.timeout)
             else:
                 gather(host, port, self.count, self.timeout)
+        except MismatchError as error:
+            raise ClusterUsageError(
+                f"the processes of the run cannot be joined: {error}"
+            ) from error
         except RendezvousError as error:
             raise ClusterError(f"the processes of the run cannot be joined: {error}") from error
         except OSError as error:

@@ -4,15 +4,20 @@ The runtime ends a process with a stack trace when others do not come; here it i
 """
 
 import contextlib
+import selectors
 import socket
 import time
 
 
 class RendezvousError(Exception):
-    """The processes did not come together; says who is missing, or what does not fit."""
+    """The processes did not come together; says who is missing."""
 
 
-_ALL_HERE = "all here"
+class MismatchError(RendezvousError):
+    """They were started with flags that do not fit together."""
+
+
+_ALL_HERE, _MISMATCH = "all here", "mismatch: "
 
 
 def gather(host: str, port: int, count: int, timeout: float) -> None:
@@ -25,40 +30,96 @@ def gather(host: str, port: int, count: int, timeout: float) -> None:
         timeout: seconds.
 
     Raises:
-        RendezvousError: some did not come, two are the same, or one has another count; the others
-            are told.
+        MismatchError: two are the same, or one has another count; those that came are told.
+        RendezvousError: some did not come; likewise.
         OSError: the port cannot be used.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as stack:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = stack.enter_context(
             socket.create_server(("", port), family=family, backlog=count)
         )
-        came: list[tuple[int, socket.socket]] = []
+        came = _Guests(stack.enter_context(selectors.DefaultSelector()), listener, stack)
         problem, until = "", time.monotonic() + timeout
-        while len(came) < count - 1 and not problem and time.monotonic() < until:
-            listener.settimeout(max(0.01, until - time.monotonic()))
-            try:
-                guest = stack.enter_context(listener.accept()[0])
-                index, theirs = map(int, _line(guest).split())
-            except (OSError, ValueError):  # nobody, or nobody of ours: ports are scanned
-                continue
-            if index in dict(came):
-                problem = f"two processes have --process_id={index}"
-            elif theirs != count:
-                problem = f"process {index} has --num_processes={theirs}, and process 0 {count}"
-            came.append((index, guest))
-        missing = sorted({*range(1, count)} - {*dict(came)})
+        while not problem and len(came.here) < count - 1 and time.monotonic() < until:
+            problem = came.listen(max(0.0, until - time.monotonic()), count)
+        missing = sorted({*range(1, count)} - {*came.here})
         if missing and not problem:
             problem = (
                 f"{count - len(missing)} of {count} processes came within {timeout:g} s; missing: "
                 f"{', '.join(map(str, missing))}"
             )
-        for _, guest in came:
-            with contextlib.suppress(OSError):
-                guest.sendall(f"{problem or _ALL_HERE}\n".encode())
+        came.tell(problem or _ALL_HERE)
+        if problem.startswith(_MISMATCH):
+            raise MismatchError(problem.removeprefix(_MISMATCH))
         if problem:
             raise RendezvousError(problem)
+
+
+class _Guests:
+    """Who has come so far; one that hangs up has not, and may come again."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        listener: socket.socket,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.here: dict[int, socket.socket] = {}
+        self._twins: list[socket.socket] = []
+        self._said: dict[socket.socket, bytes] = {}  # by those that have not said a whole line
+        self._selector, self._listener, self._stack = selector, listener, stack
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ)
+
+    def listen(self, seconds: float, count: int) -> str:
+        """Waits for one to come, speak or go; returns what does not fit, or nothing."""
+        for key, _ in self._selector.select(seconds):
+            if key.fileobj is self._listener:
+                with contextlib.suppress(OSError):
+                    guest = self._stack.enter_context(self._listener.accept()[0])
+                    guest.setblocking(False)
+                    self._selector.register(guest, selectors.EVENT_READ)
+                    self._said[guest] = b""
+            elif isinstance(key.fileobj, socket.socket):
+                problem = self._hear(key.fileobj, count)
+                if problem:
+                    return problem
+        return ""
+
+    def _hear(self, guest: socket.socket, count: int) -> str:
+        try:
+            heard = guest.recv(100)
+        except OSError:
+            heard = b""
+        if not heard:
+            self._selector.unregister(guest)
+            self._said.pop(guest, None)
+            self.here = {index: one for index, one in self.here.items() if one is not guest}
+            return ""
+        if guest not in self._said:
+            return ""
+        self._said[guest] += heard
+        if b"\n" not in self._said[guest]:
+            return ""
+        try:
+            index, theirs = map(int, self._said.pop(guest).split())
+        except ValueError:  # ports are scanned
+            return ""
+        if index in self.here:
+            self._twins.append(guest)
+            return f"{_MISMATCH}two processes have --process_id={index}"
+        self.here[index] = guest
+        if theirs != count:
+            return f"{_MISMATCH}process {index} has --num_processes={theirs}, and process 0 {count}"
+        return ""
+
+    def tell(self, line: str) -> None:
+        """Says a line to all who came."""
+        for guest in (*self.here.values(), *self._twins):
+            with contextlib.suppress(OSError):
+                guest.setblocking(True)
+                guest.sendall(f"{line}\n".encode())
 
 
 def arrive(host: str, port: int, index: int, count: int, timeout: float) -> None:
@@ -72,33 +133,38 @@ def arrive(host: str, port: int, index: int, count: int, timeout: float) -> None
         timeout: seconds.
 
     Raises:
-        RendezvousError: process 0 cannot be reached, or says that something does not fit.
+        MismatchError: process 0 says that the flags do not fit together.
+        RendezvousError: it cannot be reached, or says that others did not come.
     """
-    until, problem = time.monotonic() + timeout, "no answer"
+    until = time.monotonic() + timeout
+    problem = "no answer; is process 0 running there, and the port open?"
     while (left := until - time.monotonic()) > 0:
         try:
             with socket.create_connection((host, port), timeout=min(5, left)) as there:
+                problem = "process 0 is there, and still waits for others"
                 there.sendall(f"{index} {count}\n".encode())
                 there.settimeout(max(0.01, until - time.monotonic()) + 1)  # it gives up first
                 answer = _line(there)
-        except OSError as error:
-            problem = error.strerror or str(error)
+        except TimeoutError:
+            continue
+        except (OSError, UnicodeError) as error:  # of a host's name that is none
+            reason = getattr(error, "strerror", None) or str(error)
+            problem = f"{reason}; is process 0 running there, and the port open?"
             time.sleep(0.5)
             continue
         if answer == _ALL_HERE:
             return
+        if answer.startswith(_MISMATCH):
+            raise MismatchError(answer.removeprefix(_MISMATCH))
         if answer:
             raise RendezvousError(answer)
         time.sleep(0.5)  # it hung up: perhaps it starts again
     raise RendezvousError(
         f"the coordinator {host}:{port} cannot be reached within {timeout:g} s "
-        f"(--cluster_timeout): {problem}; is process 0 running there, and the port open?"
+        f"(--cluster_timeout): {problem}"
     )
 
 
 def _line(connection: socket.socket) -> str:
-    """What the other side says, up to the end of the line; a stranger may say nothing."""
-    if connection.gettimeout() is None:
-        connection.settimeout(5)
     with connection.makefile("r", encoding="utf-8", errors="replace") as file:
         return file.readline(1000).strip()

@@ -53,6 +53,31 @@ def test_processes_that_do_not_fit_are_told_so_at_once(others, problem):
     assert met(*others, count=3) == [problem] * (1 + len(others))
 
 
+def test_one_that_hangs_up_may_come_again():
+    port = free_port()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(gather, HERE, port, 3, 20.0)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection((HERE, port)) as first:
+                first.sendall(b"1 3\n")
+                break
+        others = [pool.submit(arrive, HERE, port, index, 3, 20.0) for index in (1, 2)]
+        for one in (waiting, *others):
+            one.result()
+
+
+def test_a_stranger_who_says_nothing_keeps_nobody_waiting():
+    port = free_port()
+    with concurrent.futures.ThreadPoolExecutor() as pool, socket.socket() as stranger:
+        waiting = pool.submit(gather, HERE, port, 2, 20.0)
+        until = time.monotonic() + 10
+        while time.monotonic() < until and stranger.connect_ex((HERE, port)):
+            time.sleep(0.01)
+        arrive(HERE, port, 1, 2, 20.0)
+        waiting.result()
+
+
 def test_a_stranger_who_knocks_is_not_counted():
     port = free_port()
     with concurrent.futures.ThreadPoolExecutor() as pool:

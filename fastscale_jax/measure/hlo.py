@@ -85,7 +85,8 @@ def operations(text: str) -> list[HloOperation]:
     """Returns the convolutions, products and max-poolings of an HLO module, in order.
 
     Args:
-        text: of the module, before or after optimisation.
+        text: of the module, before or after optimisation. What became a call of a library after
+            it is not among them.
 
     Raises:
         HloError: it is none.
@@ -105,7 +106,7 @@ class _Instruction(NamedTuple):
     attributes: str
 
 
-_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+)[^=]*\{\s*$")
+_HEADER = re.compile(r"^(?!HloModule)(ENTRY )?%?([\w.\-]+) (?!= ).*\{\s*$")
 _LINE = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
 _ARRAY = re.compile(r"^(\w+)\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation)=%?([\w.\-]+)")
@@ -143,7 +144,9 @@ def _instruction(match: re.Match[str]) -> _Instruction:
 def _walk(
     name: str, computations: Mapping[str, list[_Instruction]], *, is_in_loop: bool
 ) -> Iterator[HloOperation]:
-    known = {x.name: x for x in computations.get(name, ())}
+    if name not in computations:
+        raise HloError(f"the text calls a computation {name} that it does not define")
+    known = {x.name: x for x in computations[name]}
     for instruction in known.values():
         if instruction.opcode in ("convolution", "dot"):
             yield _product(instruction, known, is_in_loop)
@@ -156,8 +159,11 @@ def _walk(
             for branches in _BRANCHES.findall(instruction.attributes):
                 called += [x.strip().lstrip("%") for x in branches.split(",")]
             is_loop = is_in_loop or instruction.opcode == "while"
-            for one in called:
-                yield from _walk(one, computations, is_in_loop=is_loop)
+            found = [list(_walk(one, computations, is_in_loop=is_loop)) for one in called]
+            if instruction.opcode == "conditional":  # the branch that costs most
+                found = [max(found, key=lambda branch: sum(x.macs for x in branch), default=[])]
+            for one in found:
+                yield from one
 
 
 def _is_max(instruction: _Instruction, computations: Mapping[str, list[_Instruction]]) -> bool:
@@ -209,8 +215,8 @@ def _convolution(
 def _taps(x: int, kernel: int, y: int, options: Mapping[str, str]) -> tuple[int, int]:
     """Multiply-adds along one direction: all of them, and those that do not meet the padding.
 
-    Neither has those that meet the zeros which a dilation of x puts between its elements: the
-    gradient to the input costs what the convolution did.
+    Neither has those that meet the zeros which a dilation of x, or padding by nearly the kernel,
+    puts there: the gradient to the input costs what the convolution did.
     """
     stride, spread = int(options.get("stride", 1)), int(options.get("rhs_dilate", 1))
     holes, low = int(options.get("lhs_dilate", 1)), int(options.get("pad", "0_0").split("_")[0])
@@ -223,7 +229,7 @@ def _taps(x: int, kernel: int, y: int, options: Mapping[str, str]) -> tuple[int,
         else:
             at = (first + stride * i for i in range(y))
             inside += sum(p % holes == 0 and 0 <= p // holes < x for p in at)
-    return (y if holes == 1 else x) * kernel, inside
+    return (min(x, y) if holes == 1 else x) * kernel, inside
 
 
 def _bytes(dtype: str) -> int:

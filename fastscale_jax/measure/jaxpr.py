@@ -122,7 +122,7 @@ def _walk(jaxpr: Jaxpr, given: list[Fact], times: int, found: list[Operation]) -
             macs = _MACS.get(name, _conv_in_forms)(equation)
             found.append(Operation(name, shape, times * macs, times * size, times))
             results = [Fact(features=_features(equation))]
-        elif any(True for _ in _jaxprs(equation.params)):
+        elif name != "pallas_call" and any(True for _ in _jaxprs(equation.params)):
             results = _walk_inner(equation, facts, times, found)
         elif len(equation.outvars) == 1:
             results = [reshaped(equation, facts[0])] if facts else results
@@ -158,7 +158,7 @@ def _walk_inner(
         sliced = [fact.sliced() for fact in facts[kept + carried :]]
         facts = [*facts[:kept], *[NOTHING] * carried, *sliced]
     elif name == "shard_map":  # its sizes are those of a device
-        times *= options["mesh"].size
+        times *= math.prod(options["mesh"].shape[axis] for axis in options["newly_manual_axes"])
     # of functions with derivatives of their own the function: where it is differentiated, JAX has
     # put the derivative in its place
     results: list[Fact] = []
@@ -200,10 +200,12 @@ def _conv(equation: JaxprEqn) -> int:
     (x, kernel), y = map(_shape, equation.invars), _shape(equation.outvars[0])
     numbers = options["dimension_numbers"]
     _, c_group, *taps = (kernel[axis] for axis in numbers.rhs_spec)
-    positions = math.prod(y)
-    if math.prod(options["lhs_dilation"]) > 1:
-        positions //= math.prod(y[axis] for axis in numbers.out_spec[2:])
-        positions *= math.prod(x[axis] for axis in numbers.lhs_spec[2:])
+    positions = math.prod(y[axis] for axis in numbers.out_spec[:2])
+    for of_x, of_y, spread in zip(
+        numbers.lhs_spec[2:], numbers.out_spec[2:], options["lhs_dilation"], strict=True
+    ):
+        # a gradient to the input has more pixels than its conv had, and costs no more
+        positions *= x[of_x] if spread > 1 else min(x[of_x], y[of_y])
     return positions * math.prod(taps) * c_group
 
 
@@ -228,9 +230,20 @@ def _conv_in_forms(equation: JaxprEqn) -> int:
 
 
 def _is_conv_in_forms(equation: JaxprEqn) -> bool:
-    """Whether it is a whole conv of `models.grouped_conv` that JAX's own operations compute."""
+    """Whether it is a whole conv of `models.grouped_conv` by elementwise operations alone.
+
+    In other forms its products are found inside, those of its gradients too.
+    """
     is_call = equation.params.get("name") == "grouped_conv_in_forms"
-    return is_call and len(equation.invars) == 2 and len(equation.outvars) == 1
+    if not is_call or len(equation.invars) != 2 or len(equation.outvars) != 1:
+        return False
+    return not any(_has_products(jaxpr) for jaxpr in _jaxprs(equation.params))
+
+
+def _has_products(jaxpr: Jaxpr) -> bool:
+    return any(
+        x.primitive.name in _MACS or any(map(_has_products, _jaxprs(x.params))) for x in jaxpr.eqns
+    )
 
 
 _MACS: dict[str, Callable[[JaxprEqn], int]] = {

@@ -40,11 +40,14 @@ def timed(
 
     Raises:
         NoisyError: the machine was too noisy.
+        OSError: the folder for the profile cannot be made.
         ValueError: the batch cannot be shared by the devices.
     """
     devices = jax.local_device_count()
-    ceiling = roofline.ceilings(recipe.dtype)
     load = Workload(network, recipe, devices=devices)
+    if profile is not None:
+        profile.mkdir(parents=True, exist_ok=True)
+    ceiling = roofline.ceilings(recipe.dtype)
     step = load.start("step")
     of_step = timing.measure(step, noise=noise, seconds=seconds)
     if profile is not None:
@@ -78,7 +81,7 @@ def timed(
         "inference_ms": 1000 * of_inference.median,
         "inference_ms_quartiles": [1000 * of_inference.low, 1000 * of_inference.high],
         "inference_noise": of_inference.noise,
-        "inference_images_per_second": each / of_inference.median * devices,
+        "inference_images_per_second": batch / of_inference.median,
         "inference_floor_ms": 1000 * floors[1].seconds,
         "inference_floor_bound": floors[1].bound,
         "inference_floor_share": floors[1].seconds / of_inference.median,
@@ -116,9 +119,9 @@ def table(found: dict[str, Any]) -> "Table":
         "median": ("{:.4g} ms", "step_ms", "inference_ms"),
         "known to": ("±{:.1%}", "step_noise", "inference_noise"),
         "images a second": ("{:,.4g}", "images_per_second", "inference_images_per_second"),
-        "least possible": ("{:.4g} ms", "floor_ms", "inference_floor_ms"),
+        "least, layer by layer": ("{:.4g} ms", "floor_ms", "inference_floor_ms"),
         "limited by": ("{}", "floor_bound", "inference_floor_bound"),
-        "share of the possible": ("{:.0%}", "floor_share", "inference_floor_share"),
+        "share of that": ("{:.0%}", "floor_share", "inference_floor_share"),
     }
     for name, (form, *keys) in rows.items():
         result.add_row(name, *(form.format(found[key]) for key in keys))

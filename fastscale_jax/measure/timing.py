@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 LEAST_SAMPLES = 11
+_FEWEST = 5
 _SAMPLE_SECONDS = 0.05  # long against the clock, and against what it takes to start a program
 
 
@@ -20,6 +21,7 @@ class Timing(NamedTuple):
     """Seconds of one call."""
 
     median: float
+    least: float
     low: float  # quartiles
     high: float
     precision: float  # half of the median's 95 % interval, as a share of it
@@ -54,8 +56,8 @@ def measure(
     since = time.perf_counter()
     jax.block_until_ready(start())
     calls = max(1, math.ceil(_SAMPLE_SECONDS / max(time.perf_counter() - since, 1e-6)))
-    samples, began, found = [], time.perf_counter(), None
-    while found is None or time.perf_counter() - began < seconds:
+    samples, began = [], time.perf_counter()
+    while len(samples) < _FEWEST or time.perf_counter() - began < seconds:
         since = time.perf_counter()
         for _ in range(calls - 1):
             start()
@@ -66,6 +68,9 @@ def measure(
         found = summary(samples)
         if found.noise <= noise and time.perf_counter() - began >= least:
             return found
+    found = summary(samples)
+    if found.noise <= noise:  # a program that takes so long that there is no time for more
+        return found
     raise NoisyError(
         f"the machine is too noisy: {found.samples} samples in {seconds:g} s have a median of "
         f"{1000 * found.median:.4g} ms, half of them from {1000 * found.low:.4g} to "
@@ -86,8 +91,8 @@ def summary(samples: list[float]) -> Timing:
     low, _, high = statistics.quantiles(ordered, n=4)
     # so many of n lie below the median, give or take, in 19 of 20 cases: a binomial's spread
     reach = 0.98 * math.sqrt(n)
-    least = ordered[max(0, math.floor((n - 1) / 2 - reach))]
-    most = ordered[min(n - 1, math.ceil((n - 1) / 2 + reach))]
+    below = ordered[max(0, math.floor((n - 1) / 2 - reach))]
+    above = ordered[min(n - 1, math.ceil((n - 1) / 2 + reach))]
     first, second = samples[: n // 2], samples[n // 2 :]
     drift = abs(statistics.median(first) - statistics.median(second)) / median
-    return Timing(median, low, high, (most - least) / 2 / median, drift, n)
+    return Timing(median, ordered[0], low, high, (above - below) / 2 / median, drift, n)

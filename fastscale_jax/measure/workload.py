@@ -16,7 +16,16 @@ from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import AXIS, device_mesh, replicated, shared_out
+from fastscale_jax.train.run import check_divides
+from fastscale_jax.train.sharding import (
+    AXIS,
+    ON_ALL,
+    SHARED_OUT,
+    device_mesh,
+    on_each_device,
+    replicated,
+    shared_out,
+)
 from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
 
 PARTS = ("inference", "forward_backward", "step")
@@ -45,8 +54,7 @@ class Workload:
         if not 0 < devices <= len(here):
             raise ValueError(f"there are {len(here)} devices here, not {devices}")
         batch = recipe.data.batch_size
-        if batch % devices:
-            raise ValueError(f"the batch size {batch} cannot be shared by {devices} devices")
+        check_divides(recipe, devices)
         model = models.build(
             network,
             dtype=recipe.dtype,
@@ -76,11 +84,9 @@ class Workload:
 
     @functools.cached_property
     def images(self) -> Array:
-        """What the network is shown, on the first device: its share of the batch."""
-        batch, *image = self.batch.images.shape
-        shape = (batch // self.task.mesh.size, *image)
-        noise = np.random.default_rng(0).standard_normal(shape, np.float32)
-        return jnp.asarray(noise, self.task.recipe.dtype)
+        """What the network is shown, on all devices."""
+        noise = np.random.default_rng(0).standard_normal(self.batch.images.shape, np.float32)
+        return shared_out(noise.astype(jnp.dtype(self.task.recipe.dtype)), self.task.mesh)
 
     def start(self, part: str) -> Callable[[], Any]:
         """Compiles a part, and returns what starts it; its result may not be there yet."""
@@ -117,7 +123,9 @@ class Workload:
         return {"params": self.state.params, "batch_stats": self.state.batch_stats}
 
     def _inference(self) -> Callable[[], Any]:
-        infer = jax.jit(functools.partial(self._alone().apply, train=False))
+        apply = functools.partial(self._alone().apply, train=False)
+        specs = (ON_ALL, SHARED_OUT)
+        infer = jax.jit(on_each_device(apply, self.task.mesh, specs, SHARED_OUT))
         variables = self._variables()
         compiled = self._compile("inference", lambda: infer.lower(variables, self.images))
         return lambda: compiled(self._variables(), self.images)

@@ -26,7 +26,7 @@ from fastscale_jax.train.saved import (
 )
 from fastscale_jax.train.saved import reason as said
 from fastscale_jax.train.state import TrainState
-from fastscale_jax.train.stores import Folder
+from fastscale_jax.train.stores import Folder, StoreError, reached
 
 
 class SaveError(Exception):
@@ -163,6 +163,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: none is whole, or they are of another network.
+        StoreError: the store cannot be reached; nothing is moved.
         """
         damaged: dict[int, CheckpointError] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -194,8 +195,11 @@ class Checkpoints:
         return names
 
     def _explained(self, failure: Exception) -> SaveError:
-        last = latest_step(self._folder)
-        kept = "there is none yet" if last is None else f"the last good one is of step {last}"
+        try:
+            last = latest_step(self._folder)
+            kept = "there is none yet" if last is None else f"the last good one is of step {last}"
+        except StoreError:
+            kept = "which is the last good one, the store does not say"
         is_full = any(x in str(failure) for x in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
         problem = os.strerror(errno.ENOSPC) if is_full else said(failure)
         return SaveError(
@@ -216,10 +220,11 @@ def _put_aside(folder: Folder) -> str:
 
 def _put_aside_without_error(folder: Folder) -> None:
     """Puts aside the checkpoints whose error is there but cannot be read, lest Orbax stop at it."""
-    for file in folder.glob("*/metrics/metrics"):
-        step = file.parents[1]
-        try:
-            float(json.loads(file.read_text(encoding="utf-8"))[ERROR])
-        except (OSError, ValueError, KeyError, TypeError):
-            if step.name.isdecimal():
-                _put_aside(step)
+    with reached(folder):
+        for file in folder.glob("*/metrics/metrics"):
+            step, content = file.parents[1], file.read_bytes()
+            try:
+                float(json.loads(content)[ERROR])
+            except (ValueError, KeyError, TypeError):
+                if step.name.isdecimal():
+                    _put_aside(step)

@@ -28,7 +28,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             owner = file.read().strip() or "unknown"
             raise ValueError(
                 f"another run is at work in {workdir} ({owner}); "
-                "wait for it, stop it, or give this run another --workdir"
+                "wait for it, stop it, or give this run another place"
             ) from error
         except OSError:  # no locks on this file system
             yield

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from fastscale_jax.train.run import Run, Start
 from fastscale_jax.train.sharding import replicated
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
+from fastscale_jax.train.stores import is_remote
 from fastscale_jax.train.summary import announcement, summarise
 from fastscale_jax.train.trainer import Outputs, Trainer
 from fastscale_jax.train.workdir import as_recorded, check_recipe
@@ -53,6 +55,8 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
     with contextlib.ExitStack() as stack:
         if is_first:
             stack.enter_context(locked(run.workdir))
+            if not is_remote(run.checkpoints) and run.recipe.checkpoint.dir:
+                stack.enter_context(locked(pathlib.Path(run.checkpoints)))
         progress = stack.enter_context(
             Progress(run.total_steps, Console(stderr=True, quiet=not is_first))
         )
@@ -113,7 +117,7 @@ def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None
     like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
-        check_recipe(run.workdir, restored.about["config"], as_recorded(run.config))
+        check_recipe(run.checkpoints, restored.about["config"], as_recorded(run.config))
     return restored
 
 

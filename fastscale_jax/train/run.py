@@ -54,10 +54,10 @@ class Run:
             )
         check_scheme(recipe.checkpoint.dir, "config.checkpoint.dir")
         if mode == "train":
-            _check_divides(recipe, jax.device_count())
-            if not config.checkpoint.dir and recorded_dir(workdir):
+            check_divides(recipe, jax.device_count())
+            if config.checkpoint.dir or recorded_dir(workdir):
                 config = config.copy_and_resolve_references()  # so that `config.json` keeps it
-                config.checkpoint.dir = recorded_dir(workdir)
+                config.checkpoint.dir = str(checkpoints_of(workdir, config.checkpoint.dir))
             check_trainable(workdir, as_recorded(config))
         source = load_source(
             data.name,
@@ -100,7 +100,12 @@ class Run:
         return Task.of(model, self.recipe, updates, self.source, device_mesh())
 
 
-def _check_divides(recipe: Recipe, devices: int) -> None:
+def check_divides(recipe: Recipe, devices: int) -> None:
+    """Refuses a batch that devices, and what else the recipe asks for, cannot share.
+
+    Raises:
+        ValueError: says which.
+    """
     batch_size, group = recipe.data.batch_size, recipe.bn.group_size
     if batch_size % devices:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fastscale_jax.train.fingerprint import fingerprint_of_numpy
-from fastscale_jax.train.stores import Folder, checkpoints_of, is_remote
+from fastscale_jax.train.stores import Folder, StoreError, checkpoints_of, is_remote, reached
 
 STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
 ERROR = "test_top1_error"  # the metric that the best is chosen by
@@ -104,7 +104,7 @@ def read_about(folder: Folder) -> dict[str, Any]:
     try:
         return json.loads((folder / ABOUT / "metadata").read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{ABOUT} cannot be read: {error.strerror}") from error
+        raise ValueError(f"{ABOUT} cannot be read: {error.strerror or error}") from error
 
 
 def _reader() -> ocp.Checkpointer:
@@ -128,10 +128,24 @@ def _as_checkpoint_error(checkpoint: Folder) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+        if _is_of_access(checkpoint, error):
+            raise StoreError(f"{checkpoint} cannot be read just now: {reason(error)}") from error
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
             f"{_damage(error)}"
         ) from error
+
+
+# of a store that is not there, or does not let us in; what is damaged it reads all the same
+_ACCESS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "ABORTED")
+
+
+def _is_of_access(checkpoint: Folder, error: Exception) -> bool:
+    """Whether an error says nothing of the checkpoint itself, which then stays where it is."""
+    if any(code in str(error) for code in _ACCESS) or type(error).__name__ == "HttpError":
+        return True
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return is_remote(checkpoint) and isinstance(error, OSError) and not isinstance(error, missing)
 
 
 def _damage(error: Exception) -> str:
@@ -241,9 +255,13 @@ def steps_in(folder: Folder) -> list[int]:
 
     On a disk it gets its name when it is written. A store cannot rename, and there Orbax adds a
     file to one that is whole.
+
+    Raises:
+        StoreError: the store cannot be reached.
     """
-    if not folder.is_dir():
-        return []
-    named = [path for path in folder.iterdir() if path.name.isdecimal()]
-    is_whole = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
-    return [int(path.name) for path in named if is_whole(path)]
+    with reached(folder):
+        if not folder.is_dir():
+            return []
+        named = [path for path in folder.iterdir() if path.name.isdecimal()]
+        is_whole = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
+        return [int(path.name) for path in named if is_whole(path)]

@@ -46,6 +46,10 @@ def recorded_dir(workdir: str | os.PathLike[str]) -> str:
         return ""
 
 
+class StoreError(ValueError):
+    """A store cannot be reached, or does not let us in."""
+
+
 def check_scheme(path: str, what: str) -> None:
     """Refuses an address of a store that is none of ours.
 
@@ -53,6 +57,8 @@ def check_scheme(path: str, what: str) -> None:
         ValueError: it is one.
     """
     scheme, separator, _ = path.partition(":/")
+    if path.startswith("gs:/") and not is_remote(path):
+        raise ValueError(f"{what} {path}: it must begin with {SCHEME}")
     if separator and "/" not in scheme and not is_remote(path):
         raise ValueError(f"{what} {path}: {scheme}:// is not supported; give a folder or gs://…")
 
@@ -95,13 +101,27 @@ def check_reachable(folder: Folder, what: str) -> None:
 
 
 @contextlib.contextmanager
+def reached(folder: Folder) -> Iterator[None]:
+    """Says in a line what keeps one from a store.
+
+    Raises:
+        StoreError: whatever it is.
+    """
+    if not is_remote(folder):
+        yield
+        return
+    with _explained(folder, f"{folder} cannot be read"):
+        yield
+
+
+@contextlib.contextmanager
 def _explained(folder: Folder, problem: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ValueError(
+        raise StoreError(
             f"{folder} is in an object store, which needs gcsfs: pip install 'fastscale_jax[gcs]'"
         ) from error
     except Exception as error:  # gcsfs, Google's client and aiohttp raise what they like
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ValueError(f"{problem}: {reason}") from error
+        raise StoreError(f"{problem}: {reason}") from error

@@ -105,6 +105,27 @@ def test_a_compiled_program_s_text_is_read_too_and_has_its_buffers():
     assert found.temp_bytes is not None
 
 
+def test_a_compiled_program_of_many_results_is_read():
+    def function(x, *weights):
+        for w in weights:
+            x = jnp.tanh(x @ w)
+        return (x**2).sum()
+
+    shapes = [array(16, 16) for _ in range(8)]
+    program = jax.jit(jax.grad(function, argnums=range(1, 8))).lower(*shapes)
+    text = program.compile().as_text() or ""
+    assert "/*index=5*/" in text  # which has a sign of equality
+    assert sum(x.macs for x in operations(text)) == count_lowered(program).macs > 0
+
+
+def test_of_branches_the_dearest_counts():
+    def function(x):
+        return lax.cond(x[0, 0] > 0, lambda: x @ x @ x, lambda: x @ x)
+
+    found = lowered(function, array(8, 8))
+    assert found.macs == 2 * 8**3
+
+
 def test_a_loop_s_body_counts_once_and_says_so():
     found = lowered(lambda x: lax.scan(lambda x, _: (x @ x, None), x, length=9)[0], array(4, 4))
     assert [(x.kind, x.macs, x.is_in_loop) for x in found.operations] == [("dot", 64, True)]
@@ -134,6 +155,7 @@ def test_operands_may_have_their_types_and_tiles_before_them():
     [
         ("", "no ENTRY computation"),
         ("module @jit_f { func.func public @main() }", "no ENTRY computation"),
+        (TYPED.replace("dot(", "call(").replace("lhs_c", "to_apply=f, lhs_c"), "a computation f"),
         (TYPED.replace("%w = ", "%v = "), r"dot\.1 has operands that the text does not define"),
         (TYPED.replace(" dot(", " convolution("), r"dot\.1 has no dim_labels"),
     ],

@@ -14,6 +14,7 @@ from fastscale_jax import arch, models
 from fastscale_jax.arch import Complexity, as_architecture
 from fastscale_jax.measure.counters import gradient
 from fastscale_jax.measure.jaxpr import CountError, count, count_module, operations
+from fastscale_jax.models.grouped_conv import grouped_conv
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 ROWS = [
@@ -146,10 +147,11 @@ def custom(x, w):
     return f(x, w)
 
 
-def sharded(x, w):
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+def sharded(x, w):  # over two devices, three times alike
+    types = (jax.sharding.AxisType.Auto,) * 2
+    mesh = jax.sharding.AbstractMesh((2, 3), ("data", "other"), axis_types=types)
     spec = jax.sharding.PartitionSpec
-    specs = {"in_specs": (spec("data"), spec()), "out_specs": spec("data")}
+    specs = {"in_specs": (spec("data"), spec()), "out_specs": spec("data"), "axis_names": {"data"}}
     return jax.shard_map(product, mesh=mesh, **specs)(x, w)
 
 
@@ -218,8 +220,7 @@ def of_each(x, w, b):
 
 
 def layers_of_a_scan(x, w, b):
-    each = (jnp.stack([w] * 3), jnp.stack([b] * 3))
-    return lax.scan(lambda x, wb: (dense(x, *wb), None), x, each)[0]
+    return lax.scan(lambda x, wb: (dense(x, *wb), None), x, (w, b))[0]
 
 
 def reshaped_before(x, w, b):
@@ -230,6 +231,11 @@ def reshaped_before(x, w, b):
 def test_a_bias_counts_one_per_output(function):
     found = operations(function, array(6, 10), array(10, 10), array(10))
     assert [(x.flops, x.acts) for x in found if x.kind == "bias"] == [(60, 0)]
+
+
+def test_biases_of_the_layers_of_a_scan_count_as_often_as_it_runs():
+    found = operations(layers_of_a_scan, array(6, 10), array(3, 10, 10), array(3, 10))
+    assert [(x.flops, x.times) for x in found if x.kind == "bias"] == [(180, 3)]
 
 
 @pytest.mark.parametrize("rows", [1, 6])
@@ -270,3 +276,31 @@ def test_a_conv_and_its_gradients_cost_the_same_in_any_layout(groups, stride, la
     assert count(conv, x, kernel) == Complexity(wanted, 0, y.size)
     both = count(lambda x, k, dy: jax.vjp(conv, x, k)[1](dy), x, kernel, y)
     assert both.flops == 3 * wanted  # the conv itself too, whose result nobody takes
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (5, 5)])
+def test_a_conv_without_padding_has_gradients_that_cost_what_it_does(stride):
+    conv = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=stride,
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    x, kernel = array(1, 10, 15, 4), array(5, 5, 4, 6)
+    once = count(conv, x, kernel).flops
+    for which in (0, 1):
+        found = count(jax.grad(lambda x, k: (conv(x, k) ** 2).sum(), which), x, kernel)
+        assert found.flops == 2 * once
+
+
+@pytest.mark.parametrize("which", [0, 1, (0, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("implementation", ["auto", "lax", "im2col"])
+def test_our_own_conv_has_gradients_that_cost_what_it_does(implementation, stride, which):
+    def conv(x, kernel):
+        return grouped_conv(x, kernel, stride=stride, groups=2, implementation=implementation)
+
+    x, kernel = array(2, 9, 9, 8), array(3, 3, 4, 16)
+    once = count(conv, x, kernel).flops
+    found = count(jax.grad(lambda x, k: (conv(x, k) ** 2).sum(), which), x, kernel)
+    assert found.flops == (2 if isinstance(which, int) else 3) * once

@@ -59,6 +59,7 @@ def test_it_has_the_same_parameters_and_says_the_same():
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_learns_the_same():
     (one, variables, images), (loop, _, _) = (of(network(), scan) for scan in (False, True))
     found = [trained(model, variables, images) for model in (one, loop)]

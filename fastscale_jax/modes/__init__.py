@@ -1,0 +1,1 @@
+"""What the command line does: a module a mode, each with `run`, which returns the exit status."""

@@ -1,0 +1,51 @@
+"""--mode=time: how long a step takes here."""
+
+import json
+
+import jax
+
+from fastscale_jax.cluster import joins_others
+from fastscale_jax.measure import report
+from fastscale_jax.measure.timing import NoisyError
+from fastscale_jax.modes.common import (
+    FAILURE,
+    OK,
+    Config,
+    Options,
+    checked,
+    complain,
+    print_table,
+    usage_error,
+)
+
+
+def run(config: Config, options: Options) -> int:
+    """Prints how long a training step and an evaluation take here."""
+    if joins_others():
+        return usage_error(
+            "--mode=time is for one process, on all devices that it has; start it by itself, or "
+            "with --distributed=no"
+        )
+    try:
+        network, recipe = checked(config)
+        found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
+    except NoisyError as error:
+        complain(str(error))
+        return FAILURE
+    except OSError as error:
+        return usage_error(f"--profile={options.profile} cannot be written: {error.strerror}")
+    except ValueError as error:
+        return usage_error(str(error))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        complain(
+            f"a batch of {config.data.batch_size} images does not fit into the memory here; give a "
+            "smaller --config.data.batch_size"
+        )
+        return FAILURE
+    if options.as_json:
+        print(json.dumps(found))
+    else:
+        print_table(report.table(found))
+    return OK
