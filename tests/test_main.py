@@ -252,6 +252,7 @@ def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):
     assert json.loads(result.stdout)["scale"] is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     with start(*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}") as process:
         assert process.stderr is not None

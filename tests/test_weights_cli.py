@@ -180,6 +180,7 @@ def test_an_export_names_its_files_in_one_object(exported):
     }
 
 
+@pytest.mark.slow
 def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exported):
     workdir, _ = trained
     last = read_metrics(workdir / "metrics.jsonl")[-1]

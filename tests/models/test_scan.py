@@ -49,6 +49,7 @@ def trained(model, variables, images):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
 
 
+@pytest.mark.slow
 def test_it_has_the_same_parameters_and_says_the_same():
     (one, variables, images), (loop, others, _) = (of(network(), scan) for scan in (False, True))
     jax.tree.map(np.testing.assert_array_equal, variables, others)
