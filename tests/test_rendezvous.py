@@ -13,8 +13,13 @@ from tests.commands import free_port
 HERE = "127.0.0.1"
 
 
-def met(*others: tuple[int, int], count: int, timeout: float = 20.0) -> list[str]:
-    """What process 0 and the others, each with its index and its count, say; empty: they met."""
+def met(
+    *others: tuple[int, int], count: int, timeout: float = 20.0, stranger: bytes | None = None
+) -> list[str]:
+    """What process 0 and the others, each with its index and its count, say; empty: they met.
+
+    A stranger sends something before they come, and stays on the line.
+    """
     port = free_port()
 
     def said(function, *args) -> str:
@@ -24,12 +29,24 @@ def met(*others: tuple[int, int], count: int, timeout: float = 20.0) -> list[str
             return str(error)
         return ""
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with concurrent.futures.ThreadPoolExecutor() as pool, contextlib.ExitStack() as open_lines:
         waiting = [pool.submit(said, gather, HERE, port, count, timeout)]
+        if stranger is not None:
+            open_lines.enter_context(connected(port)).sendall(stranger)
         for index, theirs in others:
             time.sleep(0.1)  # the order is theirs
             waiting.append(pool.submit(said, arrive, HERE, port, index, theirs, timeout))
         return [one.result() for one in waiting]
+
+
+def connected(port: int) -> socket.socket:
+    """A line to process 0, as soon as it listens."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection((HERE, port))
+        except OSError:
+            assert time.monotonic() < until
 
 
 def test_all_go_on_when_all_are_there():
@@ -56,48 +73,25 @@ def test_processes_that_do_not_fit_are_told_so_at_once(others, problem):
 def test_one_that_hangs_up_may_come_again():
     port = free_port()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        waiting = pool.submit(gather, HERE, port, 3, 20.0)
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection((HERE, port)) as first:
-                first.sendall(b"1 3\n")
-                break
-        others = [pool.submit(arrive, HERE, port, index, 3, 20.0) for index in (1, 2)]
-        for one in (waiting, *others):
-            one.result()
+        waiting = [pool.submit(gather, HERE, port, 3, 20.0)]
+        with connected(port) as first:
+            first.sendall(b"1 3\n")
+        waiting += [pool.submit(arrive, HERE, port, index, 3, 20.0) for index in (1, 2)]
+        assert [one.result() for one in waiting] == [None] * 3
 
 
-def test_a_stranger_who_says_nothing_keeps_nobody_waiting():
-    port = free_port()
-    with concurrent.futures.ThreadPoolExecutor() as pool, socket.socket() as stranger:
-        waiting = pool.submit(gather, HERE, port, 2, 20.0)
-        until = time.monotonic() + 10
-        while time.monotonic() < until and stranger.connect_ex((HERE, port)):
-            time.sleep(0.01)
-        arrive(HERE, port, 1, 2, 20.0)
-        waiting.result()
-
-
-def test_a_stranger_who_knocks_is_not_counted():
-    port = free_port()
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        waiting = pool.submit(gather, HERE, port, 2, 20.0)
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection((HERE, port)) as stranger:
-                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                break
-        arrive(HERE, port, 1, 2, 20.0)
-        waiting.result()
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_stranger_is_not_counted_and_keeps_nobody_waiting(sent):
+    assert met((1, 2), count=2, stranger=sent) == ["", ""]
 
 
 def test_the_first_may_come_last():
     port = free_port()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         waiting = pool.submit(arrive, HERE, port, 1, 2, 20.0)
-        time.sleep(0.5)
-        gather(HERE, port, 2, 20.0)
-        waiting.result()
+        time.sleep(0.5)  # it finds nobody, and tries again
+        assert gather(HERE, port, 2, 20.0) is None
+        assert waiting.result() is None
 
 
 def test_one_that_cannot_be_reached_is_said_with_why():

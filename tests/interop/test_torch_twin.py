@@ -63,11 +63,16 @@ def assert_twin_and_flax_agree(
         assert_alike(ours, truth, precision, shaken if precision == "float32" else tuple)
 
 
-@pytest.mark.slow
+# two blocks of a stage are all its kinds: the first, and those that keep the shape
+@pytest.mark.parametrize(
+    "blocks",
+    [pytest.param(2, marks=pytest.mark.slow), pytest.param(99, marks=pytest.mark.exhaustive)],
+)
 @pytest.mark.parametrize("name", NAMED + SCALED)
-def test_twin_and_flax_agree_for_every_named_network(name):
+def test_twin_and_flax_agree_for_every_named_network(name, blocks):
     config = arch.model_config(*name.split(":"))
     config.update(resolution=40, num_classes=10)
+    config.depths = tuple(min(depth, blocks) for depth in config.depths)
     is_ours = name in OURS
     precisions = ("float64", "float32") if is_ours else ("float64",)
     convs = "auto" if is_ours else "portable"

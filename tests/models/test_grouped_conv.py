@@ -115,7 +115,7 @@ def conv_shapes(draw):
     )
 
 
-@pytest.mark.parametrize("shapes", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shapes", [8, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_native_is_xla_s_own_for_any_shape(shapes):
     @settings(
         max_examples=shapes,
