@@ -29,6 +29,7 @@ MODES = {
     "eval": "evaluate",
     "info": "info",
     "time": "timing",
+    "memory": "memory",
     "predict": "predict",
     "export": "export",
 }
@@ -38,7 +39,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     None,
     "What to train: a file in configs/, with a variant after a colon, as in "
     "configs/regnetz.py:dWr_16gf. Override any key with --config.key=value, as in "
-    "--config.data.batch_size=64.",
+    "--config.data.batch_size=64, or auto for the largest that fits.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -54,7 +55,8 @@ _MODE = flags.DEFINE_enum(
     tuple(MODES),
     "train: train the network, or go on from the workdir's checkpoint. eval: evaluate its "
     "weights. info: say what the network is and costs. time: time its training step and its "
-    "evaluation on this machine. predict: say what it sees in --input. "
+    "evaluation on this machine. memory: say what a training step holds, and the largest batch "
+    "that fits. predict: say what it sees in --input. "
     "export: write it to --output, to be used without this package.",
 )
 _INPUT = flags.DEFINE_string(
@@ -86,6 +88,13 @@ _NOISE = flags.DEFINE_float(
     "nothing is reported.",
     lower_bound=0.001,
 )
+_MEMORY_GB = flags.DEFINE_float(
+    "memory_gb",
+    None,
+    "Gigabytes (1e9 bytes) of each device to find the largest batch for, in --mode=memory and "
+    "with --config.data.batch_size=auto; without it, what the device has.",
+    lower_bound=0.001,
+)
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
@@ -98,6 +107,13 @@ _COMPILE_CACHE = flags.DEFINE_string(
     "Folder that compiled programs are kept in, so that a command that ran once starts faster the "
     "next time; --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR goes before it.",
 )
+
+
+# a config's key holds an int
+_AUTO = {
+    f"{dashes}config.data.batch_size=auto": f"{dashes}config.data.batch_size=0"
+    for dashes in ("-", "--")
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -134,6 +150,7 @@ def _options() -> Options:
         names=_NAMES.value,
         counters=_COUNTERS.value,
         noise=_NOISE.value,
+        memory_gb=_MEMORY_GB.value,
         as_json=_FORMAT.value == "json",
     )
 
@@ -142,7 +159,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     """Returns what is left of `argv` after the flags; wrong ones end the program with one line."""
     try:
         try:
-            rest = flags.FLAGS(argv)
+            rest = flags.FLAGS([_AUTO.get(argument, argument) for argument in argv])
         except SystemExit:  # absl has printed the help, and calls that a failure
             sys.exit(OK)
         if len(rest) > 1:

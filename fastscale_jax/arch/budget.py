@@ -11,7 +11,8 @@ import dataclasses
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fastscale_jax.arch.architecture import Architecture, BlockShape, validate
@@ -36,7 +37,10 @@ class _Best(NamedTuple):
     distance: float
     left: float  # the step's smallest factor
     right: float
-    cost: int
+    cost: float
+
+
+Price = Callable[[Complexity], float]  # never falls when a count rises
 
 
 def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> float:
@@ -55,21 +59,54 @@ def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> 
         ValueError: unknown strategy, or a budget below the cheapest or above the dearest network
             that any factor gives.
     """
+    return _factor(a, strategy, kind, amount, operator.attrgetter(kind))
+
+
+def largest_factor(a: Architecture, strategy: str, kind: str, amount: float, price: Price) -> float:
+    """Returns the factor that brings `a` closest to a limit without passing it.
+
+    Args:
+        a: the network to scale; not modified.
+        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        kind: of the amount, for people.
+        amount: the limit.
+        price: of a network, in the limit's unit.
+
+    Raises:
+        ValueError: as `nearest_factor`.
+    """
+    return _factor(a, strategy, kind, amount, price, may_exceed=False)
+
+
+def _factor(
+    a: Architecture,
+    strategy: str,
+    kind: str,
+    amount: float,
+    price: Price,
+    *,
+    may_exceed: bool = True,
+) -> float:
     low, high = _valid_range(a, strategy)
-    search = _Search(a, strategy, kind, amount)
+    search = _Search(a, strategy, price, amount, may_exceed)
     best = search.run(low, high)
-    factor = search.readable(best.left, best.right)
     costs = (search.cost(low), search.cost(high), best.cost)
-    if not min(costs) <= amount <= max(costs):
+    if math.isinf(best.distance) or not min(costs) <= amount <= max(costs):
         # Rarely, a network between the ends of the range is the cheapest or the dearest of all.
-        extreme = 0 if amount < best.cost else _ABOVE_ALL_COSTS
-        if best.cost != _Search(a, strategy, kind, extreme).run(low, high).cost:
-            return factor
-        raise ValueError(
-            f"no factor between 1/64 and 1024 brings {a.name} to {amount:,.0f} {kind} by "
-            f"{strategy!r}; the nearest that is possible is {best.cost:,} {kind} (x{factor:g})"
-        )
-    return factor
+        extreme = _ABOVE_ALL_COSTS if amount > max(costs) else 0
+        ends = _Search(a, strategy, price, extreme)
+        end = ends.run(low, high)
+        if math.isinf(best.distance) or best.cost == end.cost:
+            raise ValueError(
+                f"no factor between 1/64 and 1024 brings {a.name} to {_readable(amount)} {kind} by "
+                f"{strategy!r}; the nearest that is possible is {_readable(end.cost)} {kind} "
+                f"(x{ends.readable(end.left, end.right):g})"
+            )
+    return search.readable(best.left, best.right)
+
+
+def _readable(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
 
 
 def _valid_range(a: Architecture, strategy: str) -> tuple[float, float]:
@@ -90,9 +127,16 @@ def _valid_range(a: Architecture, strategy: str) -> tuple[float, float]:
 class _Search:
     """Branch and bound over intervals of factors."""
 
-    def __init__(self, a: Architecture, strategy: str, kind: str, amount: float):
-        self.a, self.strategy, self.amount = a, strategy, amount
-        self.index = Complexity._fields.index(kind)
+    def __init__(
+        self,
+        a: Architecture,
+        strategy: str,
+        price: Price,
+        amount: float,
+        may_exceed: bool = True,
+    ):
+        self.a, self.strategy, self.price, self.amount = a, strategy, price, amount
+        self.may_exceed = may_exceed
         self.best = _Best(math.inf, math.inf, math.inf, 0)
 
     def run(self, low: float, high: float) -> _Best:
@@ -111,13 +155,18 @@ class _Search:
             middle = math.sqrt(low * high)
             self.consider(middle, middle)
             for left, right in ((low, middle), (middle, high)):
-                heapq.heappush(intervals, (self.gap(left, right), left, right))
+                if (gap := self.gap(left, right)) < math.inf:
+                    heapq.heappush(intervals, (gap, left, right))
         return self.best
 
     def gap(self, low: float, high: float) -> float:
         """No factor between these two comes closer than this."""
-        least, most = _bounds(self.a, self.sizes(low), self.sizes(high))
-        return max(least[self.index] - self.amount, self.amount - most[self.index], 0.0)
+        least, most = map(self.price, _bounds(self.a, self.sizes(low), self.sizes(high)))
+        return max(self.distance(least) if least > self.amount else self.amount - most, 0.0)
+
+    def distance(self, cost: float) -> float:
+        """How far a cost is from the amount; infinite where it may not exceed it and does."""
+        return abs(cost - self.amount) if self.may_exceed or cost <= self.amount else math.inf
 
     def start(self, low: float, high: float) -> None:
         """Finds a good first answer, as if cost were monotone; without it little can be dropped."""
@@ -129,8 +178,8 @@ class _Search:
     def sizes(self, factor: float) -> Sizes:
         return scaled_sizes(self.a, multipliers(self.strategy, factor))
 
-    def cost(self, factor: float) -> int:
-        return count(with_sizes(self.a, self.sizes(factor)))[self.index]
+    def cost(self, factor: float) -> float:
+        return self.price(count(with_sizes(self.a, self.sizes(factor))))
 
     def walk(self, low: float, high: float) -> None:
         """Looks at every step between two factors."""
@@ -144,10 +193,11 @@ class _Search:
             for factor in (left, right, max(low, float(f"{left:.12g}"))):
                 self.consider(factor, factor)
 
-    def consider(self, left: float, right: float) -> int:
+    def consider(self, left: float, right: float) -> float:
         """Takes the step from `left` to `right` if it comes closer; returns its cost."""
         cost = self.cost(math.sqrt(left * right))
-        self.best = min(self.best, _Best(abs(cost - self.amount), left, right, cost))
+        if (distance := self.distance(cost)) < math.inf:
+            self.best = min(self.best, _Best(distance, left, right, cost))
         return cost
 
     def readable(self, left: float, right: float) -> float:

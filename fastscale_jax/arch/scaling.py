@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture, as_architecture
-from fastscale_jax.arch.budget import nearest_factor
+from fastscale_jax.arch.budget import largest_factor, nearest_factor
+from fastscale_jax.arch.device_model import MEASURED, DeviceModel, find
 from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.strategies import ORIG_FACTOR, Multipliers, multipliers, phi_multipliers
 
@@ -22,25 +23,29 @@ class Scaling:
     multipliers: Multipliers
 
 
+# what a network can be scaled to: argument, how the variant grammar writes it, and its unit there
+AMOUNTS = (
+    ("flops", "gf", 1e9),
+    ("flops", "mf", 1e6),
+    ("params", "mparams", 1e6),
+    ("acts", "macts", 1e6),
+    ("step_ms", "ms", 1.0),
+    ("memory_bytes", "gb", 1e9),
+)
+
+
 def scaled(
-    a: Architecture,
-    strategy: str,
-    *,
-    factor: float | None = None,
-    flops: float | None = None,
-    params: float | None = None,
-    acts: float | None = None,
-    phi: float | None = None,
+    a: Architecture, strategy: str, device: DeviceModel | None = None, /, **budget: float | None
 ) -> tuple[Architecture, Scaling]:
     """Returns the network grown by `strategy` to one budget, and how it was grown.
 
     Arguments and errors are those of `scale`.
     """
-    budgets = {"factor": factor, "flops": flops, "params": params, "acts": acts, "phi": phi}
-    given = {key: value for key, value in budgets.items() if value is not None}
+    given = {key: value for key, value in budget.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
-            f"give exactly one of factor, flops, params, acts or phi; got {sorted(given) or 'none'}"
+            "give exactly one of factor, flops, params, acts, step_ms, memory_bytes or phi; got "
+            f"{sorted(given) or 'none'}"
         )
     ((kind, amount),) = given.items()
     _check_amount(kind, amount)
@@ -50,11 +55,22 @@ def scaled(
         by = phi_multipliers(amount)
         taken = ORIG_FACTOR**amount
     else:
-        taken = float(amount) if kind == "factor" else nearest_factor(a, strategy, kind, amount)
+        taken = float(amount) if kind == "factor" else _factor_to(a, strategy, kind, amount, device)
         by = multipliers(strategy, taken)
     if a.block == "mbconv":
         by = by._replace(g=1.0)
     return grow(a, by), Scaling(a.name, strategy, taken, by)
+
+
+def _factor_to(
+    a: Architecture, strategy: str, kind: str, amount: float, device: DeviceModel | None
+) -> float:
+    """The factor that brings a network to a count, or to the limit of what a device takes."""
+    if kind not in MEASURED:
+        return nearest_factor(a, strategy, kind, amount)
+    device = device or find()
+    fit = device.fit_of(kind, a.name)
+    return largest_factor(a, strategy, kind, amount, lambda cost: fit.of(cost, device.batch_size))
 
 
 def scale(
@@ -65,7 +81,10 @@ def scale(
     flops: float | None = None,
     params: float | None = None,
     acts: float | None = None,
+    step_ms: float | None = None,
+    memory_bytes: float | None = None,
     phi: float | None = None,
+    device: DeviceModel | None = None,
 ) -> ConfigDict:
     """Returns the network grown, or shrunk, by `strategy` to one budget.
 
@@ -78,39 +97,45 @@ def scale(
             rounding is taken; on a tie, the smaller.
         params: trainable scalars, likewise.
         acts: output elements of convs for one image, likewise.
+        step_ms: milliseconds of a training step, as `device` predicts them. The largest network
+            that does not take more is taken; `measure.choose` measures it as well.
+        memory_bytes: the most that a training step may hold, likewise.
         phi: EfficientNet's compound coefficient; for strategy `orig` alone.
+        device: that step_ms and memory_bytes are of; None: the one that was fitted here, or that
+            `$FASTSCALE_DEVICE` names.
 
     Returns:
         A new `config.model`, named after its base, the strategy and the amount.
 
     Raises:
         ValueError: unknown strategy, not exactly one budget, a budget that no factor reaches (the
-            message says what is nearest), or a result that cannot be built.
+            message says what is nearest), no device that was fitted, or a result that cannot be
+            built.
     """
     a = as_architecture(network)
-    grown, _ = scaled(a, strategy, factor=factor, flops=flops, params=params, acts=acts, phi=phi)
-    amount = amount_name(factor=factor, flops=flops, params=params, acts=acts, phi=phi)
-    return dataclasses.replace(grown, name=f"{a.name}_{strategy}_{amount}").to_config()
+    budget = {
+        "factor": factor,
+        "flops": flops,
+        "params": params,
+        "acts": acts,
+        "step_ms": step_ms,
+        "memory_bytes": memory_bytes,
+        "phi": phi,
+    }
+    grown, _ = scaled(a, strategy, device, **budget)
+    return dataclasses.replace(
+        grown, name=f"{a.name}_{strategy}_{amount_name(**budget)}"
+    ).to_config()
 
 
-def amount_name(
-    *,
-    factor: float | None = None,
-    flops: float | None = None,
-    params: float | None = None,
-    acts: float | None = None,
-    phi: float | None = None,
-) -> str:
-    """Returns a budget in the variant grammar: `x4`, `16gf`, `40mparams`, `20macts`, `phi3`."""
-    if factor is not None:
-        return f"x{factor:.12g}"
-    if flops is not None:
-        return f"{flops / 1e9:.12g}gf" if flops >= 1e9 else f"{flops / 1e6:.12g}mf"
-    if params is not None:
-        return f"{params / 1e6:.12g}mparams"
-    if acts is not None:
-        return f"{acts / 1e6:.12g}macts"
-    return f"phi{phi:.12g}"
+def amount_name(**budget: float | None) -> str:
+    """Returns a budget in the variant grammar: `x4`, `16gf`, `40mparams`, `20macts`, `25ms`."""
+    ((kind, amount),) = ((k, v) for k, v in budget.items() if v is not None)
+    if kind in ("factor", "phi"):
+        return f"{'x' if kind == 'factor' else 'phi'}{amount:.12g}"
+    units = [(name, unit) for argument, name, unit in AMOUNTS if argument == kind]
+    name, unit = next((x for x in units if amount >= x[1]), units[-1])
+    return f"{amount / unit:.12g}{name}"
 
 
 def _check_amount(kind: str, amount: float) -> None:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
-from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
+from fastscale_jax.arch.scaling import AMOUNTS, Scaling, amount_name, scaled
 from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
 
 # (depth, w0, wa, wm, group width) of arXiv:2003.13678, Tables 5 (X) and 6 (Y)
@@ -159,20 +159,12 @@ _PAPER_FACTORS = {
 }
 
 _NUMBER = r"\d+(?:\.\d+)?"
+_UNITS = {name: (argument, unit) for argument, name, unit in AMOUNTS}
 _VARIANT = re.compile(
     rf"(?:(?P<base>[^_]+)_)?(?P<strategy>{STRATEGY_PATTERN})_"
-    rf"(?:(?P<gf>{_NUMBER})gf|(?P<mf>{_NUMBER})mf|x(?P<factor>{_NUMBER})|(?P<params>{_NUMBER})mparams"
-    rf"|(?P<acts>{_NUMBER})macts|phi(?P<phi>-?{_NUMBER}))"
+    rf"(?:(?P<number>{_NUMBER})(?P<unit>{'|'.join(_UNITS)})|x(?P<factor>{_NUMBER})"
+    rf"|phi(?P<phi>-?{_NUMBER}))"
 )
-# amount in the grammar: (argument of `scaled`, unit)
-_AMOUNTS = {
-    "gf": ("flops", 1e9),
-    "mf": ("flops", 1e6),
-    "factor": ("factor", 1.0),
-    "params": ("params", 1e6),
-    "acts": ("acts", 1e6),
-    "phi": ("phi", 1.0),
-}
 
 
 _FORM = "a variant is <base> or [<base>_]<strategy>_<amount>"
@@ -200,7 +192,7 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
         family: a key of `FAMILIES`.
         variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows; empty: the
             family's default. Where the paper prints a row for that base, strategy and budget, the
-            result is that row.
+            result is that row. `25ms` and `40gb` are of the device that `device_model.find` gives.
 
     Raises:
         ValueError: unknown family, base, strategy or amount, with the grammar and the choices; or
@@ -214,11 +206,9 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
         raise ValueError(f"unknown variant {variant!r} of {family}; {grammar(family)}")
     base = match["base"] or members.default
     strategy = match["strategy"]
-    ((kind, text),) = ((k, match[k]) for k in _AMOUNTS if match[k] is not None)
-    argument, unit = _AMOUNTS[kind]
-    amount = {argument: float(text) * unit}
+    amount = _amount(match)
     name = f"{family}-{base}_{strategy}_{amount_name(**amount)}"
-    if argument == "flops":
+    if "flops" in amount:
         factor = _PAPER_FACTORS.get((family, base, strategy, amount["flops"]))
         amount = amount if factor is None else {"factor": factor}
     try:
@@ -226,6 +216,24 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
     except ValueError as error:
         raise ValueError(f"variant {variant!r} of {family}: {error}; {grammar(family)}") from error
     return dataclasses.replace(network, name=name), scaling
+
+
+def budget_of(variant: str) -> dict[str, float]:
+    """Returns what a variant is scaled to, as `scale` takes it: `{"step_ms": 25.0}`.
+
+    Args:
+        variant: without its family; of a name that is no scaled network the result is empty.
+    """
+    match = _VARIANT.fullmatch(variant)
+    return _amount(match) if match else {}
+
+
+def _amount(match: re.Match[str]) -> dict[str, float]:
+    for argument in ("factor", "phi"):
+        if match[argument] is not None:
+            return {argument: float(match[argument])}
+    argument, unit = _UNITS[match["unit"]]
+    return {argument: float(match["number"]) * unit}
 
 
 def model_config(family: str, variant: str = "") -> ConfigDict:
@@ -240,7 +248,7 @@ def grammar(family: str) -> str:
     return (
         f"{_FORM}; bases: {' '.join(members.bases)} "
         f"(default {members.default}); strategies: {strategies} a<alpha>; amounts: 16gf, 800mf, "
-        "x8, x0.5, 40mparams, 20macts, for orig also phi3; e.g. "
+        "x8, x0.5, 40mparams, 20macts, 25ms, 40gb, for orig also phi3; e.g. "
         f"{members.bases[0]}_dWr_x4"
     )
 

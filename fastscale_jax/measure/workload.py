@@ -14,11 +14,10 @@ from fastscale_jax import models
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import SOURCES
-from fastscale_jax.train.optim import optimizer
+from fastscale_jax.measure.memory import Memory
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.run import check_divides
 from fastscale_jax.train.sharding import (
-    AXIS,
     ON_ALL,
     SHARED_OUT,
     device_mesh,
@@ -55,17 +54,14 @@ class Workload:
             raise ValueError(f"there are {len(here)} devices here, not {devices}")
         batch = recipe.data.batch_size
         check_divides(recipe, devices)
-        model = models.build(
+        mesh = device_mesh(here[:devices])
+        self.task = Task.of(
             network,
-            dtype=recipe.dtype,
-            grouped_conv=recipe.grouped_conv,
-            scan_blocks=recipe.scan_blocks,
-            axis=AXIS,
-            sync_bn=recipe.bn.sync,
-            bn_group_size=recipe.bn.group_size,
+            recipe,
+            epoch_steps=_EPOCH_STEPS,
+            conventions=SOURCES["synthetic"],
+            mesh=mesh,
         )
-        mesh, updates = device_mesh(here[:devices]), optimizer(recipe, _EPOCH_STEPS)
-        self.task = Task(model, recipe, updates, SOURCES["synthetic"], mesh)
         self.key = jax.random.key(recipe.seed)
         hasty = {"xla_backend_optimization_level": 0} if here[0].platform == "cpu" else None
         create = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)
@@ -98,15 +94,7 @@ class Workload:
 
     def peak_bytes(self, part: str) -> int:
         """Returns what a compiled part holds at most on a device; 0: the backend does not say."""
-        found = self.compiled[part].memory_analysis()
-        if found is None:
-            return 0
-        return (
-            found.argument_size_in_bytes
-            + found.output_size_in_bytes
-            + found.temp_size_in_bytes
-            - found.alias_size_in_bytes
-        )
+        return Memory.of(self.compiled[part]).peak
 
     def lowered_step(self) -> jax.stages.Lowered:
         """Returns the training step, traced and lowered but not compiled."""

@@ -26,6 +26,7 @@ class Options(NamedTuple):
     names: str
     counters: Sequence[str]
     noise: float
+    memory_gb: float | None
     as_json: bool
 
 

@@ -7,6 +7,7 @@ import jax
 from fastscale_jax.cluster import joins_others
 from fastscale_jax.measure import report
 from fastscale_jax.measure.timing import NoisyError
+from fastscale_jax.modes.auto_batch import with_batch_size
 from fastscale_jax.modes.common import (
     FAILURE,
     OK,
@@ -27,6 +28,7 @@ def run(config: Config, options: Options) -> int:
             "with --distributed=no"
         )
     try:
+        config = with_batch_size(config, gigabytes=options.memory_gb)
         network, recipe = checked(config)
         found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
     except NoisyError as error:

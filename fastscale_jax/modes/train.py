@@ -45,6 +45,7 @@ def run(config: Config, options: Options) -> int:
 def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peers") -> int:
     from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import load_to_start
+    from fastscale_jax.modes.auto_batch import with_batch_size
     from fastscale_jax.train.checkpoint import SaveError
     from fastscale_jax.train.divergence import DivergenceError
     from fastscale_jax.train.hosts import check_same, is_of_cluster
@@ -56,6 +57,7 @@ def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peer
 
     try:
         check_same(as_recorded(config))
+        config = with_batch_size(config, gigabytes=options.memory_gb, workdir=workdir, trains=True)
         run = Run.prepare(config, workdir, "train")
         start = None
         if config.init_from and latest_step(run.checkpoints) is None:

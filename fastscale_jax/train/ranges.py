@@ -5,7 +5,7 @@ from typing import Any
 
 # of each key: the least it may be, and what it must stay at or below
 _FROM_TO = {
-    "data.batch_size": (1, None),
+    "data.batch_size": (0, None),
     "data.workers": (0, None),
     "train.epochs": (1, None),
     "train.steps": (0, None),

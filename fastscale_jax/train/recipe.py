@@ -27,7 +27,7 @@ class Data:
     name: str = "synthetic"  # a source: digits, synthetic, folder, tfds
     dir: str = ""  # where a folder's images lie, or what TFDS prepared; empty: TFDS's own place
     tfds_name: str = "imagenet2012"  # a set of TFDS's for image classification
-    batch_size: int = 1024  # images a step, over all devices
+    batch_size: int = 1024  # images a step, over all devices; 0, or auto: as many as fit
     workers: int = 0  # threads that decode, on each host; 0: one a core
 
 

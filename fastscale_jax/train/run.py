@@ -12,9 +12,8 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import steps_per_epoch
 from fastscale_jax.data.sources import Source, check_source, load_source
 from fastscale_jax.models import build
-from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import AXIS, device_mesh
+from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Task
 from fastscale_jax.train.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.train.workdir import as_recorded, check_trainable
@@ -53,6 +52,7 @@ class Run:
                 "and --config.checkpoint.dir for the checkpoints"
             )
         check_scheme(recipe.checkpoint.dir, "config.checkpoint.dir")
+        check_batch_is_known(recipe)
         if mode == "train":
             check_divides(recipe, jax.device_count())
             if config.checkpoint.dir or recorded_dir(workdir):
@@ -87,17 +87,25 @@ class Run:
 
     def task(self) -> Task:
         """Returns what the steps need to know."""
-        model = build(
+        return Task.of(
             self.network,
-            dtype=self.recipe.dtype,
-            grouped_conv=self.recipe.grouped_conv,
-            scan_blocks=self.recipe.scan_blocks,
-            axis=AXIS,
-            sync_bn=self.recipe.bn.sync,
-            bn_group_size=self.recipe.bn.group_size,
+            self.recipe,
+            epoch_steps=self.epoch_steps,
+            conventions=self.source.conventions,
+            mesh=device_mesh(),
         )
-        updates = optimizer(self.recipe, self.epoch_steps)
-        return Task.of(model, self.recipe, updates, self.source, device_mesh())
+
+
+def check_batch_is_known(recipe: Recipe) -> None:
+    """Refuses a batch size that is still to be found.
+
+    Raises:
+        ValueError: says where that is done.
+    """
+    if not recipe.data.batch_size:
+        raise ValueError(
+            "--config.data.batch_size=auto is for --mode=train, time and memory; give a number"
+        )
 
 
 def check_divides(recipe: Recipe, devices: int) -> None:
@@ -107,6 +115,7 @@ def check_divides(recipe: Recipe, devices: int) -> None:
         ValueError: says which.
     """
     batch_size, group = recipe.data.batch_size, recipe.bn.group_size
+    check_batch_is_known(recipe)
     if batch_size % devices:
         raise ValueError(
             f"the batch size {batch_size} cannot be shared by {devices} devices; set "

@@ -10,13 +10,15 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
+from fastscale_jax.arch import Architecture
 from fastscale_jax.data.augment import mixed, prepare
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.data.sources import Conventions, Source
-from fastscale_jax.models import Network
+from fastscale_jax.data.sources import Conventions
+from fastscale_jax.models import Network, build
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.gradients import Examples, Outputs, gradients
 from fastscale_jax.train.loss_scale import LossScale
+from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.sharding import (
     AXIS,
@@ -51,15 +53,25 @@ class Task(NamedTuple):
     @classmethod
     def of(
         cls,
-        model: Network,
+        network: Architecture,
         recipe: Recipe,
-        optimizer: optax.GradientTransformation,
-        source: Source,
+        *,
+        epoch_steps: int,
+        conventions: Conventions,
         mesh: Mesh | None = None,
     ) -> "Task":
-        """Returns the task of training `model` on `source`; without a mesh, on one device."""
+        """Returns the task of training a network; without a mesh, on one device."""
+        model = build(
+            network,
+            dtype=recipe.dtype,
+            grouped_conv=recipe.grouped_conv,
+            scan_blocks=recipe.scan_blocks,
+            axis=AXIS,
+            sync_bn=recipe.bn.sync,
+            bn_group_size=recipe.bn.group_size,
+        )
         mesh = mesh or device_mesh(jax.local_devices()[:1])
-        return cls(model, recipe, optimizer, source.conventions, mesh)
+        return cls(model, recipe, optimizer(recipe, epoch_steps), conventions, mesh)
 
 
 def create_state(task: Task, key: Array) -> TrainState:

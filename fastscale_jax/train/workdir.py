@@ -179,6 +179,19 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
     return recorded
 
 
+def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int:
+    """Returns the batch size that a workdir's run has; 0: there is none.
+
+    Args:
+        workdir: need not exist.
+        config: of the run that would go on, `as_recorded`.
+
+    Raises:
+        ValueError: the workdir's run is of another network, or its files are damaged.
+    """
+    return _value(_check_network(workdir, config), "data.batch_size", 0)
+
+
 def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
     return checkpoints_of(workdir, config["checkpoint"]["dir"])
 

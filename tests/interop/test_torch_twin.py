@@ -72,7 +72,7 @@ def assert_twin_and_flax_agree(
 def test_twin_and_flax_agree_for_every_named_network(name, blocks):
     config = arch.model_config(*name.split(":"))
     config.update(resolution=40, num_classes=10)
-    config.depths = tuple(min(depth, blocks) for depth in config.depths)
+    config.update(depths=tuple(min(depth, blocks) for depth in config.to_dict()["depths"]))
     is_ours = name in OURS
     precisions = ("float64", "float32") if is_ours else ("float64",)
     convs = "auto" if is_ours else "portable"

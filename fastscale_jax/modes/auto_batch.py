@@ -1,0 +1,80 @@
+"""`--config.data.batch_size=auto`: the largest batch that fits, once and for all of a run."""
+
+import pathlib
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.sources import load_source
+from fastscale_jax.measure.limits import room
+from fastscale_jax.measure.memory import largest_batch
+from fastscale_jax.modes.common import Config, complain
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.workdir import as_recorded, recorded_batch_size
+
+AUTO = 0  # what `auto` is in a config, whose key holds an int
+
+
+def with_batch_size(
+    config: Config,
+    *,
+    gigabytes: float | None,
+    workdir: pathlib.Path | None = None,
+    trains: bool = False,
+) -> Config:
+    """Returns the config with a batch size, if it has none, and says which on stderr.
+
+    A run that goes on keeps the one that it has. On several hosts all take the one that fits the
+    smallest.
+
+    Args:
+        config: not modified.
+        gigabytes: to fill, of each device; None: what there is.
+        workdir: of a run that may have begun.
+        trains: a batch has to come from the training images, and is not larger than they are.
+
+    Raises:
+        ValueError: the config is wrong, or not even the smallest batch fits.
+    """
+    if config.data.batch_size != AUTO:
+        return config
+    network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+    images = recorded_batch_size(workdir, as_recorded(config)) if workdir is not None else 0
+    if images:
+        complain(f"config.data.batch_size=auto: {images}, as the run in {workdir} has it")
+    else:
+        limit = memory_limit(gigabytes)
+        most = _training_images(network, recipe) if trains else None
+        found = largest_batch(network, recipe, limit, most=most, tell=complain)
+        images = found.images
+        complain(
+            f"config.data.batch_size=auto: {images}, which takes {found.held / 1e9:.3g} GB of "
+            f"{limit / 1e9:.3g} on each device"
+        )
+    config = config.copy_and_resolve_references()
+    config.data.batch_size = images
+    return config
+
+
+def memory_limit(gigabytes: float | None) -> int:
+    """Returns the bytes to fill on each device: what is given, or what the smallest one has."""
+    here = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
+    if jax.process_count() == 1:
+        return here
+    # in kilobytes, for which 32 bits are enough
+    return 1024 * int(multihost_utils.process_allgather(np.array([here >> 10], np.int32)).min())
+
+
+def _training_images(network: Architecture, recipe: Recipe) -> int:
+    data = recipe.data
+    source = load_source(
+        data.name,
+        resolution=network.resolution,
+        num_classes=network.num_classes,
+        directory=data.dir,
+        tfds_name=data.tfds_name,
+        workers=data.workers,
+    )
+    return source.train.examples
