@@ -19,10 +19,10 @@ from typing import Any
 
 import jax
 
-from benchmarks.machine import describe
-from benchmarks.step_runners import JaxRunner
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.stores import Folder
 

@@ -21,10 +21,10 @@ from typing import Any
 import jax
 
 from benchmarks.grouped_conv import milliseconds
-from benchmarks.machine import describe
-from benchmarks.step_runners import JaxRunner
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.machine import describe
 
 NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # and the batch
 

@@ -14,9 +14,9 @@ import statistics
 import tempfile
 from typing import Any
 
-from benchmarks.machine import describe
 from configs import digits
 from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.loop import train
 from fastscale_jax.train.run import Run
 

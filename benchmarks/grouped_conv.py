@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks.machine import describe
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.arch.zoo import PAPER_ROWS
 from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.measure.machine import describe
 from fastscale_jax.models import conv_choice, grouped_conv
 from fastscale_jax.models.conv_shape import ConvShape
 

@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_sample_images
 
-from benchmarks.machine import describe
 from fastscale_jax.data.folder import SPLITS
 from fastscale_jax.data.folder_split import FolderSplit
 from fastscale_jax.data.pipeline import Plan
 from fastscale_jax.data.sources import load_source
 from fastscale_jax.data.tensorflow_cpu import tf
 from fastscale_jax.data.views import random_box
+from fastscale_jax.measure.machine import describe
 
 HEIGHT, WIDTH, RESOLUTION = 375, 500, 224
 CLASSES = 4

@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.machine import describe
+from fastscale_jax.measure.machine import describe
 
 PYTHON = (sys.executable, "-u", "-m", "fastscale_jax.main")
 PREEMPTED = 75

@@ -22,11 +22,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe
-from benchmarks.step_runners import PARTS, JaxRunner, TorchRunner
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.torch_runner import TorchRunner
+from fastscale_jax.measure.workload import PARTS
 
 ON_CPU = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 ON_GPU = (*ON_CPU, "regnety:4gf", "regnetz:4gf", "regnetz:dWr_16gf")

@@ -15,13 +15,20 @@ from fastscale_jax.processor import cores
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "llvmlite", "torch", "timm")
 
 
-def describe() -> dict[str, Any]:
-    """Returns device, versions, settings and date."""
-    device = jax.devices()[0]
+def describe(device: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Returns device, versions, settings and date.
+
+    Args:
+        device: its name and platform; None: the first one of JAX's.
+    """
+    if device is None:
+        first = jax.devices()[0]
+        device = first.device_kind, first.platform
+    name, kind = device
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
-        "platform": device.platform,
+        "device": _cpu_name() if kind == "cpu" else name,
+        "platform": kind,
         "cores": cores(),
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},

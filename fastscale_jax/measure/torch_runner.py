@@ -1,8 +1,8 @@
-"""The same training step in JAX and in PyTorch, on the same noise, to be timed side by side.
+"""The training step of the twin in PyTorch, to be timed beside ours on the same noise.
 
-Each runner has the parts `inference` (evaluation mode, no gradients), `forward_backward` (training
-mode, loss and all gradients) and `step` (that and the optimiser's update). A part returns when its
-work is done.
+As the JAX runner it has the parts `inference` (evaluation mode, no gradients), `forward_backward`
+(training mode, loss and all gradients) and `step` (that and the optimiser's update). A part returns
+when its work is done. Needs the extra `torch`.
 """
 
 import json
@@ -12,54 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.interop import torch_twin
-from fastscale_jax.measure.workload import PARTS, Workload
-from fastscale_jax.train.recipe import Data, Ema, Recipe
-
-__all__ = ["PARTS", "JaxRunner", "TorchRunner"]
-
-
-class JaxRunner(Workload):
-    """Our step, as `train.loop` runs it, without augmentation, of which the twin has none."""
-
-    def __init__(
-        self,
-        network: Architecture,
-        batch: int,
-        dtype: str = "float32",
-        grouped_conv: str = "auto",
-        seed: int = 0,
-        *,
-        scan_blocks: bool = False,
-    ) -> None:
-        recipe = Recipe(
-            data=Data("synthetic", batch_size=batch),
-            augment=Augment.none(label_smoothing=0.1),
-            ema=Ema(every_steps=0),
-            dtype=dtype,
-            grouped_conv=grouped_conv,
-            scan_blocks=scan_blocks,
-            seed=seed,
-        )
-        super().__init__(network, recipe)
-
-    def parts(self, *names: str) -> dict[str, Callable[[], None]]:
-        """Compiles and returns parts."""
-        return {name: self._whole(self.start(name)) for name in names}
-
-    def step_bytes(self) -> int:
-        """What a compiled step holds at most, its arguments and results included."""
-        return self.peak_bytes("step")
-
-    def _whole(self, start: Callable[[], Any]) -> Callable[[], None]:
-        return lambda: jax.block_until_ready(start())
 
 
 def channels_last(module: torch.nn.Module) -> Any:

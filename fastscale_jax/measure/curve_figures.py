@@ -1,0 +1,229 @@
+"""What decides how long a step takes: figures and correlations of measured points.
+
+After arXiv:2103.06877: runtime against flops, parameters and activations (Figure 2), runtime
+against flops by strategy (Figures 1, 4, 6, 11 and 12), and XLA and PyTorch on the same axes.
+"""
+
+import csv
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastscale_jax.measure import points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+COUNTS = ("flops", "params", "acts")
+_COLORS = ("#1f6fb2", "#d9730d", "#3a8f5b", "#8a4fbf", "#b23a48", "#5d6d7e")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_FRAMEWORK_NAMES = {"jax": "JAX", "torch": "PyTorch", "torch-compile": "PyTorch compiled"}
+_UNITS = {"flops": 1e9, "params": 1e6, "acts": 1e6}
+_LABELS = {"flops": "flops, 1e9 an image", "params": "params, 1e6", "acts": "acts, 1e6 an image"}
+
+
+class Correlation(NamedTuple):
+    """Pearson's r of a step's time with each count."""
+
+    framework: str  # empty: of all
+    base: str  # likewise
+    points: int
+    flops: float
+    params: float
+    acts: float
+
+
+def correlations(records: Sequence[dict[str, Any]]) -> list[Correlation]:
+    """Returns Pearson's r for each base in each framework, for each framework, and over all.
+
+    As in the paper, of the values themselves and not of their logarithms.
+
+    Args:
+        records: of points; those that failed are left aside. Groups of less than three have none.
+    """
+    found = points.measured(records)
+    frameworks = [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
+    groups = [(framework, base) for framework in frameworks for base in (*_bases(found), "")]
+    result = []
+    for framework, base in [*groups, ("", "")]:
+        of_group = [
+            r for r in found if framework in ("", r["framework"]) and base in ("", r["base"])
+        ]
+        if len(of_group) < 3:
+            continue
+        times = [r["step_ms"] for r in of_group]
+        r = [float(np.corrcoef([x[count] for x in of_group], times)[0, 1]) for count in COUNTS]
+        result.append(Correlation(framework, base, len(of_group), *r))
+    return result
+
+
+def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
+    """Writes the figures, as PNG and SVG, and the points and correlations as CSV.
+
+    Args:
+        records: of points, as `points.read` returns them.
+        folder: made if need be.
+
+    Raises:
+        ValueError: there are no points, or they are of several devices, types or versions.
+        OSError: the folder cannot be written.
+    """
+    found = points.measured(records)
+    if not found:
+        raise ValueError("there is no measured point to draw")
+    points.check_alike(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_points(found, folder / "points.csv")
+    _write_rows(folder / "correlations.csv", Correlation._fields, correlations(found))
+    for name, draw in _FIGURES.items():
+        _draw(found, draw, folder / name)
+
+
+def table(records: Sequence[dict[str, Any]]) -> "Table":
+    """Returns the correlations for people."""
+    from rich.table import Table
+
+    result = Table(title="Pearson's r of a step's time")
+    for header in ("framework", "network"):
+        result.add_column(header)
+    for header in ("points", *COUNTS):
+        result.add_column(header, justify="right")
+    for row in correlations(records):
+        name = _FRAMEWORK_NAMES.get(row.framework, "all")
+        r = (f"{value:.3f}" for value in (row.flops, row.params, row.acts))
+        result.add_row(name, row.base or "all", str(row.points), *r)
+    return result
+
+
+def _bases(found: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(sorted(record["base"] for record in found)))
+
+
+def _strategies(found: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(record["strategy"] for record in found if record["strategy"]))
+
+
+def _write_points(found: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
+    columns = ("framework", "base", "strategy", "factor", "dtype", "images", "side", *COUNTS)
+    columns += ("step_ms", "noise", "compile_seconds", "memory_bytes")
+    rows = ([record.get(column, "") for column in columns] for record in found)
+    machines = ([r["machine"]["device"], r["machine"]["date"]] for r in found)
+    pairs = zip(rows, machines, strict=True)
+    _write_rows(path, (*columns, "device", "date"), [[*row, *machine] for row, machine in pairs])
+
+
+def _write_rows(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _draw(
+    found: Sequence[dict[str, Any]],
+    draw: "Callable[[Sequence[dict[str, Any]], Figure], None]",
+    path: pathlib.Path,
+) -> None:
+    """One figure in both forms, with what it was measured on below it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4.8), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(found, figure)
+    images = sorted({record["images"] for record in found})
+    figure.supxlabel(
+        f"{points.origin(found[0])}; batches of {', '.join(map(str, images))}",
+        fontsize=7,
+        color="#5d6d7e",
+    )
+    figure.savefig(path.with_suffix(".png"))
+    figure.savefig(path.with_suffix(".svg"))
+
+
+def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+    """One framework's times against each count: the paper's Figure 2."""
+    framework = found[0]["framework"]
+    chosen = [record for record in found if record["framework"] == framework]
+    overall = next(c for c in correlations(chosen) if not c.base)
+    figure.suptitle(f"A training step in {_FRAMEWORK_NAMES[framework]}, against three counts")
+    strategies = _strategies(chosen)
+    for count, axes in zip(COUNTS, _panels(figure, 3), strict=True):
+        for base, color in zip(_bases(chosen), _COLORS, strict=False):
+            for strategy, marker in zip(["", *strategies], ("*", *_MARKERS), strict=False):
+                of = [r for r in chosen if r["base"] == base and r["strategy"] == strategy]
+                _scatter(axes, of, count, color=color, marker=marker)
+            axes.plot([], [], "o", color=color, label=base)
+        for strategy, marker in zip(strategies, _MARKERS, strict=False):
+            axes.plot([], [], marker, color="#5d6d7e", label=strategy)
+        axes.set_title(f"r = {getattr(overall, count):.3f}", fontsize=10)
+        axes.set_xlabel(_LABELS[count])
+    figure.axes[0].set_ylabel("ms a step")
+    figure.axes[0].legend(fontsize=7)
+
+
+def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+    """One framework's times against flops, a line for each strategy."""
+    framework = found[0]["framework"]
+    chosen = [record for record in found if record["framework"] == framework]
+    bases = _bases(chosen)
+    figure.suptitle(f"A training step in {_FRAMEWORK_NAMES[framework]}, by strategy")
+    for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
+        for strategy, color in zip(_strategies(chosen), _COLORS, strict=False):
+            line = [r for r in chosen if r["base"] == base and r["strategy"] in ("", strategy)]
+            _line(axes, line, "flops", color=color, label=strategy)
+        axes.set_title(base, fontsize=10)
+        axes.set_xlabel(_LABELS["flops"])
+    figure.axes[0].set_ylabel("ms a step")
+    figure.axes[0].legend(fontsize=8)
+
+
+def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+    """All frameworks' times against activations, a panel for each base."""
+    bases = _bases(found)
+    frameworks = [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
+    figure.suptitle("A training step, against activations")
+    of = {(c.framework, c.base): c.acts for c in correlations(found)}
+    for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
+        for framework, color in zip(frameworks, _COLORS, strict=False):
+            chosen = [r for r in found if (r["base"], r["framework"]) == (base, framework)]
+            r = of.get((framework, base))
+            label = _FRAMEWORK_NAMES[framework] + ("" if r is None else f", r = {r:.3f}")
+            _scatter(axes, chosen, "acts", color=color, marker="o")
+            axes.plot([], [], "o", color=color, label=label)
+        axes.set_title(base, fontsize=10)
+        axes.set_xlabel(_LABELS["acts"])
+        axes.legend(fontsize=8)
+    figure.axes[0].set_ylabel("ms a step")
+
+
+_FIGURES = {
+    "time_against_counts": _against_counts,
+    "time_by_strategy": _by_strategy,
+    "time_by_framework": _by_framework,
+}
+
+
+def _panels(figure: "Figure", number: int) -> "list[Axes]":
+    panels = figure.subplots(1, number, squeeze=False, sharey=number > 1)[0]
+    for axes in panels:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.grid(visible=True, which="major", color="#e3e7eb")
+        axes.spines[["top", "right"]].set_visible(False)
+    return list(panels)
+
+
+def _scatter(axes: "Axes", of: Sequence[dict[str, Any]], count: str, **style: Any) -> None:
+    x = [record[count] / _UNITS[count] for record in of]
+    axes.plot(x, [r["step_ms"] for r in of], linestyle="", markersize=5, alpha=0.85, **style)
+
+
+def _line(axes: "Axes", of: Sequence[dict[str, Any]], count: str, **style: Any) -> None:
+    of = sorted(of, key=lambda record: record["factor"])
+    x = [record[count] / _UNITS[count] for record in of]
+    axes.plot(x, [r["step_ms"] for r in of], marker="o", markersize=4, **style)

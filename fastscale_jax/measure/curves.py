@@ -1,0 +1,190 @@
+"""Times networks at many scales, in JAX and in PyTorch, and draws what decides their step's time.
+
+python -m fastscale_jax.measure.curves --results=curves.jsonl --output=curves/
+
+Each point is measured in a process of its own and added to the results at once. The same command
+goes on where it was stopped; points that failed are left alone unless --again is given. At the
+end, or with --only_draw, the figures are drawn (PNG, SVG) and listed (CSV) with Pearson's r.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fastscale_jax.measure import points
+from fastscale_jax.measure.point import OUT_OF_MEMORY
+from fastscale_jax.measure.points import FRAMEWORKS, Spec
+
+BASES = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
+STRATEGIES = ("w", "dwr", "dWr", "dw")
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def measure_all(
+    specs: Sequence[Spec],
+    results: pathlib.Path,
+    *,
+    noise: float,
+    seconds: float,
+    timeout: float,
+    again: bool,
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Measures the points that a file of results lacks, and returns the records of all.
+
+    Args:
+        specs: of the points.
+        results: file that records are added to, one line each.
+        noise: what a median may be off by, as a share of it.
+        seconds: to give a point up after that is noisier.
+        timeout: seconds that a point may take in all.
+        again: measure those that failed as well.
+        tell: is told what failed, and what is missing.
+
+    Raises:
+        ValueError: the file holds something else, or results of another device or other versions.
+        OSError: it cannot be written.
+    """
+    known = {points.spec_of(record): record for record in points.read(results)}
+    wanted = [known[spec] for spec in specs if spec in known]
+    points.check_alike(wanted)
+    missing = [spec for spec in specs if spec not in known or (again and "error" in known[spec])]
+    if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
+        tell(
+            "PyTorch is not installed, so only JAX is measured; pip install 'fastscale_jax[torch]'"
+        )
+        missing = [spec for spec in missing if spec.framework == "jax"]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(missing))
+        for spec in missing:
+            progress.update(bar, description=spec.title)
+            record = {**dataclasses.asdict(spec), **_measured(spec, noise, seconds, timeout)}
+            points.check_alike([*known.values(), record])
+            points.append(results, record)
+            known[spec] = record
+            if "error" in record:
+                tell(f"{spec.title}: {record['error']}")
+            progress.advance(bar)
+    return [known[spec] for spec in specs if spec in known]
+
+
+def _measured(spec: Spec, noise: float, seconds: float, timeout: float) -> dict[str, Any]:
+    """What a process of its own finds, or the error it ends with."""
+    given = json.dumps({**dataclasses.asdict(spec), "noise": noise, "seconds": seconds})
+    command = [sys.executable, "-m", "fastscale_jax.measure.point", given]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {timeout:g} s"}
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    if done.returncode < 0:
+        return {"error": f"ended by signal {-done.returncode}; most likely out of memory"}
+    if any(sign in done.stderr for sign in OUT_OF_MEMORY):
+        return {"error": "out of memory"}
+    return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1][:300]}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastscale_jax.measure.curves",
+        description=(__doc__ or "").strip().partition("\n")[0],
+    )
+    comma = " (with commas between)"
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="a JSON-lines file")
+    parser.add_argument("--output", type=pathlib.Path, help="folder for figures and tables")
+    parser.add_argument("--bases", default=",".join(BASES), help="family:base" + comma)
+    parser.add_argument("--strategies", default=",".join(STRATEGIES), help="w, dWr, a0.6 …" + comma)
+    parser.add_argument("--factors", default=",".join(f"{x:g}" for x in FACTORS), help="of flops")
+    parser.add_argument("--frameworks", default=",".join(FRAMEWORKS), help="some of these" + comma)
+    parser.add_argument("--batch_size", default="8", help="images, or auto: the most that fit")
+    parser.add_argument("--resolution", type=int, default=0, help="of the bases; 0: their own")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--noise", type=float, default=0.05, help="of a median, as a share")
+    parser.add_argument("--seconds", type=float, default=30.0, help="to give up a noisy point")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for a whole point")
+    parser.add_argument("--again", action="store_true", help="measure points that failed again")
+    parser.add_argument("--only_draw", action="store_true", help="measure nothing")
+    return parser.parse_args()
+
+
+def _specs(arguments: argparse.Namespace) -> list[Spec]:
+    """The points that are asked for.
+
+    Raises:
+        ValueError: there is none of that name, or a number is none.
+    """
+    frameworks = arguments.frameworks.split(",")
+    if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
+        raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
+    batch = arguments.batch_size
+    if batch != "auto" and not (batch.isdigit() and int(batch)):
+        raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
+    try:
+        factors = [float(x) for x in arguments.factors.split(",")]
+    except ValueError:
+        raise ValueError(f"--factors must be numbers; got {arguments.factors!r}") from None
+    specs = points.grid(
+        arguments.bases.split(","),
+        arguments.strategies.split(","),
+        factors,
+        frameworks,
+        batch_size=0 if batch == "auto" else int(batch),
+        dtype=arguments.dtype,
+        resolution=arguments.resolution,
+    )
+    for spec in specs:
+        spec.network()
+    return specs
+
+
+def main() -> int:
+    """Measures, then draws."""
+    arguments = _arguments()
+
+    def tell(line: str) -> None:
+        print(f"fastscale_jax: {line}", file=sys.stderr)
+
+    try:
+        specs = _specs(arguments)
+        if arguments.only_draw:
+            found = points.read(arguments.results)
+        else:
+            found = measure_all(
+                specs,
+                arguments.results,
+                noise=arguments.noise,
+                seconds=arguments.seconds,
+                timeout=arguments.timeout,
+                again=arguments.again,
+                tell=tell,
+            )
+        if arguments.output is not None:
+            from fastscale_jax.measure import curve_figures
+
+            curve_figures.write(found, arguments.output)
+            Console().print(curve_figures.table(found))
+    except ValueError as error:
+        tell(str(error))
+        return 2
+    except OSError as error:
+        tell(f"{error.filename or arguments.results} cannot be written: {error.strerror}")
+        return 2
+    except KeyboardInterrupt:
+        tell("interrupted; the same command goes on")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

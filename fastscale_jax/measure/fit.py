@@ -1,0 +1,188 @@
+"""Fits what a training step takes on a device to flops, parameters and activations, and saves it.
+
+python -m fastscale_jax.measure.fit --results=curves.jsonl
+
+The fit is linear with coefficients that are never negative, made to keep relative errors small: one
+for each base network that was measured often enough, and one for all together. How far it is off is
+found by leaving one strategy out at a time. What is saved is what `scale(..., step_ms=…)` and the
+variants like `dWr_25ms` and `dWr_40gb` go by.
+"""
+
+import argparse
+import pathlib
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.arch.device_model import (
+    CHOICE,
+    MEASURED,
+    POOLED,
+    DeviceModel,
+    Linear,
+    folder,
+)
+from fastscale_jax.measure import points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_FEWEST = 8  # points of a base for a fit of its own
+
+
+class _Sample(NamedTuple):
+    """What one step took."""
+
+    strategy: str
+    cost: Complexity
+    images: int
+    amount: float
+
+
+def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") -> DeviceModel:
+    """Returns the model of the device that some points were measured on.
+
+    Args:
+        records: of points, as `points.read` returns them; those of other frameworks and those
+            that failed are left aside.
+        framework: `jax`, or another one of `points.FRAMEWORKS`.
+        name: to save it by; empty: the device's, with what else it depends on.
+
+    Raises:
+        ValueError: too few points, of several batch sizes, or not of one device.
+    """
+    used = [r for r in points.measured(records) if r["framework"] == framework]
+    points.check_alike(used)
+    if len(used) < _FEWEST:
+        raise ValueError(
+            f"{len(used)} points of {framework} are too few for a fit; measure at least {_FEWEST}"
+        )
+    batches = sorted({record["images"] for record in used})
+    if len(batches) > 1:
+        raise ValueError(
+            f"these points are of several batch sizes ({', '.join(map(str, batches))}); a fit is "
+            "of one, which --batch_size of measure.curves sets"
+        )
+    machine, dtype = used[0]["machine"], used[0]["dtype"]
+    device = machine["device"] if framework == "jax" else f"{machine['device']} {framework}"
+    return DeviceModel(
+        name=name
+        or re.sub(r"[^a-z0-9]+", "-", f"{device} {dtype} b{batches[0]}".lower()).strip("-"),
+        device=device,
+        dtype=dtype,
+        batch_size=batches[0],
+        versions=machine["versions"],
+        date=max(record["machine"]["date"] for record in used),
+        **{measured: _fits(used, measured) for measured in MEASURED},
+    )
+
+
+def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]:
+    """A fit of all, and of each base by the name of its network; empty: nothing was measured."""
+    if not all(record.get(measured) for record in records):
+        return {}
+    samples: dict[str, list[_Sample]] = {POOLED: []}
+    for record in records:
+        cost = Complexity(*(record[field] for field in Complexity._fields))
+        sample = _Sample(record["strategy"], cost, record["images"], record[measured])
+        for group in (POOLED, record["base"].replace(":", "-")):
+            samples.setdefault(group, []).append(sample)
+    return {
+        group: _with_errors(found)
+        for group, found in samples.items()
+        if group == POOLED or len(found) >= _FEWEST
+    }
+
+
+def _with_errors(samples: Sequence[_Sample]) -> Linear:
+    """The fit of all samples, with its errors for strategies that it had not seen."""
+    errors = []
+    for strategy in sorted({s.strategy for s in samples} - {""}):
+        held_out = [s for s in samples if s.strategy == strategy]
+        fit = linear([s for s in samples if s.strategy != strategy])
+        errors += [abs(fit.of(s.cost, s.images) / s.amount - 1) for s in held_out]
+    return linear(samples)._replace(
+        typical_error=statistics.median(errors), largest_error=max(errors)
+    )
+
+
+def linear(samples: Sequence[_Sample]) -> Linear:
+    """Returns the non-negative coefficients with the least squared relative error."""
+    from scipy.optimize import nnls
+
+    rows = np.array(
+        [[1.0, s.images * s.cost.flops, s.cost.params, s.images * s.cost.acts] for s in samples]
+    )
+    rows /= np.array([s.amount for s in samples])[:, None]
+    scale = rows.max(axis=0)  # of columns that differ by ten digits
+    found, _ = nnls(rows / scale, np.ones(len(samples)))
+    constant, flops, params, acts = (found / scale).tolist()
+    return Linear(constant, flops, params, acts, 0.0, 0.0)
+
+
+def table(model: DeviceModel) -> "Table":
+    """Returns the model for people."""
+    from rich.table import Table
+
+    result = Table(
+        title=f"{model.device}, {model.dtype}, {model.batch_size} images",
+        caption="error: for strategies left out of the fit",
+    )
+    result.add_column("of")
+    result.add_column("networks")
+    for header in ("constant", "1e9 flops", "1e6 params", "1e6 acts", "typical error", "largest"):
+        result.add_column(header, justify="right")
+    for measured, unit, name in (("step_ms", 1.0, "ms"), ("memory_bytes", 1e6, "MB")):
+        for base, fit in getattr(model, measured).items():
+            amounts = (
+                fit.constant,
+                fit.flops * model.batch_size * 1e9,
+                fit.params * 1e6,
+                fit.acts * model.batch_size * 1e6,
+            )
+            result.add_row(
+                name,
+                base or "all",
+                *(f"{amount / unit:.4g}" for amount in amounts),
+                f"{fit.typical_error:.1%}",
+                f"{fit.largest_error:.1%}",
+            )
+    return result
+
+
+def main() -> int:
+    """Fits and saves."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fastscale_jax.measure.fit",
+        description=(__doc__ or "").strip().partition("\n")[0],
+    )
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="of measure.curves")
+    parser.add_argument("--framework", default="jax", choices=points.FRAMEWORKS)
+    parser.add_argument("--name", default="", help=f"to save it by, and to set {CHOICE} to")
+    arguments = parser.parse_args()
+    from rich.console import Console
+
+    try:
+        records = points.read(arguments.results)
+        model = fitted(records, arguments.framework, arguments.name)
+        path = folder() / f"{model.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(model.as_json())
+    except ValueError as error:
+        print(f"fastscale_jax: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"fastscale_jax: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    Console().print(table(model))
+    print(f"saved as {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

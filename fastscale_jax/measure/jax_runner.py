@@ -1,0 +1,49 @@
+"""Our training step without what the twin has none of, to be timed beside PyTorch's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.measure.workload import Workload
+from fastscale_jax.train.recipe import Data, Ema, Recipe
+
+
+def plain_recipe(
+    batch: int,
+    dtype: str = "float32",
+    grouped_conv: str = "auto",
+    seed: int = 0,
+    *,
+    scan_blocks: bool = False,
+) -> Recipe:
+    """Returns a recipe without augmentation and average."""
+    return Recipe(
+        data=Data("synthetic", batch_size=batch),
+        augment=Augment.none(label_smoothing=0.1),
+        ema=Ema(every_steps=0),
+        dtype=dtype,
+        grouped_conv=grouped_conv,
+        scan_blocks=scan_blocks,
+        seed=seed,
+    )
+
+
+class JaxRunner(Workload):
+    """Our step, as `train.loop` runs it, on a plain recipe; arguments as `plain_recipe`'s."""
+
+    def __init__(self, network: Architecture, *args: Any, **options: Any) -> None:
+        super().__init__(network, plain_recipe(*args, **options))
+
+    def parts(self, *names: str) -> dict[str, Callable[[], None]]:
+        """Compiles and returns parts, each of which returns when its work is done."""
+        return {name: self._whole(self.start(name)) for name in names}
+
+    def step_bytes(self) -> int:
+        """What a compiled step holds at most, its arguments and results included."""
+        return self.peak_bytes("step")
+
+    def _whole(self, start: Callable[[], Any]) -> Callable[[], None]:
+        return lambda: jax.block_until_ready(start())
