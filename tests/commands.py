@@ -24,7 +24,14 @@ TINY = (
 
 def run(*arguments: str, quickly: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end; `quickly`: compiled in less time, to slower programs."""
-    command = [sys.executable, "-m", "fastscale_jax.main", *arguments]
+    return run_module("main", *arguments, quickly=quickly)
+
+
+def run_module(
+    name: str, *arguments: str, quickly: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """As `run`, for another module of the package's that is a command."""
+    command = [sys.executable, "-m", f"fastscale_jax.{name}", *arguments]
     env = environment() if quickly else None
     return subprocess.run(
         command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False

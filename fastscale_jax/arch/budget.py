@@ -25,8 +25,6 @@ from fastscale_jax.arch.strategies import FACTOR_HIGH, FACTOR_LOW, multipliers, 
 _FEW_JUMPS = 4
 # So is a short one: sizes that are alike jump together, and no halving would part them.
 _SHORT_INTERVAL = 1.001
-# More flops, params or acts than any factor gives.
-_ABOVE_ALL_COSTS = 10**30
 # A range of group widths wider than this is bounded as a whole.
 _MANY_GROUP_WIDTHS = 128
 
@@ -93,7 +91,8 @@ def _factor(
     costs = (search.cost(low), search.cost(high), best.cost)
     if math.isinf(best.distance) or not min(costs) <= amount <= max(costs):
         # Rarely, a network between the ends of the range is the cheapest or the dearest of all.
-        extreme = _ABOVE_ALL_COSTS if amount > max(costs) else 0
+        sizes = search.sizes(low), search.sizes(high)
+        extreme = price(_bounds(a, *sizes)[1]) if amount > max(costs) else 0
         ends = _Search(a, strategy, price, extreme)
         end = ends.run(low, high)
         if math.isinf(best.distance) or best.cost == end.cost:

@@ -19,10 +19,11 @@ from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.arch.budget import largest_factor
 from fastscale_jax.arch.device_model import DeviceModel, find
 from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.arch.strategies import FACTOR_LOW
 from fastscale_jax.arch.zoo import base_architecture
 
-_NEAR = 0.9  # of the budget
-_ROUNDS = 6
+_NEAR, _AIM = 0.9, 0.96  # of the budget
+_ROUNDS = 8
 
 
 class Choice(NamedTuple):
@@ -64,26 +65,46 @@ def choose(
         UnmetError: what was measured did not come near the budget.
     """
     price = _price(base, kind, measure, model)
-    correction, best = 1.0, None
+    known: dict[float, float] = {}  # of the price of a network, what it took
+    wanted, amount, best = budget, math.inf, None
     for taken in range(1, _ROUNDS + 1):
-        factor = largest_factor(base, strategy, kind, budget / correction, price)
-        if best is not None and factor == best.factor:
-            return best
+        try:
+            factor = largest_factor(base, strategy, kind, wanted, price)
+        except ValueError:
+            # the model says so, which is wrong more often than not at its ends
+            if known and (wanted > price(count(base)) or len(known) > 1):
+                raise
+            factor = FACTOR_LOW if known else 1.0
         network, _ = scaled(base, strategy, factor=factor)
-        amount = measure(network)
+        predicted = price(count(network))
+        if predicted in known:  # there is no network between this one and the next
+            break
+        amount = known[predicted] = measure(network)
         tell(f"{strategy} x{factor:g}: {amount:,.4g} {kind} of {budget:,.4g}")
         if amount <= budget and (best is None or amount > best.amount):
             best = Choice(factor, network, amount, taken)
-            if amount >= _NEAR * budget:
-                return best
-        # a little more than what was found, so that the next one is below the budget
-        correction = amount / price(count(network)) * 1.02
+        if _NEAR * budget <= amount <= budget:
+            break
+        wanted = _price_of(_AIM * budget, known)
     if best is None:
         raise UnmetError(
-            f"after {_ROUNDS} measurements no network of {strategy!r} was found to take at most "
+            f"after {len(known)} measurements no network of {strategy!r} was found to take at most "
             f"{budget:,.4g} {kind}; the last one took {amount:,.4g}"
         )
     return best
+
+
+def _price_of(amount: float, known: dict[float, float]) -> float:
+    """The price at which a network should take an amount, by the two nearest that were measured.
+
+    Time grows as a power of the price, at least over a short way.
+    """
+    (first, a), *others = sorted(known.items(), key=lambda x: abs(math.log(x[1] / amount)))
+    power = 1.0
+    if others and (a - others[0][1]) * (first - others[0][0]) > 0:
+        second, b = others[0]
+        power = min(max(math.log(b / a) / math.log(second / first), 1 / 3), 3.0)
+    return first * (amount / a) ** (1 / power)
 
 
 def _price(

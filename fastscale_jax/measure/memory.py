@@ -83,13 +83,9 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
         out_shardings=(lying, NamedSharding(mesh, ON_ALL), NamedSharding(mesh, ON_ALL)),
     )
     state = jax.tree.map(_placed, state, lying)
-    # how well a CPU's machine code is made does not change what it works on
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    hasty = {"xla_backend_optimization_level": 0} if on_cpu else None
-    lowered = step.lower(
-        state, _batch(network, recipe, mesh), _placed(key, NamedSharding(mesh, ON_ALL))
-    )
-    return Memory.of(lowered.compile(compiler_options=hasty or None))
+    key = _placed(key, NamedSharding(mesh, ON_ALL))
+    lowered = step.lower(state, _batch(network, recipe, mesh), key)
+    return Memory.of(lowered.compile(compiler_options=_hasty(mesh)))
 
 
 def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
@@ -219,6 +215,12 @@ def _rounded(images: int, unit: int) -> int:
 def _next(images: int, unit: int) -> int:
     units = images // unit
     return (units + (1 << max(0, units.bit_length() - 1 - _DIGITS))) * unit
+
+
+def _hasty(mesh: Mesh) -> Any:
+    """Options to compile with: how well machine code is made does not change what it works on."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_backend_optimization_level": 0} if on_cpu else None
 
 
 def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

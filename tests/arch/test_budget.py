@@ -9,7 +9,7 @@ import pytest
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Complexity, Stage
-from fastscale_jax.arch.budget import _all_jumps, nearest_factor
+from fastscale_jax.arch.budget import _all_jumps, largest_factor, nearest_factor
 from fastscale_jax.arch.growing import scaled_sizes, with_sizes
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import multipliers
@@ -227,6 +227,32 @@ def test_the_dearest_network_is_in_reach_though_the_largest_factor_is_cheaper():
     assert dearest > largest
     found, _ = scaled(a, "a0.6", params=dearest)
     assert arch.count(found).params == dearest
+
+
+PRICES = {
+    "all three": lambda cost: 3 + 2e-6 * cost.flops + 1e-5 * cost.params + 4e-5 * cost.acts,
+    "acts and a constant": lambda cost: 1.5 + 1e-5 * cost.acts,
+}
+
+
+@pytest.mark.parametrize("price", PRICES.values(), ids=PRICES)
+@pytest.mark.parametrize(("name", "strategy"), CASES)
+def test_of_all_steps_within_a_limit_the_dearest_is_taken(name, strategy, price):
+    steps = [price(cost) for _, cost in every_step(name, strategy)]
+    for limit in budgets(steps, f"limit {name} {strategy}"):
+        factor = largest_factor(NETWORKS[name], strategy, "ms", limit, price)
+        found, _ = scaled(NETWORKS[name], strategy, factor=factor)
+        assert price(arch.count(found)) == max(cost for cost in steps if cost <= limit)
+
+
+def test_a_limit_out_of_reach_is_refused_with_the_nearest():
+    name, price = "regnety-200mf", PRICES["all three"]
+    steps = [price(cost) for _, cost in every_step(name, "dWr")]
+    for limit, nearest in ((0.99 * min(steps), min(steps)), (1.01 * max(steps), max(steps))):
+        with pytest.raises(ValueError, match="no factor between 1/64 and 1024") as refused:
+            largest_factor(NETWORKS[name], "dWr", "ms", limit, price)
+        wanted = f"{nearest:,.0f}" if nearest >= 1000 else f"{nearest:.4g}"
+        assert f"the nearest that is possible is {wanted} ms" in str(refused.value)
 
 
 def test_an_unknown_strategy_is_refused_before_any_search():

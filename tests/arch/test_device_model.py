@@ -1,0 +1,100 @@
+"""What a device takes, predicted: saved, found, and scaled to."""
+
+import dataclasses
+
+import pytest
+
+from fastscale_jax import arch
+from fastscale_jax.arch import Complexity
+from fastscale_jax.arch.device_model import DeviceModel, Linear, find, folder, load
+from fastscale_jax.arch.zoo import budget_of
+
+MODEL = DeviceModel(
+    name="mine",
+    device="A device",
+    dtype="bfloat16",
+    batch_size=4,
+    versions={"jax": "0.10.2"},
+    date="2026-11-21",
+    step_ms={
+        "": Linear(1.0, 1e-9, 2e-8, 3e-7, 0.05, 0.1),
+        "regnetz-500mf": Linear(2.0, 0.0, 0.0, 1e-6, 0.01, 0.02),
+    },
+    memory_bytes={"": Linear(1e8, 0.0, 16.0, 8.0, 0.01, 0.02)},
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("FASTSCALE_DEVICE", raising=False)
+    return tmp_path
+
+
+def save(model: DeviceModel) -> None:
+    folder().mkdir(parents=True, exist_ok=True)
+    (folder() / f"{model.name}.json").write_text(model.as_json())
+
+
+def test_a_prediction_is_the_sum_of_what_it_is_made_of():
+    cost = Complexity(flops=10**9, params=10**7, acts=10**6)
+    assert MODEL.predict("step_ms", "other", cost) == pytest.approx(1 + 4 * 1 + 0.2 + 4 * 0.3)
+    assert MODEL.predict("step_ms", "regnetz-500mf", cost) == pytest.approx(2 + 4 * 1)
+    assert MODEL.predict("memory_bytes", "regnetz-500mf", cost) == 1e8 + 16e7 + 4 * 8e6
+
+
+def test_it_is_the_same_after_saving_and_loading():
+    save(MODEL)
+    assert find() == MODEL
+    assert load(folder() / "mine.json") == MODEL
+
+
+def test_of_several_one_is_chosen_by_name_or_by_file(monkeypatch, tmp_path):
+    other = dataclasses.replace(MODEL, name="other", device="Another")
+    save(MODEL)
+    save(other)
+    with pytest.raises(ValueError, match="several devices were fitted; set FASTSCALE_DEVICE to one "
+                       "of mine, other"):  # fmt: skip
+        find()
+    monkeypatch.setenv("FASTSCALE_DEVICE", "other")
+    assert find() == other
+    elsewhere = tmp_path / "copy.json"
+    elsewhere.write_text(MODEL.as_json())
+    assert find(str(elsewhere)) == MODEL
+
+
+def test_what_is_not_there_is_refused_with_how_to_make_it(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"no device was fitted yet.*measure.curves.*measure.fit"):
+        find()
+    with pytest.raises(ValueError, match="FASTSCALE_DEVICE=gone is neither a file nor a device"):
+        find("gone")
+    (tmp_path / "bad.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"bad.json is no model of a device; make one by python"):
+        find(str(tmp_path / "bad.json"))
+    timeless = dataclasses.replace(MODEL, memory_bytes={})
+    with pytest.raises(ValueError, match="memory_bytes was not measured on A device"):
+        arch.scale(arch.model_config("regnetz"), "dWr", memory_bytes=1e9, device=timeless)
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "amount"),
+    [("dWr_25ms", "step_ms", 25.0), ("500mf_w_1.5gb", "memory_bytes", 1.5e9)],
+)
+def test_a_variant_is_the_largest_network_within_its_budget(variant, kind, amount):
+    save(MODEL)
+    network, scaling = arch.resolve("regnetz", variant)
+    assert network.name.endswith(variant.removeprefix("500mf_"))
+    assert budget_of(variant) == {kind: amount}
+    assert MODEL.predict(kind, "regnetz-500mf", arch.count(network)) <= amount
+    more = arch.scale(arch.model_config("regnetz"), scaling.strategy, factor=1.1 * scaling.factor)
+    assert MODEL.predict(kind, "regnetz-500mf", arch.count(more)) > amount
+    by_scale = arch.scale(
+        arch.model_config("regnetz"), scaling.strategy, **{kind: amount}, device=MODEL
+    )
+    assert arch.as_architecture(by_scale) == network
+
+
+def test_a_budget_below_the_smallest_network_is_refused():
+    save(MODEL)
+    with pytest.raises(ValueError, match="brings regnetz-500mf to 2 step_ms by 'dWr'; the nearest"):
+        arch.resolve("regnetz", "dWr_2ms")

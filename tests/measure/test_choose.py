@@ -1,0 +1,87 @@
+"""The largest network within a budget, of a device that is not what its model says."""
+
+import functools
+
+import pytest
+
+from fastscale_jax.arch import Complexity, count
+from fastscale_jax.arch.device_model import DeviceModel, Linear
+from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.measure.choose import UnmetError, choose
+from tests.commands import run_module
+
+BASE = base_architecture("regnetz", "500mf")
+
+
+def model(acts: float) -> DeviceModel:
+    fits = {"": Linear(1.0, 0.0, 0.0, acts, 0.0, 0.0)}
+    return DeviceModel("mine", "A device", "float32", 8, {}, "2026-11-21", fits, fits)
+
+
+def taken(cost: Complexity) -> float:
+    """Not linear: small networks start slowly, large ones leave the caches."""
+    return 5 + 4e-6 * cost.acts + 2e-13 * cost.acts**2 + 1e-9 * cost.flops
+
+
+@functools.cache
+def grid(strategy: str) -> list[float]:
+    factors = [2 ** (i / 50) for i in range(-300, 501)]
+    return [taken(count(scaled(BASE, strategy, factor=factor)[0])) for factor in factors]
+
+
+def largest_of_a_grid(strategy: str, budget: float) -> float:
+    return max(amount for amount in grid(strategy) if amount <= budget)
+
+
+@pytest.mark.parametrize("budget", [20.0, 100.0, 700.0])
+@pytest.mark.parametrize("strategy", ["w", "dWr", "dwr", "a0.6"])
+@pytest.mark.parametrize("given", [None, model(5e-7), model(2e-6), model(1e-7)])
+def test_it_is_within_a_tenth_of_the_budget_and_never_above(budget, strategy, given):
+    said = []
+    found = choose(
+        BASE,
+        strategy,
+        budget,
+        kind="step_ms",
+        measure=lambda network: taken(count(network)),
+        model=given,
+        tell=said.append,
+    )
+    assert found.amount == taken(count(found.network)) <= budget
+    # group widths jump from 8 to 16, and dwr's networks with them
+    assert found.amount >= min(0.9 * budget, largest_of_a_grid(strategy, budget))
+    assert found.measurements == len(said) <= 5
+
+
+def test_a_budget_below_the_smallest_network_is_refused():
+    with pytest.raises(ValueError, match="no factor between 1/64 and 1024 brings regnetz-500mf"):
+        choose(BASE, "w", 1.01, kind="step_ms", measure=lambda _: 5.0, model=model(1e-6))
+
+
+def test_a_device_that_takes_the_same_for_everything_is_given_up():
+    with pytest.raises((UnmetError, ValueError), match=r"no network|no factor"):
+        choose(BASE, "w", 50.0, kind="step_ms", measure=lambda _: 60.0, model=model(1e-6))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--base=regnetz:huge", "--step_ms=5"), "unknown base 'huge' of regnetz"),
+        (("--base=regnetz", "--step_ms=-5"), "must be above 0"),
+        (("--base=regnetz", "--step_ms=5", "--memory_gb=1"), "not allowed with"),
+    ],
+)
+def test_a_mistake_gets_one_line(flags, words):
+    done = run_module("measure.choose", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_finds_a_network_for_the_memory_by_compiling():
+    done = run_module("measure.choose", "--base=regnetz", "--memory_gb=0.06", "--batch_size=2")
+    assert done.returncode == 0, done.stderr
+    assert "python -m fastscale_jax.main --config=configs/regnetz.py:dWr_x" in done.stdout
+    assert "--config.data.batch_size=2" in done.stdout

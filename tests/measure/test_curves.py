@@ -1,0 +1,161 @@
+"""Curves measured, restarted and drawn."""
+
+import csv
+import xml.etree.ElementTree
+
+import pytest
+from scipy.stats import pearsonr
+
+from fastscale_jax.measure import curve_figures, curves, points
+from tests.commands import run_module
+from tests.measure.curve_points import record, specs
+
+
+def time(cost):
+    return 3 + 1e-6 * cost.acts + 2e-9 * cost.flops
+
+
+def measured(monkeypatch, errors=()):
+    """Lets points be made up; returns a list of those that were."""
+    asked = []
+
+    def of(spec, noise, seconds, timeout):
+        asked.append(spec)
+        if spec in errors:
+            return {"error": "out of memory"}
+        return {k: v for k, v in record(spec, time).items() if k not in vars(spec)}
+
+    monkeypatch.setattr(curves, "_measured", of)
+    return asked
+
+
+def all_of(file, again=False):
+    told = []
+    limits = {"noise": 0.1, "seconds": 1.0, "timeout": 1.0}
+    found = curves.measure_all(specs(), file, **limits, again=again, tell=told.append)
+    return found, told
+
+
+def test_a_restart_measures_only_what_is_missing(monkeypatch, tmp_path):
+    file, (first, second, *rest) = tmp_path / "results.jsonl", specs()
+    points.append(file, record(first, time))
+    asked = measured(monkeypatch, errors=[second])
+    found, told = all_of(file)
+    assert asked == [second, *rest]
+    assert told == [f"{second.title}: out of memory"]
+    assert [points.spec_of(r) for r in found] == specs()
+    assert len(points.measured(found)) == len(specs()) - 1
+    assert all_of(file)[0] == found
+    assert len(asked) == len(specs()) - 1  # what failed is not tried again
+    measured(monkeypatch)
+    assert len(points.measured(all_of(file, again=True)[0])) == len(specs())
+
+
+def test_results_of_another_device_are_refused_before_they_are_added(monkeypatch, tmp_path):
+    file, (first, *_) = tmp_path / "results.jsonl", specs()
+    machine = {**record(first, time)["machine"], "device": "Another"}
+    points.append(file, record(first, time, machine=machine))
+    measured(monkeypatch)
+    with pytest.raises(ValueError, match="do not belong together: 1 points of Another"):
+        all_of(file)
+    assert len(points.read(file)) == 1
+
+
+def test_without_pytorch_jax_is_measured_and_what_is_missing_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(curves.importlib.util, "find_spec", lambda name: None)
+    asked = measured(monkeypatch)
+    found, told = all_of(tmp_path / "results.jsonl")
+    assert {spec.framework for spec in asked} == {"jax"}
+    assert len(found) == len(specs()) / 2
+    assert "PyTorch is not installed" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by signal 9"),
+        ("raise MemoryError", "out of memory"),
+        ('raise SystemExit("too noisy")', "too noisy"),
+        ("while True: pass", "not done after 2 s"),
+    ],
+)
+def test_a_point_that_fails_costs_itself_alone(monkeypatch, tmp_path, code, words):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {curves.sys.executable} -c '{code}'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(curves.sys, "executable", str(python))
+    assert words in curves._measured(specs()[0], 0.1, 1.0, timeout=2.0)["error"]
+
+
+def test_pearson_s_r_is_scipy_s():
+    records = [record(spec, lambda c: time(c) + c.params * 1e-7) for spec in specs()]
+    rows = {(c.framework, c.base): c for c in curve_figures.correlations(records)}
+    assert set(rows) == {
+        (framework, base)
+        for framework in ("jax", "torch")
+        for base in ("", "efficientnet:b0", "regnetz:500mf")
+    } | {("", "")}
+    chosen = [r for r in records if (r["framework"], r["base"]) == ("jax", "regnetz:500mf")]
+    for count in curve_figures.COUNTS:
+        r = pearsonr([x[count] for x in chosen], [x["step_ms"] for x in chosen]).statistic
+        assert getattr(rows["jax", "regnetz:500mf"], count) == pytest.approx(r)
+    assert rows["", ""].points == len(records)
+
+
+def test_figures_and_tables_have_every_point(tmp_path):
+    records = [record(spec, time) for spec in specs()]
+    failed = {**vars(specs()[0]), "error": "out of memory"}
+    curve_figures.write([failed, *records[1:]], tmp_path)
+    with (tmp_path / "points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(records) - 1
+    assert float(rows[0]["step_ms"]) == records[1]["step_ms"]
+    for name in ("time_against_counts", "time_by_strategy", "time_by_framework"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        drawn = xml.etree.ElementTree.parse(tmp_path / f"{name}.svg").getroot()
+        assert drawn.tag.endswith("svg")
+        assert len(list(drawn.iter("{http://www.w3.org/2000/svg}use"))) > len(records) / 2
+
+
+@pytest.mark.slow
+def test_the_command_measures_both_frameworks_and_draws(tmp_path):
+    results = tmp_path / "results.jsonl"
+    flags = (
+        f"--results={results}",
+        f"--output={tmp_path / 'figures'}",
+        "--bases=regnetz:500mf",
+        "--strategies=dWr",
+        "--factors=0.016,0.03",
+        "--frameworks=jax,torch",
+        "--resolution=64",
+        "--batch_size=2",
+        "--noise=5",
+        "--seconds=5",
+    )
+    done = run_module("measure.curves", *flags)
+    assert done.returncode == 0, done.stderr
+    found = points.read(results)
+    assert [r.get("error") for r in found] == [None] * 4
+    assert {r["framework"] for r in found} == {"jax", "torch"}
+    assert all(r["step_ms"] > 0 and r["memory_bytes"] > 4 * r["params"] for r in found)
+    again = run_module("measure.curves", *flags)
+    assert again.returncode == 0, again.stderr
+    assert points.read(results) == found
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--frameworks=jax,caffe",), "unknown framework 'caffe'; choose among jax, torch"),
+        (("--bases=regnetz:huge",), "unknown base 'huge'"),
+        (("--strategies=wd",), "unknown strategy 'wd'"),
+        (("--factors=1,many",), "--factors must be numbers"),
+        (("--batch_size=few",), "--batch_size must be a number above 0, or auto"),
+        (("--only_draw", "--output=here"), "there is no measured point to draw"),
+    ],
+)
+def test_a_mistake_gets_one_line(tmp_path, flags, words):
+    done = run_module("measure.curves", f"--results={tmp_path / 'none.jsonl'}", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,57 @@
+"""What memory is free, of limits that are set here."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from fastscale_jax.measure import limits
+
+
+def group(folder, limit_name, limit, used_name, used, inactive):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / limit_name).write_text(f"{limit}\n")
+    (folder / used_name).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\n")
+
+
+def test_every_group_above_a_process_counts_and_files_give_way(tmp_path):
+    memberships, root = tmp_path / "cgroup", tmp_path / "fs"
+    memberships.write_text("0::/slice/job\n")
+    two = ("memory.max", "memory.current")
+    group(root / "slice" / "job", two[0], "max", two[1], 100, 0)
+    group(root / "slice", two[0], 5000, two[1], 1000, 300)
+    assert list(limits._free_in_cgroups(str(memberships), str(root))) == [4300]
+
+
+def test_the_first_version_has_names_of_its_own(tmp_path):
+    memberships, root = tmp_path / "cgroup", tmp_path / "fs"
+    memberships.write_text("12:cpu:/job\n9:memory:/job\n1:name=systemd:/\n")
+    one = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    group(root / "memory" / "job", one[0], 900, one[1], 200, 50)
+    group(root / "memory", one[0], 2**63, one[1], 800, 0)
+    assert list(limits._free_in_cgroups(str(memberships), str(root))) == [750, 2**63 - 800]
+
+
+def test_without_groups_nothing_is_limited(tmp_path):
+    assert list(limits._free_in_cgroups(str(tmp_path / "none"), str(tmp_path))) == []
+
+
+@pytest.mark.parametrize("gigabytes", [6, 8])
+def test_a_limit_of_the_process_counts(gigabytes):
+    code = "from fastscale_jax.measure import limits; print(limits.room())"
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30, gigabytes << 30))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    room = int(done.stdout)
+    # what Python and JAX map is gone, and what is set aside for compiling
+    assert (gigabytes - 4) << 30 < room < gigabytes << 30
