@@ -52,15 +52,17 @@ def timed(
     of_step = timing.measure(step, noise=noise, seconds=seconds)
     if profile is not None:
         _profile(step, profile)
-    infer = load.start("inference")
-    of_inference = timing.measure(infer, noise=noise, seconds=seconds)
-    batch, each = recipe.data.batch_size, recipe.data.batch_size // devices
+    of_inference = timing.measure(load.start("inference"), noise=noise, seconds=seconds)
+    batch = recipe.data.batch_size
     cost, itemsize = count(network), jnp.dtype(recipe.dtype).itemsize
-    floors = [
-        roofline.floor(cost, each, itemsize, ceiling, training=training)
+    floors = (
+        roofline.floor(cost, batch // devices, itemsize, ceiling, training=training)
         for training in (True, False)
-    ]
-    rate = batch / of_step.median
+    )
+    training, inference = (
+        _figures(took, floor, batch)
+        for took, floor in zip((of_step, of_inference), floors, strict=True)
+    )
     return {
         "network": network.name,
         "device": jax.local_devices()[0].device_kind,
@@ -69,26 +71,30 @@ def timed(
         "dtype": recipe.dtype,
         "grouped_conv": recipe.grouped_conv,
         "compile_seconds": round(load.compile_seconds["step"], 3),
-        "step_ms": 1000 * of_step.median,
-        "step_ms_quartiles": [1000 * of_step.low, 1000 * of_step.high],
-        "step_noise": of_step.noise,
-        "images_per_second": rate,
-        "epoch_minutes": IMAGENET_IMAGES / rate / 60,
+        "step_ms": training.pop("ms"),
+        "step_ms_quartiles": training.pop("ms_quartiles"),
+        "step_noise": training.pop("noise"),
+        **training,
+        "epoch_minutes": IMAGENET_IMAGES / training["images_per_second"] / 60,
         "peak_bytes": load.peak_bytes("step"),
-        "floor_ms": 1000 * floors[0].seconds,
-        "floor_bound": floors[0].bound,
-        "floor_share": floors[0].seconds / of_step.median,
-        "inference_ms": 1000 * of_inference.median,
-        "inference_ms_quartiles": [1000 * of_inference.low, 1000 * of_inference.high],
-        "inference_noise": of_inference.noise,
-        "inference_images_per_second": batch / of_inference.median,
-        "inference_floor_ms": 1000 * floors[1].seconds,
-        "inference_floor_bound": floors[1].bound,
-        "inference_floor_share": floors[1].seconds / of_inference.median,
+        **{f"inference_{name}": figure for name, figure in inference.items()},
         "ceiling_flops": ceiling.flops,
         "ceiling_bytes": ceiling.memory,
         "ceiling_origin": ceiling.origin,
         "jax": jax.__version__,
+    }
+
+
+def _figures(took: timing.Timing, floor: roofline.Floor, images: int) -> dict[str, Any]:
+    """What is said of a step, and of an evaluation."""
+    return {
+        "ms": 1000 * took.median,
+        "ms_quartiles": [1000 * took.low, 1000 * took.high],
+        "noise": took.noise,
+        "images_per_second": images / took.median,
+        "floor_ms": 1000 * floor.seconds,
+        "floor_bound": floor.bound,
+        "floor_share": floor.seconds / took.median,
     }
 
 
@@ -132,4 +138,6 @@ def table(found: dict[str, Any]) -> "Table":
     result.add_row("an epoch of ImageNet", f"{found['epoch_minutes']:,.4g} min", "")
     result.add_row("compiled in", f"{found['compile_seconds']:.3g} s", "")
     result.add_row("memory at most", f"{found['peak_bytes'] / 1e6:,.4g} MB", "")
+    if "budget_share" in found:
+        result.add_row("share of the variant's budget", f"{found['budget_share']:.1%}", "")
     return result

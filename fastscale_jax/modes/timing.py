@@ -1,9 +1,11 @@
 """--mode=time: how long a step takes here."""
 
 import json
+from typing import Any
 
 import jax
 
+from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.cluster import joins_others
 from fastscale_jax.measure import report
 from fastscale_jax.measure.timing import NoisyError
@@ -31,6 +33,7 @@ def run(config: Config, options: Options) -> int:
         config = with_batch_size(config, gigabytes=options.memory_gb)
         network, recipe = checked(config)
         found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
+        found |= _of_budget(config.variant, found)
     except NoisyError as error:
         complain(str(error))
         return FAILURE
@@ -51,3 +54,15 @@ def run(config: Config, options: Options) -> int:
     else:
         print_table(report.table(found))
     return OK
+
+
+def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:
+    """What a variant like `regnetz:dWr_25ms` was to take, and which share of that it does."""
+    budget = budget_of(variant.partition(":")[2])
+    measured = {"step_ms": "step_ms", "memory_bytes": "peak_bytes"}
+    shares = {kind: found[measured[kind]] / budget[kind] for kind in budget if kind in measured}
+    return {
+        name: figure
+        for kind, share in shares.items()
+        for name, figure in (("budget_" + kind, budget[kind]), ("budget_share", share))
+    }
