@@ -14,6 +14,10 @@ export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 
 # Several processes on CPUs sum their gradients by Gloo, which comes with JAX.
 export JAX_CPU_COLLECTIVES_IMPLEMENTATION="${JAX_CPU_COLLECTIVES_IMPLEMENTATION:-gloo}"
+# XLA aborts a process whose devices wait 40 s for a sum, as they do while another process still compiles;
+# a run that hangs is ended by --peer_timeout and --hang_timeout, with a word of why.
+patience=xla_cpu_collective_call
+export XLA_FLAGS="--${patience}_warn_stuck_timeout_seconds=600 --${patience}_terminate_timeout_seconds=1800 ${XLA_FLAGS:-}"
 
 # A proxy would swallow what processes of one machine have to tell one another; on a cluster, add its hosts.
 export NO_PROXY="${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1"
