@@ -8,9 +8,10 @@ import sys
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 _QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is nearly all that short runs do
-# the smallest RegNetZ there is, on digits, for a few steps
+# the smallest RegNetZ there is, of five blocks, on digits, for a few steps
 TINY = (
     "--config=configs/regnetz.py:dWr_x0.016",
+    "--config.model.depths=(1,2,1,1)",
     "--config.model.num_classes=10",
     "--config.data.name=digits",
     "--config.data.batch_size=100",

@@ -46,8 +46,9 @@ def correlations(records: Sequence[dict[str, Any]]) -> list[Correlation]:
         records: of points; those that failed are left aside. Groups of less than three have none.
     """
     found = points.measured(records)
-    frameworks = [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
-    groups = [(framework, base) for framework in frameworks for base in (*_bases(found), "")]
+    groups = [
+        (framework, base) for framework in _frameworks(found) for base in (*_bases(found), "")
+    ]
     result = []
     for framework, base in [*groups, ("", "")]:
         of_group = [
@@ -79,8 +80,11 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_points(found, folder / "points.csv")
     _write_rows(folder / "correlations.csv", Correlation._fields, correlations(found))
-    for name, draw in _FIGURES.items():
-        _draw(found, draw, folder / name)
+    _draw(found, _by_framework, folder / "time_by_framework")
+    for framework in _frameworks(found):
+        chosen = [record for record in found if record["framework"] == framework]
+        _draw(chosen, _against_counts, folder / f"time_against_counts_{framework}")
+        _draw(chosen, _by_strategy, folder / f"time_by_strategy_{framework}")
 
 
 def table(records: Sequence[dict[str, Any]]) -> "Table":
@@ -101,6 +105,10 @@ def table(records: Sequence[dict[str, Any]]) -> "Table":
 
 def _bases(found: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(sorted(record["base"] for record in found)))
+
+
+def _frameworks(found: Sequence[dict[str, Any]]) -> list[str]:
+    return [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
 
 
 def _strategies(found: Iterable[dict[str, Any]]) -> list[str]:
@@ -147,20 +155,20 @@ def _draw(
 
 def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     """One framework's times against each count: the paper's Figure 2."""
-    framework = found[0]["framework"]
-    chosen = [record for record in found if record["framework"] == framework]
-    overall = next(c for c in correlations(chosen) if not c.base)
-    figure.suptitle(f"A training step in {_FRAMEWORK_NAMES[framework]}, against three counts")
-    strategies = _strategies(chosen)
+    overall = {c.base: c for c in correlations(found)}.get("")
+    name = _FRAMEWORK_NAMES[found[0]["framework"]]
+    figure.suptitle(f"A training step in {name}, against three counts")
+    strategies = _strategies(found)
     for count, axes in zip(COUNTS, _panels(figure, 3), strict=True):
-        for base, color in zip(_bases(chosen), _COLORS, strict=False):
+        for base, color in zip(_bases(found), _COLORS, strict=False):
             for strategy, marker in zip(["", *strategies], ("*", *_MARKERS), strict=False):
-                of = [r for r in chosen if r["base"] == base and r["strategy"] == strategy]
+                of = [r for r in found if r["base"] == base and r["strategy"] == strategy]
                 _scatter(axes, of, count, color=color, marker=marker)
             axes.plot([], [], "o", color=color, label=base)
         for strategy, marker in zip(strategies, _MARKERS, strict=False):
             axes.plot([], [], marker, color="#5d6d7e", label=strategy)
-        axes.set_title(f"r = {getattr(overall, count):.3f}", fontsize=10)
+        if overall is not None:
+            axes.set_title(f"r = {getattr(overall, count):.3f}", fontsize=10)
         axes.set_xlabel(_LABELS[count])
     figure.axes[0].set_ylabel("ms a step")
     figure.axes[0].legend(fontsize=7)
@@ -168,13 +176,11 @@ def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
 
 def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     """One framework's times against flops, a line for each strategy."""
-    framework = found[0]["framework"]
-    chosen = [record for record in found if record["framework"] == framework]
-    bases = _bases(chosen)
-    figure.suptitle(f"A training step in {_FRAMEWORK_NAMES[framework]}, by strategy")
+    bases, name = _bases(found), _FRAMEWORK_NAMES[found[0]["framework"]]
+    figure.suptitle(f"A training step in {name}, by strategy")
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for strategy, color in zip(_strategies(chosen), _COLORS, strict=False):
-            line = [r for r in chosen if r["base"] == base and r["strategy"] in ("", strategy)]
+        for strategy, color in zip(_strategies(found), _COLORS, strict=False):
+            line = [r for r in found if r["base"] == base and r["strategy"] in ("", strategy)]
             _line(axes, line, "flops", color=color, label=strategy)
         axes.set_title(base, fontsize=10)
         axes.set_xlabel(_LABELS["flops"])
@@ -185,11 +191,10 @@ def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
 def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     """All frameworks' times against activations, a panel for each base."""
     bases = _bases(found)
-    frameworks = [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
     figure.suptitle("A training step, against activations")
     of = {(c.framework, c.base): c.acts for c in correlations(found)}
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for framework, color in zip(frameworks, _COLORS, strict=False):
+        for framework, color in zip(_frameworks(found), _COLORS, strict=False):
             chosen = [r for r in found if (r["base"], r["framework"]) == (base, framework)]
             r = of.get((framework, base))
             label = _FRAMEWORK_NAMES[framework] + ("" if r is None else f", r = {r:.3f}")
@@ -199,13 +204,6 @@ def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
         axes.set_xlabel(_LABELS["acts"])
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("ms a step")
-
-
-_FIGURES = {
-    "time_against_counts": _against_counts,
-    "time_by_strategy": _by_strategy,
-    "time_by_framework": _by_framework,
-}
 
 
 def _panels(figure: "Figure", number: int) -> "list[Axes]":

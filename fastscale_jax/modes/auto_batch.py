@@ -7,11 +7,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.sources import load_source
 from fastscale_jax.measure.limits import room
 from fastscale_jax.measure.memory import largest_batch
 from fastscale_jax.modes.common import Config, complain
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.run import source_of
 from fastscale_jax.train.workdir import as_recorded, recorded_batch_size
 
 AUTO = 0  # what `auto` is in a config, whose key holds an int
@@ -46,7 +46,7 @@ def with_batch_size(
         complain(f"config.data.batch_size=auto: {images}, as the run in {workdir} has it")
     else:
         limit = memory_limit(gigabytes)
-        most = _training_images(network, recipe) if trains else None
+        most = source_of(network, recipe.data).train.examples if trains else None
         found = largest_batch(network, recipe, limit, most=most, tell=complain)
         images = found.images
         complain(
@@ -65,16 +65,3 @@ def memory_limit(gigabytes: float | None) -> int:
         return here
     # in kilobytes, for which 32 bits are enough
     return 1024 * int(multihost_utils.process_allgather(np.array([here >> 10], np.int32)).min())
-
-
-def _training_images(network: Architecture, recipe: Recipe) -> int:
-    data = recipe.data
-    source = load_source(
-        data.name,
-        resolution=network.resolution,
-        num_classes=network.num_classes,
-        directory=data.dir,
-        tfds_name=data.tfds_name,
-        workers=data.workers,
-    )
-    return source.train.examples

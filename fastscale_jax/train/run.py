@@ -12,7 +12,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import steps_per_epoch
 from fastscale_jax.data.sources import Source, check_source, load_source
 from fastscale_jax.models import build
-from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.recipe import Data, Recipe
 from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Task
 from fastscale_jax.train.stores import Folder, check_scheme, checkpoints_of, recorded_dir
@@ -59,14 +59,7 @@ class Run:
                 config = config.copy_and_resolve_references()  # so that `config.json` keeps it
                 config.checkpoint.dir = str(checkpoints_of(workdir, config.checkpoint.dir))
             check_trainable(workdir, as_recorded(config))
-        source = load_source(
-            data.name,
-            resolution=network.resolution,
-            num_classes=network.num_classes,
-            directory=data.dir,
-            tfds_name=data.tfds_name,
-            workers=data.workers,
-        )
+        source = source_of(network, data)
         steps_per_epoch(source.train, data.batch_size)
         return cls(config, network, recipe, source, workdir)
 
@@ -94,6 +87,22 @@ class Run:
             conventions=self.source.conventions,
             mesh=device_mesh(),
         )
+
+
+def source_of(network: Architecture, data: Data) -> Source:
+    """Returns the images that a network is trained on.
+
+    Raises:
+        ValueError: they are not there, or have other classes than the network.
+    """
+    return load_source(
+        data.name,
+        resolution=network.resolution,
+        num_classes=network.num_classes,
+        directory=data.dir,
+        tfds_name=data.tfds_name,
+        workers=data.workers,
+    )
 
 
 def check_batch_is_known(recipe: Recipe) -> None:

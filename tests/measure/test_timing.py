@@ -114,7 +114,7 @@ def test_the_command_says_what_follows_from_what_it_measured(found):
     assert said["inference_ms"] > 0
     assert said["compile_seconds"] > 0
     network = model_config("regnetz", "dWr_x0.016")
-    network.update(num_classes=10, resolution=32)
+    network.update(depths=(1, 2, 1, 1), num_classes=10, resolution=32)
     cost = count(as_architecture(network))
     assert said["peak_bytes"] > 3 * 4 * cost.params + 100 * 32 * 32 * 3  # state and batch, at least
     assert said["floor_share"] == pytest.approx(said["floor_ms"] / said["step_ms"])
