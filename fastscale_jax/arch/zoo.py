@@ -76,22 +76,48 @@ _RESNET = {
 }
 
 
-def _regnet(family: str, base: str) -> Architecture:
-    table = {"regnetx": _REGNETX, "regnety": _REGNETY, "regnetz": _REGNETZ}[family]
-    depth, w0, wa, wm, group_width = table[base]
-    options: dict[str, object] = {"resolution": _RESOLUTIONS.get((family, base), 224)}
-    if family != "regnetx":
-        options["se_ratio"] = 0.25
+def regnet_of(
+    family: str,
+    name: str,
+    *,
+    depth: int,
+    w0: int,
+    wa: float,
+    wm: float,
+    group_width: int,
+    resolution: int = 224,
+) -> Architecture:
+    """Returns a RegNet with the blocks of a family: `regnetx`, `regnety` or `regnetz`.
+
+    Other arguments are those of `families.regnet`.
+    """
+    options: dict[str, object] = {} if family == "regnetx" else {"se_ratio": 0.25}
     if family == "regnetz":
         options |= {"expansion": 4, "linear": True, "head_width": 1000, "activation": "silu"}
     return regnet(
+        name,
+        depth=depth,
+        w0=w0,
+        wa=wa,
+        wm=wm,
+        group_width=group_width,
+        resolution=resolution,
+        **options,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _regnet(family: str, base: str) -> Architecture:
+    table = {"regnetx": _REGNETX, "regnety": _REGNETY, "regnetz": _REGNETZ}[family]
+    depth, w0, wa, wm, group_width = table[base]
+    return regnet_of(
+        family,
         f"{family}-{base}",
         depth=depth,
         w0=w0,
         wa=wa,
         wm=wm,
         group_width=group_width,
-        **options,  # pyright: ignore[reportArgumentType]
+        resolution=_RESOLUTIONS.get((family, base), 224),
     )
 
 

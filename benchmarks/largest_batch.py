@@ -1,0 +1,98 @@
+"""The largest batch found by compiling against the largest that really runs, under a limit.
+
+python -m benchmarks.largest_batch --gigabytes=4 --output=benchmarks/results/largest_batch_cpu.json
+
+On a CPU the limit is one of the process's address space (`ulimit -v`), on a GPU the device's own
+memory. Each batch is trained with for two steps in a process of its own; larger and larger ones
+than the one that was found, until one fails.
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+from typing import Any
+
+from fastscale_jax.huge_pages import restart_with_huge_pages
+
+GROWTH = 1.04  # of the batches that are tried
+
+
+def run(arguments: argparse.Namespace, images: int) -> dict[str, Any] | None:
+    """Returns what a process says of a batch, 0: of the largest; None: it failed."""
+    limit = int(arguments.gigabytes * 1e9) if arguments.gigabytes else 0
+    command = [sys.executable, "-m", "benchmarks.largest_batch", f"--gigabytes={limit / 1e9}"]
+    command += [f"--network={arguments.network}", f"--resolution={arguments.resolution}"]
+    command += [f"--dtype={arguments.dtype}", f"--images={images}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def child(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains with a batch for two steps, or finds the largest, within the limit."""
+    if arguments.gigabytes:
+        limit = int(arguments.gigabytes * 1e9)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    import dataclasses
+
+    import jax
+
+    from fastscale_jax import arch
+    from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
+    from fastscale_jax.measure.limits import room
+    from fastscale_jax.measure.machine import describe
+    from fastscale_jax.measure.memory import largest_batch
+    from fastscale_jax.train.sharding import device_mesh
+
+    network = arch.as_architecture(arch.model_config(*arguments.network.split(":")))
+    network = dataclasses.replace(network, resolution=arguments.resolution or network.resolution)
+    if arguments.images:
+        step = JaxRunner(network, arguments.images, arguments.dtype).start("step")
+        jax.block_until_ready([step(), step()])
+        return {"images": arguments.images}
+    mesh = device_mesh(jax.local_devices()[:1])
+    found = largest_batch(network, plain_recipe(1, arguments.dtype), room(), mesh=mesh)
+    return {"machine": describe(), **found._asdict()}
+
+
+def main() -> None:
+    """Finds the largest batch by compiling, then the largest that runs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--network", default="regnetz:500mf")
+    parser.add_argument("--resolution", type=int, default=0)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument(
+        "--gigabytes", type=float, default=0.0, help="of address space; 0: no limit"
+    )
+    parser.add_argument("--output", type=pathlib.Path)
+    parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.images is not None:
+        print(json.dumps(child(arguments)))
+        return
+    found = run(arguments, 0)
+    if found is None:
+        raise SystemExit("not even the search fits under this limit")
+    runs = run(arguments, found["images"]) is not None
+    images, most = found["images"], found["images"] if runs else 0
+    while runs and run(arguments, following := max(int(images * GROWTH), images + 1)):
+        images = most = following
+    result = {
+        "network": arguments.network,
+        "resolution": arguments.resolution,
+        "gigabytes": arguments.gigabytes,
+        "found": found,
+        "found_runs": runs,
+        "largest_that_runs": most,
+        "share": found["images"] / most if most else None,
+    }
+    print(json.dumps(result, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

@@ -1,0 +1,1 @@
+"""Networks found by sampling and training many small ones."""
