@@ -33,6 +33,7 @@ CORE = [
     "safetensors>=0.5,<1",
     # The digits data set ships inside scikit-learn, so a first run needs no download.
     "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",  # least squares without negative coefficients; scikit-learn needs it too
     # Writes TensorBoard events without TensorFlow, which only the `data` extra may bring in.
     "tensorboardX>=2.6.2,<3",
 ]

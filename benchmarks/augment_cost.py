@@ -29,7 +29,7 @@ from fastscale_jax.data.augment import mixed
 from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.step import training_images
@@ -46,7 +46,8 @@ def steps(network: str, batch: int, dtype: str) -> Calls:
     """Returns a compiled training step for each augmentation, and its work on images alone."""
     calls: Calls = {}
     for name, augment in AUGMENTS.items():
-        runner = JaxRunner(as_architecture(model_config(*network.split(":"))), batch, dtype)
+        architecture = as_architecture(model_config(*network.split(":")))
+        runner = JaxRunner(architecture, plain_recipe(batch, dtype))
         recipe = dataclasses.replace(runner.task.recipe, augment=augment)
         runner.task = runner.task._replace(recipe=recipe)
         calls |= {f"step, {name}": runner.parts("step")["step"], f"alone, {name}": alone(runner)}

@@ -21,7 +21,7 @@ import jax
 
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.stores import Folder
@@ -29,7 +29,7 @@ from fastscale_jax.train.stores import Folder
 
 def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[str, Any]:
     """Returns medians, least and most, in ms."""
-    runner = JaxRunner(as_architecture(model_config(*network.split(":"))), batch)
+    runner = JaxRunner(as_architecture(model_config(*network.split(":"))), plain_recipe(batch))
     step = runner.parts("step")["step"]
     step()
     alone, during, stalls = [], [], []

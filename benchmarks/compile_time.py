@@ -23,7 +23,7 @@ import jax
 from benchmarks.grouped_conv import milliseconds
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 
 NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # and the batch
@@ -32,7 +32,7 @@ NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # and 
 def runner(network: str, batch: int, scan: bool) -> JaxRunner:
     """Returns a step on noise."""
     architecture = as_architecture(model_config(*network.split(":")))
-    return JaxRunner(architecture, batch, scan_blocks=scan)
+    return JaxRunner(architecture, plain_recipe(batch, scan_blocks=scan))
 
 
 def compile_seconds(network: str, batch: int, scan: bool) -> dict[str, float]:

@@ -49,7 +49,7 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     network = arch.as_architecture(arch.model_config(*arguments.network.split(":")))
     network = dataclasses.replace(network, resolution=arguments.resolution or network.resolution)
     if arguments.images:
-        step = JaxRunner(network, arguments.images, arguments.dtype).start("step")
+        step = JaxRunner(network, plain_recipe(arguments.images, arguments.dtype)).start("step")
         jax.block_until_ready([step(), step()])
         return {"images": arguments.images}
     mesh = device_mesh(jax.local_devices()[:1])

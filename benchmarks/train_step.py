@@ -25,7 +25,7 @@ from rich.table import Table
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.measure.jax_runner import JaxRunner
+from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.torch_runner import TorchRunner
 from fastscale_jax.measure.workload import PARTS
@@ -38,7 +38,7 @@ def measure(
     name: str, network: Architecture, batch: int, dtype: str, repeats: int, modes: list[str]
 ) -> dict[str, Any]:
     """Returns times, ratios, compile times and memory of one network."""
-    runners: dict[str, Any] = {"jax": JaxRunner(network, batch, dtype)}
+    runners: dict[str, Any] = {"jax": JaxRunner(network, plain_recipe(batch, dtype))}
     parts = {"jax": runners["jax"].parts(*PARTS)}
     problems: dict[str, str] = {}
     for mode in modes:

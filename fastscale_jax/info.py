@@ -98,7 +98,7 @@ def _caption(scaling: Scaling | None) -> str:
         return note
     d, w, g, r = scaling.multipliers
     return (
-        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor:g}: d x{d:.3g}, "
+        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor!r}: d x{d:.3g}, "
         f"w x{w:.3g}, g x{g:.3g}, r x{r:.3g}, then rounded"
     )
 

@@ -10,6 +10,7 @@ python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits --
 
 import importlib
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import fastscale_jax.cluster  # noqa: F401, for its flags
-from fastscale_jax.compile_cache import default_folder, keep_compiled_programs
+from fastscale_jax.compiling import default_folder, keep_compiled_programs
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.modes.common import FAILURE, OK, Options, complain, usage_error
 from fastscale_jax.usage import explain
@@ -94,6 +95,7 @@ _MEMORY_GB = flags.DEFINE_float(
     "Gigabytes (1e9 bytes) of each device to find the largest batch for, in --mode=memory and "
     "with --config.data.batch_size=auto; without it, what the device has.",
     lower_bound=0.001,
+    upper_bound=1e6,
 )
 _PROFILE = flags.DEFINE_string(
     "profile",
@@ -107,13 +109,6 @@ _COMPILE_CACHE = flags.DEFINE_string(
     "Folder that compiled programs are kept in, so that a command that ran once starts faster the "
     "next time; --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR goes before it.",
 )
-
-
-# a config's key holds an int
-_AUTO = {
-    f"{dashes}config.data.batch_size=auto": f"{dashes}config.data.batch_size=0"
-    for dashes in ("-", "--")
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -159,7 +154,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     """Returns what is left of `argv` after the flags; wrong ones end the program with one line."""
     try:
         try:
-            rest = flags.FLAGS([_AUTO.get(argument, argument) for argument in argv])
+            rest = flags.FLAGS(_with_numbers(argv))
         except SystemExit:  # absl has printed the help, and calls that a failure
             sys.exit(OK)
         if len(rest) > 1:
@@ -172,6 +167,16 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # absl, ml_collections and the config file raise what they like
         _exit_with(explain(error))
     return rest
+
+
+def _with_numbers(argv: Sequence[str]) -> list[str]:
+    """The arguments with 0 for an automatic batch size, whose key in a config holds an int."""
+    key = "config.data.batch_size"
+    found = [re.sub(rf"^(--?{key})=auto$", r"\1=0", argument) for argument in argv]
+    for i, argument in enumerate(found[1:], start=1):
+        if argument == "auto" and found[i - 1].lstrip("-") == key:
+            found[i] = "0"
+    return found
 
 
 def _check_keys(config: Any) -> None:

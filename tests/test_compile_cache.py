@@ -8,13 +8,13 @@ import sys
 import jax
 import pytest
 
-from fastscale_jax.compile_cache import default_folder, keep_compiled_programs
+from fastscale_jax.compiling import default_folder, keep_compiled_programs
 
 PROGRAM = """
 import sys
 import jax
 import jax.numpy as jnp
-from fastscale_jax.compile_cache import keep_compiled_programs
+from fastscale_jax.compiling import keep_compiled_programs
 from fastscale_jax.models.grouped_conv import grouped_conv
 
 keep_compiled_programs(sys.argv[1])

@@ -76,6 +76,13 @@ def largest_factor(a: Architecture, strategy: str, kind: str, amount: float, pri
     return _factor(a, strategy, kind, amount, price, may_exceed=False)
 
 
+def nearest_to(a: Architecture, strategy: str, amount: float, price: Price) -> float:
+    """Returns the factor that brings the price of `a` closest to an amount, in reach or not."""
+    search = _Search(a, strategy, price, amount)
+    best = search.run(*_valid_range(a, strategy))
+    return search.readable(best.left, best.right)
+
+
 def _factor(
     a: Architecture,
     strategy: str,

@@ -37,7 +37,8 @@ class DeviceModel:
 
     Attributes:
         name: of the file, without its ending.
-        device: as its framework calls it.
+        device: as JAX calls it; of a CPU, its processor.
+        framework: `jax`, or another one that was measured.
         dtype: of the computation.
         batch_size: images of the steps that were measured.
         versions: of what was measured with.
@@ -48,9 +49,10 @@ class DeviceModel:
 
     name: str
     device: str
+    framework: str
     dtype: str
     batch_size: int
-    versions: Mapping[str, str]
+    versions: str
     date: str
     step_ms: Mapping[str, Linear]
     memory_bytes: Mapping[str, Linear]
@@ -108,6 +110,11 @@ def load(path: pathlib.Path) -> DeviceModel:
         raise ValueError(f"{path} is no model of a device; make one by {_FIT_COMMAND}") from error
 
 
+def is_any_fitted() -> bool:
+    """Whether there is a model to find, or one is asked for."""
+    return bool(os.environ.get(CHOICE)) or any(folder().glob("*.json"))
+
+
 def find(choice: str = "") -> DeviceModel:
     """Returns the model that was chosen, or the only one that is saved.
 
@@ -118,8 +125,8 @@ def find(choice: str = "") -> DeviceModel:
         ValueError: there is none, or there are several; says which, and how to get one.
     """
     choice = choice or os.environ.get(CHOICE, "")
-    saved = sorted(folder().glob("*.json"))
-    names = ", ".join(path.stem for path in saved)
+    saved = {path.stem: path for path in sorted(folder().glob("*.json"))}
+    names = ", ".join(saved)
     if choice:
         path = pathlib.Path(choice).expanduser()
         named = folder() / f"{choice}.json"
@@ -135,6 +142,9 @@ def find(choice: str = "") -> DeviceModel:
             "some networks by python -m fastscale_jax.measure.curves, then fit them by "
             f"{_FIT_COMMAND}"
         )
-    if len(saved) > 1:
-        raise ValueError(f"several devices were fitted; set {CHOICE} to one of {names}")
-    return load(saved[0])
+    of_jax = [model for path in saved.values() if (model := load(path)).framework == "jax"]
+    if len(of_jax) != 1:
+        raise ValueError(
+            f"{len(of_jax)} devices were fitted for JAX; set {CHOICE} to one of {names}"
+        )
+    return of_jax[0]

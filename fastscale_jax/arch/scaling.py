@@ -1,6 +1,7 @@
 """`scale`: a network grown or shrunk by a strategy, to a factor or to a budget."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 
@@ -69,8 +70,9 @@ def _factor_to(
     if kind not in MEASURED:
         return nearest_factor(a, strategy, kind, amount)
     device = device or find()
-    fit = device.fit_of(kind, a.name)
-    return largest_factor(a, strategy, kind, amount, lambda cost: fit.of(cost, device.batch_size))
+    return largest_factor(
+        a, strategy, kind, amount, functools.partial(device.predict, kind, a.name)
+    )
 
 
 def scale(

@@ -10,20 +10,22 @@ with a factor, which names the same network on every machine.
 """
 
 import argparse
+import functools
 import math
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
-from fastscale_jax.arch.budget import largest_factor
-from fastscale_jax.arch.device_model import DeviceModel, find
+from fastscale_jax.arch.budget import largest_factor, nearest_to
+from fastscale_jax.arch.device_model import DeviceModel, find, is_any_fitted
 from fastscale_jax.arch.scaling import scaled
-from fastscale_jax.arch.strategies import FACTOR_LOW
+from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
 
 _NEAR, _AIM = 0.9, 0.96  # of the budget
 _ROUNDS = 8
+_LONGEST = 8.0  # step from one price to the next
 
 
 class Choice(NamedTuple):
@@ -32,7 +34,6 @@ class Choice(NamedTuple):
     factor: float
     network: Architecture
     amount: float  # what it takes
-    measurements: int
 
 
 class UnmetError(Exception):
@@ -51,60 +52,81 @@ def choose(
 ) -> Choice:
     """Returns the largest network of a strategy that meets a budget, as measured.
 
+    It takes at least 90 % of the budget, unless no network lies between it and one that takes more
+    than the budget, or the measurements contradict one another.
+
     Args:
         base: to scale.
         strategy: a key of `STRATEGIES`, or `a<alpha>`.
         budget: in the unit of `measure`.
         kind: `step_ms` or `memory_bytes`.
-        measure: what a network takes.
+        measure: what a network takes; infinite where it does not fit.
         model: to begin with; None: the base's activations are.
         tell: is told of each measurement.
 
     Raises:
-        ValueError: no factor between 1/64 and 1024 gets there.
-        UnmetError: what was measured did not come near the budget.
+        ValueError: the strategy is unknown.
+        UnmetError: every network that was measured takes more than the budget.
     """
+    shares(strategy)
     price = _price(base, kind, measure, model)
     known: dict[float, float] = {}  # of the price of a network, what it took
-    wanted, amount, best = budget, math.inf, None
-    for taken in range(1, _ROUNDS + 1):
-        try:
-            factor = largest_factor(base, strategy, kind, wanted, price)
-        except ValueError:
-            # the model says so, which is wrong more often than not at its ends
-            if known and (wanted > price(count(base)) or len(known) > 1):
-                raise
-            factor = FACTOR_LOW if known else 1.0
+    wanted, best = budget, None
+    while len(known) < _ROUNDS:
+        factor = _factor(base, strategy, kind, wanted, price, known)
         network, _ = scaled(base, strategy, factor=factor)
         predicted = price(count(network))
         if predicted in known:  # there is no network between this one and the next
             break
         amount = known[predicted] = measure(network)
-        tell(f"{strategy} x{factor:g}: {amount:,.4g} {kind} of {budget:,.4g}")
+        tell(f"{strategy} x{factor:.4g}: {amount:,.4g} {kind} of {budget:,.4g}")
         if amount <= budget and (best is None or amount > best.amount):
-            best = Choice(factor, network, amount, taken)
+            best = Choice(factor, network, amount)
         if _NEAR * budget <= amount <= budget:
             break
         wanted = _price_of(_AIM * budget, known)
     if best is None:
         raise UnmetError(
-            f"after {len(known)} measurements no network of {strategy!r} was found to take at most "
-            f"{budget:,.4g} {kind}; the last one took {amount:,.4g}"
+            f"no network of {strategy!r} was found to take at most {budget:,.4g} {kind}; the "
+            f"least of {len(known)} took {min(known.values()):,.4g}"
         )
     return best
+
+
+def _factor(
+    base: Architecture,
+    strategy: str,
+    kind: str,
+    wanted: float,
+    price: Callable[[Complexity], float],
+    known: dict[float, float],
+) -> float:
+    """The factor of the next network; where none has the price, that of the nearest."""
+    try:
+        return largest_factor(base, strategy, kind, wanted, price)
+    except ValueError:  # it says so before anything was measured, or of one end of the range
+        if not known:
+            return 1.0
+        nearest = 0.0 if wanted < price(count(base)) else max(known)
+        return nearest_to(base, strategy, nearest, price)
 
 
 def _price_of(amount: float, known: dict[float, float]) -> float:
     """The price at which a network should take an amount, by the two nearest that were measured.
 
-    Time grows as a power of the price, at least over a short way.
+    Time grows as a power of the price, at least over a short way; no step is longer than eightfold.
     """
-    (first, a), *others = sorted(known.items(), key=lambda x: abs(math.log(x[1] / amount)))
+    finite = {at: took for at, took in known.items() if took < math.inf}
+    too_much = min((at for at, took in known.items() if took == math.inf), default=math.inf)
+    if not finite:
+        return too_much / _LONGEST
+    (first, a), *others = sorted(finite.items(), key=lambda x: abs(math.log(x[1] / amount)))
     power = 1.0
     if others and (a - others[0][1]) * (first - others[0][0]) > 0:
         second, b = others[0]
         power = min(max(math.log(b / a) / math.log(second / first), 1 / 3), 3.0)
-    return first * (amount / a) ** (1 / power)
+    step = min(max((amount / a) ** (1 / power), 1 / _LONGEST), _LONGEST)
+    return min(first * step, math.sqrt(first * too_much))
 
 
 def _price(
@@ -114,19 +136,28 @@ def _price(
     model: DeviceModel | None,
 ) -> Callable[[Complexity], float]:
     if model is not None:
-        fit = model.fit_of(kind, base.name)
-        return lambda cost: fit.of(cost, model.batch_size)
+        return functools.partial(model.predict, kind, base.name)
     an_activation = measure(base) / count(base).acts
+    if math.isinf(an_activation):
+        raise UnmetError(f"not even {base.name} itself fits into the memory here")
     return lambda cost: an_activation * cost.acts
 
 
 def _measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture], float]:
+    import jax
+
     from fastscale_jax.measure import timing
-    from fastscale_jax.measure.jax_runner import JaxRunner
+    from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
+    from fastscale_jax.measure.memory import is_out_of_memory
 
     def measure(network: Architecture) -> float:
-        step = JaxRunner(network, batch, dtype).start("step")
-        return 1000 * timing.measure(step, noise=noise).median
+        try:
+            step = JaxRunner(network, plain_recipe(batch, dtype)).start("step")
+            return 1000 * timing.measure(step, noise=noise).median
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return math.inf
 
     return measure
 
@@ -135,21 +166,33 @@ def _compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
     import jax
 
     from fastscale_jax.measure.jax_runner import plain_recipe
-    from fastscale_jax.measure.memory import step_memory
+    from fastscale_jax.measure.memory import peak
     from fastscale_jax.train.sharding import device_mesh
 
     mesh = device_mesh(jax.local_devices()[:1])
-    return lambda network: step_memory(network, plain_recipe(batch, dtype), mesh).peak
+    return lambda network: peak(network, plain_recipe(batch, dtype), mesh)
 
 
-def _model(batch: int | None, dtype: str | None) -> DeviceModel | None:
-    """The device's model, if it is of the same batch and type."""
-    try:
-        model = find()
-    except ValueError:
+def _model(
+    kind: str, batch: int | None, dtype: str | None, tell: Callable[[str], None]
+) -> DeviceModel | None:
+    """The model of this very device, if there is one of the same batch and type.
+
+    Raises:
+        ValueError: the one that the environment names is not there.
+    """
+    from fastscale_jax.measure.machine import describe
+
+    if not is_any_fitted():
         return None
+    model = find()
+    device = describe()["device"]
     fits = batch in (None, model.batch_size) and dtype in (None, model.dtype)
-    return model if fits else None
+    if fits and model.device == device and getattr(model, kind):
+        tell(f"beginning with what {model.name} says of {device}")
+        return model
+    tell(f"{model.name} is of other steps or of another device than {device}, and not used")
+    return None
 
 
 def main() -> int:
@@ -167,9 +210,6 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="likewise")
     parser.add_argument("--noise", type=float, default=0.03, help="of a median, as a share")
     arguments = parser.parse_args()
-    model = _model(arguments.batch_size, arguments.dtype)
-    batch = arguments.batch_size or (model.batch_size if model else 8)
-    dtype = arguments.dtype or (model.dtype if model else "float32")
 
     def tell(line: str) -> None:
         print(f"fastscale_jax: {line}", file=sys.stderr)
@@ -178,19 +218,24 @@ def main() -> int:
 
     try:
         is_time = arguments.step_ms is not None
+        kind = "step_ms" if is_time else "memory_bytes"
         wanted = arguments.step_ms if is_time else 1e9 * arguments.memory_gb
-        if not (wanted > 0 and math.isfinite(wanted) and batch > 0):
+        if not (0 < wanted < math.inf) or arguments.batch_size == 0:
             raise ValueError("the budget and the batch size must be above 0")
+        base = base_architecture(*arguments.base.split(":", 1))
+        model = _model(kind, arguments.batch_size, arguments.dtype, tell)
+        batch = arguments.batch_size or (model.batch_size if model else 8)
+        dtype = arguments.dtype or (model.dtype if model else "float32")
         measure = (
             _measured_ms(batch, dtype, arguments.noise)
             if is_time
             else _compiled_bytes(batch, dtype)
         )
         found = choose(
-            base_architecture(*arguments.base.split(":", 1)),
+            base,
             arguments.strategy,
             wanted,
-            kind="step_ms" if is_time else "memory_bytes",
+            kind=kind,
             measure=measure,
             model=model,
             tell=tell,
@@ -201,17 +246,20 @@ def main() -> int:
     except (UnmetError, NoisyError) as error:
         tell(str(error))
         return 1
-    family, _, base = arguments.base.partition(":")
-    variant = "_".join(filter(None, (base, arguments.strategy, f"x{found.factor:.12g}")))
+    family, _, name = arguments.base.partition(":")
+    variant = "_".join(filter(None, (name, arguments.strategy, f"x{found.factor!r}")))
     cost = count(found.network)
     amount = f"{found.amount:.4g} ms" if is_time else f"{found.amount / 1e9:.4g} GB"
     print(
-        f"{variant}: {amount} for {batch} images in {dtype}; {cost.flops / 1e9:.4g} GF, "
+        f"{variant}: {amount}, {found.amount / wanted:.0%} of the budget, for {batch} images in "
+        f"{dtype}; {cost.flops / 1e9:.4g} GF, "
         f"{cost.params / 1e6:.4g} M parameters, {cost.acts / 1e6:.4g} M activations, "
         f"{found.network.resolution} px\n"
         f"python -m fastscale_jax.main --config=configs/{family}.py:{variant} "
         f"--config.data.batch_size={batch} --config.dtype={dtype}"
     )
+    if found.amount < _NEAR * wanted:
+        tell(f"the next larger network of {arguments.strategy} takes more than the budget")
     return 0
 
 

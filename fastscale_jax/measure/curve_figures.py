@@ -5,6 +5,7 @@ against flops by strategy (Figures 1, 4, 6, 11 and 12), and XLA and PyTorch on t
 """
 
 import csv
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,8 +145,9 @@ def _draw(
     FigureCanvasAgg(figure)
     draw(found, figure)
     images = sorted({record["images"] for record in found})
+    origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in found))
     figure.supxlabel(
-        f"{points.origin(found[0])}; batches of {', '.join(map(str, images))}",
+        f"{origins}; batches of {', '.join(map(str, images))}",
         fontsize=7,
         color="#5d6d7e",
     )
@@ -160,12 +162,12 @@ def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     figure.suptitle(f"A training step in {name}, against three counts")
     strategies = _strategies(found)
     for count, axes in zip(COUNTS, _panels(figure, 3), strict=True):
-        for base, color in zip(_bases(found), _COLORS, strict=False):
-            for strategy, marker in zip(["", *strategies], ("*", *_MARKERS), strict=False):
+        for base, color in _with(_bases(found), _COLORS):
+            for strategy, marker in _with(["", *strategies], ("*", *_MARKERS)):
                 of = [r for r in found if r["base"] == base and r["strategy"] == strategy]
                 _scatter(axes, of, count, color=color, marker=marker)
             axes.plot([], [], "o", color=color, label=base)
-        for strategy, marker in zip(strategies, _MARKERS, strict=False):
+        for strategy, marker in _with(strategies, _MARKERS):
             axes.plot([], [], marker, color="#5d6d7e", label=strategy)
         if overall is not None:
             axes.set_title(f"r = {getattr(overall, count):.3f}", fontsize=10)
@@ -179,7 +181,7 @@ def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     bases, name = _bases(found), _FRAMEWORK_NAMES[found[0]["framework"]]
     figure.suptitle(f"A training step in {name}, by strategy")
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for strategy, color in zip(_strategies(found), _COLORS, strict=False):
+        for strategy, color in _with(_strategies(found), _COLORS):
             line = [r for r in found if r["base"] == base and r["strategy"] in ("", strategy)]
             _line(axes, line, "flops", color=color, label=strategy)
         axes.set_title(base, fontsize=10)
@@ -194,7 +196,7 @@ def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     figure.suptitle("A training step, against activations")
     of = {(c.framework, c.base): c.acts for c in correlations(found)}
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for framework, color in zip(_frameworks(found), _COLORS, strict=False):
+        for framework, color in _with(_frameworks(found), _COLORS):
             chosen = [r for r in found if (r["base"], r["framework"]) == (base, framework)]
             r = of.get((framework, base))
             label = _FRAMEWORK_NAMES[framework] + ("" if r is None else f", r = {r:.3f}")
@@ -204,6 +206,11 @@ def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
         axes.set_xlabel(_LABELS["acts"])
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("ms a step")
+
+
+def _with(names: Sequence[str], styles: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Each name with a style; there may be more of them."""
+    return zip(names, itertools.cycle(styles), strict=False)
 
 
 def _panels(figure: "Figure", number: int) -> "list[Axes]":

@@ -11,7 +11,9 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastscale_jax.measure import points
-from fastscale_jax.measure.point import OUT_OF_MEMORY
-from fastscale_jax.measure.points import FRAMEWORKS, Spec
+from fastscale_jax.measure.points import FRAMEWORKS, OUT_OF_MEMORY, SAID, Spec
 
 BASES = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 STRATEGIES = ("w", "dwr", "dWr", "dw")
@@ -55,8 +56,12 @@ def measure_all(
         OSError: it cannot be written.
     """
     known = {points.spec_of(record): record for record in points.read(results)}
-    wanted = [known[spec] for spec in specs if spec in known]
-    points.check_alike(wanted)
+    points.check_alike(known.values())
+    others = {record["dtype"] for record in points.measured(known.values())}
+    if different := others - {spec.dtype for spec in specs}:
+        raise ValueError(
+            f"{results} has points of {', '.join(different)}; give {specs[0].dtype} its own file"
+        )
     missing = [spec for spec in specs if spec not in known or (again and "error" in known[spec])]
     if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
         tell(
@@ -82,17 +87,29 @@ def _measured(spec: Spec, noise: float, seconds: float, timeout: float) -> dict[
     """What a process of its own finds, or the error it ends with."""
     given = json.dumps({**dataclasses.asdict(spec), "noise": noise, "seconds": seconds})
     command = [sys.executable, "-m", "fastscale_jax.measure.point", given]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"not done after {timeout:g} s"}
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
-    if done.returncode < 0:
-        return {"error": f"ended by signal {-done.returncode}; most likely out of memory"}
-    if any(sign in done.stderr for sign in OUT_OF_MEMORY):
+    # in a session of its own, so that what it started ends with it
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, errors = process.communicate(timeout=timeout)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return {"error": f"not done after {timeout:g} s"}
+            raise
+    lines = errors.strip().splitlines() or ["no reason given"]
+    if process.returncode == 0:
+        return json.loads(said.splitlines()[-1])
+    if process.returncode < 0:
+        return {"error": f"ended by signal {-process.returncode}; most likely out of memory"}
+    if process.returncode != SAID and any(sign in errors for sign in OUT_OF_MEMORY):
         return {"error": "out of memory"}
-    return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1][:300]}
+    return {"error": lines[-1][:300]}
 
 
 def _arguments() -> argparse.Namespace:
@@ -157,8 +174,11 @@ def main() -> int:
 
     try:
         specs = _specs(arguments)
+        if arguments.only_draw and arguments.output is None:
+            raise ValueError("--only_draw needs a folder to draw to, as --output")
         if arguments.only_draw:
-            found = points.read(arguments.results)
+            known = {points.spec_of(record): record for record in points.read(arguments.results)}
+            found = [known[spec] for spec in specs if spec in known]
         else:
             found = measure_all(
                 specs,

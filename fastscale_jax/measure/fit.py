@@ -9,6 +9,7 @@ variants like `dWr_25ms` and `dWr_40gb` go by.
 """
 
 import argparse
+import collections
 import pathlib
 import re
 import statistics
@@ -68,15 +69,22 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
             f"these points are of several batch sizes ({', '.join(map(str, batches))}); a fit is "
             "of one, which --batch_size of measure.curves sets"
         )
+    counts = collections.Counter(r["strategy"] for r in used if r["strategy"])
+    if len(counts) < 2 or len(used) - max(counts.values()) < _FEWEST // 2:
+        raise ValueError(
+            "a fit needs points of at least two strategies, so that its error for one that it has "
+            f"not seen can be told; these are of {', '.join(counts) or 'none'}"
+        )
     machine, dtype = used[0]["machine"], used[0]["dtype"]
     device = machine["device"] if framework == "jax" else f"{machine['device']} {framework}"
     return DeviceModel(
         name=name
         or re.sub(r"[^a-z0-9]+", "-", f"{device} {dtype} b{batches[0]}".lower()).strip("-"),
-        device=device,
+        device=machine["device"],
+        framework=framework,
         dtype=dtype,
         batch_size=batches[0],
-        versions=machine["versions"],
+        versions=points.origin(used[0]).versions,
         date=max(record["machine"]["date"] for record in used),
         **{measured: _fits(used, measured) for measured in MEASURED},
     )
@@ -90,7 +98,7 @@ def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]
     for record in records:
         cost = Complexity(*(record[field] for field in Complexity._fields))
         sample = _Sample(record["strategy"], cost, record["images"], record[measured])
-        for group in (POOLED, record["base"].replace(":", "-")):
+        for group in (POOLED, record["network"]):
             samples.setdefault(group, []).append(sample)
     return {
         group: _with_errors(found)
@@ -102,7 +110,8 @@ def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]
 def _with_errors(samples: Sequence[_Sample]) -> Linear:
     """The fit of all samples, with its errors for strategies that it had not seen."""
     errors = []
-    for strategy in sorted({s.strategy for s in samples} - {""}):
+    strategies = {s.strategy for s in samples} - {""}
+    for strategy in sorted(strategies):
         held_out = [s for s in samples if s.strategy == strategy]
         fit = linear([s for s in samples if s.strategy != strategy])
         errors += [abs(fit.of(s.cost, s.images) / s.amount - 1) for s in held_out]
@@ -130,7 +139,7 @@ def table(model: DeviceModel) -> "Table":
     from rich.table import Table
 
     result = Table(
-        title=f"{model.device}, {model.dtype}, {model.batch_size} images",
+        title=f"{model.device}, {model.framework}, {model.dtype}, {model.batch_size} images",
         caption="error: for strategies left out of the fit",
     )
     result.add_column("of")

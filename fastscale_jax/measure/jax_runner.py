@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from fastscale_jax.arch import Architecture
 from fastscale_jax.data.augment_config import Augment
 from fastscale_jax.measure.workload import Workload
 from fastscale_jax.train.recipe import Data, Ema, Recipe
@@ -32,10 +31,9 @@ def plain_recipe(
 
 
 class JaxRunner(Workload):
-    """Our step, as `train.loop` runs it, on a plain recipe; arguments as `plain_recipe`'s."""
+    """A workload whose parts can be timed one by one, as PyTorch's are."""
 
-    def __init__(self, network: Architecture, *args: Any, **options: Any) -> None:
-        super().__init__(network, plain_recipe(*args, **options))
+    wait = staticmethod(jax.block_until_ready)
 
     def parts(self, *names: str) -> dict[str, Callable[[], None]]:
         """Compiles and returns parts, each of which returns when its work is done."""

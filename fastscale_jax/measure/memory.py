@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
+from fastscale_jax.compiling import hasty
 from fastscale_jax.data.conventions import SOURCES
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.prefetch import AHEAD
@@ -85,7 +86,7 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
     state = jax.tree.map(_placed, state, lying)
     key = _placed(key, NamedSharding(mesh, ON_ALL))
     lowered = step.lower(state, _batch(network, recipe, mesh), key)
-    return Memory.of(lowered.compile(compiler_options=_hasty(mesh)))
+    return Memory.of(lowered.compile(compiler_options=hasty()))
 
 
 def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
@@ -151,16 +152,16 @@ def largest_batch(
 
     Raises:
         NoRoomError: the smallest batch that the devices can share does not fit.
+        ValueError: the backend does not say what a program holds.
     """
     mesh = mesh or device_mesh()
     unit = mesh.size * recipe.optim.accumulate * max(recipe.bn.group_size, 1)
-    known: dict[int, int] = {}
+    known: dict[int, float] = {}
 
-    def held(images: int) -> int:
+    def held(images: int) -> float:
         if images not in known:
-            of_batch = with_batch(recipe, images)
-            waiting = AHEAD * 3 * network.resolution**2 * images // mesh.size
-            known[images] = step_memory(network, of_batch, mesh).peak + waiting
+            of_step = peak(network, with_batch(recipe, images), mesh)
+            known[images] = of_step + AHEAD * 3 * network.resolution**2 * images // mesh.size
             tell(f"a batch of {images}: {known[images] / 1e9:.3g} GB of {limit / 1e9:.3g}")
         return known[images]
 
@@ -179,14 +180,15 @@ def largest_batch(
             continue
         guess = min(_guess(known, int(0.995 * room)), ceiling)
         following = min(max(_rounded(int(guess), unit), _next(low, unit)), ceiling)
-        if following >= high:
-            following = _rounded(int(high) - 1, unit)
+        if following >= high:  # and half-way, where nothing is known of that side
+            finite = known[int(high)] < math.inf
+            following = _rounded(int(high) - 1 if finite else (low + int(high)) // 2, unit)
     if not low:
         raise NoRoomError(
             f"not even a batch of {unit} images fits: {network.name} takes "
             f"{held(unit) / 1e9:.3g} GB of {limit / 1e9:.3g}"
         )
-    return LargestBatch(low, known[low], limit, len(known))
+    return LargestBatch(low, int(known[low]), limit, len(known))
 
 
 def with_batch(recipe: Recipe, images: int) -> Recipe:
@@ -195,9 +197,35 @@ def with_batch(recipe: Recipe, images: int) -> Recipe:
     return dataclasses.replace(recipe, data=data)
 
 
-def _guess(known: dict[int, int], room: int) -> float:
+def peak(network: Architecture, recipe: Recipe, mesh: Mesh) -> float:
+    """Returns what a step holds; infinite where the compiler itself finds that it does not fit.
+
+    Raises:
+        ValueError: the backend does not say.
+    """
+    try:
+        held = step_memory(network, recipe, mesh).peak
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return math.inf
+    if not held:
+        raise ValueError(
+            f"{mesh.devices.flat[0].device_kind} does not say what a program holds, so that a "
+            "batch has to be given as a number"
+        )
+    return held
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of JAX's says that a device's memory is too small."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _guess(known: dict[int, float], room: int) -> float:
     """The batch that fills the room, on the line through the two that are nearest to it."""
-    (first, a), *others = sorted(known.items(), key=lambda x: abs(x[1] - room))
+    finite = {images: held for images, held in known.items() if held < math.inf}
+    (first, a), *others = sorted(finite.items(), key=lambda x: abs(x[1] - room))
     if not others:
         return 2 * first
     second, b = others[0]
@@ -215,12 +243,6 @@ def _rounded(images: int, unit: int) -> int:
 def _next(images: int, unit: int) -> int:
     units = images // unit
     return (units + (1 << max(0, units.bit_length() - 1 - _DIGITS))) * unit
-
-
-def _hasty(mesh: Mesh) -> Any:
-    """Options to compile with: how well machine code is made does not change what it works on."""
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return {"xla_backend_optimization_level": 0} if on_cpu else None
 
 
 def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

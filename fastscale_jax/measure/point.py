@@ -4,7 +4,9 @@
 takes no other along.
 """
 
+import dataclasses
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -12,10 +14,8 @@ from fastscale_jax.arch import Architecture, count
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
-from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.points import SAID, Spec
 from fastscale_jax.processor import cores
-
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "bad_alloc")
 
 
 def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
@@ -32,12 +32,12 @@ def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
         ValueError: there is no such network, or not even one image fits.
     """
     network = spec.network()
-    batch = spec.batch_size or _largest(network, spec)
+    batch = spec.batch_size or _largest(spec)
     runner = _runner(spec, network, batch)
-    step = runner.parts("step")["step"]
-    found = timing.measure(step, noise=noise, seconds=seconds)
+    step = runner.start("step")
+    found = timing.measure(step, noise=noise, seconds=seconds, wait=runner.wait)
     return {
-        "network": network.name,
+        "network": network.name,  # which the base's is as well
         "side": network.resolution,
         "images": batch,
         **count(network)._asdict(),
@@ -53,9 +53,9 @@ def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
 
 def _runner(spec: Spec, network: Architecture, batch: int) -> Any:
     if spec.framework == "jax":
-        from fastscale_jax.measure.jax_runner import JaxRunner
+        from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 
-        return JaxRunner(network, batch, spec.dtype)
+        return JaxRunner(network, plain_recipe(batch, spec.dtype))
     import torch
 
     from fastscale_jax.measure.torch_runner import TorchRunner
@@ -65,8 +65,21 @@ def _runner(spec: Spec, network: Architecture, batch: int) -> Any:
     return TorchRunner(network, batch, spec.dtype, compiled=spec.framework == "torch-compile")
 
 
-def _largest(network: Architecture, spec: Spec) -> int:
-    """The largest batch that JAX can train with; PyTorch is given the same."""
+def _largest(spec: Spec) -> int:
+    """The largest batch that JAX can train with; PyTorch is given the same.
+
+    It is found in a process of its own: JAX keeps most of a GPU's memory once it has seen it.
+    """
+    given = json.dumps({**dataclasses.asdict(spec), "framework": "jax", "only_batch": True})
+    command = [sys.executable, "-m", "fastscale_jax.measure.point", given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        raise ValueError(f"no batch was found: {lines[-1]}")
+    return int(done.stdout)
+
+
+def _found_batch(spec: Spec) -> int:
     import jax
 
     from fastscale_jax.measure.jax_runner import plain_recipe
@@ -75,7 +88,7 @@ def _largest(network: Architecture, spec: Spec) -> int:
     from fastscale_jax.train.sharding import device_mesh
 
     mesh = device_mesh(jax.local_devices()[:1])
-    return largest_batch(network, plain_recipe(1, spec.dtype), room(), mesh=mesh).images
+    return largest_batch(spec.network(), plain_recipe(1, spec.dtype), room(), mesh=mesh).images
 
 
 def _machine(spec: Spec) -> dict[str, Any]:
@@ -91,12 +104,14 @@ def _machine(spec: Spec) -> dict[str, Any]:
 def main() -> int:
     """Measures the point whose JSON is the argument."""
     given = json.loads(sys.argv[1])
-    noise, seconds = given.pop("noise"), given.pop("seconds")
+    limits = {name: given.pop(name) for name in ("noise", "seconds") if name in given}
+    only_batch = given.pop("only_batch", False)
+    spec = Spec(**given)
     try:
-        found = measure(Spec(**given), noise=noise, seconds=seconds)
+        found = _found_batch(spec) if only_batch else measure(spec, **limits)
     except (timing.NoisyError, ValueError, ModuleNotFoundError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
+        return SAID
     print(json.dumps(found))
     return 0
 

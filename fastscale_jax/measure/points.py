@@ -1,17 +1,26 @@
 """The points of a curve: what is to be measured, and a file of what was."""
 
+import collections
 import dataclasses
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
 
 FRAMEWORKS = ("jax", "torch", "torch-compile")
+# what decides the speed of each
+PACKAGES = {
+    "jax": ("jax", "jaxlib", "flax", "optax", "llvmlite"),
+    "torch": ("torch",),
+    "torch-compile": ("torch",),
+}
+SAID = 3  # exit status of a point's process whose last line says why
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -82,7 +91,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
         ValueError: the file cannot be read, or holds something else.
     """
     try:
-        lines = path.read_text().splitlines()
+        *lines, cut_off = path.read_text().split("\n")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
@@ -93,22 +102,21 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             found[spec_of(record)] = record
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
             raise ValueError(f"{path}, line {number}, is no point of a curve") from error
+    if cut_off and not lines and not cut_off.startswith('{"framework": '):
+        raise ValueError(f"{path} is no file of points of a curve")
     return list(found.values())
 
 
 def append(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Adds a record to a file, which is made if need be; it is on the disk afterwards."""
+    """Adds a record to a file, which is made if need be; it is on the disk afterwards.
+
+    A last line that was cut off is dropped.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        file.seek(0, os.SEEK_END)
-        if size := file.tell():
-            file.seek(size - 1)
-            cut_off = file.read(1) != b"\n"
-            file.seek(0, os.SEEK_END)
-            file.write(b"\n" * cut_off)
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -125,16 +133,28 @@ def check_alike(records: Iterable[dict[str, Any]]) -> None:
     Raises:
         ValueError: lists them, with how many points each has.
     """
-    found: dict[str, int] = {}
-    for record in measured(records):
-        found[origin(record)] = found.get(origin(record), 0) + 1
-    if len(found) > 1:
-        listed = "; ".join(f"{count} points of {name}" for name, count in found.items())
+    counts = collections.Counter(origin(record) for record in measured(records))
+    devices = {found[:2] for found in counts}
+    if len(devices) > 1 or len(counts) > len({found.framework for found in counts}):
+        listed = "; ".join(
+            f"{count} {'points' if count > 1 else 'point'} of {', '.join(found)}"
+            for found, count in counts.items()
+        )
         raise ValueError(f"these results do not belong together: {listed}")
 
 
-def origin(record: dict[str, Any]) -> str:
-    """Returns what a record was measured on and with, for people."""
-    machine = record["machine"]
-    versions = " ".join(f"{k} {v}" for k, v in sorted(machine["versions"].items()))
-    return f"{machine['device']}, {record['dtype']}, {versions}"
+class Origin(NamedTuple):
+    """What a point was measured on and with."""
+
+    device: str
+    dtype: str
+    framework: str
+    versions: str  # of what decides a framework's speed
+
+
+def origin(record: dict[str, Any]) -> Origin:
+    """Returns what a record was measured on and with."""
+    machine, framework = record["machine"], record["framework"]
+    versions = machine["versions"]
+    used = [f"{name} {versions[name]}" for name in PACKAGES[framework] if name in versions]
+    return Origin(machine["device"], record["dtype"], framework, " ".join(used))

@@ -63,6 +63,7 @@ def timed(
         _figures(took, floor, batch)
         for took, floor in zip((of_step, of_inference), floors, strict=True)
     )
+    of_step_name = {name: f"step_{name}" for name in ("ms", "ms_quartiles", "noise")}
     return {
         "network": network.name,
         "device": jax.local_devices()[0].device_kind,
@@ -71,10 +72,7 @@ def timed(
         "dtype": recipe.dtype,
         "grouped_conv": recipe.grouped_conv,
         "compile_seconds": round(load.compile_seconds["step"], 3),
-        "step_ms": training.pop("ms"),
-        "step_ms_quartiles": training.pop("ms_quartiles"),
-        "step_noise": training.pop("noise"),
-        **training,
+        **{of_step_name.get(name, name): figure for name, figure in training.items()},
         "epoch_minutes": IMAGENET_IMAGES / training["images_per_second"] / 60,
         "peak_bytes": load.peak_bytes("step"),
         **{f"inference_{name}": figure for name, figure in inference.items()},

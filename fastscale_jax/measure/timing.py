@@ -35,7 +35,12 @@ class Timing(NamedTuple):
 
 
 def measure(
-    start: Callable[[], Any], *, noise: float = 0.03, seconds: float = 60.0, least: float = 2.0
+    start: Callable[[], Any],
+    *,
+    noise: float = 0.03,
+    seconds: float = 60.0,
+    least: float = 2.0,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
 ) -> Timing:
     """Times calls until their median is known well enough.
 
@@ -47,21 +52,22 @@ def measure(
         noise: share of the median that is well enough.
         seconds: after which to give up.
         least: before which not to stop: a burst of other work is to be seen.
+        wait: returns when a result is there.
 
     Raises:
         NoisyError: the median was not known well enough in time.
     """
     for _ in range(2):
-        jax.block_until_ready(start())
+        wait(start())
     since = time.perf_counter()
-    jax.block_until_ready(start())
+    wait(start())
     calls = max(1, math.ceil(_SAMPLE_SECONDS / max(time.perf_counter() - since, 1e-6)))
     samples, began = [], time.perf_counter()
     while len(samples) < _FEWEST or time.perf_counter() - began < seconds:
         since = time.perf_counter()
         for _ in range(calls - 1):
             start()
-        jax.block_until_ready(start())
+        wait(start())
         samples.append((time.perf_counter() - since) / calls)
         if len(samples) < LEAST_SAMPLES:
             continue

@@ -12,6 +12,7 @@ from jax import Array
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
+from fastscale_jax.compiling import hasty
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.measure.memory import Memory
@@ -63,8 +64,7 @@ class Workload:
             mesh=mesh,
         )
         self.key = jax.random.key(recipe.seed)
-        hasty = {"xla_backend_optimization_level": 0} if here[0].platform == "cpu" else None
-        create = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty)
+        create = jax.jit(functools.partial(create_state, self.task), compiler_options=hasty())
         self.state = replicated(create(self.key), mesh)
         side, rng = network.resolution, np.random.default_rng(recipe.seed)
         self.batch = shared_out(

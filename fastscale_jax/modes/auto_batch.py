@@ -6,11 +6,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fastscale_jax.arch import Architecture
 from fastscale_jax.measure.limits import room
 from fastscale_jax.measure.memory import largest_batch
-from fastscale_jax.modes.common import Config, complain
-from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.modes.common import Config, checked, complain
 from fastscale_jax.train.run import source_of
 from fastscale_jax.train.workdir import as_recorded, recorded_batch_size
 
@@ -26,8 +24,8 @@ def with_batch_size(
 ) -> Config:
     """Returns the config with a batch size, if it has none, and says which on stderr.
 
-    A run that goes on keeps the one that it has. On several hosts all take the one that fits the
-    smallest.
+    A run that goes on from a checkpoint keeps the one that it has. On several hosts all take the
+    one that fits the smallest.
 
     Args:
         config: not modified.
@@ -40,10 +38,13 @@ def with_batch_size(
     """
     if config.data.batch_size != AUTO:
         return config
-    network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+    network, recipe = checked(config)
     images = recorded_batch_size(workdir, as_recorded(config)) if workdir is not None else 0
     if images:
-        complain(f"config.data.batch_size=auto: {images}, as the run in {workdir} has it")
+        passed_over = "; --memory_gb is not looked at" if gigabytes else ""
+        complain(
+            f"config.data.batch_size=auto: {images}, as the run in {workdir} has it{passed_over}"
+        )
     else:
         limit = memory_limit(gigabytes)
         most = source_of(network, recipe.data).train.examples if trains else None
@@ -63,5 +64,5 @@ def memory_limit(gigabytes: float | None) -> int:
     here = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
     if jax.process_count() == 1:
         return here
-    # in kilobytes, for which 32 bits are enough
-    return 1024 * int(multihost_utils.process_allgather(np.array([here >> 10], np.int32)).min())
+    # in megabytes, for which 32 bits are enough
+    return int(multihost_utils.process_allgather(np.array([here >> 20], np.int32)).min()) << 20

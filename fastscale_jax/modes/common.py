@@ -45,6 +45,15 @@ def checked(config: Config) -> tuple["Architecture", "Recipe"]:
     return network, recipe
 
 
+def out_of_memory(config: Config) -> int:
+    """Says that a batch is too large for the memory here, and returns the status of that."""
+    complain(
+        f"a batch of {config.data.batch_size} images does not fit into the memory here; give a "
+        "smaller --config.data.batch_size, or auto"
+    )
+    return FAILURE
+
+
 def class_names_of(network: "Architecture", recipe: "Recipe") -> tuple[str, ...]:
     """Returns the names of the classes that a network tells apart."""
     from fastscale_jax.data.sources import class_names

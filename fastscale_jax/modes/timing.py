@@ -5,9 +5,12 @@ from typing import Any
 
 import jax
 
+from fastscale_jax.arch.device_model import find
 from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.cluster import joins_others
 from fastscale_jax.measure import report
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.memory import is_out_of_memory
 from fastscale_jax.measure.timing import NoisyError
 from fastscale_jax.modes.auto_batch import with_batch_size
 from fastscale_jax.modes.common import (
@@ -17,6 +20,7 @@ from fastscale_jax.modes.common import (
     Options,
     checked,
     complain,
+    out_of_memory,
     print_table,
     usage_error,
 )
@@ -42,13 +46,9 @@ def run(config: Config, options: Options) -> int:
     except ValueError as error:
         return usage_error(str(error))
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
-        complain(
-            f"a batch of {config.data.batch_size} images does not fit into the memory here; give a "
-            "smaller --config.data.batch_size"
-        )
-        return FAILURE
+        return out_of_memory(config)
     if options.as_json:
         print(json.dumps(found))
     else:
@@ -57,12 +57,25 @@ def run(config: Config, options: Options) -> int:
 
 
 def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:
-    """What a variant like `regnetz:dWr_25ms` was to take, and which share of that it does."""
+    """What a variant like `regnetz:dWr_25ms` was to take, and which share of that it does.
+
+    Nothing, where the budget is of another device, batch or type than what was timed.
+    """
     budget = budget_of(variant.partition(":")[2])
     measured = {"step_ms": "step_ms", "memory_bytes": "peak_bytes"}
-    shares = {kind: found[measured[kind]] / budget[kind] for kind in budget if kind in measured}
-    return {
-        name: figure
-        for kind, share in shares.items()
-        for name, figure in (("budget_" + kind, budget[kind]), ("budget_share", share))
-    }
+    kinds = [kind for kind in budget if kind in measured]
+    if not kinds:
+        return {}
+    model, timed = find(), found["batch_size"] / found["devices"]
+    if (describe()["device"], timed, found["dtype"]) != (
+        model.device,
+        model.batch_size,
+        model.dtype,
+    ):
+        complain(
+            f"the variant's budget is of a step of {model.batch_size} images in {model.dtype} on "
+            f"{model.device}; what was timed is no such step, and is not compared with it"
+        )
+        return {}
+    (kind,) = kinds
+    return {"budget_" + kind: budget[kind], "budget_share": found[measured[kind]] / budget[kind]}

@@ -14,6 +14,7 @@ from fastscale_jax.modes.common import (
     Config,
     Options,
     complain,
+    out_of_memory,
     print_json,
     usage_error,
 )
@@ -45,6 +46,7 @@ def run(config: Config, options: Options) -> int:
 def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peers") -> int:
     from fastscale_jax.data.bad_images import DataError
     from fastscale_jax.interop.choose import load_to_start
+    from fastscale_jax.measure.memory import is_out_of_memory
     from fastscale_jax.modes.auto_batch import with_batch_size
     from fastscale_jax.train.checkpoint import SaveError
     from fastscale_jax.train.divergence import DivergenceError
@@ -90,7 +92,9 @@ def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peer
     except Exception as error:
         if is_of_cluster(error):
             peers.lost()
-        raise
+        if not is_out_of_memory(error):
+            raise
+        return out_of_memory(config)
     if options.as_json:
         print_json(metrics)
     return OK

@@ -70,7 +70,7 @@ class Parameters(NamedTuple):
 class Sampled(NamedTuple):
     """A network of a design space."""
 
-    index: int  # of the candidate that it was
+    number: int  # of the candidate that it was
     parameters: Parameters
     network: Architecture
     cost: Complexity
@@ -90,13 +90,13 @@ class NothingFoundError(ValueError):
 def candidate(space: DesignSpace, seed: int, index: int) -> Parameters:
     """Returns the numbers of a candidate, which depend on nothing else."""
     source = random.Random(f"{seed} {index}")
-    exponents = Range(*(math.log2(x) for x in space.group_width[:2]), 1)
+    least, most = (math.log2(x) for x in space.group_width[:2])
     return Parameters(
         depth=int(space.depth.draw(source)),
         w0=int(space.w0.draw(source)),
         wa=round(space.wa.draw(source), 6),
         wm=round(space.wm.draw(source), 6),
-        group_width=2 ** round(source.uniform(exponents.low, exponents.high)),
+        group_width=2 ** round(source.uniform(least, most)),
         resolution=int(space.resolution.draw(source)),
     )
 
@@ -145,7 +145,7 @@ def sample(
     found: dict[Parameters, Sampled] = {}
     nearest: Sampled | None = None
     for one in candidates(space, seed):
-        if one.index >= most:
+        if one.number >= most:
             break
         off = _distance(one, window)
         if not off:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from rich.console import Console
 
+from fastscale_jax.compiling import hasty
 from fastscale_jax.train.assess import evaluate_checkpoints
 from fastscale_jax.train.checkpoint import Checkpoints, Restored
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
@@ -138,13 +139,9 @@ def _beginning(
     if restored is not None:
         return replicated(restored.state, task.mesh), restored.about, None
     # It runs once: a better program would save a fraction of what it takes to compile.
-    create = jax.jit(functools.partial(create_state, task), compiler_options=_hasty())
+    create = jax.jit(functools.partial(create_state, task), compiler_options=hasty())
     state = _with_weights(create(jax.random.key(run.recipe.seed)), start)
     return replicated(state, task.mesh), {}, start
-
-
-def _hasty() -> dict[str, Any] | None:
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def _with_weights(state: TrainState, start: Start | None) -> TrainState:

@@ -180,7 +180,7 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
 
 
 def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int:
-    """Returns the batch size that a workdir's run has; 0: there is none.
+    """Returns the batch size that a workdir's run has; 0: it has no checkpoint to go on from.
 
     Args:
         workdir: need not exist.
@@ -189,7 +189,9 @@ def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int
     Raises:
         ValueError: the workdir's run is of another network, or its files are damaged.
     """
-    return _value(_check_network(workdir, config), "data.batch_size", 0)
+    recorded = _check_network(workdir, config)
+    begun = latest_step(_checkpoints(workdir, config)) is not None
+    return _value(recorded, "data.batch_size", 0) if begun else 0
 
 
 def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:

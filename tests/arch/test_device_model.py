@@ -12,9 +12,10 @@ from fastscale_jax.arch.zoo import budget_of
 MODEL = DeviceModel(
     name="mine",
     device="A device",
+    framework="jax",
     dtype="bfloat16",
     batch_size=4,
-    versions={"jax": "0.10.2"},
+    versions="jax 0.10.2",
     date="2026-11-21",
     step_ms={
         "": Linear(1.0, 1e-9, 2e-8, 3e-7, 0.05, 0.1),
@@ -53,11 +54,13 @@ def test_of_several_one_is_chosen_by_name_or_by_file(monkeypatch, tmp_path):
     other = dataclasses.replace(MODEL, name="other", device="Another")
     save(MODEL)
     save(other)
-    with pytest.raises(ValueError, match="several devices were fitted; set FASTSCALE_DEVICE to one "
-                       "of mine, other"):  # fmt: skip
+    with pytest.raises(ValueError, match=r"2 devices were fitted .* to one of mine, other"):
         find()
     monkeypatch.setenv("FASTSCALE_DEVICE", "other")
     assert find() == other
+    monkeypatch.delenv("FASTSCALE_DEVICE")
+    save(dataclasses.replace(other, framework="torch"))
+    assert find() == MODEL  # a network of ours is not scaled to PyTorch's times
     elsewhere = tmp_path / "copy.json"
     elsewhere.write_text(MODEL.as_json())
     assert find(str(elsewhere)) == MODEL

@@ -20,7 +20,7 @@ def record(spec: Spec, time, **changes):
     cost = count(spec.network())
     return {
         **vars(spec),
-        "network": spec.base,
+        "network": spec.network().name,
         "side": 224,
         "images": spec.batch_size,
         **cost._asdict(),

@@ -3,7 +3,9 @@
 import csv
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 
 from fastscale_jax.measure import curve_figures, curves, points
@@ -56,7 +58,7 @@ def test_results_of_another_device_are_refused_before_they_are_added(monkeypatch
     machine = {**record(first, time)["machine"], "device": "Another"}
     points.append(file, record(first, time, machine=machine))
     measured(monkeypatch)
-    with pytest.raises(ValueError, match="do not belong together: 1 points of Another"):
+    with pytest.raises(ValueError, match="do not belong together: 1 point of Another"):
         all_of(file)
     assert len(points.read(file)) == 1
 
@@ -110,12 +112,38 @@ def test_figures_and_tables_have_every_point(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(records) - 1
     assert float(rows[0]["step_ms"]) == records[1]["step_ms"]
-    names = ("time_against_counts_jax", "time_by_strategy_torch", "time_by_framework")
+    names = ["time_by_framework"]
+    names += [
+        f"time_{of}_{x}" for of in ("against_counts", "by_strategy") for x in ("jax", "torch")
+    ]
     for name in names:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         drawn = xml.etree.ElementTree.parse(tmp_path / f"{name}.svg").getroot()
         assert drawn.tag.endswith("svg")
-        assert len(list(drawn.iter("{http://www.w3.org/2000/svg}use"))) > len(records) / 3
+
+
+@pytest.mark.parametrize(
+    ("draw", "times"),
+    [
+        (curve_figures._against_counts, 3),  # a panel for each count
+        (curve_figures._by_strategy, 1),
+        (curve_figures._by_framework, 1),
+    ],
+)
+@pytest.mark.parametrize("strategies", [("w", "dWr"), tuple(f"a0.{i}" for i in range(1, 10))])
+def test_every_point_is_drawn_however_many_strategies_there_are(draw, times, strategies):
+    grid = points.grid(
+        ["regnetz:500mf"], strategies, (1, 2), ["jax"], batch_size=1, dtype="float32", resolution=0
+    )
+    records, figure = [record(spec, time) for spec in grid], Figure()
+    draw(records, figure)
+    drawn = {
+        (axes, x, y)
+        for axes in figure.axes
+        for line in axes.lines
+        for x, y in np.asarray(line.get_xydata()).tolist()
+    }
+    assert len(drawn) == times * len(records)
 
 
 @pytest.mark.slow
@@ -153,6 +181,7 @@ def test_the_command_measures_both_frameworks_and_draws(tmp_path):
         (("--factors=1,many",), "--factors must be numbers"),
         (("--batch_size=few",), "--batch_size must be a number above 0, or auto"),
         (("--only_draw", "--output=here"), "there is no measured point to draw"),
+        (("--only_draw",), "--only_draw needs a folder to draw to"),
     ],
 )
 def test_a_mistake_gets_one_line(tmp_path, flags, words):

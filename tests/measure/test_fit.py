@@ -65,6 +65,7 @@ def test_frameworks_are_not_mixed():
     ours, theirs = fit.fitted(records, "jax"), fit.fitted(records, "torch")
     assert theirs.step_ms[""].acts == pytest.approx(5 * ours.step_ms[""].acts)
     assert (ours.name, theirs.name) == ("a-device-float32-b8", "a-device-torch-float32-b8")
+    assert (ours.framework, theirs.framework) == ("jax", "torch")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,13 @@ def test_points_that_make_no_fit_are_refused(changes, words):
         fit.fitted(records, "jax")
     with pytest.raises(ValueError, match="5 points of jax are too few for a fit"):
         fit.fitted(records[1:6], "jax")
+
+
+def test_one_strategy_alone_tells_nothing_of_others():
+    of_one = [record(spec, time) for spec in specs() if spec.strategy in ("", "w")]
+    more = [{**r, "factor": r["factor"] * 3} for r in of_one if r["framework"] == "jax"]
+    with pytest.raises(ValueError, match=r"points of at least two strategies.*these are of w"):
+        fit.fitted([*of_one, *more], "jax")
 
 
 def test_the_command_saves_what_scale_goes_by(tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """The file of results: what is there twice, cut off, or does not belong together."""
 
-import json
-
 import pytest
 
 from fastscale_jax.measure import points
@@ -43,14 +41,36 @@ def test_a_last_line_that_was_cut_off_is_passed_over_and_the_next_one_begins_ane
     file.write_text(whole + whole[:50])
     assert [points.spec_of(r) for r in points.read(file)] == [first]
     points.append(file, record(second, lambda _: 2.0))
-    assert file.read_text().splitlines()[2] == json.dumps(record(second, lambda _: 2.0))
+    assert [points.spec_of(r) for r in points.read(file)] == [first, second]
 
 
-def test_a_file_of_something_else_is_refused_with_its_line(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"step": 1}\n{"step": 2}\n', "other.jsonl, line 1, is no point of a curve"),
+        ("a line without an end", "other.jsonl is no file of points"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, text, words):
     file = tmp_path / "other.jsonl"
-    file.write_text('{"step": 1}\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"other.jsonl, line 1, is no point of a curve"):
+    file.write_text(text)
+    with pytest.raises(ValueError, match=words):
         points.read(file)
+
+
+def test_what_a_framework_does_not_use_makes_no_difference():
+    """PyTorch may be installed, and renewed, after JAX was measured."""
+    of = {spec.framework: spec for spec in specs()}
+    later = {**MACHINE, "versions": {"jax": "1", "torch": "2"}}
+    together = [
+        record(specs()[0], lambda _: 1.0),
+        record(of["jax"], lambda _: 1.0, machine=later),
+        record(of["torch"], lambda _: 1.0, machine=later),
+    ]
+    points.check_alike(together)
+    newer = {**MACHINE, "versions": {"torch": "3"}}
+    with pytest.raises(ValueError, match="do not belong together"):
+        points.check_alike([*together, record(specs()[-1], lambda _: 1.0, machine=newer)])
 
 
 @pytest.mark.parametrize(
@@ -65,5 +85,5 @@ def test_results_that_do_not_belong_together_are_listed(changes):
     first, second, third, *_ = specs()
     same = [record(spec, lambda _: 1.0) for spec in (first, second)]
     points.check_alike([*same, {**vars(third), "error": "of no device"}])
-    with pytest.raises(ValueError, match=r"do not belong together: 2 points of A device.*; 1 poi"):
+    with pytest.raises(ValueError, match=r"together: 2 points of A device.*; 1 point of"):
         points.check_alike([*same, record(third, lambda _: 1.0, **changes)])

@@ -1,9 +1,20 @@
-"""Compiled programs kept on disk, so that a command that ran once starts faster the next time."""
+"""Compiling in less time: programs kept on disk, and programs that need not be fast."""
 
 import hashlib
 import os
 import pathlib
 import platform
+from typing import Any
+
+
+def hasty() -> Any:
+    """Returns JAX's options to compile what runs once, or not at all.
+
+    How well a CPU's machine code is made changes neither what it computes nor what it works on.
+    """
+    import jax
+
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def default_folder() -> str:
