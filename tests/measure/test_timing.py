@@ -6,9 +6,11 @@ import random
 import pytest
 
 from fastscale_jax.arch import Complexity, as_architecture, count, model_config
+from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.measure import roofline, timing
 from fastscale_jax.measure.roofline import Ceilings
 from fastscale_jax.measure.timing import NoisyError, summary
+from fastscale_jax.modes import timing as timing_mode
 from tests.commands import TINY, run
 
 
@@ -144,3 +146,30 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(monkeypatch):
     assert (result.returncode, result.stdout) == (2, "")
     assert "the batch size 100 cannot be shared by 3 devices" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes", "expected"),
+    [
+        ("regnetz:dWr_20ms", {}, {"budget_step_ms": 20.0, "budget_share": 0.95}),
+        ("regnetz:w_2gb", {}, {"budget_memory_bytes": 2e9, "budget_share": 0.5}),
+        ("regnetz:dWr_20ms", {"devices": 2, "batch_size": 16}, {"budget_step_ms": 20.0}),
+        ("regnetz:dWr_20ms", {"devices": 2}, {}),
+        ("regnetz:dWr_20ms", {"dtype": "bfloat16"}, {}),
+        ("regnetz:dWr_x2", {}, {}),
+        ("", {}, {}),
+    ],
+)
+def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
+    monkeypatch, capsys, variant, changes, expected
+):
+    fits = {"": Linear(1.0, 0, 0, 1e-6, 0, 0)}
+    device = timing_mode.describe()["device"]
+    model = DeviceModel("mine", device, "jax", "float32", 8, "", "2026-11-21", fits, fits)
+    monkeypatch.setattr(timing_mode, "find", lambda: model)
+    timed = {"batch_size": 8, "devices": 1, "dtype": "float32", "step_ms": 19.0, "peak_bytes": 1e9}
+    found = timing_mode._of_budget(variant, {**timed, **changes})
+    assert {key: found[key] for key in expected} == expected
+    assert bool(found) == bool(expected)
+    is_other = bool(changes) and not expected
+    assert ("is not compared with it" in capsys.readouterr().err) == is_other
