@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from fastscale_jax.arch import Architecture, Complexity, Scaling, count, parts, resolve
+from fastscale_jax.arch.device_model import MEASURED, find
+from fastscale_jax.arch.zoo import budget_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,6 +49,44 @@ def origin(network: Architecture, variant: str) -> Scaling | None:
     sizes = ("stages", "resolution", "stem_width", "head_width")
     changed = any(getattr(named, field) != getattr(network, field) for field in sizes)
     return None if changed else scaling
+
+
+def predicted(network: Architecture, scaling: Scaling | None, variant: str) -> dict[str, Any]:
+    """Returns what the device's model predicts, where the variant is of a time or of a memory.
+
+    Args:
+        network: that the variant names.
+        scaling: as `origin` returns it.
+        variant: `config.variant`.
+
+    Returns:
+        `by` and `step` for people, `step_ms` and `memory_bytes` and how far each is off as a rule;
+        empty: the variant rests on no device.
+    """
+    if scaling is None or not {*budget_of(variant.partition(":")[2])} & {*MEASURED}:
+        return {}
+    model = find()
+    found: dict[str, Any] = {
+        "by": model.name,
+        "step": f"{model.batch_size} images in {model.dtype} on {model.device}",
+    }
+    for measured in MEASURED:
+        if getattr(model, measured):
+            fit = model.fit_of(measured, scaling.base)
+            found[measured] = fit.of(count(network), model.batch_size)
+            found[f"{measured}_error"] = fit.typical_error
+    return found
+
+
+def prediction_line(found: dict[str, Any]) -> str:
+    """Returns what `predicted` found as a line."""
+    units = {"step_ms": (1.0, "ms"), "memory_bytes": (1e9, "GB")}
+    amounts = [
+        f"{found[name] / unit:.4g} {symbol} (give or take {found[f'{name}_error']:.0%})"
+        for name, (unit, symbol) in units.items()
+        if name in found
+    ]
+    return f"{found['by']} predicts {' and '.join(amounts)} for {found['step']}"
 
 
 def table(network: Architecture, scaling: Scaling | None) -> "Table":

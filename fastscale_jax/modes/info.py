@@ -20,18 +20,22 @@ KNOWN = ("analytic", "jaxpr", "xla")
 
 def run(config: Config, options: Options) -> int:
     """Prints what the network is and costs."""
-    from fastscale_jax.info import describe, origin, table
+    from fastscale_jax.info import describe, origin, predicted, prediction_line, table
 
     try:
         network, _ = checked(config)
         scaling = origin(network, config.variant)
+        prediction = predicted(network, scaling, config.variant)
         rows, figures = _counted(network, options.counters)
     except ValueError as error:
         return usage_error(str(error))
     if options.as_json:
-        print(json.dumps({**describe(network, scaling), **figures}))
+        rests_on = {"predicted": prediction} if prediction else {}
+        print(json.dumps({**describe(network, scaling), **rests_on, **figures}))
         return OK
     print_table(table(network, scaling))
+    if prediction:
+        print(prediction_line(prediction))
     if rows:
         from fastscale_jax.measure import counters
 

@@ -1,6 +1,7 @@
 """What a device takes, predicted: saved, found, and scaled to."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -8,6 +9,7 @@ from fastscale_jax import arch
 from fastscale_jax.arch import Complexity
 from fastscale_jax.arch.device_model import DeviceModel, Linear, find, folder, load
 from fastscale_jax.arch.zoo import budget_of
+from tests.commands import run
 
 MODEL = DeviceModel(
     name="mine",
@@ -101,3 +103,20 @@ def test_a_budget_below_the_smallest_network_is_refused():
     save(MODEL)
     with pytest.raises(ValueError, match="brings regnetz-500mf to 2 step_ms by 'dWr'; the nearest"):
         arch.resolve("regnetz", "dWr_2ms")
+
+
+def test_info_says_what_a_budget_rests_on():
+    save(MODEL)
+    command = ("--config=configs/regnetz.py:dWr_25ms", "--mode=info")
+    said = json.loads(run(*command, "--format=json").stdout)
+    cost = Complexity(said["flops"], said["params"], said["acts"])
+    assert said["predicted"] == {
+        "by": "mine",
+        "step": "4 images in bfloat16 on A device",
+        "step_ms": MODEL.predict("step_ms", "regnetz-500mf", cost),
+        "step_ms_error": 0.01,
+        "memory_bytes": MODEL.predict("memory_bytes", "regnetz-500mf", cost),
+        "memory_bytes_error": 0.01,
+    }
+    line = run(*command).stdout.splitlines()[-1]
+    assert line.startswith(f"mine predicts {said['predicted']['step_ms']:.4g} ms (give or take 1%)")
