@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fastscale_jax.rendezvous import MismatchError, RendezvousError, arrive, gather
+from fastscale_jax.rendezvous import (
+    ClusterError,
+    ClusterUsageError,
+    MismatchError,
+    RendezvousError,
+    arrive,
+    gather,
+)
 
 if TYPE_CHECKING:
     from fastscale_jax.train.peers import Peers
@@ -54,14 +61,6 @@ _COUNTS = {
     "Open MPI": "OMPI_COMM_WORLD_SIZE",
 }
 _TPU_HOSTS = "TPU_WORKER_HOSTNAMES"  # of a slice, with commas between them
-
-
-class ClusterError(Exception):
-    """The processes of a run cannot be joined, or do not fit together."""
-
-
-class ClusterUsageError(ClusterError):
-    """What they were started with does not fit together."""
 
 
 @dataclasses.dataclass(frozen=True)

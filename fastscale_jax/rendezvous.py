@@ -9,6 +9,14 @@ import socket
 import time
 
 
+class ClusterError(Exception):
+    """The processes of a run cannot be joined, or do not fit together."""
+
+
+class ClusterUsageError(ClusterError):
+    """What they were started with does not fit together."""
+
+
 class RendezvousError(Exception):
     """The processes did not come together; says who is missing."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from fastscale_jax.cluster import ClusterError, ClusterUsageError, joins_others, other_hosts
+from fastscale_jax.cluster import joins_others, other_hosts
 from fastscale_jax.modes.common import (
     FAILURE,
     OK,
@@ -18,6 +18,7 @@ from fastscale_jax.modes.common import (
     print_json,
     usage_error,
 )
+from fastscale_jax.rendezvous import ClusterError, ClusterUsageError
 
 if TYPE_CHECKING:
     from fastscale_jax.train.peers import Peers

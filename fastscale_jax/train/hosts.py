@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fastscale_jax.cluster import ClusterUsageError
+from fastscale_jax.rendezvous import ClusterUsageError
 from fastscale_jax.train.workdir import as_flat
 
 
