@@ -22,8 +22,9 @@ from tests.commands import TINY, run
 
 @pytest.fixture(scope="module")
 def small() -> Architecture:
-    network = arch.as_architecture(arch.model_config("regnetz", "dWr_x0.016"))
-    return dataclasses.replace(network, resolution=32, num_classes=10)
+    config = arch.model_config("regnetz", "dWr_x0.016")
+    config.update(depths=(1, 2, 1, 1), resolution=32, num_classes=10)
+    return arch.as_architecture(config)
 
 
 @functools.cache
@@ -55,7 +56,8 @@ def test_what_is_kept_grows_with_the_activations(small):
     # at least what each conv is given; at most that, its output, and what BatchNorm makes of it
     assert acts < kept < 4 * acts
     in_half = saved_for_backward(small, dataclasses.replace(recipe, dtype="bfloat16"))
-    assert 0.4 * kept < in_half < 0.8 * kept
+    # conv outputs are halved; BatchNorm's moments are taken of them in full precision
+    assert 0.5 * kept < in_half < kept
     larger = dataclasses.replace(small, resolution=64)
     assert saved_for_backward(larger, recipe) == pytest.approx(4 * kept, rel=0.1)
 
