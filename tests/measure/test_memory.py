@@ -108,6 +108,7 @@ def test_the_search_compiles_real_steps(small):
     assert memory.step_memory(small, above, one_device()).peak > 0.97 * limit
 
 
+@pytest.mark.slow
 def test_the_command_says_what_a_step_holds_and_how_large_a_batch_fits():
     result = run(*TINY, "--mode=memory", "--memory_gb=0.06", "--format=json")
     assert result.returncode == 0, result.stderr
@@ -141,6 +142,7 @@ def test_an_evaluation_wants_a_number():
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_limit_that_nothing_fits_is_refused_in_one_line():
     result = run(*TINY, "--config.data.batch_size=auto", "--memory_gb=0.001")
     assert result.returncode == 2
