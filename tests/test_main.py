@@ -150,7 +150,7 @@ BAD_INPUT = {
     "--config=configs/regnetz.py --config.data.name=digits": ["10 classes", "1000"],
     "--config=configs/digits.py:dWr_x4": ["no variants"],
     "--config=configs/digits.py --mode=eval": ["no checkpoint", "train first"],
-    "--config=configs/digits.py --mode=fly": ["train|eval|info|time|predict|export"],
+    "--config=configs/digits.py --mode=fly": ["train|eval|info|time|memory|predict|export"],
     "--config=configs/digits.py --mode=export --names=keras": ["fastscale_jax|pycls|timm"],
     "--config=configs/digits.py stray": ["'stray'"],
     "--workers=3": ["workers"],
