@@ -60,8 +60,8 @@ def predicted(network: Architecture, scaling: Scaling | None, variant: str) -> d
         variant: `config.variant`.
 
     Returns:
-        `by` and `step` for people, `step_ms` and `memory_bytes` and how far each is off as a rule;
-        empty: the variant rests on no device.
+        `by` and `step` for people, `step_ms` and `memory_bytes` and how far each is off as a rule,
+        and whether networks of this size were measured; empty: the variant rests on no device.
     """
     if scaling is None or not {*budget_of(variant.partition(":")[2])} & {*MEASURED}:
         return {}
@@ -69,6 +69,7 @@ def predicted(network: Architecture, scaling: Scaling | None, variant: str) -> d
     found: dict[str, Any] = {
         "by": model.name,
         "step": f"{model.batch_size} images in {model.dtype} on {model.device}",
+        "is_covered": model.covers(count(network)),
     }
     for measured in MEASURED:
         if getattr(model, measured):
@@ -86,7 +87,10 @@ def prediction_line(found: dict[str, Any]) -> str:
         for name, (unit, symbol) in units.items()
         if name in found
     ]
-    return f"{found['by']} predicts {' and '.join(amounts)} for {found['step']}"
+    beyond = (
+        "" if found["is_covered"] else "; nothing near this size was measured, so do not rely on it"
+    )
+    return f"{found['by']} predicts {' and '.join(amounts)} for {found['step']}{beyond}"
 
 
 def table(network: Architecture, scaling: Scaling | None) -> "Table":

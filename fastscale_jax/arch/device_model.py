@@ -11,7 +11,8 @@ from fastscale_jax.arch.cost import Complexity
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 POOLED = ""  # the fit of all networks together
-MEASURED = ("step_ms", "memory_bytes")
+_BEYOND = 1.5  # times as large as anything measured: so far a fit is believed
+MEASURED = {"step_ms": "ms a step", "memory_bytes": "bytes of memory"}  # with what people say
 _FIT_COMMAND = "python -m fastscale_jax.measure.fit"
 
 
@@ -45,6 +46,8 @@ class DeviceModel:
         date: of the last measurement.
         step_ms: by the name of the base network, and `POOLED`.
         memory_bytes: likewise, the most that a step holds; empty: not measured.
+        smallest: of what was measured, by each count.
+        largest: likewise.
     """
 
     name: str
@@ -56,6 +59,8 @@ class DeviceModel:
     date: str
     step_ms: Mapping[str, Linear]
     memory_bytes: Mapping[str, Linear]
+    smallest: Complexity
+    largest: Complexity
 
     def fit_of(self, measured: str, base: str) -> Linear:
         """Returns the coefficients for networks scaled from a base.
@@ -75,6 +80,13 @@ class DeviceModel:
     def predict(self, measured: str, base: str, cost: Complexity) -> float:
         """Returns what a step takes: `step_ms` or `memory_bytes`, for `batch_size` images."""
         return self.fit_of(measured, base).of(cost, self.batch_size)
+
+    def covers(self, cost: Complexity) -> bool:
+        """Whether a network is about as large as those that were measured."""
+        return all(
+            low / _BEYOND <= amount <= high * _BEYOND
+            for low, amount, high in zip(self.smallest, cost, self.largest, strict=True)
+        )
 
     def as_json(self) -> str:
         """Returns the text of the model's file."""
@@ -99,6 +111,8 @@ def load(path: pathlib.Path) -> DeviceModel:
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text())
+        for end in ("smallest", "largest"):
+            content[end] = Complexity(*content[end])
         for measured in MEASURED:
             content[measured] = {k: Linear(**v) for k, v in content[measured].items()}
             if content[measured]:
@@ -110,9 +124,16 @@ def load(path: pathlib.Path) -> DeviceModel:
         raise ValueError(f"{path} is no model of a device; make one by {_FIT_COMMAND}") from error
 
 
-def is_any_fitted() -> bool:
-    """Whether there is a model to find, or one is asked for."""
-    return bool(os.environ.get(CHOICE)) or any(folder().glob("*.json"))
+def saved() -> dict[str, DeviceModel]:
+    """Returns all saved models by their names, or the one that is asked for.
+
+    Raises:
+        ValueError: that one is not there, or one is damaged.
+    """
+    if os.environ.get(CHOICE):
+        chosen = find()
+        return {chosen.name: chosen}
+    return {path.stem: load(path) for path in sorted(folder().glob("*.json"))}
 
 
 def find(choice: str = "") -> DeviceModel:
@@ -125,8 +146,7 @@ def find(choice: str = "") -> DeviceModel:
         ValueError: there is none, or there are several; says which, and how to get one.
     """
     choice = choice or os.environ.get(CHOICE, "")
-    saved = {path.stem: path for path in sorted(folder().glob("*.json"))}
-    names = ", ".join(saved)
+    names = ", ".join(sorted(path.stem for path in folder().glob("*.json")))
     if choice:
         path = pathlib.Path(choice).expanduser()
         named = folder() / f"{choice}.json"
@@ -136,13 +156,13 @@ def find(choice: str = "") -> DeviceModel:
                 + (f"; those are {names}" if names else f"; fit one by {_FIT_COMMAND}")
             )
         return load(path if path.is_file() else named)
-    if not saved:
+    if not names:
         raise ValueError(
             "no device was fitted yet, so that nothing is known of its times and memory; measure "
             "some networks by python -m fastscale_jax.measure.curves, then fit them by "
             f"{_FIT_COMMAND}"
         )
-    of_jax = [model for path in saved.values() if (model := load(path)).framework == "jax"]
+    of_jax = [model for model in saved().values() if model.framework == "jax"]
     if len(of_jax) != 1:
         raise ValueError(
             f"{len(of_jax)} devices were fitted for JAX; set {CHOICE} to one of {names}"

@@ -71,7 +71,7 @@ def _factor_to(
         return nearest_factor(a, strategy, kind, amount)
     device = device or find()
     return largest_factor(
-        a, strategy, kind, amount, functools.partial(device.predict, kind, a.name)
+        a, strategy, MEASURED[kind], amount, functools.partial(device.predict, kind, a.name)
     )
 
 

@@ -55,9 +55,11 @@ def shares(strategy: str) -> tuple[float, float, float]:
         return STRATEGIES[strategy]
     match = re.fullmatch(_ALPHA, strategy)
     if not match:
+        alike = [name for name in STRATEGIES if name.lower() == strategy.lower()]
         raise ValueError(
             f"unknown strategy {strategy!r}; choose one of {' '.join(STRATEGIES)}, "
             "or a<alpha> with alpha from 0 to 1, as in a0.6"
+            + (f". Did you mean {' or '.join(alike)}?" if alike else "")
         )
     alpha = float(match[1])
     if alpha > 1:

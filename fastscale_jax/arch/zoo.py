@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
+from fastscale_jax.arch.device_model import MEASURED
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
 from fastscale_jax.arch.scaling import AMOUNTS, Scaling, amount_name, scaled
 from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
@@ -240,7 +241,9 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
     try:
         network, scaling = scaled(base_architecture(family, base), strategy, **amount)
     except ValueError as error:
-        raise ValueError(f"variant {variant!r} of {family}: {error}; {grammar(family)}") from error
+        # what a device was not fitted for is no matter of grammar
+        how = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"
+        raise ValueError(f"variant {variant!r} of {family}: {error}{how}") from error
     return dataclasses.replace(network, name=name), scaling
 
 

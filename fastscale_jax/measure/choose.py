@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.arch.budget import largest_factor, nearest_to
-from fastscale_jax.arch.device_model import DeviceModel, find, is_any_fitted
+from fastscale_jax.arch.device_model import DeviceModel, saved
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
@@ -79,7 +79,7 @@ def choose(
         if predicted in known:  # there is no network between this one and the next
             break
         amount = known[predicted] = measure(network)
-        tell(f"{strategy} x{factor:.4g}: {amount:,.4g} {kind} of {budget:,.4g}")
+        tell(f"{strategy} x{factor:.4g}: {_said(amount, kind)} of {_said(budget, kind)}")
         if amount <= budget and (best is None or amount > best.amount):
             best = Choice(factor, network, amount)
         if _NEAR * budget <= amount <= budget:
@@ -87,10 +87,15 @@ def choose(
         wanted = _price_of(_AIM * budget, known)
     if best is None:
         raise UnmetError(
-            f"no network of {strategy!r} was found to take at most {budget:,.4g} {kind}; the "
-            f"least of {len(known)} took {min(known.values()):,.4g}"
+            f"no network of {strategy!r} was found to take at most {_said(budget, kind)}; the "
+            f"least of {len(known)} took {_said(min(known.values()), kind)}"
         )
     return best
+
+
+def _said(amount: float, kind: str) -> str:
+    """An amount for people."""
+    return f"{amount:,.4g} ms" if kind == "step_ms" else f"{amount / 1e9:,.4g} GB"
 
 
 def _factor(
@@ -183,15 +188,14 @@ def _model(
     """
     from fastscale_jax.measure.machine import describe
 
-    if not is_any_fitted():
-        return None
-    model = find()
-    device = describe()["device"]
-    fits = batch in (None, model.batch_size) and dtype in (None, model.dtype)
-    if fits and model.device == device and getattr(model, kind):
-        tell(f"beginning with what {model.name} says of {device}")
-        return model
-    tell(f"{model.name} is of other steps or of another device than {device}, and not used")
+    models, device = saved(), describe()["device"]
+    for model in models.values():
+        is_meant = batch in (None, model.batch_size) and dtype in (None, model.dtype)
+        if is_meant and (model.device, model.framework) == (device, "jax") and getattr(model, kind):
+            tell(f"beginning with what {model.name} says of {device}")
+            return model
+    if models:
+        tell(f"{', '.join(models)}: of other steps or of another device than {device}; not used")
     return None
 
 
@@ -220,8 +224,12 @@ def main() -> int:
         is_time = arguments.step_ms is not None
         kind = "step_ms" if is_time else "memory_bytes"
         wanted = arguments.step_ms if is_time else 1e9 * arguments.memory_gb
-        if not (0 < wanted < math.inf) or arguments.batch_size == 0:
-            raise ValueError("the budget and the batch size must be above 0")
+        if not 0 < wanted < math.inf:
+            flag = "--step_ms" if is_time else "--memory_gb"
+            raise ValueError(f"{flag} must be a number above 0")
+        if arguments.batch_size is not None and arguments.batch_size < 1:
+            raise ValueError(f"--batch_size must be above 0; got {arguments.batch_size}")
+        shares(arguments.strategy)
         base = base_architecture(*arguments.base.split(":", 1))
         model = _model(kind, arguments.batch_size, arguments.dtype, tell)
         batch = arguments.batch_size or (model.batch_size if model else 8)
@@ -249,10 +257,9 @@ def main() -> int:
     family, _, name = arguments.base.partition(":")
     variant = "_".join(filter(None, (name, arguments.strategy, f"x{found.factor!r}")))
     cost = count(found.network)
-    amount = f"{found.amount:.4g} ms" if is_time else f"{found.amount / 1e9:.4g} GB"
     print(
-        f"{variant}: {amount}, {found.amount / wanted:.0%} of the budget, for {batch} images in "
-        f"{dtype}; {cost.flops / 1e9:.4g} GF, "
+        f"{variant}: {_said(found.amount, kind)}, {found.amount / wanted:.0%} of the budget, "
+        f"for {batch} images in {dtype}; {cost.flops / 1e9:.4g} GF, "
         f"{cost.params / 1e6:.4g} M parameters, {cost.acts / 1e6:.4g} M activations, "
         f"{found.network.resolution} px\n"
         f"python -m fastscale_jax.main --config=configs/{family}.py:{variant} "

@@ -47,11 +47,13 @@ def correlations(records: Sequence[dict[str, Any]]) -> list[Correlation]:
         records: of points; those that failed are left aside. Groups of less than three have none.
     """
     found = points.measured(records)
+    bases, frameworks = _bases(found), _frameworks(found)
     groups = [
-        (framework, base) for framework in _frameworks(found) for base in (*_bases(found), "")
+        (framework, base) for framework in frameworks for base in (*bases, *[""] * (len(bases) > 1))
     ]
+    groups += [("", "")] * (len(frameworks) > 1)
     result = []
-    for framework, base in [*groups, ("", "")]:
+    for framework, base in groups:
         of_group = [
             r for r in found if framework in ("", r["framework"]) and base in ("", r["base"])
         ]
@@ -77,10 +79,11 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
     found = points.measured(records)
     if not found:
         raise ValueError("there is no measured point to draw")
-    points.check_alike(found)
+    points.check_same_machine(found)
     folder.mkdir(parents=True, exist_ok=True)
     _write_points(found, folder / "points.csv")
-    _write_rows(folder / "correlations.csv", Correlation._fields, correlations(found))
+    rows = [(c.framework or "all", c.base or "all", *c[2:]) for c in correlations(found)]
+    _write_rows(folder / "correlations.csv", Correlation._fields, rows)
     _draw(found, _by_framework, folder / "time_by_framework")
     for framework in _frameworks(found):
         chosen = [record for record in found if record["framework"] == framework]
@@ -147,7 +150,8 @@ def _draw(
     images = sorted({record["images"] for record in found})
     origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in found))
     figure.supxlabel(
-        f"{origins}; batches of {', '.join(map(str, images))}",
+        f"{origins}; batches of {', '.join(map(str, images))}; medians known to "
+        f"{max(record['noise'] for record in found):.0%} or better",
         fontsize=7,
         color="#5d6d7e",
     )
@@ -157,7 +161,7 @@ def _draw(
 
 def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
     """One framework's times against each count: the paper's Figure 2."""
-    overall = {c.base: c for c in correlations(found)}.get("")
+    *_, overall = (None, *correlations(found))  # of all bases, if there are several
     name = _FRAMEWORK_NAMES[found[0]["framework"]]
     figure.suptitle(f"A training step in {name}, against three counts")
     strategies = _strategies(found)
@@ -214,10 +218,16 @@ def _with(names: Sequence[str], styles: Sequence[str]) -> Iterable[tuple[str, st
 
 
 def _panels(figure: "Figure", number: int) -> "list[Axes]":
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     panels = figure.subplots(1, number, squeeze=False, sharey=number > 1)[0]
     for axes in panels:
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True, which="major", color="#e3e7eb")
         axes.spines[["top", "right"]].set_visible(False)
     return list(panels)

@@ -56,12 +56,9 @@ def measure_all(
         OSError: it cannot be written.
     """
     known = {points.spec_of(record): record for record in points.read(results)}
-    points.check_alike(known.values())
-    others = {record["dtype"] for record in points.measured(known.values())}
-    if different := others - {spec.dtype for spec in specs}:
-        raise ValueError(
-            f"{results} has points of {', '.join(different)}; give {specs[0].dtype} its own file"
-        )
+    points.check_same_machine(known.values())
+    points.check_alike([*known, *specs])
+    points.check_writable(results)
     missing = [spec for spec in specs if spec not in known or (again and "error" in known[spec])]
     if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
         tell(
@@ -70,11 +67,12 @@ def measure_all(
         missing = [spec for spec in missing if spec.framework == "jax"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(missing))
+        done = len([spec for spec in specs if spec in known]) - len({*missing} & {*known})
+        bar = progress.add_task("", total=done + len(missing), completed=done)
         for spec in missing:
             progress.update(bar, description=spec.title)
             record = {**dataclasses.asdict(spec), **_measured(spec, noise, seconds, timeout)}
-            points.check_alike([*known.values(), record])
+            points.check_same_machine([*known.values(), record])
             points.append(results, record)
             known[spec] = record
             if "error" in record:
@@ -177,8 +175,8 @@ def main() -> int:
         if arguments.only_draw and arguments.output is None:
             raise ValueError("--only_draw needs a folder to draw to, as --output")
         if arguments.only_draw:
-            known = {points.spec_of(record): record for record in points.read(arguments.results)}
-            found = [known[spec] for spec in specs if spec in known]
+            found = points.read(arguments.results)
+            points.check_alike([points.spec_of(record) for record in found])
         else:
             found = measure_all(
                 specs,

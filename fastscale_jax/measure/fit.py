@@ -33,6 +33,7 @@ from fastscale_jax.measure import points
 if TYPE_CHECKING:
     from rich.table import Table
 
+_RELIABLE = 0.15  # error up to which nothing is said
 _FEWEST = 8  # points of a base for a fit of its own
 
 
@@ -58,10 +59,13 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
         ValueError: too few points, of several batch sizes, or not of one device.
     """
     used = [r for r in points.measured(records) if r["framework"] == framework]
-    points.check_alike(used)
+    points.check_same_machine(used)
     if len(used) < _FEWEST:
+        others = collections.Counter(r["framework"] for r in points.measured(records))
+        there = ", ".join(f"{count} of {name}" for name, count in others.items()) or "none"
         raise ValueError(
-            f"{len(used)} points of {framework} are too few for a fit; measure at least {_FEWEST}"
+            f"{len(used)} points of {framework} are too few for a fit; measure at least {_FEWEST} "
+            f"(there are {there})"
         )
     batches = sorted({record["images"] for record in used})
     if len(batches) > 1:
@@ -87,6 +91,8 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
         versions=points.origin(used[0]).versions,
         date=max(record["machine"]["date"] for record in used),
         **{measured: _fits(used, measured) for measured in MEASURED},
+        smallest=Complexity(*(min(r[field] for r in used) for field in Complexity._fields)),
+        largest=Complexity(*(max(r[field] for r in used) for field in Complexity._fields)),
     )
 
 
@@ -142,12 +148,15 @@ def table(model: DeviceModel) -> "Table":
         title=f"{model.device}, {model.framework}, {model.dtype}, {model.batch_size} images",
         caption="error: for strategies left out of the fit",
     )
-    result.add_column("of")
-    result.add_column("networks")
+    result.add_column("what")
+    result.add_column("networks", no_wrap=True)
     for header in ("constant", "1e9 flops", "1e6 params", "1e6 acts", "typical error", "largest"):
         result.add_column(header, justify="right")
     for measured, unit, name in (("step_ms", 1.0, "ms"), ("memory_bytes", 1e6, "MB")):
-        for base, fit in getattr(model, measured).items():
+        fits = getattr(model, measured)
+        for base, fit in fits.items():
+            if base == POOLED and len(fits) == 2:  # the same as the one base
+                continue
             amounts = (
                 fit.constant,
                 fit.flops * model.batch_size * 1e9,
@@ -177,6 +186,10 @@ def main() -> int:
     from rich.console import Console
 
     try:
+        if arguments.name and not re.fullmatch(r"[\w][\w.-]*", arguments.name):
+            raise ValueError(f"--name={arguments.name} must be of letters, digits, dots and dashes")
+        if not arguments.results.exists():
+            raise ValueError(f"there is no file {arguments.results}; measure.curves makes one")
         records = points.read(arguments.results)
         model = fitted(records, arguments.framework, arguments.name)
         path = folder() / f"{model.name}.json"
@@ -190,6 +203,13 @@ def main() -> int:
         return 2
     Console().print(table(model))
     print(f"saved as {path}")
+    off = max(fit.typical_error for fit in model.step_ms.values())
+    if off > _RELIABLE:
+        print(
+            f"fastscale_jax: the fit is off by {off:.0%} as a rule; measure more points, or on a "
+            "quieter machine, before you rely on it",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -185,7 +185,7 @@ def largest_batch(
             following = _rounded(int(high) - 1 if finite else (low + int(high)) // 2, unit)
     if not low:
         raise NoRoomError(
-            f"not even a batch of {unit} images fits: {network.name} takes "
+            f"not even the smallest batch, of {unit}, fits: {network.name} takes "
             f"{held(unit) / 1e9:.3g} GB of {limit / 1e9:.3g}"
         )
     return LargestBatch(low, int(known[low]), limit, len(known))

@@ -127,7 +127,34 @@ def measured(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "step_ms" in record]
 
 
-def check_alike(records: Iterable[dict[str, Any]]) -> None:
+def check_writable(path: pathlib.Path) -> None:
+    """Refuses a file that nothing can be added to, before anything is measured.
+
+    Raises:
+        OSError: says why.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass
+
+
+def check_alike(specs: Iterable[Spec]) -> None:
+    """Refuses points of several batch sizes, types or resolutions, which do not make one curve.
+
+    Raises:
+        ValueError: lists what there is.
+    """
+    kinds = {(spec.batch_size, spec.dtype, spec.resolution) for spec in specs}
+    if len(kinds) > 1:
+        listed = "; ".join(
+            f"{f'batches of {batch}' if batch else 'the largest batches'}, {dtype}, "
+            f"{f'{side} px' if side else 'their own resolutions'}"
+            for batch, dtype, side in sorted(kinds)
+        )
+        raise ValueError(f"these points do not make one curve, give each a file: {listed}")
+
+
+def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
     """Refuses results of several devices, types or versions, which do not make one curve.
 
     Raises:

@@ -37,6 +37,8 @@ def with_batch_size(
         ValueError: the config is wrong, or not even the smallest batch fits.
     """
     if config.data.batch_size != AUTO:
+        if gigabytes:
+            complain("--memory_gb is for --config.data.batch_size=auto, and is not looked at")
         return config
     network, recipe = checked(config)
     images = recorded_batch_size(workdir, as_recorded(config)) if workdir is not None else 0

@@ -89,12 +89,11 @@ def table(found: dict[str, Any]) -> "Table":
         ),
         caption=(
             f"the largest batch that fits {found['limit_bytes'] / 1e9:,.4g} GB: "
-            f"{found['largest_batch_size']} images, {found['largest_batch_bytes'] / 1e9:,.4g} GB "
-            "on each device"
+            f"{found['largest_batch_size']:,} images, {found['largest_batch_bytes'] / 1e9:,.4g} GB"
         ),
     )
     result.add_column("of a device")
-    result.add_column("MB", justify="right")
+    result.add_column("GB", justify="right")
     rows = {
         "arguments: state and batch": "arguments_bytes",
         "outputs": "outputs_bytes",
@@ -105,5 +104,5 @@ def table(found: dict[str, Any]) -> "Table":
         "what JAX keeps for the backward pass": "saved_for_backward_bytes",
     }
     for name, key in rows.items():
-        result.add_row(name, f"{found[key] / 1e6:,.1f}", end_section=key == "peak_bytes")
+        result.add_row(name, f"{found[key] / 1e9:,.3f}", end_section=key == "peak_bytes")
     return result

@@ -8,6 +8,7 @@ import jax
 from fastscale_jax.arch.device_model import find
 from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.cluster import joins_others
+from fastscale_jax.info import origin
 from fastscale_jax.measure import report
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.memory import is_out_of_memory
@@ -37,7 +38,8 @@ def run(config: Config, options: Options) -> int:
         config = with_batch_size(config, gigabytes=options.memory_gb)
         network, recipe = checked(config)
         found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
-        found |= _of_budget(config.variant, found)
+        if origin(network, config.variant) is not None:  # as the variant has it
+            found |= _of_budget(config.variant, found)
     except NoisyError as error:
         complain(str(error))
         return FAILURE

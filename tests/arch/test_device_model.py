@@ -24,6 +24,8 @@ MODEL = DeviceModel(
         "regnetz-500mf": Linear(2.0, 0.0, 0.0, 1e-6, 0.01, 0.02),
     },
     memory_bytes={"": Linear(1e8, 0.0, 16.0, 8.0, 0.01, 0.02)},
+    smallest=Complexity(10**8, 10**6, 10**6),
+    largest=Complexity(10**11, 10**9, 10**8),
 )
 
 
@@ -101,7 +103,7 @@ def test_a_variant_is_the_largest_network_within_its_budget(variant, kind, amoun
 
 def test_a_budget_below_the_smallest_network_is_refused():
     save(MODEL)
-    with pytest.raises(ValueError, match="brings regnetz-500mf to 2 step_ms by 'dWr'; the nearest"):
+    with pytest.raises(ValueError, match="to 2 ms a step by 'dWr'; the nearest that is possible"):
         arch.resolve("regnetz", "dWr_2ms")
 
 
@@ -113,6 +115,7 @@ def test_info_says_what_a_budget_rests_on():
     assert said["predicted"] == {
         "by": "mine",
         "step": "4 images in bfloat16 on A device",
+        "is_covered": True,
         "step_ms": MODEL.predict("step_ms", "regnetz-500mf", cost),
         "step_ms_error": 0.01,
         "memory_bytes": MODEL.predict("memory_bytes", "regnetz-500mf", cost),
@@ -120,3 +123,9 @@ def test_info_says_what_a_budget_rests_on():
     }
     line = run(*command).stdout.splitlines()[-1]
     assert line.startswith(f"mine predicts {said['predicted']['step_ms']:.4g} ms (give or take 1%)")
+
+
+def test_a_network_far_from_what_was_measured_is_said_to_be(tmp_path):
+    save(dataclasses.replace(MODEL, largest=Complexity(10**9, 10**7, 10**6)))
+    line = run("--config=configs/regnetz.py:dWr_25ms", "--mode=info").stdout.splitlines()[-1]
+    assert line.endswith("nothing near this size was measured, so do not rely on it")

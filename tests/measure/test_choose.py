@@ -14,9 +14,12 @@ from tests.commands import run_module
 BASE = base_architecture("regnetz", "500mf")
 
 
+ENDS = Complexity(1, 1, 1), Complexity(10**12, 10**12, 10**12)
+
+
 def model(acts: float) -> DeviceModel:
     fits = {"": Linear(1.0, 0.0, 0.0, acts, 0.0, 0.0)}
-    return DeviceModel("mine", "A device", "jax", "float32", 8, "", "2026-11-21", fits, fits)
+    return DeviceModel("mine", "A device", "jax", "float32", 8, "", "2026-11-21", fits, fits, *ENDS)
 
 
 def taken(cost: Complexity) -> float:
@@ -56,7 +59,7 @@ def test_it_is_within_a_tenth_of_the_budget_and_never_above(budget, strategy, gi
 
 def test_a_budget_below_the_smallest_network_is_refused_with_what_that_takes():
     least = taken(count(scaled(BASE, "w", factor=1 / 64)[0]))
-    with pytest.raises(UnmetError, match=f"at most 5.1 step_ms; the least of . took {least:.4g}"):
+    with pytest.raises(UnmetError, match=f"at most 5.1 ms; the least of . took {least:.4g} ms"):
         choose(BASE, "w", 5.1, kind="step_ms", measure=lambda n: taken(count(n)), model=model(1e-6))
 
 
@@ -85,7 +88,7 @@ def test_an_unknown_strategy_is_refused_before_anything_is_measured():
     ("flags", "words"),
     [
         (("--base=regnetz:huge", "--step_ms=5"), "unknown base 'huge' of regnetz"),
-        (("--base=regnetz", "--step_ms=-5"), "must be above 0"),
+        (("--base=regnetz", "--step_ms=-5"), "--step_ms must be a number above 0"),
         (("--base=regnetz", "--step_ms=5", "--memory_gb=1"), "not allowed with"),
     ],
 )

@@ -1,6 +1,7 @@
 """Curves measured, restarted and drawn."""
 
 import csv
+import pathlib
 import xml.etree.ElementTree
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_every_point_is_drawn_however_many_strategies_there_are(draw, times, str
         for x, y in np.asarray(line.get_xydata()).tolist()
     }
     assert len(drawn) == times * len(records)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(monkeypatch):
+    asked = measured(monkeypatch)
+    with pytest.raises(OSError, match=r"No such file|Permission denied|Not a dir"):
+        all_of(pathlib.Path("/proc/none/results.jsonl"))
+    assert asked == []
+
+
+def test_of_one_base_in_one_framework_there_is_one_correlation():
+    of_one = [spec for spec in specs(["jax"]) if spec.base == "regnetz:500mf"]
+    (row,) = curve_figures.correlations([record(spec, time) for spec in of_one])
+    assert (row.framework, row.base, row.points) == ("jax", "regnetz:500mf", len(of_one))
 
 
 @pytest.mark.slow

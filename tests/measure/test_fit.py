@@ -103,4 +103,9 @@ def test_the_command_saves_what_scale_goes_by(tmp_path, monkeypatch):
     assert str(saved) in done.stdout.replace("\n", "")
     refused = run_module("measure.fit", f"--results={tmp_path / 'none.jsonl'}")
     assert refused.returncode == 2
-    assert "0 points of jax are too few for a fit" in refused.stderr
+    assert "there is no file" in refused.stderr
+    for name in ("../up", "a/b"):
+        refused = run_module("measure.fit", f"--results={results}", f"--name={name}")
+        assert refused.returncode == 2
+        assert "must be of letters, digits, dots and dashes" in refused.stderr
+    assert [path.name for path in saved.parent.iterdir()] == ["mine.json"]

@@ -94,7 +94,7 @@ def test_a_data_set_may_be_smaller_than_what_fits(small, straight):
 
 
 def test_what_does_not_fit_at_all_is_refused_with_what_it_takes(small, straight):
-    with pytest.raises(NoRoomError, match=r"batch of 1 images fits: .* takes 0.103 GB of 0.1"):
+    with pytest.raises(NoRoomError, match=r"smallest batch, of 1, fits: .* takes 0.103 GB of 0.1"):
         largest_batch(small, plain_recipe(1), int(1e8), mesh=one_device())
 
 
@@ -146,4 +146,4 @@ def test_an_evaluation_wants_a_number():
 def test_a_limit_that_nothing_fits_is_refused_in_one_line():
     result = run(*TINY, "--config.data.batch_size=auto", "--memory_gb=0.001")
     assert result.returncode == 2
-    assert "not even a batch of 1 images fits" in result.stderr.splitlines()[-1]
+    assert "not even the smallest batch, of 1, fits" in result.stderr.splitlines()[-1]

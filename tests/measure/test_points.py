@@ -1,5 +1,7 @@
 """The file of results: what is there twice, cut off, or does not belong together."""
 
+import dataclasses
+
 import pytest
 
 from fastscale_jax.measure import points
@@ -67,10 +69,10 @@ def test_what_a_framework_does_not_use_makes_no_difference():
         record(of["jax"], lambda _: 1.0, machine=later),
         record(of["torch"], lambda _: 1.0, machine=later),
     ]
-    points.check_alike(together)
+    points.check_same_machine(together)
     newer = {**MACHINE, "versions": {"torch": "3"}}
     with pytest.raises(ValueError, match="do not belong together"):
-        points.check_alike([*together, record(specs()[-1], lambda _: 1.0, machine=newer)])
+        points.check_same_machine([*together, record(specs()[-1], lambda _: 1.0, machine=newer)])
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,14 @@ def test_what_a_framework_does_not_use_makes_no_difference():
 def test_results_that_do_not_belong_together_are_listed(changes):
     first, second, third, *_ = specs()
     same = [record(spec, lambda _: 1.0) for spec in (first, second)]
-    points.check_alike([*same, {**vars(third), "error": "of no device"}])
+    points.check_same_machine([*same, {**vars(third), "error": "of no device"}])
     with pytest.raises(ValueError, match=r"together: 2 points of A device.*; 1 point of"):
-        points.check_alike([*same, record(third, lambda _: 1.0, **changes)])
+        points.check_same_machine([*same, record(third, lambda _: 1.0, **changes)])
+
+
+def test_points_of_several_kinds_do_not_make_one_curve():
+    first, second, *_ = specs()
+    points.check_alike([first, second])
+    for change in ({"batch_size": 16}, {"dtype": "bfloat16"}, {"resolution": 64}):
+        with pytest.raises(ValueError, match="do not make one curve, give each a file: batches of"):
+            points.check_alike([first, dataclasses.replace(second, **change)])

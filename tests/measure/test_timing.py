@@ -165,7 +165,18 @@ def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
 ):
     fits = {"": Linear(1.0, 0, 0, 1e-6, 0, 0)}
     device = timing_mode.describe()["device"]
-    model = DeviceModel("mine", device, "jax", "float32", 8, "", "2026-11-21", fits, fits)
+    model = DeviceModel(
+        "mine",
+        device,
+        "jax",
+        "float32",
+        8,
+        "",
+        "2026-11-21",
+        fits,
+        fits,
+        *[Complexity(1, 1, 1)] * 2,
+    )
     monkeypatch.setattr(timing_mode, "find", lambda: model)
     timed = {"batch_size": 8, "devices": 1, "dtype": "float32", "step_ms": 19.0, "peak_bytes": 1e9}
     found = timing_mode._of_budget(variant, {**timed, **changes})
