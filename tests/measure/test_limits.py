@@ -1,6 +1,5 @@
 """What memory is free, of limits that are set here."""
 
-import resource
 import subprocess
 import sys
 
@@ -40,15 +39,15 @@ def test_without_groups_nothing_is_limited(tmp_path):
 
 def room(gigabytes=None):
     """What a process says, with or without a limit of its address space."""
-    code = "from fastscale_jax.measure import limits; print(limits.room())"
     limit = (gigabytes or 0) << 30
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        preexec_fn=lambda: limit and resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        capture_output=True,
-        text=True,
-        check=True,
+    code = (
+        "import resource\n"
+        f"if {limit}: resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))\n"
+        "from fastscale_jax.measure import limits\n"
+        "print(limits.room())"
     )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 

@@ -76,7 +76,7 @@ def test_a_missing_or_unknown_key_is_named(section, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data.batch_size", 0, "must be at least 1; got 0"),
+        ("data.batch_size", -1, "must be at least 0; got -1"),
         ("data.batch_size", 64.0, "must be of type int; got 64.0"),
         ("data.batch_size", True, "must be of type int; got True"),
         ("train.epochs", 0, "must be at least 1"),
