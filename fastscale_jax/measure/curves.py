@@ -37,6 +37,7 @@ def measure_all(
     noise: float,
     seconds: float,
     timeout: float,
+    rounds: int,
     again: bool,
     tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -48,6 +49,8 @@ def measure_all(
         noise: what a median may be off by, as a share of it.
         seconds: to give a point up after that is noisier.
         timeout: seconds that a point may take in all.
+        rounds: measure each point so many times, one round of all after the other, and take the
+            fastest.
         again: measure those that failed as well.
         tell: is told what failed, and what is missing.
 
@@ -59,7 +62,7 @@ def measure_all(
     points.check_same_machine(known.values())
     points.check_alike([*known, *specs])
     points.check_writable(results)
-    missing = [spec for spec in specs if spec not in known or (again and "error" in known[spec])]
+    missing = _due(specs, known, rounds, again)
     if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
         tell(
             "PyTorch is not installed, so only JAX is measured; pip install 'fastscale_jax[torch]'"
@@ -67,18 +70,34 @@ def measure_all(
         missing = [spec for spec in missing if spec.framework == "jax"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        done = len([spec for spec in specs if spec in known]) - len({*missing} & {*known})
-        bar = progress.add_task("", total=done + len(missing), completed=done)
+        total = len(specs) * rounds
+        bar = progress.add_task("", total=total, completed=max(total - len(missing), 0))
         for spec in missing:
             progress.update(bar, description=spec.title)
             record = {**dataclasses.asdict(spec), **_measured(spec, noise, seconds, timeout)}
             points.check_same_machine([*known.values(), record])
             points.append(results, record)
-            known[spec] = record
+            known[spec] = points.merged(known.get(spec), record)
             if "error" in record:
                 tell(f"{spec.title}: {record['error']}")
             progress.advance(bar)
     return [known[spec] for spec in specs if spec in known]
+
+
+def _due(
+    specs: Sequence[Spec], known: dict[Spec, dict[str, Any]], rounds: int, again: bool
+) -> list[Spec]:
+    """The points to be measured, round by round."""
+
+    def is_due(spec: Spec, turn: int) -> bool:
+        record = known.get(spec)
+        if record is None:
+            return True
+        if "error" in record:
+            return again and turn == 1
+        return record["rounds"] < turn
+
+    return [spec for turn in range(1, rounds + 1) for spec in specs if is_due(spec, turn)]
 
 
 def _measured(spec: Spec, noise: float, seconds: float, timeout: float) -> dict[str, Any]:
@@ -127,6 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--noise", type=float, default=0.05, help="of a median, as a share")
     parser.add_argument("--seconds", type=float, default=30.0, help="to give up a noisy point")
+    parser.add_argument("--rounds", type=int, default=1, help="of all points; the fastest counts")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for a whole point")
     parser.add_argument("--again", action="store_true", help="measure points that failed again")
     parser.add_argument("--only_draw", action="store_true", help="measure nothing")
@@ -172,6 +192,8 @@ def main() -> int:
 
     try:
         specs = _specs(arguments)
+        if arguments.rounds < 1:
+            raise ValueError(f"--rounds must be at least 1; got {arguments.rounds}")
         if arguments.only_draw and arguments.output is None:
             raise ValueError("--only_draw needs a folder to draw to, as --output")
         if arguments.only_draw:
@@ -184,6 +206,7 @@ def main() -> int:
                 noise=arguments.noise,
                 seconds=arguments.seconds,
                 timeout=arguments.timeout,
+                rounds=arguments.rounds,
                 again=arguments.again,
                 tell=tell,
             )

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -83,7 +84,7 @@ def spec_of(record: dict[str, Any]) -> Spec:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the records of a file, the last one of each point; of no file, none.
+    """Returns a record of each point of a file, `merged` from its lines; of no file, none.
 
     A last line that was cut off, as a machine that went down leaves it, is passed over.
 
@@ -100,12 +101,25 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            found[spec_of(record)] = record
+            spec = spec_of(record)
+            found[spec] = merged(found.get(spec), record)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}, is no point of a curve") from error
     if cut_off and not lines and not cut_off.startswith('{"framework": '):
         raise ValueError(f"{path} is no file of points of a curve")
     return list(found.values())
+
+
+def merged(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, Any]:
+    """Returns the faster one of two records of a point, with how many `rounds` there were.
+
+    What else a machine does makes a step slower and never faster, so the least of several medians,
+    taken at different times, is the nearest to the step's own. One that failed counts as a round.
+    """
+    if before is None:
+        return {**record, "rounds": 1}
+    fastest = min(before, record, key=lambda x: x.get("step_ms", math.inf))
+    return {**fastest, "rounds": before["rounds"] + 1}
 
 
 def append(path: pathlib.Path, record: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ def measured(monkeypatch, errors=()):
     return asked
 
 
-def all_of(file, again=False):
+def all_of(file, again=False, rounds=1):
     told = []
-    limits = {"noise": 0.1, "seconds": 1.0, "timeout": 1.0}
+    limits = {"noise": 0.1, "seconds": 1.0, "timeout": 1.0, "rounds": rounds}
     found = curves.measure_all(specs(), file, **limits, again=again, tell=told.append)
     return found, told
 
@@ -52,6 +52,26 @@ def test_a_restart_measures_only_what_is_missing(monkeypatch, tmp_path):
     assert len(asked) == len(specs()) - 1  # what failed is not tried again
     measured(monkeypatch)
     assert len(points.measured(all_of(file, again=True)[0])) == len(specs())
+
+
+def test_of_several_rounds_the_fastest_counts_and_a_restart_goes_on_in_the_round(
+    monkeypatch, tmp_path
+):
+    file, asked = tmp_path / "results.jsonl", []
+
+    def of(spec, *limits):
+        asked.append(spec)
+        factor = [3.0, 1.0, 2.0][asked.count(spec) - 1]
+        made_up = record(spec, lambda cost: factor * time(cost))
+        return {k: v for k, v in made_up.items() if k not in vars(spec)}
+
+    monkeypatch.setattr(curves, "_measured", of)
+    all_of(file, rounds=2)
+    assert asked == [*specs(), *specs()]
+    found, _ = all_of(file, rounds=3)
+    assert asked == [*specs()] * 3
+    assert [r["step_ms"] for r in found] == [record(spec, time)["step_ms"] for spec in specs()]
+    assert {r["rounds"] for r in found} == {3}
 
 
 def test_results_of_another_device_are_refused_before_they_are_added(monkeypatch, tmp_path):

@@ -98,6 +98,7 @@ def test_what_does_not_fit_at_all_is_refused_with_what_it_takes(small, straight)
         largest_batch(small, plain_recipe(1), int(1e8), mesh=one_device())
 
 
+@pytest.mark.slow
 def test_the_search_compiles_real_steps(small):
     limit, told = 60_000_000, []
     found = largest_batch(small, plain_recipe(1), limit, mesh=one_device(), tell=told.append)

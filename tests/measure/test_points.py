@@ -23,15 +23,17 @@ def test_the_base_s_resolution_is_scaled():
     assert (base.network().resolution, scaled.network().resolution) == (128, 256)
 
 
-def test_what_is_written_is_read_and_the_last_of_a_point_counts(tmp_path):
+def test_what_is_written_is_read_and_the_fastest_of_a_point_counts(tmp_path):
     file = tmp_path / "folder" / "results.jsonl"
     assert points.read(file) == []
     first, second, *_ = specs()
-    points.append(file, {**record(first, lambda _: 1.0), "error": "noisy"})
+    points.append(file, {**vars(first), "error": "noisy"})
     points.append(file, record(second, lambda _: 2.0))
     points.append(file, record(first, lambda _: 3.0))
+    points.append(file, record(first, lambda _: 5.0))
     found = points.read(file)
     assert [(points.spec_of(r), r["step_ms"]) for r in found] == [(first, 3.0), (second, 2.0)]
+    assert [r["rounds"] for r in found] == [3, 1]
     assert "error" not in found[0]
 
 
