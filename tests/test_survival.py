@@ -67,14 +67,11 @@ def undisturbed(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize(
-    "times",
-    [pytest.param(6, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.exhaustive)],
-)
-def test_killed_many_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path, times):
+@pytest.mark.slow
+def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path):
     whole = undisturbed
     draw, kills, reached = random.Random(0), 0, []
-    while kills < times:
+    while kills < 20:
         with start(*LONG, f"--workdir={tmp_path}") as process:
             assert process.stderr is not None
             if draw.random() < 0.7:  # while it trains and saves; the others at any moment
@@ -94,8 +91,7 @@ def test_killed_many_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path, 
     result = run(*LONG, f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert_same(tmp_path, whole)
-    on_its_way = {*reached} - {0, STEPS}
-    assert len(on_its_way) >= min(times // 5, 3)  # it was not only killed at its start
+    assert len({*reached} - {0, STEPS}) >= 3  # it was killed on its way, not only at its start
 
 
 @pytest.mark.slow
