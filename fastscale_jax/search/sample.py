@@ -6,6 +6,7 @@ drawn log-uniformly and quantized (section 3.3: depths below 64, w0 and wa below
 arXiv:2103.06877, section 6.1, found its RegNets in this way: 32 networks in a window of flops.
 """
 
+import dataclasses
 import math
 import random
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class DesignSpace(NamedTuple):
         wm: ratio of one stage's width to the one before.
         group_width: a power of two.
         resolution: input side, pixels.
+        num_classes: of the images, which the flops of a network depend on as well.
     """
 
     family: str = "regnety"
@@ -54,6 +56,7 @@ class DesignSpace(NamedTuple):
     wm: Range = Range(1.5, 3.0, 0.001)
     group_width: Range = Range(1, 32, 1)
     resolution: Range = Range(224, 224, 4)
+    num_classes: int = 1000
 
 
 class Parameters(NamedTuple):
@@ -111,6 +114,7 @@ def candidates(space: DesignSpace, seed: int) -> Iterator[Sampled]:
             continue
         name = f"{space.family}-{seed}-{index}"
         network = regnet_of(space.family, name, **parameters._asdict())
+        network = dataclasses.replace(network, num_classes=space.num_classes)
         if len(network.stages) == STAGES:  # and none became equal when they were rounded
             yield Sampled(index, parameters, network, count(network))
 

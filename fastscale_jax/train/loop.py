@@ -32,13 +32,19 @@ from fastscale_jax.train.trainer import Outputs, Trainer
 from fastscale_jax.train.workdir import as_recorded, check_recipe
 
 
-def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> dict[str, float]:
+def train(
+    run: Run,
+    start: Start | None = None,
+    peers: Peers | None = None,
+    console: Console | None = None,
+) -> dict[str, float]:
     """Trains a network, or goes on where the workdir's checkpoint stands.
 
     Args:
         run: what to train.
         start: weights to begin with, where there is no checkpoint; None: random ones.
         peers: the other hosts of the run, each of which makes the same call; None: there are none.
+        console: where to show how it goes; None: stderr, of the first host.
 
     Returns:
         The metrics of the final evaluation, by the names of `metrics.jsonl`.
@@ -53,14 +59,13 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
         ValueError: another run is at work in the workdir, or its run has another recipe.
     """
     task, started, is_first = run.task(), time.monotonic(), jax.process_index() == 0
+    console = console or Console(stderr=True, quiet=not is_first)
     with contextlib.ExitStack() as stack:
         if is_first:
             stack.enter_context(locked(run.workdir))
             if not is_remote(run.checkpoints) and run.recipe.checkpoint.dir:
                 stack.enter_context(locked(pathlib.Path(run.checkpoints)))
-        progress = stack.enter_context(
-            Progress(run.total_steps, Console(stderr=True, quiet=not is_first))
-        )
+        progress = stack.enter_context(Progress(run.total_steps, console))
         interrupts = stack.enter_context(Interrupts(progress.note))
         leave = functools.partial(end_run, workdir=run.workdir, progress=progress)
         with interrupts.at_rest(leave):
@@ -93,7 +98,7 @@ def train(run: Run, start: Start | None = None, peers: Peers | None = None) -> d
                 plot_curves(records, run.workdir / "curves.png", run.network.name)
             evaluations = evaluate_checkpoints(run, evaluator, found, outputs.peers.beat)
     if is_first:
-        summarise(run, evaluations, time.monotonic() - started)
+        summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import jax
+from rich.console import Console
 
 from fastscale_jax.train.evaluate import Evaluation
 from fastscale_jax.train.progress import summary
@@ -50,14 +51,17 @@ def in_words(metrics: Mapping[str, float]) -> str:
     )
 
 
-def summarise(run: Run, found: Mapping[str, Mapping[str, Evaluation]], seconds: float) -> None:
+def summarise(
+    run: Run, found: Mapping[str, Mapping[str, Evaluation]], seconds: float, console: Console
+) -> None:
     """Prints how a run ended.
 
     Args:
         run: what was trained.
         found: as for `result_rows`.
         seconds: that it took, this time.
+        console: where to print.
     """
     spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     rows = {**result_rows(run, found), "workdir": str(run.workdir), "time": spent}
-    summary(rows, "trained")
+    summary(rows, "trained", console)

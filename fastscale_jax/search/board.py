@@ -1,0 +1,101 @@
+"""How a search stands, for people: a live table in a terminal, a line for each change elsewhere."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, best_of
+
+_MOST = 40  # rows that are shown live; a terminal cannot scroll what is redrawn
+
+
+class Board:
+    """Shows entries on a console, each change once. Use it in a `with` statement."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Takes where to show them; None: stderr."""
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+        self._shown: dict[int, str] = {}  # the state of each job, as it was last told
+
+    def __enter__(self) -> Self:
+        """Begins the live table, where there is one."""
+        if self._console.is_interactive:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the last table on the screen."""
+        self._live.stop()
+
+    def show(self, entries: Sequence[Entry]) -> None:
+        """Shows how the jobs stand now."""
+        if self._console.is_interactive:
+            self._live.update(table(entries, most=_MOST), refresh=True)
+            return
+        done = sum(entry.state in (DONE, FAILED) for entry in entries)
+        for entry in entries:
+            if self._shown.get(entry.job.number, WAITING) == entry.state:
+                continue
+            self._shown[entry.job.number] = entry.state
+            line = f"[{done}/{len(entries)}] {entry.job.network.name}: {_in_words(entry)}"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
+    """Returns the entries as a table, the best one marked.
+
+    Args:
+        entries: of one search.
+        most: rows; those at work and the best ones have the first claim on them.
+    """
+    done = sum(entry.state in (DONE, FAILED) for entry in entries)
+    best = best_of(entries)
+    result = Table(title=f"{done} of {len(entries)} networks trained")
+    result.add_column("network")
+    names = list(entries[0].job.parameters)
+    for name in (*names, "GF", "M params", "M acts", "error, %"):
+        result.add_column(name, justify="right")
+    result.add_column("")
+    for entry in _foremost(entries, most or len(entries)):
+        costs = entry.job.costs
+        result.add_row(
+            entry.job.network.name,
+            *(_short(entry.job.parameters[name]) for name in names),
+            f"{costs['flops'] / 1e9:.3g}",
+            f"{costs['params'] / 1e6:.3g}",
+            f"{costs['acts'] / 1e6:.3g}",
+            "" if entry.error is None else f"{entry.error:.2f}",
+            "best" if entry is best else "" if entry.state == DONE else _in_words(entry),
+            style="bold" if entry is best else "" if entry.state != WAITING else "dim",
+        )
+    return result
+
+
+def _foremost(entries: Sequence[Entry], most: int) -> list[Entry]:
+    if len(entries) <= most:
+        return list(entries)
+    order = {AT_WORK: 0, DONE: 1, FAILED: 2, WAITING: 3}
+    ranked = sorted(entries, key=lambda x: (order[x.state], x.error or 0.0, x.job.number))
+    return ranked[:most]
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.5g}"
+
+
+def _in_words(entry: Entry) -> str:
+    if entry.state == AT_WORK:
+        return f"at work: {entry.worker}"
+    if entry.state == FAILED:
+        return f"failed: {entry.reason}"
+    return f"{entry.error:.2f} % error" if entry.error is not None else entry.state

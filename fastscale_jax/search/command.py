@@ -1,0 +1,187 @@
+"""What the commands that search have in common: their flags, and the way to the results."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.architecture import validate
+from fastscale_jax.flag_parsing import define_config, parser
+from fastscale_jax.modes.common import FAILURE, OK, complain, print_table, usage_error
+from fastscale_jax.search.jobs import Entry, Job
+
+
+class Options(NamedTuple):
+    """The flags that all have, as `--help` describes them."""
+
+    config: ConfigDict
+    output: pathlib.Path
+    epochs: int
+    storage: str
+    name: str
+    heartbeat_seconds: int
+    seed: int
+
+
+class Flags(NamedTuple):
+    """The flags themselves, before they are read."""
+
+    config: flags.FlagHolder
+    output: flags.FlagHolder
+    epochs: flags.FlagHolder
+    storage: flags.FlagHolder
+    name: flags.FlagHolder
+    heartbeat_seconds: flags.FlagHolder
+    seed: flags.FlagHolder
+
+    def read(self) -> Options:
+        """Returns what was given; without a storage, a file in the output folder."""
+        options = Options(*(flag.value for flag in self))
+        output = pathlib.Path(options.output)
+        url = options.storage or f"sqlite:///{output / 'search.db'}"
+        return options._replace(output=output, storage=url)
+
+
+def define(name: str, *, epochs: int) -> Flags:
+    """Defines the flags that all searches have.
+
+    Args:
+        name: of the study, where none is given.
+        epochs: of a network's schedule, likewise.
+    """
+    return Flags(
+        define_config(),
+        flags.DEFINE_string(
+            "output", f"runs/{name}", "Folder for the runs and the results; all workers see it."
+        ),
+        flags.DEFINE_integer(
+            "epochs",
+            epochs,
+            "That each network is trained for; 0: as many as the config says.",
+            lower_bound=0,
+        ),
+        flags.DEFINE_string(
+            "storage",
+            "",
+            "Where workers agree who does what: postgresql://user@host/database, or sqlite:///FILE "
+            "for those of one machine. Without it, a file in the output folder. Start the same "
+            "command as often as there are workers; each takes a job that no other has.",
+        ),
+        flags.DEFINE_string("name", name, "Of the search in that storage."),
+        flags.DEFINE_integer(
+            "heartbeat_seconds",
+            10,
+            "Between signs of life of a worker; one that gave none for four times as long has lost "
+            "its job to another.",
+            lower_bound=1,
+        ),
+        flags.DEFINE_integer("seed", 0, "Of what is drawn at random.", lower_bound=0),
+    )
+
+
+def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> list[Entry]:
+    """Does the jobs of a search, together with other workers, and returns what came of them.
+
+    Args:
+        options: of the command.
+        jobs: all of them.
+        about: what is searched, for workers to agree on; the recipe is added.
+
+    Raises:
+        DataError: the images are no good.
+        OSError: the output cannot be written.
+        StorageError: the storage cannot be reached.
+        ValueError: the networks cannot be trained with this config, or the study is another one.
+    """
+    # here, and not at the top, so that --help does not wait for JAX
+    from fastscale_jax.compiling import default_folder, keep_compiled_programs
+    from fastscale_jax.search.board import Board
+    from fastscale_jax.search.ledger import Ledger
+    from fastscale_jax.search.training import recipe_of, short
+    from fastscale_jax.search.work import work
+    from fastscale_jax.train.recipe import Recipe
+    from fastscale_jax.train.run import source_of
+
+    config = short(options.config, options.epochs)
+    data = Recipe.from_config(config).data
+    for job in jobs:
+        validate(job.network)
+    source_of(jobs[0].network, data)  # so that what is wrong with it is said before all else
+    keep_compiled_programs(default_folder())
+    options.output.mkdir(parents=True, exist_ok=True)
+    with (
+        Ledger(
+            options.storage,
+            options.name,
+            jobs,
+            {**about, "recipe": recipe_of(config)},
+            heartbeat_seconds=options.heartbeat_seconds,
+        ) as ledger,
+        Board() as board,
+    ):
+        return work(ledger, config, options.output / "runs", board)
+
+
+def write_config(options: Options, name: str, network: Architecture, about: str) -> pathlib.Path:
+    """Writes a config file for a network, with the schedule of the command's own config.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from fastscale_jax.search import config_file
+
+    path = options.output / f"{name}.py"
+    config_file.write(path, network, options.config, about)
+    return path
+
+
+def run(flags_of_all: Flags, main: Callable[[Options], int]) -> None:
+    """The entry point of a command that searches."""
+
+    def guarded(argv: Sequence[str]) -> int:
+        del argv
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.FATAL)
+        return _run(main, flags_of_all.read())
+
+    app.run(guarded, flags_parser=parser(flags_of_all.config))
+
+
+def _run(main: Callable[[Options], int], options: Options) -> int:
+    try:
+        from fastscale_jax.data.bad_images import DataError
+        from fastscale_jax.search.ledger import StorageError
+        from fastscale_jax.train.interrupt import PREEMPTED, Preempted
+    except ModuleNotFoundError as error:
+        return usage_error(
+            f"{error.name} is not installed; pip install 'fastscale_jax[search]' brings it"
+        )
+    try:
+        return main(options)
+    except ValueError as error:
+        return usage_error(str(error))
+    except (DataError, StorageError) as error:
+        complain(str(error))
+        return FAILURE
+    except OSError as error:
+        complain(f"{error.filename or options.output}: {error.strerror or error}")
+        return FAILURE
+    except (KeyboardInterrupt, Preempted) as error:
+        complain("interrupted; the same command goes on")
+        return PREEMPTED if isinstance(error, Preempted) else FAILURE
+
+
+def report(entries: Sequence[Entry], lines: Sequence[str]) -> int:
+    """Prints the finished search on stdout, and returns the exit status: none done is a failure."""
+    from fastscale_jax.search.board import table
+
+    print_table(table(entries))
+    for line in lines:
+        print(line)
+    if all(entry.error is None for entry in entries):
+        complain("no network could be trained")
+        return FAILURE
+    return OK

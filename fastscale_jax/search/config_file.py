@@ -1,0 +1,81 @@
+"""A config file for `main`, written for a network that a search found."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.train.recipe import default_config
+
+_TEXT = '''"""{about}
+
+    python -m fastscale_jax.main --config={path} --workdir=runs/{name}
+"""
+
+from ml_collections import ConfigDict
+
+from fastscale_jax.train.recipe import default_config
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    if variant:
+        raise ValueError(f"{path} has no variants; got {{variant!r}}")
+    config = default_config()
+    config.model = ConfigDict(
+        {{
+{model}
+        }}
+    )
+{recipe}
+    return config
+'''
+
+
+def write(path: pathlib.Path, network: Architecture, config: ConfigDict, about: str) -> None:
+    """Writes a config file that trains a network.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        network: to be trained.
+        config: the recipe; its `model` and `variant` are left aside.
+        about: where the network comes from, on a line or more.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    model = network.to_config().to_dict()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _TEXT.format(
+        about=about,
+        path=path,
+        name=network.name,
+        model="\n".join(
+            f'            "{name}": {_literal(value)},' for name, value in model.items()
+        ),
+        recipe="\n".join(
+            f"    config.{key} = {_literal(value)}" for key, value in _differences(config)
+        ),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _literal(value: Any) -> str:
+    """A value as Python writes it, strings in the quotes that the formatter likes."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _differences(config: ConfigDict) -> Iterator[tuple[str, Any]]:
+    """What a config has set otherwise than the defaults do, by its dotted key."""
+
+    def walk(values: Mapping[str, Any], default: Mapping[str, Any], at: str) -> Iterator[Any]:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, default[key], f"{at}{key}.")
+            elif value != default[key]:
+                yield at + key, value
+
+    values = {k: v for k, v in config.to_dict().items() if k not in ("model", "variant")}
+    return walk(values, default_config().to_dict(), "")

@@ -1,0 +1,35 @@
+"""The network that a search found, scaled up: arXiv:2103.06877, section 6.4."""
+
+import dataclasses
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.scaling import amount_name, scaled
+from fastscale_jax.arch.strategies import shares
+from fastscale_jax.arch.zoo import budget_of
+
+
+def check(scaling: str) -> None:
+    """Refuses what says no scaling.
+
+    Raises:
+        ValueError: shows how one is written.
+    """
+    strategy, _, amount = scaling.partition("_")
+    shares(strategy)
+    if not amount or "_" in amount or not budget_of(scaling):
+        raise ValueError(
+            f"--scale={scaling} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
+            "or a0.6_20macts"
+        )
+
+
+def scaled_up(network: Architecture, scaling: str) -> Architecture:
+    """Returns a network grown as the variants of config files say it: `dWr_16gf`.
+
+    Raises:
+        ValueError: it says no scaling, or no factor reaches the amount.
+    """
+    check(scaling)
+    strategy, budget = scaling.partition("_")[0], budget_of(scaling)
+    grown, _ = scaled(network, strategy, **budget)
+    return dataclasses.replace(grown, name=f"{network.name}_{strategy}_{amount_name(**budget)}")

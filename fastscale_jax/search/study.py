@@ -1,0 +1,91 @@
+"""Scales a network by several strategies, trains each, and draws error against cost.
+
+python -m fastscale_jax.search.study --config=configs/digits.py
+
+The upper left and the lower right of arXiv:2103.06877, Figure 1, on images that are at hand: the
+config's network, shrunk to a base, then scaled to several factors of flops by each strategy and
+trained from several seeds. Stopped, the same command goes on; started several times at once, the
+workers share the runs.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.arch.strategies import shares
+from fastscale_jax.search import command
+from fastscale_jax.search.jobs import Entry
+from fastscale_jax.search.study_jobs import jobs_of
+
+_COMMON = command.define("study", epochs=12)
+_STRATEGIES = flags.DEFINE_list(
+    "strategies", ["w", "d", "r", "dwr", "dWr", "dw"], "That the base is scaled by."
+)
+_FACTORS = flags.DEFINE_list("factors", ["2", "4"], "Of flops, each strategy's; the base is 1.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "From which each network is trained.", lower_bound=1)
+_SHRINK = flags.DEFINE_float(
+    "shrink",
+    0.25,
+    "The factor of flops, by dWr, that makes the base of the config's network; 1: as it is.",
+    lower_bound=1 / 64,
+    upper_bound=1.0,
+)
+
+
+def _factors() -> list[float]:
+    """The factors that are asked for.
+
+    Raises:
+        ValueError: one is no number above 0.
+    """
+    try:
+        found = [float(factor) for factor in _FACTORS.value]
+    except ValueError:
+        found = []
+    if not found or min(found) <= 0:
+        raise ValueError(f"--factors={','.join(_FACTORS.value)} must be numbers above 0, as in 2,4")
+    return found
+
+
+def main(options: command.Options) -> int:
+    """Runs the study, and draws what came of it."""
+    for strategy in _STRATEGIES.value:
+        shares(strategy)
+    factors = _factors()
+    base = Architecture.from_config(options.config.model)
+    if _SHRINK.value != 1:
+        shrunk, _ = scaled(base, "dWr", factor=_SHRINK.value)
+        # small images stay as they are: a few pixels less would be another data set
+        base = dataclasses.replace(
+            shrunk, resolution=base.resolution, name=f"{base.name}_x{_SHRINK.value:g}"
+        )
+    jobs = jobs_of(base, _STRATEGIES.value, factors, _SEEDS.value)
+    about = {
+        "search": "study",
+        "network": base.to_config().to_dict(),
+        "strategies": _STRATEGIES.value,
+        "factors": factors,
+        "seeds": _SEEDS.value,
+    }
+    entries = command.search(options, jobs, about)
+    return command.report(entries, _written(options, entries))
+
+
+def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
+    """Writes results and figures, and returns lines that say where."""
+    from fastscale_jax.search import study_figures
+    from fastscale_jax.search.outcome import write_results
+
+    paths: list[pathlib.Path] = [write_results(entries, options.output)]
+    points = study_figures.points_of(entries)
+    if points:
+        paths += study_figures.write(points, options.output, options.config.data.name)
+    return [f"written: {path}" for path in paths]
+
+
+if __name__ == "__main__":
+    command.run(_COMMON, main)

@@ -1,0 +1,36 @@
+"""The runs of a scaling study: a base, and what strategies make of it, from some seeds."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.search.jobs import Job
+
+
+def jobs_of(
+    base: Architecture, strategies: Sequence[str], factors: Sequence[float], seeds: int
+) -> list[Job]:
+    """Returns the runs of a study: for each seed the base, and the base by each strategy.
+
+    Seeds come one after the other, so that a study that is stopped has all networks.
+
+    Raises:
+        ValueError: a strategy or a factor is none.
+    """
+    networks: list[tuple[str, float, Architecture]] = [("", 1.0, base)]
+    for factor in sorted({*factors} - {1.0}):
+        for strategy in strategies:
+            grown, _ = scaled(base, strategy, factor=factor)
+            grown = dataclasses.replace(grown, name=f"{base.name}_{strategy}_x{factor:g}")
+            networks.append((strategy, factor, grown))
+    return [
+        Job(
+            seed * len(networks) + i,
+            {"strategy": strategy, "factor": factor, "seed": seed},
+            network,
+            seed,
+        )
+        for seed in range(seeds)
+        for i, (strategy, factor, network) in enumerate(networks)
+    ]

@@ -1,0 +1,97 @@
+"""One network of a search, trained as `main` would train it."""
+
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.search.jobs import Job
+from fastscale_jax.train.loop import train
+from fastscale_jax.train.records import read_metrics
+from fastscale_jax.train.run import Run
+
+_KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
+
+
+def config_of(config: ConfigDict, job: Job) -> ConfigDict:
+    """Returns the config that trains a job's network: another's, but for network and seed."""
+    result = config.copy_and_resolve_references()
+    with result.unlocked():
+        result.variant = ""
+        result.model = job.network.to_config()
+        result.seed = config.seed + job.seed
+    return result
+
+
+def short(config: ConfigDict, epochs: int) -> ConfigDict:
+    """Returns the config with a schedule of so many epochs; 0: with its own."""
+    result = config.copy_and_resolve_references()
+    if epochs:
+        result.train.epochs, result.train.steps, result.schedule = epochs, 0, 1
+        # a warmup keeps its share of the schedule
+        share = min(epochs / (config.train.epochs * config.schedule), 1.0)
+        result.optim.warmup_epochs = config.optim.warmup_epochs * share
+    return result
+
+
+def trained(config: ConfigDict, job: Job, workdir: pathlib.Path) -> tuple[float, dict[str, Any]]:
+    """Trains a job's network, or goes on where another worker was stopped.
+
+    Args:
+        config: of the search.
+        job: to do.
+        workdir: of this run alone; what is said of it goes to `log.txt` there.
+
+    Returns:
+        The top-1 error in percent, of the averaged weights where an average is kept; and how it
+        was found: seconds, a step's median time and the machine.
+
+    Raises:
+        Everything that `loop.train` and `Run.prepare` do.
+    """
+    started = time.monotonic()
+    run = Run.prepare(config_of(config, job), workdir, "train")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "log.txt").open("a", encoding="utf-8") as file:
+        found = train(run, console=Console(file=file, width=160))
+    jax.clear_caches()  # of programs that no other network has use for
+    machine = describe()
+    return found.get("ema_test_top1_error", found["test_top1_error"]), {
+        "seconds": round(time.monotonic() - started, 1),
+        "source": run.source.name,
+        "epochs": run.recipe.total_epochs,
+        "steps": run.total_steps,
+        "step_ms": _step_ms(workdir, run.recipe.data.batch_size),
+        **{name: machine[name] for name in _KEPT},
+    }
+
+
+def _step_ms(workdir: pathlib.Path, batch: int) -> float | None:
+    """The median time of a training step, data and logging included."""
+    speeds = [
+        record["images_per_second"]
+        for record in read_metrics(workdir / "metrics.jsonl")
+        if record.get("images_per_second")
+    ]
+    # the first is of steps that waited for compilation
+    later: list[float] = speeds[1:] or speeds
+    return 1000 * batch / statistics.median(later) if later else None
+
+
+def recipe_of(config: ConfigDict) -> Mapping[str, Any]:
+    """Returns what decides a search's errors beside the networks, for workers to agree on.
+
+    Where the images lie, and what is kept of a run, is each machine's own matter.
+    """
+    values = config.to_dict()
+    for key in ("variant", "model", "checkpoint"):
+        del values[key]
+    for key in ("dir", "workers"):
+        del values["data"][key]
+    return values

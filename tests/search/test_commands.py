@@ -1,0 +1,163 @@
+"""Searches as a user has them: from a command to a config that `main` trains."""
+
+import contextlib
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from fastscale_jax.arch import Architecture
+from tests.commands import REPOSITORY, TINY, environment, run, run_module
+from tests.search.test_outcome import loaded
+
+QUICK = (*TINY, "--epochs=0")  # TINY says how many steps
+SPACE = ("--window=0.5mf:3mf", "--depth=4:6", "--w0=8:16", "--wa=8:32", "--group_width=4:8")
+
+
+def search(output, *more):
+    return run_module("search.regnets", *QUICK, *SPACE, f"--output={output}", *more)
+
+
+def test_from_a_search_to_a_scaled_config(tmp_path):
+    done = search(tmp_path, "--networks=2", "--scale=dWr_x2")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 networks trained" in done.stdout
+    results = [json.loads(x) for x in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len(results) == 2
+    assert all(0.5e6 <= result["flops"] <= 3e6 for result in results)
+    with (tmp_path / "edf.csv").open() as file:
+        errors = [float(row["error_percent"]) for row in csv.DictReader(file)]
+    assert errors == sorted(result["error"] for result in results)
+    best = Architecture.from_config(loaded(tmp_path / "best.py").get_config().model)
+    assert best.name == min(results, key=lambda x: (x["error"], x["flops"]))["network"]
+    info = run(f"--config={tmp_path / 'scaled.py'}", "--mode=info", "--format=json")
+    assert json.loads(info.stdout)["name"] == f"{best.name}_dWr_x2"
+    again = search(tmp_path, "--networks=2")
+    assert again.returncode == 0
+    assert "at work" not in again.stderr  # nothing is trained twice
+    other = search(tmp_path, "--networks=3")
+    assert other.returncode == 2
+    assert "is another one, with networks: 2, not 3" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--window=600mf:200mf",), "is empty"),
+        (("--window=small",), "no range of flops; write it as in 200mf:600mf"),
+        (("--window=1gf:2gf", "--candidates=2000"), "the nearest has"),
+        (("--depth=9",), "--depth=9 is no range"),
+        (("--scale=bigger",), "unknown strategy 'bigger'"),
+        (("--storage=postgresql://nobody@127.0.0.1:1/none",), "cannot be used"),
+        (("--config.data.name=folder", "--config.data.dir=/nowhere"), "/nowhere"),
+    ],
+)
+def test_a_mistake_gets_one_line(tmp_path, arguments, says):
+    done = search(tmp_path, "--networks=2", *arguments)
+    assert done.returncode in (1, 2)
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("fastscale_jax:")]
+    assert says in line
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_eight_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, request):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgresql")
+    command = [
+        *(sys.executable, "-m", "fastscale_jax.search.regnets", *QUICK, *SPACE),
+        *("--networks=8", "--heartbeat_seconds=1", "--name=eight"),
+        *(f"--output={tmp_path}", f"--storage={url}"),
+    ]
+    workers = [
+        subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    killed, survivor = workers
+    wait_for_second_job_of(url, killed.pid)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    said, _ = survivor.communicate()
+    assert survivor.returncode == 0
+    assert b"8 of 8 networks trained" in said
+    with study_of(url) as study:
+        trials = study.trials
+    done = [t for t in trials if t.state.name == "COMPLETE"]
+    assert sorted(t.user_attrs["job"] for t in done) == list(range(8))
+    assert [t for t in trials if t.state.name == "FAIL"]  # the killed one's
+    trained = run(
+        f"--config={tmp_path / 'best.py'}",
+        f"--workdir={tmp_path / 'best'}",
+        "--config.train.steps=3",
+        "--format=json",
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert 0 <= json.loads(trained.stdout)["test_top1_error"] <= 100
+
+
+@contextlib.contextmanager
+def study_of(url):
+    storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        yield optuna.load_study(study_name="eight", storage=storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def wait_for_second_job_of(url, pid):
+    """Waits until a worker has begun it."""
+    for _ in range(600):
+        # the database may not be there yet, or may just be made
+        with contextlib.suppress(KeyError, optuna.exceptions.StorageInternalError, SQLAlchemyError):
+            with study_of(url) as study:
+                trials = study.get_trials(deepcopy=False)
+            names = [trial.user_attrs.get("worker", "") for trial in trials]
+            of_worker = [
+                t for t, name in zip(trials, names, strict=True) if name.endswith(f":{pid}")
+            ]
+            if len(of_worker) > 1 and of_worker[-1].state.name == "RUNNING":
+                return
+        time.sleep(0.2)
+    pytest.fail("the worker never began its second job")
+
+
+@pytest.mark.slow
+def test_the_grid_of_efficientnet_ends_in_a_config(tmp_path):
+    done = run_module(
+        "search.compound",
+        *QUICK,
+        "--step=0.5",
+        "--tolerance=0.2",
+        "--phi=2",
+        f"--output={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "best: alpha" in done.stdout
+    found = loaded(tmp_path / "scaled.py").get_config().model
+    assert found.name.endswith("phi2")
+    Architecture.from_config(found)
+
+
+@pytest.mark.slow
+def test_a_study_is_resumed_and_drawn(tmp_path):
+    command = (
+        *("search.study", *QUICK, "--shrink=1", "--strategies=w,dWr", "--factors=2"),
+        *("--seeds=1", f"--output={tmp_path}"),
+    )
+    done = run_module(*command)
+    assert done.returncode == 0, done.stderr
+    results = (tmp_path / "results.jsonl").read_text()
+    assert len(results.splitlines()) == 3
+    assert (tmp_path / "study.png").is_file()
+    again = run_module(*command)
+    assert (again.returncode, again.stderr.count("at work")) == (0, 0)
+    assert (tmp_path / "results.jsonl").read_text() == results

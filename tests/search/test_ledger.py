@@ -1,0 +1,176 @@
+"""Workers share a search: each job is done once, by whoever comes first."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
+from fastscale_jax.search.ledger import Ledger, LostError, StorageError
+from tests.search.small import jobs
+
+ABOUT = {"window": (1e6, 4e6), "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch):
+    """Closes all ledgers of a test at its end, as a `with` statement would."""
+    with contextlib.ExitStack() as stack:
+        begin = Ledger.__init__
+
+        def init(self, *arguments, **options):
+            begin(self, *arguments, **options)
+            stack.enter_context(self)
+
+        monkeypatch.setattr(Ledger, "__init__", init)
+        yield
+
+
+def opened(path, number=3, about=ABOUT):
+    return Ledger(f"sqlite:///{path}", "test", jobs(number), about)
+
+
+def states(ledger):
+    return [entry.state for entry in ledger.entries()]
+
+
+def forget_signs_of_life(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00.000000'")
+        database.commit()
+
+
+def test_two_workers_do_each_job_once(tmp_path):
+    first, second = opened(tmp_path / "a.db"), opened(tmp_path / "a.db")
+    one, other = first.claim(), second.claim()
+    assert one is not None
+    assert other is not None
+    assert one.number != other.number
+    first.finish(1.0, {})
+    second.finish(2.0, {})
+    last = first.claim()
+    assert last is not None
+    assert {one.number, other.number, last.number} == {0, 1, 2}
+    assert second.claim() is None
+    first.finish(3.0, {"seconds": 1})
+    assert first.claim() is None
+    errors = {entry.job.number: entry.error for entry in second.entries()}
+    assert errors == {one.number: 1.0, other.number: 2.0, last.number: 3.0}
+    assert states(second) == [DONE] * 3
+
+
+def test_of_two_that_begin_the_same_job_the_first_has_it(tmp_path):
+    first, second = opened(tmp_path / "a.db"), opened(tmp_path / "a.db")
+    (job, *_) = jobs(3)
+    assert first._attempt(job)
+    assert not second._attempt(job)
+    assert states(second) == [AT_WORK, WAITING, WAITING]
+
+
+def test_the_job_of_a_worker_without_signs_of_life_is_taken_up(tmp_path):
+    dead, heir = opened(tmp_path / "a.db", 1), opened(tmp_path / "a.db", 1)
+    assert dead.claim()
+    assert heir.claim() is None
+    forget_signs_of_life(tmp_path / "a.db")
+    job = heir.claim()
+    assert job is not None
+    assert job.number == 0
+    heir.finish(1.5, {})
+    with pytest.raises(LostError, match="sign of life"):
+        dead.finish(9.0, {})
+    (entry,) = heir.entries()
+    assert (entry.state, entry.error) == (DONE, 1.5)
+
+
+def test_a_job_that_loses_three_workers_has_failed(tmp_path):
+    for _ in range(3):
+        assert opened(tmp_path / "a.db", 1).claim()
+        forget_signs_of_life(tmp_path / "a.db")
+    ledger = opened(tmp_path / "a.db", 1)
+    assert ledger.claim() is None
+    (entry,) = ledger.entries()
+    assert (entry.state, entry.reason) == (FAILED, "lost 3 workers")
+
+
+def test_what_diverged_is_not_tried_again(tmp_path):
+    ledger = opened(tmp_path / "a.db", 1)
+    ledger.claim()
+    ledger.fail("the loss is not finite")
+    assert ledger.claim() is None
+    (entry,) = ledger.entries()
+    assert (entry.state, entry.reason) == (FAILED, "the loss is not finite")
+
+
+def test_what_was_given_back_is_claimed_again(tmp_path):
+    ledger = opened(tmp_path / "a.db", 1)
+    for _ in range(5):
+        assert ledger.claim()
+        ledger.give_back()
+    assert states(ledger) == [WAITING]
+
+
+def test_another_search_under_the_same_name_is_refused(tmp_path):
+    opened(tmp_path / "a.db")
+    with pytest.raises(ValueError, match=r"another one, with seed: 0, not 1; give --name another"):
+        opened(tmp_path / "a.db", about={**ABOUT, "seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "says"),
+    [
+        ("sqlite:////nowhere/at/all.db", StorageError, "unable to open"),
+        ("postgresql://nobody@127.0.0.1:1/none", StorageError, "127.0.0.1"),
+        ("somewhere", ValueError, "is no storage"),
+        ("oracle://a@b/c", ValueError, "driver"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
+    with pytest.raises(error, match=says) as raised:
+        Ledger(url, "test", jobs(1), ABOUT)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_dashboard_sees_parameters_and_costs(tmp_path):
+    ledger = opened(tmp_path / "a.db", 2)
+    ledger.claim()
+    ledger.finish(3.0, {"step_ms": 5.0})
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
+    study = optuna.load_study(study_name="test", storage=storage)
+    assert study.best_value == 3.0
+    assert study.best_params == {"depth": 4.0, "kind": "a"}
+    assert study.best_trial.user_attrs["flops"] == jobs(1)[0].costs["flops"]
+    storage.engine.dispose()
+
+
+WORKER = """
+import sys
+from fastscale_jax.search.ledger import Ledger
+from tests.search.small import jobs
+with Ledger(sys.argv[1], "crowd", jobs(24), {}) as ledger:
+    while (job := ledger.claim()) is not None:
+        ledger.finish(float(job.number), {})
+        print(job.number)
+"""
+
+
+def crowd(url):
+    """What each of four processes did of 24 jobs."""
+    Ledger(url, "crowd", jobs(24), {})
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, url], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4
+    return [int(number) for text in said for number in text.split()]
+
+
+def test_a_crowd_does_each_job_once_in_sqlite(tmp_path):
+    assert sorted(crowd(f"sqlite:///{tmp_path / 'a.db'}")) == list(range(24))
+
+
+def test_a_crowd_does_each_job_once_in_postgresql(postgresql):
+    assert sorted(crowd(postgresql)) == list(range(24))
