@@ -89,7 +89,13 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["fastscale_jax", "fastscale_jax.*"]),
     package_data={
-        "fastscale_jax": ["py.typed", "data/imagenet_classes.txt", "models/conv_choices.json"]
+        "fastscale_jax": [
+            "py.typed",
+            "data/imagenet_classes.txt",
+            "models/conv_choices.json",
+            "report/paper.json",
+            "report/page/*",
+        ]
     },
     install_requires=CORE,
     extras_require=EXTRAS,

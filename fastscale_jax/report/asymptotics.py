@@ -1,0 +1,194 @@
+"""How fast params and acts of real networks grow with flops, against the closed forms.
+
+Equation 6 of arXiv:2103.06877 gives params the power (1+α)/2 of the flops, and acts (2-α)/2. The
+powers of real networks are fitted, and what they are off by is taken apart.
+"""
+
+import functools
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from fastscale_jax.arch import layers
+from fastscale_jax.arch.strategies import multipliers
+from fastscale_jax.report.closed_forms import ALPHA, exponents
+from fastscale_jax.report.networks import FACTORS, NAMES, SMALL, base, cost, grown
+from fastscale_jax.report.origins import Origin
+from fastscale_jax.report.paper import COUNTS
+from fastscale_jax.report.table import Cell, Column, Table
+from fastscale_jax.report.unrounded import unrounded
+
+# alpha, as people write it, by the strategy that has it
+ALPHAS = {"dwr": "1/3", "a0.4": "0.4", "a0.6": "0.6", "dWr": "0.8", "w": "1"}
+_CLOSED_FORMS = {"params": f"(1+{ALPHA})/2", "acts": f"(2-{ALPHA})/2"}
+_KINDS = {
+    "stem": "stem",
+    "spatial": "spatial convs",
+    "pointwise": "1x1 convs",
+    "se": "squeeze-and-excitation",
+    "head": "head and classifier",
+}
+_SHARES_AT = (1.0, 100.0)
+
+
+class Fit(NamedTuple):
+    """The power of the flops by which a count grows, and what it is made of."""
+
+    key: str  # `family:base`
+    strategy: str
+    count_name: str  # `params` or `acts`
+    closed: float  # the closed form
+    blocks: float  # added by what the stages are really made of
+    ends: float  # added by stem, head and classifier
+    rounding: float  # added by rounding the sizes
+
+    @property
+    def fitted(self) -> float:
+        """The power that real networks have."""
+        return self.closed + self.deviation
+
+    @property
+    def deviation(self) -> float:
+        """What the closed form is off by."""
+        return self.blocks + self.ends + self.rounding
+
+    @property
+    def cause(self) -> str:
+        """Which of the three is the largest."""
+        causes = {"blocks": self.blocks, "stem and head": self.ends, "rounding": self.rounding}
+        return max(causes, key=lambda name: abs(causes[name]))
+
+
+@functools.cache
+def fits() -> tuple[Fit, ...]:
+    """Returns a fit for each base, alpha and count, over factors from 1 to 100."""
+    return tuple(
+        _fit(key, strategy, count)
+        for key in SMALL
+        for strategy in ALPHAS
+        for count in ("params", "acts")
+    )
+
+
+def _fit(key: str, strategy: str, count: str) -> Fit:
+    index = COUNTS.index(count)
+    by = [multipliers(strategy, factor) for factor in FACTORS]
+    a = base(key)
+    stages = power([unrounded(a, each, has_ends=False) for each in by], index)
+    whole = power([unrounded(a, each) for each in by], index)
+    real = power([cost(key, strategy, factor) for factor in FACTORS], index)
+    closed = exponents(strategy)[index]
+    return Fit(key, strategy, count, closed, stages - closed, whole - stages, real - whole)
+
+
+def power(costs: Iterable[Sequence[float]], index: int) -> float:
+    """Returns the slope of a count's logarithm over that of the flops, by least squares.
+
+    Args:
+        costs: of networks of one strategy, flops first.
+        index: of the count.
+    """
+    logs = [(math.log(each[0]), math.log(each[index])) for each in costs]
+    return statistics.linear_regression(*zip(*logs, strict=True)).slope
+
+
+def table() -> Table:
+    """Returns the fitted powers beside the closed forms, with what they are off by."""
+    columns = [Column("network", is_number=False), Column(ALPHA, is_number=False)]
+    for count, form in _CLOSED_FORMS.items():
+        columns.append(Column(form, f"power of {count}", Origin.FORMULA))
+        parted = ("fitted", "off by", "blocks", "stem, head", "rounding")
+        columns += [Column(name, f"power of {count}", Origin.COUNTED) for name in parted]
+    found = {(fit.key, fit.strategy, fit.count_name): fit for fit in fits()}
+    rows = tuple(
+        (
+            Cell(NAMES[key]),
+            Cell(f"{alpha} ({strategy})" if strategy in ("dwr", "dWr", "w") else alpha),
+            *(cell for count in _CLOSED_FORMS for cell in _cells(found[key, strategy, count])),
+        )
+        for key in SMALL
+        for strategy, alpha in ALPHAS.items()
+    )
+    return Table(
+        "table-4-asymptotics",
+        "Table 4, asymptotics. Powers of real networks",
+        f"Fitted by least squares of logarithms over {len(FACTORS)} factors from 1 to 100. “Off "
+        "by” is the sum of the three columns after it: what the blocks are really made of "
+        "(depthwise and group convs, first blocks of stages, squeeze-and-excitation, BatchNorm), "
+        "stem, head and classifier, and rounding.",
+        tuple(columns),
+        rows,
+        (explanation(),),
+    )
+
+
+def _cells(fit: Fit) -> list[Cell]:
+    signed = (fit.deviation, fit.blocks, fit.ends, fit.rounding)
+    return [
+        Cell(f"{fit.closed:.3f}"),
+        Cell(f"{fit.fitted:.3f}"),
+        *(Cell(f"{value:+.3f}") for value in signed),
+    ]
+
+
+def explanation() -> str:
+    """Returns what the closed forms are off by, and mostly why, in words."""
+    found = []
+    for count in _CLOSED_FORMS:
+        of_count = [fit for fit in fits() if fit.count_name == count]
+        worst = max(of_count, key=lambda fit: abs(fit.deviation))
+        typical = statistics.median(abs(fit.deviation) for fit in of_count)
+        found.append(
+            f"The power of {count} is off by {typical:.3f} in the median and by "
+            f"{worst.deviation:+.3f} at the most ({NAMES[worst.key]}, {ALPHA} = "
+            f"{ALPHAS[worst.strategy]}), mostly for the {worst.cause}."
+        )
+    return " ".join(found)
+
+
+def param_shares(key: str, strategy: str, factor: float) -> dict[str, float]:
+    """Returns what share of a network's params each kind of layer has; they sum to 1."""
+    network = grown(key, strategy, factor)
+    sums = dict.fromkeys(_KINDS, 0)
+    for layer in layers(network):
+        sums[_kind(layer.name)] += layer.params
+    total = sum(sums.values())
+    return {kind: params / total for kind, params in sums.items()}
+
+
+def _kind(name: str) -> str:
+    part, *_, layer = name.split(".")
+    if part in ("stem", "head"):
+        return part
+    if ".se." in name:
+        return "se"
+    return "spatial" if layer == "b" else "pointwise"
+
+
+def shares_table() -> Table:
+    """Returns where the params of the bases are, before they are scaled and after."""
+    columns = [Column("network", is_number=False), Column("s")]
+    columns += [Column(name, "share of params, %", Origin.COUNTED) for name in _KINDS.values()]
+    rows, notes = [], []
+    for key in SMALL:
+        small, large = (param_shares(key, "dWr", factor) for factor in _SHARES_AT)
+        for factor, found in zip(_SHARES_AT, (small, large), strict=True):
+            shares = (Cell(f"{100 * share:.1f}") for share in found.values())
+            rows.append((Cell(NAMES[key]), Cell(f"{factor:g}"), *shares))
+        notes.append(
+            f"{NAMES[key]}: head and classifier fall from {100 * small['head']:.0f} to "
+            f"{100 * large['head']:.0f} % of the params, spatial convs go from "
+            f"{100 * small['spatial']:.1f} to {100 * large['spatial']:.1f} %."
+        )
+    return Table(
+        "table-4-shares",
+        "Table 4, why. What does not grow as a stage of dense convs",
+        "Params by kind of layer, scaled by dWr. The classifier has 1,000 outputs at every size, "
+        "so its params grow with the width and not with its square. RegNets keep stem and head "
+        "as they are. Depthwise convs have params linear in the width. Where such parts hold much "
+        "of a small network, its params grow more slowly than the closed form says.",
+        tuple(columns),
+        tuple(rows),
+        tuple(notes),
+    )

@@ -1,0 +1,165 @@
+"""Tables 1 to 4 of the paper: the closed forms, beside what real networks come to when rounded."""
+
+import fractions
+import math
+from collections.abc import Iterator, Sequence
+
+from fastscale_jax.arch import Layer, group_growth, growth, parts, shares
+from fastscale_jax.arch.architecture import BlockShape
+from fastscale_jax.arch.cost import block_layers
+from fastscale_jax.arch.rounding import divisible, to_group_width
+from fastscale_jax.report.networks import NAMES, SMALL, base, cost
+from fastscale_jax.report.origins import Origin
+from fastscale_jax.report.paper import COUNTS
+from fastscale_jax.report.table import Cell, Column, Table
+
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # as the paper writes it
+FACTORS_SHOWN = (4, 16, 64)
+SIMPLE = ("d", "w", "r")  # Table 1
+COMPOUND = ("dw", "wr", "dr", "dwr")  # Table 2; dr is of Table 4
+FAST = {"dr": "0", "dwr": "1/3", "dWr": "0.8", "w": "1"}  # Table 4: strategy and alpha
+_GROUP_CONV = ("regnetz:500mf", 3)  # network and stage whose spatial conv Table 3 scales
+_SYMBOLS = tuple(Column(count, "growth", Origin.FORMULA) for count in COUNTS)
+_AT_FACTOR = tuple(Column(count, "closed form", Origin.FORMULA) for count in COUNTS)
+
+
+def tables() -> list[Table]:
+    """Returns Tables 1 to 4."""
+    return [
+        _growths(
+            "table-1",
+            "Table 1. Simple scaling",
+            "One dimension takes all the growth. Flops grow by s in each case; parameters and "
+            "activations do not.",
+            SIMPLE,
+        ),
+        _growths(
+            "table-2",
+            "Table 2. Compound scaling",
+            "Two or three dimensions share the growth in flops equally. The paper prints dw, wr "
+            "and dwr in this table and what corresponds to dr in Table 4.",
+            COMPOUND,
+        ),
+        group_width_table(),
+        _growths(
+            "table-4",
+            "Table 4. Fast scaling",
+            f"The family of strategies by {ALPHA}: the width takes {ALPHA} of the growth, depth "
+            "and resolution halve the rest. e_d, e_w and e_r are the shares.",
+            tuple(FAST),
+            has_shares=True,
+        ),
+    ]
+
+
+def exponents(strategy: str) -> tuple[float, float, float]:
+    """Returns the powers of s by which flops, params and acts grow, by the closed forms."""
+    flops, params, acts = (math.log(times) for times in growth(strategy, math.e))
+    return flops, params, acts
+
+
+def symbol(exponent: float, *, is_decimal: bool = False) -> str:
+    """Returns a power of s as the paper writes it: `1`, `s`, `√s`, `s^3/4`, `s^0.67`."""
+    if is_decimal:
+        return f"s^{exponent:.2f}"
+    power = fractions.Fraction(exponent).limit_denominator(12)
+    known = {0: "1", 1: "s", fractions.Fraction(1, 2): "√s"}
+    return known.get(power, f"s^{power}")
+
+
+def _growths(
+    name: str, title: str, caption: str, strategies: Sequence[str], *, has_shares: bool = False
+) -> Table:
+    """Growth by some strategies: closed forms, then the networks' own."""
+    given = [Column(f"e_{dim}", "shares", Origin.FORMULA) for dim in "dwr"] if has_shares else []
+    lead = [Column("scaled", is_number=False), *given]
+    real = [Column(count, NAMES[key], Origin.COUNTED) for key in SMALL for count in COUNTS]
+    return Table(
+        name,
+        title,
+        f"{caption} Growth of a network's own counts is after rounding; hold the pointer over a "
+        "figure to see them.",
+        (*lead, *_SYMBOLS, Column("s"), *_AT_FACTOR, *real),
+        tuple(
+            (
+                *_lead(strategy, has_shares),
+                *(Cell(symbol(e, is_decimal=has_shares)) for e in exponents(strategy)),
+                Cell(str(factor)),
+                *(Cell(f"{times:.2f}") for times in growth(strategy, factor)),
+                *(cell for key in SMALL for cell in _real(key, strategy, factor)),
+            )
+            for strategy in strategies
+            for factor in FACTORS_SHOWN
+        ),
+    )
+
+
+def _lead(strategy: str, has_shares: bool) -> Iterator[Cell]:
+    yield Cell(f"{strategy} ({ALPHA} = {FAST[strategy]})" if has_shares else strategy)
+    if has_shares:
+        yield from (Cell(f"{share:.3g}") for share in shares(strategy))
+
+
+def _real(key: str, strategy: str, factor: float) -> Iterator[Cell]:
+    """By how much each count of a network grows."""
+    before, after = cost(key, "w", 1.0), cost(key, strategy, factor)
+    for small, large in zip(before, after, strict=True):
+        yield Cell(f"{large / small:.2f}", note=f"{large:,} / {small:,}")
+
+
+def group_width_table() -> Table:
+    """Returns Table 3: width and group width of one group conv scaled apart and together."""
+    key, stage = _GROUP_CONV
+    _, shape, _ = list(base(key).stage_shapes())[stage - 1]
+    part = parts(base(key))[stage]
+    rows = [
+        _group_row(dims, factor, shape, part.size)
+        for dims in ("w", "g", "wg")
+        for factor in FACTORS_SHOWN
+    ]
+    conv = spatial_conv(shape, part.size)
+    return Table(
+        "table-3",
+        "Table 3. Group width scaling",
+        f"A group conv of width w and group width g. The real one is the {shape.kernel}x"
+        f"{shape.kernel} conv of {NAMES[key]}'s stage {stage} with its BatchNorm: w = "
+        f"{shape.c_mid:,}, g = {shape.group_width}, {part.size}x{part.size} pixels, {conv.flops:,} "
+        f"flops, {conv.params:,} params, {conv.acts:,} acts.",
+        (
+            Column("scaled", is_number=False),
+            *_SYMBOLS,
+            Column("s"),
+            *_AT_FACTOR,
+            *(Column(name, "after rounding", Origin.COUNTED) for name in ("w", "g")),
+            *(Column(count, "the real conv", Origin.COUNTED) for count in COUNTS),
+        ),
+        tuple(rows),
+        (
+            "Group widths go to 1, 2, 4 or a multiple of 8, and w then to a multiple of g: it "
+            "moves by at most a third (section 3.5). BatchNorm's scale and shift grow with w "
+            "alone, and are the rest of the difference in params.",
+        ),
+    )
+
+
+def spatial_conv(shape: BlockShape, size: int) -> Layer:
+    """Returns a block's spatial conv, counted; `size`: side of the block's input, pixels."""
+    return next(layer for layer in block_layers(shape, size) if layer.name == "b")
+
+
+def _group_row(dims: str, factor: float, shape: BlockShape, size: int) -> tuple[Cell, ...]:
+    closed = group_growth(dims, factor)
+    # acts are linear in the width, and flops in width times group width (equation 3)
+    group = to_group_width(shape.group_width * closed.flops / closed.acts)
+    width, group = divisible(round(shape.c_mid * closed.acts), group, 1.0)
+    before = spatial_conv(shape, size)
+    after = spatial_conv(shape._replace(c_mid=width, group_width=group), size)
+    pairs = [(getattr(before, count), getattr(after, count)) for count in COUNTS]
+    return (
+        Cell(dims),
+        *(Cell(symbol(math.log(times))) for times in group_growth(dims, math.e)),
+        Cell(str(factor)),
+        *(Cell(f"{times:.2f}") for times in closed),
+        *(Cell(f"{size:,}", size) for size in (width, group)),
+        *(Cell(f"{large / small:.2f}", note=f"{large:,} / {small:,}") for small, large in pairs),
+    )

@@ -1,0 +1,179 @@
+"""What the report says, section by section."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastscale_jax.report import (
+    asymptotics,
+    closed_forms,
+    model_figures,
+    paper_tables,
+    scaling_figures,
+    series,
+    study,
+)
+from fastscale_jax.report.explorer import describe
+from fastscale_jax.report.figure import Figure
+from fastscale_jax.report.inputs import Inputs
+from fastscale_jax.report.origins import Origin
+from fastscale_jax.report.paper import paper
+from fastscale_jax.report.table import Cell, Column, Table
+from fastscale_jax.report.trained import Trained
+
+_ROWS_COMMAND = (
+    f"{series.CURVES_COMMAND} --factors=1 --batch_size=auto --bases=efficientnet:b0,efficientnet:b1"
+)
+
+
+class Section(NamedTuple):
+    """A part of the page: words, then tables and figures."""
+
+    key: str  # in addresses
+    title: str
+    paragraphs: tuple[str, ...]  # words between backticks are code
+    items: tuple[Table | Figure, ...]
+
+
+def sections(inputs: Inputs) -> list[Section]:
+    """Returns the report, but for its explorer."""
+    rows = paper_tables.compare(inputs)
+    found = [
+        Section(
+            "closed-forms",
+            "Closed forms and real networks",
+            (
+                "The paper's Tables 1 to 4 say by how much flops, parameters and activations grow "
+                "when a stage of equal dense convs is scaled by s. Real networks have whole "
+                "blocks, widths in multiples of 8, resolutions in multiples of 4, and parts that "
+                "are no such stage. Here are both.",
+            ),
+            (*closed_forms.tables(), asymptotics.table(), asymptotics.shares_table()),
+        ),
+        Section(
+            "networks",
+            "The paper's networks",
+            (paper_tables.agreement(rows), _of_measurements(inputs)),
+            tuple(paper_tables.tables(rows)),
+        ),
+        Section(
+            "figures",
+            "The paper's figures",
+            (
+                "What can be counted is drawn for 33 factors from 1 to 100. Errors on ImageNet "
+                "and minutes on eight V100s are the paper's, as far as its tables print them. "
+                "Figure 3 shows blocks and has no data.",
+            ),
+            tuple(_figures(inputs)),
+        ),
+    ]
+    if inputs.trials:
+        found.append(_study(inputs))
+    if inputs.trained:
+        found.append(_trained(inputs.trained))
+    return found
+
+
+def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
+    """Returns each origin's mark and where its numbers come from, in this report."""
+    told = {
+        Origin.PAPER: "Dollár, Singh, Girshick: Fast and Accurate Model Scaling, CVPR 2021, "
+        "arXiv:2103.06877. Copied from its tables.",
+        Origin.FORMULA: "Equations 1 to 6 and Tables 1 to 4 of the same.",
+        Origin.COUNTED: "`fastscale_jax.arch.count`: multiply-adds, trainable parameters, outputs "
+        "of convs, dense layers and max-pooling, for one image.",
+        Origin.MEASURED: _measured_source(inputs),
+        Origin.TRAINED: _trained_source(inputs),
+        Origin.PREDICTED: "No device model was given; `--device` takes one."
+        if inputs.device is None
+        else f"Fitted to measurements on {describe(inputs.device)['source']}.",
+    }
+    return list(told.items())
+
+
+def _measured_source(inputs: Inputs) -> str:
+    results = inputs.results
+    if not results.points:
+        return "Nothing was given; `--results` takes files of `fastscale_jax.measure.curves`."
+    said = f"{results.source}; {len(results.points)} networks."
+    if results.left_aside:
+        said += f" {results.left_aside} points of other frameworks in the files are not shown."
+    return said
+
+
+def _trained_source(inputs: Inputs) -> str:
+    found = []
+    if inputs.trials:
+        found.append(f"Study: {len(inputs.trials)} runs on {inputs.trials[0].origin}.")
+    if inputs.trained:
+        found.append(f"{len(inputs.trained)} workdirs.")
+    return " ".join(found) or "Nothing was given; `--workdirs` and `--study` take it."
+
+
+def _of_measurements(inputs: Inputs) -> str:
+    if inputs.results.points:
+        return (
+            f"Measured: {inputs.results.source}. Training steps on noise that lies on the device "
+            "already, without augmentation; minutes of an epoch are theirs, too, and eight V100s "
+            "with their data pipeline are another thing."
+        )
+    return f"Nothing was measured for this report. A row is measured by `{_ROWS_COMMAND}`."
+
+
+def _figures(inputs: Inputs) -> Iterator[Figure]:
+    found = [*scaling_figures.figures(inputs), *model_figures.figures(inputs)]
+    yield from sorted(found, key=lambda figure: figure.name)
+
+
+def _study(inputs: Inputs) -> Section:
+    return Section(
+        "study",
+        "Scaling in miniature",
+        (
+            "The paper's first figure on a small scale: small networks, small images, so that "
+            "anyone can train them. It shows how such a study is made, and whether the paper's "
+            "order of strategies is seen here; it says nothing about ImageNet.",
+        ),
+        (study.figure(inputs.trials), study.table(inputs.trials)),
+    )
+
+
+def _trained(runs: tuple[Trained, ...]) -> Section:
+    columns = (
+        Column("network", is_number=False),
+        Column("data", is_number=False),
+        *(Column(count, "one image", Origin.COUNTED) for count in ("flops", "params", "acts")),
+        Column("top-1 error, %", "last evaluation", Origin.TRAINED),
+        Column("epoch", "last evaluation", Origin.TRAINED),
+        Column("workdir", is_number=False),
+    )
+    rows = tuple(
+        (
+            Cell(run.network.name),
+            Cell(run.source),
+            *(Cell(f"{amount / 1e6:,.3f} M", amount) for amount in run.cost),
+            Cell(f"{run.error:.2f}"),
+            Cell(f"{run.epoch:g}"),
+            Cell(run.folder),
+        )
+        for run in runs
+    )
+    table = Table(
+        "runs",
+        "Runs",
+        "The last `test_top1_error` of each workdir. Runs on ImageNet stand in the paper's "
+        "figures as well, marked; an error on other images cannot be set beside the paper's.",
+        columns,
+        rows,
+    )
+    return Section("trained", "Networks trained here", (), (table,))
+
+
+def missing() -> list[str]:
+    """Returns what no report can show, in words."""
+    return [
+        *(f"{name}: {why}." for name, why in paper().unrecoverable.items()),
+        "Errors of the curves in Figures 1, 4, 5, 6, 7 and 10, but for the networks that the "
+        "tables print: the paper has no numbers for them. Networks that were trained join the "
+        "figures by `--workdirs`.",
+        "Runtime on eight V100s, but for the rows of Tables 5 to 8.",
+    ]

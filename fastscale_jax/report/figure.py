@@ -1,0 +1,102 @@
+"""A figure as data: the drawing and its CSV file read the same points."""
+
+import csv
+import dataclasses
+import pathlib
+from typing import NamedTuple
+
+from fastscale_jax.report.origins import Origin
+
+
+class Point(NamedTuple):
+    """One point, in the units of its axes."""
+
+    x: float
+    y: float
+    spread: float = 0.0  # of y, to both sides; 0: none is known
+
+
+class Curve(NamedTuple):
+    """Points of one kind and one origin."""
+
+    label: str
+    origin: Origin
+    points: tuple[Point, ...]
+    style: str  # key of `draw.STYLES`
+    is_line: bool = True  # whether one point leads to the next
+
+
+class Axis(NamedTuple):
+    """One axis of a panel."""
+
+    label: str
+    is_log: bool = True
+    least: tuple[float, float] | None = None  # range that is shown even if points do not need it
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One pair of axes; curves without points are left out.
+
+    Attributes:
+        title: above it.
+        x: horizontal axis.
+        y: vertical axis.
+        curves: from back to front.
+        note: under the title, where something is missing.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    curves: tuple[Curve, ...]
+    note: str = ""
+
+    def drawn(self) -> list[Curve]:
+        """Returns the curves that have points."""
+        return [curve for curve in self.curves if curve.points]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    Attributes:
+        name: of its files, without the ending.
+        title: above it.
+        caption: what it shows, and what of the paper's it cannot.
+        panels: in reading order.
+        columns: panels side by side.
+        source: what measured points were measured on; empty: there are none.
+        command: that measures what is missing; empty: nothing is.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    columns: int = 2
+    source: str = ""
+    command: str = ""
+    kind = "figure"  # which the page's template asks for
+
+    def origins(self) -> list[Origin]:
+        """Returns where its points come from, each once."""
+        found = {curve.origin for panel in self.panels for curve in panel.drawn()}
+        return [origin for origin in Origin if origin in found]
+
+    def write_csv(self, folder: pathlib.Path) -> None:
+        """Writes every point to `<name>.csv`.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        header = ("panel", "curve", "origin", "x axis", "x", "y axis", "y", "spread")
+        with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for panel in self.panels:
+                for curve in panel.drawn():
+                    begin = (panel.title, curve.label, curve.origin.key)
+                    for x, y, spread in curve.points:
+                        writer.writerow((*begin, panel.x.label, x, panel.y.label, y, spread))

@@ -1,0 +1,63 @@
+"""What a report may be given beside what it computes itself."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from fastscale_jax.arch import device_model
+from fastscale_jax.report import measured, study, trained
+from fastscale_jax.report.measured import Results
+from fastscale_jax.report.study import Trial
+from fastscale_jax.report.trained import Trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Measurements and trained networks; by default there are none.
+
+    Attributes:
+        results: step times.
+        trials: of a study.
+        trained: what runs came to.
+        device: that predicts step times; None: none.
+    """
+
+    results: Results = dataclasses.field(default_factory=Results)
+    trials: tuple[Trial, ...] = ()
+    trained: tuple[Trained, ...] = ()
+    device: device_model.DeviceModel | None = None
+
+
+def read(
+    results: Sequence[pathlib.Path] = (),
+    study_file: pathlib.Path | None = None,
+    device: str = "",
+    workdirs: Sequence[pathlib.Path] = (),
+) -> Inputs:
+    """Returns what is in some files.
+
+    Args:
+        results: files of `measure.curves`.
+        study_file: JSON lines, a trained network each.
+        device: a file of `measure.fit`, or the name of a saved one.
+        workdirs: of runs.
+
+    Raises:
+        ValueError: a file is not there, is something else, or holds what does not belong together.
+    """
+    return Inputs(
+        measured.read(results) if results else Results(),
+        study.read(study_file) if study_file else (),
+        trained.read(workdirs),
+        _device(device) if device else None,
+    )
+
+
+def _device(choice: str) -> device_model.DeviceModel:
+    try:
+        found = device_model.find(choice)
+    except ValueError as error:
+        # the message is written for those who chose by the environment
+        raise ValueError(str(error).replace(f"{device_model.CHOICE}=", "--device=")) from error
+    found.fit_of("step_ms", device_model.POOLED)
+    return found

@@ -1,0 +1,117 @@
+"""Step times that `measure.curves` wrote, for the report."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.measure import points
+
+# of its training set; `measure.report` has the same figure, and imports JAX
+IMAGENET_IMAGES = 1_281_167
+FRAMEWORK_NAMES = {"jax": "JAX", "torch": "PyTorch", "torch-compile": "compiled PyTorch"}
+
+
+class Measured(NamedTuple):
+    """What a training step of one network took on one device."""
+
+    base: str  # `family:base`
+    strategy: str  # empty: the base itself
+    factor: float
+    cost: Complexity  # of one image
+    step_ms: float
+    images: int  # of a batch
+    side: int  # of an image, pixels
+    base_side: int  # of the base, where it is not its own; 0: it is
+    noise: float  # what the median may be off by, as a share of it
+    date: str
+    origin: points.Origin
+
+    @property
+    def minutes(self) -> float:
+        """An epoch of ImageNet's images at this rate."""
+        return self.step_ms / self.images * IMAGENET_IMAGES / 60_000
+
+    @property
+    def source(self) -> str:
+        """What it was measured on and with, for people."""
+        device, dtype, framework, versions = self.origin
+        side = f", bases at {self.base_side} px" if self.base_side else ""
+        return f"{FRAMEWORK_NAMES[framework]} on {device}, {dtype}{side}, {self.date}; {versions}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The points of one framework on one device.
+
+    Attributes:
+        points: that have a time.
+        left_aside: how many points of other frameworks the files have.
+    """
+
+    points: tuple[Measured, ...] = ()
+    left_aside: int = 0
+
+    def of(self, base: str, strategy: str = "", factor: float = 1.0) -> Measured | None:
+        """Returns the point of a network, or None where it was not measured."""
+        wanted = (base, strategy, factor)
+        return next((p for p in self.points if p[:3] == wanted), None)
+
+    def line(self, base: str, strategy: str) -> tuple[Measured, ...]:
+        """Returns the points of a base and of what was scaled from it, by their factors."""
+        line = [p for p in self.points if p.base == base and p.strategy in ("", strategy)]
+        return tuple(sorted(line, key=lambda point: point.factor))
+
+    @property
+    def source(self) -> str:
+        """What all points were measured on and with; empty: there are none."""
+        if not self.points:
+            return ""
+        dates = sorted({point.date for point in self.points})
+        first = self.points[0]._replace(date=" to ".join(dict.fromkeys((dates[0], dates[-1]))))
+        return first.source
+
+
+def read(paths: Sequence[pathlib.Path]) -> Results:
+    """Returns the points of some files of results: JAX's, or else those of another framework.
+
+    Raises:
+        ValueError: a file is not there, or is something else; there is no point with a time; or
+            the points are of several devices, types, versions, batch sizes or resolutions.
+    """
+    records: dict[points.Spec, dict[str, Any]] = {}
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file of results")
+        for record in points.read(path):
+            spec = points.spec_of(record)
+            records[spec] = points.merged(records.get(spec), record)
+    names = ", ".join(map(str, paths))
+    try:
+        found = [_measured(record) for record in points.measured(records.values())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{names}: these are no points of a curve ({error})") from error
+    if not found:
+        raise ValueError(f"{names}: there is no measured point")
+    points.check_same_machine(records.values())
+    points.check_alike(records)
+    framework = min((p.origin.framework for p in found), key=points.FRAMEWORKS.index)
+    chosen = tuple(p for p in found if p.origin.framework == framework)
+    return Results(chosen, len(found) - len(chosen))
+
+
+def _measured(record: dict[str, Any]) -> Measured:
+    return Measured(
+        record["base"],
+        record["strategy"],
+        float(record["factor"]),
+        Complexity(*(int(record[count]) for count in Complexity._fields)),
+        float(record["step_ms"]),
+        int(record["images"]),
+        int(record["side"]),
+        int(record["resolution"]),
+        float(record["noise"]),
+        record["machine"]["date"],
+        points.origin(record),
+    )

@@ -1,0 +1,76 @@
+"""The networks that tables, figures and the explorer share, and what they cost."""
+
+import functools
+
+from fastscale_jax.arch import PAPER_ROWS, Architecture, Complexity, count
+from fastscale_jax.arch.growing import grow
+from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.arch.strategies import multipliers
+from fastscale_jax.arch.zoo import base_architecture
+
+# networks that are scaled, `family:base`, by what the paper calls them
+NAMES = {
+    "efficientnet:b0": "EfficientNet-B0",
+    "regnety:500mf": "RegNetY-500MF",
+    "regnetz:500mf": "RegNetZ-500MF",
+    "regnety:4gf": "RegNetY-4GF",
+    "regnetz:4gf": "RegNetZ-4GF",
+    "resnet:50": "ResNet-50",
+    "resnet:50-32x4d": "ResNeXt-50",
+}
+# those whose growth the tables show: the three that the paper scales by every strategy
+SMALL = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
+# 33 factors from 1 to 100, evenly spaced in their logarithm, as they can be typed
+FACTORS = tuple(float(f"{100 ** (i / 32):.4g}") for i in range(33))
+ROWS = {row.name: row for row in PAPER_ROWS}
+
+
+@functools.cache
+def base(key: str) -> Architecture:
+    """Returns a network by `family:base`."""
+    return base_architecture(*key.split(":", 1))
+
+
+@functools.cache
+def grown(key: str, strategy: str, factor: float) -> Architecture:
+    """Returns a network scaled by a factor, all its sizes rounded."""
+    return scaled(base(key), strategy, factor=factor)[0]
+
+
+@functools.cache
+def cost(key: str, strategy: str, factor: float) -> Complexity:
+    """Counts a scaled network, for one image."""
+    return count(grown(key, strategy, factor))
+
+
+def depthwise_cost(key: str, strategy: str, factor: float) -> Complexity:
+    """Counts a network scaled with its group widths left alone.
+
+    A depthwise network stays one in this way (arXiv:2103.06877, section 3.5).
+    """
+    return count(grow(base(key), multipliers(strategy, factor)._replace(g=1.0)))
+
+
+def row_key(name: str) -> str:
+    """Returns `family:base` of a row of the paper's tables."""
+    return f"{ROWS[name].family}:{ROWS[name].base}"
+
+
+@functools.cache
+def row_network(name: str) -> Architecture:
+    """Returns the network of a row of the paper's tables."""
+    row = ROWS[name]
+    if not row.strategy:
+        return base(row_key(name))
+    return grown(row_key(name), row.strategy, row.factor)
+
+
+@functools.cache
+def row_cost(name: str) -> Complexity:
+    """Counts the network of a row of the paper's tables, for one image."""
+    return count(row_network(name))
+
+
+def rows_of(key: str) -> tuple[str, ...]:
+    """Returns the rows of the paper that are a base and what was scaled from it, small to large."""
+    return tuple(name for name in ROWS if row_key(name) == key)

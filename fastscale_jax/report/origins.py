@@ -1,0 +1,30 @@
+"""Where a number comes from, and the marks that say so in tables, figures and the explorer."""
+
+import enum
+
+
+class Origin(enum.Enum):
+    """Where a number comes from: its mark, what that means, its colour and its form in figures."""
+
+    PAPER = ("P", "printed in the paper", "#5b6470", "hollow mark")
+    FORMULA = ("F", "closed form of the paper, nothing rounded", "#7a3fb0", "dotted line")
+    COUNTED = ("C", "counted here, exact to the integer", "#1c5d99", "line without marks")
+    MEASURED = ("M", "measured here", "#13693f", "filled mark")
+    TRAINED = ("T", "trained here", "#a8322a", "filled mark with a black rim")
+    PREDICTED = ("E", "estimated by a model fitted to measurements", "#8a5a00", "")
+
+    mark: str  # one letter, so that no one has to tell colours apart
+    meaning: str
+    color: str  # dark enough to be read on white
+    form: str  # how figures draw it; empty: they do not
+
+    def __init__(self, mark: str, meaning: str, color: str, form: str) -> None:
+        self.mark = mark
+        self.meaning = meaning
+        self.color = color
+        self.form = form
+
+    @property
+    def key(self) -> str:
+        """Its name in CSV files and style sheets."""
+        return self.name.lower()

@@ -1,0 +1,81 @@
+"""The page: one HTML file that needs no other, and no network."""
+
+import datetime
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import fastscale_jax
+from fastscale_jax.report import contents, draw
+from fastscale_jax.report.inputs import Inputs
+from fastscale_jax.report.origins import Origin
+
+_FOLDER = pathlib.Path(__file__).parent / "page"
+
+
+def render(
+    found: list[contents.Section],
+    inputs: Inputs,
+    explorer: Mapping[str, Any],
+    figures: pathlib.Path,
+) -> str:
+    """Returns the page.
+
+    Args:
+        found: its sections.
+        inputs: what the report was given.
+        explorer: as `explorer.grid` returns it.
+        figures: folder with a drawing for each figure of the sections.
+    """
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        prose=lambda words: Markup(prose(words)),
+        powers=lambda text: Markup(powers(text)),
+        zip=zip,
+        drawing=lambda name: draw.as_data_uri(figures / f"{name}.svg"),
+    )
+    # a script ends at the first "</script", whatever it is part of
+    data = json.dumps(explorer, separators=(",", ":")).replace("<", "\\u003c")
+    return environment.get_template("template.html").render(
+        sections=found,
+        summary=found[1].paragraphs[0],
+        sources=contents.sources(inputs),
+        missing=contents.missing(),
+        origins=Origin,
+        device=explorer["device"],
+        bases=explorer["bases"],
+        strategies=explorer["strategies"],
+        factors=explorer["factors"],
+        version=fastscale_jax.__version__,
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        style=Markup((_FOLDER / "style.css").read_text("utf-8")),
+        script=Markup((_FOLDER / "explorer.js").read_text("utf-8")),
+        plotly=Markup(get_plotlyjs()),
+        data=Markup(data),
+    )
+
+
+def prose(words: str) -> str:
+    """Returns words as HTML; what stands between backticks is code."""
+    from markupsafe import escape
+
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words)))
+
+
+def powers(text: str) -> str:
+    """Returns a cell as HTML, `s^3/4` with its power raised."""
+    from markupsafe import escape
+
+    return re.sub(r"s\^(\d+(?:[./]\d+)?)", r"s<sup>\1</sup>", str(escape(text)))

@@ -1,0 +1,209 @@
+"""Tables 5 to 8 of the paper: printed, counted here, measured here, and what they differ by."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.report.inputs import Inputs
+from fastscale_jax.report.measured import Measured
+from fastscale_jax.report.networks import ROWS, row_cost, row_key, row_network
+from fastscale_jax.report.origins import Origin
+from fastscale_jax.report.paper import COUNTS, DIGITS, UNITS, Printed, as_printed, paper
+from fastscale_jax.report.table import DASH, NOTHING, Cell, Column, Table
+from fastscale_jax.report.trained import Trained
+
+SCHEDULES = ("1x", "2x", "4x")
+_TITLES = {
+    5: "Table 5. EfficientNet reproduction",
+    6: "Table 6. RegNet baselines",
+    7: "Table 7. Scaling against search",
+    8: "Table 8. Large models",
+}
+_COUNT_GROUPS = {"flops": "flops, 10⁹", "params": "params, 10⁶", "acts": "acts, 10⁶"}
+_MEASURED = ("ms a step", "images", "px", "epoch, min", "÷ printed", "device", "date")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A row of the paper beside what is known of its network here.
+
+    Attributes:
+        printed: in the paper.
+        cost: as counted; None: the row is no network here.
+        measured: its training step; None: not measured.
+        trained: a run of this very network on ImageNet; None: there is none.
+    """
+
+    printed: Printed
+    cost: Complexity | None
+    measured: Measured | None
+    trained: Trained | None
+
+    def differences(self) -> dict[str, float]:
+        """Returns counted less printed, by count, of the digits that are printed."""
+        if self.cost is None:
+            return {}
+        return {
+            count: round(
+                float(as_printed(getattr(self.cost, count), count)) - getattr(self.printed, count),
+                DIGITS,
+            )
+            for count in COUNTS
+        }
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all three counts agree in every printed digit."""
+        differences = self.differences()
+        return bool(differences) and not any(differences.values())
+
+
+def compare(inputs: Inputs) -> dict[str, Compared]:
+    """Returns every row of Tables 5 to 8 by its name."""
+    return {name: _compare(printed, inputs) for name, printed in paper().rows.items()}
+
+
+def _compare(printed: Printed, inputs: Inputs) -> Compared:
+    row = ROWS.get(printed.name)
+    if row is None:
+        return Compared(printed, None, None, None)
+    cost = row_cost(printed.name)
+    same = [t for t in inputs.trained if t.is_imagenet and t.cost == cost]
+    measured = inputs.results.of(row_key(row.name), row.strategy, row.factor)
+    return Compared(printed, cost, measured, same[0] if same else None)
+
+
+def agreement(rows: Mapping[str, Compared]) -> str:
+    """Returns how many rows agree, which do not, and why, in words."""
+    apart = [row for row in rows.values() if not row.agrees]
+    said = (
+        f"{len(rows) - len(apart)} of {len(rows)} rows of Tables 5 to 8 agree with the paper in "
+        "every printed digit of flops, params and acts."
+    )
+    why = paper().unrecoverable
+    return " ".join([said, *(f"{row.printed.name}: {_apart(row, why)}." for row in apart)])
+
+
+def _apart(row: Compared, why: Mapping[str, str]) -> str:
+    if row.cost is None:
+        return f"cannot be computed: {why[row.printed.name]}"
+    differs = (f"{count} by {by:+g}" for count, by in row.differences().items() if by)
+    return f"differs in {' and '.join(differs)}"
+
+
+def tables(rows: Mapping[str, Compared]) -> list[Table]:
+    """Returns Tables 5 to 8."""
+    return [
+        _table(number, [rows[name] for name in names]) for number, names in paper().tables.items()
+    ]
+
+
+def _table(number: int, rows: list[Compared]) -> Table:
+    has_published = all(row.printed.published for row in rows)
+    has_trained = any(row.trained for row in rows)
+    is_measured = any(row.measured for row in rows)
+    return Table(
+        f"table-{number}",
+        _TITLES[number],
+        "Printed and counted figures side by side, and their difference in the digits that are "
+        "printed. Minutes are those of an epoch of ImageNet; errors are top-1, in percent, with "
+        "their spread over three trials.",
+        tuple(_columns(is_measured, has_published, has_trained)),
+        tuple(tuple(_cells(row, is_measured, has_published, has_trained)) for row in rows),
+        tuple(_notes(rows, is_measured)),
+    )
+
+
+def _columns(is_measured: bool, has_published: bool, has_trained: bool) -> Iterator[Column]:
+    yield Column("network", is_number=False)
+    for group in _COUNT_GROUPS.values():
+        yield Column("printed", group, Origin.PAPER)
+        yield Column("counted", group, Origin.COUNTED)
+        yield Column("diff.", group)
+    yield Column("epoch, min", "eight V100s", Origin.PAPER)
+    for header in _MEASURED if is_measured else _MEASURED[:1]:
+        is_number = header not in ("device", "date")
+        yield Column(header, "training step", Origin.MEASURED, is_number=is_number)
+    for header in ("ICML", "arXiv") if has_published else ():
+        yield Column(header, "published error", Origin.PAPER)
+    for schedule in SCHEDULES:
+        yield Column(schedule, "error by schedule", Origin.PAPER)
+    if has_trained:
+        yield Column("error", "own run", Origin.TRAINED)
+
+
+def _cells(
+    row: Compared, is_measured: bool, has_published: bool, has_trained: bool
+) -> Iterator[Cell]:
+    printed, differences = row.printed, row.differences()
+    yield _name(printed.name)
+    for count in COUNTS:
+        yield Cell(f"{getattr(printed, count):.1f}")
+        if row.cost is None:
+            yield from (NOTHING, NOTHING)
+        else:
+            amount = getattr(row.cost, count)
+            yield Cell(f"{amount / UNITS[count]:.3f}", amount)
+            yield Cell(f"{differences[count]:+.1f}" if differences[count] else "0")
+    yield Cell(f"{printed.minutes:.1f}")
+    taken = _measured(row)
+    yield from taken if is_measured else taken[:1]
+    if has_published:
+        for where in ("ICML", "arXiv"):
+            yield _percent(printed.published.get(where))
+    for schedule in SCHEDULES:
+        error = printed.errors.get(schedule)
+        yield NOTHING if error is None else Cell(f"{error.percent:.1f} ± {error.spread:.2f}")
+    if has_trained:
+        yield _percent(row.trained.error if row.trained else None)
+
+
+def _name(name: str) -> Cell:
+    """The network, with how it was scaled where the pointer rests on it."""
+    shown, row = name.replace("->", "→"), ROWS.get(name)
+    if row is None:
+        return Cell(shown, note=paper().unrecoverable[name])
+    if row.strategy:
+        return Cell(shown, note=f"{row_key(name)} scaled by {row.strategy}, factor {row.factor:g}")
+    return Cell(shown, note=row_key(name))
+
+
+def _percent(error: float | None) -> Cell:
+    return NOTHING if error is None else Cell(f"{error:.1f}")
+
+
+def _measured(row: Compared) -> list[Cell]:
+    found = row.measured
+    if found is None:
+        return [Cell(DASH, note="not measured")] * len(_MEASURED)
+    own = row_network(row.printed.name).resolution
+    is_own = found.side == own
+    other = Cell(DASH, note=f"measured at {found.side} px; the row has {own}")
+    return [
+        Cell(f"{found.step_ms:,.1f}", note=f"{found.source}; known to {found.noise:.0%}"),
+        Cell(str(found.images)),
+        Cell(f"{found.side}" if is_own else f"{found.side} (row: {own})"),
+        Cell(f"{found.minutes:,.1f}") if is_own else other,
+        Cell(f"{found.minutes / row.printed.minutes:,.1f}") if is_own else other,
+        Cell(found.origin.device, note=found.source),
+        Cell(found.date),
+    ]
+
+
+def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
+    there = paper()
+    names = [row.printed.name for row in rows]
+    for key, how in there.bases.items():
+        of_base = [name for name in names if name in ROWS and row_key(name) == key]
+        if of_base:
+            yield f"{', '.join(of_base).replace('->', '→')}: {how}."
+    for name in names:
+        if name in there.unrecoverable:
+            yield f"{name}: not computed; {there.unrecoverable[name]}."
+    if any(ROWS[name].strategy for name in names if name in ROWS):
+        yield (
+            "The paper prints no scaling factors: those of the scaled rows are the ones that give "
+            "the printed figures; hold the pointer over a name to see them."
+        )
+    if not is_measured:
+        yield "No training step of these networks was given; `--results` takes them."

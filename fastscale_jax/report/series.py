@@ -1,0 +1,140 @@
+"""Curves that several figures share: what was counted, printed and measured."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.report.figure import Axis, Curve, Panel, Point
+from fastscale_jax.report.inputs import Inputs
+from fastscale_jax.report.measured import Measured, Results
+from fastscale_jax.report.networks import FACTORS, cost, row_cost
+from fastscale_jax.report.origins import Origin
+from fastscale_jax.report.paper import paper
+
+SCHEDULE = "2x"  # that all of the paper's figures use (section 6.1)
+FLOPS = Axis("flops, 10⁹ an image")
+PARAMS = Axis("params, 10⁶")
+ACTS = Axis("activations, 10⁶ an image")
+MINUTES = Axis("an epoch of ImageNet, minutes")
+ERROR = Axis("ImageNet top-1 error, %", is_log=False, least=(15.5, 24.5))  # as the paper's
+NO_RUNTIME = "runtime was not given: activations in its place"
+CURVES_COMMAND = "python -m fastscale_jax.measure.curves --results=curves.jsonl --frameworks=jax"
+
+Place = Callable[[Complexity], float]  # a network's place on an axis
+
+
+def flops(cost: Complexity) -> float:
+    """Returns flops in the unit of `FLOPS`."""
+    return cost.flops / 1e9
+
+
+def params(cost: Complexity) -> float:
+    """Returns params in the unit of `PARAMS`."""
+    return cost.params / 1e6
+
+
+def acts(cost: Complexity) -> float:
+    """Returns activations in the unit of `ACTS`."""
+    return cost.acts / 1e6
+
+
+def counted(
+    key: str, strategy: str, label: str, most_flops: float = math.inf, style: str = ""
+) -> Curve:
+    """Returns activations against flops of a base scaled from 1 to 100.
+
+    Args:
+        key: of the base.
+        strategy: by which it is scaled.
+        label: of the curve.
+        most_flops: larger networks are left out.
+        style: empty: the strategy's.
+    """
+    costs = [cost(key, strategy, factor) for factor in FACTORS]
+    points = tuple(Point(flops(c), acts(c)) for c in costs if c.flops <= most_flops)
+    return Curve(label, Origin.COUNTED, points, style or strategy)
+
+
+def printed_errors(names: Sequence[str], label: str, style: str) -> Curve:
+    """Returns printed errors of some rows against their flops, as counted."""
+    points = []
+    for name in names:
+        error = paper().rows[name].errors.get(SCHEDULE)
+        if error:
+            points.append(Point(flops(row_cost(name)), error.percent, error.spread))
+    return Curve(label, Origin.PAPER, tuple(points), style)
+
+
+def printed_minutes(
+    names: Sequence[str], label: str, style: str, place: Place = flops, *, is_line: bool = True
+) -> Curve:
+    """Returns printed minutes of some rows against a count."""
+    rows = paper().rows
+    points = tuple(Point(place(row_cost(name)), rows[name].minutes) for name in names)
+    return Curve(label, Origin.PAPER, points, style, is_line)
+
+
+def measured(
+    points: Sequence[Measured],
+    label: str,
+    style: str,
+    place: Place = flops,
+    *,
+    is_line: bool = True,
+) -> Curve:
+    """Returns the minutes of measured points against a count."""
+    found = tuple(Point(place(point.cost), point.minutes) for point in points)
+    return Curve(label, Origin.MEASURED, found, style, is_line)
+
+
+def is_measured(results: Results, key: str, strategies: Sequence[str]) -> bool:
+    """Whether a base, scaled by at least one of some strategies, was measured."""
+    return any(p.base == key and p.strategy in strategies for p in results.points)
+
+
+def speed_panel(
+    title: str,
+    results: Results,
+    key: str,
+    strategies: Mapping[str, str],
+    *,
+    printed: Sequence[Curve] = (),
+    counted_curves: Sequence[Curve] = (),
+) -> Panel:
+    """Returns runtime against flops, or activations where no runtime was given.
+
+    Args:
+        title: of the panel.
+        results: step times.
+        key: of the base.
+        strategies: with their labels.
+        printed: what the paper prints of runtime.
+        counted_curves: activations, if runtime is missing.
+    """
+    if not is_measured(results, key, tuple(strategies)):
+        return Panel(title, FLOPS, ACTS, tuple(counted_curves), NO_RUNTIME)
+    curves = (
+        measured(results.line(key, strategy), label, strategy)
+        for strategy, label in strategies.items()
+        if any((point.base, point.strategy) == (key, strategy) for point in results.points)
+    )
+    return Panel(title, FLOPS, MINUTES, (*printed, *curves))
+
+
+def trained_errors(inputs: Inputs, families: Sequence[str]) -> tuple[Curve, ...]:
+    """Returns a point for each run on ImageNet of a network of some families."""
+    return tuple(
+        Curve(
+            f"{run.label}, trained here",
+            Origin.TRAINED,
+            (Point(flops(run.cost), run.error),),
+            "trained",
+        )
+        for run in inputs.trained
+        if run.is_imagenet and run.family in families
+    )
+
+
+def curves_command(key: str, strategies: Sequence[str]) -> str:
+    """Returns the command that measures what a figure lacks."""
+    return f"{CURVES_COMMAND} --bases={key} --strategies={','.join(strategies)}"

@@ -1,0 +1,75 @@
+"""Networks that were trained here: the workdirs of runs, for the report."""
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fastscale_jax.arch import Architecture, Complexity, count
+from fastscale_jax.train.records import read_metrics
+
+_IMAGENET_CLASSES = 1000
+_METRIC = "test_top1_error"
+
+
+class Trained(NamedTuple):
+    """The last word of one run."""
+
+    network: Architecture
+    cost: Complexity  # of one image
+    source: str  # the data set
+    is_imagenet: bool  # so that its error may stand beside the paper's
+    error: float  # top-1 on the test images, percent
+    epoch: float
+    folder: str  # its name alone
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        return f"{self.network.name} on {self.source}"
+
+    @property
+    def family(self) -> str:
+        """The family whose blocks it has; a plain bottleneck with SE is a RegNetY's."""
+        if self.network.block == "bottleneck":
+            return "regnety" if self.network.se_ratio else "resnet"
+        return {"mbconv": "efficientnet", "linear_bottleneck": "regnetz"}[self.network.block]
+
+
+def read(folders: Sequence[pathlib.Path]) -> tuple[Trained, ...]:
+    """Returns what each workdir's run came to.
+
+    Raises:
+        ValueError: a folder is no workdir, or its run has no test error yet.
+    """
+    return tuple(_read_one(folder) for folder in folders)
+
+
+def _read_one(folder: pathlib.Path) -> Trained:
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        network = Architecture.from_config(config["model"])
+        data = config["data"]
+        source = data["tfds_name"] if data["name"] == "tfds" else data["name"]
+    except OSError as error:
+        raise ValueError(f"{folder} is no workdir of a run: {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} is no workdir of a run: {path} is no config of one") from error
+    evaluated = [
+        record
+        for record in read_metrics(folder / "metrics.jsonl")
+        if math.isfinite(record.get(_METRIC, math.nan))
+    ]
+    if not evaluated:
+        raise ValueError(f"{folder}: its run has no {_METRIC} yet")
+    return Trained(
+        network,
+        count(network),
+        source,
+        source.startswith(("imagenet2012", "folder")) and network.num_classes == _IMAGENET_CLASSES,
+        float(evaluated[-1][_METRIC]),
+        float(evaluated[-1]["epoch"]),
+        folder.resolve().name,
+    )

@@ -1,0 +1,107 @@
+"""What a scaled network would cost if its sizes were not rounded.
+
+Between the closed forms, which know equal dense convs alone, and the real networks: the structure
+is the real one, with its depthwise convs, first blocks, stem and head, and only rounding is left
+out. What rounding does, and what structure does, can so be told apart.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
+from fastscale_jax.arch.architecture import BlockShape
+from fastscale_jax.arch.cost import block_layers, stem_layers
+
+
+class Cost(NamedTuple):
+    """As `arch.Complexity`, of a network whose sizes need not be whole."""
+
+    flops: float
+    params: float
+    acts: float
+
+
+def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cost:
+    """Returns the cost of a network whose sizes are multiplied and not rounded.
+
+    Args:
+        a: a network with the stem `conv3x3`, whose sides are even at every stride.
+        by: what its sizes are multiplied by; group widths of an `mbconv` stay 1.
+        has_ends: whether stem and head count.
+    """
+    assert a.stem == "conv3x3", a.stem
+    if a.block == "mbconv":
+        by = by._replace(g=1.0)
+    found = [*_stages(a, by), *(_ends(a, by) if has_ends else ())]
+    flops, params, acts = (sum(column) for column in zip(*found, strict=True))
+    return Cost(flops, params, acts)
+
+
+def _stages(a: Architecture, by: Multipliers) -> Iterator[Cost]:
+    """Every layer's cost, times how often there is one."""
+    _, side = stem_layers(a)
+    size = side * by.r
+    input_by = _ends_by(a, by)
+    for first, rest, depth in a.stage_shapes():
+        out = size / first.stride
+        yield from _block(_widened(first, by, input_by), size, out, 1.0)
+        yield from _block(_widened(rest, by, by.w), out, out, depth * by.d - 1)
+        size, input_by = out, by.w
+
+
+def _ends_by(a: Architecture, by: Multipliers) -> float:
+    """What the widths of stem and head are multiplied by: EfficientNets scale them."""
+    return by.w if a.block == "mbconv" else 1.0
+
+
+def _widened(shape: BlockShape, by: Multipliers, input_by: float) -> BlockShape:
+    inner_by = input_by if shape.kind == "mbconv" else by.w
+    widened: dict[str, float] = {
+        "c_in": shape.c_in * input_by,
+        "c_mid": shape.c_mid * inner_by,
+        "c_out": shape.c_out * by.w,
+        "c_se": shape.c_se * input_by,
+        "group_width": shape.group_width * by.g,
+    }
+    return shape._replace(**widened)
+
+
+def _block(shape: BlockShape, size: float, out: float, times: float) -> Iterator[Cost]:
+    """The layers of a block for one pixel of output, then for all of them."""
+    for layer in block_layers(shape._replace(stride=1), 1):
+        side = size if layer.name == "a" else out  # the expansion comes before the stride
+        yield _layer(layer, side * side, times)
+
+
+def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
+    """A dense layer, or one of squeeze-and-excitation, has one pixel, and biases for a norm."""
+    weights = layer.c_group * layer.width * max(layer.kernel, 1) ** 2
+    if layer.kernel:
+        cost = Cost(weights * pixels, weights + 2 * layer.width, layer.width * pixels)
+    else:
+        biased = weights + layer.width
+        cost = Cost(biased, biased, layer.width)
+    return Cost(*(times * amount for amount in cost))
+
+
+def _ends(a: Architecture, by: Multipliers) -> Iterator[Cost]:
+    """Stem and head. The classifier has as many outputs as ever."""
+    ends_by = _ends_by(a, by)
+    stem, *_, head = parts(a)
+    (conv,) = stem.first
+    yield _wider(conv, by, 1.0, ends_by)
+    if a.head_width:
+        conv, dense = head.first
+        yield _wider(conv, by, by.w, ends_by)
+        yield _wider(dense, by, ends_by, 1.0)
+    else:
+        (dense,) = head.first
+        yield _wider(dense, by, by.w, 1.0)
+
+
+def _wider(layer: Layer, by: Multipliers, input_by: float, output_by: float) -> Cost:
+    sizes: dict[str, float] = {
+        "c_group": layer.c_group * input_by,
+        "width": layer.width * output_by,
+    }
+    return _layer(layer._replace(**sizes), (layer.size * by.r) ** 2)
