@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.measure import roofline, timing
+from fastscale_jax.measure import earlier, roofline, timing
 from fastscale_jax.measure.workload import Workload
 from fastscale_jax.train.recipe import Recipe
 
@@ -49,7 +49,8 @@ def timed(
         profile.mkdir(parents=True, exist_ok=True)
     ceiling = roofline.ceilings(recipe.dtype)
     step = load.start("step")
-    of_step = timing.measure(step, noise=noise, seconds=seconds)
+    probe = earlier.Probe()
+    of_step = timing.measure(step, noise=noise, seconds=seconds, between=probe)
     if profile is not None:
         _profile(step, profile)
     of_inference = timing.measure(load.start("inference"), noise=noise, seconds=seconds)
@@ -74,6 +75,7 @@ def timed(
         "compile_seconds": round(load.compile_seconds["step"], 3),
         **{of_step_name.get(name, name): figure for name, figure in training.items()},
         "epoch_minutes": IMAGENET_IMAGES / training["images_per_second"] / 60,
+        "probe_ms": probe.ms,
         "peak_bytes": load.peak_bytes("step"),
         **{f"inference_{name}": figure for name, figure in inference.items()},
         "ceiling_flops": ceiling.flops,

@@ -41,6 +41,7 @@ def measure(
     seconds: float = 60.0,
     least: float = 2.0,
     wait: Callable[[Any], Any] = jax.block_until_ready,
+    between: Callable[[], object] = lambda: None,
 ) -> Timing:
     """Times calls until their median is known well enough.
 
@@ -53,6 +54,7 @@ def measure(
         seconds: after which to give up.
         least: before which not to stop: a burst of other work is to be seen.
         wait: returns when a result is there.
+        between: called after each sample, which it is no part of.
 
     Raises:
         NoisyError: the median was not known well enough in time.
@@ -69,6 +71,7 @@ def measure(
             start()
         wait(start())
         samples.append((time.perf_counter() - since) / calls)
+        between()
         if len(samples) < LEAST_SAMPLES:
             continue
         found = summary(samples)

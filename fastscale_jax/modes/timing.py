@@ -9,7 +9,7 @@ from fastscale_jax.arch.device_model import find
 from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.cluster import joins_others
 from fastscale_jax.info import origin
-from fastscale_jax.measure import report
+from fastscale_jax.measure import earlier, report
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.memory import is_out_of_memory
 from fastscale_jax.measure.timing import NoisyError
@@ -38,6 +38,9 @@ def run(config: Config, options: Options) -> int:
         config = with_batch_size(config, gigabytes=options.memory_gb)
         network, recipe = checked(config)
         found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
+        before = earlier.exchange(earlier.key(network, recipe), found, earlier.default_path())
+        if before is not None and (why := earlier.explained(found, before)):
+            complain(why)
         if origin(network, config.variant) is not None:  # as the variant has it
             found |= _of_budget(config.variant, found)
     except NoisyError as error:
