@@ -2,13 +2,15 @@
 
 python -m benchmarks.largest_batch --gigabytes=4 --output=benchmarks/results/largest_batch_cpu.json
 
-On a CPU the limit is one of the process's address space (`ulimit -v`), on a GPU the device's own
-memory. Each batch is trained with for two steps in a process of its own; larger and larger ones
-than the one that was found, until one fails.
+On a CPU the limit is that of a memory cgroup, which root may make, or with --addresses that of the
+process's address space (`ulimit -v`); on a GPU the device's own memory. Each batch is trained with
+for two steps in a process of its own; larger and larger ones than the one that was found, until one
+fails.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import resource
 import subprocess
@@ -17,24 +19,27 @@ from typing import Any
 
 from fastscale_jax.huge_pages import restart_with_huge_pages
 
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
 GROWTH = 1.04  # of the batches that are tried
 
 
 def run(arguments: argparse.Namespace, images: int) -> dict[str, Any] | None:
     """Returns what a process says of a batch, 0: of the largest; None: it failed."""
-    limit = int(arguments.gigabytes * 1e9) if arguments.gigabytes else 0
-    command = [sys.executable, "-m", "benchmarks.largest_batch", f"--gigabytes={limit / 1e9}"]
-    command += [f"--network={arguments.network}", f"--resolution={arguments.resolution}"]
-    command += [f"--dtype={arguments.dtype}", f"--images={images}"]
+    command = [sys.executable, "-m", "benchmarks.largest_batch", f"--images={images}"]
+    command += [f"--gigabytes={arguments.gigabytes}", f"--network={arguments.network}"]
+    command += [f"--dtype={arguments.dtype}", f"--resolution={arguments.resolution}"]
+    command += ["--addresses"] * arguments.addresses
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
 def child(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains with a batch for two steps, or finds the largest, within the limit."""
-    if arguments.gigabytes:
-        limit = int(arguments.gigabytes * 1e9)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if limit := int(arguments.gigabytes * 1e9):
+        if arguments.addresses:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        else:
+            enter_cgroup(limit)
     import dataclasses
 
     import jax
@@ -57,6 +62,16 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"machine": describe(), **found._asdict()}
 
 
+def enter_cgroup(limit: int) -> None:
+    """Puts this process into a memory cgroup of its own, of version 1 or 2, which stays behind."""
+    first = CGROUPS / "memory"
+    group = (first if first.is_dir() else CGROUPS) / f"largest_batch_{limit}"
+    group.mkdir(exist_ok=True)
+    name = "memory.limit_in_bytes" if first.is_dir() else "memory.max"
+    (group / name).write_text(str(limit))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
 def main() -> None:
     """Finds the largest batch by compiling, then the largest that runs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -64,8 +79,9 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=0)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument(
-        "--gigabytes", type=float, default=0.0, help="of address space; 0: no limit"
+        "--gigabytes", type=float, default=0.0, help="that a process may have; 0: no limit"
     )
+    parser.add_argument("--addresses", action="store_true", help="limit these, not the memory")
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -83,6 +99,7 @@ def main() -> None:
         "network": arguments.network,
         "resolution": arguments.resolution,
         "gigabytes": arguments.gigabytes,
+        "limit": "addresses" if arguments.addresses else "cgroup",
         "found": found,
         "found_runs": runs,
         "largest_that_runs": most,

@@ -9,9 +9,9 @@ import jax
 
 # What a process on a CPU takes beside its programs' buffers, above all while it compiles them.
 _CPU_RESERVE = 700_000_000
-# And of addresses, of which compiling takes more than it fills: of a limit of 4 GB, batches that
-# left 0.7 GB did not run.
-_ADDRESSES = 900_000_000
+# Where addresses are what is limited, a step that waits for the one before may have its own
+# already: beside one of 8.5 GB the follower had 8.3 more, and filled none of them.
+_STEPS_IN_ADDRESSES = 2
 
 
 def room(device: Any = None) -> int:
@@ -45,7 +45,7 @@ def _free_on_host() -> Iterator[int]:
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY:
-            yield soft - status.get(used, 0) - _ADDRESSES
+            yield (soft - status.get(used, 0)) // _STEPS_IN_ADDRESSES
     yield from _free_in_cgroups()
     machine = _table("/proc/meminfo").get("MemAvailable")
     if machine is None:  # not Linux

@@ -5,19 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import validate
 from fastscale_jax.flag_parsing import define_config, parser
-from fastscale_jax.modes.common import FAILURE, OK, complain, print_table, usage_error
+from fastscale_jax.modes.common import FAILURE, OK, Config, complain, print_table, usage_error
 from fastscale_jax.search.jobs import Entry, Job
 
 
 class Options(NamedTuple):
     """The flags that all have, as `--help` describes them."""
 
-    config: ConfigDict
+    config: Config
     output: pathlib.Path
     epochs: int
     storage: str

@@ -5,9 +5,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from fastscale_jax.arch import Architecture
+from fastscale_jax.modes.common import Config
 from fastscale_jax.train.recipe import default_config
 
 _TEXT = '''"""{about}
@@ -34,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
 '''
 
 
-def write(path: pathlib.Path, network: Architecture, config: ConfigDict, about: str) -> None:
+def write(path: pathlib.Path, network: Architecture, config: Config, about: str) -> None:
     """Writes a config file that trains a network.
 
     Args:
@@ -67,7 +66,7 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def _differences(config: ConfigDict) -> Iterator[tuple[str, Any]]:
+def _differences(config: Config) -> Iterator[tuple[str, Any]]:
     """What a config has set otherwise than the defaults do, by its dotted key."""
 
     def walk(values: Mapping[str, Any], default: Mapping[str, Any], at: str) -> Iterator[Any]:

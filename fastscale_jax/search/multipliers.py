@@ -24,7 +24,7 @@ def grid(step: float, tolerance: float) -> list[tuple[float, float, float]]:
     values = [round(1 + step * i, 6) for i in range(int(TARGET * (1 + tolerance) / step) + 1)]
     found = [
         point
-        for point in itertools.product(values, repeat=3)
+        for point in itertools.product(values, values, values)
         if round(abs(_growth(*point) / TARGET - 1), 9) <= tolerance  # 1.9 is within 5 %
     ]
     if not found:

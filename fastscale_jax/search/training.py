@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.modes.common import Config
 from fastscale_jax.search.jobs import Job
 from fastscale_jax.train.loop import train
 from fastscale_jax.train.records import read_metrics
@@ -19,7 +19,7 @@ from fastscale_jax.train.run import Run
 _KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
 
 
-def config_of(config: ConfigDict, job: Job) -> ConfigDict:
+def config_of(config: Config, job: Job) -> Config:
     """Returns the config that trains a job's network: another's, but for network and seed."""
     result = config.copy_and_resolve_references()
     with result.unlocked():
@@ -29,7 +29,7 @@ def config_of(config: ConfigDict, job: Job) -> ConfigDict:
     return result
 
 
-def short(config: ConfigDict, epochs: int) -> ConfigDict:
+def short(config: Config, epochs: int) -> Config:
     """Returns the config with a schedule of so many epochs; 0: with its own."""
     result = config.copy_and_resolve_references()
     if epochs:
@@ -40,7 +40,7 @@ def short(config: ConfigDict, epochs: int) -> ConfigDict:
     return result
 
 
-def trained(config: ConfigDict, job: Job, workdir: pathlib.Path) -> tuple[float, dict[str, Any]]:
+def trained(config: Config, job: Job, workdir: pathlib.Path) -> tuple[float, dict[str, Any]]:
     """Trains a job's network, or goes on where another worker was stopped.
 
     Args:
@@ -84,7 +84,7 @@ def _step_ms(workdir: pathlib.Path, batch: int) -> float | None:
     return 1000 * batch / statistics.median(later) if later else None
 
 
-def recipe_of(config: ConfigDict) -> Mapping[str, Any]:
+def recipe_of(config: Config) -> Mapping[str, Any]:
     """Returns what decides a search's errors beside the networks, for workers to agree on.
 
     Where the images lie, and what is kept of a run, is each machine's own matter.

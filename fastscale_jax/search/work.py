@@ -4,8 +4,7 @@ import contextlib
 import pathlib
 import time
 
-from ml_collections import ConfigDict
-
+from fastscale_jax.modes.common import Config
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
 from fastscale_jax.search.ledger import Ledger, LostError
@@ -15,7 +14,7 @@ from fastscale_jax.train.divergence import DivergenceError
 _PAUSE = 3.0  # seconds between two looks at what others do
 
 
-def work(ledger: Ledger, config: ConfigDict, folder: pathlib.Path, board: Board) -> list[Entry]:
+def work(ledger: Ledger, config: Config, folder: pathlib.Path, board: Board) -> list[Entry]:
     """Does jobs until all are done, by this worker or by others, and returns where they stand.
 
     A job whose network diverges has failed; any other error
@@ -44,7 +43,7 @@ def work(ledger: Ledger, config: ConfigDict, folder: pathlib.Path, board: Board)
             return entries
 
 
-def _do(ledger: Ledger, config: ConfigDict, folder: pathlib.Path, job: Job) -> None:
+def _do(ledger: Ledger, config: Config, folder: pathlib.Path, job: Job) -> None:
     try:
         with ledger.alive():
             error, facts = trained(config, job, folder / f"{job.number:03}")
