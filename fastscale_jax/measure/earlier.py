@@ -7,6 +7,8 @@ timed beside the steps, which is the same in every run and tells how fast the ma
 
 import hashlib
 import json
+import math
+import os
 import pathlib
 import statistics
 import time
@@ -59,7 +61,13 @@ def key(network: Architecture, recipe: Recipe) -> str:
     machine = describe()
     about = {
         "network": network.to_config().to_dict(),
-        "recipe": repr(recipe),
+        "recipe": [
+            recipe.data.batch_size,
+            recipe.dtype,
+            recipe.grouped_conv,
+            recipe.scan_blocks,
+            *map(repr, (recipe.augment, recipe.optim, recipe.bn, recipe.train.shard_optimizer)),
+        ],
         **{name: machine[name] for name in ("device", "cores", "versions", "settings")},
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -84,7 +92,9 @@ def exchange(of: str, found: Mapping[str, Any], path: pathlib.Path) -> dict[str,
     known[of] = {name: now[name] for name in _KEPT}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=1) + "\n")
+        new = path.with_suffix(f".{os.getpid()}.new")
+        new.write_text(json.dumps(known, indent=1) + "\n")
+        new.replace(path)
     except OSError:
         pass
     return before if isinstance(before, dict) and before.keys() >= {*_KEPT} else None
@@ -106,8 +116,9 @@ def explained(found: Mapping[str, Any], before: Mapping[str, Any]) -> str | None
     )
     machine = found["probe_ms"] / before["probe_ms"] - 1
     product = f"a product of matrices beside it {machine:+.0%}"
-    if abs(machine) <= _SAME:
-        return f"{said}{product}, so it is not the machine's speed; perhaps its memory, or the code"
     if machine * by < 0:
         return f"{said}{product}, so the machine changes its speed as it is timed; time it again"
+    explained = math.log1p(machine) / math.log1p(by)
+    if explained < 1 / 2:
+        return f"{said}{product}, which explains little of it; perhaps its memory, or the code"
     return f"{said}{product}, so the machine itself has another speed; what else runs on it?"

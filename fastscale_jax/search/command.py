@@ -1,6 +1,7 @@
 """What the commands that search have in common: their flags, and the way to the results."""
 
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from fastscale_jax.flag_parsing import define_config, parser
 from fastscale_jax.modes.common import FAILURE, OK, Config, complain, print_table, usage_error
 from fastscale_jax.search.jobs import Entry, Job
 
+Own = Any  # the values of a command's own flags, as attributes
+
 
 class Options(NamedTuple):
     """The flags that all have, as `--help` describes them."""
@@ -22,63 +25,45 @@ class Options(NamedTuple):
     storage: str
     name: str
     heartbeat_seconds: int
-    seed: int
 
 
-class Flags(NamedTuple):
-    """The flags themselves, before they are read."""
-
-    config: flags.FlagHolder
-    output: flags.FlagHolder
-    epochs: flags.FlagHolder
-    storage: flags.FlagHolder
-    name: flags.FlagHolder
-    heartbeat_seconds: flags.FlagHolder
-    seed: flags.FlagHolder
-
-    def read(self) -> Options:
-        """Returns what was given; without a storage, a file in the output folder."""
-        options = Options(*(flag.value for flag in self))
-        output = pathlib.Path(options.output)
-        url = options.storage or f"sqlite:///{output / 'search.db'}"
-        return options._replace(output=output, storage=url)
-
-
-def define(name: str, *, epochs: int) -> Flags:
-    """Defines the flags that all searches have.
-
-    Args:
-        name: of the study, where none is given.
-        epochs: of a network's schedule, likewise.
-    """
-    return Flags(
-        define_config(),
-        flags.DEFINE_string(
+def _define(name: str, epochs: int) -> dict[str, flags.FlagHolder]:
+    """Defines the flags that all searches have, by the fields of `Options`."""
+    return {
+        "config": define_config(),
+        "output": flags.DEFINE_string(
             "output", f"runs/{name}", "Folder for the runs and the results; all workers see it."
         ),
-        flags.DEFINE_integer(
+        "epochs": flags.DEFINE_integer(
             "epochs",
             epochs,
             "That each network is trained for; 0: as many as the config says.",
             lower_bound=0,
         ),
-        flags.DEFINE_string(
+        "storage": flags.DEFINE_string(
             "storage",
             "",
             "Where workers agree who does what: postgresql://user@host/database, or sqlite:///FILE "
             "for those of one machine. Without it, a file in the output folder. Start the same "
             "command as often as there are workers; each takes a job that no other has.",
         ),
-        flags.DEFINE_string("name", name, "Of the search in that storage."),
-        flags.DEFINE_integer(
+        "name": flags.DEFINE_string("name", name, "Of the search in that storage."),
+        "heartbeat_seconds": flags.DEFINE_integer(
             "heartbeat_seconds",
             10,
             "Between signs of life of a worker; one that gave none for four times as long has lost "
             "its job to another.",
             lower_bound=1,
         ),
-        flags.DEFINE_integer("seed", 0, "Of what is drawn at random.", lower_bound=0),
-    )
+    }
+
+
+def _read(common: Mapping[str, flags.FlagHolder]) -> Options:
+    """What was given; without a storage, a file in the output folder."""
+    options = Options(**{name: flag.value for name, flag in common.items()})
+    output = pathlib.Path(options.output)
+    url = options.storage or f"sqlite:///{output / 'search.db'}"
+    return options._replace(output=output, storage=url)
 
 
 def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> list[Entry]:
@@ -91,6 +76,7 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
 
     Raises:
         DataError: the images are no good.
+        SaveError: a checkpoint cannot be written.
         OSError: the output cannot be written.
         StorageError: the storage cannot be reached.
         ValueError: the networks cannot be trained with this config, or the study is another one.
@@ -104,8 +90,12 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
     from fastscale_jax.train.recipe import Recipe
     from fastscale_jax.train.run import source_of
 
+    data = Recipe.from_config(options.config).data
+    if not data.batch_size:
+        raise ValueError("a search needs a batch size that is a number: all networks share it")
+    if options.config.init_from:
+        raise ValueError("a search begins with random weights: give no --config.init_from")
     config = short(options.config, options.epochs)
-    data = Recipe.from_config(config).data
     for job in jobs:
         validate(job.network)
     source_of(jobs[0].network, data)  # so that what is wrong with it is said before all else
@@ -121,7 +111,7 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
         ) as ledger,
         Board() as board,
     ):
-        return work(ledger, config, options.output / "runs", board)
+        return work(ledger, config, options.output / "runs" / options.name, board)
 
 
 def write_config(options: Options, name: str, network: Architecture, about: str) -> pathlib.Path:
@@ -137,22 +127,38 @@ def write_config(options: Options, name: str, network: Architecture, about: str)
     return path
 
 
-def run(flags_of_all: Flags, main: Callable[[Options], int]) -> None:
-    """The entry point of a command that searches."""
+def run(
+    name: str,
+    main: Callable[[Options, Own], int],
+    define: Callable[[], Mapping[str, flags.FlagHolder]],
+    *,
+    epochs: int = 10,
+) -> None:
+    """The entry point of a command that searches. Defines its flags, which no import may do.
+
+    Args:
+        name: of the study, and of the output folder, where none is given.
+        main: of the command.
+        define: defines the flags that it has beside the common ones, by name.
+        epochs: of a network's schedule, where no number is given.
+    """
+    common, own = _define(name, epochs), define()
 
     def guarded(argv: Sequence[str]) -> int:
         del argv
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)
-        return _run(main, flags_of_all.read())
+        given = types.SimpleNamespace(**{name: flag.value for name, flag in own.items()})
+        return _run(lambda options: main(options, given), _read(common))
 
-    app.run(guarded, flags_parser=parser(flags_of_all.config))
+    app.run(guarded, flags_parser=parser(common["config"]))
 
 
 def _run(main: Callable[[Options], int], options: Options) -> int:
     try:
         from fastscale_jax.data.bad_images import DataError
         from fastscale_jax.search.ledger import StorageError
+        from fastscale_jax.train.checkpoint import SaveError
         from fastscale_jax.train.interrupt import PREEMPTED, Preempted
     except ModuleNotFoundError as error:
         return usage_error(
@@ -162,7 +168,7 @@ def _run(main: Callable[[Options], int], options: Options) -> int:
         return main(options)
     except ValueError as error:
         return usage_error(str(error))
-    except (DataError, StorageError) as error:
+    except (DataError, SaveError, StorageError) as error:
         complain(str(error))
         return FAILURE
     except OSError as error:

@@ -13,28 +13,34 @@ from collections.abc import Sequence
 from absl import flags
 
 from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.architecture import validate
 from fastscale_jax.search import command
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.multipliers import grid, grown
 
-_COMMON = command.define("compound", epochs=10)
-_STEP = flags.DEFINE_float("step", 0.1, "Of the grid.", lower_bound=0.01, upper_bound=1.0)
-_TOLERANCE = flags.DEFINE_float(
-    "tolerance",
-    0.05,
-    "How far alpha * beta^2 * gamma^2 may be from 2, as a share.",
-    lower_bound=0.001,
-    upper_bound=0.5,
-)
-_PHI = flags.DEFINE_float(
-    "phi", 1.0, "The power that the best multipliers are raised to in the end.", lower_bound=0.0
-)
+
+def _flags() -> dict[str, flags.FlagHolder]:
+    return {
+        "step": flags.DEFINE_float("step", 0.1, "Of the grid.", lower_bound=0.02, upper_bound=1.0),
+        "tolerance": flags.DEFINE_float(
+            "tolerance",
+            0.05,
+            "How far alpha * beta^2 * gamma^2 may be from 2, as a share.",
+            lower_bound=0.001,
+            upper_bound=0.5,
+        ),
+        "phi": flags.DEFINE_float(
+            "phi", 1.0, "The power that the best ones are raised to in the end.", lower_bound=0.0
+        ),
+    }
 
 
-def main(options: command.Options) -> int:
+def main(options: command.Options, own: command.Own) -> int:
     """Searches, and writes down what it found."""
     base = Architecture.from_config(options.config.model)
-    points = grid(_STEP.value, _TOLERANCE.value)
+    points = grid(own.step, own.tolerance)
+    for point in points:  # of what cannot be scaled, people hear before it is trained
+        validate(grown(base, point, own.phi))
     jobs = [
         Job(i, dict(zip(("alpha", "beta", "gamma"), point, strict=True)), grown(base, point, 1.0))
         for i, point in enumerate(points)
@@ -43,14 +49,14 @@ def main(options: command.Options) -> int:
         "search": "compound",
         "network": options.config.model.to_dict(),
         "points": points,
-        "seed": options.seed,
     }
     entries = command.search(options, jobs, about)
-    return command.report(entries, _written(options, base, points, entries))
+    return command.report(entries, _written(options, own.phi, base, points, entries))
 
 
 def _written(
     options: command.Options,
+    phi: float,
     base: Architecture,
     points: Sequence[tuple[float, float, float]],
     entries: Sequence[Entry],
@@ -63,14 +69,12 @@ def _written(
     if best is not None:
         alpha, beta, gamma = points[best.job.number]
         found = f"alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}"
-        network = grown(base, points[best.job.number], _PHI.value)
-        about = (
-            f"{base.name} scaled by {found} to the power {_PHI.value:g}, the best of {len(points)}."
-        )
+        network = grown(base, points[best.job.number], phi)
+        about = f"{base.name} scaled by {found} to the power {phi:g}, the best of {len(points)}."
         path = command.write_config(options, "scaled", network, about)
         lines += [f"best: {found}", f"written: {path}"]
     return lines
 
 
 if __name__ == "__main__":
-    command.run(_COMMON, main)
+    command.run("compound", main, _flags)

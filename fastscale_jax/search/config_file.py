@@ -7,6 +7,7 @@ from typing import Any
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.modes.common import Config
+from fastscale_jax.search.outcome import replace
 from fastscale_jax.train.recipe import default_config
 
 _TEXT = '''"""{about}
@@ -21,7 +22,7 @@ from fastscale_jax.train.recipe import default_config
 
 def get_config(variant: str = "") -> ConfigDict:
     if variant:
-        raise ValueError(f"{path} has no variants; got {{variant!r}}")
+        raise ValueError({complaint} + repr(variant))
     config = default_config()
     config.model = ConfigDict(
         {{
@@ -51,6 +52,7 @@ def write(path: pathlib.Path, network: Architecture, config: Config, about: str)
         about=about,
         path=path,
         name=network.name,
+        complaint=_literal(f"{path.name} has no variants; got "),
         model="\n".join(
             f'            "{name}": {_literal(value)},' for name, value in model.items()
         ),
@@ -58,7 +60,7 @@ def write(path: pathlib.Path, network: Architecture, config: Config, about: str)
             f"    config.{key} = {_literal(value)}" for key, value in _differences(config)
         ),
     )
-    path.write_text(text, encoding="utf-8")
+    replace(path, text)
 
 
 def _literal(value: Any) -> str:

@@ -11,8 +11,9 @@ import os
 import random
 import socket
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job
 
 _ABOUT = "about"  # attribute of a study: what is searched
 _ATTEMPTS = 3  # of which a job may lose its worker before it is given up
+_OPENINGS = 4  # before a storage is said to be out of reach
 _LIVE = (TrialState.RUNNING, TrialState.COMPLETE)
 
 
@@ -68,20 +70,44 @@ class Ledger:
         self._seconds = heartbeat_seconds
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with warnings.catch_warnings(), self._reached():
-            # heartbeats are called experimental
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._storage = optuna.storages.RDBStorage(
-                _with_driver(url),
-                engine_kwargs=_engine_options(url),
-                heartbeat_interval=heartbeat_seconds,
-                grace_period=4 * heartbeat_seconds,
-            )
-            self._study = optuna.create_study(
-                study_name=name, storage=self._storage, direction="minimize", load_if_exists=True
-            )
-            self._id = self._storage.get_study_id_from_name(name)
+        self._open(url, name)
+        try:
             self._check(name, json.loads(json.dumps(about)))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def _open(self, url: str, name: str) -> None:
+        try:
+            sqlalchemy.engine.make_url(url)
+        except (sqlalchemy.exc.ArgumentError, ValueError):
+            raise ValueError(
+                f"{self._url!r} is no storage; give one as in sqlite:///search.db or "
+                "postgresql://user@host/database"
+            ) from None
+        for attempt in range(1, _OPENINGS + 1):
+            try:
+                with warnings.catch_warnings(), self._reached():
+                    # heartbeats are called experimental
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    self._storage = optuna.storages.RDBStorage(
+                        _with_driver(url),
+                        engine_kwargs=_engine_options(url),
+                        heartbeat_interval=self._seconds,
+                        grace_period=4 * self._seconds,
+                    )
+                    self._study = optuna.create_study(
+                        study_name=name,
+                        storage=self._storage,
+                        direction="minimize",
+                        load_if_exists=True,
+                    )
+                    self._id = self._storage.get_study_id_from_name(name)
+                return
+            except StorageError:  # perhaps another worker is just making the same tables
+                if attempt == _OPENINGS:
+                    raise
+                time.sleep(attempt * random.random())
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -112,7 +138,7 @@ class Ledger:
             differences = "; ".join(f"{k}: {found.get(k)}, not {about.get(k)}" for k in keys)
             raise ValueError(
                 f"the study {name!r} in {self._url} is another one, with {differences}; "
-                "give --name another name"
+                "give --name another name, and --output another folder"
             )
 
     @contextlib.contextmanager
@@ -124,19 +150,14 @@ class Ledger:
             raise LostError("no sign of life came through for too long") from error
         except ImportError as error:
             raise ValueError(f"{self._url} needs a driver that is not installed: {error}") from None
-        except sqlalchemy.exc.ArgumentError:
-            raise ValueError(
-                f"{self._url!r} is no storage; give one as in sqlite:///search.db or "
-                "postgresql://user@host/database"
-            ) from None
         except (
             sqlalchemy.exc.SQLAlchemyError,
             optuna.exceptions.StorageInternalError,
             RuntimeError,  # of a database with tables of another version
         ) as error:
             why = error.__cause__ if error.__cause__ is not None else error
-            line = str(getattr(why, "orig", why)).strip().splitlines()[0]
-            raise StorageError(f"{self._url} cannot be used: {line}") from error
+            lines = str(getattr(why, "orig", why)).strip().splitlines() or [type(why).__name__]
+            raise StorageError(f"{self._url} cannot be used: {lines[0]}") from error
 
     def entries(self) -> list[Entry]:
         """Returns where each job stands, in their order."""
@@ -185,8 +206,12 @@ class Ledger:
             return False
 
     @contextlib.contextmanager
-    def alive(self) -> Iterator[None]:
-        """Gives signs of life of this worker while what runs inside takes its time."""
+    def alive(self, besides: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Gives signs of life of this worker while what runs inside takes its time.
+
+        Args:
+            besides: is called after each.
+        """
         over = threading.Event()
 
         def beat() -> None:
@@ -194,6 +219,7 @@ class Ledger:
                 # the next one may get through; if none does, the job is somebody else's
                 with contextlib.suppress(StorageError), self._reached():
                     self._storage.record_heartbeat(self._trial)
+                    besides()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
@@ -268,11 +294,11 @@ def _distributions(jobs: Sequence[Job]) -> dict[str, BaseDistribution]:
 
 
 def _without_password(url: str) -> str:
-    """The URL as it may be shown to people."""
+    """The URL as it may be shown to people; of one that cannot be read, its beginning."""
     try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
+        return sqlalchemy.engine.make_url(url).set(query={}).render_as_string(hide_password=True)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return f"{url[:10]}…" if len(url) > 10 else url
 
 
 def _with_driver(url: str) -> str:
@@ -286,4 +312,8 @@ def _with_driver(url: str) -> str:
 def _engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}  # seconds to wait while another worker writes
-    return {"pool_pre_ping": True}  # a connection may have been cut while a network was trained
+    # a connection may have been cut while a network was trained
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgres"):
+        options["connect_args"] = {"connect_timeout": 10}  # seconds
+    return options

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -32,8 +33,19 @@ def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Pat
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
     lines = [json.dumps(record(entry)) for entry in entries if entry.state == DONE]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    replace(path, "".join(f"{line}\n" for line in lines))
     return path
+
+
+def replace(path: pathlib.Path, text: str) -> None:
+    """Writes a file at once: the workers of a search end together, and write the same.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    new = path.with_suffix(f".{os.getpid()}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
 
 
 def distribution(entries: Sequence[Entry]) -> list[tuple[float, float]]:

@@ -27,12 +27,16 @@ class Range(NamedTuple):
     quantum: float
 
     def draw(self, source: random.Random) -> float:
-        """Returns a multiple of the quantum, within the range."""
-        if self.low == self.high:
-            return self.low
+        """Returns a multiple of the quantum, within the range, which has one."""
+        least, most = self.steps()
         value = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
-        rounded = round(value / self.quantum) * self.quantum
-        return min(max(rounded, self.low), self.high)
+        return min(max(round(value / self.quantum), least), most) * self.quantum
+
+    def steps(self) -> tuple[int, int]:
+        """Returns the least and the most multiples of the quantum; there may be none."""
+        # a thousandth is no power of two: 1.5 is 1,500 of them, give or take a last digit
+        low, high = (round(end / self.quantum, 9) for end in self[:2])
+        return math.ceil(low), math.floor(high)
 
 
 class DesignSpace(NamedTuple):
@@ -93,22 +97,21 @@ class NothingFoundError(ValueError):
 def candidate(space: DesignSpace, seed: int, index: int) -> Parameters:
     """Returns the numbers of a candidate, which depend on nothing else."""
     source = random.Random(f"{seed} {index}")
-    least, most = (math.log2(x) for x in space.group_width[:2])
+    low, high = (math.log2(x) for x in space.group_width[:2])
+    least, most = math.ceil(low), math.floor(high)
     return Parameters(
         depth=int(space.depth.draw(source)),
         w0=int(space.w0.draw(source)),
         wa=round(space.wa.draw(source), 6),
         wm=round(space.wm.draw(source), 6),
-        group_width=2 ** round(source.uniform(least, most)),
+        group_width=2 ** min(max(round(source.uniform(low, high)), least), most),
         resolution=int(space.resolution.draw(source)),
     )
 
 
-def candidates(space: DesignSpace, seed: int) -> Iterator[Sampled]:
-    """Yields networks of a design space with four stages, for ever."""
-    index = -1
-    while True:
-        index += 1
+def candidates(space: DesignSpace, seed: int, most: int) -> Iterator[Sampled]:
+    """Yields those of so many candidates of a design space that have four stages."""
+    for index in range(most):
         parameters = candidate(space, seed, index)
         if stages(parameters) != STAGES:
             continue
@@ -146,23 +149,27 @@ def sample(
         raise ValueError(
             f"a window of {window.low:g} to {window.high:g} flops for {wanted} networks is empty"
         )
-    found: dict[Parameters, Sampled] = {}
+    found: dict[tuple[object, ...], Sampled] = {}
     nearest: Sampled | None = None
-    for one in candidates(space, seed):
-        if one.number >= most:
-            break
+    for one in candidates(space, seed, most):
         off = _distance(one, window)
-        if not off:
-            found.setdefault(one.parameters, one)
+        if not off:  # other numbers may give the same network, once they are rounded
+            found.setdefault((one.network.stages, one.network.resolution), one)
         if len(found) == wanted:
             return list(found.values())
         if nearest is None or off < _distance(nearest, window):
             nearest = one
     raise NothingFoundError(
         f"of {most:,} candidates {len(found)} have from {window.low / 1e9:g} to "
-        f"{window.high / 1e9:g} GF, not {wanted}"
-        + (f"; the nearest has {nearest.cost.flops / 1e9:.4g} GF" if nearest else "")
+        f"{window.high / 1e9:g} GF, not {wanted}" + (_told(nearest) if not found else "")
     )
+
+
+def _told(nearest: Sampled | None) -> str:
+    if nearest is None:
+        return f"; none has {STAGES} stages"
+    numbers = ", ".join(f"{name} {value:g}" for name, value in nearest.parameters._asdict().items())
+    return f"; the nearest has {nearest.cost.flops / 1e9:.4g} GF, with {numbers}"
 
 
 def _distance(one: Sampled, window: Window) -> float:

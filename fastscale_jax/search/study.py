@@ -21,55 +21,62 @@ from fastscale_jax.search import command
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.study_jobs import jobs_of
 
-_COMMON = command.define("study", epochs=12)
-_STRATEGIES = flags.DEFINE_list(
-    "strategies", ["w", "d", "r", "dwr", "dWr", "dw"], "That the base is scaled by."
-)
-_FACTORS = flags.DEFINE_list("factors", ["2", "4"], "Of flops, each strategy's; the base is 1.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "From which each network is trained.", lower_bound=1)
-_SHRINK = flags.DEFINE_float(
-    "shrink",
-    0.25,
-    "The factor of flops, by dWr, that makes the base of the config's network; 1: as it is.",
-    lower_bound=1 / 64,
-    upper_bound=1.0,
-)
+
+def _flags() -> dict[str, flags.FlagHolder]:
+    return {
+        "strategies": flags.DEFINE_list(
+            "strategies", ["w", "d", "r", "dwr", "dWr", "dw"], "That the base is scaled by."
+        ),
+        "factors": flags.DEFINE_list(
+            "factors", ["2", "4"], "Of flops, each strategy's; the base is 1."
+        ),
+        "seeds": flags.DEFINE_integer(
+            "seeds", 3, "From which each network is trained.", lower_bound=1
+        ),
+        "shrink": flags.DEFINE_float(
+            "shrink",
+            0.25,
+            "The factor of flops, by dWr, that makes the base of the config's network; 1: none.",
+            lower_bound=1 / 64,
+            upper_bound=1.0,
+        ),
+    }
 
 
-def _factors() -> list[float]:
+def _factors(given: Sequence[str]) -> list[float]:
     """The factors that are asked for.
 
     Raises:
         ValueError: one is no number above 0.
     """
     try:
-        found = [float(factor) for factor in _FACTORS.value]
+        found = [float(factor) for factor in given]
     except ValueError:
         found = []
     if not found or min(found) <= 0:
-        raise ValueError(f"--factors={','.join(_FACTORS.value)} must be numbers above 0, as in 2,4")
+        raise ValueError(f"--factors={','.join(given)} must be numbers above 0, as in 2,4")
     return found
 
 
-def main(options: command.Options) -> int:
+def main(options: command.Options, own: command.Own) -> int:
     """Runs the study, and draws what came of it."""
-    for strategy in _STRATEGIES.value:
+    for strategy in own.strategies:
         shares(strategy)
-    factors = _factors()
+    factors = _factors(own.factors)
     base = Architecture.from_config(options.config.model)
-    if _SHRINK.value != 1:
-        shrunk, _ = scaled(base, "dWr", factor=_SHRINK.value)
+    if own.shrink != 1:
+        shrunk, _ = scaled(base, "dWr", factor=own.shrink)
         # small images stay as they are: a few pixels less would be another data set
         base = dataclasses.replace(
-            shrunk, resolution=base.resolution, name=f"{base.name}_x{_SHRINK.value:g}"
+            shrunk, resolution=base.resolution, name=f"{base.name}_x{own.shrink:g}"
         )
-    jobs = jobs_of(base, _STRATEGIES.value, factors, _SEEDS.value)
+    jobs = jobs_of(base, own.strategies, factors, own.seeds)
     about = {
         "search": "study",
         "network": base.to_config().to_dict(),
-        "strategies": _STRATEGIES.value,
+        "strategies": own.strategies,
         "factors": factors,
-        "seeds": _SEEDS.value,
+        "seeds": own.seeds,
     }
     entries = command.search(options, jobs, about)
     return command.report(entries, _written(options, entries))
@@ -88,4 +95,4 @@ def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run(_COMMON, main)
+    command.run("study", main, _flags, epochs=12)

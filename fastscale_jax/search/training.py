@@ -3,7 +3,7 @@
 import pathlib
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,6 +26,9 @@ def config_of(config: Config, job: Job) -> Config:
         result.variant = ""
         result.model = job.network.to_config()
         result.seed = config.seed + job.seed
+        result.checkpoint.every_epochs = 1  # who takes a network up begins with the last of them
+        if result.checkpoint.dir:
+            result.checkpoint.dir = f"{result.checkpoint.dir.rstrip('/')}/{job.number:03}"
     return result
 
 
@@ -37,16 +40,22 @@ def short(config: Config, epochs: int) -> Config:
         # a warmup keeps its share of the schedule
         share = min(epochs / (config.train.epochs * config.schedule), 1.0)
         result.optim.warmup_epochs = config.optim.warmup_epochs * share
+        result.optim.step_epochs = tuple(
+            max(1, round(epoch * share)) for epoch in config.optim.step_epochs
+        )
     return result
 
 
-def trained(config: Config, job: Job, workdir: pathlib.Path) -> tuple[float, dict[str, Any]]:
+def trained(
+    config: Config, job: Job, workdir: pathlib.Path, before_leaving: Callable[[], object]
+) -> tuple[float, dict[str, Any]]:
     """Trains a job's network, or goes on where another worker was stopped.
 
     Args:
         config: of the search.
         job: to do.
         workdir: of this run alone; what is said of it goes to `log.txt` there.
+        before_leaving: as for `loop.train`.
 
     Returns:
         The top-1 error in percent, of the averaged weights where an average is kept; and how it
@@ -59,7 +68,8 @@ def trained(config: Config, job: Job, workdir: pathlib.Path) -> tuple[float, dic
     run = Run.prepare(config_of(config, job), workdir, "train")
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a", encoding="utf-8") as file:
-        found = train(run, console=Console(file=file, width=160))
+        console = Console(file=file, width=160)
+        found = train(run, console=console, before_leaving=before_leaving)
     jax.clear_caches()  # of programs that no other network has use for
     machine = describe()
     return found.get("ema_test_top1_error", found["test_top1_error"]), {

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 _NAME = "lock"
 
 
+class InUseError(ValueError):
+    """Another run is at work in a workdir; says which."""
+
+
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a workdir until the process ends, however it does.
@@ -17,7 +21,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     On file systems that cannot lock, nothing is kept out.
 
     Raises:
-        ValueError: another run is at work there.
+        InUseError: another run is at work there.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _NAME).open("a+", encoding="utf-8") as file:
@@ -26,7 +30,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise ValueError(
+            raise InUseError(
                 f"another run is at work in {workdir} ({owner}); "
                 "wait for it, stop it, or give this run another place"
             ) from error

@@ -3,8 +3,9 @@
 import contextlib
 import functools
 import pathlib
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ def train(
     start: Start | None = None,
     peers: Peers | None = None,
     console: Console | None = None,
+    before_leaving: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Trains a network, or goes on where the workdir's checkpoint stands.
 
@@ -45,6 +47,8 @@ def train(
         start: weights to begin with, where there is no checkpoint; None: random ones.
         peers: the other hosts of the run, each of which makes the same call; None: there are none.
         console: where to show how it goes; None: stderr, of the first host.
+        before_leaving: called from a thread where a signal ends the process at once, because the
+            main one is at work for long.
 
     Returns:
         The metrics of the final evaluation, by the names of `metrics.jsonl`.
@@ -67,7 +71,11 @@ def train(
                 stack.enter_context(locked(pathlib.Path(run.checkpoints)))
         progress = stack.enter_context(Progress(run.total_steps, console))
         interrupts = stack.enter_context(Interrupts(progress.note))
-        leave = functools.partial(end_run, workdir=run.workdir, progress=progress)
+
+        def leave(which: signal.Signals) -> None:
+            before_leaving()
+            end_run(which, workdir=run.workdir, progress=progress)
+
         with interrupts.at_rest(leave):
             checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
             stack.enter_context(checkpoints)

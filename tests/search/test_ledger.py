@@ -124,6 +124,8 @@ def test_another_search_under_the_same_name_is_refused(tmp_path):
         ("sqlite:////nowhere/at/all.db", StorageError, "unable to open"),
         ("postgresql://nobody@127.0.0.1:1/none", StorageError, "127.0.0.1"),
         ("somewhere", ValueError, "is no storage"),
+        ("postgresql//me:secret@host/db", ValueError, "'postgresql…' is no storage"),
+        ("postgresql://me:secret", ValueError, "'postgresql…' is no storage"),
         ("oracle://a@b/c", ValueError, "driver"),
     ],
 )
@@ -131,6 +133,7 @@ def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
     with pytest.raises(error, match=says) as raised:
         Ledger(url, "test", jobs(1), ABOUT)
     assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_the_dashboard_sees_parameters_and_costs(tmp_path):
@@ -157,8 +160,7 @@ with Ledger(sys.argv[1], "crowd", jobs(24), {}) as ledger:
 
 
 def crowd(url):
-    """What each of four processes did of 24 jobs."""
-    Ledger(url, "crowd", jobs(24), {})
+    """What each of four processes, started at once, did of 24 jobs."""
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, url], stdout=subprocess.PIPE, text=True)
         for _ in range(4)

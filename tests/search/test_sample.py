@@ -71,3 +71,29 @@ def test_a_window_that_nothing_falls_into_is_given_up_with_the_nearest():
         sample(DesignSpace(), Window(1.0, 2.0), 1, most=500)
     with pytest.raises(ValueError, match="for 1 networks is empty"):
         sample(DesignSpace(), Window(2.0, 1.0), 1)
+
+
+def test_a_space_without_four_stages_is_given_up():
+    with pytest.raises(NothingFoundError, match=r"of 500 candidates 0 have .* none has 4 stages"):
+        sample(DesignSpace(depth=Range(1, 3, 1)), PAPER, 1, most=500)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "wanted"),
+    [
+        ("group_width", Range(3, 6, 1), {4}),
+        ("group_width", Range(2, 16, 1), {2, 4, 8, 16}),
+        ("w0", Range(10, 20, 8), {16}),
+        ("wm", Range(1.5, 1.5, 0.001), {1.5}),
+        ("depth", Range(4, 6, 1), {4, 5, 6}),
+    ],
+)
+def test_nothing_outside_a_range_is_drawn(name, asked, wanted):
+    space = DesignSpace()._replace(**{name: asked})
+    assert {getattr(candidate(space, 0, index), name) for index in range(300)} == wanted
+
+
+def test_no_two_networks_are_alike():
+    space = DesignSpace(wa=Range(20, 20.3, 0.1), wm=Range(2.4, 2.41, 0.001), depth=Range(12, 13, 1))
+    found = sample(space, Window(50e6, 5e9), 8)
+    assert len({(one.network.stages, one.network.resolution) for one in found}) == 8
