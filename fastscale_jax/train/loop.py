@@ -88,13 +88,9 @@ def train(
         if is_first:
             recorder = Recorder(run.workdir, step, is_evaluation_due=is_due)
             stack.enter_context(recorder)
-        progress.note(announcement(run, step))
-        for problem in restored.passed_over if restored else ():
-            progress.note(f"warning: {problem}; going on from the one before")
-        _warn_of_devices(run, about, progress)
-        if start is not None:
-            progress.note(start.note)
-        outputs = Outputs(recorder, progress, checkpoints, interrupts, peers or Peers.none())
+        _tell_beginning(run, step, restored, start, progress)
+        peers = peers or Peers.none()
+        outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
         trainer = Trainer(run, task, evaluator, outputs)
         state, found = trainer.train(state, about)
@@ -104,10 +100,23 @@ def train(
             if is_first:
                 records = read_metrics(run.workdir / "metrics.jsonl")
                 plot_curves(records, run.workdir / "curves.png", run.network.name)
-            evaluations = evaluate_checkpoints(run, evaluator, found, outputs.peers.beat)
+            evaluations = evaluate_checkpoints(run, evaluator, found, peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
+
+
+def _tell_beginning(
+    run: Run, step: int, restored: Restored | None, start: Start | None, progress: Progress
+) -> None:
+    """Says what is trained, from where, and what of the checkpoints was no good."""
+    progress.note(announcement(run, step))
+    if restored is not None:
+        for problem in restored.passed_over:
+            progress.note(f"warning: {problem}; going on from the one before")
+        _warn_of_devices(run, restored.about, progress)
+    if start is not None:
+        progress.note(start.note)
 
 
 def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> None:

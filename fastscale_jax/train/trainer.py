@@ -17,7 +17,7 @@ from fastscale_jax.train.agreement import Agreement
 from fastscale_jax.train.checkpoint import Checkpoints, SaveError
 from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
-from fastscale_jax.train.interrupt import Interrupted, Interrupts, Preempted, end_run
+from fastscale_jax.train.interrupt import Interrupted, Interrupts, Preempted
 from fastscale_jax.train.meter import Meter
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.peers import Peers
@@ -40,6 +40,7 @@ class Outputs(NamedTuple):
     checkpoints: Checkpoints
     interrupts: Interrupts
     peers: Peers
+    leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
 
     def record(self, record: dict[str, float]) -> None:
         """Writes a line of `metrics.jsonl`."""
@@ -230,7 +231,7 @@ class Trainer:
                     self.outputs.checkpoints.wait()
             except (DivergenceError, SaveError):
                 return  # the main thread comes to the same, and says so
-            end_run(which, self.run.workdir, self.outputs.progress)
+            self.outputs.leave(which)
 
         with self.outputs.interrupts.at_rest(leave):
             yield

@@ -107,11 +107,35 @@ def test_eight_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, re
     assert 0 <= json.loads(trained.stdout)["test_top1_error"] <= 100
 
 
+@pytest.mark.slow
+def test_a_signal_while_a_network_is_compiled_gives_it_back(tmp_path):
+    command = [
+        *(sys.executable, "-m", "fastscale_jax.search.regnets", *QUICK, *SPACE, "--networks=2"),
+        f"--output={tmp_path}",
+    ]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as worker:
+        log = tmp_path / "runs" / "regnets" / "000" / "log.txt"
+        for _ in range(600):
+            if worker.poll() is not None or (log.is_file() and "3 steps" in log.read_text()):
+                break
+            time.sleep(0.1)
+        worker.send_signal(signal.SIGTERM)
+        _, said = worker.communicate()
+    assert "compiled and ran" not in log.read_text()
+    assert worker.returncode == 75, said
+    assert "fastscale_jax: interrupted; the same command goes on" in said
+    with study_of(f"sqlite:///{tmp_path / 'search.db'}", "regnets") as study:
+        (trial,) = study.trials
+    assert (trial.state.name, trial.user_attrs["reason"]) == ("PRUNED", "given back")
+
+
 @contextlib.contextmanager
-def study_of(url):
+def study_of(url, name="eight"):
     storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"))
     try:
-        yield optuna.load_study(study_name="eight", storage=storage)
+        yield optuna.load_study(study_name=name, storage=storage)
     finally:
         storage.remove_session()
         storage.engine.dispose()
