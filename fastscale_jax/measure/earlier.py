@@ -8,7 +8,6 @@ timed beside the steps, which is the same in every run and tells how fast the ma
 import hashlib
 import json
 import math
-import os
 import pathlib
 import statistics
 import time
@@ -22,6 +21,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.compiling import default_folder
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.whole_file import replacing
 
 _SAME = 0.03  # so far apart two figures are called the same
 _KEPT = ("step_ms", "probe_ms", "date")
@@ -92,9 +92,8 @@ def exchange(of: str, found: Mapping[str, Any], path: pathlib.Path) -> dict[str,
     known[of] = {name: now[name] for name in _KEPT}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}.new")
-        new.write_text(json.dumps(known, indent=1) + "\n")
-        new.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(known, indent=1) + "\n")
     except OSError:
         pass
     return before if isinstance(before, dict) and before.keys() >= {*_KEPT} else None

@@ -13,8 +13,9 @@ import pathlib
 import sys
 import tempfile
 
-from fastscale_jax.report import contents, draw, explorer, inputs
-from fastscale_jax.report.figure import Figure
+from fastscale_jax.display import draw
+from fastscale_jax.display.figure import Figure
+from fastscale_jax.report import contents, explorer, inputs
 
 NEEDED = ("jinja2", "plotly")
 

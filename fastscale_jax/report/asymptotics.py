@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from fastscale_jax.arch import layers
 from fastscale_jax.arch.strategies import multipliers
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report.closed_forms import ALPHA, exponents
 from fastscale_jax.report.networks import FACTORS, NAMES, SMALL, base, cost, grown
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import COUNTS
-from fastscale_jax.report.table import Cell, Column, Table
 from fastscale_jax.report.unrounded import unrounded
 
 # alpha, as people write it, by the strategy that has it

@@ -8,10 +8,10 @@ from fastscale_jax.arch import Layer, group_growth, growth, parts, shares
 from fastscale_jax.arch.architecture import BlockShape
 from fastscale_jax.arch.cost import block_layers
 from fastscale_jax.arch.rounding import divisible, to_group_width
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report.networks import NAMES, SMALL, base, cost
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import COUNTS
-from fastscale_jax.report.table import Cell, Column, Table
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # as the paper writes it
 FACTORS_SHOWN = (4, 16, 64)

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fastscale_jax.display.figure import Figure
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report import (
     asymptotics,
     closed_forms,
@@ -10,15 +13,12 @@ from fastscale_jax.report import (
     paper_tables,
     scaling_figures,
     series,
-    study,
 )
 from fastscale_jax.report.explorer import describe
-from fastscale_jax.report.figure import Figure
 from fastscale_jax.report.inputs import Inputs
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import paper
-from fastscale_jax.report.table import Cell, Column, Table
 from fastscale_jax.report.trained import Trained
+from fastscale_jax.search import study_results
 
 _ROWS_COMMAND = (
     f"{series.CURVES_COMMAND} --factors=1 --batch_size=auto --bases=efficientnet:b0,efficientnet:b1"
@@ -103,7 +103,7 @@ def _measured_source(inputs: Inputs) -> str:
 def _trained_source(inputs: Inputs) -> str:
     found = []
     if inputs.trials:
-        found.append(f"Study: {len(inputs.trials)} runs on {inputs.trials[0].origin}.")
+        found.append(f"Study: {len(inputs.trials)} runs on {study_results.source(inputs.trials)}.")
     if inputs.trained:
         found.append(f"{len(inputs.trained)} workdirs.")
     return " ".join(found) or "Nothing was given; `--workdirs` and `--study` take it."
@@ -133,7 +133,7 @@ def _study(inputs: Inputs) -> Section:
             "anyone can train them. It shows how such a study is made, and whether the paper's "
             "order of strategies is seen here; it says nothing about ImageNet.",
         ),
-        (study.figure(inputs.trials), study.table(inputs.trials)),
+        (study_results.figure(inputs.trials), study_results.table(inputs.trials)),
     )
 
 

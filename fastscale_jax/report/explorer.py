@@ -1,13 +1,13 @@
 """The grid behind the page's explorer: every base by every strategy and factor, counted here."""
 
-import csv
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from fastscale_jax.arch import STRATEGIES
 from fastscale_jax.arch.device_model import DeviceModel
-from fastscale_jax.report.draw import STYLES
+from fastscale_jax.display import csv_file
+from fastscale_jax.display.draw import STYLES
 from fastscale_jax.report.networks import FACTORS, NAMES, base, cost, grown
 
 ALPHAS = tuple(f"a{i / 10:g}" for i in range(11))
@@ -79,10 +79,8 @@ def write_csv(found: dict[str, Any], folder: pathlib.Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    with (folder / "explorer.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("base", "strategy", "factor", *found["fields"]))
-        writer.writerows(_lines(found))
+    header = ("base", "strategy", "factor", *found["fields"])
+    csv_file.write_csv(folder / "explorer.csv", (header, *_lines(found)))
 
 
 def _lines(found: dict[str, Any]) -> Iterator[list[Any]]:

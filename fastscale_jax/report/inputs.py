@@ -5,10 +5,11 @@ import pathlib
 from collections.abc import Sequence
 
 from fastscale_jax.arch import device_model
-from fastscale_jax.report import measured, study, trained
+from fastscale_jax.report import measured, trained
 from fastscale_jax.report.measured import Results
-from fastscale_jax.report.study import Trial
 from fastscale_jax.report.trained import Trained
+from fastscale_jax.search import study_results
+from fastscale_jax.search.study_results import Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read(
     """
     return Inputs(
         measured.read(results) if results else Results(),
-        study.read(study_file) if study_file else (),
+        study_results.read(study_file) if study_file else (),
         trained.read(workdirs),
         _device(device) if device else None,
     )

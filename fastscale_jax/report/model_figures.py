@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
+from fastscale_jax.display.origins import Origin
 from fastscale_jax.report import series
-from fastscale_jax.report.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import (
@@ -15,7 +16,6 @@ from fastscale_jax.report.networks import (
     depthwise_cost,
     rows_of,
 )
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import paper
 
 _AXES: tuple[tuple[str, Axis, series.Place], ...] = (

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import fastscale_jax
-from fastscale_jax.report import contents, draw
+from fastscale_jax.display import draw
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.report import contents
 from fastscale_jax.report.inputs import Inputs
-from fastscale_jax.report.origins import Origin
 
 _FOLDER = pathlib.Path(__file__).parent / "page"
 

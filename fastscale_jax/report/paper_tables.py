@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from fastscale_jax.arch import Complexity
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.display.table import DASH, NOTHING, Cell, Column, Table
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured
 from fastscale_jax.report.networks import ROWS, row_cost, row_key, row_network
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import COUNTS, DIGITS, UNITS, Printed, as_printed, paper
-from fastscale_jax.report.table import DASH, NOTHING, Cell, Column, Table
 from fastscale_jax.report.trained import Trained
 
 SCHEDULES = ("1x", "2x", "4x")

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from fastscale_jax.arch import growth
+from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
+from fastscale_jax.display.origins import Origin
 from fastscale_jax.report import series
 from fastscale_jax.report.closed_forms import ALPHA, exponents, symbol
-from fastscale_jax.report.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.networks import FACTORS, NAMES, cost, row_cost, rows_of
-from fastscale_jax.report.origins import Origin
 
 # what a figure compares, with labels
 _FOUR = {name: name for name in ("w", "dwr", "dw", "dWr")}  # Figure 1

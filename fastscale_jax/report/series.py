@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.report.figure import Axis, Curve, Panel, Point
+from fastscale_jax.display.figure import Axis, Curve, Panel, Point
+from fastscale_jax.display.origins import Origin
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import FACTORS, cost, row_cost
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import paper
 
 SCHEDULE = "2x"  # that all of the paper's figures use (section 6.1)

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.modes.common import Config
-from fastscale_jax.search.outcome import replace
 from fastscale_jax.train.recipe import default_config
+from fastscale_jax.whole_file import replacing
 
 _TEXT = '''"""{about}
 
@@ -60,7 +60,8 @@ def write(path: pathlib.Path, network: Architecture, config: Config, about: str)
             f"    config.{key} = {_literal(value)}" for key, value in _differences(config)
         ),
     )
-    replace(path, text)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _literal(value: Any) -> str:

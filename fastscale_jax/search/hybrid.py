@@ -8,8 +8,8 @@ from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import budget_of
 
 
-def check(scaling: str) -> None:
-    """Refuses what says no scaling.
+def check(scaling: str, flag: str = "scale") -> None:
+    """Refuses what says no scaling, in the name of a flag.
 
     Raises:
         ValueError: shows how one is written.
@@ -18,18 +18,23 @@ def check(scaling: str) -> None:
     shares(strategy)
     if not amount or "_" in amount or not budget_of(scaling):
         raise ValueError(
-            f"--scale={scaling} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
+            f"--{flag}={scaling} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
             "or a0.6_20macts"
         )
 
 
-def scaled_up(network: Architecture, scaling: str) -> Architecture:
+def scaled_up(network: Architecture, scaling: str, *, flag: str = "scale") -> Architecture:
     """Returns a network grown as the variants of config files say it: `dWr_16gf`.
+
+    Args:
+        network: to grow, or to shrink.
+        scaling: a strategy and an amount.
+        flag: that they were given by, for people.
 
     Raises:
         ValueError: it says no scaling, or no factor reaches the amount.
     """
-    check(scaling)
+    check(scaling, flag)
     strategy, budget = scaling.partition("_")[0], budget_of(scaling)
     grown, _ = scaled(network, strategy, **budget)
     return dataclasses.replace(grown, name=f"{network.name}_{strategy}_{amount_name(**budget)}")

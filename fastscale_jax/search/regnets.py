@@ -131,15 +131,25 @@ def main(options: command.Options, own: command.Own) -> int:
     return command.report(entries, _written(options, own, entries))
 
 
+def _schedule(options: command.Options) -> str:
+    """How long each network is trained, for people."""
+    train, own = options.config.train, options.config.train.epochs * options.config.schedule
+    if train.steps and not options.epochs:
+        return f"{train.steps} steps"
+    return f"{options.epochs or own} epochs"
+
+
 def _written(options: command.Options, own: command.Own, entries: Sequence[Entry]) -> list[str]:
     """Writes results, distribution and configs, and returns lines that say where."""
-    from fastscale_jax.search.outcome import write_distribution, write_results
+    from fastscale_jax.display import draw
+    from fastscale_jax.search.outcome import distribution_figure, write_results
 
     paths: list[pathlib.Path] = [write_results(entries, options.output)]
     best = best_of(entries)
     if best is not None:
         of = f"{len(entries)} {own.family} networks of {own.window}"
-        write_distribution(entries, options.output, f"{of}, {options.epochs} epochs")
+        title = f"{of}, {_schedule(options)}"
+        draw.write(distribution_figure(entries, title), options.output)
         paths.append(options.output / "edf.png")
         network = best.job.network
         about = f"The best of {of}, with {best.error:.2f} % error."

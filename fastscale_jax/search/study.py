@@ -2,22 +2,19 @@
 
 python -m fastscale_jax.search.study --config=configs/digits.py
 
-The upper left and the lower right of arXiv:2103.06877, Figure 1, on images that are at hand: the
-config's network, shrunk to a base, then scaled to several factors of flops by each strategy and
-trained from several seeds. Stopped, the same command goes on; started several times at once, the
-workers share the runs.
+arXiv:2103.06877, Figure 1, in miniature and on images that are at hand: the config's network, made
+smaller, is the base, which is scaled to several factors of flops by each strategy and trained from
+several seeds. Stopped, the same command goes on; started several times at once, the workers share
+the runs.
 """
 
-import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import shares
-from fastscale_jax.search import command
+from fastscale_jax.search import command, hybrid
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.study_jobs import jobs_of
 
@@ -33,12 +30,10 @@ def _flags() -> dict[str, flags.FlagHolder]:
         "seeds": flags.DEFINE_integer(
             "seeds", 3, "From which each network is trained.", lower_bound=1
         ),
-        "shrink": flags.DEFINE_float(
-            "shrink",
-            0.25,
-            "The factor of flops, by dWr, that makes the base of the config's network; 1: none.",
-            lower_bound=1 / 64,
-            upper_bound=1.0,
+        "base": flags.DEFINE_string(
+            "base",
+            "d_x0.25",
+            "What the config's network is scaled to first, as in dWr_x0.5; empty: it is the base.",
         ),
     }
 
@@ -64,12 +59,8 @@ def main(options: command.Options, own: command.Own) -> int:
         shares(strategy)
     factors = _factors(own.factors)
     base = Architecture.from_config(options.config.model)
-    if own.shrink != 1:
-        shrunk, _ = scaled(base, "dWr", factor=own.shrink)
-        # small images stay as they are: a few pixels less would be another data set
-        base = dataclasses.replace(
-            shrunk, resolution=base.resolution, name=f"{base.name}_x{own.shrink:g}"
-        )
+    if own.base:
+        base = hybrid.scaled_up(base, own.base, flag="base")
     jobs = jobs_of(base, own.strategies, factors, own.seeds)
     about = {
         "search": "study",
@@ -83,14 +74,19 @@ def main(options: command.Options, own: command.Own) -> int:
 
 
 def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
-    """Writes results and figures, and returns lines that say where."""
-    from fastscale_jax.search import study_figures
+    """Writes results, table and figure, and returns lines that say where."""
+    from fastscale_jax.display import draw
+    from fastscale_jax.search import study_results
     from fastscale_jax.search.outcome import write_results
 
-    paths: list[pathlib.Path] = [write_results(entries, options.output)]
-    points = study_figures.points_of(entries)
-    if points:
-        paths += study_figures.write(points, options.output, options.config.data.name)
+    results = write_results(entries, options.output)
+    paths = [results]
+    if any(entry.error is not None for entry in entries):
+        trials = study_results.read(results)
+        figure, table = study_results.figure(trials), study_results.table(trials)
+        draw.write(figure, options.output)
+        table.write_csv(options.output)
+        paths += [options.output / f"{table.name}.csv", options.output / f"{figure.name}.png"]
     return [f"written: {path}" for path in paths]
 
 

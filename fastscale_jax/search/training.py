@@ -16,6 +16,7 @@ from fastscale_jax.train.loop import train
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.run import Run
 
+_SAVE_MINUTES = 1.0
 _KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
 
 
@@ -26,7 +27,9 @@ def config_of(config: Config, job: Job) -> Config:
         result.variant = ""
         result.model = job.network.to_config()
         result.seed = config.seed + job.seed
-        result.checkpoint.every_epochs = 1  # who takes a network up begins with the last of them
+        # who takes a network up begins with the last checkpoint; only the last error counts
+        result.checkpoint.every_epochs, result.checkpoint.every_minutes = 0, _SAVE_MINUTES
+        result.train.eval_every_epochs = max(config.train.epochs * config.schedule, 1)
         if result.checkpoint.dir:
             result.checkpoint.dir = f"{result.checkpoint.dir.rstrip('/')}/{job.number:03}"
     return result
@@ -40,9 +43,8 @@ def short(config: Config, epochs: int) -> Config:
         # a warmup keeps its share of the schedule
         share = min(epochs / (config.train.epochs * config.schedule), 1.0)
         result.optim.warmup_epochs = config.optim.warmup_epochs * share
-        result.optim.step_epochs = tuple(
-            max(1, round(epoch * share)) for epoch in config.optim.step_epochs
-        )
+        steps = (max(1, round(epoch * share)) for epoch in config.optim.step_epochs)
+        result.optim.step_epochs = tuple(sorted({*steps}))
     return result
 
 
@@ -104,4 +106,5 @@ def recipe_of(config: Config) -> Mapping[str, Any]:
         del values[key]
     for key in ("dir", "workers"):
         del values["data"][key]
+    del values["train"]["eval_every_epochs"]
     return values

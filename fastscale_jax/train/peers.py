@@ -22,6 +22,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from fastscale_jax.whole_file import replacing
+
 _OWN_END = 1  # exit status of a host whose run another one ended
 
 
@@ -129,10 +131,9 @@ class Peers:
             "left": left,
             "verdict": self._verdict,
         }
-        partial = self._folder / f".{self._index}.partial"
-        with contextlib.suppress(OSError):
+        path = self._folder / f"{self._index}.json"
+        with contextlib.suppress(OSError), replacing(path) as partial:
             partial.write_text(json.dumps(told), encoding="utf-8")
-            os.replace(partial, self._folder / f"{self._index}.json")
 
     def _look(self) -> str | None:
         """Returns what ends the run, if anything does."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from fastscale_jax.whole_file import replacing
+
 _NAME = re.compile(r"(?P<ema>ema_)?((?P<split>train|test)_)?(?P<rest>.+)")
 
 
@@ -162,9 +164,8 @@ def _as_line(values: Mapping[str, float | int]) -> str:
 
 def _write_records(path: pathlib.Path, records: Sequence[Mapping[str, float | int]]) -> None:
     """Replaces a `metrics.jsonl`, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text("".join(map(_as_line, records)), encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text("".join(map(_as_line, records)), encoding="utf-8")
 
 
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
@@ -185,9 +186,8 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _number(value: Any) -> float | int:

@@ -32,13 +32,13 @@ def write_results(path, found, **changes):
     return path
 
 
-def write_study(path, **changes):
+def write_study(path, seeds=(0, 1), **changes):
     """Writes a study of three networks and two seeds."""
     lines = []
     for (strategy, factor), errors in STUDY_ERRORS.items():
         variant = f"500mf_{strategy}_x{0.1 * factor:g}" if strategy else "500mf_dWr_x0.1"
         cost = count(model_config("regnetz", variant))
-        for seed, error in enumerate(errors):
+        for seed, error in zip(seeds, errors, strict=True):
             made = {"strategy": strategy, "factor": factor, "seed": seed, **cost._asdict()}
             made |= {"step_ms": time(cost), "error": error, "epochs": 40, "source": "digits"}
             made |= {"device": "A device", "date": "2026-11-21", "network": variant}

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from fastscale_jax.arch import count, growth, model_config, scale
-from fastscale_jax.report import draw, model_figures, scaling_figures, series
-from fastscale_jax.report.figure import Axis, Curve, Figure, Panel, Point
+from fastscale_jax.display import draw
+from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.report import model_figures, scaling_figures, series
 from fastscale_jax.report.inputs import Inputs, read
 from fastscale_jax.report.networks import FACTORS, depthwise_cost
-from fastscale_jax.report.origins import Origin
 from tests.golden_files import golden
 from tests.measure.curve_points import specs
 from tests.report.made_up import row_specs, time, write_results, write_workdir

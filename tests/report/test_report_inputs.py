@@ -2,24 +2,20 @@
 
 import dataclasses
 import json
-import statistics
 
 import pytest
 
-from fastscale_jax.arch import count, model_config
+from fastscale_jax.arch import count
 from fastscale_jax.measure import points, report
-from fastscale_jax.report import measured, study, trained
+from fastscale_jax.report import measured, trained
 from fastscale_jax.report.inputs import read
 from fastscale_jax.report.networks import row_network
-from fastscale_jax.report.table import DASH
 from tests.measure.curve_points import MACHINE, record, specs
 from tests.report.made_up import (
-    STUDY_ERRORS,
     row_specs,
     time,
     write_device,
     write_results,
-    write_study,
     write_workdir,
 )
 
@@ -92,69 +88,6 @@ def test_a_file_that_is_missing_or_something_else_is_refused(tmp_path):
     points.append(path, {**vars(row_specs()[1]), "step_ms": 1.0})
     with pytest.raises(ValueError, match=r"no points of a curve \('flops'\)"):
         measured.read([path])
-
-
-def test_a_study_has_means_and_deviations_over_seeds(tmp_path):
-    groups = study.groups(study.read(write_study(tmp_path / "study.jsonl")))
-    assert {(g.strategy, g.factor): (g.error, g.spread, g.seeds) for g in groups} == {
-        key: (statistics.fmean(errors), statistics.stdev(errors), 2)
-        for key, errors in STUDY_ERRORS.items()
-    }
-
-
-def test_a_study_s_curves_begin_at_the_base(tmp_path):
-    figure = study.figure(study.read(write_study(tmp_path / "study.jsonl")))
-    assert [panel.x.label.split(",")[0] for panel in figure.panels] == [
-        *("flops", "activations", "ms a training step")
-    ]
-    base = count(model_config("regnetz", "500mf_dWr_x0.1"))
-    for panel, x in zip(
-        figure.panels, (base.flops / 1e6, base.acts / 1e6, time(base)), strict=True
-    ):
-        assert [curve.label for curve in panel.curves] == ["dWr", "w"]
-        for curve in panel.curves:
-            assert curve.points[0] == (
-                pytest.approx(x),
-                4.0,
-                pytest.approx(statistics.stdev((3, 5))),
-            )
-            assert len(curve.points) == 2
-    assert "not its networks on ImageNet" in figure.caption
-    assert "digits, 40 epochs, A device" in figure.caption
-
-
-def test_a_study_without_times_says_so(tmp_path):
-    trials = study.read(write_study(tmp_path / "study.jsonl", step_ms=None))
-    figure = study.figure(trials)
-    assert [panel.note for panel in figure.panels] == ["", "", "no time was measured"]
-    assert {row[5].text for row in study.table(trials).rows} == {DASH}
-
-
-@pytest.mark.parametrize(
-    "changes", [{"source": "imagenet"}, {"epochs": 10}, {"device": "Another device"}]
-)
-def test_trials_that_do_not_belong_together_are_refused_and_listed(tmp_path, changes):
-    path = write_study(tmp_path / "study.jsonl")
-    other = write_study(tmp_path / "other.jsonl", **changes)
-    path.write_text(path.read_text() + other.read_text())
-    with pytest.raises(ValueError, match="6 of digits, 40 epochs, A device; 6 of"):
-        study.read(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "there is no trial of a study"),
-        ('{"strategy": "w"}\n', "line 1, is no trial of a study"),
-        ("words\n", "line 1, is no trial of a study"),
-        ("[1]\n", "line 1, is no trial of a study"),
-    ],
-)
-def test_a_file_that_is_no_study_is_refused(tmp_path, text, words):
-    path = tmp_path / "study.jsonl"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=words):
-        study.read(path)
 
 
 def test_a_workdir_s_last_error_counts(tmp_path):

@@ -128,7 +128,7 @@ def test_origins_are_told_by_letters_and_words(text):
     for letter, words in (("P", "printed in the paper"), ("M", "measured here")):
         assert re.search(rf'<abbr class="mark \w+" title="{words}">{letter}</abbr>', own)
     assert "A device, jax, float32, batches of 8" in own
-    assert "Study: 6 runs on digits, 40 epochs, A device." in own
+    assert "Study: 6 runs on digits, 40 epochs; A device; 2026-11-21." in own
 
 
 @pytest.mark.parametrize("key", NAMES)

@@ -5,13 +5,13 @@ import math
 import pytest
 
 from fastscale_jax.arch import PAPER_ROWS, count, model_config, scale
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.display.table import DASH, Cell, Column, Table
 from fastscale_jax.report import closed_forms, paper_tables
 from fastscale_jax.report.closed_forms import ALPHA
 from fastscale_jax.report.inputs import Inputs, read
 from fastscale_jax.report.networks import NAMES, SMALL
-from fastscale_jax.report.origins import Origin
 from fastscale_jax.report.paper import COUNTS, as_printed, paper
-from fastscale_jax.report.table import DASH, Cell, Column, Table
 from tests.golden_files import golden
 from tests.report.made_up import row_specs, write_results, write_workdir
 

@@ -34,8 +34,9 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
     assert len(results) == 2
     assert all(0.5e6 <= result["flops"] <= 3e6 for result in results)
     with (tmp_path / "edf.csv").open() as file:
-        errors = [float(row["error_percent"]) for row in csv.DictReader(file)]
-    assert errors == sorted(result["error"] for result in results)
+        rows = [(float(row["x"]), float(row["y"])) for row in csv.DictReader(file)]
+    errors = sorted(result["error"] for result in results)
+    assert rows == [(errors[0], 0.0), (errors[0], 0.5), (errors[1], 1.0)]
     best = Architecture.from_config(loaded(tmp_path / "best.py").get_config().model)
     assert best.name == min(results, key=lambda x: (x["error"], x["flops"]))["network"]
     info = run(f"--config={tmp_path / 'scaled.py'}", "--mode=info", "--format=json")

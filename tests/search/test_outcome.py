@@ -9,7 +9,7 @@ import pytest
 from fastscale_jax.arch import Architecture
 from fastscale_jax.search import config_file
 from fastscale_jax.search.jobs import Entry, best_of
-from fastscale_jax.search.outcome import distribution, write_distribution, write_results
+from fastscale_jax.search.outcome import distribution, distribution_figure, write_results
 from fastscale_jax.train.recipe import Recipe, default_config
 from tests.search.small import BASE, done, jobs
 
@@ -20,15 +20,11 @@ def test_the_distribution_is_the_share_of_errors_that_are_no_larger():
     assert dict(distribution(done(errors))) == by_hand
 
 
-def test_the_distribution_is_drawn_and_listed(tmp_path):
-    write_distribution(done([3.0, 1.0]), tmp_path, "two")
-    assert (tmp_path / "edf.csv").read_text().split() == [
-        "error_percent,share",
-        "1.0,0.5",
-        "3.0,1.0",
-    ]
-    assert (tmp_path / "edf.png").read_bytes().startswith(b"\x89PNG")
-    assert "</svg>" in (tmp_path / "edf.svg").read_text()
+def test_the_distribution_rises_by_a_step_at_each_error():
+    (panel,) = distribution_figure(done([3.0, 1.0]), "two").panels
+    (curve,) = panel.curves
+    assert [point[:2] for point in curve.points] == [(1.0, 0.0), (1.0, 0.5), (3.0, 1.0)]
+    assert curve.is_step
 
 
 def test_results_are_of_what_is_done(tmp_path):

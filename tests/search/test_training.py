@@ -15,19 +15,20 @@ def config():
     return made
 
 
-def test_a_job_has_its_network_and_seed_and_a_checkpoint_each_epoch():
+def test_a_job_has_its_network_and_seed_and_is_saved_by_the_clock():
     given = config()
     given.seed, given.checkpoint.dir = 5, "gs://bucket/search/"
     made = config_of(given, Job(7, {}, BASE, 2))
     assert Architecture.from_config(made.model) == BASE
     assert (made.seed, made.checkpoint.dir) == (7, "gs://bucket/search/007")
-    assert made.checkpoint.every_epochs == 1
+    assert (made.checkpoint.every_epochs, made.checkpoint.every_minutes) == (0, 1.0)
+    assert made.train.eval_every_epochs == Recipe.from_config(made).total_epochs == 100
     assert (given.seed, given.checkpoint.every_epochs) == (5, 10)  # not modified
     assert recipe_of(given) == {**recipe_of(made), "seed": 5}
 
 
 @pytest.mark.parametrize(
-    ("epochs", "warmup", "steps"), [(10, 0.5, (3, 6, 9)), (200, 5.0, (30, 60, 90))]
+    ("epochs", "warmup", "steps"), [(10, 0.5, (3, 6, 9)), (200, 5.0, (30, 60, 90)), (1, 0.05, (1,))]
 )
 def test_a_short_schedule_keeps_its_shape(epochs, warmup, steps):
     made = short(config(), epochs)

@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastscale_jax.report.figure import Axis, Curve, Panel
-from fastscale_jax.report.figure import Figure as Drawing
-from fastscale_jax.report.origins import Origin
+from fastscale_jax.display.figure import Axis, Curve, Panel
+from fastscale_jax.display.figure import Figure as Drawing
+from fastscale_jax.display.origins import Origin
+from fastscale_jax.whole_file import replacing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -83,8 +84,9 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
     # the same figures give the same file, byte for byte
     with mpl.rc_context({"svg.hashsalt": figure.name, "font.size": 9}):
         drawn = _drawn(figure)
-        drawn.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        drawn.savefig(path.with_suffix(".png"), metadata={"Software": None})
+        for ending, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+            with replacing(path.with_suffix(ending)) as partial:
+                drawn.savefig(partial, metadata=metadata)
     figure.write_csv(folder)
 
 
@@ -174,6 +176,8 @@ def _curve(axes: "Axes", curve: Curve) -> "Artist | ErrorbarContainer":
     }
     if not curve.is_line or len(curve.points) == 1:
         look["linestyle"] = ""
+    if curve.is_step:
+        look["drawstyle"] = "steps-post"
     x, y, spread = zip(*curve.points, strict=True)
     if any(spread):
         return axes.errorbar(x, y, yerr=spread, capsize=2.5, elinewidth=0.8, **look)

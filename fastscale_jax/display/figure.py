@@ -1,11 +1,11 @@
 """A figure as data: the drawing and its CSV file read the same points."""
 
-import csv
 import dataclasses
 import pathlib
 from typing import NamedTuple
 
-from fastscale_jax.report.origins import Origin
+from fastscale_jax.display.csv_file import write_csv
+from fastscale_jax.display.origins import Origin
 
 
 class Point(NamedTuple):
@@ -24,6 +24,7 @@ class Curve(NamedTuple):
     points: tuple[Point, ...]
     style: str  # key of `draw.STYLES`
     is_line: bool = True  # whether one point leads to the next
+    is_step: bool = False  # whether y stays what it is until the next point
 
 
 class Axis(NamedTuple):
@@ -92,11 +93,10 @@ class Figure:
             OSError: the folder cannot be written.
         """
         header = ("panel", "curve", "origin", "x axis", "x", "y axis", "y", "spread")
-        with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for panel in self.panels:
-                for curve in panel.drawn():
-                    begin = (panel.title, curve.label, curve.origin.key)
-                    for x, y, spread in curve.points:
-                        writer.writerow((*begin, panel.x.label, x, panel.y.label, y, spread))
+        rows = (
+            (panel.title, curve.label, curve.origin.key, panel.x.label, x, panel.y.label, y, spread)
+            for panel in self.panels
+            for curve in panel.drawn()
+            for x, y, spread in curve.points
+        )
+        write_csv(folder / f"{self.name}.csv", (header, *rows))

@@ -1,13 +1,13 @@
 """A table as data: the page shows it, and a CSV file has the same cells."""
 
-import csv
 import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fastscale_jax.report.origins import Origin
+from fastscale_jax.display.csv_file import write_csv
+from fastscale_jax.display.origins import Origin
 
 
 class Cell(NamedTuple):
@@ -101,8 +101,7 @@ class Table:
         Raises:
             OSError: the folder cannot be written.
         """
-        with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(self.csv_rows())
+        write_csv(folder / f"{self.name}.csv", self.csv_rows())
 
     def _as_csv(self, index: int) -> Iterator[list[str]]:
         column, cells = self.columns[index], [row[index] for row in self.rows]

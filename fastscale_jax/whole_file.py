@@ -1,0 +1,25 @@
+"""Files that are written whole or not at all, by however many processes at once."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a path to write to, which becomes the file in the end, unless something was raised.
+
+    Args:
+        path: of the file; its folder exists. Until the end it is what it was before.
+
+    Raises:
+        OSError: the file cannot be replaced.
+    """
+    # the ending stays: it tells some writers in which format to write
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
