@@ -91,4 +91,4 @@ def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run("study", main, _flags, epochs=12)
+    command.run("study", main, _flags, epochs=8)

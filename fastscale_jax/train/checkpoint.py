@@ -13,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from fastscale_jax.compiling import hasty
 from fastscale_jax.train.fingerprint import fingerprint
 from fastscale_jax.train.saved import (
     ABOUT,
@@ -74,7 +75,7 @@ class Checkpoints:
                 cleanup_tmp_directories=True,  # of runs that were killed as they saved
             ),
         )
-        self._fingerprint = jax.jit(fingerprint)
+        self._fingerprint = jax.jit(fingerprint, compiler_options=hasty())
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

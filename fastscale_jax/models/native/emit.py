@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -89,6 +89,21 @@ class Emitter:
             return x
         mask = ir.Constant(ir.VectorType(I32, len(order)), list(order))
         return self.builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), mask)
+
+    def inlined(self, name: str, body: Callable[["Emitter", Value], Value], x: Value) -> Value:
+        """What a function makes of a vector. It is written once, and LLVM copies it to its callers.
+
+        To write all of it at each place would take longer than to compile it: a kernel has many.
+        """
+        module, name = self.function.module, f"{name}_{x.type.count}"
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(x.type, [x.type]), name)
+            function.linkage = "internal"
+            function.attributes.add("alwaysinline")
+            emitter = Emitter(function)
+            emitter.builder.ret(body(emitter, function.args[0]))
+        return self.builder.call(function, [x])
 
     def pointer(self, base: Value, offset: int) -> Value:
         """The pointer that stands so many bytes from where another points to."""

@@ -18,10 +18,11 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the first has zeros at the 
 
 def adding(activation: str) -> Finish:
     """Returns what adds each channel's offset and applies `relu`, `silu` or, empty, nothing."""
-    activate = {"": lambda e, x: x, "relu": _relu, "silu": _silu}[activation]
+    activate = {"": None, "relu": _relu, "silu": _silu}[activation]
 
     def finish(e: Emitter, x: Value, offsets: Value, channel: Value, lanes: int) -> Value:
-        return activate(e, e.builder.fadd(x, e.load(offsets, channel, _FLOAT, lanes)))
+        x = e.builder.fadd(x, e.load(offsets, channel, _FLOAT, lanes))
+        return e.inlined(activation, activate, x) if activate else x
 
     return finish
 
