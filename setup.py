@@ -63,6 +63,7 @@ EXTRAS = {
     "test": [
         "build>=1.2,<2",
         "hypothesis>=6.100,<7",
+        "optuna-dashboard>=0.20,<1",  # that it shows our searches is tested
         "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",

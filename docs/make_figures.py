@@ -4,12 +4,15 @@ python -m docs.make_figures
 """
 
 import pathlib
+import shutil
+import tempfile
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs import scale_out
+from docs import report_tables, scale_out
 from docs.speed_tables import PARTS, results
+from fastscale_jax.display import draw
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -34,7 +37,11 @@ def train_step(result: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Writes a figure for each machine, and that of weak scaling."""
+    """Writes a figure for each machine, that of weak scaling, and the study's."""
+    study = report_tables.study_figure()
+    with tempfile.TemporaryDirectory() as folder:
+        draw.write(study, pathlib.Path(folder))
+        shutil.copy(pathlib.Path(folder, f"{study.name}.png"), FOLDER / "study.png")
     scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
     for result in results("train_step_*.json"):
         train_step(result).savefig(FOLDER / f"{result['name']}.png", dpi=120)

@@ -8,7 +8,7 @@ import argparse
 import pathlib
 from collections.abc import Callable, Mapping
 
-from docs import scale_out, speed_tables
+from docs import report_tables, scale_out, speed_tables
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 
@@ -67,6 +67,8 @@ TABLES = {
         "compile time": speed_tables.compile_time,
     },
     "scale-out.md": {"weak scaling": scale_out.table},
+    "study.md": {"study": report_tables.study},
+    "paper.md": {"hours": report_tables.hours},
 }
 
 

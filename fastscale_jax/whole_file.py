@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, by however many processes at once."""
+"""Files that are written whole or not at all, by however many processes and machines at once."""
 
 import contextlib
 import os
 import pathlib
+import uuid
 from collections.abc import Iterator
 
 
@@ -17,7 +18,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         OSError: the file cannot be replaced.
     """
     # the ending stays: it tells some writers in which format to write
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
     try:
         yield partial
         os.replace(partial, path)

@@ -1,6 +1,7 @@
 """Draws a figure as SVG and PNG. The form says where a point comes from, as the legend tells."""
 
 import base64
+import itertools
 import math
 import pathlib
 import textwrap
@@ -56,7 +57,14 @@ STYLES = {
     "resnet": Style("#7a4fbf", "^", "-"),
     "trained": Style("#d7433b", "o", "-"),
 }
-_PLAIN = Style("#5d6d7e", "h", "-")
+# of styles that have no name, in turn
+_OTHERS = (
+    Style("#5d6d7e", "h", "-"),
+    Style("#1f6fb2", "8", _MIXED),
+    Style("#c9620a", "d", _DOUBLE),
+    Style("#b23a48", "H", _SHORT),
+    Style("#23764a", "p", _LONG),
+)
 _FORMS: dict[Origin, dict[str, Any]] = {
     Origin.PAPER: {"markerfacecolor": "white", "markersize": 6, "linewidth": 0.8},
     Origin.FORMULA: {"marker": "", "linestyle": ":", "linewidth": 1.1},
@@ -83,10 +91,10 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
     path = folder / figure.name
     # the same figures give the same file, byte for byte
     with mpl.rc_context({"svg.hashsalt": figure.name, "font.size": 9}):
-        drawn = _drawn(figure)
+        picture = _drawn(figure)
         for ending, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
             with replacing(path.with_suffix(ending)) as partial:
-                drawn.savefig(partial, metadata=metadata)
+                picture.savefig(partial, metadata=metadata)
     figure.write_csv(folder)
 
 
@@ -101,15 +109,15 @@ def _drawn(figure: Drawing) -> "Figure":
 
     rows = math.ceil(len(figure.panels) / figure.columns)
     size = (_PANEL[0] * figure.columns, _PANEL[1] * rows + 0.3)
-    drawn = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(drawn)
-    places = drawn.subplots(rows, figure.columns, squeeze=False).ravel()
+    result = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(result)
+    places = result.subplots(rows, figure.columns, squeeze=False).ravel()
     for axes, panel in zip(places, figure.panels, strict=False):
         _panel(axes, panel)
     for axes in places[len(figure.panels) :]:
         axes.remove()
-    drawn.supxlabel(_legend(figure), fontsize=7.5, color="#4a545e", parse_math=False)
-    return drawn
+    result.supxlabel(_legend(figure), fontsize=7.5, color="#4a545e", parse_math=False)
+    return result
 
 
 def _legend(figure: Drawing) -> str:
@@ -123,7 +131,9 @@ def _legend(figure: Drawing) -> str:
 
 def _panel(axes: "Axes", panel: Panel) -> None:
     curves = panel.drawn()
-    handles = [_curve(axes, curve) for curve in curves]
+    others = list(dict.fromkeys(c.style for c in curves if c.style not in STYLES))
+    styles = STYLES | dict(zip(others, itertools.cycle(_OTHERS), strict=False))
+    handles = [_curve(axes, curve, styles[curve.style]) for curve in curves]
     pad = 16 if panel.note else 6  # points; room for the note under the title
     axes.set_title(
         panel.title, loc="left", fontsize=9.5, fontweight="bold", pad=pad, parse_math=False
@@ -164,9 +174,8 @@ def _axis(axes: "Axes", name: str, axis: Axis, curves: Sequence[Curve]) -> None:
     side.set_minor_formatter(NullFormatter())
 
 
-def _curve(axes: "Axes", curve: Curve) -> "Artist | ErrorbarContainer":
+def _curve(axes: "Axes", curve: Curve, style: Style) -> "Artist | ErrorbarContainer":
     """Draws a curve; returns what its legend shows."""
-    style = STYLES.get(curve.style, _PLAIN)
     look: dict[str, Any] = {
         "color": style.color,
         "marker": style.marker,

@@ -22,7 +22,7 @@ class Curve(NamedTuple):
     label: str
     origin: Origin
     points: tuple[Point, ...]
-    style: str  # key of `draw.STYLES`
+    style: str  # key of `draw.STYLES`, or another name
     is_line: bool = True  # whether one point leads to the next
     is_step: bool = False  # whether y stays what it is until the next point
 
@@ -92,11 +92,13 @@ class Figure:
         Raises:
             OSError: the folder cannot be written.
         """
-        header = ("panel", "curve", "origin", "x axis", "x", "y axis", "y", "spread")
+        header = ("panel", "curve", "origin", "x axis", "x", "y axis", "y", "spread", "source")
         rows = (
-            (panel.title, curve.label, curve.origin.key, panel.x.label, x, panel.y.label, y, spread)
+            (*begin, panel.x.label, x, panel.y.label, y, spread, source)
             for panel in self.panels
             for curve in panel.drawn()
+            for begin in [(panel.title, curve.label, curve.origin.key)]
+            for source in [self.source if curve.origin.is_of_a_machine else ""]
             for x, y, spread in curve.points
         )
         write_csv(folder / f"{self.name}.csv", (header, *rows))

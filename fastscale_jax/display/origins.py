@@ -25,6 +25,11 @@ class Origin(enum.Enum):
         self.form = form
 
     @property
+    def is_of_a_machine(self) -> bool:
+        """Whether it would be another number on another machine, or at another time."""
+        return self in (Origin.MEASURED, Origin.TRAINED)
+
+    @property
     def key(self) -> str:
         """Its name in CSV files and style sheets."""
         return self.name.lower()

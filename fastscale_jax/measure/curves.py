@@ -140,6 +140,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--bases", default=",".join(BASES), help="family:base" + comma)
     parser.add_argument("--strategies", default=",".join(STRATEGIES), help="w, dWr, a0.6 …" + comma)
     parser.add_argument("--factors", default=",".join(f"{x:g}" for x in FACTORS), help="of flops")
+    parser.add_argument(
+        "--rows",
+        action="store_true",
+        help="the rows of the paper's Tables 5 to 8, in place of bases, strategies and factors",
+    )
     parser.add_argument("--frameworks", default=",".join(FRAMEWORKS), help="some of these" + comma)
     parser.add_argument("--batch_size", default="8", help="images, or auto: the most that fit")
     parser.add_argument("--resolution", type=int, default=0, help="of the bases; 0: their own")
@@ -169,15 +174,15 @@ def _specs(arguments: argparse.Namespace) -> list[Spec]:
         factors = [float(x) for x in arguments.factors.split(",")]
     except ValueError:
         raise ValueError(f"--factors must be numbers; got {arguments.factors!r}") from None
-    specs = points.grid(
-        arguments.bases.split(","),
-        arguments.strategies.split(","),
-        factors,
-        frameworks,
-        batch_size=0 if batch == "auto" else int(batch),
-        dtype=arguments.dtype,
-        resolution=arguments.resolution,
-    )
+    setting: dict[str, Any] = {
+        "batch_size": 0 if batch == "auto" else int(batch),
+        "dtype": arguments.dtype,
+        "resolution": arguments.resolution,
+    }
+    if arguments.rows:
+        return points.paper_rows(frameworks, **setting)
+    bases, strategies = arguments.bases.split(","), arguments.strategies.split(",")
+    specs = points.grid(bases, strategies, factors, frameworks, **setting)
     for spec in specs:
         spec.network()
     return specs

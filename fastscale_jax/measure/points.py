@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import PAPER_ROWS, Architecture, count
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
 
@@ -76,6 +76,26 @@ def grid(
         for strategy, factor in scalings
         for base in bases
     ]
+
+
+def paper_rows(
+    frameworks: Iterable[str], *, batch_size: int, dtype: str, resolution: int
+) -> list[Spec]:
+    """Returns the rows of the paper's Tables 5 to 8 that are networks here, small to large."""
+    found = [
+        Spec(
+            framework,
+            f"{row.family}:{row.base}",
+            row.strategy,
+            row.factor,
+            batch_size,
+            dtype,
+            resolution,
+        )
+        for framework in frameworks
+        for row in PAPER_ROWS
+    ]
+    return sorted(found, key=lambda spec: count(spec.network()).flops)
 
 
 def spec_of(record: dict[str, Any]) -> Spec:
@@ -174,7 +194,7 @@ def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
     Raises:
         ValueError: lists them, with how many points each has.
     """
-    counts = collections.Counter(origin(record) for record in measured(records))
+    counts = collections.Counter(_origin_and_size(record) for record in measured(records))
     devices = {found[:2] for found in counts}
     if len(devices) > 1 or len(counts) > len({found.framework for found in counts}):
         listed = "; ".join(
@@ -182,6 +202,14 @@ def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
             for found, count in counts.items()
         )
         raise ValueError(f"these results do not belong together: {listed}")
+
+
+def _origin_and_size(record: dict[str, Any]) -> "Origin":
+    """As `origin`, of a CPU with its cores: those of one name come in many sizes."""
+    found, machine = origin(record), record["machine"]
+    if machine.get("platform") != "cpu" or "cores" not in machine:
+        return found
+    return found._replace(device=f"{found.device}, {machine['cores']} cores")
 
 
 class Origin(NamedTuple):

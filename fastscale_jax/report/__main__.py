@@ -56,7 +56,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write to")
     parser.add_argument("--results", default="", help="files of measure.curves" + comma)
     parser.add_argument("--study", type=pathlib.Path, help="a file of trained networks, JSON lines")
-    parser.add_argument("--device", default="", help="a model of measure.fit: its file or name")
+    parser.add_argument(
+        "--device",
+        help="a model of measure.fit: its file or name; without it, the one that was fitted here, "
+        "if there is just one",
+    )
     parser.add_argument("--workdirs", default="", help="of runs" + comma)
     return parser.parse_args()
 

@@ -15,7 +15,7 @@ from fastscale_jax.arch.strategies import multipliers
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report.closed_forms import ALPHA, exponents
-from fastscale_jax.report.networks import FACTORS, NAMES, SMALL, base, cost, grown
+from fastscale_jax.report.networks import FACTORS, NAMES, SCALED, base, cost, grown
 from fastscale_jax.report.paper import COUNTS
 from fastscale_jax.report.unrounded import unrounded
 
@@ -55,9 +55,9 @@ class Fit(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """Which of the three is the largest."""
+        """Which of the three bends it most, in the direction in which it is off."""
         causes = {"blocks": self.blocks, "stem and head": self.ends, "rounding": self.rounding}
-        return max(causes, key=lambda name: abs(causes[name]))
+        return max(causes, key=lambda name: causes[name] * self.deviation)
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def fits() -> tuple[Fit, ...]:
     """Returns a fit for each base, alpha and count, over factors from 1 to 100."""
     return tuple(
         _fit(key, strategy, count)
-        for key in SMALL
+        for key in SCALED
         for strategy in ALPHAS
         for count in ("params", "acts")
     )
@@ -107,7 +107,7 @@ def table() -> Table:
             Cell(f"{alpha} ({strategy})" if strategy in ("dwr", "dWr", "w") else alpha),
             *(cell for count in _CLOSED_FORMS for cell in _cells(found[key, strategy, count])),
         )
-        for key in SMALL
+        for key in SCALED
         for strategy, alpha in ALPHAS.items()
     )
     return Table(
@@ -171,7 +171,7 @@ def shares_table() -> Table:
     columns = [Column("network", is_number=False), Column("s")]
     columns += [Column(name, "share of params, %", Origin.COUNTED) for name in _KINDS.values()]
     rows, notes = [], []
-    for key in SMALL:
+    for key in SCALED:
         small, large = (param_shares(key, "dWr", factor) for factor in _SHARES_AT)
         for factor, found in zip(_SHARES_AT, (small, large), strict=True):
             shares = (Cell(f"{100 * share:.1f}") for share in found.values())

@@ -20,9 +20,7 @@ from fastscale_jax.report.paper import paper
 from fastscale_jax.report.trained import Trained
 from fastscale_jax.search import study_results
 
-_ROWS_COMMAND = (
-    f"{series.CURVES_COMMAND} --factors=1 --batch_size=auto --bases=efficientnet:b0,efficientnet:b1"
-)
+_ROWS_COMMAND = f"{series.CURVES_COMMAND} --rows --batch_size=auto"
 
 
 class Section(NamedTuple):
@@ -116,7 +114,7 @@ def _of_measurements(inputs: Inputs) -> str:
             "already, without augmentation; minutes of an epoch are theirs, too, and eight V100s "
             "with their data pipeline are another thing."
         )
-    return f"Nothing was measured for this report. A row is measured by `{_ROWS_COMMAND}`."
+    return f"Nothing was measured for this report. The rows are measured by `{_ROWS_COMMAND}`."
 
 
 def _figures(inputs: Inputs) -> Iterator[Figure]:
@@ -143,6 +141,7 @@ def _trained(runs: tuple[Trained, ...]) -> Section:
         Column("data", is_number=False),
         *(Column(count, "one image", Origin.COUNTED) for count in ("flops", "params", "acts")),
         Column("top-1 error, %", "last evaluation", Origin.TRAINED),
+        Column("of", "last evaluation", is_number=False),
         Column("epoch", "last evaluation", Origin.TRAINED),
         Column("workdir", is_number=False),
     )
@@ -152,6 +151,7 @@ def _trained(runs: tuple[Trained, ...]) -> Section:
             Cell(run.source),
             *(Cell(f"{amount / 1e6:,.3f} M", amount) for amount in run.cost),
             Cell(f"{run.error:.2f}"),
+            Cell("averaged weights" if run.is_average else "last weights"),
             Cell(f"{run.epoch:g}"),
             Cell(run.folder),
         )
@@ -160,7 +160,8 @@ def _trained(runs: tuple[Trained, ...]) -> Section:
     table = Table(
         "runs",
         "Runs",
-        "The last `test_top1_error` of each workdir. Runs on ImageNet stand in the paper's "
+        "The last `test_top1_error` of each workdir, or `ema_test_top1_error` where an average is "
+        "kept. Runs on ImageNet stand in the paper's "
         "figures as well, marked; an error on other images cannot be set beside the paper's.",
         columns,
         rows,

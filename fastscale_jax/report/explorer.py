@@ -79,7 +79,10 @@ def write_csv(found: dict[str, Any], folder: pathlib.Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    header = ("base", "strategy", "factor", *found["fields"])
+    device = found["device"]
+    estimated = f"step_ms, estimated: {device['source']}" if device else "step_ms"
+    fields = (estimated if field == "step_ms" else field for field in found["fields"])
+    header = ("base", "strategy", "factor", *fields)
     csv_file.write_csv(folder / "explorer.csv", (header, *_lines(found)))
 
 

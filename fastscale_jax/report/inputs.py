@@ -32,7 +32,7 @@ class Inputs:
 def read(
     results: Sequence[pathlib.Path] = (),
     study_file: pathlib.Path | None = None,
-    device: str = "",
+    device: str | None = "",
     workdirs: Sequence[pathlib.Path] = (),
 ) -> Inputs:
     """Returns what is in some files.
@@ -40,7 +40,8 @@ def read(
     Args:
         results: files of `measure.curves`.
         study_file: JSON lines, a trained network each.
-        device: a file of `measure.fit`, or the name of a saved one.
+        device: a file of `measure.fit`, or the name of a saved one; None: the one that was fitted
+            on this machine, if there is just one; empty: none.
         workdirs: of runs.
 
     Raises:
@@ -50,8 +51,14 @@ def read(
         measured.read(results) if results else Results(),
         study_results.read(study_file) if study_file else (),
         trained.read(workdirs),
-        _device(device) if device else None,
+        _fitted_here() if device is None else _device(device) if device else None,
     )
+
+
+def _fitted_here() -> device_model.DeviceModel | None:
+    """The device that `arch.scale` would take, if any."""
+    of_jax = [each for each in device_model.saved().values() if each.framework == "jax"]
+    return of_jax[0] if len(of_jax) == 1 and of_jax[0].step_ms else None
 
 
 def _device(choice: str) -> device_model.DeviceModel:

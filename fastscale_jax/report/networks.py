@@ -20,6 +20,8 @@ NAMES = {
 }
 # those whose growth the tables show: the three that the paper scales by every strategy
 SMALL = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
+# those that the paper scales at all
+SCALED = (*SMALL, "regnety:4gf", "regnetz:4gf")
 # 33 factors from 1 to 100, evenly spaced in their logarithm, as they can be typed
 FACTORS = tuple(float(f"{100 ** (i / 32):.4g}") for i in range(33))
 ROWS = {row.name: row for row in PAPER_ROWS}

@@ -1,7 +1,9 @@
 """Tables 5 to 8 of the paper: printed, counted here, measured here, and what they differ by."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
 from fastscale_jax.arch import Complexity
 from fastscale_jax.display.origins import Origin
@@ -20,7 +22,8 @@ _TITLES = {
     8: "Table 8. Large models",
 }
 _COUNT_GROUPS = {"flops": "flops, 10⁹", "params": "params, 10⁶", "acts": "acts, 10⁶"}
-_MEASURED = ("ms a step", "images", "px", "epoch, min", "÷ printed", "device", "date")
+_RATIO = "÷ printed"
+_MEASURED = ("ms a step", "images", "px", "epoch, min", _RATIO, "device", "date")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +34,13 @@ class Compared:
         printed: in the paper.
         cost: as counted; None: the row is no network here.
         measured: its training step; None: not measured.
-        trained: a run of this very network on ImageNet; None: there is none.
+        trained: runs of this very network on ImageNet.
     """
 
     printed: Printed
     cost: Complexity | None
     measured: Measured | None
-    trained: Trained | None
+    trained: tuple[Trained, ...]
 
     def differences(self) -> dict[str, float]:
         """Returns counted less printed, by count, of the digits that are printed."""
@@ -66,11 +69,11 @@ def compare(inputs: Inputs) -> dict[str, Compared]:
 def _compare(printed: Printed, inputs: Inputs) -> Compared:
     row = ROWS.get(printed.name)
     if row is None:
-        return Compared(printed, None, None, None)
+        return Compared(printed, None, None, ())
     cost = row_cost(printed.name)
-    same = [t for t in inputs.trained if t.is_imagenet and t.cost == cost]
+    same = tuple(run for run in inputs.trained if run.is_imagenet and run.cost == cost)
     measured = inputs.results.of(row_key(row.name), row.strategy, row.factor)
-    return Compared(printed, cost, measured, same[0] if same else None)
+    return Compared(printed, cost, measured, same)
 
 
 def agreement(rows: Mapping[str, Compared]) -> str:
@@ -123,13 +126,14 @@ def _columns(is_measured: bool, has_published: bool, has_trained: bool) -> Itera
     yield Column("epoch, min", "eight V100s", Origin.PAPER)
     for header in _MEASURED if is_measured else _MEASURED[:1]:
         is_number = header not in ("device", "date")
-        yield Column(header, "training step", Origin.MEASURED, is_number=is_number)
+        origin = None if header == _RATIO else Origin.MEASURED
+        yield Column(header, "training step", origin, is_number=is_number)
     for header in ("ICML", "arXiv") if has_published else ():
         yield Column(header, "published error", Origin.PAPER)
     for schedule in SCHEDULES:
         yield Column(schedule, "error by schedule", Origin.PAPER)
     if has_trained:
-        yield Column("error", "own run", Origin.TRAINED)
+        yield Column("error", "own runs", Origin.TRAINED)
 
 
 def _cells(
@@ -155,7 +159,7 @@ def _cells(
         error = printed.errors.get(schedule)
         yield NOTHING if error is None else Cell(f"{error.percent:.1f} ± {error.spread:.2f}")
     if has_trained:
-        yield _percent(row.trained.error if row.trained else None)
+        yield _own(row.trained)
 
 
 def _name(name: str) -> Cell:
@@ -170,6 +174,22 @@ def _name(name: str) -> Cell:
 
 def _percent(error: float | None) -> Cell:
     return NOTHING if error is None else Cell(f"{error:.1f}")
+
+
+def _own(runs: Sequence[Trained]) -> Cell:
+    """The mean error of some runs, apart for each number of epochs."""
+    if not runs:
+        return NOTHING
+    by_epochs: dict[float, list[float]] = collections.defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.epoch):
+        by_epochs[run.epoch].append(run.error)
+    found = (
+        f"{statistics.fmean(errors):.1f}"
+        + (f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else "")
+        + f" ({epochs:g} ep.)"
+        for epochs, errors in by_epochs.items()
+    )
+    return Cell("; ".join(found), note=", ".join(run.folder for run in runs))
 
 
 def _measured(row: Compared) -> list[Cell]:
@@ -205,5 +225,7 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
             "The paper prints no scaling factors: those of the scaled rows are the ones that give "
             "the printed figures; hold the pointer over a name to see them."
         )
-    if not is_measured:
+    if is_measured:
+        yield f"Measured: {', '.join(sorted({r.measured.source for r in rows if r.measured}))}."
+    else:
         yield "No training step of these networks was given; `--results` takes them."

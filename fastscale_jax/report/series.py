@@ -125,7 +125,7 @@ def trained_errors(inputs: Inputs, families: Sequence[str]) -> tuple[Curve, ...]
     """Returns a point for each run on ImageNet of a network of some families."""
     return tuple(
         Curve(
-            f"{run.label}, trained here",
+            f"{run.label}, trained here for {run.epoch:g} epochs",
             Origin.TRAINED,
             (Point(flops(run.cost), run.error),),
             "trained",

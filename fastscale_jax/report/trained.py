@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.train.records import read_metrics
 
 _IMAGENET_CLASSES = 1000
-_METRIC = "test_top1_error"
+_METRIC, _AVERAGE = "test_top1_error", "ema_test_top1_error"
 
 
 class Trained(NamedTuple):
@@ -21,6 +22,7 @@ class Trained(NamedTuple):
     source: str  # the data set
     is_imagenet: bool  # so that its error may stand beside the paper's
     error: float  # top-1 on the test images, percent
+    is_average: bool  # whether that is the averaged weights' error
     epoch: float
     folder: str  # its name alone
 
@@ -38,7 +40,7 @@ class Trained(NamedTuple):
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[Trained, ...]:
-    """Returns what each workdir's run came to.
+    """Returns what each workdir's run came to, by its averaged weights where it keeps an average.
 
     Raises:
         ValueError: a folder is no workdir, or its run has no test error yet.
@@ -64,12 +66,17 @@ def _read_one(folder: pathlib.Path) -> Trained:
     ]
     if not evaluated:
         raise ValueError(f"{folder}: its run has no {_METRIC} yet")
+    last = evaluated[-1]
+    is_average = math.isfinite(last.get(_AVERAGE, math.nan))
     return Trained(
         network,
         count(network),
         source,
-        source.startswith(("imagenet2012", "folder")) and network.num_classes == _IMAGENET_CLASSES,
-        float(evaluated[-1][_METRIC]),
-        float(evaluated[-1]["epoch"]),
+        # imagenet2012_subset and others are other images
+        bool(re.fullmatch(r"folder|imagenet2012(:.*)?", source))
+        and network.num_classes == _IMAGENET_CLASSES,
+        float(last[_AVERAGE if is_average else _METRIC]),
+        is_average,
+        float(last["epoch"]),
         folder.resolve().name,
     )

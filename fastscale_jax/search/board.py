@@ -35,6 +35,10 @@ class Board:
         trace: TracebackType | None,
     ) -> None:
         """Leaves the last table on the screen."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the live table, whose terminal has its cursor again."""
         self._live.stop()
 
     def show(self, entries: Sequence[Entry]) -> None:

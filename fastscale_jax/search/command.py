@@ -32,7 +32,9 @@ def _define(name: str, epochs: int) -> dict[str, flags.FlagHolder]:
     return {
         "config": define_config(),
         "output": flags.DEFINE_string(
-            "output", f"runs/{name}", "Folder for the runs and the results; all workers see it."
+            "output",
+            "",
+            "Folder for the runs and the results; all workers see it. Without it, runs/NAME.",
         ),
         "epochs": flags.DEFINE_integer(
             "epochs",
@@ -59,9 +61,9 @@ def _define(name: str, epochs: int) -> dict[str, flags.FlagHolder]:
 
 
 def _read(common: Mapping[str, flags.FlagHolder]) -> Options:
-    """What was given; without a storage, a file in the output folder."""
+    """What was given; without an output folder, one of the search's name, and there the storage."""
     options = Options(**{name: flag.value for name, flag in common.items()})
-    output = pathlib.Path(options.output)
+    output = pathlib.Path(options.output or f"runs/{options.name}")
     url = options.storage or f"sqlite:///{output / 'search.db'}"
     return options._replace(output=output, storage=url)
 
@@ -96,6 +98,7 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
     if options.config.init_from:
         raise ValueError("a search begins with random weights: give no --config.init_from")
     config = short(options.config, options.epochs)
+    Recipe.from_config(config)  # the shorter schedule may be none
     for job in jobs:
         validate(job.network)
     source_of(jobs[0].network, data)  # so that what is wrong with it is said before all else
@@ -157,7 +160,8 @@ def run(
 def _run(main: Callable[[Options], int], options: Options) -> int:
     try:
         from fastscale_jax.data.bad_images import DataError
-        from fastscale_jax.search.ledger import StorageError
+        from fastscale_jax.search.storage import StorageError
+        from fastscale_jax.search.work import NoMemoryError
         from fastscale_jax.train.checkpoint import SaveError
         from fastscale_jax.train.interrupt import PREEMPTED, Preempted
     except ModuleNotFoundError as error:
@@ -166,11 +170,16 @@ def _run(main: Callable[[Options], int], options: Options) -> int:
         )
     try:
         return main(options)
-    except ValueError as error:
-        return usage_error(str(error))
-    except (DataError, SaveError, StorageError) as error:
+    except (
+        DataError,
+        NoMemoryError,
+        SaveError,
+        StorageError,
+    ) as error:  # the first is a ValueError
         complain(str(error))
         return FAILURE
+    except ValueError as error:
+        return usage_error(str(error))
     except OSError as error:
         complain(f"{error.filename or options.output}: {error.strerror or error}")
         return FAILURE

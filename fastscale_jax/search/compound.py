@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import Architecture, count
 from fastscale_jax.arch.architecture import validate
 from fastscale_jax.search import command
 from fastscale_jax.search.jobs import Entry, Job, best_of
-from fastscale_jax.search.multipliers import grid, grown
+from fastscale_jax.search.multipliers import TARGET, grid, grown
 
 
 def _flags() -> dict[str, flags.FlagHolder]:
@@ -64,7 +64,12 @@ def _written(
     """Writes results and config, and returns lines that say where."""
     from fastscale_jax.search.outcome import write_results
 
-    lines = [f"written: {write_results(entries, options.output)}"]
+    growths = [entry.job.costs["flops"] / count(base).flops for entry in entries]
+    lines = [
+        f"flops grow {min(growths):.2f} to {max(growths):.2f} times here, as sizes are rounded, "
+        f"where {TARGET:g} is meant: hold an error against its network's flops",
+        f"written: {write_results(entries, options.output)}",
+    ]
     best = best_of(entries)
     if best is not None:
         alpha, beta, gamma = points[best.job.number]

@@ -6,33 +6,29 @@ written down.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import random
 import socket
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import optuna
-import sqlalchemy.engine
-import sqlalchemy.exc
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job, Parameter
+from fastscale_jax.search.storage import OverError, Storage, StorageError
 
 _ABOUT = "about"  # attribute of a study: what is searched
+_BEGUN = "begun"  # attribute of a trial that has given its first sign of life
 _ATTEMPTS = 3  # of which a job may lose its worker before it is given up
-_OPENINGS = 4  # before a storage is said to be out of reach
 _LIVE = (TrialState.RUNNING, TrialState.COMPLETE)
-
-
-class StorageError(Exception):
-    """A storage cannot be reached, or stopped answering; says which."""
+_SECONDS_TO_SAY = 10  # that whoever begins a study has to say what it is
 
 
 class LostError(Exception):
@@ -58,7 +54,7 @@ class Ledger:
             name: of the study.
             jobs: all there are; numbered from 0.
             about: what is searched, and how it is trained, as JSON has it; the same for all
-                workers.
+                workers, as are the jobs.
             heartbeat_seconds: between signs of life. A worker that gives none for four times as
                 long has lost its job.
 
@@ -66,48 +62,19 @@ class Ledger:
             StorageError: the storage cannot be reached.
             ValueError: the URL is none, or the study of that name is another one.
         """
-        self._jobs, self._url = jobs, _without_password(url)
-        self._seconds = heartbeat_seconds
+        self._jobs, self._seconds = jobs, heartbeat_seconds
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._open(url, name)
+        self._silent: dict[int, float] = {}  # trials without a sign of life, and since when
+        self._is_at_work = False
+        self._storage = Storage(url, heartbeat_seconds)
+        self._trials = self._storage.optuna
+        # all that workers must agree on: whoever waits less long takes others for dead
+        told = {**about, "jobs": _digest(jobs), "heartbeat_seconds": heartbeat_seconds}
         try:
-            self._check(name, json.loads(json.dumps(about)))
+            self._open(name, json.loads(json.dumps(told)))
         except BaseException:
-            self.__exit__(None, None, None)
+            self._storage.close()
             raise
-
-    def _open(self, url: str, name: str) -> None:
-        try:
-            sqlalchemy.engine.make_url(url)
-        except (sqlalchemy.exc.ArgumentError, ValueError):
-            raise ValueError(
-                f"{self._url!r} is no storage; give one as in sqlite:///search.db or "
-                "postgresql://user@host/database"
-            ) from None
-        for attempt in range(1, _OPENINGS + 1):
-            try:
-                with warnings.catch_warnings(), self._reached():
-                    # heartbeats are called experimental
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    self._storage = optuna.storages.RDBStorage(
-                        _with_driver(url),
-                        engine_kwargs=_engine_options(url),
-                        heartbeat_interval=self._seconds,
-                        grace_period=4 * self._seconds,
-                    )
-                    self._study = optuna.create_study(
-                        study_name=name,
-                        storage=self._storage,
-                        direction="minimize",
-                        load_if_exists=True,
-                    )
-                    self._id = self._storage.get_study_id_from_name(name)
-                return
-            except StorageError:  # perhaps another worker is just making the same tables
-                if attempt == _OPENINGS:
-                    raise
-                time.sleep(attempt * random.random())
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -120,44 +87,44 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         """Closes the connections to the storage."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._storage.close()
 
-    def _check(self, name: str, about: Mapping[str, Any]) -> None:
-        """Refuses a study of other networks.
+    def _open(self, name: str, about: Mapping[str, Any]) -> None:
+        """Begins the study, or joins it if it is the same.
 
         Raises:
             ValueError: says where they differ.
         """
-        found = self._study.user_attrs.get(_ABOUT)
+        with self._storage.reached():
+            try:  # of several that begin it, the storage lets one alone have made it
+                self._study = optuna.create_study(
+                    study_name=name, storage=self._trials, direction="minimize"
+                )
+                self._study.set_user_attr(_ABOUT, about)
+            except optuna.exceptions.DuplicatedStudyError:
+                self._study = optuna.load_study(study_name=name, storage=self._trials)
+            self._id = self._trials.get_study_id_from_name(name)
+            found = self._told(about)
+        if found == about:
+            return
+        other = f"the study {name!r} in {self._storage.name} is another one"
+        advice = "give --name another name, and --output another folder"
         if found is None:
-            self._study.set_user_attr(_ABOUT, about)
-            found = self._study.user_attrs[_ABOUT]  # another worker may have been faster
-        if found != about:
-            keys = sorted(k for k in {*found, *about} if found.get(k) != about.get(k))
-            differences = "; ".join(f"{k}: {found.get(k)}, not {about.get(k)}" for k in keys)
-            raise ValueError(
-                f"the study {name!r} in {self._url} is another one, with {differences}; "
-                "give --name another name, and --output another folder"
-            )
+            raise ValueError(f"{other}, which was not made by a search; {advice}")
+        keys = sorted(k for k in {*found, *about} if found.get(k) != about.get(k))
+        differences = "; ".join(f"{k}: {found.get(k)}, not {about.get(k)}" for k in keys)
+        raise ValueError(f"{other}, with {differences}; {advice}")
 
-    @contextlib.contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Says in one line why the storage cannot be used, or that an attempt is over."""
-        try:
-            yield
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise LostError("no sign of life came through for too long") from error
-        except ImportError as error:
-            raise ValueError(f"{self._url} needs a driver that is not installed: {error}") from None
-        except (
-            sqlalchemy.exc.SQLAlchemyError,
-            optuna.exceptions.StorageInternalError,
-            RuntimeError,  # of a database with tables of another version
-        ) as error:
-            why = error.__cause__ if error.__cause__ is not None else error
-            lines = str(getattr(why, "orig", why)).strip().splitlines() or [type(why).__name__]
-            raise StorageError(f"{self._url} cannot be used: {lines[0]}") from error
+    def _told(self, about: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the study is, by the word of whoever began it; None: it is none of ours."""
+        until = time.monotonic() + _SECONDS_TO_SAY
+        while (found := self._study.user_attrs.get(_ABOUT)) is None:
+            if self._study.get_trials(deepcopy=False):
+                return None
+            if time.monotonic() > until:  # they died before they said it
+                self._study.set_user_attr(_ABOUT, about)
+            time.sleep(0.1)
+        return found
 
     def entries(self) -> list[Entry]:
         """Returns where each job stands, in their order."""
@@ -165,19 +132,26 @@ class Ledger:
             self._entry(job, trials) for job, trials in zip(self._jobs, self._by_job(), strict=True)
         ]
 
-    def claim(self) -> Job | None:
+    def claim(self, aside: Collection[int] = ()) -> Job | None:
         """Returns a job for this worker to do, which is nobody else's.
 
         None: all are done, given up, or at work elsewhere.
+
+        Args:
+            aside: numbers of jobs that are taken only where there are no others.
+
+        Raises:
+            StorageError: the storage cannot be reached any more, as in all that follows.
         """
-        with self._reached(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with self._storage.reached():
             optuna.storages.fail_stale_trials(self._study)
+        self._fail_stillborn()
         while True:
             found = self.entries()
             free = [entry.job for entry in found if entry.state == WAITING]
             if not free:
                 return None
+            free = [job for job in free if job.number not in aside] or free
             # whoever begins alone goes by the order; several had better not want the same
             alone = all(entry.state != AT_WORK for entry in found)
             job = free[0] if alone else random.choice(free)
@@ -186,28 +160,52 @@ class Ledger:
 
     def _attempt(self, job: Job) -> bool:
         """Whether a job is this worker's: of several that began it, the first has it."""
-        with self._reached():
-            distributions = _distributions(self._jobs)
-            self._trial = self._storage.create_new_trial(
-                self._id,
-                optuna.create_trial(
-                    state=TrialState.RUNNING,
-                    params={name: job.parameters[name] for name in distributions},
-                    distributions=distributions,
-                    user_attrs={"job": job.number, "worker": self._worker, **job.costs},
-                ),
-            )
-            self._storage.record_heartbeat(self._trial)
-            mine = self._storage.get_trial(self._trial).number
-            live = [t.number for t in self._by_job()[job.number] if t.state in _LIVE]
-            if min(live) == mine:
+        distributions = _distributions(self._jobs)
+        trial = optuna.create_trial(
+            state=TrialState.RUNNING,
+            params={name: job.parameters[name] for name in distributions},
+            distributions=distributions,
+            user_attrs={"job": job.number, "worker": self._worker, **job.costs},
+        )
+        # it is over already where this worker stood still for so long that it was taken for dead
+        with contextlib.suppress(OverError, LostError), self._storage.reached():
+            self._job, self._trial = job, self._trials.create_new_trial(self._id, trial)
+            self._trials.record_heartbeat(self._trial)
+            self._trials.set_trial_user_attr(self._trial, _BEGUN, True)
+            mine = self._trials.get_trial(self._trial).number
+            if min(each.number for each in self._live(job)) == mine:
+                self._is_at_work = True
                 return True
             self._end(TrialState.PRUNED, {"reason": "another worker was faster"})
-            return False
+        return False
+
+    def _live(self, job: Job) -> list[FrozenTrial]:
+        return [trial for trial in self._by_job()[job.number] if trial.state in _LIVE]
+
+    def _fail_stillborn(self) -> None:
+        """Ends attempts whose worker died before its first sign of life, which nobody misses.
+
+        By this worker's own clock: those of others may go wrong.
+        """
+        now, before = time.monotonic(), self._silent
+        self._silent = {
+            trial.number: before.get(trial.number, now)
+            for trials in self._by_job()
+            for trial in trials
+            if trial.state == TrialState.RUNNING and _BEGUN not in trial.user_attrs
+        }
+        for number, since in self._silent.items():
+            if now - since > 4 * self._seconds:
+                with contextlib.suppress(OverError), self._storage.reached():
+                    trial = self._trials.get_trial_id_from_study_id_trial_number(self._id, number)
+                    self._trials.set_trial_state_values(trial, TrialState.FAIL)
 
     @contextlib.contextmanager
     def alive(self, besides: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Gives signs of life of this worker while what runs inside takes its time.
+
+        Where none came through for so long that the worker was taken for dead, it takes its job up
+        again, unless somebody else has done so: they cannot go on with it in the same folder.
 
         Args:
             besides: is called after each.
@@ -217,8 +215,8 @@ class Ledger:
         def beat() -> None:
             while not over.wait(self._seconds):
                 # the next one may get through; if none does, the job is somebody else's
-                with contextlib.suppress(StorageError), self._reached():
-                    self._storage.record_heartbeat(self._trial)
+                with contextlib.suppress(StorageError, OverError):
+                    self._give_sign()
                     besides()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -229,6 +227,16 @@ class Ledger:
             over.set()
             thread.join()
 
+    def _give_sign(self) -> None:
+        """Says that this worker is at its job; begins it anew where that was taken for dead."""
+        if not self._is_at_work:
+            return
+        with self._storage.reached():
+            if self._trials.get_trial(self._trial).state == TrialState.RUNNING:
+                self._trials.record_heartbeat(self._trial)
+            elif not self._live(self._job):
+                self._attempt(self._job)
+
     def finish(self, error: float, facts: Mapping[str, Any]) -> None:
         """Writes down what came of the job that was claimed.
 
@@ -237,13 +245,22 @@ class Ledger:
             facts: of how it was trained, as JSON has them.
 
         Raises:
-            LostError: the job was taken for dead.
+            LostError: the job was taken for dead, and is somebody else's.
         """
+        self._give_sign()
         self._end(TrialState.COMPLETE, {"facts": dict(facts)}, [error])
 
     def fail(self, reason: str) -> None:
-        """Writes down that the job that was claimed cannot be done, by nobody."""
+        """Writes down that the job that was claimed cannot be done, by nobody.
+
+        Raises:
+            LostError: the job was taken for dead, as in all that follows.
+        """
         self._end(TrialState.FAIL, {"reason": reason, "final": True})
+
+    def fail_here(self, reason: str) -> None:
+        """Writes down that this worker could not do the job: it is tried three times in all."""
+        self._end(TrialState.FAIL, {"reason": reason})
 
     def give_back(self) -> None:
         """Leaves the job that was claimed to others, or to this worker's next start."""
@@ -252,15 +269,19 @@ class Ledger:
     def _end(
         self, state: TrialState, about: Mapping[str, Any], values: Sequence[float] | None = None
     ) -> None:
-        with self._reached():
-            for name, value in about.items():
-                self._storage.set_trial_user_attr(self._trial, name, value)
-            self._storage.set_trial_state_values(self._trial, state, values)
+        self._is_at_work = False  # so that no sign of life that is still to come begins it anew
+        try:
+            with self._storage.reached():
+                for name, value in about.items():
+                    self._trials.set_trial_user_attr(self._trial, name, value)
+                self._trials.set_trial_state_values(self._trial, state, values)
+        except OverError as error:
+            raise LostError("no sign of life came through for too long") from error
 
     def _by_job(self) -> list[list[FrozenTrial]]:
         """The attempts at each job, from the first on."""
-        with self._reached():
-            trials = self._storage.get_all_trials(self._id, deepcopy=False)
+        with self._storage.reached():
+            trials = self._trials.get_all_trials(self._id, deepcopy=False)
         found: list[list[FrozenTrial]] = [[] for _ in self._jobs]
         for trial in trials:
             found[trial.user_attrs["job"]].append(trial)
@@ -275,9 +296,16 @@ class Ledger:
         failed = [trial.user_attrs for trial in trials if trial.state == TrialState.FAIL]
         final = [about for about in failed if about.get("final")]
         if final or len(failed) >= _ATTEMPTS:
-            reason = final[0]["reason"] if final else f"lost {len(failed)} workers"
+            said = (final or failed)[-1]
+            reason = said.get("reason", f"lost {len(failed)} workers")
             return Entry(job, FAILED, worker=failed[-1]["worker"], reason=reason)
         return Entry(job)
+
+
+def _digest(jobs: Sequence[Job]) -> str:
+    """A short name for what is to be trained, so that workers of several versions do not mix."""
+    said = [(dict(job.parameters), job.network.to_config().to_dict(), job.seed) for job in jobs]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _distributions(jobs: Sequence[Job]) -> dict[str, BaseDistribution]:
@@ -291,29 +319,3 @@ def _distributions(jobs: Sequence[Job]) -> dict[str, BaseDistribution]:
         else:
             found[name] = CategoricalDistribution(sorted({str(value) for value in values}))
     return found
-
-
-def _without_password(url: str) -> str:
-    """The URL as it may be shown to people; of one that cannot be read, its beginning."""
-    try:
-        return sqlalchemy.engine.make_url(url).set(query={}).render_as_string(hide_password=True)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        return f"{url[:10]}…" if len(url) > 10 else url
-
-
-def _with_driver(url: str) -> str:
-    """The URL with the PostgreSQL driver that the `search` extra brings."""
-    for scheme in ("postgresql://", "postgres://"):
-        if url.startswith(scheme):
-            return "postgresql+psycopg://" + url.removeprefix(scheme)
-    return url
-
-
-def _engine_options(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 60}}  # seconds to wait while another worker writes
-    # a connection may have been cut while a network was trained
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if url.startswith("postgres"):
-        options["connect_args"] = {"connect_timeout": 10}  # seconds
-    return options

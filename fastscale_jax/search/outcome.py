@@ -21,6 +21,7 @@ def record(entry: Entry) -> dict[str, Any]:
         "seed": job.seed,
         **job.costs,
         "error": entry.error,
+        "worker": entry.worker,
         **entry.facts,
     }
 
@@ -43,10 +44,11 @@ def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Pat
 def distribution(entries: Sequence[Entry]) -> list[tuple[float, float]]:
     """Returns the errors in order, each with the share of networks that have no larger one.
 
-    That is the empirical distribution function of arXiv:2003.13678, section 3.1.
+    That is the empirical distribution function of arXiv:2003.13678, section 3.1. Networks that
+    failed, as their loss diverged, have an error larger than all.
     """
     errors = sorted(entry.error for entry in entries if entry.error is not None)
-    return [(error, (i + 1) / len(errors)) for i, error in enumerate(errors)]
+    return [(error, (i + 1) / len(entries)) for i, error in enumerate(errors)]
 
 
 def distribution_figure(entries: Sequence[Entry], title: str) -> Figure:

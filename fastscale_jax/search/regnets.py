@@ -1,8 +1,8 @@
 """Finds a RegNet: draws networks from the design space, trains each shortly, keeps the best.
 
 python -m fastscale_jax.search.regnets --config=configs/digits.py --window=1mf:4mf --networks=8
-python -m fastscale_jax.search.regnets --config=configs/imagenet.py --window=3gf:5gf \
-  --scale=dWr_16gf
+python -m fastscale_jax.search.regnets --config=configs/regnety.py --config.data.name=folder \
+  --config.data.dir=/data/imagenet --window=3gf:5gf --scale=dWr_16gf
 
 After "Designing Network Design Spaces" (arXiv:2003.13678) and arXiv:2103.06877, section 6.1: as
 many networks as --networks says, whose flops lie in a window. With --scale the best one is scaled

@@ -61,11 +61,12 @@ def main(options: command.Options, own: command.Own) -> int:
     base = Architecture.from_config(options.config.model)
     if own.base:
         base = hybrid.scaled_up(base, own.base, flag="base")
-    jobs = jobs_of(base, own.strategies, factors, own.seeds)
+    strategies = list(dict.fromkeys(own.strategies))
+    jobs = jobs_of(base, strategies, factors, own.seeds)
     about = {
         "search": "study",
         "network": base.to_config().to_dict(),
-        "strategies": own.strategies,
+        "strategies": strategies,
         "factors": factors,
         "seeds": own.seeds,
     }
@@ -91,4 +92,4 @@ def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run("study", main, _flags, epochs=8)
+    command.run("study", main, _flags, epochs=6)

@@ -18,7 +18,7 @@ _COUNTS = ("flops", "params", "acts")
 _FLOPS = Axis("flops, 10⁶ an image")
 _ACTS = Axis("activations, 10⁶ an image")
 _TIME = Axis("ms a training step")
-_ERROR = Axis("top-1 error, %", is_log=False)
+_ERROR = Axis("top-1 error, %")
 _FIELDS = {_FLOPS: ("flops", 1e6), _ACTS: ("acts", 1e6), _TIME: ("step_ms", 1.0)}
 
 
@@ -114,10 +114,17 @@ def _trial(record: dict[str, Any]) -> Trial:
         params=int(record["params"]),
         acts=int(record["acts"]),
         step_ms=None if step_ms is None else float(step_ms),
-        origin=f"{record['source']}, {record['epochs']} epochs",
-        machine=f"{record['device']}{versions and f'; {versions}'}",
+        origin=f"{record['source']}, {record['epochs']:g} epochs",
+        machine="; ".join(filter(None, (_device(record), versions))),
         date=str(record["date"]),
     )
+
+
+def _device(record: dict[str, Any]) -> str:
+    """The device's name; a CPU's says how many cores it has."""
+    if record.get("platform") != "cpu":
+        return str(record["device"])
+    return f"{record['device']}, {record['cores']} cores"
 
 
 def source(trials: Sequence[Trial]) -> str:
@@ -217,6 +224,7 @@ def figure(trials: Sequence[Trial]) -> Figure:
         "the factor alone: compare networks at equal flops, not at equal factors.",
         panels,
         columns=3,
+        source=source(trials),
     )
 
 
@@ -225,6 +233,8 @@ def _panel(found: Sequence[Group], x: Axis, y: Axis, origin: Origin, missing: st
     curves = tuple(_curve(found, strategy, x, y, origin) for strategy in strategies or [""])
     of, against = (axis.label.split(",")[0] for axis in (y, x))
     title = f"{of[0].upper()}{of[1:]} against {against}"
+    if any(point.y <= 0 for curve in curves for point in curve.points):
+        y = y._replace(is_log=False)  # no test image was mistaken
     return Panel(title, x, y, curves, "" if any(curve.points for curve in curves) else missing)
 
 

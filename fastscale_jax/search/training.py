@@ -1,9 +1,12 @@
 """One network of a search, trained as `main` would train it."""
 
+import itertools
+import json
+import math
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +19,7 @@ from fastscale_jax.train.loop import train
 from fastscale_jax.train.records import read_metrics
 from fastscale_jax.train.run import Run
 
+_Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0
 _KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
 
@@ -61,39 +65,52 @@ def trained(
 
     Returns:
         The top-1 error in percent, of the averaged weights where an average is kept; and how it
-        was found: seconds, a step's median time and the machine.
+        was found, by this worker: seconds, a step's median time and the machine.
 
     Raises:
         Everything that `loop.train` and `Run.prepare` do.
     """
-    started = time.monotonic()
+    started, metrics = time.monotonic(), workdir / "metrics.jsonl"
+    before = read_metrics(metrics)
     run = Run.prepare(config_of(config, job), workdir, "train")
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a", encoding="utf-8") as file:
         console = Console(file=file, width=160)
         found = train(run, console=console, before_leaving=before_leaving)
     jax.clear_caches()  # of programs that no other network has use for
-    machine = describe()
+    machine, batch = describe(), run.recipe.data.batch_size
     return found.get("ema_test_top1_error", found["test_top1_error"]), {
         "seconds": round(time.monotonic() - started, 1),
         "source": run.source.name,
-        "epochs": run.recipe.total_epochs,
+        "epochs": round(run.total_steps / run.epoch_steps, 2),
         "steps": run.total_steps,
-        "step_ms": _step_ms(workdir, run.recipe.data.batch_size),
+        "step_ms": step_ms(own_records(before, read_metrics(metrics)), batch),
         **{name: machine[name] for name in _KEPT},
     }
 
 
-def _step_ms(workdir: pathlib.Path, batch: int) -> float | None:
-    """The median time of a training step, data and logging included."""
-    speeds = [
-        record["images_per_second"]
-        for record in read_metrics(workdir / "metrics.jsonl")
-        if record.get("images_per_second")
-    ]
-    # the first is of steps that waited for compilation
-    later: list[float] = speeds[1:] or speeds
-    return 1000 * batch / statistics.median(later) if later else None
+def own_records(before: Sequence[_Record], after: Sequence[_Record]) -> list[_Record]:
+    """Returns what a worker wrote itself: other machines may have begun the run."""
+    pairs = zip(before, after, strict=False)  # the last before may have been taken back
+    # as text, in which a NaN is a NaN
+    kept = itertools.takewhile(lambda pair: json.dumps(pair[0]) == json.dumps(pair[1]), pairs)
+    return list(after[len(list(kept)) :])
+
+
+def step_ms(records: Sequence[_Record], batch: int) -> float | None:
+    """Returns the median time of a training step, data and logging included.
+
+    Args:
+        records: of `metrics.jsonl`, those that one worker wrote; the first speed among them is of
+            steps that waited for compilation, and counts only where there is no other.
+        batch: images of a step.
+
+    Returns:
+        Milliseconds; None: they have no speed.
+    """
+    speeds = [record.get("images_per_second", math.nan) for record in records]
+    speeds = [speed for speed in speeds if math.isfinite(speed) and speed > 0]
+    return 1000 * batch / statistics.median(speeds[1:] or speeds) if speeds else None
 
 
 def recipe_of(config: Config) -> Mapping[str, Any]:

@@ -34,6 +34,7 @@ def _by_path(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
+@jax.jit  # traced once for each shape, of which a network has few
 def _of_array(x: Any) -> Array:
     bits = _bits(jnp.asarray(x)).ravel()
     mixed = bits ^ (lax.iota(jnp.uint32, bits.size) * jnp.uint32(_PLACE))

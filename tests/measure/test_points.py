@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
+from fastscale_jax.arch import count
 from fastscale_jax.measure import points
+from tests.golden_files import golden
 from tests.measure.curve_points import MACHINE, record, specs
 
 
@@ -14,6 +16,15 @@ def test_each_network_is_in_the_grid_once():
     assert {spec.factor for spec in found if not spec.strategy} == {1}
     factors = [spec.factor for spec in found if spec.framework == "jax"]
     assert factors == sorted(factors)  # small ones first
+
+
+def test_the_paper_s_rows_are_its_own_networks():
+    found = points.paper_rows(["jax", "torch"], batch_size=8, dtype="float32", resolution=0)
+    assert len(found) == len(set(found)) == 2 * 21
+    costs = [count(spec.network()).flops for spec in found]
+    assert costs == sorted(costs)
+    exact = [row["exact"] for row in golden("paper") if "exact" in row]
+    assert costs == sorted(row["flops"] for row in exact for _ in range(2))
 
 
 def test_the_base_s_resolution_is_scaled():

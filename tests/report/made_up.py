@@ -47,15 +47,23 @@ def write_study(path, seeds=(0, 1), **changes):
     return path
 
 
-def write_workdir(folder, family="efficientnet", variant="b0_dWr_4gf", source="folder", error=18.5):
+def write_workdir(
+    folder,
+    family="efficientnet",
+    variant="b0_dWr_4gf",
+    source="folder",
+    error=18.5,
+    epochs=2.0,
+    **metrics,
+):
     """Writes what a run leaves behind."""
     folder.mkdir()
     config = model_config(family, variant)
     content = {"model": config.to_dict(), "data": {"name": source, "tfds_name": "imagenet2012"}}
     (folder / "config.json").write_text(json.dumps(content))
     lines = [{"step": 1, "epoch": 1.0, "test_top1_error": 90.0}]
-    lines.append({"step": 2, "epoch": 2.0, "test_top1_error": error})
-    lines.append({"step": 3, "epoch": 2.5, "train_loss": 1.0})
+    lines.append({"step": 2, "epoch": epochs, "test_top1_error": error, **metrics})
+    lines.append({"step": 3, "epoch": epochs + 0.5, "train_loss": 1.0})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

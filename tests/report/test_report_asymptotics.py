@@ -7,7 +7,7 @@ from fastscale_jax.arch import Multipliers, count, model_config, scale
 from fastscale_jax.arch.strategies import multipliers
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.report import asymptotics
-from fastscale_jax.report.networks import FACTORS, SMALL
+from fastscale_jax.report.networks import FACTORS, SCALED
 from fastscale_jax.report.unrounded import unrounded
 
 POWERS = {"params": lambda alpha: (1 + alpha) / 2, "acts": lambda alpha: (2 - alpha) / 2}
@@ -20,7 +20,7 @@ LARGEST = {"params": 0.042, "acts": 0.052}
 def costs():
     """Counts of every network that the powers are fitted to."""
     found = {}
-    for key in SMALL:
+    for key in SCALED:
         config = model_config(*key.split(":"))
         for strategy in ALPHA:
             grown = (count(scale(config, strategy, factor=factor)) for factor in FACTORS)
@@ -30,10 +30,10 @@ def costs():
 
 def test_there_is_a_fit_for_each_base_alpha_and_count():
     found = {(fit.key, fit.strategy, fit.count_name) for fit in asymptotics.fits()}
-    assert found == {(key, s, c) for key in SMALL for s in ALPHA for c in POWERS}
+    assert found == {(key, s, c) for key in SCALED for s in ALPHA for c in POWERS}
 
 
-@pytest.mark.parametrize("key", SMALL)
+@pytest.mark.parametrize("key", SCALED)
 @pytest.mark.parametrize("strategy", ALPHA)
 @pytest.mark.parametrize(("name", "column"), [("params", 1), ("acts", 2)])
 def test_a_power_is_numpy_s_and_near_the_closed_form(costs, key, strategy, name, column):
@@ -46,7 +46,7 @@ def test_a_power_is_numpy_s_and_near_the_closed_form(costs, key, strategy, name,
     assert abs(fit.deviation) < LARGEST[name]
 
 
-@pytest.mark.parametrize("key", SMALL)
+@pytest.mark.parametrize("key", SCALED)
 def test_unrounded_sizes_that_are_whole_cost_what_the_counter_says(key):
     a = base_architecture(*key.split(":"))
     assert unrounded(a, Multipliers(1, 1, 1, 1)) == pytest.approx(count(a), rel=1e-12)

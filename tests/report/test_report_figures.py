@@ -136,7 +136,7 @@ def test_pearson_s_r_is_numpy_s(plain):
 def test_a_run_on_imagenet_joins_the_paper_s_errors_and_one_on_digits_does_not(given):
     for number in ("01", "04", "06", "08", "10"):
         (run,) = curves(given[f"figure-{number}"], Origin.TRAINED)
-        assert run.label.endswith("on folder, trained here")
+        assert run.label.endswith("on folder, trained here for 2 epochs")
         assert run.points == ((pytest.approx(4.142811522), 18.5, 0.0),)
     assert not curves(given["figure-05"], Origin.TRAINED)
 

@@ -104,6 +104,13 @@ def test_a_workdir_s_last_error_counts(tmp_path):
     assert third.label == "regnetz-500mf_dWr_x0.1 on digits"
 
 
+def test_where_an_average_is_kept_its_error_counts(tmp_path):
+    (run,) = trained.read([write_workdir(tmp_path / "run", ema_test_top1_error=17.5)])
+    assert (run.error, run.is_average) == (17.5, True)
+    (run,) = trained.read([write_workdir(tmp_path / "plain")])
+    assert (run.error, run.is_average) == (18.5, False)
+
+
 @pytest.mark.parametrize("variant", [("regnety", "500mf"), ("resnet", "50"), ("regnetz", "4gf")])
 def test_a_run_s_family_is_told_by_its_blocks(tmp_path, variant):
     (run,) = trained.read([write_workdir(tmp_path / "run", *variant)])

@@ -132,8 +132,18 @@ def test_a_run_of_a_row_s_network_on_imagenet_stands_beside_the_row(tmp_path):
     trained = {name for name, row in rows.items() if row.trained}
     assert trained == {"EfficientNet-B0->4GF"}
     *_, large = paper_tables.tables(rows)
-    shown = cells(large, "own run", "error")
-    assert sorted(cell.text for cell in shown) == ["18.5", *[DASH] * 12]
+    shown = cells(large, "own runs", "error")
+    assert sorted(cell.text for cell in shown) == ["18.5 (2 ep.)", *[DASH] * 12]
+
+
+def test_runs_of_one_row_are_averaged_apart_for_each_number_of_epochs(tmp_path):
+    errors = {"a": 18.0, "b": 19.0, "c": 17.0}
+    runs = [write_workdir(tmp_path / name, error=error) for name, error in errors.items()]
+    runs.append(write_workdir(tmp_path / "long", error=16.0, epochs=4.0))
+    *_, large = paper_tables.tables(paper_tables.compare(read(workdirs=runs)))
+    (cell,) = (c for c in cells(large, "own runs", "error") if c.text != DASH)
+    assert cell.text == "18.0 ± 1.00 (2 ep.); 16.0 (4 ep.)"
+    assert cell.note == "a, b, c, long"
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_the_grid_of_efficientnet_ends_in_a_config(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "best: alpha" in done.stdout
+    assert "times here, as sizes are rounded, where 2 is meant" in done.stdout
     found = loaded(tmp_path / "scaled.py").get_config().model
     assert found.name.endswith("phi2")
     Architecture.from_config(found)
@@ -179,14 +180,14 @@ def test_the_grid_of_efficientnet_ends_in_a_config(tmp_path):
 @pytest.mark.slow
 def test_a_study_is_resumed_and_drawn(tmp_path):
     command = (
-        *("search.study", *QUICK, "--shrink=1", "--strategies=w,dWr", "--factors=2"),
+        *("search.study", *QUICK, "--base=", "--strategies=w,dWr", "--factors=2"),
         *("--seeds=1", f"--output={tmp_path}"),
     )
     done = run_module(*command)
     assert done.returncode == 0, done.stderr
     results = (tmp_path / "results.jsonl").read_text()
     assert len(results.splitlines()) == 3
-    assert (tmp_path / "study.png").is_file()
+    assert (tmp_path / "study-figure.png").is_file()
     again = run_module(*command)
     assert (again.returncode, again.stderr.count("at work")) == (0, 0)
     assert (tmp_path / "results.jsonl").read_text() == results

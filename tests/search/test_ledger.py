@@ -1,15 +1,24 @@
 """Workers share a search: each job is done once, by whoever comes first."""
 
 import contextlib
+import dataclasses
+import json
+import pathlib
 import sqlite3
 import subprocess
 import sys
+import time
+import types
+import urllib.error
+import urllib.request
 
 import optuna
 import pytest
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
-from fastscale_jax.search.ledger import Ledger, LostError, StorageError
+from fastscale_jax.search.ledger import Ledger, LostError
+from fastscale_jax.search.storage import StorageError
+from tests.commands import free_port
 from tests.search.small import jobs
 
 ABOUT = {"window": (1e6, 4e6), "seed": 0}
@@ -85,6 +94,39 @@ def test_the_job_of_a_worker_without_signs_of_life_is_taken_up(tmp_path):
     assert (entry.state, entry.error) == (DONE, 1.5)
 
 
+def test_a_worker_that_was_taken_for_dead_takes_its_job_up_again(tmp_path):
+    worker, other = opened(tmp_path / "a.db", 1), opened(tmp_path / "a.db", 1)
+    assert worker.claim()
+    forget_signs_of_life(tmp_path / "a.db")
+    assert other.claim()
+    worker._give_sign()  # while the other has it, it is the other's
+    assert states(worker) == [AT_WORK]
+    other.give_back()  # as it found the folder in use
+    worker._give_sign()
+    assert other.claim() is None
+    forget_signs_of_life(tmp_path / "a.db")
+    assert other.claim()
+    other.give_back()
+    worker.finish(2.5, {})
+    (entry,) = other.entries()
+    assert (entry.state, entry.error) == (DONE, 2.5)
+
+
+def test_a_worker_that_dies_before_its_first_sign_of_life_is_missed(tmp_path, monkeypatch):
+    dead, heir = opened(tmp_path / "a.db", 1), opened(tmp_path / "a.db", 1)
+    monkeypatch.setattr(dead._trials, "record_heartbeat", lambda trial: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        dead.claim()
+    clock = [0.0]
+    timer = types.SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr("fastscale_jax.search.ledger.time", timer)
+    assert heir.claim() is None
+    clock[0] = 39.0
+    assert heir.claim() is None
+    clock[0] = 41.0
+    assert heir.claim()
+
+
 def test_a_job_that_loses_three_workers_has_failed(tmp_path):
     for _ in range(3):
         assert opened(tmp_path / "a.db", 1).claim()
@@ -118,6 +160,58 @@ def test_another_search_under_the_same_name_is_refused(tmp_path):
         opened(tmp_path / "a.db", about={**ABOUT, "seed": 1})
 
 
+def test_other_networks_under_the_same_name_are_refused(tmp_path):
+    opened(tmp_path / "a.db")
+    other = [dataclasses.replace(job, seed=job.seed + 1) for job in jobs(3)]
+    with pytest.raises(ValueError, match=r"another one, with jobs: [0-9a-f]{12}, not [0-9a-f]{12}"):
+        Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", other, ABOUT)
+
+
+def test_a_study_that_no_search_made_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    storage = optuna.storages.RDBStorage(url)
+    optuna.create_study(study_name="test", storage=storage).add_trial(
+        optuna.create_trial(value=1.0)
+    )
+    storage.engine.dispose()
+    with pytest.raises(ValueError, match="was not made by a search"):
+        opened(tmp_path / "a.db")
+
+
+def test_a_search_whose_beginner_died_before_it_said_what_it_is_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastscale_jax.search.ledger._SECONDS_TO_SAY", 0)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
+    optuna.create_study(study_name="test", storage=storage)
+    storage.engine.dispose()
+    assert states(opened(tmp_path / "a.db")) == [WAITING] * 3
+    with pytest.raises(ValueError, match="another one, with seed"):
+        opened(tmp_path / "a.db", about={**ABOUT, "seed": 1})
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_two_searches_that_begin_at_once_one_is_refused(tmp_path, kind, request):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgresql")
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", BEGINNER, url, f"{seed}"], stderr=subprocess.PIPE, text=True
+        )
+        for seed in range(4)
+    ]
+    said = [worker.communicate()[1] for worker in workers]
+    assert sorted(worker.returncode for worker in workers) == [0, 1, 1, 1]
+    assert sum("is another one, with seed" in text for text in said) == 3
+
+
+BEGINNER = """
+import sys
+from fastscale_jax.search.ledger import Ledger
+from tests.search.small import jobs
+Ledger(sys.argv[1], "race", jobs(2), {"seed": sys.argv[2]})
+"""
+
+
 @pytest.mark.parametrize(
     ("url", "error", "says"),
     [
@@ -136,16 +230,48 @@ def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
     assert "secret" not in str(raised.value)
 
 
-def test_the_dashboard_sees_parameters_and_costs(tmp_path):
+def test_the_dashboard_shows_parameters_costs_and_errors(tmp_path):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
     ledger = opened(tmp_path / "a.db", 2)
     ledger.claim()
     ledger.finish(3.0, {"step_ms": 5.0})
-    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
-    study = optuna.load_study(study_name="test", storage=storage)
-    assert study.best_value == 3.0
-    assert study.best_params == {"depth": 4.0, "kind": "a"}
-    assert study.best_trial.user_attrs["flops"] == jobs(1)[0].costs["flops"]
-    storage.engine.dispose()
+    ledger.claim()
+    with dashboard(url) as asked:
+        (study,) = asked("/api/studies")["study_summaries"]
+        assert study["study_name"] == "test"
+        shown = asked(f"/api/studies/{study['study_id']}?after=0")["trials"]
+    assert [trial["state"] for trial in shown] == ["Complete", "Running"]
+    done = shown[0]
+    assert done["values"] == [3.0]
+    params = {each["name"]: each["param_external_value"] for each in done["params"]}
+    assert params == {"depth": "4.0", "kind": "a"}
+    attributes = {each["key"]: each["value"] for each in done["user_attrs"]}
+    assert attributes["flops"] == str(jobs(1)[0].costs["flops"])
+
+
+@contextlib.contextmanager
+def dashboard(url):
+    """Optuna's own dashboard of a storage: a function that returns what one of its pages says."""
+    port = free_port()
+    program = pathlib.Path(sys.executable).with_name("optuna-dashboard")
+    with subprocess.Popen(
+        [program, url, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+
+        def asked(path):
+            for _ in range(300):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+                        return json.load(answer)
+                except urllib.error.URLError:  # it is about to start
+                    assert server.poll() is None
+                    time.sleep(0.1)
+            pytest.fail("the dashboard does not answer")
+
+        try:
+            yield asked
+        finally:
+            server.terminate()
 
 
 WORKER = """

@@ -1,5 +1,6 @@
 """What a search writes: results, their distribution, and config files that are read back."""
 
+import dataclasses
 import importlib.util
 import json
 
@@ -18,6 +19,9 @@ def test_the_distribution_is_the_share_of_errors_that_are_no_larger():
     errors = [3.0, 1.0, 2.0, 2.0, 9.5]
     by_hand = {e: float(np.mean(np.asarray(errors) <= e)) for e in errors}
     assert dict(distribution(done(errors))) == by_hand
+    *rest, last = done([1.0, 2.0, 3.0])
+    failed = dataclasses.replace(last, state="failed", error=None)
+    assert distribution([*rest, failed]) == [(1.0, 1 / 3), (2.0, 2 / 3)]
 
 
 def test_the_distribution_rises_by_a_step_at_each_error():
@@ -40,6 +44,7 @@ def test_results_are_of_what_is_done(tmp_path):
         "seed": 0,
         **jobs(1)[0].costs,
         "error": 1.0,
+        "worker": "",
     }
 
 

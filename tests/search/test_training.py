@@ -1,10 +1,12 @@
 """What a search changes in a config, and what it leaves."""
 
+import math
+
 import pytest
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.search.jobs import Job
-from fastscale_jax.search.training import config_of, recipe_of, short
+from fastscale_jax.search.training import config_of, own_records, recipe_of, short, step_ms
 from fastscale_jax.train.recipe import Recipe, default_config
 from tests.search.small import BASE
 
@@ -40,3 +42,28 @@ def test_a_short_schedule_keeps_its_shape(epochs, warmup, steps):
 def test_no_epochs_are_the_config_s_own():
     given = config()
     assert short(given, 0).to_dict() == given.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("speeds", "wanted"),
+    [
+        ((10.0, 100.0, 200.0, 400.0), 500.0),  # the first waited for compilation
+        ((50.0,), 2000.0),
+        ((math.nan, 100.0), 1000.0),  # a log line right after a step that compiled
+        ((10.0, math.nan, 200.0), 500.0),
+        ((math.nan,), None),
+        ((), None),
+    ],
+)
+def test_a_step_s_time_is_the_median_of_what_was_logged(speeds, wanted):
+    records = [{"step": i, "images_per_second": speed} for i, speed in enumerate(speeds)]
+    evaluation = {"step": 9, "test_loss": 1.0}
+    assert step_ms([*records, evaluation], 100) == wanted
+
+
+def test_of_a_run_that_another_worker_began_only_the_own_records_count():
+    others = [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 0.9}]
+    again = {"step": 3, "loss": 0.8}  # it was not saved, and taken anew
+    assert own_records(others, [*others[:2], again]) == [again]
+    assert own_records(others, others) == []
+    assert own_records([], others) == others
