@@ -1,4 +1,4 @@
-"""How fast networks are counted, and scaled to a budget, on one core.
+"""How fast networks are counted, scaled to a budget, and drawn from a design space, on one core.
 
     python -m benchmarks.arch_speed --output benchmarks/results/arch_speed.json
 
@@ -22,6 +22,7 @@ import time
 from fastscale_jax import arch
 from fastscale_jax.arch import cost
 from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.search import sample
 
 BASES = (
     ("efficientnet", "b0"),
@@ -81,6 +82,23 @@ def scaling_times() -> list[dict]:
     return measured
 
 
+def drawn_per_second(number: int, seed: int) -> float:
+    """Draws candidates of the default design space, and counts those that have four stages."""
+    cost.block_cost.cache_clear()
+    start = time.perf_counter()
+    for _ in sample.candidates(sample.DesignSpace(), seed, number):
+        pass
+    return number / (time.perf_counter() - start)
+
+
+def window_seconds(seed: int) -> float:
+    """Fills the window of 200 to 600 MF with 32 networks: arXiv:2103.06877, section 6.1."""
+    cost.block_cost.cache_clear()
+    start = time.perf_counter()
+    sample.sample(sample.DesignSpace(), sample.Window(200e6, 600e6), 32, seed=seed)
+    return time.perf_counter() - start
+
+
 def measure(number: int, seed: int) -> dict:
     networks = distinct_networks(number, seed)
     configs = [network.to_config() for network in networks]
@@ -91,6 +109,8 @@ def measure(number: int, seed: int) -> dict:
         "networks": number,
         "count_architectures_per_second": rates[0],
         "count_configs_per_second": rates[1],
+        "candidates_per_second": round(drawn_per_second(number, seed)),
+        "window_of_32_seconds": round(window_seconds(seed), 3),
         "budgets": len(times),
         "scale_ms_median": statistics.median(milliseconds),
         "scale_ms_99th_percentile": milliseconds[int(0.99 * len(milliseconds))],

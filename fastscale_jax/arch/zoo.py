@@ -162,6 +162,11 @@ class PaperRow(NamedTuple):
     flops: float  # the printed budget; 0: the base itself
     factor: float  # that gives the printed figures
 
+    @property
+    def key(self) -> str:
+        """The network that it is scaled from, `family:base`."""
+        return f"{self.family}:{self.base}"
+
 
 PAPER_ROWS = (
     *(PaperRow(f"EfficientNet-B{i}", "efficientnet", f"b{i}", "", 0, 1) for i in range(6)),

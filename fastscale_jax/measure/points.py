@@ -83,15 +83,7 @@ def paper_rows(
 ) -> list[Spec]:
     """Returns the rows of the paper's Tables 5 to 8 that are networks here, small to large."""
     found = [
-        Spec(
-            framework,
-            f"{row.family}:{row.base}",
-            row.strategy,
-            row.factor,
-            batch_size,
-            dtype,
-            resolution,
-        )
+        Spec(framework, row.key, row.strategy, row.factor, batch_size, dtype, resolution)
         for framework in frameworks
         for row in PAPER_ROWS
     ]

@@ -14,13 +14,12 @@ from fastscale_jax.arch import layers
 from fastscale_jax.arch.strategies import multipliers
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import Cell, Column, Table
-from fastscale_jax.report.closed_forms import ALPHA, exponents
+from fastscale_jax.report.closed_forms import ALPHA, ALPHAS, exponents, written_alpha
 from fastscale_jax.report.networks import FACTORS, NAMES, SCALED, base, cost, grown
 from fastscale_jax.report.paper import COUNTS
 from fastscale_jax.report.unrounded import unrounded
 
-# alpha, as people write it, by the strategy that has it
-ALPHAS = {"dwr": "1/3", "a0.4": "0.4", "a0.6": "0.6", "dWr": "0.8", "w": "1"}
+_FITTED = ("dwr", "a0.4", "a0.6", "dWr", "w")  # strategies, by their alpha
 _CLOSED_FORMS = {"params": f"(1+{ALPHA})/2", "acts": f"(2-{ALPHA})/2"}
 _KINDS = {
     "stem": "stem",
@@ -66,7 +65,7 @@ def fits() -> tuple[Fit, ...]:
     return tuple(
         _fit(key, strategy, count)
         for key in SCALED
-        for strategy in ALPHAS
+        for strategy in _FITTED
         for count in ("params", "acts")
     )
 
@@ -104,11 +103,11 @@ def table() -> Table:
     rows = tuple(
         (
             Cell(NAMES[key]),
-            Cell(f"{alpha} ({strategy})" if strategy in ("dwr", "dWr", "w") else alpha),
+            Cell(written_alpha(strategy)),
             *(cell for count in _CLOSED_FORMS for cell in _cells(found[key, strategy, count])),
         )
         for key in SCALED
-        for strategy, alpha in ALPHAS.items()
+        for strategy in _FITTED
     )
     return Table(
         "table-4-asymptotics",

@@ -17,7 +17,9 @@ ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # as the paper writes it
 FACTORS_SHOWN = (4, 16, 64)
 SIMPLE = ("d", "w", "r")  # Table 1
 COMPOUND = ("dw", "wr", "dr", "dwr")  # Table 2; dr is of Table 4
-FAST = {"dr": "0", "dwr": "1/3", "dWr": "0.8", "w": "1"}  # Table 4: strategy and alpha
+# alpha, as people write it, by the strategy that has it
+ALPHAS = {"dr": "0", "dwr": "1/3", "a0.4": "0.4", "a0.6": "0.6", "dWr": "0.8", "w": "1"}
+FAST = ("dr", "dwr", "dWr", "w")  # Table 4
 _GROUP_CONV = ("regnetz:500mf", 3)  # network and stage whose spatial conv Table 3 scales
 _SYMBOLS = tuple(Column(count, "growth", Origin.FORMULA) for count in COUNTS)
 _AT_FACTOR = tuple(Column(count, "closed form", Origin.FORMULA) for count in COUNTS)
@@ -46,7 +48,7 @@ def tables() -> list[Table]:
             "Table 4. Fast scaling",
             f"The family of strategies by {ALPHA}: the width takes {ALPHA} of the growth, depth "
             "and resolution halve the rest. e_d, e_w and e_r are the shares.",
-            tuple(FAST),
+            FAST,
             has_shares=True,
         ),
     ]
@@ -56,6 +58,11 @@ def exponents(strategy: str) -> tuple[float, float, float]:
     """Returns the powers of s by which flops, params and acts grow, by the closed forms."""
     flops, params, acts = (math.log(times) for times in growth(strategy, math.e))
     return flops, params, acts
+
+
+def written_alpha(strategy: str) -> str:
+    """Returns a strategy's alpha, with the strategy's name where that is not the same."""
+    return ALPHAS[strategy] + ("" if strategy.startswith("a") else f" ({strategy})")
 
 
 def symbol(exponent: float, *, is_decimal: bool = False) -> str:
@@ -95,7 +102,7 @@ def _growths(
 
 
 def _lead(strategy: str, has_shares: bool) -> Iterator[Cell]:
-    yield Cell(f"{strategy} ({ALPHA} = {FAST[strategy]})" if has_shares else strategy)
+    yield Cell(f"{strategy} ({ALPHA} = {ALPHAS[strategy]})" if has_shares else strategy)
     if has_shares:
         yield from (Cell(f"{share:.3g}") for share in shares(strategy))
 

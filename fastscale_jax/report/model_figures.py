@@ -181,7 +181,7 @@ def _measured_rows(inputs: Inputs, place: series.Place = series.flops) -> tuple[
     for key in (*_SCALED, "orig"):
         names = _ORIGINAL if key == "orig" else rows_of(key)
         rows = (ROWS[name] for name in names)
-        of = (inputs.results.of(f"{r.family}:{r.base}", r.strategy, r.factor) for r in rows)
+        of = (inputs.results.of(r.key, r.strategy, r.factor) for r in rows)
         label = f"{NAMES[key]}, dWr" if key in NAMES else _ORIGINAL_LABEL
         curves.append(series.measured([point for point in of if point], label, key, place))
     return tuple(curves)

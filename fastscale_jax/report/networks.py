@@ -55,7 +55,7 @@ def depthwise_cost(key: str, strategy: str, factor: float) -> Complexity:
 
 def row_key(name: str) -> str:
     """Returns `family:base` of a row of the paper's tables."""
-    return f"{ROWS[name].family}:{ROWS[name].base}"
+    return ROWS[name].key
 
 
 @functools.cache

@@ -51,7 +51,7 @@ def render(
     data = json.dumps(explorer, separators=(",", ":")).replace("<", "\\u003c")
     return environment.get_template("template.html").render(
         sections=found,
-        summary=found[1].paragraphs[0],
+        summary=next(section for section in found if section.key == "networks").paragraphs[0],
         sources=contents.sources(inputs),
         missing=contents.missing(),
         origins=Origin,

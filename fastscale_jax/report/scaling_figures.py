@@ -6,7 +6,7 @@ from fastscale_jax.arch import growth
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.report import series
-from fastscale_jax.report.closed_forms import ALPHA, exponents, symbol
+from fastscale_jax.report.closed_forms import ALPHA, exponents, symbol, written_alpha
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.networks import FACTORS, NAMES, cost, row_cost, rows_of
 
@@ -14,11 +14,8 @@ from fastscale_jax.report.networks import FACTORS, NAMES, cost, row_cost, rows_o
 _FOUR = {name: name for name in ("w", "dwr", "dw", "dWr")}  # Figure 1
 _COMPOUND = {name: name for name in ("d", "w", "r", "dwr")}  # Figures 4, 5 and 11
 _ALPHAS = {  # Figures 6, 7 and 12
-    "dwr": f"{ALPHA} = 1/3 (dwr)",
-    "a0.4": f"{ALPHA} = 0.4",
-    "a0.6": f"{ALPHA} = 0.6",
-    "dWr": f"{ALPHA} = 0.8 (dWr)",
-    "w": f"{ALPHA} = 1 (w)",
+    strategy: f"{ALPHA} = {written_alpha(strategy)}"
+    for strategy in ("dwr", "a0.4", "a0.6", "dWr", "w")
 }
 _EFFICIENTNET, _REGNETS = "efficientnet:b0", ("regnety:500mf", "regnetz:500mf")
 _ORIGINAL = tuple(f"EfficientNet-B{i}" for i in range(6))

@@ -32,7 +32,7 @@ def _flags() -> dict[str, flags.FlagHolder]:
         ),
         "base": flags.DEFINE_string(
             "base",
-            "d_x0.25",
+            "d_x0.15",
             "What the config's network is scaled to first, as in dWr_x0.5; empty: it is the base.",
         ),
     }
@@ -92,4 +92,4 @@ def _written(options: command.Options, entries: Sequence[Entry]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run("study", main, _flags, epochs=6)
+    command.run("study", main, _flags, epochs=8)

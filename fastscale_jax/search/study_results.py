@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import NOTHING, Cell, Column, Table
+from fastscale_jax.measure.points import PACKAGES
 
 _COUNTS = ("flops", "params", "acts")
 _FLOPS = Axis("flops, 10⁶ an image")
@@ -104,7 +105,8 @@ def _check_networks(path: pathlib.Path, trials: Sequence[Trial]) -> None:
 
 def _trial(record: dict[str, Any]) -> Trial:
     step_ms = record.get("step_ms")
-    versions = " ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
+    known = record.get("versions", {})
+    versions = " ".join(f"{name} {known[name]}" for name in PACKAGES["jax"] if name in known)
     return Trial(
         strategy=str(record["strategy"]),
         factor=float(record["factor"]),

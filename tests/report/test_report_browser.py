@@ -1,5 +1,7 @@
 """The page in a real browser: it opens, its controls move, and its figures are the counter's."""
 
+import base64
+import re
 import shutil
 
 import pytest
@@ -164,6 +166,18 @@ def test_it_fits_a_phone(browser):
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 390
+
+
+def test_it_prints_on_landscape_pages(browser):
+    answer = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    printed = base64.b64decode(answer["data"])
+    assert printed.startswith(b"%PDF")
+    boxes = [
+        [float(n) for n in box.split()] for box in re.findall(rb"/MediaBox \[(.*?)\]", printed)
+    ]
+    points = 72 / 25.4  # in a millimetre
+    assert {(round(w / points), round(h / points)) for _, _, w, h in boxes} == {(297, 210)}
+    assert 10 < len(boxes) < 60
 
 
 def test_without_scripts_tables_and_figures_stay(tmp_path, address):
