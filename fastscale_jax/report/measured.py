@@ -80,13 +80,15 @@ def read(paths: Sequence[pathlib.Path]) -> Results:
         ValueError: a file is not there, or is something else; there is no point with a time; or
             the points are of several devices, types, versions, batch sizes or resolutions.
     """
-    records: dict[points.Spec, dict[str, Any]] = {}
+    read = []
     for path in paths:
         if not path.is_file():
             raise ValueError(f"{path}: there is no such file of results")
-        for record in points.read(path):
-            spec = points.spec_of(record)
-            records[spec] = points.merged(records.get(spec), record)
+        read += points.read(path)
+    records: dict[points.Spec, dict[str, Any]] = {}
+    for record in read:
+        spec = points.spec_of(record)
+        records[spec] = points.merged(records.get(spec), record)
     names = ", ".join(map(str, paths))
     try:
         found = [_measured(record) for record in points.measured(records.values())]
@@ -94,7 +96,7 @@ def read(paths: Sequence[pathlib.Path]) -> Results:
         raise ValueError(f"{names}: these are no points of a curve ({error})") from error
     if not found:
         raise ValueError(f"{names}: there is no measured point")
-    points.check_same_machine(records.values())
+    points.check_same_machine(read)  # also of points that another file has, too, and faster
     points.check_alike(records)
     framework = min((p.origin.framework for p in found), key=points.FRAMEWORKS.index)
     chosen = tuple(p for p in found if p.origin.framework == framework)

@@ -56,7 +56,7 @@ class Board:
 
 
 def table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
-    """Returns the entries as a table, the best one marked.
+    """Returns the entries as a table, the one with the lowest error marked.
 
     Args:
         entries: of one search.
@@ -79,7 +79,7 @@ def table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
             f"{costs['params'] / 1e6:.3g}",
             f"{costs['acts'] / 1e6:.3g}",
             "" if entry.error is None else f"{entry.error:.2f}",
-            "best" if entry is best else "" if entry.state == DONE else _in_words(entry),
+            "lowest error" if entry is best else "" if entry.state == DONE else _in_words(entry),
             style="bold" if entry is best else "" if entry.state != WAITING else "dim",
         )
     return result

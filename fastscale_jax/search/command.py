@@ -103,7 +103,10 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
         validate(job.network)
     source_of(jobs[0].network, data)  # so that what is wrong with it is said before all else
     keep_compiled_programs(default_folder())
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output={options.output} cannot be made: {error.strerror}") from error
     with (
         Ledger(
             options.storage,

@@ -25,6 +25,7 @@ from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 
 _ABOUT = "about"  # attribute of a study: what is searched
+_JOBS = "jobs"  # of that, the networks' digest
 _BEGUN = "begun"  # attribute of a trial that has given its first sign of life
 _ATTEMPTS = 3  # of which a job may lose its worker before it is given up
 _LIVE = (TrialState.RUNNING, TrialState.COMPLETE)
@@ -69,7 +70,7 @@ class Ledger:
         self._storage = Storage(url, heartbeat_seconds)
         self._trials = self._storage.optuna
         # all that workers must agree on: whoever waits less long takes others for dead
-        told = {**about, "jobs": _digest(jobs), "heartbeat_seconds": heartbeat_seconds}
+        told = {**about, _JOBS: _digest(jobs), "heartbeat_seconds": heartbeat_seconds}
         try:
             self._open(name, json.loads(json.dumps(told)))
         except BaseException:
@@ -111,9 +112,7 @@ class Ledger:
         advice = "give --name another name, and --output another folder"
         if found is None:
             raise ValueError(f"{other}, which was not made by a search; {advice}")
-        keys = sorted(k for k in {*found, *about} if found.get(k) != about.get(k))
-        differences = "; ".join(f"{k}: {found.get(k)}, not {about.get(k)}" for k in keys)
-        raise ValueError(f"{other}, with {differences}; {advice}")
+        raise ValueError(f"{other}, with {_differences(found, about)}; {advice}")
 
     def _told(self, about: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the study is, by the word of whoever began it; None: it is none of ours."""
@@ -300,6 +299,25 @@ class Ledger:
             reason = said.get("reason", f"lost {len(failed)} workers")
             return Entry(job, FAILED, worker=failed[-1]["worker"], reason=reason)
         return Entry(job)
+
+
+def _differences(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Where two searches differ, in words; of what is nested, the innermost keys."""
+    a, b = _flat(found), _flat(about)
+    differing = sorted(key for key in {*a, *b} if a.get(key) != b.get(key) and key != _JOBS)
+    said = [f"{key}: {a.get(key)}, not {b.get(key)}" for key in differing]
+    return "; ".join(said or ["other networks or seeds"])
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A mapping without mappings in it, by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[before + key] = value
+    return found
 
 
 def _digest(jobs: Sequence[Job]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from fastscale_jax.arch import count
 from fastscale_jax.search import command, hybrid
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.sample import DesignSpace, Range, Window, sample
@@ -67,6 +68,8 @@ def _window(text: str) -> Window:
         raise ValueError(
             f"--window={text} is no range of flops; write it as in 200mf:600mf"
         ) from None
+    if not 0 < low < high:
+        raise ValueError(f"--window={text} is empty; the smaller of the two comes first")
     return Window(low, high)
 
 
@@ -157,8 +160,11 @@ def _written(options: command.Options, own: command.Own, entries: Sequence[Entry
         if own.scale:
             network = hybrid.scaled_up(network, own.scale)
             about = f"{about.removesuffix('.')}, scaled by {own.scale}."
+            cost = count(network)
+            about += f" {cost.flops:,} flops, {cost.params:,} params, {cost.acts:,} acts."
             paths.append(command.write_config(options, "scaled", network, about))
-    return [f"written: {path}" for path in paths]
+    lines = [f"written: {path}" for path in paths]
+    return [*lines, about] if best is not None else lines
 
 
 if __name__ == "__main__":

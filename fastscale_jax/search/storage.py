@@ -39,7 +39,7 @@ class Storage:
         self.name = _without_password(url)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            sqlalchemy.engine.make_url(url)
+            sqlalchemy.engine.make_url(_with_driver(url)).get_dialect()
         except (sqlalchemy.exc.ArgumentError, ValueError):
             raise ValueError(
                 f"{self.name!r} is no storage; give one as in sqlite:///search.db or "

@@ -55,6 +55,8 @@ def _factors(given: Sequence[str]) -> list[float]:
 
 def main(options: command.Options, own: command.Own) -> int:
     """Runs the study, and draws what came of it."""
+    if not own.strategies:
+        raise ValueError("--strategies must name at least one, as in w,dWr")
     for strategy in own.strategies:
         shares(strategy)
     factors = _factors(own.factors)

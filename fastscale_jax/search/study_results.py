@@ -185,7 +185,8 @@ def table(trials: Sequence[Trial]) -> Table:
         "study-table",
         "Study: error by strategy",
         f"Trained on {source(trials)}. ± is the standard deviation over seeds. Steps are those of "
-        "the training runs, data and logging included: the median of their epochs but the first.",
+        "the training runs with data and logging: the median of their log lines but the first. "
+        "Runs of one line have no time.",
         columns,
         rows,
     )

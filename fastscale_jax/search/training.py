@@ -102,15 +102,15 @@ def step_ms(records: Sequence[_Record], batch: int) -> float | None:
 
     Args:
         records: of `metrics.jsonl`, those that one worker wrote; the first speed among them is of
-            steps that waited for compilation, and counts only where there is no other.
+            steps that waited for compilation, and does not count.
         batch: images of a step.
 
     Returns:
-        Milliseconds; None: they have no speed.
+        Milliseconds; None: they have no other.
     """
     speeds = [record.get("images_per_second", math.nan) for record in records]
     speeds = [speed for speed in speeds if math.isfinite(speed) and speed > 0]
-    return 1000 * batch / statistics.median(speeds[1:] or speeds) if speeds else None
+    return 1000 * batch / statistics.median(speeds[1:]) if speeds[1:] else None
 
 
 def recipe_of(config: Config) -> Mapping[str, Any]:

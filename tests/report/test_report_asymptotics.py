@@ -46,7 +46,8 @@ def test_a_power_is_numpy_s_and_near_the_closed_form(costs, key, strategy, name,
     assert abs(fit.deviation) < LARGEST[name]
 
 
-@pytest.mark.parametrize("key", SCALED)
+# RegNetY-4GF has 240 pixels, which four halvings leave at 15, and the fifth at 7.5
+@pytest.mark.parametrize("key", [key for key in SCALED if key != "regnety:4gf"])
 def test_unrounded_sizes_that_are_whole_cost_what_the_counter_says(key):
     a = base_architecture(*key.split(":"))
     assert unrounded(a, Multipliers(1, 1, 1, 1)) == pytest.approx(count(a), rel=1e-12)

@@ -78,6 +78,17 @@ def test_results_that_do_not_belong_together_are_refused_and_listed(tmp_path, ch
         measured.read([path, other])
 
 
+@pytest.mark.parametrize("is_slow_first", [True, False])
+def test_a_point_that_another_device_has_too_is_refused_in_any_order(tmp_path, is_slow_first):
+    spec, *_ = row_specs()
+    slow = write_results(tmp_path / "slow.jsonl", [spec])
+    other = {"machine": {**MACHINE, "device": "Another"}, "step_ms": 0.1}
+    fast = tmp_path / "fast.jsonl"
+    points.append(fast, {**record(spec, time), **other})
+    with pytest.raises(ValueError, match="these results do not belong together"):
+        measured.read([slow, fast] if is_slow_first else [fast, slow])
+
+
 def test_a_file_that_is_missing_or_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file of results"):
         measured.read([tmp_path / "none.jsonl"])

@@ -101,8 +101,8 @@ def test_a_row_that_was_measured_says_on_what(tmp_path):
     given = read([write_results(tmp_path / "results.jsonl", chosen)])
     *_, large = paper_tables.tables(paper_tables.compare(given))
     shown = {row[0].text: row for row in large.rows}
-    places = [c.header for c in large.columns if c.origin == Origin.MEASURED]
-    at = next(i for i, c in enumerate(large.columns) if c.origin == Origin.MEASURED)
+    places = [c.header for c in large.columns if c.group == "training step"]
+    at = next(i for i, c in enumerate(large.columns) if c.group == "training step")
     row = shown["EfficientNet-B0→4GF"]
     figures = dict(zip(places, row[at : at + len(places)], strict=True))
     cost = GOLDEN["EfficientNet-B0->4GF"]["exact"]

@@ -52,7 +52,7 @@ def test_a_terminal_has_a_table_that_stays_as_it_was_last():
     with board:
         board.show(standing())
     said = file.getvalue()
-    for words in ("2 of 4 networks trained", "at work: host:7", "the loss is not finite", "best"):
+    for words in ("2 of 4 networks trained", "at work: host:7", "the loss is not finite", "lowest"):
         assert words in said
 
 
@@ -62,12 +62,12 @@ def cells(entries, column, **options):
     return list(wanted.cells)
 
 
-def test_a_table_has_parameters_costs_and_the_best_marked():
+def test_a_table_has_parameters_costs_and_the_lowest_error_marked():
     entries = done([3.0, 1.0, 2.0])
     assert cells(entries, "depth") == ["4", "5", "6"]
     assert cells(entries, "kind") == ["a", "b", "a"]
     assert cells(entries, "error, %") == ["3.00", "1.00", "2.00"]
-    assert cells(entries, "") == ["", "best", ""]
+    assert cells(entries, "") == ["", "lowest error", ""]
     flops = [f"{entry.job.costs['flops'] / 1e9:.3g}" for entry in entries]
     assert cells(entries, "GF") == flops
 
@@ -86,4 +86,4 @@ def test_a_failed_network_is_done_with_but_never_the_best():
     entries = done([3.0, 1.0])
     entries[1] = dataclasses.replace(entries[1], state="failed", error=None, reason="it broke")
     assert table(entries).title == "2 of 2 networks trained"
-    assert cells(entries, "") == ["best", "failed: it broke"]
+    assert cells(entries, "") == ["lowest error", "failed: it broke"]

@@ -54,6 +54,8 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
     ("arguments", "status", "says"),
     [
         (("--window=small",), 2, "no range of flops; write it as in 200mf:600mf"),
+        (("--window=4mf:1mf",), 2, "is empty; the smaller of the two comes first"),
+        (("--output=/proc/nope",), 2, "--output=/proc/nope cannot be made"),
         (("--window=1gf:2gf", "--candidates=2000"), 2, "the nearest has"),
         (("--depth=9",), 2, "--depth=9 is no range"),
         (("--group_width=5:7",), 2, "has no power of two in it"),

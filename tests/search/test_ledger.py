@@ -160,10 +160,18 @@ def test_another_search_under_the_same_name_is_refused(tmp_path):
         opened(tmp_path / "a.db", about={**ABOUT, "seed": 1})
 
 
+def test_of_a_recipe_only_what_differs_is_said(tmp_path):
+    recipe = {"seed": 0, "train": {"epochs": 1, "steps": 0}}
+    opened(tmp_path / "a.db", about={"recipe": recipe})
+    other = {"seed": 0, "train": {"epochs": 2, "steps": 0}}
+    with pytest.raises(ValueError, match=r"another one, with recipe.train.epochs: 1, not 2; give"):
+        opened(tmp_path / "a.db", about={"recipe": other})
+
+
 def test_other_networks_under_the_same_name_are_refused(tmp_path):
     opened(tmp_path / "a.db")
     other = [dataclasses.replace(job, seed=job.seed + 1) for job in jobs(3)]
-    with pytest.raises(ValueError, match=r"another one, with jobs: [0-9a-f]{12}, not [0-9a-f]{12}"):
+    with pytest.raises(ValueError, match="another one, with other networks or seeds; give"):
         Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", other, ABOUT)
 
 
@@ -221,6 +229,7 @@ Ledger(sys.argv[1], "race", jobs(2), {"seed": sys.argv[2]})
         ("postgresql//me:secret@host/db", ValueError, "'postgresql…' is no storage"),
         ("postgresql://me:secret", ValueError, "'postgresql…' is no storage"),
         ("oracle://a@b/c", ValueError, "driver"),
+        ("foo://bar", ValueError, "'foo://bar' is no storage; give one as in sqlite"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
