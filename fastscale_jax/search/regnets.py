@@ -148,7 +148,7 @@ def _written(options: command.Options, own: command.Own, entries: Sequence[Entry
     from fastscale_jax.search.outcome import distribution_figure, write_results
 
     paths: list[pathlib.Path] = [write_results(entries, options.output)]
-    best = best_of(entries)
+    best, found = best_of(entries), []
     if best is not None:
         of = f"{len(entries)} {own.family} networks of {own.window}"
         title = f"{of}, {_schedule(options)}"
@@ -163,8 +163,8 @@ def _written(options: command.Options, own: command.Own, entries: Sequence[Entry
             cost = count(network)
             about += f" {cost.flops:,} flops, {cost.params:,} params, {cost.acts:,} acts."
             paths.append(command.write_config(options, "scaled", network, about))
-    lines = [f"written: {path}" for path in paths]
-    return [*lines, about] if best is not None else lines
+        found.append(about)
+    return [*(f"written: {path}" for path in paths), *found]
 
 
 if __name__ == "__main__":
