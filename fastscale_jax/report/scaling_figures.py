@@ -62,7 +62,7 @@ def figure_1(inputs: Inputs) -> Figure:
         inputs.results,
         _EFFICIENTNET,
         _FOUR,
-        printed=[_minutes(_EFFICIENTNET)],
+        printed=[_minutes(_EFFICIENTNET, _FOUR)],
         counted_curves=_counted(_EFFICIENTNET, _FOUR),
     )
     return _figure(
@@ -128,7 +128,7 @@ def figure_6(inputs: Inputs) -> Figure:
         inputs.results,
         _EFFICIENTNET,
         _ALPHAS,
-        printed=[_minutes(_EFFICIENTNET)],
+        printed=[_minutes(_EFFICIENTNET, _ALPHAS)],
         counted_curves=_counted(_EFFICIENTNET, _ALPHAS),
     )
     return _figure(
@@ -183,7 +183,7 @@ def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, st
             inputs.results,
             key,
             strategies,
-            printed=[_minutes(key)] if "dWr" in strategies else [],
+            printed=[_minutes(key, strategies)] if "dWr" in strategies else [],
         )
         for key in _REGNETS
     ]
@@ -217,8 +217,9 @@ def _counted(
     return [series.counted(key, name, label, most_flops) for name, label in strategies.items()]
 
 
-def _minutes(key: str) -> Curve:
-    return series.printed_minutes(rows_of(key), "dWr", "dWr")
+def _minutes(key: str, strategies: Mapping[str, str]) -> Curve:
+    """Printed minutes of what was scaled by dWr, called as its other curves are."""
+    return series.printed_minutes(rows_of(key), strategies["dWr"], "dWr")
 
 
 def _flops_and_acts(name: str) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job, Parameter
 from fastscale_jax.search.storage import OverError, Storage, StorageError
+from fastscale_jax.train.workdir import as_flat
 
 _ABOUT = "about"  # attribute of a study: what is searched
 _JOBS = "jobs"  # of that, the networks' digest
@@ -303,21 +304,10 @@ class Ledger:
 
 def _differences(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Where two searches differ, in words; of what is nested, the innermost keys."""
-    a, b = _flat(found), _flat(about)
+    a, b = as_flat(found), as_flat(about)
     differing = sorted(key for key in {*a, *b} if a.get(key) != b.get(key) and key != _JOBS)
     said = [f"{key}: {a.get(key)}, not {b.get(key)}" for key in differing]
     return "; ".join(said or ["other networks or seeds"])
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """A mapping without mappings in it, by dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[before + key] = value
-    return found
 
 
 def _digest(jobs: Sequence[Job]) -> str:
