@@ -52,6 +52,11 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def installed(program: str) -> str:
+    """Returns the path of a program that is installed beside this Python, activated or not."""
+    return str(pathlib.Path(sys.executable).with_name(program))
+
+
 def free_port() -> int:
     """Returns a port that nobody listens on just now."""
     with socket.socket() as trial:

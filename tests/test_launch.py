@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fastscale_jax import cluster, main  # the flags
-from tests.commands import REPOSITORY
+from tests.commands import REPOSITORY, installed
 
 LAUNCH = REPOSITORY / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch"])
@@ -25,7 +25,7 @@ def our_flags():
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     found = subprocess.run(
-        ["shellcheck", "--external-sources", str(script)],
+        [installed("shellcheck"), "--external-sources", str(script)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import pathlib
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
-from tests.commands import free_port
+from tests.commands import free_port, installed
 from tests.search.small import jobs
 
 ABOUT = {"window": (1e6, 4e6), "seed": 0}
@@ -262,10 +261,8 @@ def test_the_dashboard_shows_parameters_costs_and_errors(tmp_path):
 def dashboard(url):
     """Optuna's own dashboard of a storage: a function that returns what one of its pages says."""
     port = free_port()
-    program = pathlib.Path(sys.executable).with_name("optuna-dashboard")
-    with subprocess.Popen(
-        [program, url, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
+    command = [installed("optuna-dashboard"), url, f"--port={port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
 
         def asked(path):
             for _ in range(300):
