@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Complexity
@@ -48,15 +48,21 @@ class Results:
     Attributes:
         points: that have a time.
         left_aside: how many points of other frameworks the files have.
+        failures: why others of this framework have none, by base, strategy and factor.
     """
 
     points: tuple[Measured, ...] = ()
     left_aside: int = 0
+    failures: Mapping[tuple[str, str, float], str] = dataclasses.field(default_factory=dict)
 
     def of(self, base: str, strategy: str = "", factor: float = 1.0) -> Measured | None:
         """Returns the point of a network, or None where it was not measured."""
         wanted = (base, strategy, factor)
         return next((p for p in self.points if p[:3] == wanted), None)
+
+    def failure(self, base: str, strategy: str = "", factor: float = 1.0) -> str:
+        """Returns why measuring a network failed; empty: it did not, or was not tried."""
+        return self.failures.get((base, strategy, factor), "")
 
     def line(self, base: str, strategy: str) -> tuple[Measured, ...]:
         """Returns the points of a base and of what was scaled from it, by their factors."""
@@ -100,7 +106,12 @@ def read(paths: Sequence[pathlib.Path]) -> Results:
     points.check_alike(records)
     framework = min((p.origin.framework for p in found), key=points.FRAMEWORKS.index)
     chosen = tuple(p for p in found if p.origin.framework == framework)
-    return Results(chosen, len(found) - len(chosen))
+    failures = {
+        (spec.base, spec.strategy, float(spec.factor)): record["error"]
+        for spec, record in records.items()
+        if spec.framework == framework and "error" in record
+    }
+    return Results(chosen, len(found) - len(chosen), failures)
 
 
 def _measured(record: dict[str, Any]) -> Measured:

@@ -33,13 +33,15 @@ class Compared:
     Attributes:
         printed: in the paper.
         cost: as counted; None: the row is no network here.
-        measured: its training step; None: not measured.
+        measured: its training step; None: there is no time.
+        failure: why measuring it failed; empty: it did not, or was not tried.
         trained: runs of this very network on ImageNet.
     """
 
     printed: Printed
     cost: Complexity | None
     measured: Measured | None
+    failure: str
     trained: tuple[Trained, ...]
 
     def differences(self) -> dict[str, float]:
@@ -69,11 +71,12 @@ def compare(inputs: Inputs) -> dict[str, Compared]:
 def _compare(printed: Printed, inputs: Inputs) -> Compared:
     row = ROWS.get(printed.name)
     if row is None:
-        return Compared(printed, None, None, ())
+        return Compared(printed, None, None, "", ())
     cost = row_cost(printed.name)
     same = tuple(run for run in inputs.trained if run.is_imagenet and run.cost == cost)
-    measured = inputs.results.of(row_key(row.name), row.strategy, row.factor)
-    return Compared(printed, cost, measured, same)
+    network = (row_key(row.name), row.strategy, row.factor)
+    results = inputs.results
+    return Compared(printed, cost, results.of(*network), results.failure(*network), same)
 
 
 def agreement(rows: Mapping[str, Compared]) -> str:
@@ -162,9 +165,13 @@ def _cells(
         yield _own(row.trained)
 
 
+def _arrowed(name: str) -> str:
+    return name.replace("->", "→")
+
+
 def _name(name: str) -> Cell:
     """The network, with how it was scaled where the pointer rests on it."""
-    shown, row = name.replace("->", "→"), ROWS.get(name)
+    shown, row = _arrowed(name), ROWS.get(name)
     if row is None:
         return Cell(shown, note=paper().unrecoverable[name])
     if row.strategy:
@@ -195,7 +202,7 @@ def _own(runs: Sequence[Trained]) -> Cell:
 def _measured(row: Compared) -> list[Cell]:
     found = row.measured
     if found is None:
-        return [Cell(DASH, note="not measured")] * len(_MEASURED)
+        return [Cell(DASH, note=row.failure or "not measured")] * len(_MEASURED)
     own = row_network(row.printed.name).resolution
     is_own = found.side == own
     other = Cell(DASH, note=f"measured at {found.side} px; the row has {own}")
@@ -216,7 +223,7 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
     for key, how in there.bases.items():
         of_base = [name for name in names if name in ROWS and row_key(name) == key]
         if of_base:
-            yield f"{', '.join(of_base).replace('->', '→')}: {how}."
+            yield f"{_arrowed(', '.join(of_base))}: {how}."
     for name in names:
         if name in there.unrecoverable:
             yield f"{name}: not computed; {there.unrecoverable[name]}."
@@ -226,6 +233,9 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
             "the printed figures; hold the pointer over a name to see them."
         )
     if is_measured:
+        for row in rows:
+            if row.failure:
+                yield f"{_arrowed(row.printed.name)}: could not be measured; {row.failure}."
         yield f"Measured: {', '.join(sorted({r.measured.source for r in rows if r.measured}))}."
     else:
         yield "No training step of these networks was given; `--results` takes them."

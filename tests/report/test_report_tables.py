@@ -1,5 +1,6 @@
 """Tables 1 to 8: copied figures, closed forms, counts, and what is said of them."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from fastscale_jax.arch import PAPER_ROWS, count, model_config, scale
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import DASH, Cell, Column, Table
+from fastscale_jax.measure import points
 from fastscale_jax.report import closed_forms, paper_tables
 from fastscale_jax.report.closed_forms import ALPHA
 from fastscale_jax.report.inputs import Inputs, read
@@ -61,9 +63,8 @@ def test_all_rows_but_one_agree_in_every_printed_digit():
 def test_agreement_is_computed():
     rows = paper_tables.compare(Inputs())
     row = rows["RegNetY-4GF"]
-    wrong = paper_tables.Compared(
-        row.printed._replace(acts=14.6, params=22.3), row.cost, None, None
-    )
+    printed = row.printed._replace(acts=14.6, params=22.3)
+    wrong = dataclasses.replace(row, printed=printed)
     assert wrong.differences() == {"flops": 0.0, "params": 0.1, "acts": -0.1}
     said = paper_tables.agreement({**rows, "RegNetY-4GF": wrong})
     assert said.startswith("20 of 22 rows")
@@ -115,6 +116,17 @@ def test_a_row_that_was_measured_says_on_what(tmp_path):
     assert "JAX on A device, float32, 2026-11-21; jax 1" in figures["ms a step"].note
     unmeasured = shown["EfficientNet-B0→16GF"]
     assert {cell.text for cell in unmeasured[at : at + len(places)]} == {DASH}
+
+
+def test_a_row_that_could_not_be_measured_says_why(tmp_path):
+    specs = dict(zip((row.name for row in PAPER_ROWS), row_specs(), strict=True))
+    failed = specs.pop("EfficientNet-B0->16GF")
+    path = write_results(tmp_path / "results.jsonl", specs.values())
+    points.append(path, {**dataclasses.asdict(failed), "error": "out of memory"})
+    *_, table = paper_tables.tables(paper_tables.compare(read([path])))
+    (row,) = (row for row in table.rows if row[0].text == "EfficientNet-B0→16GF")
+    assert Cell(DASH, note="out of memory") in row
+    assert "EfficientNet-B0→16GF: could not be measured; out of memory." in table.notes
 
 
 def test_a_measurement_at_another_resolution_is_set_beside_nothing(tmp_path):
