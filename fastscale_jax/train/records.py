@@ -1,13 +1,15 @@
 """What a run writes down: its config, and its metrics as JSON lines and as TensorBoard events."""
 
+import contextlib
 import json
 import math
 import numbers
 import os
 import pathlib
 import re
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -108,7 +110,8 @@ class Recorder:
             self._events = None
 
     def _open_events(self, step: int) -> Any:
-        from tensorboardX import SummaryWriter
+        with _without("torch"):  # for tensors of its own; it takes seconds, and we have none
+            from tensorboardX import SummaryWriter
 
         return SummaryWriter(
             logdir=str(self._workdir),
@@ -117,6 +120,19 @@ class Recorder:
             # The name has the time in whole seconds: a second writer within one would overwrite.
             filename_suffix=f".{time.time_ns()}",
         )
+
+
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Lets an optional package seem not to be installed, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # pyright: ignore[reportArgumentType] # documented: an import fails
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:

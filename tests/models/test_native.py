@@ -1,20 +1,21 @@
 """The CPU's own kernels, on processors other than this one, and with any number of threads."""
 
+import ctypes
+import dataclasses
 import functools
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from fastscale_jax.models import native
 from fastscale_jax.models.conv_shape import ConvShape
-from fastscale_jax.models.native import host, plan, rotating, splatting
+from fastscale_jax.models.native import host, plan, rotating, splatting, xla_call
 from fastscale_jax.models.native.emit import Emitter
 from fastscale_jax.models.native.plan import Numbers, Strips, spans
-from fastscale_jax.models.native.xla_call import register
 from tests.compiler import QUICKLY
 from tests.convs import assert_close, by_torch, operands, shape_id
 
@@ -31,7 +32,7 @@ names = itertools.count()
 def run(job, result, *given, threads=1):
     """Compiles a job under a name of its own and has XLA call it."""
     name = f"test_native_{next(names)}"
-    register(name, job, threads)
+    xla_call.register(name, job, threads)
     call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, given[0].dtype))
     return np.asarray(jax.jit(call, compiler_options=QUICKLY)(*given))
 
@@ -147,10 +148,10 @@ def test_a_call_without_memory_is_an_error_of_xla_s(memory, threads):
 def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
     assert native.why_not.__wrapped__() == ""
 
-    def no_target(*_):
+    def no_target(*_, **__):
         raise RuntimeError("No available targets are compatible")
 
-    monkeypatch.setattr(host, "_object_code", no_target)
+    monkeypatch.setattr(host, "_compiled", no_target)
     assert native.why_not.__wrapped__() == (
         "llvmlite does not work: No available targets are compatible"
     )
@@ -164,29 +165,63 @@ def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where compiled programs are kept: ours alone, for JAX would keep slow ones of its own too."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path),
-        "jax_persistent_cache_min_compile_time_secs": math.inf,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
+    """Where compiled programs are kept."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     yield tmp_path
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_what_was_compiled_before_is_taken_from_the_folder(folder, monkeypatch):
-    first = all_three(SHAPES[0])
-    kept = set(folder.glob("native-*.o"))
-    assert len(kept) == 3
-    monkeypatch.setattr(host, "_object_code", None)  # so that it cannot be called
-    for ours, again in zip(first, all_three(SHAPES[0]), strict=True):
-        np.testing.assert_array_equal(ours, again)
+def test_what_was_compiled_before_is_taken_from_the_folder(folder):
+    emitted = []
+
+    def code(name, k):
+        def emit():
+            emitted.append((name, k))
+            return constant(k)
+
+        return host.object_code(name, emit)
+
+    assert [value(code("a", 1)), value(code("a", 2)), value(code("b", 3))] == [1, 1, 3]
+    assert emitted == [("a", 1), ("b", 3)]
+    assert len(list(folder.glob("native-*.o"))) == 2
+
+
+def constant(k):
+    """A module whose function `f` returns a number."""
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.IntType(32), []), "f")
+    ir.IRBuilder(function.append_basic_block()).ret(ir.Constant(ir.IntType(32), k))
+    return module
+
+
+def value(code):
+    return ctypes.CFUNCTYPE(ctypes.c_int)(host.loaded(code, "f"))()
+
+
+def test_a_change_of_what_emits_them_compiles_kernels_anew(monkeypatch):
+    before = host._digest("a")
+    monkeypatch.setattr(host, "_sources", lambda: "changed")
+    assert host._digest("a") != before
+
+
+@pytest.mark.parametrize("part", ["forward", "activated_silu", "input_gradient", "filter_gradient"])
+def test_a_kernel_s_name_says_all_that_it_depends_on(part, monkeypatch):
+    """Two that differ in anything `_job` is given have names of their own."""
+    known = []
+    monkeypatch.setattr(xla_call, "register", lambda name, *_: known.append(name))
+    shape = SHAPES[1]
+    fields = [field.name for field in dataclasses.fields(shape)]
+    other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2), strict=True))
+    shapes = [shape, *(dataclasses.replace(shape, **{field: other[field]}) for field in fields)]
+    for each in shapes:
+        for double in (False, True):
+            for threads in (1, 2):
+                native._registered.__wrapped__(part, each, double, threads)
+    assert len(set(known)) == len(known) == 4 * len(shapes)
 
 
 def test_a_folder_that_cannot_be_written_is_passed_over(folder):
     jax.config.update("jax_compilation_cache_dir", str(folder / "missing"))
-    assert_close(all_three(SHAPES[0]), wanted(SHAPES[0]), 1e-5)
+    assert value(host.object_code("a", lambda: constant(1))) == 1
     assert not list(folder.iterdir())

@@ -136,15 +136,16 @@ def test_a_run_resumed_where_it_ended_hides_nothing(tmp_path):
     assert not any(e.HasField("session_log") for e in read_events(tmp_path))
 
 
-def test_neither_reading_nor_writing_imports_tensorflow():
+def test_neither_reading_nor_writing_imports_tensorflow_or_torch():
     code = """
 import pathlib, sys, tempfile
 from fastscale_jax.train import records
-heavy = {"tensorboardX", "tensorflow", "jax", "matplotlib"}
+heavy = {"tensorboardX", "tensorflow", "torch", "jax", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))
 with records.Recorder(pathlib.Path(tempfile.mkdtemp())) as recorder:
     recorder.write({"step": 1, "epoch": 1.0})
 print(sorted(heavy & set(sys.modules)))
+import torch
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == ["[]", "['tensorboardX']"]

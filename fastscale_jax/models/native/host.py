@@ -9,8 +9,10 @@ import functools
 import hashlib
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 import jax
+import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
@@ -32,36 +34,44 @@ def vector_registers() -> tuple[int, int]:
     return (16, 16) if features.get("sse2") else (32, 16)
 
 
-def compiled(module: ir.Module, name: str, unroll: bool = False) -> int:
-    """Compiles a module and returns the address of one of its functions.
+def object_code(name: str, emit: Callable[[], ir.Module], unroll: bool = False) -> bytes:
+    """Returns the machine code of a module, which is emitted only where it is not known yet.
 
     What was compiled before is taken from where JAX keeps its own compiled programs, if it does.
+
+    Args:
+        name: says all that the module depends on but for this package and the processor.
+        emit: makes the module.
+        unroll: whether LLVM may repeat the bodies of loops.
     """
-    machine = _target_machine()
-    module.triple = machine.triple
-    text = str(module)
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    file = pathlib.Path(folder, f"native-{_digest(text, unroll)}.o") if folder else None
+    file = pathlib.Path(folder, f"native-{_digest(name)}.o") if folder else None
     if file and file.exists():
-        code = file.read_bytes()
-    else:
-        code = _object_code(text, unroll)
-        if file:
-            _keep(file, code)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        return file.read_bytes()
+    code = _compiled(emit(), unroll)
+    if file:
+        _keep(file, code)
+    return code
+
+
+def loaded(code: bytes, name: str) -> int:
+    """Returns the address of one of the functions of some machine code."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _ENGINES.append(engine)
     return engine.get_function_address(name)
 
 
-def _object_code(text: str, unroll: bool) -> bytes:
-    """Compiles LLVM's representation.
+def _compiled(module: ir.Module, unroll: bool) -> bytes:
+    """Compiles a module.
 
     Kernels are written out in vectors and tiles, which leaves little to LLVM: its first level gives
     code as fast as its third, in a fraction of the time. Unrolling serves filter gradients alone.
     """
-    parsed, machine = llvm.parse_assembly(text), _target_machine()
+    machine = _target_machine()
+    module.triple = machine.triple
+    parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = False
@@ -71,11 +81,21 @@ def _object_code(text: str, unroll: bool) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _digest(text: str, unroll: bool) -> str:
+def _digest(name: str) -> str:
     """Of all that the machine code depends on."""
     features = llvm.get_host_cpu_features().flatten()
-    parts = (text, unroll, llvm.get_host_cpu_name(), features, llvm.llvm_version_info)
+    compiler = (llvmlite.__version__, llvm.llvm_version_info)
+    parts = (name, _sources(), compiler, llvm.get_host_cpu_name(), features)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of this package's files: what they emit may change with every one of them."""
+    digest = hashlib.sha256()
+    for file in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _keep(file: pathlib.Path, code: bytes) -> None:
@@ -97,7 +117,8 @@ def check() -> None:
     e = Emitter(function)
     a, b, c = (e.splat(x, vector_registers()[1] // 8) for x in function.args)
     e.builder.ret(e.builder.extract_element(e.multiply_add(a, b, c), ir.Constant(I32, 1)))
-    call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 3)(compiled(module, "f"))
+    address = loaded(_compiled(module, unroll=False), "f")
+    call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 3)(address)
     if (result := call(2.0, 3.0, 4.0)) != 10:
         raise RuntimeError(f"2 * 3 + 4 came out as {result:g}")
 

@@ -12,7 +12,7 @@ import jax
 from llvmlite import ir
 
 from fastscale_jax.models.native.emit import I8, I32, I64, POINTER, Emitter, Value, const
-from fastscale_jax.models.native.host import compiled
+from fastscale_jax.models.native.host import loaded, object_code
 
 _CACHE_LINE = 64  # bytes
 
@@ -27,6 +27,7 @@ _API_NEW_ERROR = 48
 _ERROR_SIZE, _ERROR_EXTENSION, _ERROR_MESSAGE, _ERROR_CODE = 32, 8, 16, 24
 _RESOURCE_EXHAUSTED = 8
 
+_HANDLER = "handler"
 _NULL = ir.Constant(POINTER, None)
 
 
@@ -55,19 +56,25 @@ class Job(NamedTuple):
 
 
 def register(name: str, job: Job, threads: int) -> None:
-    """Compiles a job, and makes it known to XLA by a name."""
-    module, handler = xla_call(job, threads)
+    """Compiles a job, and makes it known to XLA by a name.
+
+    Args:
+        name: says all that the job depends on, so that its machine code is kept by it.
+        job: to be done.
+        threads: how many share the work, at most.
+    """
+    code = object_code(name, lambda: _xla_call(job, threads), job.unroll)
     new = ctypes.pythonapi.PyCapsule_New
     new.restype = ctypes.py_object
     new.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-    capsule = new(compiled(module, handler, job.unroll), b"xla._CUSTOM_CALL_TARGET", None)
+    capsule = new(loaded(code, _HANDLER), b"xla._CUSTOM_CALL_TARGET", None)
     jax.ffi.register_ffi_target(name, capsule, platform="cpu")
 
 
-def xla_call(job: Job, threads: int) -> tuple[ir.Module, str]:
-    """Returns a module with a function for XLA to call, and its name.
+def _xla_call(job: Job, threads: int) -> ir.Module:
+    """Returns a module with a function for XLA to call, `_HANDLER`.
 
-    The function is an `XLA_FFI_Handler`: `XLA_FFI_Error*(XLA_FFI_CallFrame*)`.
+    It is an `XLA_FFI_Handler`: `XLA_FFI_Error*(XLA_FFI_CallFrame*)`.
     """
     module = ir.Module()
     libc = _Library(module)
@@ -78,11 +85,11 @@ def xla_call(job: Job, threads: int) -> tuple[ir.Module, str]:
     job.piece(e, Piece(*work.args))
     e.builder.ret_void()
     worker = _worker(module, libc, work, job)
-    handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), "handler")
+    handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), _HANDLER)
     e = Emitter(handler)
     _answer_question(e, handler.args[0])
     _run(e, libc, worker, job, handler.args[0], threads)
-    return module, handler.name
+    return module
 
 
 class _Library:
