@@ -13,7 +13,6 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from fastscale_jax.compiling import hasty
 from fastscale_jax.train.fingerprint import fingerprint
 from fastscale_jax.train.saved import (
     ABOUT,
@@ -75,7 +74,6 @@ class Checkpoints:
                 cleanup_tmp_directories=True,  # of runs that were killed as they saved
             ),
         )
-        self._fingerprint = jax.jit(fingerprint, compiler_options=hasty())
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -117,7 +115,7 @@ class Checkpoints:
             SaveError: it, or the one before, cannot be written.
         """
         step = int(state.step)
-        wanted = jax.tree.map(int, jax.device_get(self._fingerprint(state)))
+        wanted = fingerprint(state)
         args = ocp.args.Composite(
             **{
                 STATE: ocp.args.StandardSave(state),

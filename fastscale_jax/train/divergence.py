@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from fastscale_jax.train.host_arrays import on_host
 
 
 class DivergenceError(Exception):
@@ -17,9 +20,21 @@ class DivergenceError(Exception):
         self.step = step
 
 
-def is_finite(tree: Any) -> Array:
+def is_finite(tree: Any) -> bool:
     """Returns whether all numbers in a tree of arrays are finite."""
-    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
+    elsewhere = []
+    for leaf in jax.tree.leaves(tree):
+        x = on_host(leaf)
+        if x is None:
+            elsewhere.append(leaf)
+        elif not np.isfinite(x).all():
+            return False
+    return bool(_on_devices(elsewhere)) if elsewhere else True
+
+
+@jax.jit
+def _on_devices(arrays: list[Array]) -> Array:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in arrays]))
 
 
 class LossWatch:

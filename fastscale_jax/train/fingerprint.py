@@ -12,18 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from fastscale_jax.train.host_arrays import on_host
+
 # A value and its place are mixed as in MurmurHash3's last steps: each is one to one, so that no
 # change of a single value is lost, and spreads every bit over all, so that two do not cancel out.
 _PLACE, _FIRST, _SECOND = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35
 
 
-def fingerprint(tree: Any) -> dict[str, Array]:
-    """Returns a uint32 for each array, by its path, to be computed on the devices.
+def fingerprint(tree: Any) -> dict[str, int]:
+    """Returns 32 bits for each array, by its path, computed where the arrays are.
 
     Any change of one value changes it, and others do but for one in 2^32. Sums are modulo 2^32, so
     that neither their order matters nor how arrays lie on devices.
     """
-    return {path: _of_array(leaf) for path, leaf in _by_path(tree)}
+    named = _by_path(tree)
+    hosts = {path: on_host(leaf) for path, leaf in named}
+    found = {path: _of_numpy(x) for path, x in hosts.items() if x is not None}
+    elsewhere = {path: leaf for path, leaf in named if path not in found}
+    if elsewhere:
+        found |= {path: int(x) for path, x in jax.device_get(_on_devices(elsewhere)).items()}
+    return found
 
 
 def _by_path(tree: Any) -> list[tuple[str, Any]]:
@@ -32,6 +40,11 @@ def _by_path(tree: Any) -> list[tuple[str, Any]]:
         (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
+
+
+@jax.jit
+def _on_devices(arrays: dict[str, Any]) -> dict[str, Array]:
+    return {path: _of_array(x) for path, x in arrays.items()}
 
 
 @jax.jit  # traced once for each shape, of which a network has few

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import NamedSharding
 
-from fastscale_jax.compiling import hasty
 from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.data.prefetch import Prefetch
@@ -75,7 +74,6 @@ class Trainer:
         self.precise = PreciseStatistics(task, images)
         self.rate = learning_rate(run.recipe, run.epoch_steps)
         self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
-        self.is_finite = jax.jit(is_finite, compiler_options=hasty())
         self.lowest_error = outputs.checkpoints.lowest_error()
         self.wishes = Agreement(task.mesh, outputs.interrupts, run.recipe.checkpoint.every_minutes)
 
@@ -267,7 +265,7 @@ class Trainer:
             DivergenceError: the last loss, or a weight, is not finite.
         """
         self.watch.catch_up()
-        if not self.is_finite((state.weights, state.average)):
+        if not is_finite((state.weights, state.average)):
             step = int(state.step)
             raise DivergenceError(step, f"weights are not finite after step {step}")
 
