@@ -67,11 +67,14 @@ def undisturbed(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow
-def test_killed_twenty_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    "times",
+    [pytest.param(8, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.exhaustive)],
+)
+def test_killed_many_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path, times):
     whole = undisturbed
     draw, kills, reached = random.Random(0), 0, []
-    while kills < 20:
+    while kills < times:
         with start(*LONG, f"--workdir={tmp_path}") as process:
             assert process.stderr is not None
             if draw.random() < 0.7:  # while it trains and saves; the others at any moment

@@ -37,7 +37,13 @@ NETWORKS = {
     "regnety": "200mf",
     "resnet": "50-32x4d",
 }
-IN_TURN = [pytest.param(pair, id="-".join(pair)) for pair in NETWORKS.items()]
+FEWER = ("regnetx", "resnet")  # RegNetY's block without squeeze-and-excitation
+IN_TURN = [
+    pytest.param(
+        pair, id="-".join(pair), marks=[pytest.mark.exhaustive] if pair[0] in FEWER else []
+    )
+    for pair in NETWORKS.items()
+]
 
 
 @pytest.fixture(scope="module", params=IN_TURN)

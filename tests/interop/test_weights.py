@@ -161,7 +161,7 @@ CAREFUL = {
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(c, marks=[] if c.name in CAREFUL[c.package] else pytest.mark.slow)
+        pytest.param(c, marks=[] if c.name in CAREFUL[c.package] else pytest.mark.exhaustive)
         for c in COUNTERPARTS
     ],
     ids=identity,

@@ -72,8 +72,11 @@ def test_products_have_xla_s_own_flops(spec):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, id="-".join(name), marks=[] if name in SMALL else pytest.mark.slow)
-        for name in dict.fromkeys((*NAMED, *ROWS))
+        pytest.param(name, id="-".join(name), marks=[] if name in SMALL else mark)
+        for name, mark in {
+            **dict.fromkeys(NAMED, pytest.mark.exhaustive),
+            **dict.fromkeys(ROWS, pytest.mark.slow),
+        }.items()
     ],
 )
 def test_networks_are_the_arithmetic_s_but_for_biases(name):

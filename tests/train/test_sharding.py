@@ -11,6 +11,11 @@ import pytest
 from tests.commands import free_port
 from tests.train.twenty_steps import CASES, STEPS
 
+PLACES = (
+    pytest.param("2 devices", marks=pytest.mark.exhaustive),
+    "4 devices",
+    "2 processes of 2 devices",
+)
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -32,7 +37,7 @@ def on_one():
     return results(start(1))
 
 
-@pytest.fixture(scope="module", params=["2 devices", "4 devices", "2 processes of 2 devices"])
+@pytest.fixture(scope="module", params=PLACES)
 def on_many(request):
     count = int(request.param[0])
     if "processes" not in request.param:
