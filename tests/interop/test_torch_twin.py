@@ -118,12 +118,13 @@ def architectures(draw: st.DrawFn) -> Architecture:
     )
 
 
-def slow(*values: object) -> object:
-    return pytest.param(*values, marks=pytest.mark.slow)
-
-
 @pytest.mark.parametrize(
-    ("networks", "precisions"), [(6, ("float64",)), slow(8, ("float64", "float32"))]
+    ("networks", "precisions"),
+    [
+        (6, ("float64",)),
+        pytest.param(8, ("float64", "float32"), marks=pytest.mark.slow),
+        pytest.param(20, ("float64", "float32"), marks=pytest.mark.exhaustive),
+    ],
 )
 def test_twin_and_flax_agree_for_random_architectures(networks, precisions):
     @settings(
