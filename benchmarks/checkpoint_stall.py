@@ -34,7 +34,7 @@ def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[st
     step()
     alone, during, stalls = [], [], []
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Folder(folder)) as checkpoints:
-        checkpoints.save(runner.state)  # the first one compiles the fingerprint
+        checkpoints.save(runner.state)  # the first one imports and compiles
         checkpoints.wait()
         for _ in range(saves):
             alone += [_timed(step) for _ in range(steps_between)]

@@ -232,10 +232,10 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
             "The paper prints no scaling factors: those of the scaled rows are the ones that give "
             "the printed figures; hold the pointer over a name to see them."
         )
+    failed = [row for row in rows if row.failure]
+    for row in failed:
+        yield f"{_arrowed(row.printed.name)}: could not be measured; {row.failure}."
     if is_measured:
-        for row in rows:
-            if row.failure:
-                yield f"{_arrowed(row.printed.name)}: could not be measured; {row.failure}."
         yield f"Measured: {', '.join(sorted({r.measured.source for r in rows if r.measured}))}."
-    else:
+    elif not failed:
         yield "No training step of these networks was given; `--results` takes them."

@@ -1,6 +1,8 @@
 """Notices that a run has come to no good."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from fastscale_jax.compiling import hasty
 from fastscale_jax.train.host_arrays import on_host
 
 
@@ -22,19 +25,20 @@ class DivergenceError(Exception):
 
 def is_finite(tree: Any) -> bool:
     """Returns whether all numbers in a tree of arrays are finite."""
-    elsewhere = []
-    for leaf in jax.tree.leaves(tree):
-        x = on_host(leaf)
-        if x is None:
-            elsewhere.append(leaf)
-        elif not np.isfinite(x).all():
-            return False
-    return bool(_on_devices(elsewhere)) if elsewhere else True
+    leaves = jax.tree.leaves(tree)
+    here = [on_host(leaf) for leaf in leaves]
+    elsewhere = [leaf for leaf, x in zip(leaves, here, strict=True) if x is None]
+    # before anything is returned: hosts that share arrays out must all take part in it
+    finite_elsewhere = not elsewhere or bool(_on_devices()(elsewhere))
+    return finite_elsewhere and all(np.isfinite(x).all() for x in here if x is not None)
 
 
-@jax.jit
-def _on_devices(arrays: list[Array]) -> Array:
-    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in arrays]))
+@functools.cache
+def _on_devices() -> Callable[[list[Array]], Array]:
+    def is_finite(arrays: list[Array]) -> Array:
+        return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in arrays]))
+
+    return jax.jit(is_finite, compiler_options=hasty())
 
 
 class LossWatch:

@@ -5,6 +5,8 @@ the background. This one is of the values themselves: computed where they are, i
 they are handed over, and again once they have been read.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from fastscale_jax.compiling import hasty
 from fastscale_jax.train.host_arrays import on_host
 
 # A value and its place are mixed as in MurmurHash3's last steps: each is one to one, so that no
@@ -26,11 +29,12 @@ def fingerprint(tree: Any) -> dict[str, int]:
     that neither their order matters nor how arrays lie on devices.
     """
     named = _by_path(tree)
-    hosts = {path: on_host(leaf) for path, leaf in named}
-    found = {path: _of_numpy(x) for path, x in hosts.items() if x is not None}
+    here = {path: on_host(leaf) for path, leaf in named}
+    found = {path: _of_numpy(x) for path, x in here.items() if x is not None}
     elsewhere = {path: leaf for path, leaf in named if path not in found}
     if elsewhere:
-        found |= {path: int(x) for path, x in jax.device_get(_on_devices(elsewhere)).items()}
+        values = jax.device_get(_on_devices()(elsewhere))
+        found |= {path: int(value) for path, value in values.items()}
     return found
 
 
@@ -42,9 +46,12 @@ def _by_path(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
-@jax.jit
-def _on_devices(arrays: dict[str, Any]) -> dict[str, Array]:
-    return {path: _of_array(x) for path, x in arrays.items()}
+@functools.cache
+def _on_devices() -> Callable[[dict[str, Any]], dict[str, Array]]:
+    def of_arrays(arrays: dict[str, Any]) -> dict[str, Array]:
+        return {path: _of_array(x) for path, x in arrays.items()}
+
+    return jax.jit(of_arrays, compiler_options=hasty())
 
 
 @jax.jit  # traced once for each shape, of which a network has few
@@ -59,8 +66,14 @@ def _of_array(x: Any) -> Array:
 def _bits(x: Array) -> Array:
     if x.dtype == jnp.bool_:
         return x.astype(jnp.uint32)
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-    return lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+    return lax.bitcast_convert_type(x, _unsigned(x.dtype)).astype(jnp.uint32)
+
+
+def _unsigned(dtype: np.dtype) -> np.dtype:
+    """Whole numbers of a type's size; of 64 bits a uint32 would have but half."""
+    if dtype.itemsize > 4:
+        raise ValueError(f"a fingerprint is of values of up to 32 bits, not of {dtype}")
+    return np.dtype(f"u{dtype.itemsize}")
 
 
 def fingerprint_of_numpy(tree: Any) -> dict[str, int]:
@@ -69,8 +82,7 @@ def fingerprint_of_numpy(tree: Any) -> dict[str, int]:
 
 
 def _of_numpy(x: np.ndarray) -> int:
-    unsigned = np.dtype(f"u{x.dtype.itemsize}")
-    bits = np.ascontiguousarray(x).reshape(-1).view(unsigned).astype(np.uint32)
+    bits = np.ascontiguousarray(x).reshape(-1).view(_unsigned(x.dtype)).astype(np.uint32)
     mixed = bits ^ (np.arange(bits.size, dtype=np.uint32) * np.uint32(_PLACE))
     mixed *= np.uint32(_FIRST)
     mixed = (mixed ^ (mixed >> np.uint32(13))) * np.uint32(_SECOND)

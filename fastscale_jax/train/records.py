@@ -124,7 +124,10 @@ class Recorder:
 
 @contextlib.contextmanager
 def _without(package: str) -> Iterator[None]:
-    """Lets an optional package seem not to be installed, unless it is imported already."""
+    """Lets an optional package seem not to be installed, unless it is imported already.
+
+    So it seems to all threads; none of ours imports it.
+    """
     if package in sys.modules:
         yield
         return
@@ -132,7 +135,7 @@ def _without(package: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[package]
+        sys.modules.pop(package, None)
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:

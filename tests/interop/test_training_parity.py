@@ -37,13 +37,7 @@ NETWORKS = {
     "regnety": "200mf",
     "resnet": "50-32x4d",
 }
-FEWER = ("regnetx", "resnet")  # RegNetY's block without squeeze-and-excitation
-IN_TURN = [
-    pytest.param(
-        pair, id="-".join(pair), marks=[pytest.mark.exhaustive] if pair[0] in FEWER else []
-    )
-    for pair in NETWORKS.items()
-]
+IN_TURN = [pytest.param(pair, id="-".join(pair)) for pair in NETWORKS.items()]
 
 
 @pytest.fixture(scope="module", params=IN_TURN)

@@ -69,16 +69,14 @@ def test_products_have_xla_s_own_flops(spec):
     assert 2 * found.macs_inside == 2 * found.macs == found.flops
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, id="-".join(name), marks=[] if name in SMALL else mark)
-        for name, mark in {
-            **dict.fromkeys(NAMED, pytest.mark.exhaustive),
-            **dict.fromkeys(ROWS, pytest.mark.slow),
-        }.items()
-    ],
-)
+def every_network():
+    """The paper's rows are slow tests, what else has a name are exhaustive ones."""
+    for name in dict.fromkeys((*NAMED, *ROWS)):
+        mark = pytest.mark.slow if name in ROWS else pytest.mark.exhaustive
+        yield pytest.param(name, id="-".join(name), marks=[] if name in SMALL else mark)
+
+
+@pytest.mark.parametrize("name", [*every_network()])
 def test_networks_are_the_arithmetic_s_but_for_biases(name):
     network = as_architecture(arch.model_config(*name))
     function, variables, images = forward(network)

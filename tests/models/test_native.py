@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import functools
 import itertools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from fastscale_jax.models import native
+from fastscale_jax.models import conv_shape, native
 from fastscale_jax.models.conv_shape import ConvShape
 from fastscale_jax.models.native import host, plan, rotating, splatting, xla_call
 from fastscale_jax.models.native.emit import Emitter
@@ -27,6 +28,15 @@ SHAPES = [
     ConvShape(1, 8, 8, 3, 20, 1, 7, 2),
 ]
 names = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path):
+    """Where compiled programs are kept: a test's own, for names here say nothing of their jobs."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def run(job, result, *given, threads=1):
@@ -163,15 +173,6 @@ def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
         host.check()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Where compiled programs are kept."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    yield tmp_path
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 def test_what_was_compiled_before_is_taken_from_the_folder(folder):
     emitted = []
 
@@ -199,14 +200,44 @@ def value(code):
     return ctypes.CFUNCTYPE(ctypes.c_int)(host.loaded(code, "f"))()
 
 
-def test_a_change_of_what_emits_them_compiles_kernels_anew(monkeypatch):
-    before = host._digest("a")
-    monkeypatch.setattr(host, "_sources", lambda: "changed")
-    assert host._digest("a") != before
+def test_a_real_kernel_is_the_same_from_the_folder(folder, monkeypatch):
+    shape, (x, kernel, _) = SHAPES[0], arrays(SHAPES[0])
+    job = rotating.apply(plan.forward_plan(shape), Numbers(double=False))
+    code = host.object_code("kept", lambda: xla_call._xla_call(job, 1))
+    assert len(list(folder.glob("native-*.o"))) == 1
+    monkeypatch.setattr(host, "_compiled", None)  # so that it cannot be called
+    assert host.object_code("kept", lambda: xla_call._xla_call(job, 1)) == code
+    xla_call.register("kept", job, 1)
+    call = jax.ffi.ffi_call("kept", jax.ShapeDtypeStruct(shape.y, jnp.float32))
+    assert_close([np.asarray(jax.jit(call)(x, kernel))], wanted(shape)[:1], 1e-5)
 
 
-@pytest.mark.parametrize("part", ["forward", "activated_silu", "input_gradient", "filter_gradient"])
-def test_a_kernel_s_name_says_all_that_it_depends_on(part, monkeypatch):
+def test_a_change_of_any_source_changes_the_digest(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    assert host.digest_of_sources(tmp_path) == ""
+    found = set()
+    for name, text in (("a.py", "1"), ("a.py", "2"), ("deeper/b.py", "2"), ("deeper/b.py", "3")):
+        (tmp_path / name).write_text(text)
+        found.add(host.digest_of_sources(tmp_path))
+    assert len(found) == 4
+    here = pathlib.Path(native.__file__).parents[1]
+    assert host.digest_of_sources(here) == host._SOURCES
+    assert pathlib.Path(conv_shape.__file__).is_relative_to(here)
+
+
+def test_the_digest_of_a_kernel_is_of_all_it_depends_on(monkeypatch):
+    found = {host._digest("a", False), host._digest("b", False), host._digest("a", True)}
+    monkeypatch.setattr(host, "_SOURCES", "changed")
+    assert len({*found, host._digest("a", False)}) == 4
+
+
+def test_without_sources_nothing_is_kept(folder, monkeypatch):
+    monkeypatch.setattr(host, "_SOURCES", "")
+    assert value(host.object_code("a", lambda: constant(1))) == 1
+    assert not list(folder.iterdir())
+
+
+def test_a_kernel_s_name_says_all_that_it_depends_on(monkeypatch):
     """Two that differ in anything `_job` is given have names of their own."""
     known = []
     monkeypatch.setattr(xla_call, "register", lambda name, *_: known.append(name))
@@ -214,11 +245,11 @@ def test_a_kernel_s_name_says_all_that_it_depends_on(part, monkeypatch):
     fields = [field.name for field in dataclasses.fields(shape)]
     other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2), strict=True))
     shapes = [shape, *(dataclasses.replace(shape, **{field: other[field]}) for field in fields)]
-    for each in shapes:
-        for double in (False, True):
-            for threads in (1, 2):
-                native._registered.__wrapped__(part, each, double, threads)
-    assert len(set(known)) == len(known) == 4 * len(shapes)
+    activated = ("activated_", "activated_relu", "activated_silu")
+    parts = ("forward", *activated, "input_gradient", "filter_gradient")
+    for kernel in itertools.product(parts, shapes, (False, True), (1, 2)):
+        native._registered.__wrapped__(*kernel)
+    assert len(set(known)) == len(known) == len(parts) * len(shapes) * 4
 
 
 def test_a_folder_that_cannot_be_written_is_passed_over(folder):

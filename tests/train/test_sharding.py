@@ -11,11 +11,6 @@ import pytest
 from tests.commands import free_port
 from tests.train.twenty_steps import CASES, STEPS
 
-PLACES = (
-    pytest.param("2 devices", marks=pytest.mark.exhaustive),
-    "4 devices",
-    "2 processes of 2 devices",
-)
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -37,7 +32,7 @@ def on_one():
     return results(start(1))
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module", params=["2 devices", "4 devices", "2 processes of 2 devices"])
 def on_many(request):
     count = int(request.param[0])
     if "processes" not in request.param:

@@ -40,12 +40,14 @@ def object_code(name: str, emit: Callable[[], ir.Module], unroll: bool = False) 
     What was compiled before is taken from where JAX keeps its own compiled programs, if it does.
 
     Args:
-        name: says all that the module depends on but for this package and the processor.
+        name: says all that the module depends on but for the code of models and the processor.
         emit: makes the module.
         unroll: whether LLVM may repeat the bodies of loops.
     """
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    file = pathlib.Path(folder, f"native-{_digest(name)}.o") if folder else None
+    file = (
+        pathlib.Path(folder, f"native-{_digest(name, unroll)}.o") if folder and _SOURCES else None
+    )
     if file and file.exists():
         return file.read_bytes()
     code = _compiled(emit(), unroll)
@@ -81,21 +83,26 @@ def _compiled(module: ir.Module, unroll: bool) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _digest(name: str) -> str:
+def _digest(name: str, unroll: bool) -> str:
     """Of all that the machine code depends on."""
+    machine = (llvm.get_default_triple(), llvm.get_host_cpu_name())
     features = llvm.get_host_cpu_features().flatten()
     compiler = (llvmlite.__version__, llvm.llvm_version_info)
-    parts = (name, _sources(), compiler, llvm.get_host_cpu_name(), features)
+    parts = (name, unroll, _SOURCES, compiler, machine, features)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-@functools.cache
-def _sources() -> str:
-    """A digest of this package's files: what they emit may change with every one of them."""
-    digest = hashlib.sha256()
-    for file in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def digest_of_sources(folder: pathlib.Path) -> str:
+    """Returns a digest of all Python files below a folder; empty: there are none."""
+    files = sorted(folder.rglob("*.py"))
+    contents = [(str(file.relative_to(folder)), file.read_bytes()) for file in files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest() if files else ""
+
+
+# What a kernel is may change with every file that emits it, or says what a convolution is. Read
+# now, as they are imported, and not when the first kernel is looked up: by then they may be others.
+# Without them (an installation of compiled files alone) nothing is kept.
+_SOURCES = digest_of_sources(pathlib.Path(__file__).parents[1])
 
 
 def _keep(file: pathlib.Path, code: bytes) -> None:
