@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 
-def on_host(x: jax.Array) -> np.ndarray | None:
+def on_host(x: jax.Array | np.ndarray) -> np.ndarray | None:
     """Returns an array as numpy's, without a copy; None: it lies elsewhere, or is shared out."""
+    if not isinstance(x, jax.Array):
+        return np.asarray(x)
     if x.is_fully_replicated and all(device.platform == "cpu" for device in x.devices()):
         return np.asarray(x)
     return None

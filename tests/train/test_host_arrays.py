@@ -67,6 +67,15 @@ def test_a_single_value_that_is_no_number_is_found(bad):
     assert divergence.is_finite(given) is False
 
 
+def test_arrays_of_numpy_s_are_there_already():
+    given = {"x": np.arange(4.0, dtype=np.float32), "step": 3}
+    assert fingerprint.fingerprint({"x": given["x"]}) == fingerprint.fingerprint(
+        {"x": jnp.arange(4.0)}
+    )
+    assert divergence.is_finite(given)
+    assert not divergence.is_finite({**given, "x": np.full(3, np.inf)})
+
+
 def test_an_array_on_the_host_is_not_copied():
     x = jnp.arange(4.0)
     assert on_host(x).__array_interface__["data"][0] == x.unsafe_buffer_pointer()
