@@ -16,6 +16,7 @@ from jax.extend.core import Primitive
 
 from fastscale_jax.models import native
 from fastscale_jax.models.conv_choice import check_implementation, is_fused
+from fastscale_jax.models.conv_forms import pointwise
 from fastscale_jax.models.conv_shape import conv_shape_of
 from fastscale_jax.models.grouped_conv import grouped_conv, varying_alike
 from fastscale_jax.models.primitive import define
@@ -87,12 +88,10 @@ class _Options:
 
 
 def convolved(x: Array, kernel: Array, stride: int, groups: int, implementation: str) -> Array:
-    """A conv of any kind. The 1x1 as one product: XLA's matrix library beats its convolution."""
-    if kernel.shape[0] > 1 or groups > 1:
+    """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution."""
+    if kernel.shape[0] > 1 or groups > 1 or stride > 1:
         return grouped_conv(x, kernel, stride=stride, groups=groups, implementation=implementation)
-    x = x[:, ::stride, ::stride]
-    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-    return y.reshape(*x.shape[:-1], y.shape[-1])
+    return pointwise(x, kernel)
 
 
 def _composed(x: Array, kernel: Array, factor: Array, offset: Array, options: _Options) -> Array:

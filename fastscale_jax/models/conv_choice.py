@@ -67,7 +67,11 @@ def refusal(name: str, reason: str) -> str:
 
 
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
-    """Returns the implementation of a part, none of those that choose.
+    """Returns the implementation of a part: `product`, or one of those that do not choose.
+
+    A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
+    stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
+    (openxla/xla issue 47381).
 
     Args:
         choice: as `check_implementation` takes it.
@@ -94,6 +98,8 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     if platform != "cpu":
         # cuDNN's and the TPU's own; nothing else was measured there
         return "lax"
+    if shape.is_pointwise:
+        return "product"
     can_be_native = isinstance(shape.batch, int) and jnp.dtype(dtype) in _NATIVE_DTYPES
     if name == "auto" and can_be_native and not native.why_not():
         measured = _measured() if jnp.dtype(dtype) == jnp.float32 else {}

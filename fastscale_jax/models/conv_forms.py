@@ -39,10 +39,22 @@ def by_shift(x: Array, kernel: Array, shape: ConvShape) -> Array:
     )
 
 
+def by_product(x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The pixels that a stride leaves, and one product of matrices: for dense 1x1 convs alone."""
+    return pointwise(x[:, :: shape.stride, :: shape.stride], kernel)
+
+
+def pointwise(x: Array, kernel: Array) -> Array:
+    """Returns a dense 1x1 conv without stride, as one product of matrices: `[b, h, w, c_out]`."""
+    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
 FORMS: dict[str, Callable[[Array, Array, ConvShape], Array]] = {
     "lax": by_lax,
     "im2col": by_im2col,
     "shift": by_shift,
+    "product": by_product,
 }
 
 

@@ -51,6 +51,11 @@ class ConvShape:
         return self.groups == self.c_in == self.c_out
 
     @property
+    def is_pointwise(self) -> bool:
+        """Whether each output pixel is made of one input pixel, by all of its channels."""
+        return self.kernel == self.groups == 1
+
+    @property
     def x(self) -> tuple[int, int, int, int]:
         """The shape of the input."""
         return self.batch, self.height, self.width, self.c_in

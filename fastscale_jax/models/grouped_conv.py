@@ -47,7 +47,7 @@ def grouped_conv(
     """
     shape = conv_shape_of(x, kernel, stride, groups)
     check_implementation(implementation, shape)
-    if implementation == "portable" and groups == 1:
+    if implementation == "portable" and groups == 1 and not shape.is_pointwise:
         implementation = "lax"
     if any(jax.typeof(a).sharding.mesh.explicit_axes for a in (x, kernel)):
         implementation = "lax"  # whose rules know how results are sharded

@@ -60,8 +60,8 @@ class ConvNorm(nn.Module):
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
     def _implementation(self) -> str:
-        """What was asked for is for convs in groups; dense ones are never forced."""
-        if self.groups > 1 or self.how.implementation == "auto":
+        """What was asked for is for convs in groups; dense ones take XLA's own convolution at most."""
+        if self.groups > 1 or self.how.implementation in ("auto", "lax"):
             return self.how.implementation
         return "portable"
 
