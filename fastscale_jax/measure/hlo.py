@@ -1,15 +1,13 @@
 """What XLA says that a program costs, and the program's own text: every convolution and product."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
-
-class HloError(ValueError):
-    """A text is not that of an HLO module, or has what cannot be counted."""
+from fastscale_jax.measure.hlo_macs import product_macs
+from fastscale_jax.measure.hlo_text import HloError, Instruction, computations, element_bytes
 
 
 class HloOperation(NamedTuple):
@@ -91,148 +89,44 @@ def operations(text: str) -> list[HloOperation]:
     Raises:
         HloError: it is none.
     """
-    computations = dict(_computations(text))
-    if "" not in computations:
-        raise HloError("the text has no ENTRY computation: it is no HLO module's")
-    return list(_walk("", computations, is_in_loop=False))
-
-
-class _Instruction(NamedTuple):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    opcode: str
-    operands: tuple[str, ...]  # names
-    attributes: str
-
-
-_HEADER = re.compile(r"^(?!HloModule)(ENTRY )?%?([\w.\-]+) (?!= ).*\{\s*$")
-_LINE = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
-_ARRAY = re.compile(r"^(\w+)\[([\d,]*)\]")
-_CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-
-
-def _computations(text: str) -> Iterator[tuple[str, list[_Instruction]]]:
-    """Yields each computation by its name; the entry has none."""
-    name, found = None, []
-    for line in text.splitlines():
-        header = _HEADER.match(line)
-        if header:
-            name, found = "" if header[1] else header[2], []
-        elif line.startswith("}") and name is not None:
-            yield name, found
-            name = None
-        elif name is not None and (match := _LINE.match(line)):
-            found.append(_instruction(match))
-
-
-def _instruction(match: re.Match[str]) -> _Instruction:
-    name, kind, opcode, rest = match.groups()
-    array = _ARRAY.match(kind)
-    dtype = array[1] if array else ""
-    shape = tuple(int(n) for n in array[2].split(",") if n) if array else ()
-    depth, end = 1, 0
-    while depth and end < len(rest):
-        depth += {"(": 1, ")": -1}.get(rest[end], 0)
-        end += 1
-    # an operand is a name, with its type before it or not
-    operands = re.findall(r"%?([\w.\-]+)(?=,\s|$)", re.sub(r"\{[^}]*\}", "", rest[: end - 1]))
-    return _Instruction(name, dtype, shape, opcode, tuple(operands), rest[end:])
+    return list(_walk("", computations(text), is_in_loop=False))
 
 
 def _walk(
-    name: str, computations: Mapping[str, list[_Instruction]], *, is_in_loop: bool
+    name: str, program: Mapping[str, list[Instruction]], *, is_in_loop: bool
 ) -> Iterator[HloOperation]:
-    if name not in computations:
+    if name not in program:
         raise HloError(f"the text calls a computation {name} that it does not define")
-    known = {x.name: x for x in computations[name]}
+    known = {x.name: x for x in program[name]}
     for instruction in known.values():
         if instruction.opcode in ("convolution", "dot"):
             yield _product(instruction, known, is_in_loop)
-        elif instruction.opcode == "reduce-window" and _is_max(instruction, computations):
-            size = math.prod(instruction.shape) * _bytes(instruction.dtype)
+        elif instruction.opcode == "reduce-window" and _is_max(instruction, program):
+            size = math.prod(instruction.shape) * element_bytes(instruction.dtype)
             where = (instruction.name, instruction.shape, size)
             yield HloOperation("max-pool", *where, 0, 0, is_in_loop)
         elif instruction.opcode in ("call", "fusion", "while", "conditional", "async-start"):
-            called = _CALLED.findall(instruction.attributes)
-            for branches in _BRANCHES.findall(instruction.attributes):
-                called += [x.strip().lstrip("%") for x in branches.split(",")]
             is_loop = is_in_loop or instruction.opcode == "while"
-            found = [list(_walk(one, computations, is_in_loop=is_loop)) for one in called]
+            found = [list(_walk(one, program, is_in_loop=is_loop)) for one in instruction.called]
             if instruction.opcode == "conditional":  # the branch that costs most
                 found = [max(found, key=lambda branch: sum(x.macs for x in branch), default=[])]
             for one in found:
                 yield from one
 
 
-def _is_max(instruction: _Instruction, computations: Mapping[str, list[_Instruction]]) -> bool:
-    called = _CALLED.findall(instruction.attributes)
-    return any(x.opcode == "maximum" for one in called for x in computations.get(one, ()))
+def _is_max(instruction: Instruction, program: Mapping[str, list[Instruction]]) -> bool:
+    called = instruction.called
+    return any(x.opcode == "maximum" for one in called for x in program.get(one, ()))
 
 
 def _product(
-    instruction: _Instruction, known: Mapping[str, _Instruction], is_in_loop: bool
+    instruction: Instruction, known: Mapping[str, Instruction], is_in_loop: bool
 ) -> HloOperation:
     try:
         x, y = (known[name].shape for name in instruction.operands)
     except (KeyError, ValueError) as error:
         raise HloError(f"{instruction.name} has operands that the text does not define") from error
-    count = _convolution if instruction.opcode == "convolution" else _dot
-    macs, inside = count(instruction, x, y)
-    size = math.prod(instruction.shape) * _bytes(instruction.dtype)
+    macs, inside = product_macs(instruction, (x, y))
+    size = math.prod(instruction.shape) * element_bytes(instruction.dtype)
     where = (instruction.opcode, instruction.name, instruction.shape, size)
     return HloOperation(*where, macs, inside, is_in_loop)
-
-
-def _dot(instruction: _Instruction, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, int]:
-    del y
-    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
-    axes = [int(n) for n in contracted[1].split(",") if n] if contracted else []
-    macs = math.prod(instruction.shape) * math.prod(x[axis] for axis in axes)
-    return macs, macs
-
-
-def _convolution(
-    instruction: _Instruction, x: tuple[int, ...], kernel: tuple[int, ...]
-) -> tuple[int, int]:
-    attributes, y = instruction.attributes, instruction.shape
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes)
-    if labels is None:
-        raise HloError(f"{instruction.name} has no dim_labels")
-    of_x, of_kernel, of_y = labels.groups()
-    window = re.search(r"window=\{([^}]*)\}", attributes)
-    options = dict(part.split("=") for part in window[1].split()) if window else {}
-    every = inside = math.prod(y[of_y.index(n)] for n in "bf") * kernel[of_kernel.index("i")]
-    for axis in range(len(y) - 2):
-        n = str(axis)
-        sizes = x[of_x.index(n)], kernel[of_kernel.index(n)], y[of_y.index(n)]
-        one, other = _taps(*sizes, {k: v.split("x")[axis] for k, v in options.items()})
-        every, inside = every * one, inside * other
-    return every, inside
-
-
-def _taps(x: int, kernel: int, y: int, options: Mapping[str, str]) -> tuple[int, int]:
-    """Multiply-adds along one direction: all of them, and those that do not meet the padding.
-
-    Neither has those that meet the zeros which a dilation of x, or padding by nearly the kernel,
-    puts there: the gradient to the input costs what the convolution did.
-    """
-    stride, spread = int(options.get("stride", 1)), int(options.get("rhs_dilate", 1))
-    holes, low = int(options.get("lhs_dilate", 1)), int(options.get("pad", "0_0").split("_")[0])
-    inside = 0
-    for tap in range(kernel):
-        first = tap * spread - low  # where the first output finds it, then every `stride`
-        if holes == 1:
-            least, most = max(0, -(first // stride)), (x - 1 - first) // stride
-            inside += max(0, min(y - 1, most) - least + 1)
-        else:
-            at = (first + stride * i for i in range(y))
-            inside += sum(p % holes == 0 and 0 <= p // holes < x for p in at)
-    return (min(x, y) if holes == 1 else x) * kernel, inside
-
-
-def _bytes(dtype: str) -> int:
-    """Of one element; types of less than a byte take one."""
-    bits = re.search(r"\d+", dtype)
-    return max(1, int(bits[0]) // 8) if bits else 1
