@@ -9,8 +9,8 @@ HERE = Path(__file__).parent
 # one place for the version; read as text, since importing the package would need its dependencies
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fastscale_jax/__init__.py").read_text())[1]
 
-# jax 0.10.2 is the last release for Python 3.11; 0.11 needs 3.12.
-JAX_VERSIONS = ">=0.10.2,<0.12"
+# jax 0.10.2 is the last release for Python 3.11; 0.11 and 0.12 need 3.12.
+JAX_VERSIONS = ">=0.10.2,<0.13"
 
 CORE = [
     "absl-py>=2.1,<3",
@@ -55,6 +55,10 @@ EXTRAS = {
     # CUDA 12 rather than 13, as in jax's own `cuda` extra: it runs on older drivers too.
     "cuda": [f"jax[cuda12]{JAX_VERSIONS}"],
     "tpu": [f"jax[tpu]{JAX_VERSIONS}"],
+    # XLA's compilers for GPUs and TPUs, on a machine that has neither. `cuda12-local` is the plugin
+    # without CUDA's libraries; of nvcc XLA takes libdevice. CUDA 13's compiler has no V100.
+    "targets-gpu": [f"jax[cuda12-local]{JAX_VERSIONS}", "nvidia-cuda-nvcc-cu12>=12.6.85,<13"],
+    "targets-tpu": [f"jax[tpu]{JAX_VERSIONS}"],
     "torch": ["torch>=2.6,<3"],
     # Checkpoints in Google's object store, by etils.
     "gcs": GCS,
@@ -96,6 +100,7 @@ setup(
             "models/conv_choices.json",
             "report/paper.json",
             "report/page/*",
+            "targets/devices.json",
         ]
     },
     install_requires=CORE,

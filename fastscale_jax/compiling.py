@@ -7,14 +7,27 @@ import platform
 from typing import Any
 
 
-def hasty() -> Any:
+def hasty(platform: str | None = None) -> Any:
     """Returns JAX's options to compile what runs once, or not at all.
 
-    How well a CPU's machine code is made changes neither what it computes nor what it works on.
-    """
-    import jax
+    How well machine code is made changes neither what it computes nor what it works on.
 
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    Args:
+        platform: `cpu`, `gpu` or `tpu`, of devices that need not be here; None: of those here, of
+            which an accelerator is left its own options.
+    """
+    if platform is None:
+        import jax
+
+        platform = "cpu" if jax.default_backend() == "cpu" else ""
+    options: dict[str, dict[str, Any]] = {
+        "cpu": {"xla_backend_optimization_level": 0},
+        "gpu": {
+            "xla_backend_optimization_level": 0,
+            "xla_gpu_disable_gpuasm_optimizations": True,
+        },
+    }
+    return options.get(platform)
 
 
 def default_folder() -> str:

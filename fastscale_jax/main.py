@@ -19,7 +19,8 @@ import fastscale_jax.cluster  # noqa: F401, for its flags
 from fastscale_jax.compiling import default_folder, keep_compiled_programs
 from fastscale_jax.flag_parsing import define_config, parser
 from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.modes.common import FAILURE, Options, complain
+from fastscale_jax.modes.common import FAILURE, Options, complain, usage_error
+from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
 
 # each with its module in `modes`
 MODES = {
@@ -28,9 +29,12 @@ MODES = {
     "info": "info",
     "time": "timing",
     "memory": "memory",
+    "program": "program",
     "predict": "predict",
     "export": "export",
 }
+
+TARGET_MODES = ("program", "memory")
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -47,8 +51,21 @@ _MODE = flags.DEFINE_enum(
     "train: train the network, or go on from the workdir's checkpoint. eval: evaluate its "
     "weights. info: say what the network is and costs. time: time its training step and its "
     "evaluation on this machine. memory: say what a training step holds, and the largest batch "
-    "that fits. predict: say what it sees in --input. "
+    "that fits. program: say what the compiled training step is made of: kernels, bytes, the least "
+    "time it can take. predict: say what it sees in --input. "
     "export: write it to --output, to be used without this package.",
+)
+_TARGET = flags.DEFINE_string(
+    "target",
+    None,
+    "A device that need not be here, for --mode=program and memory: gpu:h100, gpu:h100:8, "
+    "tpu:v5e, tpu:v5e:4x4. The program is compiled for it here, and not run.",
+)
+_PART = flags.DEFINE_enum(
+    "part",
+    "step",
+    ("step", "inference"),
+    "For --mode=program, which program: a training step, or the network's answer to images.",
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "An image, or a folder of images with folders in it, for --mode=predict."
@@ -109,11 +126,18 @@ def main(argv: Sequence[str]) -> int:
         # we say in one; --verbosity=0 brings them back
         logging.set_verbosity(logging.FATAL)
     try:
-        # info needs no JAX, and time is to compile
-        if _MODE.value not in ("info", "time") and not keep_compiled_programs(_COMPILE_CACHE.value):
+        # info needs no JAX, time is to compile, and program compiles in a process of its own
+        if _MODE.value not in ("info", "time", "program") and not keep_compiled_programs(
+            _COMPILE_CACHE.value
+        ):
             complain(
                 f"{_COMPILE_CACHE.value} cannot be written: programs are compiled anew each time; "
                 "give another --compile_cache, or an empty one"
+            )
+        if _TARGET.value is not None and _MODE.value not in TARGET_MODES:
+            return usage_error(
+                f"--target is for --mode={' and '.join(TARGET_MODES)}, not for {_MODE.value}: "
+                "nothing runs on a device that is not here"
             )
         mode = importlib.import_module(f"fastscale_jax.modes.{MODES[_MODE.value]}")
         return mode.run(_CONFIG.value, _options())
@@ -136,12 +160,15 @@ def _options() -> Options:
         counters=_COUNTERS.value,
         noise=_NOISE.value,
         memory_gb=_MEMORY_GB.value,
+        target=_TARGET.value,
+        part=_PART.value,
         as_json=_FORMAT.value == "json",
     )
 
 
 def run() -> None:
     """The entry point."""
+    leave_out_devices_that_are_not_here()
     app.run(main, flags_parser=parser(_CONFIG))
 
 

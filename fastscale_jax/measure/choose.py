@@ -2,11 +2,14 @@
 
 python -m fastscale_jax.measure.choose --base=regnetz:500mf --strategy=dWr --step_ms=25
 python -m fastscale_jax.measure.choose --base=regnetz:500mf --strategy=dWr --memory_gb=8
+python -m fastscale_jax.measure.choose --base=regnetz:500mf --strategy=dWr --memory_gb=40 \
+  --target=gpu:h100 --batch_size=256 --dtype=bfloat16
 
 A model of the device (`measure.fit`) gives the first network; without one the base is measured and
 its activations stand for the time. What is found is measured, the model is corrected by that, and
 so on until a network takes from 90 to 100 % of the budget. What is printed at the end is a variant
-with a factor, which names the same network on every machine.
+with a factor, which names the same network on every machine. With --target the device need not be
+here: programs are compiled for it, and the budget is of memory or of the floor.
 """
 
 import argparse
@@ -22,6 +25,8 @@ from fastscale_jax.arch.device_model import DeviceModel, saved
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.targets.compiler import FailedError
+from fastscale_jax.targets.target import Target
 
 _NEAR, _AIM = 0.9, 0.96  # of the budget
 _ROUNDS = 8
@@ -59,7 +64,7 @@ def choose(
         base: to scale.
         strategy: a key of `STRATEGIES`, or `a<alpha>`.
         budget: in the unit of `measure`.
-        kind: `step_ms` or `memory_bytes`.
+        kind: `step_ms`, `floor_ms` or `memory_bytes`.
         measure: what a network takes; infinite where it does not fit.
         model: to begin with; None: the base's activations are.
         tell: is told of each measurement.
@@ -95,7 +100,7 @@ def choose(
 
 def _said(amount: float, kind: str) -> str:
     """An amount for people."""
-    return f"{amount:,.4g} ms" if kind == "step_ms" else f"{amount / 1e9:,.4g} GB"
+    return f"{amount / 1e9:,.4g} GB" if kind == "memory_bytes" else f"{amount:,.4g} ms"
 
 
 def _factor(
@@ -178,6 +183,25 @@ def _compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
     return lambda network: peak(network, plain_recipe(batch, dtype), mesh)
 
 
+def _on_target(
+    target: Target, kind: str, batch: int, dtype: str
+) -> Callable[[Architecture], float]:
+    """What a step holds on a device that need not be here, or the least time it can take there."""
+    from fastscale_jax.measure.jax_runner import plain_recipe
+    from fastscale_jax.targets.figures import program_figures
+    from fastscale_jax.targets.program import Program
+    from fastscale_jax.targets.store import Store
+
+    def measure(network: Architecture) -> float:
+        program = Program(network, plain_recipe(batch, dtype), target, until="layout")
+        found = program_figures(program, store=Store())
+        if not found["fits"]:
+            return math.inf
+        return found["peak_bytes"] if kind == "memory_bytes" else found["floor_ms"]
+
+    return measure
+
+
 def _model(
     kind: str, batch: int | None, dtype: str | None, tell: Callable[[str], None]
 ) -> DeviceModel | None:
@@ -199,6 +223,27 @@ def _model(
     return None
 
 
+def _budget(arguments: argparse.Namespace) -> tuple[str, float]:
+    """The kind of a budget, and how much it is.
+
+    Raises:
+        ValueError: it is no budget, or not one of the device that is asked for.
+    """
+    flags = {"step_ms": "step_ms", "memory_gb": "memory_bytes", "floor_ms": "floor_ms"}
+    (flag,) = (name for name in flags if getattr(arguments, name) is not None)
+    amount = getattr(arguments, flag)
+    if not 0 < amount < math.inf:
+        raise ValueError(f"--{flag} must be a number above 0")
+    if flag == "step_ms" and arguments.target:
+        raise ValueError(
+            "--step_ms is measured, and --target is not here; give --floor_ms, the least time that "
+            "the compiled step can take there"
+        )
+    if flag == "floor_ms" and not arguments.target:
+        raise ValueError("--floor_ms is for a --target; give --step_ms for the device here")
+    return flags[flag], 1e9 * amount if flag == "memory_gb" else amount
+
+
 def main() -> int:
     """Finds a network, and says how to train it."""
     parser = argparse.ArgumentParser(
@@ -210,8 +255,16 @@ def main() -> int:
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--step_ms", type=float, help="of a training step, at most")
     budget.add_argument("--memory_gb", type=float, help="that a training step holds, at most")
-    parser.add_argument("--batch_size", type=int, help="of the step; without it the fitted one's")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="likewise")
+    budget.add_argument("--floor_ms", type=float, help="of a step's floor, at most; for --target")
+    parser.add_argument(
+        "--target", help="a device that need not be here, as in gpu:h100 or tpu:v5e:2x2"
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        help="of the step; without it the fitted one's, or 128 a device of --target",
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="likewise")
     parser.add_argument("--noise", type=float, default=0.03, help="of a median, as a share")
     arguments = parser.parse_args()
 
@@ -221,24 +274,22 @@ def main() -> int:
     from fastscale_jax.measure.timing import NoisyError
 
     try:
-        is_time = arguments.step_ms is not None
-        kind = "step_ms" if is_time else "memory_bytes"
-        wanted = arguments.step_ms if is_time else 1e9 * arguments.memory_gb
-        if not 0 < wanted < math.inf:
-            flag = "--step_ms" if is_time else "--memory_gb"
-            raise ValueError(f"{flag} must be a number above 0")
+        kind, wanted = _budget(arguments)
+        target = Target.parse(arguments.target) if arguments.target else None
         if arguments.batch_size is not None and arguments.batch_size < 1:
             raise ValueError(f"--batch_size must be above 0; got {arguments.batch_size}")
         shares(arguments.strategy)
         base = base_architecture(*arguments.base.split(":", 1))
-        model = _model(kind, arguments.batch_size, arguments.dtype, tell)
-        batch = arguments.batch_size or (model.batch_size if model else 8)
-        dtype = arguments.dtype or (model.dtype if model else "float32")
-        measure = (
-            _measured_ms(batch, dtype, arguments.noise)
-            if is_time
-            else _compiled_bytes(batch, dtype)
-        )
+        model = None if target else _model(kind, arguments.batch_size, arguments.dtype, tell)
+        usual = target.usual if target else (8, "float32")
+        batch = arguments.batch_size or (model.batch_size if model else usual[0])
+        dtype = arguments.dtype or (model.dtype if model else usual[1])
+        if target:
+            measure = _on_target(target, kind, batch, dtype)
+        elif kind == "step_ms":
+            measure = _measured_ms(batch, dtype, arguments.noise)
+        else:
+            measure = _compiled_bytes(batch, dtype)
         found = choose(
             base,
             arguments.strategy,
@@ -251,7 +302,7 @@ def main() -> int:
     except ValueError as error:
         tell(str(error))
         return 2
-    except (UnmetError, NoisyError) as error:
+    except (UnmetError, NoisyError, FailedError) as error:
         tell(str(error))
         return 1
     family, _, name = arguments.base.partition(":")

@@ -27,8 +27,31 @@ _UNITS = {"flops": 1e9, "params": 1e6, "acts": 1e6}
 _LABELS = {"flops": "flops, 1e9 an image", "params": "params, 1e6", "acts": "acts, 1e6 an image"}
 
 
+class Quantity(NamedTuple):
+    """What is drawn of a step."""
+
+    key: str  # of a record
+    name: str  # of files
+    unit: float
+    label: str  # of an axis
+    title: str
+
+
+TIME = Quantity("step_ms", "time", 1.0, "ms a step", "a training step's time")
+# of programs that were compiled, and not run
+FLOOR = Quantity("floor_ms", "floor", 1.0, "floor of a step, ms", "a compiled step's floor")
+BYTES = Quantity(
+    "bytes", "bytes", 1e9, "GB moved by a step", "the bytes that a compiled step moves"
+)
+
+
+def quantities(records: Sequence[dict[str, Any]]) -> tuple[Quantity, ...]:
+    """Returns what there is to draw of records: times, or what compiled programs are made of."""
+    return (FLOOR, BYTES) if points.compiled(records) else (TIME,)
+
+
 class Correlation(NamedTuple):
-    """Pearson's r of a step's time with each count."""
+    """Pearson's r of a step's time, or of another quantity, with each count."""
 
     framework: str  # empty: of all
     base: str  # likewise
@@ -38,15 +61,16 @@ class Correlation(NamedTuple):
     acts: float
 
 
-def correlations(records: Sequence[dict[str, Any]]) -> list[Correlation]:
+def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> list[Correlation]:
     """Returns Pearson's r for each base in each framework, for each framework, and over all.
 
     As in the paper, of the values themselves and not of their logarithms.
 
     Args:
         records: of points; those that failed are left aside. Groups of less than three have none.
+        quantity: to correlate.
     """
-    found = points.measured(records)
+    found = _known(records, quantity)
     bases, frameworks = _bases(found), _frameworks(found)
     groups = [
         (framework, base) for framework in frameworks for base in (*bases, *[""] * (len(bases) > 1))
@@ -59,7 +83,7 @@ def correlations(records: Sequence[dict[str, Any]]) -> list[Correlation]:
         ]
         if len(of_group) < 3:
             continue
-        times = [r["step_ms"] for r in of_group]
+        times = [r[quantity.key] for r in of_group]
         r = [float(np.corrcoef([x[count] for x in of_group], times)[0, 1]) for count in COUNTS]
         result.append(Correlation(framework, base, len(of_group), *r))
     return result
@@ -76,35 +100,46 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
         ValueError: there are no points, or they are of several devices, types or versions.
         OSError: the folder cannot be written.
     """
-    found = points.measured(records)
+    shown = quantities(records)
+    found = _known(records, shown[0])
     if not found:
         raise ValueError("there is no measured point to draw")
     points.check_same_machine(found)
     folder.mkdir(parents=True, exist_ok=True)
     _write_points(found, folder / "points.csv")
-    rows = [(c.framework or "all", c.base or "all", *c[2:]) for c in correlations(found)]
-    _write_rows(folder / "correlations.csv", Correlation._fields, rows)
-    _draw(found, _by_framework, folder / "time_by_framework")
-    for framework in _frameworks(found):
+    rows = [
+        (quantity.name, c.framework or "all", c.base or "all", *c[2:])
+        for quantity in shown
+        for c in correlations(found, quantity)
+    ]
+    _write_rows(folder / "correlations.csv", ("quantity", *Correlation._fields), rows)
+    if shown == (TIME,):
+        _draw(found, _by_framework, folder / "time_by_framework", TIME)
+    for quantity, framework in itertools.product(shown, _frameworks(found)):
         chosen = [record for record in found if record["framework"] == framework]
-        _draw(chosen, _against_counts, folder / f"time_against_counts_{framework}")
-        _draw(chosen, _by_strategy, folder / f"time_by_strategy_{framework}")
+        name = quantity.name
+        _draw(chosen, _against_counts, folder / f"{name}_against_counts_{framework}", quantity)
+        _draw(chosen, _by_strategy, folder / f"{name}_by_strategy_{framework}", quantity)
 
 
-def table(records: Sequence[dict[str, Any]]) -> "Table":
+def table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Table":
     """Returns the correlations for people."""
     from rich.table import Table
 
-    result = Table(title="Pearson's r of a step's time")
+    result = Table(title=f"Pearson's r of {quantity.title}")
     for header in ("framework", "network"):
         result.add_column(header)
     for header in ("points", *COUNTS):
         result.add_column(header, justify="right")
-    for row in correlations(records):
+    for row in correlations(records, quantity):
         name = _FRAMEWORK_NAMES.get(row.framework, "all")
         r = (f"{value:.3f}" for value in (row.flops, row.params, row.acts))
         result.add_row(name, row.base or "all", str(row.points), *r)
     return result
+
+
+def _known(records: Iterable[dict[str, Any]], quantity: Quantity) -> list[dict[str, Any]]:
+    return points.measured(records) if quantity == TIME else points.compiled(records)
 
 
 def _bases(found: Iterable[dict[str, Any]]) -> list[str]:
@@ -121,7 +156,8 @@ def _strategies(found: Iterable[dict[str, Any]]) -> list[str]:
 
 def _write_points(found: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     columns = ("framework", "base", "strategy", "factor", "dtype", "images", "side", *COUNTS)
-    columns += ("step_ms", "noise", "compile_seconds", "memory_bytes")
+    columns += ("step_ms", "noise", "floor_ms", "bytes", "passes")
+    columns += ("compile_seconds", "memory_bytes")
     rows = ([record.get(column, "") for column in columns] for record in found)
     machines = ([r["machine"]["device"], r["machine"]["date"]] for r in found)
     pairs = zip(rows, machines, strict=True)
@@ -137,8 +173,9 @@ def _write_rows(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequen
 
 def _draw(
     found: Sequence[dict[str, Any]],
-    draw: "Callable[[Sequence[dict[str, Any]], Figure], None]",
+    draw: "Callable[[Sequence[dict[str, Any]], Figure, Quantity], None]",
     path: pathlib.Path,
+    quantity: Quantity,
 ) -> None:
     """One figure in both forms, with what it was measured on below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -146,70 +183,74 @@ def _draw(
 
     figure = Figure(figsize=(13, 4.8), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    draw(found, figure)
+    draw(found, figure, quantity)
     images = sorted({record["images"] for record in found})
     origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in found))
+    how = "compiled for it, and not run"
+    if quantity == TIME:
+        how = f"medians known to {max(record['noise'] for record in found):.0%} or better"
     figure.supxlabel(
-        f"{origins}; batches of {', '.join(map(str, images))}; medians known to "
-        f"{max(record['noise'] for record in found):.0%} or better",
-        fontsize=7,
-        color="#5d6d7e",
+        f"{origins}; batches of {', '.join(map(str, images))}; {how}", fontsize=7, color="#5d6d7e"
     )
     figure.savefig(path.with_suffix(".png"))
     figure.savefig(path.with_suffix(".svg"))
 
 
-def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """One framework's times against each count: the paper's Figure 2."""
-    *_, overall = (None, *correlations(found))  # of all bases, if there are several
+    *_, overall = (None, *correlations(found, quantity))  # of all bases, if there are several
     name = _FRAMEWORK_NAMES[found[0]["framework"]]
-    figure.suptitle(f"A training step in {name}, against three counts")
+    figure.suptitle(f"{_capital(quantity.title)} in {name}, against three counts")
     strategies = _strategies(found)
     for count, axes in zip(COUNTS, _panels(figure, 3), strict=True):
         for base, color in _with(_bases(found), _COLORS):
             for strategy, marker in _with(["", *strategies], ("*", *_MARKERS)):
                 of = [r for r in found if r["base"] == base and r["strategy"] == strategy]
-                _scatter(axes, of, count, color=color, marker=marker)
+                _scatter(axes, of, count, quantity, color=color, marker=marker)
             axes.plot([], [], "o", color=color, label=base)
         for strategy, marker in _with(strategies, _MARKERS):
             axes.plot([], [], marker, color="#5d6d7e", label=strategy)
         if overall is not None:
             axes.set_title(f"r = {getattr(overall, count):.3f}", fontsize=10)
         axes.set_xlabel(_LABELS[count])
-    figure.axes[0].set_ylabel("ms a step")
+    figure.axes[0].set_ylabel(quantity.label)
     figure.axes[0].legend(fontsize=7)
 
 
-def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """One framework's times against flops, a line for each strategy."""
     bases, name = _bases(found), _FRAMEWORK_NAMES[found[0]["framework"]]
-    figure.suptitle(f"A training step in {name}, by strategy")
+    figure.suptitle(f"{_capital(quantity.title)} in {name}, by strategy")
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
         for strategy, color in _with(_strategies(found), _COLORS):
             line = [r for r in found if r["base"] == base and r["strategy"] in ("", strategy)]
-            _line(axes, line, "flops", color=color, label=strategy)
+            _line(axes, line, "flops", quantity, color=color, label=strategy)
         axes.set_title(base, fontsize=10)
         axes.set_xlabel(_LABELS["flops"])
-    figure.axes[0].set_ylabel("ms a step")
+    figure.axes[0].set_ylabel(quantity.label)
     figure.axes[0].legend(fontsize=8)
 
 
-def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure") -> None:
+def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """All frameworks' times against activations, a panel for each base."""
     bases = _bases(found)
     figure.suptitle("A training step, against activations")
-    of = {(c.framework, c.base): c.acts for c in correlations(found)}
+    of = {(c.framework, c.base): c.acts for c in correlations(found, quantity)}
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
         for framework, color in _with(_frameworks(found), _COLORS):
             chosen = [r for r in found if (r["base"], r["framework"]) == (base, framework)]
             r = of.get((framework, base))
             label = _FRAMEWORK_NAMES[framework] + ("" if r is None else f", r = {r:.3f}")
-            _scatter(axes, chosen, "acts", color=color, marker="o")
+            _scatter(axes, chosen, "acts", quantity, color=color, marker="o")
             axes.plot([], [], "o", color=color, label=label)
         axes.set_title(base, fontsize=10)
         axes.set_xlabel(_LABELS["acts"])
         axes.legend(fontsize=8)
-    figure.axes[0].set_ylabel("ms a step")
+    figure.axes[0].set_ylabel(quantity.label)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _with(names: Sequence[str], styles: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -233,12 +274,23 @@ def _panels(figure: "Figure", number: int) -> "list[Axes]":
     return list(panels)
 
 
-def _scatter(axes: "Axes", of: Sequence[dict[str, Any]], count: str, **style: Any) -> None:
-    x = [record[count] / _UNITS[count] for record in of]
-    axes.plot(x, [r["step_ms"] for r in of], linestyle="", markersize=5, alpha=0.85, **style)
+def _scatter(
+    axes: "Axes", of: Sequence[dict[str, Any]], count: str, quantity: Quantity, **style: Any
+) -> None:
+    style = {"linestyle": "", "markersize": 5, "alpha": 0.85, **style}
+    axes.plot(*_values(of, count, quantity), **style)
 
 
-def _line(axes: "Axes", of: Sequence[dict[str, Any]], count: str, **style: Any) -> None:
+def _line(
+    axes: "Axes", of: Sequence[dict[str, Any]], count: str, quantity: Quantity, **style: Any
+) -> None:
     of = sorted(of, key=lambda record: record["factor"])
-    x = [record[count] / _UNITS[count] for record in of]
-    axes.plot(x, [r["step_ms"] for r in of], marker="o", markersize=4, **style)
+    axes.plot(*_values(of, count, quantity), marker="o", markersize=4, **style)
+
+
+def _values(
+    of: Sequence[dict[str, Any]], count: str, quantity: Quantity
+) -> tuple[list[float], list[float]]:
+    """A count and a quantity of each record, in the units of the axes."""
+    y = [record[quantity.key] / quantity.unit for record in of]
+    return [record[count] / _UNITS[count] for record in of], y

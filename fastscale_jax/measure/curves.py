@@ -5,6 +5,9 @@ python -m fastscale_jax.measure.curves --results=curves.jsonl --output=curves/
 Each point is measured in a process of its own and added to the results at once. The same command
 goes on where it was stopped; points that failed are left alone unless --again is given. At the
 end, or with --only_draw, the figures are drawn (PNG, SVG) and listed (CSV) with Pearson's r.
+
+With --target=gpu:h100 nothing is run: programs are compiled for a device that need not be here, and
+their floor and their bytes are drawn in the place of time.
 """
 
 import argparse
@@ -24,6 +27,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastscale_jax.measure import points
 from fastscale_jax.measure.points import FRAMEWORKS, OUT_OF_MEMORY, SAID, Spec
+from fastscale_jax.targets.point import compiled_point
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
 
 BASES = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 STRATEGIES = ("w", "dwr", "dWr", "dw")
@@ -40,6 +46,7 @@ def measure_all(
     rounds: int,
     again: bool,
     tell: Callable[[str], None],
+    target: Target | None = None,
 ) -> list[dict[str, Any]]:
     """Measures the points that a file of results lacks, and returns the records of all.
 
@@ -53,6 +60,7 @@ def measure_all(
             fastest.
         again: measure those that failed as well.
         tell: is told what failed, and what is missing.
+        target: to compile for; None: points are run on the device that is here.
 
     Raises:
         ValueError: the file holds something else, or results of another device or other versions.
@@ -74,7 +82,11 @@ def measure_all(
         bar = progress.add_task("", total=total, completed=max(total - len(missing), 0))
         for spec in missing:
             progress.update(bar, description=spec.title)
-            record = {**dataclasses.asdict(spec), **_measured(spec, noise, seconds, timeout)}
+            if target:
+                found = compiled_point(spec, target, timeout=timeout, store=Store())
+            else:
+                found = _measured(spec, noise, seconds, timeout)
+            record = {**dataclasses.asdict(spec), **found}
             points.check_same_machine([*known.values(), record])
             points.append(results, record)
             known[spec] = points.merged(known.get(spec), record)
@@ -146,9 +158,16 @@ def _arguments() -> argparse.Namespace:
         help="the rows of the paper's Tables 5 to 8, in place of bases, strategies and factors",
     )
     parser.add_argument("--frameworks", default=",".join(FRAMEWORKS), help="some of these" + comma)
-    parser.add_argument("--batch_size", default="8", help="images, or auto: the most that fit")
+    parser.add_argument("--target", help="a device that need not be here: gpu:h100, tpu:v5e …")
+    parser.add_argument(
+        "--batch_size", help="images a device, or auto: the most that fit; 8, or 128 with --target"
+    )
     parser.add_argument("--resolution", type=int, default=0, help="of the bases; 0: their own")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="float32, or with --target the device's 16-bit one",
+    )
     parser.add_argument("--noise", type=float, default=0.05, help="of a median, as a share")
     parser.add_argument("--seconds", type=float, default=30.0, help="to give up a noisy point")
     parser.add_argument("--rounds", type=int, default=1, help="of all points; the fastest counts")
@@ -158,16 +177,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _specs(arguments: argparse.Namespace) -> list[Spec]:
+def _specs(arguments: argparse.Namespace, target: Target | None) -> list[Spec]:
     """The points that are asked for.
 
     Raises:
         ValueError: there is none of that name, or a number is none.
     """
-    frameworks = arguments.frameworks.split(",")
+    frameworks = ["jax"] if target else arguments.frameworks.split(",")
     if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
-    batch = arguments.batch_size
+    usual_batch, usual_dtype = target.usual if target else (8, "float32")
+    batch = arguments.batch_size or str(usual_batch // (target.count if target else 1))
     if batch != "auto" and not (batch.isdigit() and int(batch)):
         raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
     try:
@@ -176,7 +196,7 @@ def _specs(arguments: argparse.Namespace) -> list[Spec]:
         raise ValueError(f"--factors must be numbers; got {arguments.factors!r}") from None
     setting: dict[str, Any] = {
         "batch_size": 0 if batch == "auto" else int(batch),
-        "dtype": arguments.dtype,
+        "dtype": arguments.dtype or usual_dtype,
         "resolution": arguments.resolution,
     }
     if arguments.rows:
@@ -196,7 +216,8 @@ def main() -> int:
         print(f"fastscale_jax: {line}", file=sys.stderr)
 
     try:
-        specs = _specs(arguments)
+        target = Target.parse(arguments.target) if arguments.target else None
+        specs = _specs(arguments, target)
         if arguments.rounds < 1:
             raise ValueError(f"--rounds must be at least 1; got {arguments.rounds}")
         if arguments.only_draw and arguments.output is None:
@@ -214,12 +235,14 @@ def main() -> int:
                 rounds=arguments.rounds,
                 again=arguments.again,
                 tell=tell,
+                target=target,
             )
         if arguments.output is not None:
             from fastscale_jax.measure import curve_figures
 
             curve_figures.write(found, arguments.output)
-            Console().print(curve_figures.table(found))
+            for quantity in curve_figures.quantities(found):
+                Console().print(curve_figures.table(found, quantity))
     except ValueError as error:
         tell(str(error))
         return 2

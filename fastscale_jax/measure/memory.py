@@ -8,17 +8,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
 from fastscale_jax.compiling import hasty
-from fastscale_jax.data.conventions import SOURCES
-from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.prefetch import AHEAD
+from fastscale_jax.measure.lowering import lower
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import ON_ALL, SHARED_OUT, device_mesh, of_state
-from fastscale_jax.train.step import Task, create_state, train_step
+from fastscale_jax.train.sharding import device_mesh
 
 _FULL = 0.97  # of the limit: allocators round up, and a memory that is filled fragments
 _NEAR_ENOUGH = 0.94  # of the limit, for the search to stop
@@ -73,19 +71,7 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
         recipe: its batch is the one that is laid out.
         mesh: of devices to share it; None: all.
     """
-    mesh = mesh or device_mesh()
-    task = Task.of(network, recipe, epoch_steps=1, conventions=SOURCES["synthetic"], mesh=mesh)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(functools.partial(create_state, task), key)
-    lying = of_state(state, mesh, recipe.train.shard_optimizer)
-    step = jax.jit(
-        functools.partial(train_step, task),
-        donate_argnums=0,
-        out_shardings=(lying, NamedSharding(mesh, ON_ALL), NamedSharding(mesh, ON_ALL)),
-    )
-    state = jax.tree.map(_placed, state, lying)
-    key = _placed(key, NamedSharding(mesh, ON_ALL))
-    lowered = step.lower(state, _batch(network, recipe, mesh), key)
+    lowered = lower("step", network, recipe, mesh or device_mesh())
     return Memory.of(lowered.compile(compiler_options=hasty()))
 
 
@@ -138,9 +124,7 @@ def largest_batch(
 ) -> LargestBatch:
     """Returns the largest batch whose training step fits, found by compiling.
 
-    What a step holds grows with its batch nearly in a straight line, so that a few programs are
-    enough. Batches are multiples of what the devices and the recipe can share, in steps of 1/32 or
-    less; the one that is returned was compiled.
+    Batches are multiples of what the devices and the recipe can share.
 
     Args:
         network: to train.
@@ -155,13 +139,52 @@ def largest_batch(
         ValueError: the backend does not say what a program holds.
     """
     mesh = mesh or device_mesh()
-    unit = mesh.size * recipe.optim.accumulate * max(recipe.bn.group_size, 1)
-    known: dict[int, float] = {}
 
     def held(images: int) -> float:
+        of_step = peak(network, with_batch(recipe, images), mesh)
+        return of_step + waiting_bytes(network, images, mesh.size)
+
+    return largest_fitting(
+        held,
+        limit,
+        unit=least_batch(recipe, mesh.size),
+        most=most,
+        name=network.name,
+        tell=tell,
+    )
+
+
+def largest_fitting(
+    held: Callable[[int], float],
+    limit: int,
+    *,
+    unit: int,
+    most: int | None,
+    name: str,
+    tell: Callable[[str], None],
+) -> LargestBatch:
+    """Returns the largest batch that fits, by asking what few of them hold.
+
+    What a step holds grows with its batch nearly in a straight line, so that a few programs are
+    enough. Batches are multiples of `unit`, in steps of 1/32 or less; the one that is returned was
+    asked for.
+
+    Args:
+        held: takes a batch and returns the bytes of a device; infinite where it does not fit.
+        limit: bytes of a device.
+        unit: the smallest batch.
+        most: images, more than which are not wanted; None: no such number.
+        name: of the network, for people.
+        tell: is told what each batch holds.
+
+    Raises:
+        NoRoomError: the smallest batch does not fit.
+    """
+    known: dict[int, float] = {}
+
+    def asked(images: int) -> float:
         if images not in known:
-            of_step = peak(network, with_batch(recipe, images), mesh)
-            known[images] = of_step + AHEAD * 3 * network.resolution**2 * images // mesh.size
+            known[images] = held(images)
             tell(f"a batch of {images}: {known[images] / 1e9:.3g} GB of {limit / 1e9:.3g}")
         return known[images]
 
@@ -169,7 +192,7 @@ def largest_batch(
     low, high = 0, math.inf
     following = min(_rounded(4 * unit, unit), ceiling)
     while low < following < high:
-        if held(int(following)) <= room:
+        if asked(int(following)) <= room:
             low = int(following)
         else:
             high = following
@@ -185,10 +208,26 @@ def largest_batch(
             following = _rounded(int(high) - 1 if finite else (low + int(high)) // 2, unit)
     if not low:
         raise NoRoomError(
-            f"not even the smallest batch, of {unit}, fits: {network.name} takes "
-            f"{held(unit) / 1e9:.3g} GB of {limit / 1e9:.3g}"
+            f"not even the smallest batch, of {unit}, fits: {name} takes "
+            f"{asked(unit) / 1e9:.3g} GB of {limit / 1e9:.3g}"
         )
     return LargestBatch(low, int(known[low]), limit, len(known))
+
+
+def waiting_bytes(network: Architecture, images: int, devices: int) -> int:
+    """Returns the bytes of the batches that wait on a device while a step runs.
+
+    Args:
+        network: whose images they are.
+        images: of a batch, on all devices.
+        devices: that share it.
+    """
+    return AHEAD * 3 * network.resolution**2 * images // devices
+
+
+def least_batch(recipe: Recipe, devices: int) -> int:
+    """Returns the smallest batch that devices, and what else the recipe asks for, can share."""
+    return devices * recipe.optim.accumulate * max(recipe.bn.group_size, 1)
 
 
 def with_batch(recipe: Recipe, images: int) -> Recipe:
@@ -243,16 +282,3 @@ def _rounded(images: int, unit: int) -> int:
 def _next(images: int, unit: int) -> int:
     units = images // unit
     return (units + (1 << max(0, units.bit_length() - 1 - _DIGITS))) * unit
-
-
-def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-
-def _batch(network: Architecture, recipe: Recipe, mesh: Mesh) -> Batch:
-    """The shapes of a batch, where its arrays would be."""
-    images, side = recipe.data.batch_size, network.resolution
-    shapes = ((images, side, side, 3), jnp.uint8), ((images,), jnp.int32), ((images,), jnp.bool_)
-    shared: Any = NamedSharding(mesh, SHARED_OUT)
-    fields: Any = [jax.ShapeDtypeStruct(*shape, sharding=shared) for shape in shapes]
-    return Batch(*fields)

@@ -153,6 +153,11 @@ def measured(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "step_ms" in record]
 
 
+def compiled(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the records of programs that were compiled for a target, and not run."""
+    return [record for record in records if "floor_ms" in record]
+
+
 def check_writable(path: pathlib.Path) -> None:
     """Refuses a file that nothing can be added to, before anything is measured.
 
@@ -186,7 +191,9 @@ def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
     Raises:
         ValueError: lists them, with how many points each has.
     """
-    counts = collections.Counter(_origin_and_size(record) for record in measured(records))
+    found = list(records)
+    known = [*measured(found), *compiled(found)]
+    counts = collections.Counter(_origin_and_size(record) for record in known)
     devices = {found[:2] for found in counts}
     if len(devices) > 1 or len(counts) > len({found.framework for found in counts}):
         listed = "; ".join(

@@ -25,6 +25,7 @@ def timed(
     noise: float = 0.03,
     seconds: float = 60.0,
     profile: pathlib.Path | None = None,
+    known: roofline.Ceilings | None = None,
 ) -> dict[str, Any]:
     """Times a network on all devices of this host, on noise that lies there already.
 
@@ -34,6 +35,7 @@ def timed(
         noise: what the median may be off by, as a share of it.
         seconds: to give up after, for each of the two.
         profile: a folder for a profile of some steps, made if need be; None: none.
+        known: what the maker says of one device, in the recipe's dtype; None: it is measured.
 
     Returns:
         The figures by name, ready for JSON; times are in milliseconds, medians.
@@ -47,7 +49,7 @@ def timed(
     load = Workload(network, recipe, devices=devices)
     if profile is not None:
         profile.mkdir(parents=True, exist_ok=True)
-    ceiling = roofline.ceilings(recipe.dtype)
+    ceiling = roofline.ceilings(recipe.dtype, known)
     step = load.start("step")
     probe = earlier.Probe()
     of_step = timing.measure(step, noise=noise, seconds=seconds, between=probe)

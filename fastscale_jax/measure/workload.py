@@ -16,8 +16,8 @@ from fastscale_jax.compiling import hasty
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources import SOURCES
 from fastscale_jax.measure.memory import Memory
+from fastscale_jax.train.batch import check_divides
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.run import check_divides
 from fastscale_jax.train.sharding import (
     ON_ALL,
     SHARED_OUT,

@@ -60,7 +60,7 @@ class ConvNorm(nn.Module):
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
     def _implementation(self) -> str:
-        """What was asked for is for convs in groups; dense ones take XLA's own convolution at most."""
+        """What was asked for is for convs in groups; of it, dense ones only ever take `lax`."""
         if self.groups > 1 or self.how.implementation in ("auto", "lax"):
             return self.how.implementation
         return "portable"

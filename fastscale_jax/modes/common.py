@@ -27,6 +27,8 @@ class Options(NamedTuple):
     counters: Sequence[str]
     noise: float
     memory_gb: float | None
+    target: str | None
+    part: str
     as_json: bool
 
 

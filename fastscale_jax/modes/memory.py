@@ -1,7 +1,7 @@
 """--mode=memory: what a training step holds, and the largest batch that fits."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.cluster import joins_others
 from fastscale_jax.measure import memory
+from fastscale_jax.measure.memory import LargestBatch, Memory
 from fastscale_jax.modes.auto_batch import memory_limit
 from fastscale_jax.modes.common import (
+    FAILURE,
     OK,
     Config,
     Options,
@@ -19,8 +21,14 @@ from fastscale_jax.modes.common import (
     print_table,
     usage_error,
 )
+from fastscale_jax.modes.progress import shown_progress
+from fastscale_jax.targets import largest as on_target
+from fastscale_jax.targets.compiler import FailedError, Tell, compiled
+from fastscale_jax.targets.program import Program
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+from fastscale_jax.train.batch import check_divides
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.run import check_divides
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,9 +39,15 @@ def run(config: Config, options: Options) -> int:
     if joins_others():
         return usage_error("--mode=memory is for one process; start it with --distributed=no")
     try:
-        found = held(*checked(config), gigabytes=options.memory_gb)
+        target = Target.parse(options.target) if options.target else None
+        network, recipe = checked(config)
+        with shown_progress() as tell:
+            found = held(network, recipe, gigabytes=options.memory_gb, target=target, tell=tell)
     except ValueError as error:
         return usage_error(str(error))
+    except FailedError as error:
+        complain(str(error))
+        return FAILURE
     if options.as_json:
         print(json.dumps(found))
     else:
@@ -41,40 +55,86 @@ def run(config: Config, options: Options) -> int:
     return OK
 
 
-def held(network: Architecture, recipe: Recipe, *, gigabytes: float | None) -> dict[str, Any]:
+def held(
+    network: Architecture,
+    recipe: Recipe,
+    *,
+    gigabytes: float | None,
+    target: Target | None = None,
+    tell: Tell = complain,
+) -> dict[str, Any]:
     """Returns the bytes of a training step on each device, by name, ready for JSON.
 
     Args:
         network: to train.
         recipe: its batch is laid out; 0: the largest that fits.
         gigabytes: of a device, to find the largest batch for; None: what it has.
+        target: devices that need not be here; None: those that are.
+        tell: is told what each program holds.
 
     Raises:
-        ValueError: the batch cannot be shared by the devices, or not even the smallest fits.
+        ValueError: the batch cannot be shared by the devices, not even the smallest fits, or the
+            target's compiler is not installed.
+        FailedError: the target's compiler fails.
     """
+    devices = target.count if target else jax.device_count()
     if recipe.data.batch_size:
-        check_divides(recipe, jax.device_count())
-    limit = memory_limit(gigabytes)
-    largest = memory.largest_batch(network, recipe, limit, tell=complain)
-    if not recipe.data.batch_size:
-        recipe = memory.with_batch(recipe, largest.images)
-    step = memory.step_memory(network, recipe)
-    images = recipe.data.batch_size // jax.device_count()
+        check_divides(recipe, devices)
+    found = (
+        _on(target, network, recipe, gigabytes, tell)
+        if target
+        else _here(network, recipe, gigabytes, tell)
+    )
+    recipe, largest, step = found.recipe, found.largest, found.step
+    images = recipe.data.batch_size // devices
     itemsize = jnp.dtype(recipe.dtype).itemsize
     return {
         "network": network.name,
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
+        "target": target.name if target else None,
+        "device": target.device.name if target else jax.devices()[0].device_kind,
+        "devices": devices,
         "batch_size": recipe.data.batch_size,
         "dtype": recipe.dtype,
         **{f"{name}_bytes": amount for name, amount in step._asdict().items()},
         "peak_bytes": step.peak,
         "saved_for_backward_bytes": images * memory.saved_for_backward(network, recipe),
         "activation_bytes": images * itemsize * count(network).acts,
-        "limit_bytes": limit,
+        "limit_bytes": largest.limit,
         "largest_batch_size": largest.images,
         "largest_batch_bytes": largest.held,
+        **({"note": found.note} if found.note else {}),
     }
+
+
+class _Found(NamedTuple):
+    """What devices hold: the recipe with its batch, the largest batch, and a step's memory."""
+
+    recipe: Recipe
+    largest: LargestBatch
+    step: Memory
+    note: str = ""
+
+
+def _here(network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell) -> _Found:
+    largest = memory.largest_batch(network, recipe, memory_limit(gigabytes), tell=tell)
+    if not recipe.data.batch_size:
+        recipe = memory.with_batch(recipe, largest.images)
+    return _Found(recipe, largest, memory.step_memory(network, recipe))
+
+
+def _on(
+    target: Target, network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell
+) -> _Found:
+    limit, store = int(gigabytes * 1e9) if gigabytes else target.usable_bytes, Store()
+    largest = on_target.largest_batch(network, recipe, target, limit, store=store, tell=tell)
+    if not recipe.data.batch_size:
+        recipe = memory.with_batch(recipe, largest.images)
+    program = Program(network, recipe, target)
+    outcome = compiled(program, store=store, tell=tell)
+    if outcome.memory is None:
+        raise FailedError(program, outcome)
+    note = on_target.better_batch(network, recipe, target, store=store, tell=tell)
+    return _Found(recipe, largest, Memory(**outcome.memory), note)
 
 
 def table(found: dict[str, Any]) -> "Table":
@@ -90,6 +150,7 @@ def table(found: dict[str, Any]) -> "Table":
         caption=(
             f"the largest batch that fits {found['limit_bytes'] / 1e9:,.4g} GB: "
             f"{found['largest_batch_size']:,} images, {found['largest_batch_bytes'] / 1e9:,.4g} GB"
+            + (f"\n{found['note']}" if "note" in found else "")
         ),
     )
     result.add_column("of a device")
@@ -97,7 +158,7 @@ def table(found: dict[str, Any]) -> "Table":
     rows = {
         "arguments: state and batch": "arguments_bytes",
         "outputs": "outputs_bytes",
-        "of these in the arguments' place": "aliases_bytes",
+        "outputs aliased to arguments": "aliases_bytes",
         "temporaries": "temporaries_bytes",
         "at most": "peak_bytes",
         "activations": "activation_bytes",

@@ -12,6 +12,7 @@ from fastscale_jax.info import origin
 from fastscale_jax.measure import earlier, report
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.memory import is_out_of_memory
+from fastscale_jax.measure.roofline import Ceilings
 from fastscale_jax.measure.timing import NoisyError
 from fastscale_jax.modes.auto_batch import with_batch_size
 from fastscale_jax.modes.common import (
@@ -25,6 +26,7 @@ from fastscale_jax.modes.common import (
     print_table,
     usage_error,
 )
+from fastscale_jax.targets.devices import by_kind
 
 
 def run(config: Config, options: Options) -> int:
@@ -37,7 +39,13 @@ def run(config: Config, options: Options) -> int:
     try:
         config = with_batch_size(config, gigabytes=options.memory_gb)
         network, recipe = checked(config)
-        found = report.timed(network, recipe, noise=options.noise, profile=options.profile)
+        found = report.timed(
+            network,
+            recipe,
+            noise=options.noise,
+            profile=options.profile,
+            known=_published(recipe.dtype),
+        )
         before = earlier.exchange(earlier.key(network, recipe), found, earlier.default_path())
         if before is not None and (why := earlier.explained(found, before)):
             complain(why)
@@ -59,6 +67,18 @@ def run(config: Config, options: Options) -> int:
     else:
         print_table(report.table(found))
     return OK
+
+
+def _published(dtype: str) -> Ceilings | None:
+    """What the maker says of the devices here, in bfloat16; None: nothing, or another dtype.
+
+    What a device does in float32 depends on the precision that is asked for.
+    """
+    kind = jax.local_devices()[0].device_kind
+    device = by_kind(kind)
+    if device is None or dtype != "bfloat16" or dtype not in device.peak_flops:
+        return None
+    return Ceilings(device.peak(dtype), device.bandwidth, f"{kind}, as its maker says")
 
 
 def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:

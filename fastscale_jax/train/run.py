@@ -12,6 +12,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.data.pipeline import steps_per_epoch
 from fastscale_jax.data.sources import Source, check_source, load_source
 from fastscale_jax.models import build
+from fastscale_jax.train.batch import check_batch_is_known, check_divides
 from fastscale_jax.train.recipe import Data, Recipe
 from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Task
@@ -103,45 +104,6 @@ def source_of(network: Architecture, data: Data) -> Source:
         tfds_name=data.tfds_name,
         workers=data.workers,
     )
-
-
-def check_batch_is_known(recipe: Recipe) -> None:
-    """Refuses a batch size that is still to be found.
-
-    Raises:
-        ValueError: says where that is done.
-    """
-    if not recipe.data.batch_size:
-        raise ValueError(
-            "--config.data.batch_size=auto is for --mode=train, time and memory; give a number"
-        )
-
-
-def check_divides(recipe: Recipe, devices: int) -> None:
-    """Refuses a batch that devices, and what else the recipe asks for, cannot share.
-
-    Raises:
-        ValueError: says which.
-    """
-    batch_size, group = recipe.data.batch_size, recipe.bn.group_size
-    check_batch_is_known(recipe)
-    if batch_size % devices:
-        raise ValueError(
-            f"the batch size {batch_size} cannot be shared by {devices} devices; set "
-            "--config.data.batch_size to a multiple of their number"
-        )
-    images, parts = batch_size // devices, recipe.optim.accumulate
-    if images % parts:
-        raise ValueError(
-            f"the {images} images of a device cannot be computed in config.optim.accumulate = "
-            f"{parts} equal parts"
-        )
-    if group and images // parts % group:
-        of_part = " and part" if parts > 1 else ""
-        raise ValueError(
-            f"the {images // parts} images of a device{of_part} are no multiple of "
-            f"config.bn.group_size = {group}"
-        )
 
 
 class Start(NamedTuple):

@@ -157,7 +157,7 @@ def test_every_point_is_drawn_however_many_strategies_there_are(draw, times, str
         ["regnetz:500mf"], strategies, (1, 2), ["jax"], batch_size=1, dtype="float32", resolution=0
     )
     records, figure = [record(spec, time) for spec in grid], Figure()
-    draw(records, figure)
+    draw(records, figure, curve_figures.TIME)
     drawn = {
         (axes, x, y)
         for axes in figure.axes

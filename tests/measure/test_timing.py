@@ -2,6 +2,7 @@
 
 import json
 import random
+import types
 
 import pytest
 
@@ -91,6 +92,29 @@ def test_the_floor_is_the_larger_of_operations_and_bytes():
     once = roofline.floor(cost, 8, 2, device, training=False)
     assert once.operations == pytest.approx(2 * 8e9 / 1e12)
     assert once.bytes == pytest.approx((2 * 2 * 8e7 + 2e6) / 1e11)
+
+
+def test_what_the_maker_says_is_taken_and_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(roofline, "_measured", lambda dtype: Ceilings(1.0, 1.0, dtype))
+    published = Ceilings(3e12, 2e11, "its maker")
+    assert roofline.ceilings("bfloat16", published) == published
+    assert roofline.ceilings("bfloat16") == Ceilings(1.0, 1.0, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "expected"),
+    [
+        ("NVIDIA L4", "bfloat16", (121e12, 300.048e9, "NVIDIA L4, as its maker says")),
+        ("TPU v5", "bfloat16", (459e12, 2.765e12, "TPU v5, as its maker says")),
+        ("NVIDIA L4", "float32", None),
+        ("Tesla V100-SXM2-16GB", "bfloat16", None),
+        ("cpu", "bfloat16", None),
+    ],
+)
+def test_the_maker_s_figures_are_those_of_the_devices_here(monkeypatch, kind, dtype, expected):
+    here = types.SimpleNamespace(device_kind=kind)
+    monkeypatch.setattr(timing_mode.jax, "local_devices", lambda: [here])
+    assert timing_mode._published(dtype) == expected
 
 
 TIME = ("--mode=time", "--noise=0.9", "--format=json")

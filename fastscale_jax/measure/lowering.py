@@ -1,0 +1,73 @@
+"""A training step and an inference as JAX lowers them: from shapes, without an array."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from fastscale_jax import models
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.conventions import SOURCES
+from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.sharding import ON_ALL, SHARED_OUT, of_state, on_each_device
+from fastscale_jax.train.step import Task, create_state, train_step
+
+PARTS = ("step", "inference")
+
+
+def lower(part: str, network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lowered:
+    """Returns a program of a network, lowered for the mesh's devices; makes no array.
+
+    Args:
+        part: `step`, a whole training step as `train.loop` runs it, or `inference`, images to
+            logits with the running statistics.
+        network: to train, or to be asked.
+        recipe: its batch is the one that is laid out, over all devices.
+        mesh: of devices, which need not be here.
+    """
+    return {"step": _step, "inference": _inference}[part](network, recipe, mesh)
+
+
+def _step(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lowered:
+    task = Task.of(network, recipe, epoch_steps=1, conventions=SOURCES["synthetic"], mesh=mesh)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(functools.partial(create_state, task), key)
+    lying = of_state(state, mesh, recipe.train.shard_optimizer)
+    step = jax.jit(
+        functools.partial(train_step, task),
+        donate_argnums=0,
+        out_shardings=(lying, NamedSharding(mesh, ON_ALL), NamedSharding(mesh, ON_ALL)),
+    )
+    state = jax.tree.map(_placed, state, lying)
+    key = _placed(key, NamedSharding(mesh, ON_ALL))
+    return step.lower(state, _batch(network, recipe, mesh), key)
+
+
+def _inference(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lowered:
+    model = models.build(network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
+    shape = recipe.data.batch_size, network.resolution, network.resolution, 3
+    images: Any = jax.ShapeDtypeStruct(
+        shape, jnp.dtype(recipe.dtype), sharding=NamedSharding(mesh, SHARED_OUT)
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = jax.eval_shape(functools.partial(model.init, train=False), key, images)
+    variables = jax.tree.map(lambda x: _placed(x, NamedSharding(mesh, ON_ALL)), variables)
+    apply = functools.partial(model.apply, train=False)
+    infer = on_each_device(apply, mesh, (ON_ALL, SHARED_OUT), SHARED_OUT)
+    return jax.jit(infer).lower(variables, images)
+
+
+def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _batch(network: Architecture, recipe: Recipe, mesh: Mesh) -> Batch:
+    """The shapes of a batch, where its arrays would be."""
+    images, side = recipe.data.batch_size, network.resolution
+    shapes = ((images, side, side, 3), jnp.uint8), ((images,), jnp.int32), ((images,), jnp.bool_)
+    shared: Any = NamedSharding(mesh, SHARED_OUT)
+    fields: Any = [jax.ShapeDtypeStruct(*shape, sharding=shared) for shape in shapes]
+    return Batch(*fields)

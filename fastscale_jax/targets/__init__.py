@@ -1,0 +1,1 @@
+"""Programs compiled for GPUs and TPUs that are not here."""

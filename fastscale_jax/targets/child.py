@@ -1,0 +1,178 @@
+"""Compiles one program, in this process alone, for XLA may abort the process that compiles.
+
+`targets.compiler` starts it with a pickled `Program` on its standard input, and the folder for what
+comes of it as its argument.
+"""
+
+import json
+import os
+import pathlib
+import pickle
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from fastscale_jax.targets.devices import xla_text
+from fastscale_jax.targets.program import Program
+from fastscale_jax.targets.target import Target
+
+OUTCOME, MODULE, DUMP = "outcome.json", "module.txt", "dump"
+# XLA's dumps of a module that is laid out, in the order that it writes them
+_DUMPS = tuple(
+    f"*after_optimizations{name}.txt" for name in ("", "-buffer-assignment", "-memory-usage-report")
+)
+
+
+def devices_of(target: Target | None) -> list[Any]:
+    """Returns the devices of a target, as JAX knows those that are not here; None: those here.
+
+    Raises:
+        JaxRuntimeError: XLA knows no such device or topology.
+    """
+    import jax
+    from jax.experimental import topologies
+
+    if target is None:
+        return jax.devices()
+    if target.device.platform == "gpu":
+        hosts, each = divmod(target.count, target.device.group)
+        whole = not each and hosts > 1
+        topology = topologies.get_topology_desc(
+            platform="cuda",
+            topology_name="",
+            topology=f"1x{hosts}x{target.device.group}" if whole else f"1x1x{target.count}",
+            target_config=xla_text(target.device),
+        )
+        return topology.devices
+    sides = (*target.topology, 1, 1)[:3]
+    options: dict[str, Any] = {}
+    if target.count == 1:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    if target.device.key == "tpu:v4":  # else each of a chip's two cores were a device
+        options["chip_config_name"] = "megacore"
+    name = f"{target.device.key.partition(':')[2]}:{'x'.join(map(str, sides))}"
+    return topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices
+
+
+def compile_program(program: Program, folder: pathlib.Path) -> None:
+    """Compiles a program and writes what comes of it: the module's text, then its figures."""
+    from fastscale_jax.compiling import hasty
+    from fastscale_jax.measure.lowering import lower
+    from fastscale_jax.measure.memory import Memory
+    from fastscale_jax.train.sharding import device_mesh
+
+    since = time.perf_counter()
+    mesh = device_mesh(devices_of(program.target))
+    lowered = lower(program.part, program.network, program.recipe, mesh)
+    seconds = {"lowering": time.perf_counter() - since}
+    _tell("compiling")
+    since = time.perf_counter()
+    if program.until == "layout":
+        _stop_at_layout(folder, seconds)
+    options = hasty(program.target.device.platform) if program.target else None
+    compiled = lowered.compile(compiler_options=options)
+    seconds["compiling"] = time.perf_counter() - since
+    (folder / MODULE).write_text(compiled.as_text() or "")
+    here = {} if program.target else _described(mesh.devices.flat)
+    _finish(folder, Memory.of(compiled)._asdict(), seconds, here)
+
+
+def _stop_at_layout(folder: pathlib.Path, seconds: dict[str, float]) -> None:
+    """Ends this process, in success, when the compiler has laid out the module's buffers."""
+    since = time.perf_counter()
+
+    def watch() -> None:
+        while not (laid_out := _layout(folder / DUMP)):
+            time.sleep(0.1)
+        text, memory = laid_out
+        seconds["compiling"] = time.perf_counter() - since
+        (folder / MODULE).write_text(text)
+        _finish(folder, memory, seconds)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _layout(dump: pathlib.Path) -> tuple[str, dict[str, int]] | None:
+    """The optimised module and its memory, once XLA has written both to the end."""
+    found = [path for pattern in _DUMPS for path in dump.glob(pattern)]
+    if len(found) < len(_DUMPS):
+        return None
+    text, buffers, _ = (path.read_text() for path in found)
+    return text, allocated(buffers)
+
+
+_ALLOCATION = re.compile(r"^allocation \d+: size (\d+), (.*)$", re.MULTILINE)
+
+
+def allocated(listing: str) -> dict[str, int]:
+    """Returns the bytes of a module by name, as `measure.memory.Memory` has them.
+
+    Args:
+        listing: XLA's, of the buffers that it has assigned. Those of other memory spaces than the
+            device's own have a color.
+    """
+    held: dict[str, int] = {"arguments": 0, "outputs": 0, "temporaries": 0, "aliases": 0}
+    for size, kind in _ALLOCATION.findall(listing):
+        is_argument, is_output = "parameter " in kind, "maybe-live-out" in kind
+        is_own = "color" not in kind
+        held["arguments"] += int(size) * is_argument
+        held["outputs"] += int(size) * (is_output or "output shape is" in kind)
+        held["aliases"] += int(size) * (is_argument and is_output)
+        held["temporaries"] += int(size) * ("preallocated-temp" in kind and is_own)
+    return held
+
+
+def _described(devices: Iterable[Any]) -> dict[str, Any]:
+    """The devices here, as `Outcome.here` has them."""
+    from fastscale_jax.measure.limits import room
+
+    found = list(devices)
+    return {
+        "kind": found[0].device_kind,
+        "devices": len(found),
+        "usable_bytes": min(map(room, found)),
+    }
+
+
+def _finish(
+    folder: pathlib.Path,
+    memory: dict[str, int],
+    seconds: dict[str, float],
+    here: dict[str, Any] | None = None,
+) -> None:
+    rounded = {name: round(x, 2) for name, x in seconds.items()}
+    outcome = {"memory": memory, "seconds": rounded, "here": here or {}}
+    (folder / OUTCOME).write_text(json.dumps(outcome))
+
+
+def _tell(stage: str) -> None:
+    """Tells the parent how far it is."""
+    print(stage, flush=True)
+
+
+def _end_with_parent() -> None:
+    """Ends this process once the one that asked for the program is gone, however it went."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    """Compiles the program on standard input."""
+    _end_with_parent()
+    program: Program = pickle.load(sys.stdin.buffer)
+    _tell("lowering")
+    compile_program(program, pathlib.Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

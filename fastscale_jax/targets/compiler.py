@@ -1,0 +1,168 @@
+"""Compiles programs in processes of their own, and keeps what comes of them."""
+
+import contextlib
+import json
+import os
+import pathlib
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from fastscale_jax.targets import child
+from fastscale_jax.targets.extras import check_compiler
+from fastscale_jax.targets.program import Outcome, Program
+from fastscale_jax.targets.store import Store
+
+TIMEOUT_SECONDS = 1800.0
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+# XLA says of a failed check of its own: `F0000 … file.cc:627] Check failed: …`
+_CHECK = re.compile(r"^F\d{4} .*?([\w.]+:\d+\] .*)$", re.MULTILINE)
+# Of libtpu without a TPU: it asks nobody what machine this is, and lets others load it too.
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+_OURS_ALONE = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # would make other programs
+
+Tell = Callable[[str], None]
+
+
+class FailedError(Exception):
+    """The compiler made no program; says why."""
+
+    def __init__(self, program: Program, outcome: Outcome) -> None:
+        super().__init__(f"{program.title}: {outcome.failure}: {outcome.reason}")
+
+
+def compiled(
+    program: Program,
+    *,
+    store: Store | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    tell: Tell = lambda line: None,
+) -> Outcome:
+    """Returns what the compiler makes of a program; from the store, if it is there.
+
+    Nothing is run, and no device need be here. A compiler that aborts, refuses or takes too long
+    is an outcome with its reason.
+
+    Args:
+        program: to compile.
+        store: of outcomes; None: compile anew, and keep nothing.
+        timeout: seconds that the compiler may take.
+        tell: is told what it does, again and again.
+
+    Raises:
+        ValueError: the target's compiler is not installed, or is of another version than JAX.
+    """
+    if program.target is not None:
+        check_compiler(program.target.device.platform)
+    keeps = store is not None and program.target is not None
+    key = program.key() if keeps else ""
+    if store is not None and keeps and (known := store.read(key)):
+        return known
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = _compiled(program, pathlib.Path(folder), timeout, tell)
+    # how long a compiler takes is the machine's affair, not the program's
+    if store is not None and keeps and outcome.failure != "timed out":
+        store.write(key, outcome)
+    return outcome
+
+
+def _compiled(program: Program, folder: pathlib.Path, timeout: float, tell: Tell) -> Outcome:
+    errors = folder / "stderr"
+    with (
+        errors.open("wb") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", child.__name__, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=_environment(program, folder),
+            start_new_session=True,  # what it starts ends with it
+        ) as process,
+        _ended_with_us(process),
+    ):
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have died at once
+            pickle.dump(program, process.stdin)
+        try:
+            _wait(process, program, timeout, tell)
+        except subprocess.TimeoutExpired:
+            return Outcome(failure="timed out", reason=f"not compiled after {timeout:g} s")
+    found = folder / child.OUTCOME
+    if process.returncode == 0 and found.exists():
+        text = (folder / child.MODULE).read_text()
+        return Outcome(text=text, **json.loads(found.read_text()))
+    return _failure(process.returncode, errors.read_text(errors="replace"))
+
+
+@contextlib.contextmanager
+def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leaves no compiler behind, whatever ends the wait for it."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], program: Program, timeout: float, tell: Tell) -> None:
+    stages = ["starting"]
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            stages.append(line.decode(errors="replace").strip())
+
+    threading.Thread(target=read, daemon=True).start()
+    since = time.monotonic()
+    while True:
+        waited = time.monotonic() - since
+        if waited > timeout:
+            raise subprocess.TimeoutExpired(process.args, timeout)
+        tell(f"{program.title}: {stages[-1]}, {waited:.0f} s")
+        try:
+            process.wait(timeout=min(1.0, timeout))
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _failure(status: int, errors: str) -> Outcome:
+    """What a compiler that ended without a program says of the reason."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    if status < 0:
+        checks = _CHECK.findall(errors)
+        said = checks[-1] if checks else f"signal {signal.Signals(-status).name}"
+        return Outcome(failure="aborted", reason=f"XLA's compiler aborted: {_short(said)}")
+    last = lines[-1] if lines else f"exit status {status}"
+    for line in reversed(lines):
+        if _OUT_OF_MEMORY in line:
+            return Outcome(failure="out of memory", reason=_short(line.partition(": ")[2] or line))
+    return Outcome(failure="refused", reason=_short(last))
+
+
+def _short(line: str) -> str:
+    return " ".join(line.split())[:300]
+
+
+def _environment(program: Program, folder: pathlib.Path) -> dict[str, str]:
+    if program.target is None:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+    environment = {**kept, **_ENVIRONMENT}
+    if program.until == "layout":
+        environment["XLA_FLAGS"] = f"--xla_dump_to={folder / child.DUMP} --xla_dump_hlo_as_text"
+    return environment

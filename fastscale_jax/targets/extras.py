@@ -1,0 +1,83 @@
+"""The compilers for GPUs and TPUs: wheels that need no device, and must be of JAX's own version."""
+
+import importlib.metadata
+import os
+import pathlib
+import re
+
+EXTRAS = {"gpu": "targets-gpu", "tpu": "targets-tpu"}
+_GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
+_GPU_TOOLS = ("nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvcc")  # of which XLA takes libdevice
+_DEVICES = pathlib.Path("/dev")
+
+
+def check_compiler(platform: str) -> None:
+    """Refuses a platform whose compiler is not installed, or is not JAX's.
+
+    Args:
+        platform: `gpu` or `tpu`.
+
+    Raises:
+        ValueError: says what to install.
+    """
+    missing = _missing_gpu() if platform == "gpu" else _missing_tpu()
+    if missing:
+        raise ValueError(
+            f"to compile for a {platform.upper()}, {missing}; "
+            f"pip install 'fastscale_jax[{EXTRAS[platform]}]'"
+        )
+
+
+def compiler_versions(platform: str) -> dict[str, str]:
+    """Returns the versions of all that decides what a program for a platform becomes."""
+    names = ["jax", "jaxlib", "flax", "optax"]
+    names += [*_GPU_PLUGINS, *_GPU_TOOLS] if platform == "gpu" else ["libtpu"]
+    return {name: version for name in names if (version := _version(name))}
+
+
+def leave_out_devices_that_are_not_here() -> None:
+    """Keeps JAX from looking for a device whose compiler alone is installed.
+
+    It would complain of it at length, in every command. A machine with a device, or a user who has
+    chosen platforms, is left alone. To be called before JAX is imported.
+    """
+    has_gpu_plugin, has_libtpu = any(map(_version, _GPU_PLUGINS)), bool(_version("libtpu"))
+    has_gpu = has_gpu_plugin and (_DEVICES / "nvidiactl").exists()
+    has_tpu = has_libtpu and (any(_DEVICES.glob("accel*")) or (_DEVICES / "vfio" / "0").exists())
+    if (has_gpu_plugin or has_libtpu) and not (has_gpu or has_tpu):
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def _missing_gpu() -> str:
+    jaxlib = _version("jaxlib")
+    plugins = {name: version for name in _GPU_PLUGINS if (version := _version(name))}
+    if not plugins:
+        return "XLA's GPU compiler has to be installed"
+    if jaxlib not in plugins.values():
+        named = ", ".join(f"{name} {version}" for name, version in plugins.items())
+        return f"XLA's GPU compiler must be of jaxlib's version, {jaxlib}, and here is {named}"
+    return "" if any(map(_version, _GPU_TOOLS)) else "NVIDIA's nvcc wheel has to be installed"
+
+
+def _missing_tpu() -> str:
+    found, wanted = _version("libtpu"), _wanted_libtpu()
+    if not found:
+        return "libtpu has to be installed"
+    if wanted and not f"{found}.".startswith(wanted):
+        return f"libtpu must be {wanted}*, as jax {_version('jax')} asks for, and here is {found}"
+    return ""
+
+
+def _wanted_libtpu() -> str:
+    """The beginning of the version that JAX asks for, as in `0.0.42.`; empty: it does not say."""
+    for line in importlib.metadata.requires("jax") or ():
+        if match := re.match(r"libtpu\s*==\s*([\d.]+)\*?.*extra == ['\"]tpu['\"]", line):
+            return match[1].rstrip(".") + "."
+    return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

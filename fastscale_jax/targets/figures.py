@@ -1,0 +1,146 @@
+"""What a compiled program costs a device: memory, kernels, bytes, and the least time it can take.
+
+Nothing is run. What is real: that the program compiles, its memory, its kernels and the bytes that
+they move. What is not: a time. See docs/accelerators.md.
+"""
+
+from typing import Any, NamedTuple
+
+from fastscale_jax.arch import count
+from fastscale_jax.targets import kernels
+from fastscale_jax.targets.compiler import TIMEOUT_SECONDS, FailedError, Tell, compiled
+from fastscale_jax.targets.devices import by_kind
+from fastscale_jax.targets.program import Outcome, Program
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+from fastscale_jax.train.batch import check_divides
+
+_ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+_PASSES_OF_FLOPS = {"step": 3, "inference": 1}  # gradients cost two more networks
+
+
+class Rates(NamedTuple):
+    """What a device offers a program."""
+
+    usable_bytes: int  # of its memory
+    bandwidth: float  # of that memory, bytes a second
+    peak: float  # operations a second in the program's dtype, a multiply-add being two
+    origin: str  # of the rates
+
+
+def program_figures(
+    program: Program,
+    *,
+    store: Store | None = None,
+    usable_bytes: int | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    tell: Tell = lambda line: None,
+) -> dict[str, Any]:
+    """Returns what a program costs each of its devices, ready for JSON.
+
+    Args:
+        program: to compile, unless the store has it.
+        store: of outcomes; None: compile anew.
+        usable_bytes: of a device's memory; None: what programs may have of it.
+        timeout: seconds that the compiler may take.
+        tell: is told what the compiler does.
+
+    Raises:
+        FailedError: the compiler fails, and not for lack of memory.
+        ValueError: the batch cannot be shared by the devices, the device has no such dtype, or the
+            target's compiler is not installed.
+    """
+    target, dtype = program.target, program.recipe.dtype
+    if target is not None:
+        check_divides(program.recipe, target.count)
+        target.device.peak(dtype)  # refuses a dtype before anything is compiled
+    outcome = compiled(program, store=store, timeout=timeout, tell=tell)
+    if outcome.failure not in ("", "out of memory"):
+        raise FailedError(program, outcome)
+    rates = _rates(program, outcome)
+    if usable_bytes is not None:
+        rates = rates._replace(usable_bytes=usable_bytes)
+    return figures(program, outcome, rates)
+
+
+def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
+    """Returns what a compiled program costs each of its devices, ready for JSON.
+
+    Args:
+        program: that was compiled.
+        outcome: a program, or a lack of memory.
+        rates: of the device.
+    """
+    network, recipe, target = program.network, program.recipe, program.target
+    devices = target.count if target else outcome.here.get("devices", 1)
+    images = recipe.data.batch_size // devices
+    asked = {
+        "network": network.name,
+        "part": program.part,
+        "target": target.name if target else None,
+        "device": target.device.name if target else outcome.here.get("kind"),
+        "devices": devices,
+        "batch_size": recipe.data.batch_size,
+        "dtype": recipe.dtype,
+        "limit_bytes": rates.usable_bytes,
+    }
+    if outcome.failure:
+        return {**asked, "fits": False, "peak_bytes": None, "reason": outcome.reason}
+    held = outcome.peak_bytes
+    assert held is not None  # a program that did not fail has its memory
+    counted, cost = kernels.count(outcome.text), count(network)
+    floor = counted.floor(rates.bandwidth, rates.peak)
+    activations = _ITEMSIZE[recipe.dtype] * cost.acts * images
+    return {
+        **asked,
+        "fits": held <= rates.usable_bytes,
+        "peak_bytes": held,
+        **{f"{name}_bytes": size for name, size in (outcome.memory or {}).items()},
+        "flops": counted.flops,
+        "useful_flops": counted.useful_flops,
+        "analytic_flops": 2 * cost.flops * images * _PASSES_OF_FLOPS[program.part],
+        "bytes": counted.bytes,
+        "activation_bytes": activations,
+        "passes": counted.bytes / activations,
+        "floor_ms": 1e3 * floor.seconds,
+        "floor_memory_ms": 1e3 * floor.memory_seconds,
+        "floor_operations_ms": 1e3 * floor.operation_seconds,
+        "kernel_count": counted.count,
+        "small_kernel_count": counted.small,
+        "kernels": {name: total._asdict() for name, total in counted.by_kind().items()},
+        "collectives": {
+            name: {"count": total.count, "bytes": total.bytes}
+            for name, total in counted.collectives.items()
+        },
+        "avoidable_bytes": dict(counted.avoidable),
+        "custom_calls": sorted(counted.custom_calls),
+        "compiler_estimate_ms": _estimate_ms(counted.estimated_cycles, target),
+        "bandwidth": rates.bandwidth,
+        "peak_flops": rates.peak,
+        "rates_origin": rates.origin,
+        "seconds": dict(outcome.seconds),
+    }
+
+
+def _estimate_ms(cycles: int | None, target: Target | None) -> float | None:
+    """The compiler's estimate, by which programs may be ranked: it is no time."""
+    clock = target.device.clock_hz if target else None
+    return None if cycles is None or clock is None else 1e3 * cycles / clock
+
+
+def _rates(program: Program, outcome: Outcome) -> Rates:
+    """What the target's maker says; of devices here that no maker speaks of, what was measured."""
+    target, dtype = program.target, program.recipe.dtype
+    if target is not None:
+        device = target.device
+        rates = device.bandwidth, device.peak(dtype)
+        return Rates(target.usable_bytes, *rates, f"{device.name}, as its maker says")
+    usable = outcome.here.get("usable_bytes", 0)
+    device = by_kind(outcome.here.get("kind", ""))
+    if device is not None and dtype in device.peak_flops:
+        rates = device.bandwidth, device.peak(dtype)
+        return Rates(usable, *rates, f"{device.name}, as its maker says")
+    from fastscale_jax.measure import roofline  # JAX, which a target does without
+
+    measured = roofline.ceilings(dtype)
+    return Rates(usable, measured.memory, measured.flops, measured.origin)

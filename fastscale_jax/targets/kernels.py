@@ -1,0 +1,231 @@
+"""What a program compiled for a GPU or a TPU does: its kernels, their bytes and flops, the floor.
+
+Nothing here needs the device, or JAX: it reads the text of the optimised module.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastscale_jax.measure.hlo_text import computations
+from fastscale_jax.targets.avoidable import Moved, avoidable
+from fastscale_jax.targets.kernel_kinds import KINDS, TRANSFERS, kind_of, traits
+from fastscale_jax.targets.kernel_products import products
+from fastscale_jax.targets.kernel_runs import COLLECTIVES, Computations, Key, Run, name_flow, runs
+from fastscale_jax.targets.kernel_traffic import Access, Dilation, Traffic
+
+SMALL_BYTES = 4_000_000  # such a kernel takes about as long to start as to run
+
+
+class Kernel(NamedTuple):
+    """One kernel; its figures are those of one run."""
+
+    name: str
+    kind: str  # one of `kernel_kinds.KINDS`
+    op_name: str  # of the traced operation, or empty
+    bytes: int  # to and from the device's main memory
+    # Of convs and products, two a multiply-add, taps in the padding included. Calls of other
+    # libraries than cuDNN and cuBLAS have none, nor has elementwise work.
+    flops: int
+    useful_flops: int  # without those that meet zeros written between a gradient's elements
+    times: int  # more than once in loops
+    cycles: int | None  # the compiler's own estimate
+    is_async: bool  # it runs beside others, as TPUs' copies to VMEM do
+
+
+class Total(NamedTuple):
+    """Kernels of one kind, or collectives of one."""
+
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    bytes: int
+    flops: int = 0
+
+
+class Floor(NamedTuple):
+    """The least time that the kernels can take, in seconds."""
+
+    seconds: float
+    memory_seconds: float  # of kernels whose bytes take longer than their flops
+    operation_seconds: float  # of the others
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramCount:
+    """Counts of one program, each kernel as often as it runs.
+
+    Attributes:
+        kernels: in the order of the text.
+        collectives: by opcode. Their bytes are those of the array that is shared: the larger of
+            what a device gives and what it gets.
+        avoidable: bytes by cause, see `avoidable.avoidable`.
+        custom_calls: targets of all custom calls: of libraries, of the compiler itself, of others.
+        unknown_loops: loops whose length is not known; their kernels count once.
+    """
+
+    kernels: tuple[Kernel, ...]
+    collectives: Mapping[str, Total]
+    avoidable: Mapping[str, int]
+    custom_calls: frozenset[str]
+    unknown_loops: int
+
+    @property
+    def count(self) -> int:
+        """Number of kernels that run."""
+        return sum(x.times for x in self.kernels)
+
+    @property
+    def small(self) -> int:
+        """Number of those that move less than 4 MB."""
+        return sum(x.times for x in self.kernels if x.bytes < SMALL_BYTES)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to and from the device's main memory, of all kernels."""
+        return sum(x.bytes * x.times for x in self.kernels)
+
+    @property
+    def flops(self) -> int:
+        """Operations of convs and products as compiled, two a multiply-add."""
+        return sum(x.flops * x.times for x in self.kernels)
+
+    @property
+    def useful_flops(self) -> int:
+        """The same without those that meet zeros written between a gradient's elements."""
+        return sum(x.useful_flops * x.times for x in self.kernels)
+
+    @property
+    def estimated_cycles(self) -> int | None:
+        """Sum of the compiler's estimates, which some kernels lack; None if all do, as on GPUs."""
+        known = [x.cycles * x.times for x in self.kernels if x.cycles is not None]
+        return sum(known) if known else None
+
+    def by_kind(self) -> dict[str, Total]:
+        """Returns count, bytes and flops of each kind that there is, in the order of `KINDS`."""
+        count, size, flops = Counter[str](), Counter[str](), Counter[str]()
+        for x in self.kernels:
+            count[x.kind] += x.times
+            size[x.kind] += x.bytes * x.times
+            flops[x.kind] += x.flops * x.times
+        return {k: Total(count[k], size[k], flops[k]) for k in KINDS if k in count}
+
+    def floor(self, bandwidth: float, peak: float) -> Floor:
+        """Returns the least time of the kernels, one after the other, collectives left out.
+
+        Each takes bytes / `bandwidth` or flops / `peak`, whichever is longer. Asynchronous copies
+        run beside kernels that have bandwidth to spare. What does not fit there is added to the
+        part bound by memory. No program reaches its floor.
+
+        Args:
+            bandwidth: of the main memory, bytes/s.
+            peak: of matrix units in the program's precision, operations/s.
+        """
+        memory = operations = spare = hidden = 0.0
+        for x in self.kernels:
+            if x.kind == "collectives":
+                continue
+            moving, computing = x.bytes * x.times / bandwidth, x.flops * x.times / peak
+            if x.is_async:
+                hidden += moving
+            elif moving >= computing:
+                memory += moving
+            else:
+                operations += computing
+                spare += computing - moving
+        memory += max(0.0, hidden - spare)
+        return Floor(memory + operations, memory, operations)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the totals as JSON takes them."""
+        return {
+            "kernels": self.count,
+            "small_kernels": self.small,
+            "bytes": self.bytes,
+            "flops": self.flops,
+            "useful_flops": self.useful_flops,
+            "by_kind": {kind: x._asdict() for kind, x in self.by_kind().items()},
+            "collectives": {
+                opcode: {"count": x.count, "bytes": x.bytes}
+                for opcode, x in self.collectives.items()
+            },
+            "avoidable": dict(self.avoidable),
+            "custom_calls": sorted(self.custom_calls),
+            "estimated_cycles": self.estimated_cycles,
+            "unknown_loops": self.unknown_loops,
+        }
+
+
+def count(text: str) -> ProgramCount:
+    """Counts the kernels of a program.
+
+    Args:
+        text: `compiled.as_text()`, of a program compiled for a GPU or a TPU.
+
+    Raises:
+        HloError: the text is not that of an HLO module, or lacks what it refers to.
+    """
+    program = computations(text)
+    found, unknown_loops = runs(program)
+    traffic = Traffic(program, is_tpu=":T(" in text)
+    kernels, moved, dilated = [], [], {}
+    for run in found:
+        accesses, dilations = traffic.of(run), traffic.dilations(run)
+        dilated.update(dilations)
+        kernel, opcodes = _kernel(run, accesses, dilated, program)
+        kernels.append(kernel)
+        flow = name_flow(kernel.op_name)
+        moved.append(Moved(kernel.kind, accesses, run.times, flow, opcodes, dilations))
+    called = frozenset(x.target for lines in program.values() for x in lines if x.target)
+    return ProgramCount(
+        tuple(kernels), _collectives(found), avoidable(moved), called, unknown_loops
+    )
+
+
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+
+
+def _kernel(
+    run: Run,
+    accesses: list[Access],
+    dilated: Mapping[Key, Dilation],
+    program: Computations,
+) -> tuple[Kernel, frozenset[str]]:
+    """Returns a kernel, and the opcodes inside it."""
+    inside, about = products(run, program), traits(run, program)
+    flops = sum(x.flops for x in inside)
+    read = (dilated.get(value.key) for values in run.operands for value in values)
+    spread = max((x.spread for x in read if x is not None), default=1)
+    cycles = _CYCLES.search(run.instruction.attributes)
+    kernel = Kernel(
+        run.instruction.name,
+        TRANSFERS if _is_transfer(run) else kind_of(about, inside),
+        about.op_name,
+        sum(x.bytes for x in accesses),
+        flops,
+        flops // spread,
+        run.times,
+        int(cycles[1]) if cycles else None,
+        run.is_async,
+    )
+    return kernel, about.opcodes
+
+
+def _is_transfer(run: Run) -> bool:
+    """Whether an asynchronous copy, or one of a slice, is from one memory to another."""
+    if not run.is_async or run.opcode in COLLECTIVES:
+        return False
+    values = (*(x for one in run.operands[:1] for x in one), *run.results)
+    return len({value.array.memory_space for value in values}) > 1
+
+
+def _collectives(found: list[Run]) -> dict[str, Total]:
+    result: dict[str, Total] = {}
+    for run in found:
+        if run.opcode in COLLECTIVES:
+            given = sum(x.array.bytes for values in run.operands for x in values)
+            got = sum(x.array.bytes for x in run.results)
+            before = result.get(run.opcode, Total(0, 0))
+            size = before.bytes + max(given, got) * run.times
+            result[run.opcode] = Total(before.count + run.times, size)
+    return result

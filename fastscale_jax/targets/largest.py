@@ -1,0 +1,129 @@
+"""The largest batch whose training step fits a target, found by compiling for it."""
+
+import math
+from collections.abc import Callable
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.measure.memory import (
+    LargestBatch,
+    NoRoomError,
+    largest_fitting,
+    least_batch,
+    waiting_bytes,
+    with_batch,
+)
+from fastscale_jax.targets import kernels
+from fastscale_jax.targets.compiler import FailedError, compiled
+from fastscale_jax.targets.program import Program
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+from fastscale_jax.train.recipe import Recipe
+
+# XLA lays a TPU's batch along its 128 lanes, else along its 8 sublanes, and pads what is missing.
+_TPU_UNITS = (128, 8, 1)
+_WORTH_A_NOTE = 0.02  # of the bytes an image
+
+Tell = Callable[[str], None]
+
+
+def step_bytes(program: Program, *, store: Store | None, tell: Tell = lambda line: None) -> float:
+    """Returns what a program holds on a device; infinite where the compiler finds no room.
+
+    Raises:
+        FailedError: the compiler fails for another reason.
+        ValueError: the target's compiler is not installed.
+    """
+    outcome = compiled(program, store=store, tell=tell)
+    if outcome.failure == "out of memory":
+        return math.inf
+    if outcome.peak_bytes is None:
+        raise FailedError(program, outcome)
+    return outcome.peak_bytes
+
+
+def largest_batch(
+    network: Architecture,
+    recipe: Recipe,
+    target: Target,
+    limit: int,
+    *,
+    most: int | None = None,
+    store: Store | None = None,
+    tell: Tell = lambda line: None,
+) -> LargestBatch:
+    """Returns the largest batch that fits each device of a target, over all of them.
+
+    On TPUs it is a multiple of 128 images a chip, which fill the lanes, unless not even these fit.
+
+    Args:
+        network: to train.
+        recipe: its batch size is not looked at.
+        target: to train on.
+        limit: bytes of a device.
+        most: images, more than which are not wanted; None: no such number.
+        store: of outcomes.
+        tell: is told what each program holds.
+
+    Raises:
+        NoRoomError: the smallest batch that the devices can share does not fit.
+        FailedError: the compiler fails.
+        ValueError: the target's compiler is not installed.
+    """
+    least = least_batch(recipe, target.count)
+
+    def held(images: int, until: str = "layout") -> float:
+        program = Program(network, with_batch(recipe, images), target, until=until)
+        of_step = step_bytes(program, store=store)
+        return of_step + waiting_bytes(network, images, target.count)
+
+    for unit in _units(target, least):
+        try:
+            return largest_fitting(held, limit, unit=unit, most=most, name=network.name, tell=tell)
+        except NoRoomError:
+            if unit == least:
+                raise
+            tell(f"not even {unit // target.count} images a device fit; trying fewer")
+    raise AssertionError("the last unit is the least batch")
+
+
+def _units(target: Target, least: int) -> list[int]:
+    """What batches are multiples of, from the best to the least that devices can share."""
+    if target.device.platform != "tpu":
+        return [least]
+    return sorted({math.lcm(n * target.count, least) for n in _TPU_UNITS}, reverse=True)
+
+
+def better_batch(
+    network: Architecture,
+    recipe: Recipe,
+    target: Target,
+    *,
+    store: Store | None = None,
+    tell: Tell = lambda line: None,
+) -> str:
+    """Returns a note for people where 128 images a chip move fewer bytes an image; else nothing.
+
+    Args:
+        network: to train.
+        recipe: its batch is the one that is compared.
+        target: TPUs; others have no such batch.
+        store: of outcomes.
+        tell: is told what is compiled.
+    """
+    lanes, images = _TPU_UNITS[0], recipe.data.batch_size // target.count
+    if target.device.platform != "tpu" or images == lanes:
+        return ""
+    moved = {}
+    for batch in (images, lanes):
+        of = with_batch(recipe, batch * target.count)
+        outcome = compiled(Program(network, of, target, until="layout"), store=store, tell=tell)
+        if outcome.failure:
+            return ""
+        moved[batch] = kernels.count(outcome.text).bytes / batch
+    share = 1 - moved[lanes] / moved[images]
+    if share < _WORTH_A_NOTE:
+        return ""
+    return (
+        f"{lanes} images a chip would move {share:.0%} fewer bytes an image than {images}: "
+        "they fill the lanes, and nothing is copied between layouts"
+    )

@@ -1,0 +1,72 @@
+"""One network's compiled training step as a point of a curve."""
+
+import datetime
+from typing import Any
+
+from fastscale_jax.arch import count
+from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.points import Spec
+from fastscale_jax.targets.compiler import FailedError
+from fastscale_jax.targets.extras import compiler_versions
+from fastscale_jax.targets.figures import program_figures
+from fastscale_jax.targets.largest import largest_batch
+from fastscale_jax.targets.program import Program
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+
+# of `figures.figures`, what a point keeps
+_KEPT = (
+    "floor_ms",
+    "floor_memory_ms",
+    "floor_operations_ms",
+    "bytes",
+    "passes",
+    "kernel_count",
+    "small_kernel_count",
+    "collectives",
+    "kernels",
+    "avoidable_bytes",
+)
+
+
+def compiled_point(
+    spec: Spec, target: Target, *, timeout: float, store: Store | None = None
+) -> dict[str, Any]:
+    """Returns what a step of one point costs a target, or the error that it ends with.
+
+    Args:
+        spec: of the point; batch size 0: the largest that fits.
+        target: to compile for.
+        timeout: seconds that the compiler may take.
+        store: of outcomes.
+
+    Raises:
+        ValueError: the target has no such dtype, or its compiler is not installed.
+    """
+    network, batch = spec.network(), spec.batch_size * target.count
+    try:
+        if not batch:
+            recipe = plain_recipe(1, spec.dtype)
+            batch = largest_batch(network, recipe, target, target.usable_bytes, store=store).images
+        program = Program(network, plain_recipe(batch, spec.dtype), target, until="layout")
+        found = program_figures(program, store=store, timeout=timeout)
+    except FailedError as error:
+        return {"error": str(error)}
+    if found["peak_bytes"] is None:
+        return {"error": "out of memory"}
+    return {
+        "network": network.name,
+        "side": network.resolution,
+        "images": batch,
+        **count(network)._asdict(),
+        **{name: found[name] for name in _KEPT},
+        "memory_bytes": found["peak_bytes"],
+        "fits": found["fits"],
+        "compile_seconds": sum(found["seconds"].values()),
+        "machine": {
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+            "device": target.name,
+            "platform": target.device.platform,
+            "versions": compiler_versions(target.device.platform),
+        },
+    }

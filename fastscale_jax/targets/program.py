@@ -1,0 +1,115 @@
+"""A network's program for a target: what is to be compiled, and what comes of it."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.targets.extras import compiler_versions
+from fastscale_jax.targets.target import Target
+from fastscale_jax.train.recipe import Checkpoint, Recipe
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+# what decides the program of a network; the rest of the package is about it
+_ROOMS = ("arch", "models", "data", "train")
+_FILES = ("compiling.py", "measure/lowering.py", "targets/child.py", "targets/devices.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is to be compiled.
+
+    Attributes:
+        network: whose program it is.
+        recipe: its batch is that of all devices.
+        target: to compile for; None: the devices that are here.
+        part: as `measure.lowering.lower` takes it.
+        until: `end`, or `layout`: stop once the buffers are laid out. What follows is machine code,
+            half of the work for a GPU and nine tenths for a TPU. It changes neither kernels nor
+            bytes, but on TPUs adds some percent of temporaries.
+    """
+
+    network: Architecture
+    recipe: Recipe
+    target: Target | None = None
+    part: str = "step"
+    until: str = "end"
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        where = self.target.name if self.target else "the device here"
+        part = {"step": "training step", "inference": "inference"}[self.part]
+        return (
+            f"{self.network.name}: {part}, {self.recipe.data.batch_size} images, "
+            f"{self.recipe.dtype}, {where}"
+        )
+
+    def key(self) -> str:
+        """Returns a name for all that decides what the compiler makes of it.
+
+        Raises:
+            ValueError: it is for the devices here, about which too little is known.
+        """
+        if self.target is None:
+            raise ValueError("what is compiled for the devices here is not kept")
+        recipe = dataclasses.replace(self.recipe, checkpoint=Checkpoint(), seed=0, init_from="")
+        device = self.target.device
+        # of a device only what XLA is told: another source for a rate makes no other program
+        told = {"memory": device.memory_bytes, "bandwidth": device.bandwidth, **device.xla}
+        content = {
+            "network": dataclasses.asdict(dataclasses.replace(self.network, name="")),
+            "recipe": dataclasses.asdict(recipe),
+            "target": [self.target.name, told if device.platform == "gpu" else {}],
+            "part": self.part,
+            "until": self.until,
+            "versions": compiler_versions(device.platform),
+            "sources": _digest_of_sources(),
+        }
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the compiler made of a program, or why it made nothing.
+
+    Attributes:
+        memory: bytes of a device by name, as `measure.memory.Memory` has them; None: it failed.
+        text: the optimised HLO module; empty: it failed.
+        seconds: that lowering and compiling took, by name.
+        failure: empty, or `out of memory`, `aborted`, `refused`, `timed out`.
+        reason: of a failure, in one line.
+        here: of a program for the devices here: their `kind`, how many (`devices`), and the
+            `usable_bytes` of the smallest.
+    """
+
+    memory: Mapping[str, int] | None = None
+    text: str = ""
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    failure: str = ""
+    reason: str = ""
+    here: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most that the program holds on a device; None: it failed."""
+        if self.memory is None:
+            return None
+        held = self.memory
+        return held["arguments"] + held["outputs"] + held["temporaries"] - held["aliases"]
+
+
+def _digest_of_sources() -> str:
+    """Changes with any line that may change a program."""
+    digest = hashlib.sha256()
+    paths = [_PACKAGE / name for name in _FILES]
+    for room in _ROOMS:
+        paths += sorted(x for x in (_PACKAGE / room).rglob("*") if x.suffix in (".py", ".json"))
+    for path in paths:
+        digest.update(f"{path.relative_to(_PACKAGE)}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,97 @@
+"""What a program is compiled for: a device that need not be here, and how many of them."""
+
+import dataclasses
+import math
+
+from fastscale_jax.targets.devices import Device, devices
+
+# XLA on a GPU takes this share of its memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise:
+# https://docs.jax.dev/en/latest/gpu_memory_allocation.html
+_GPU_SHARE = 0.75
+# Of a TPU's memory, what its runtime keeps: libtpu's refusals name 15.75 of 16 GiB on v5e.
+_TPU_RESERVE = 2**28
+_IMAGES = 128  # of a device: they fill the lanes of a TPU
+_HOST_BOUNDS = (2, 2, 1)  # of a host's chips, which a slice is made of
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Devices that a program is compiled for.
+
+    Attributes:
+        device: one of them.
+        count: how many, as JAX counts them: GPUs, or chips of a TPU slice.
+        topology: of a TPU slice, its sides: `(2, 2)`; of GPUs empty.
+    """
+
+    device: Device
+    count: int = 1
+    topology: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Returns the target of a text like `gpu:h100`, `gpu:h100:8`, `tpu:v5e` or `tpu:v5e:4x4`.
+
+        Raises:
+            ValueError: there is no such device or topology; says which there are.
+        """
+        platform, _, rest = text.partition(":")
+        generation, _, size = rest.partition(":")
+        device = devices().get(f"{platform}:{generation}")
+        if device is None:
+            raise ValueError(f"unknown target {text!r}; choose one of {', '.join(devices())}")
+        if device.platform == "gpu":
+            return cls(device, _gpus(text, size))
+        topology = _topology(text, size, device)
+        return cls(device, math.prod(topology), topology)
+
+    @property
+    def name(self) -> str:
+        """As `parse` takes it, the number or topology left out of a single device."""
+        if self.count == 1:
+            return self.device.key
+        return f"{self.device.key}:{'x'.join(map(str, self.topology)) or self.count}"
+
+    @property
+    def usual(self) -> tuple[int, str]:
+        """The batch, of all devices, and the dtype of a program where none is given."""
+        dtype = "bfloat16" if "bfloat16" in self.device.peak_flops else "float16"
+        return _IMAGES * self.count, dtype
+
+    @property
+    def usable_bytes(self) -> int:
+        """What programs may have of a device's memory, unless JAX is told otherwise."""
+        memory = self.device.memory_bytes
+        return int(_GPU_SHARE * memory) if self.device.platform == "gpu" else memory - _TPU_RESERVE
+
+
+def _gpus(text: str, size: str) -> int:
+    if not size:
+        return 1
+    if not size.isdecimal() or not int(size):
+        raise ValueError(f"target {text!r}: give a number of GPUs, as in gpu:h100:8")
+    return int(size)
+
+
+def _topology(text: str, size: str, device: Device) -> tuple[int, ...]:
+    """The sides of a slice. XLA makes one of whole hosts, or of a single chip."""
+    dimensions, chips = device.topology["dimensions"], device.topology["pod_chips"]
+    sides = size.split("x") if size else ["1"] * dimensions
+    example = "x".join(["2"] * 2 + ["1"] * (dimensions - 2))
+    if len(sides) != dimensions or not all(side.isdecimal() and int(side) for side in sides):
+        raise ValueError(
+            f"target {text!r}: a topology of {device.name} has {dimensions} sides, "
+            f"as in {device.key}:{example}"
+        )
+    topology = tuple(map(int, sides))
+    is_whole = not any(side % bound for side, bound in zip(topology, _HOST_BOUNDS, strict=False))
+    if math.prod(topology) > 1 and not is_whole:
+        raise ValueError(
+            f"target {text!r}: there is no such slice; sides are 1 for a single chip, else the "
+            f"first two are even, as in {device.key}:{example}"
+        )
+    if math.prod(topology) > chips:
+        raise ValueError(
+            f"target {text!r}: a pod of {device.name} has {chips} chips, not {math.prod(topology)}"
+        )
+    return topology

@@ -1,0 +1,42 @@
+"""Whether devices, and what else a recipe asks for, can share its batch."""
+
+from fastscale_jax.train.recipe import Recipe
+
+
+def check_batch_is_known(recipe: Recipe) -> None:
+    """Refuses a batch size that is still to be found.
+
+    Raises:
+        ValueError: says where that is done.
+    """
+    if not recipe.data.batch_size:
+        raise ValueError(
+            "--config.data.batch_size=auto is for --mode=train, time and memory; give a number"
+        )
+
+
+def check_divides(recipe: Recipe, devices: int) -> None:
+    """Refuses a batch that devices, and what else the recipe asks for, cannot share.
+
+    Raises:
+        ValueError: says which.
+    """
+    batch_size, group = recipe.data.batch_size, recipe.bn.group_size
+    check_batch_is_known(recipe)
+    if batch_size % devices:
+        raise ValueError(
+            f"the batch size {batch_size} cannot be shared by {devices} devices; set "
+            "--config.data.batch_size to a multiple of their number"
+        )
+    images, parts = batch_size // devices, recipe.optim.accumulate
+    if images % parts:
+        raise ValueError(
+            f"the {images} images of a device cannot be computed in config.optim.accumulate = "
+            f"{parts} equal parts"
+        )
+    if group and images // parts % group:
+        of_part = " and part" if parts > 1 else ""
+        raise ValueError(
+            f"the {images // parts} images of a device{of_part} are no multiple of "
+            f"config.bn.group_size = {group}"
+        )

@@ -1,0 +1,33 @@
+"""A compiler's process that does what its program's network is called."""
+
+import os
+import pathlib
+import pickle
+import sys
+import time
+
+from fastscale_jax.targets import child
+
+program = pickle.load(sys.stdin.buffer)
+print("compiling", flush=True)
+match program.network.name:
+    case "aborts":
+        print("I0000 all is well", file=sys.stderr)
+        print(
+            "F0000 00:00:1.5 77 tiling.cc:627] Check failed: a == b (784 vs. 56)", file=sys.stderr
+        )
+        sys.stderr.flush()
+        os.abort()
+    case "does not fit":
+        print("Traceback (most recent call last):\n  File", file=sys.stderr)
+        sys.exit("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Used 20.1G of 15.75G hbm.")
+    case "is refused":
+        sys.exit("Traceback\njax.errors.JaxRuntimeError: INVALID_ARGUMENT: no such thing")
+    case "hangs":
+        time.sleep(60)
+    case _:
+        folder = pathlib.Path(sys.argv[1])
+        (folder / child.MODULE).write_text("HloModule m\n\nENTRY e {\n}\n")
+        child._finish(
+            folder, dict.fromkeys(("arguments", "outputs", "temporaries", "aliases"), 3), {}
+        )

@@ -1,0 +1,177 @@
+"""Training steps compiled for GPUs and TPUs that are not here, each network cut to a block a stage.
+
+They need the extras `targets-gpu` and `targets-tpu`.
+"""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from fastscale_jax import arch
+from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.targets import kernels
+from fastscale_jax.targets.compiler import compiled
+from fastscale_jax.targets.extras import check_compiler
+from fastscale_jax.targets.figures import program_figures
+from fastscale_jax.targets.program import Program
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+from fastscale_jax.train.recipe import Bn, Optim
+from tests.commands import run
+
+pytestmark = pytest.mark.targets
+
+NAMED = [f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases]
+ROWS = [
+    f"{row.key}_{row.strategy}_{row.flops / 1e9:g}gf" for row in arch.PAPER_ROWS if row.strategy
+]
+GPUS = ("gpu:h100", "gpu:a100", "gpu:l4", "gpu:v100")
+TPUS = ("tpu:v4", "tpu:v5e", "tpu:v5p", "tpu:v6e")
+# One network of each kind: with projections, in groups, depthwise, dense.
+KINDS = ("regnety:500mf", "regnetz:500mf", "efficientnet:b0", "resnet:50", "resnet:50-32x4d")
+
+
+@pytest.fixture(autouse=True)
+def _compilers():
+    try:
+        check_compiler("gpu")
+        check_compiler("tpu")
+    except ValueError as error:
+        if "CI" in os.environ:  # where all is to be tested
+            raise
+        pytest.skip(str(error))
+
+
+def network(name):
+    """A named network with one block a stage."""
+    whole, _ = arch.resolve(*name.split(":"))
+    return dataclasses.replace(whole, stages=tuple(s._replace(depth=1) for s in whole.stages))
+
+
+def step(name, target, *, dtype="", images=128, part="step", until="end", **recipe):
+    target = Target.parse(target)
+    plain = plain_recipe(images * target.count, dtype or target.usual[1])
+    return Program(network(name), dataclasses.replace(plain, **recipe), target, part, until)
+
+
+def check(program):
+    """The program compiles, and calls nothing that is not XLA's."""
+    outcome = compiled(program)
+    assert not outcome.failure, outcome.reason
+    counted = kernels.count(outcome.text)
+    ours = {name for name in counted.custom_calls if "fastscale" in name}
+    assert not ours
+    assert counted.bytes > 0
+    return counted
+
+
+@pytest.mark.parametrize("name", ["regnety:500mf", "resnet:50", "regnetz:500mf", "efficientnet:b0"])
+def test_a_training_step_compiles_for_an_h100(name):
+    counted = check(step(name, "gpu:h100"))
+    a = network(name)
+    # useful operations are the analytic count's, a filter gradient in groups included: expanded to
+    # dense ones they would be many times as many
+    analytic = 2 * 3 * arch.count(a).flops * 128
+    assert 0.85 * analytic < counted.useful_flops < 1.05 * analytic
+
+
+@pytest.mark.parametrize("name", ["regnetz:500mf", "regnety:500mf"])
+def test_a_training_step_compiles_for_a_tpu(name):
+    check(step(name, "tpu:v5e"))
+
+
+@pytest.mark.parametrize(
+    ("target", "synchronised"),
+    [("gpu:h100:8", False), ("tpu:v5e:4x4", False), ("gpu:h100:8", True)],
+)
+def test_devices_agree_in_one_reduction_a_step(target, synchronised):
+    program = step("regnetz:500mf", target, until="layout", bn=Bn(sync=synchronised))
+    counted = check(program)
+    norms = sum(layer.kernel > 0 and layer.c_group > 0 for layer in arch.layers(program.network))
+    assert set(counted.collectives) == {"all-reduce"}
+    reductions = counted.collectives["all-reduce"].count
+    assert reductions == 1 if not synchronised else reductions >= norms - 1
+    # gradients, running statistics and metrics, in float32
+    assert counted.collectives["all-reduce"].bytes >= 4 * arch.count(program.network).params
+
+
+def test_what_memory_says_of_a_target_is_what_the_compiled_program_holds(tmp_path):
+    arguments = (
+        "--config=configs/regnetz.py:500mf",
+        "--config.model.depths=(1,1,1,1)",
+        "--config.model.resolution=64",
+        "--config.augment.policy=",
+        "--config.data.batch_size=64",
+        "--config.dtype=bfloat16",
+        "--target=gpu:h100",
+        "--format=json",
+    )
+    memory = run(*arguments, "--mode=memory", "--memory_gb=1")
+    assert memory.returncode == 0, memory.stderr
+    held = json.loads(memory.stdout)
+    program = run(*arguments, "--mode=program")
+    assert program.returncode == 0, program.stderr
+    found = json.loads(program.stdout)
+    assert held["peak_bytes"] == found["peak_bytes"]
+    assert found["fits"]
+    assert 0.9e9 < held["largest_batch_bytes"] <= held["limit_bytes"] == 1e9
+
+
+def test_a_program_stopped_at_its_layout_is_the_whole_one(tmp_path):
+    whole, laid_out = (
+        compiled(step("regnetz:500mf", "gpu:h100", until=until)) for until in ("end", "layout")
+    )
+    assert laid_out.memory == whole.memory
+    counts = [kernels.count(x.text).summary() for x in (whole, laid_out)]
+    assert counts[0] == counts[1]
+
+
+def test_xla_refuses_what_does_not_fit_a_tpu_and_says_so():
+    program = step("regnetz:500mf", "tpu:v5e", images=4096, until="layout")
+    found = program_figures(program, store=Store())
+    assert found["fits"] is False
+    assert "RESOURCE_EXHAUSTED" in found["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", GPUS)
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_of_network_compiles_for_every_gpu(name, target):
+    check(step(name, target))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TPUS)
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_of_network_is_laid_out_for_every_tpu(name, target):
+    check(step(name, target, until="layout"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("target", [*GPUS, *TPUS])
+@pytest.mark.parametrize("name", [*NAMED, *ROWS])
+@pytest.mark.parametrize("part", ["step", "inference"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_network_compiles_for_every_target(name, target, part, dtype):
+    if dtype == "bfloat16" and target == "gpu:v100":
+        pytest.skip("a V100 has no bfloat16")
+    check(step(name, target, dtype=dtype, part=part, until="end" if "gpu" in target else "layout"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("target", ["gpu:h100", "gpu:v100", "tpu:v5e", "gpu:h100:8", "tpu:v5e:4x4"])
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"bn": Bn(group_size=32)},
+        {"bn": Bn(sync=True)},
+        {"optim": Optim(accumulate=2)},
+        {"scan_blocks": True},
+    ],
+    ids=["group_size", "sync", "accumulate", "scan_blocks"],
+)
+def test_every_setting_compiles(name, target, recipe):
+    check(step(name, target, **recipe))
