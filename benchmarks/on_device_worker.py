@@ -1,0 +1,150 @@
+"""Measures the jobs of `benchmarks.on_device`, in a process of its own."""
+
+import gc
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.on_device_jobs import ConvPass, Digits, dtype_of, job_of
+from benchmarks.worker import serve
+from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.measure import point, roofline, timing
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.points import Spec
+from fastscale_jax.models.conv_shape import ConvShape
+from fastscale_jax.targets.devices import by_kind
+
+_REPOSITORY = pathlib.Path(__file__).parents[1]
+# Passes of one program, each on operands of its own: the time is the device's, not the dispatch's,
+# and what one pass read is no longer in the cache when it is read again.
+_PASSES = 4
+_TINY = ("--config.model.depths=(1,1,1,1)", "--config.bn.precise_images=64")
+
+
+def measured(request: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the measurement of a job says."""
+    if request["kind"] == "machine":
+        return machine(is_new=request["is_new"])
+    return _MEASURES[request["kind"]](job_of(request))
+
+
+def machine(*, is_new: bool) -> dict[str, Any]:
+    """Returns the device, with what it can do at most if `is_new`."""
+    found = describe()
+    return {"machine": found, **({"ceilings": _ceilings(found)._asdict()} if is_new else {})}
+
+
+def _ceilings(found: dict[str, Any]) -> roofline.Ceilings:
+    """As its maker says, or else measured."""
+    dtype = dtype_of(found["platform"])
+    device = by_kind(found["device"])
+    if device is None or dtype not in device.peak_flops:
+        return roofline.ceilings(dtype)
+    return roofline.Ceilings(device.peak(dtype), device.bandwidth, "as its maker says")
+
+
+def step(spec: Spec) -> dict[str, Any]:
+    """Returns what a training step takes."""
+    try:
+        return point.measure(spec, noise=math.inf, seconds=20.0)
+    finally:
+        _forget()
+
+
+def conv(job: ConvPass) -> dict[str, Any]:
+    """Returns what a pass of a conv takes."""
+    import jax
+
+    function = _pass_of(job)
+    operands = [_operands(job, seed) for seed in range(_PASSES)]
+
+    def passes(operands: list[Any]) -> list[Any]:
+        return [function(*one) for one in operands]
+
+    since = time.perf_counter()
+    compiled = jax.jit(passes).lower(operands).compile()
+    compile_seconds = time.perf_counter() - since
+    found = timing.measure(lambda: compiled(operands), noise=math.inf, seconds=10.0, least=0.3)
+    return {
+        "ms": 1000 * found.median / _PASSES,
+        "noise": found.noise,
+        "compile_seconds": compile_seconds,
+    }
+
+
+def digits(job: Digits) -> dict[str, Any]:
+    """Returns how long the command takes, compiling included, and the error it ends with."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fastscale_jax.main", "--format=json", "--compile_cache="]
+        command += [f"--config={_REPOSITORY / 'configs' / 'digits.py'}", f"--workdir={folder}"]
+        command += [f"--config.train.epochs={job.epochs}", *_TINY * job.is_small]
+        since = time.perf_counter()
+        done = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - since
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        lines = pathlib.Path(folder, "metrics.jsonl").read_text().splitlines()
+    speeds = [x["images_per_second"] for x in map(json.loads, lines) if "images_per_second" in x]
+    return {
+        "command_seconds": seconds,
+        "images_per_second": statistics.median(speeds) if speeds else None,
+        "metrics": json.loads(done.stdout.splitlines()[-1]),
+    }
+
+
+_MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "step": step,
+    "conv": conv,
+    "digits": digits,
+}
+
+
+def _pass_of(job: ConvPass) -> Callable[[Any, Any], Any]:
+    """What `grouped_conv` lowers to where the form is chosen."""
+    from fastscale_jax.models import conv_forms, native
+
+    if job.form == "native":
+        return lambda a, b: getattr(native, job.part)(a, b, job.shape)
+    return lambda a, b: getattr(conv_forms, job.part)(job.form, a, b, job.shape)
+
+
+def _operands(job: ConvPass, seed: int) -> list[Any]:
+    """Noise, made on the device: zeros would be faster."""
+    import jax
+    import jax.numpy as jnp
+
+    keys = jax.random.split(jax.random.key(seed))
+    sizes = operand_sizes(job.shape, job.part)
+    return [jax.random.normal(k, x, jnp.dtype(job.dtype)) for k, x in zip(keys, sizes, strict=True)]
+
+
+def operand_sizes(shape: ConvShape, part: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the sizes of the two arrays that a part is computed from."""
+    return {
+        "forward": (shape.x, shape.filters),
+        "input_gradient": (shape.y, shape.filters),
+        "filter_gradient": (shape.x, shape.y),
+    }[part]
+
+
+def _forget() -> None:
+    """Lets go of what a network left behind, before the next one."""
+    gc.collect()
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+    if torch := sys.modules.get("torch"):
+        torch.compiler.reset()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    serve(measured)
