@@ -34,7 +34,7 @@ MODES = {
     "export": "export",
 }
 
-TARGET_MODES = ("program", "memory")
+TARGET_MODES = ("program", "memory", "info")
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -58,7 +58,7 @@ _MODE = flags.DEFINE_enum(
 _TARGET = flags.DEFINE_string(
     "target",
     None,
-    "A device that need not be here, for --mode=program and memory: gpu:h100, gpu:h100:8, "
+    "A device that need not be here, for --mode=program, memory and info: gpu:h100, gpu:h100:8, "
     "tpu:v5e, tpu:v5e:4x4. The program is compiled for it here, and not run.",
 )
 _PART = flags.DEFINE_enum(
@@ -136,7 +136,7 @@ def main(argv: Sequence[str]) -> int:
             )
         if _TARGET.value is not None and _MODE.value not in TARGET_MODES:
             return usage_error(
-                f"--target is for --mode={' and '.join(TARGET_MODES)}, not for {_MODE.value}: "
+                f"--target is for --mode={', '.join(TARGET_MODES)}, not for {_MODE.value}: "
                 "nothing runs on a device that is not here"
             )
         mode = importlib.import_module(f"fastscale_jax.modes.{MODES[_MODE.value]}")

@@ -67,17 +67,21 @@ def test_info_prints_a_row_for_every_part_and_the_totals():
     assert "5.859 M" in total
 
 
-def test_info_imports_neither_jax_nor_tensorflow():
+@pytest.mark.parametrize("mode", ["info", "program"])
+def test_what_computes_nothing_here_imports_neither_jax_nor_tensorflow(mode):
+    arguments = ["main", "--config=configs/regnetz.py", f"--mode={mode}"]
+    if mode == "program":  # and is refused, once all is imported
+        arguments += ["--target=gpu:h100:3"]
     code = (
         "import sys; from fastscale_jax import main; "
-        "sys.argv = ['main', '--config=configs/regnetz.py', '--mode=info']\n"
+        f"sys.argv = {arguments}\n"
         "try: main.run()\n"
         "except SystemExit as end: print(end.code)\n"
         "print(sorted({'jax', 'flax', 'tensorflow', 'sklearn', 'torch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-2:] == ["0", "[]"]
+    assert result.stdout.splitlines()[-2:] == ["0" if mode == "info" else "2", "[]"]
 
 
 def test_training_leaves_config_metrics_curves_events_and_a_checkpoint(trained):
@@ -150,7 +154,15 @@ BAD_INPUT = {
     "--config=configs/regnetz.py --config.data.name=digits": ["10 classes", "1000"],
     "--config=configs/digits.py:dWr_x4": ["no variants"],
     "--config=configs/digits.py --mode=eval": ["no checkpoint", "train first"],
-    "--config=configs/digits.py --mode=fly": ["train|eval|info|time|memory|predict|export"],
+    "--config=configs/digits.py --mode=fly": ["train|eval|info|time|memory|program|predict|export"],
+    "--config=configs/digits.py --mode=program --target=gpu:h300": ["'gpu:h300'", "gpu:h100, "],
+    "--config=configs/digits.py --mode=memory --target=tpu:v5e:3x3": ["no such slice", "v5e:2x2"],
+    "--config=configs/digits.py --mode=info --target=h100": ["unknown target 'h100'"],
+    "--config=configs/digits.py --target=gpu:h100": ["--mode=program, memory, info, not for train"],
+    "--config=configs/regnetz.py --mode=program --target=gpu:h100:3": ["1024", "3 devices"],
+    "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [
+        "has no bfloat16; use float16"
+    ],
     "--config=configs/digits.py --mode=export --names=keras": ["fastscale_jax|pycls|timm"],
     "--config=configs/digits.py stray": ["'stray'"],
     "--workers=3": ["workers"],

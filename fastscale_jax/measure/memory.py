@@ -159,9 +159,10 @@ def largest_fitting(
     limit: int,
     *,
     unit: int,
-    most: int | None,
     name: str,
-    tell: Callable[[str], None],
+    first: int | None = None,
+    most: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> LargestBatch:
     """Returns the largest batch that fits, by asking what few of them hold.
 
@@ -173,8 +174,9 @@ def largest_fitting(
         held: takes a batch and returns the bytes of a device; infinite where it does not fit.
         limit: bytes of a device.
         unit: the smallest batch.
-        most: images, more than which are not wanted; None: no such number.
         name: of the network, for people.
+        first: batch to ask for; None: four units.
+        most: images, more than which are not wanted; None: no such number.
         tell: is told what each batch holds.
 
     Raises:
@@ -190,7 +192,7 @@ def largest_fitting(
 
     room, ceiling = int(limit * _FULL), math.inf if most is None else max(most // unit, 1) * unit
     low, high = 0, math.inf
-    following = min(_rounded(4 * unit, unit), ceiling)
+    following = min(_rounded(first or 4 * unit, unit), ceiling)
     while low < following < high:
         if asked(int(following)) <= room:
             low = int(following)
@@ -265,8 +267,8 @@ def _guess(known: dict[int, float], room: int) -> float:
     """The batch that fills the room, on the line through the two that are nearest to it."""
     finite = {images: held for images, held in known.items() if held < math.inf}
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(x[1] - room))
-    if not others:
-        return 2 * first
+    if not others:  # part of it is the state's, so that in proportion the batch is none too large
+        return max(2 * first, first * room / a)
     second, b = others[0]
     slope = (b - a) / (second - first)
     return first + (room - a) / slope if slope > 0 else 2 * max(first, second)

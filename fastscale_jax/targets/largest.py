@@ -78,7 +78,15 @@ def largest_batch(
 
     for unit in _units(target, least):
         try:
-            return largest_fitting(held, limit, unit=unit, most=most, name=network.name, tell=tell)
+            return largest_fitting(
+                held,
+                limit,
+                unit=unit,
+                name=network.name,
+                first=max(target.usual[0], unit),
+                most=most,
+                tell=tell,
+            )
         except NoRoomError:
             if unit == least:
                 raise

@@ -8,7 +8,9 @@ from fastscale_jax.arch import Complexity, count
 from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
-from fastscale_jax.measure.choose import UnmetError, choose
+from fastscale_jax.measure.choose import UnmetError, _on_target, choose
+from fastscale_jax.targets import figures
+from fastscale_jax.targets.target import Target
 from tests.commands import run_module
 
 BASE = base_architecture("regnetz", "500mf")
@@ -105,3 +107,40 @@ def test_the_command_finds_a_network_for_the_memory_by_compiling():
     assert done.returncode == 0, done.stderr
     assert "python -m fastscale_jax.main --config=configs/regnetz.py:dWr_x" in done.stdout
     assert "--config.data.batch_size=2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--step_ms=8", "--target=gpu:h100"), "give --floor_ms, the least time"),
+        (("--floor_ms=8",), "--floor_ms is for a --target; give --step_ms"),
+        (("--floor_ms=8", "--target=gpu:h300"), "unknown target 'gpu:h300'; choose one of"),
+        (("--floor_ms=0", "--target=gpu:h100"), "--floor_ms must be a number above 0"),
+    ],
+)
+def test_a_budget_belongs_to_a_device(arguments, words):
+    result = run_module("measure.choose", "--base=regnetz:500mf", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+
+
+def test_on_a_target_networks_are_compiled_and_those_that_do_not_fit_are_too_large(monkeypatch):
+    asked = []
+
+    def compiled(program, store):
+        cost = count(program.network)
+        asked.append(program)
+        return {
+            "fits": cost.acts < 40e6,
+            "floor_ms": cost.acts / 1e6,
+            "peak_bytes": 1000 * cost.acts,
+        }
+
+    monkeypatch.setattr(figures, "program_figures", compiled)
+    for kind, budget in (("floor_ms", 30.0), ("memory_bytes", 30e9), ("floor_ms", 60.0)):
+        measure = _on_target(Target.parse("gpu:h100"), kind, 128, "bfloat16")
+        found = choose(BASE, "dWr", budget, kind=kind, measure=measure)
+        assert 0.9 * min(budget, 40.0 if kind == "floor_ms" else budget) <= found.amount <= budget
+    assert {program.recipe.data.batch_size for program in asked} == {128}
+    assert {program.target.name for program in asked} == {"gpu:h100"}

@@ -223,3 +223,56 @@ def test_a_mistake_gets_one_line(tmp_path, flags, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def compiled_record(spec):
+    """As a program compiled for an H100 leaves it, whose bytes go with its activations."""
+    known = record(spec, time)
+    del known["step_ms"], known["noise"]
+    moved = 40 * known["acts"] + 10**9
+    machine = {"device": "gpu:h100", "platform": "gpu", "date": "2026-11-28", "versions": {}}
+    return {**known, "bytes": moved, "floor_ms": moved / 3e9, "passes": 20.0, "machine": machine}
+
+
+def test_compiled_programs_are_drawn_by_their_floor_and_their_bytes(tmp_path):
+    records = [compiled_record(spec) for spec in specs() if spec.framework == "jax"]
+    curve_figures.write(records, tmp_path)
+    for name in ("floor", "bytes"):
+        for of in ("against_counts", "by_strategy"):
+            assert (tmp_path / f"{name}_{of}_jax.png").exists()
+    assert not list(tmp_path.glob("time_*"))
+    rows = curve_figures.correlations(records, curve_figures.BYTES)
+    assert {row.base: row.acts for row in rows}["regnetz:500mf"] == pytest.approx(1.0)
+
+
+def test_compiled_programs_and_measured_steps_make_no_curve_together():
+    mixed = [compiled_record(specs()[0]), record(specs()[1], time)]
+    with pytest.raises(ValueError, match="do not belong together"):
+        points.check_same_machine(mixed)
+
+
+def test_with_a_target_points_are_compiled_and_what_fails_is_left_with_its_reason(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def compiled_point(spec, target, **options):
+        asked.append((spec, target.name))
+        if spec.strategy == "w":
+            return {"error": "out of memory"}
+        return {k: v for k, v in compiled_record(spec).items() if k not in vars(spec)}
+
+    monkeypatch.setattr(curves, "compiled_point", compiled_point)
+    file = tmp_path / "curves.jsonl"
+    command = ["curves", "--target=gpu:h100", f"--results={file}", "--bases=regnetz:500mf"]
+    command += ["--strategies=w,dWr", "--factors=1,2"]
+    monkeypatch.setattr(curves.sys, "argv", command)
+    assert curves.main() == 0
+    assert curves.main() == 0
+    found = points.read(file)
+    assert len(asked) == len(found) == 3  # and nothing the second time
+    assert {target for _, target in asked} == {"gpu:h100"}
+    assert {(spec.batch_size, spec.dtype, spec.framework) for spec, _ in asked} == {
+        (128, "bfloat16", "jax")
+    }
+    assert [r["error"] for r in found if "error" in r] == ["out of memory"]
