@@ -1,60 +1,45 @@
-"""What summing gradients costs on many devices, by arithmetic: weak scaling of a training step.
+"""What summing gradients costs on many devices: weak scaling of a training step.
 
-Every figure of a device is its maker's; nothing here is measured.
+Steps are programs that benchmarks/weak_scaling.py compiled; the links' speeds are their makers', from
+fastscale_jax/targets/devices.json. The rest is arithmetic, and nothing is measured.
 """
 
+import json
 import math
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from fastscale_jax import arch
+from docs.speed_tables import RESULTS
+from fastscale_jax.targets.devices import Device
+from fastscale_jax.targets.target import Target
 
-NETWORKS = ("regnetz:500mf", "regnetz:4gf", "regnetz:dWr_16gf", "efficientnet:b0")
-DEVICES = (8, 64, 512)
-IMAGES = 128  # of a device, in a step
-PASSES = 10  # over all activations, forward and backward, where each BatchNorm is one more each way
-
-
-class Device(NamedTuple):
-    """An accelerator, and what it is linked by."""
-
-    name: str
-    flops: float  # a second, bfloat16, dense
-    memory: float  # bytes a second
-    near: float  # bytes a second, one way, to the devices of a group
-    far: float  # between groups
-    group: int  # devices that the near links join
+PROGRAMS = RESULTS / "weak_scaling_programs.json"
+DEVICES = (8, 64, 256)
 
 
-# https://www.nvidia.com/en-us/data-center/h200/: 1,979 TFLOPS with sparsity, 4.8 TB/s, NVLink
-# 900 GB/s both ways together; between nodes one 400 Gb/s InfiniBand card a GPU, as in a DGX H200.
-# https://docs.cloud.google.com/tpu/docs/v5e: 197 TFLOPS, 819 GB/s, 400 GB/s both ways; pods of 256.
-# https://docs.cloud.google.com/tpu/docs/v5p: 459 TFLOPS, 2,765 GB/s, 1,200 GB/s both ways; 50 Gb/s
-# a chip between slices; those of up to 6,144 chips are one.
-ACCELERATORS = (
-    Device("H200", 989e12, 4.8e12, 450e9, 50e9, 8),
-    Device("TPU v5e", 197e12, 819e9, 200e9, 3.1e9, 256),
-    Device("TPU v5p", 459e12, 2765e9, 600e9, 6.25e9, 6144),
-)
+class Program(NamedTuple):
+    """A compiled training step."""
+
+    network: str
+    device: Device
+    devices: int
+    images: int  # of a device, in a step
+    floor_seconds: float  # its kernels' least time, the reduction left out
+    reduced_bytes: int  # what each device adds up with the others
 
 
-def reduced_bytes(network: str) -> int:
-    """Returns what each device adds up with the others in a step.
-
-    Gradients, BatchNorm's running means and variances, and the metrics, in float32.
-    """
-    a = arch.as_architecture(arch.model_config(*network.split(":")))
-    channels = sum(layer.width for layer in arch.layers(a) if layer.kernel and layer.c_group)
-    return 4 * (arch.count(a).params + 2 * channels + 5)
-
-
-def step_seconds(network: str, device: Device) -> float:
-    """Returns the least time of a step without others: of operations, or of bytes moved."""
-    cost = arch.count(arch.model_config(*network.split(":")))
-    operations = 3 * 2 * cost.flops * IMAGES / device.flops
-    moved = PASSES * 2 * cost.acts * IMAGES / device.memory
-    return max(operations, moved)
+def programs() -> dict[tuple[str, str, int], Program]:
+    """Returns the compiled steps by network, name of the device and number of devices."""
+    result = {}
+    for row in json.loads(PROGRAMS.read_text()):
+        device = Target.parse(row["target"]).device
+        size = sum(kind["bytes"] for kind in row["collectives"].values())
+        key = row["network"], device.name, row["devices"]
+        result[key] = Program(
+            row["network"], device, row["devices"], row["images"], row["floor_ms"] / 1e3, size
+        )
+    return result
 
 
 def reduction_seconds(size: int, device: Device, devices: int) -> float:
@@ -65,45 +50,55 @@ def reduction_seconds(size: int, device: Device, devices: int) -> float:
     """
     inner = min(device.group, devices)
     groups = math.ceil(devices / inner)
-    near = 2 * (inner - 1) / inner * size / device.near
-    far = 2 * (groups - 1) / groups * (size / inner) / device.far
+    near = 2 * (inner - 1) / inner * size / device.link
+    far = 2 * (groups - 1) / groups * (size / inner) / device.network
     return near + far
 
 
-def efficiency(network: str, device: Device, devices: int) -> float:
+def efficiency(program: Program, devices: int) -> float:
     """Returns the share of a device's time that is left, were nothing done at the same time."""
-    step = step_seconds(network, device)
-    return step / (step + reduction_seconds(reduced_bytes(network), device, devices))
+    step = program.floor_seconds
+    return step / (step + reduction_seconds(program.reduced_bytes, program.device, devices))
 
 
 def table() -> str:
     """Returns bytes, times and efficiencies as Markdown."""
     heads = "".join(f" {n} |" for n in DEVICES)
-    rows = [f"| network | MB a step | device | step, ms |{heads}"]
-    rows += ["|---|--:|---|--:|" + "--:|" * len(DEVICES)]
-    for network in NETWORKS:
-        size = reduced_bytes(network)
-        for device in ACCELERATORS:
-            cells = "".join(
-                f" {1e3 * reduction_seconds(size, device, n):.2f} ms, "
-                f"{100 * efficiency(network, device, n):.1f} % |"
-                for n in DEVICES
-            )
-            step = 1e3 * step_seconds(network, device)
-            rows.append(f"| {network} | {size / 1e6:.1f} | {device.name} | {step:.1f} |{cells}")
+    rows = [f"| network | MB a step | device | images | floor, ms |{heads}"]
+    rows += ["|---|--:|---|--:|--:|" + "--:|" * len(DEVICES)]
+    found = programs()
+    for (network, name, devices), first in found.items():
+        if devices != DEVICES[0]:
+            continue
+        cells = "".join(_cell(found[network, name, n]) for n in DEVICES)
+        size, floor = first.reduced_bytes / 1e6, 1e3 * first.floor_seconds
+        rows.append(f"| {network} | {size:.1f} | {name} | {first.images} | {floor:.1f} |{cells}")
     return "\n".join(rows)
 
 
+def _cell(program: Program) -> str:
+    seconds = reduction_seconds(program.reduced_bytes, program.device, program.devices)
+    return f" {1e3 * seconds:.2f} ms, {100 * efficiency(program, program.devices):.1f} % |"
+
+
 def figure() -> Figure:
-    """Returns efficiency over the number of devices, by network and accelerator."""
+    """Returns efficiency over the number of devices, by network and device.
+
+    Dots are compiled programs. The lines between them are arithmetic with the first program's floor.
+    """
     drawing = Figure(figsize=(8, 2.8), layout="constrained")
-    for axes, device in zip(drawing.subplots(1, 3, sharey=True), ACCELERATORS, strict=True):
-        counts = [2**i for i in range(11)]
-        for network in NETWORKS:
-            shares = [100 * efficiency(network, device, n) for n in counts]
-            axes.plot(counts, shares, label=network, lw=1.2)
-        axes.set(xscale="log", title=device.name, xlabel="devices")
-        axes.set_xticks([1, 8, 64, 512], ["1", "8", "64", "512"])
+    found = programs()
+    networks, names = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
+    for axes, name in zip(drawing.subplots(1, len(names), sharey=True), names, strict=True):
+        counts = [2**i for i in range(int(math.log2(DEVICES[-1])) + 1)]
+        for network in networks:
+            first = found[network, name, DEVICES[0]]
+            shares = [100 * efficiency(first, n) for n in counts]
+            (line,) = axes.plot(counts, shares, label=network, lw=1.2)
+            dots = [100 * efficiency(found[network, name, n], n) for n in DEVICES]
+            axes.plot(DEVICES, dots, "o", ms=3, color=line.get_color())
+        axes.set(xscale="log", title=name, xlabel="devices")
+        axes.set_xticks([1, *DEVICES], ["1", *map(str, DEVICES)])
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     drawing.axes[0].set_ylabel("efficiency at the floor, %")

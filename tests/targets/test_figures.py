@@ -109,7 +109,7 @@ def test_the_table_says_all_kinds_and_that_nothing_was_run(answer):
         "0.01 GB",
         "all-reduce",
         "conv forward",
-        "other",
+        "input",
         "nothing was run",
         "3.352 TB/s",
     ):
