@@ -53,6 +53,8 @@ class Device:
     xla: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     # Of TPUs: "dimensions" of a slice, "pod_chips", and "chips_per_host", at most.
     topology: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    # Of TPUs: the memory that XLA lets a program have.
+    available_bytes: int | None = None
     # Of TPUs, where it is known: cycles a second, in which the compiler estimates.
     clock_hz: float | None = None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastscale_jax.arch import count
 from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.memory import NoRoomError
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.extras import compiler_versions
@@ -52,7 +53,9 @@ def compiled_point(
         found = program_figures(program, store=store, timeout=timeout)
     except FailedError as error:
         return {"error": str(error)}
-    if found["peak_bytes"] is None:
+    except NoRoomError:
+        return {"error": "out of memory"}
+    if not found["fits"]:  # and a compiler that knows it makes another program, to save memory
         return {"error": "out of memory"}
     return {
         "network": network.name,
@@ -61,7 +64,6 @@ def compiled_point(
         **count(network)._asdict(),
         **{name: found[name] for name in _KEPT},
         "memory_bytes": found["peak_bytes"],
-        "fits": found["fits"],
         "compile_seconds": sum(found["seconds"].values()),
         "machine": {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),

@@ -29,7 +29,8 @@ class Program:
         part: as `measure.lowering.lower` takes it.
         until: `end`, or `layout`: stop once the buffers are laid out. What follows is machine code,
             half of the work for a GPU and nine tenths for a TPU. It changes neither kernels nor
-            bytes, but on TPUs adds some percent of temporaries.
+            bytes; on TPUs it adds some percent of temporaries, and is where XLA refuses a program
+            that does not fit.
     """
 
     network: Architecture

@@ -101,9 +101,7 @@ def _avoidable(found: dict[str, Any]) -> list[Any]:
     causes = {name: size for name, size in found["avoidable_bytes"].items() if size}
     if not causes:
         return []
-    result = Table(
-        title="bytes that another program could do without", caption="causes may overlap"
-    )
+    result = Table(title="avoidable bytes", caption="causes may overlap")
     result.add_column("cause")
     for name in ("GB", "%"):
         result.add_column(name, justify="right")

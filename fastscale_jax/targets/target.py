@@ -8,8 +8,6 @@ from fastscale_jax.targets.devices import Device, devices
 # XLA on a GPU takes this share of its memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise:
 # https://docs.jax.dev/en/latest/gpu_memory_allocation.html
 _GPU_SHARE = 0.75
-# Of a TPU's memory, what its runtime keeps: libtpu's refusals name 15.75 of 16 GiB on v5e.
-_TPU_RESERVE = 2**28
 _IMAGES = 128  # of a device: they fill the lanes of a TPU
 _HOST_BOUNDS = (2, 2, 1)  # of a host's chips, which a slice is made of
 
@@ -61,8 +59,7 @@ class Target:
     @property
     def usable_bytes(self) -> int:
         """What programs may have of a device's memory, unless JAX is told otherwise."""
-        memory = self.device.memory_bytes
-        return int(_GPU_SHARE * memory) if self.device.platform == "gpu" else memory - _TPU_RESERVE
+        return self.device.available_bytes or int(_GPU_SHARE * self.device.memory_bytes)
 
 
 def _gpus(text: str, size: str) -> int:

@@ -16,7 +16,6 @@ from fastscale_jax.targets.compiler import compiled
 from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.program import Program
-from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.recipe import Bn, Optim
 from tests.commands import run
@@ -129,10 +128,10 @@ def test_a_program_stopped_at_its_layout_is_the_whole_one(tmp_path):
 
 
 def test_xla_refuses_what_does_not_fit_a_tpu_and_says_so():
-    program = step("regnetz:500mf", "tpu:v5e", images=4096, until="layout")
-    found = program_figures(program, store=Store())
+    found = program_figures(step("regnetz:500mf", "tpu:v5e", images=16384))
     assert found["fits"] is False
-    assert "RESOURCE_EXHAUSTED" in found["reason"]
+    assert "exceeds available HBM (15.75G)" in found["reason"]
+    assert Target.parse("tpu:v5e").usable_bytes == 15.75 * 2**30
 
 
 @pytest.mark.slow

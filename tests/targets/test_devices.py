@@ -8,7 +8,7 @@ from fastscale_jax.targets.devices import by_kind, devices, xla_text
 
 GPUS = [key for key in devices() if key.startswith("gpu:")]
 TPUS = [key for key in devices() if key.startswith("tpu:")]
-NO_FIGURES = {"key", "sources", "xla", "topology", "other_names", "clock_hz"}
+NO_FIGURES = {"key", "sources", "xla", "topology", "other_names", "clock_hz", "available_bytes"}
 
 
 @pytest.mark.parametrize("key", devices())
@@ -16,7 +16,11 @@ def test_every_figure_has_a_source(key):
     device = devices()[key]
     figures = {field.name for field in dataclasses.fields(device)} - NO_FIGURES
     figures |= set(device.xla)
-    figures |= {name for name in ("topology", "other_names", "clock_hz") if getattr(device, name)}
+    figures |= {
+        name
+        for name in ("topology", "other_names", "clock_hz", "available_bytes")
+        if getattr(device, name)
+    }
     assert set(device.sources) == figures
     for source in device.sources.values():
         assert "[" not in source
