@@ -1,7 +1,7 @@
 """What summing gradients costs on many devices: weak scaling of a training step.
 
-Steps are programs that benchmarks/weak_scaling.py compiled; the links' speeds are their makers', from
-fastscale_jax/targets/devices.json. The rest is arithmetic, and nothing is measured.
+Steps are programs that benchmarks/weak_scaling.py compiled. The links' speeds are the makers', from
+fastscale_jax/targets/devices.json. The rest is arithmetic; nothing is measured.
 """
 
 import json
@@ -30,12 +30,12 @@ class Program(NamedTuple):
 
 
 def programs() -> dict[tuple[str, str, int], Program]:
-    """Returns the compiled steps by network, name of the device and number of devices."""
+    """Returns the compiled steps by network, key of the device and number of devices."""
     result = {}
     for row in json.loads(PROGRAMS.read_text()):
         device = Target.parse(row["target"]).device
         size = sum(kind["bytes"] for kind in row["collectives"].values())
-        key = row["network"], device.name, row["devices"]
+        key = row["network"], device.key, row["devices"]
         result[key] = Program(
             row["network"], device, row["devices"], row["images"], row["floor_ms"] / 1e3, size
         )
@@ -67,12 +67,12 @@ def table() -> str:
     rows = [f"| network | MB a step | device | images | floor, ms |{heads}"]
     rows += ["|---|--:|---|--:|--:|" + "--:|" * len(DEVICES)]
     found = programs()
-    for (network, name, devices), first in found.items():
+    for (network, key, devices), first in found.items():
         if devices != DEVICES[0]:
             continue
-        cells = "".join(_cell(found[network, name, n]) for n in DEVICES)
+        cells = "".join(_cell(found[network, key, n]) for n in DEVICES)
         size, floor = first.reduced_bytes / 1e6, 1e3 * first.floor_seconds
-        rows.append(f"| {network} | {size:.1f} | {name} | {first.images} | {floor:.1f} |{cells}")
+        rows.append(f"| {network} | {size:.1f} | {key} | {first.images} | {floor:.1f} |{cells}")
     return "\n".join(rows)
 
 
@@ -84,24 +84,25 @@ def _cell(program: Program) -> str:
 def figure() -> Figure:
     """Returns efficiency over the number of devices, by network and device.
 
-    Dots are compiled programs. The lines between them are arithmetic with the first program's floor.
+    Dots are compiled programs. Lines are arithmetic with the floor of the program for 8 devices.
     """
     drawing = Figure(figsize=(8, 2.8), layout="constrained")
     found = programs()
-    networks, names = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
-    for axes, name in zip(drawing.subplots(1, len(names), sharey=True), names, strict=True):
-        counts = [2**i for i in range(int(math.log2(DEVICES[-1])) + 1)]
+    networks = dict.fromkeys(network for network, _, _ in found)
+    keys = dict.fromkeys(key for _, key, _ in found)
+    counts = [2**i for i in range(int(math.log2(DEVICES[-1])) + 1)]
+    for axes, key in zip(drawing.subplots(1, len(keys), sharey=True), keys, strict=True):
         for network in networks:
-            first = found[network, name, DEVICES[0]]
+            first = found[network, key, DEVICES[0]]
             shares = [100 * efficiency(first, n) for n in counts]
             (line,) = axes.plot(counts, shares, label=network, lw=1.2)
-            dots = [100 * efficiency(found[network, name, n], n) for n in DEVICES]
+            dots = [100 * efficiency(found[network, key, n], n) for n in DEVICES]
             axes.plot(DEVICES, dots, "o", ms=3, color=line.get_color())
-        axes.set(xscale="log", title=name, xlabel="devices")
+        axes.set(xscale="log", title=key, xlabel="devices")
         axes.set_xticks([1, *DEVICES], ["1", *map(str, DEVICES)])
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     drawing.axes[0].set_ylabel("efficiency at the floor, %")
-    drawing.axes[0].set_ylim(0, 102)
+    drawing.axes[0].set_ylim(90, 100.4)
     drawing.axes[0].legend(fontsize=7, loc="lower left")
     return drawing

@@ -11,7 +11,7 @@ from fastscale_jax import arch
 from fastscale_jax.targets.devices import devices
 
 ROWS = json.loads(scale_out.PROGRAMS.read_text())
-METRICS_AND_SIGNAL = 5  # loss, two kinds of errors, images; and whether a host was told to stop
+METRICS_AND_SIGNAL = 5  # loss, two kinds of errors, images, and one number of the hosts'
 
 
 def each_row(test):
@@ -47,7 +47,7 @@ def test_next_to_nothing_runs_beside_the_reduction(row):
 def test_the_floor_of_a_step_does_not_depend_on_the_number_of_devices():
     for _, rows in itertools.groupby(sorted(ROWS, key=one_device), key=one_device):
         floors, images = zip(*((row["floor_ms"], row["images"]) for row in rows), strict=True)
-        assert max(floors) < 1.01 * min(floors)
+        assert max(floors) < (1 + 1e-8) * min(floors)
         assert len(set(images)) == 1
 
 
