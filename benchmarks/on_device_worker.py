@@ -19,7 +19,7 @@ from fastscale_jax.measure import point, roofline, timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.models.conv_shape import ConvShape
-from fastscale_jax.targets.devices import by_kind
+from fastscale_jax.targets.devices import makers_rates
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 # Passes of one program, each on operands of its own: the time is the device's, not the dispatch's,
@@ -44,10 +44,8 @@ def machine(*, is_new: bool) -> dict[str, Any]:
 def _ceilings(found: dict[str, Any]) -> roofline.Ceilings:
     """As its maker says, or else measured."""
     dtype = dtype_of(found["platform"])
-    device = by_kind(found["device"])
-    if device is None or dtype not in device.peak_flops:
-        return roofline.ceilings(dtype)
-    return roofline.Ceilings(device.peak(dtype), device.bandwidth, "as its maker says")
+    rates = makers_rates(found["device"], dtype)
+    return roofline.Ceilings(*rates, "as its maker says") if rates else roofline.ceilings(dtype)
 
 
 def step(spec: Spec) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options() -> Options:
+    kept = _COMPILE_CACHE.value
     workdir, given, output, profile = (
         pathlib.Path(flag.value) if flag.value else None
         for flag in (_WORKDIR, _INPUT, _OUTPUT, _PROFILE)
@@ -162,6 +163,7 @@ def _options() -> Options:
         memory_gb=_MEMORY_GB.value,
         target=_TARGET.value,
         part=_PART.value,
+        store=pathlib.Path(kept).expanduser() / "targets" if kept else None,
         as_json=_FORMAT.value == "json",
     )
 

@@ -184,7 +184,11 @@ def _compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
 
 
 def _on_target(
-    target: Target, kind: str, batch: int, dtype: str
+    target: Target,
+    kind: str,
+    batch: int,
+    dtype: str,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Callable[[Architecture], float]:
     """What a step holds on a device that need not be here, or the least time it can take there."""
     from fastscale_jax.measure.jax_runner import plain_recipe
@@ -193,7 +197,11 @@ def _on_target(
     from fastscale_jax.targets.store import Store
 
     def measure(network: Architecture) -> float:
-        program = Program(network, plain_recipe(batch, dtype), target, until="layout")
+        # a TPU's program has some of its memory only at the end
+        is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
+        until = "end" if is_rough else "layout"
+        program = Program(network, plain_recipe(batch, dtype), target, until=until)
+        tell(f"compiling for {target.name}: {network.name}")
         found = program_figures(program, store=Store())
         if not found["fits"]:
             return math.inf
@@ -285,7 +293,7 @@ def main() -> int:
         batch = arguments.batch_size or (model.batch_size if model else usual[0])
         dtype = arguments.dtype or (model.dtype if model else usual[1])
         if target:
-            measure = _on_target(target, kind, batch, dtype)
+            measure = _on_target(target, kind, batch, dtype, tell)
         elif kind == "step_ms":
             measure = _measured_ms(batch, dtype, arguments.noise)
         else:
@@ -316,6 +324,11 @@ def main() -> int:
         f"python -m fastscale_jax.main --config=configs/{family}.py:{variant} "
         f"--config.data.batch_size={batch} --config.dtype={dtype}"
     )
+    if target:
+        tell(
+            "that is without augmentation, which moves bytes of its own; the same command with "
+            f"--mode=program --target={target.name} says what all of it costs there"
+        )
     if found.amount < _NEAR * wanted:
         tell(f"the next larger network of {arguments.strategy} takes more than the budget")
     return 0

@@ -157,7 +157,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="the rows of the paper's Tables 5 to 8, in place of bases, strategies and factors",
     )
-    parser.add_argument("--frameworks", default=",".join(FRAMEWORKS), help="some of these" + comma)
+    parser.add_argument("--frameworks", help=f"of {', '.join(FRAMEWORKS)}; all without it" + comma)
     parser.add_argument("--target", help="a device that need not be here: gpu:h100, tpu:v5e …")
     parser.add_argument(
         "--batch_size", help="images a device, or auto: the most that fit; 8, or 128 with --target"
@@ -183,7 +183,10 @@ def _specs(arguments: argparse.Namespace, target: Target | None) -> list[Spec]:
     Raises:
         ValueError: there is none of that name, or a number is none.
     """
-    frameworks = ["jax"] if target else arguments.frameworks.split(",")
+    usual = "jax" if target else ",".join(FRAMEWORKS)
+    frameworks = (arguments.frameworks or usual).split(",")
+    if target and frameworks != ["jax"]:
+        raise ValueError("--target is for JAX's programs; leave --frameworks out")
     if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
     usual_batch, usual_dtype = target.usual if target else (8, "float32")

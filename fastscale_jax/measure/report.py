@@ -49,7 +49,7 @@ def timed(
     load = Workload(network, recipe, devices=devices)
     if profile is not None:
         profile.mkdir(parents=True, exist_ok=True)
-    ceiling = roofline.ceilings(recipe.dtype, known)
+    ceiling = known or roofline.ceilings(recipe.dtype)
     step = load.start("step")
     probe = earlier.Probe()
     of_step = timing.measure(step, noise=noise, seconds=seconds, between=probe)

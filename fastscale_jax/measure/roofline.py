@@ -29,21 +29,14 @@ class Ceilings(NamedTuple):
     origin: str  # where the figures come from
 
 
-def ceilings(dtype: str, known: Ceilings | None = None) -> Ceilings:
-    """Returns what a device here can do at most.
+def ceilings(dtype: str) -> Ceilings:
+    """Returns what a device here can do at most in a dtype, measured.
 
-    Args:
-        dtype: of the computation.
-        known: what the device's maker says, in this dtype; None: it is measured.
+    It is the best of a few sizes: a ceiling is what can be reached, not what is usual.
 
     Raises:
-        NoisyError: it was to be measured, and the machine is too noisy.
+        NoisyError: the machine is too noisy.
     """
-    return _measured(dtype) if known is None else known
-
-
-def _measured(dtype: str) -> Ceilings:
-    """The best of a few sizes: a ceiling is what can be reached, not what is usual."""
     is_cpu = jax.default_backend() == "cpu"
     sides, sizes = ((1024, 2048), (2**28,)) if is_cpu else ((4096, 8192), (2**28,))
     key = jax.random.key(0)

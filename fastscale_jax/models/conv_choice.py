@@ -67,7 +67,7 @@ def refusal(name: str, reason: str) -> str:
 
 
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
-    """Returns the implementation of a part: `product`, or one of those that do not choose.
+    """Returns the implementation of a part: `product`, or one that computes, of `IMPLEMENTATIONS`.
 
     A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
     stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient

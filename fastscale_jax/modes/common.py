@@ -29,6 +29,7 @@ class Options(NamedTuple):
     memory_gb: float | None
     target: str | None
     part: str
+    store: pathlib.Path | None  # of programs compiled for targets; None: nothing is kept
     as_json: bool
 
 

@@ -42,10 +42,10 @@ def run(config: Config, options: Options) -> int:
         print(prediction_line(prediction))
     if least:
         print(
-            f"on {least['target']}, {least['batch_size']:,} images in {least['dtype']}, layer by "
-            f"layer: a training step takes {least['roofline_ms']:.4g} ms at least, bound by "
-            f"{least['roofline_bound']}; inference {least['inference_roofline_ms']:.4g} ms, by "
-            f"{least['inference_roofline_bound']}"
+            f"on {least['target']}, {least['batch_size']:,} images in {least['dtype']}, by the "
+            f"roofline's arithmetic: a training step takes {least['roofline_ms']:.4g} ms at least, "
+            f"bound by {least['roofline_bound']}; inference "
+            f"{least['inference_roofline_ms']:.4g} ms, by {least['inference_roofline_bound']}"
         )
     if rows:
         from fastscale_jax.measure import counters

@@ -42,7 +42,9 @@ def run(config: Config, options: Options) -> int:
         target = Target.parse(options.target) if options.target else None
         network, recipe = checked(config)
         with shown_progress() as tell:
-            found = held(network, recipe, gigabytes=options.memory_gb, target=target, tell=tell)
+            store = Store(options.store) if options.store else None
+            given = {"gigabytes": options.memory_gb, "target": target, "store": store}
+            found = held(network, recipe, **given, tell=tell)
     except ValueError as error:
         return usage_error(str(error))
     except FailedError as error:
@@ -61,6 +63,7 @@ def held(
     *,
     gigabytes: float | None,
     target: Target | None = None,
+    store: Store | None = None,
     tell: Tell = complain,
 ) -> dict[str, Any]:
     """Returns the bytes of a training step on each device, by name, ready for JSON.
@@ -70,6 +73,7 @@ def held(
         recipe: its batch is laid out; 0: the largest that fits.
         gigabytes: of a device, to find the largest batch for; None: what it has.
         target: devices that need not be here; None: those that are.
+        store: of programs compiled for a target.
         tell: is told what each program holds.
 
     Raises:
@@ -81,7 +85,7 @@ def held(
     if recipe.data.batch_size:
         check_divides(recipe, devices)
     found = (
-        _on(target, network, recipe, gigabytes, tell)
+        _on(target, network, recipe, gigabytes, store, tell)
         if target
         else _here(network, recipe, gigabytes, tell)
     )
@@ -95,8 +99,9 @@ def held(
         "devices": devices,
         "batch_size": recipe.data.batch_size,
         "dtype": recipe.dtype,
-        **{f"{name}_bytes": amount for name, amount in step._asdict().items()},
-        "peak_bytes": step.peak,
+        "fits": step is not None and step.peak <= largest.limit,
+        **{f"{name}_bytes": getattr(step, name, None) for name in Memory._fields},
+        "peak_bytes": None if step is None else step.peak,
         "saved_for_backward_bytes": images * memory.saved_for_backward(network, recipe),
         "activation_bytes": images * itemsize * count(network).acts,
         "limit_bytes": largest.limit,
@@ -111,7 +116,7 @@ class _Found(NamedTuple):
 
     recipe: Recipe
     largest: LargestBatch
-    step: Memory
+    step: Memory | None  # None: the compiler finds no room for it
     note: str = ""
 
 
@@ -123,17 +128,24 @@ def _here(network: Architecture, recipe: Recipe, gigabytes: float | None, tell: 
 
 
 def _on(
-    target: Target, network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell
+    target: Target,
+    network: Architecture,
+    recipe: Recipe,
+    gigabytes: float | None,
+    store: Store | None,
+    tell: Tell,
 ) -> _Found:
-    limit, store = int(gigabytes * 1e9) if gigabytes else target.usable_bytes, Store()
+    limit = int(gigabytes * 1e9) if gigabytes else target.usable_bytes
     largest = on_target.largest_batch(network, recipe, target, limit, store=store, tell=tell)
     if not recipe.data.batch_size:
         recipe = memory.with_batch(recipe, largest.images)
     program = Program(network, recipe, target)
     outcome = compiled(program, store=store, tell=tell)
+    if outcome.failure == "out of memory":
+        return _Found(recipe, largest, None, outcome.reason)
     if outcome.memory is None:
         raise FailedError(program, outcome)
-    note = on_target.better_batch(network, recipe, target, store=store, tell=tell)
+    note = on_target.better_batch(network, recipe, target, limit, store=store, tell=tell)
     return _Found(recipe, largest, Memory(**outcome.memory), note)
 
 
@@ -165,5 +177,6 @@ def table(found: dict[str, Any]) -> "Table":
         "what JAX keeps for the backward pass": "saved_for_backward_bytes",
     }
     for name, key in rows.items():
-        result.add_row(name, f"{found[key] / 1e9:,.3f}", end_section=key == "peak_bytes")
+        amount = "does not fit" if found[key] is None else f"{found[key] / 1e9:,.3f}"
+        result.add_row(name, amount, end_section=key == "peak_bytes")
     return result

@@ -21,6 +21,7 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.report import table
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
+from fastscale_jax.train.batch import check_batch_is_known
 from fastscale_jax.train.recipe import Recipe
 
 
@@ -30,11 +31,12 @@ def run(config: Config, options: Options) -> int:
     try:
         target = Target.parse(options.target) if options.target else None
         network, recipe = checked(config)
+        store = Store(options.store) if options.store else None
         with shown_progress() as tell:
             if not recipe.data.batch_size:
-                recipe = _filled(network, recipe, target, limit, tell)
+                recipe = _filled(network, recipe, target, options.part, limit, store, tell)
             program = Program(network, recipe, target, options.part)
-            found = program_figures(program, store=Store(), usable_bytes=limit, tell=tell)
+            found = program_figures(program, store=store, usable_bytes=limit, tell=tell)
     except ValueError as error:
         return usage_error(str(error))
     except FailedError as error:
@@ -48,22 +50,26 @@ def run(config: Config, options: Options) -> int:
 
 
 def _filled(
-    network: Architecture, recipe: Recipe, target: Target | None, limit: int | None, tell: Tell
+    network: Architecture,
+    recipe: Recipe,
+    target: Target | None,
+    part: str,
+    limit: int | None,
+    store: Store | None,
+    tell: Tell,
 ) -> Recipe:
     """The recipe with the largest batch that fits.
 
     Raises:
-        ValueError: it is for the devices here, or not even the smallest batch fits.
+        ValueError: it is for the devices here, or for inference; or not even the smallest fits.
     """
-    if target is None:
-        raise ValueError(
-            "--config.data.batch_size=auto is for --mode=train, time and memory, and with "
-            "--target for program; give a number"
-        )
+    if target is None or part != "step":
+        check_batch_is_known(recipe)
+    assert target is not None
     from fastscale_jax.targets.largest import largest_batch
 
     limit = limit or target.usable_bytes
-    found = largest_batch(network, recipe, target, limit, store=Store(), tell=tell)
+    found = largest_batch(network, recipe, target, limit, store=store, tell=tell)
     return dataclasses.replace(
         recipe, data=dataclasses.replace(recipe.data, batch_size=found.images)
     )

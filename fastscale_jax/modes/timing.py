@@ -26,7 +26,7 @@ from fastscale_jax.modes.common import (
     print_table,
     usage_error,
 )
-from fastscale_jax.targets.devices import by_kind
+from fastscale_jax.targets.devices import makers_rates
 
 
 def run(config: Config, options: Options) -> int:
@@ -75,10 +75,8 @@ def _published(dtype: str) -> Ceilings | None:
     What a device does in float32 depends on the precision that is asked for.
     """
     kind = jax.local_devices()[0].device_kind
-    device = by_kind(kind)
-    if device is None or dtype != "bfloat16" or dtype not in device.peak_flops:
-        return None
-    return Ceilings(device.peak(dtype), device.bandwidth, f"{kind}, as its maker says")
+    rates = makers_rates(kind, dtype) if dtype == "bfloat16" else None
+    return Ceilings(*rates, f"{kind}, as its maker says") if rates else None
 
 
 def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Compiles one program, in this process alone, for XLA may abort the process that compiles.
+"""Compiles one program. XLA may abort, so that it runs in a process of its own.
 
 `targets.compiler` starts it with a pickled `Program` on its standard input, and the folder for what
 comes of it as its argument.
@@ -51,7 +51,7 @@ def devices_of(target: Target | None) -> list[Any]:
     options: dict[str, Any] = {}
     if target.count == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
-    if target.device.key == "tpu:v4":  # else each of a chip's two cores were a device
+    if target.device.key == "tpu:v4":  # without it, each of a chip's two cores is a device
         options["chip_config_name"] = "megacore"
     name = f"{target.device.key.partition(':')[2]}:{'x'.join(map(str, sides))}"
     return topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices
@@ -70,39 +70,56 @@ def compile_program(program: Program, folder: pathlib.Path) -> None:
     seconds = {"lowering": time.perf_counter() - since}
     _tell("compiling")
     since = time.perf_counter()
-    if program.until == "layout":
-        _stop_at_layout(folder, seconds)
     options = hasty(program.target.device.platform) if program.target else None
-    compiled = lowered.compile(compiler_options=options)
+    if program.until == "layout":
+        text, memory = _until_layout(lowered, options, folder, seconds)
+    else:
+        compiled = lowered.compile(compiler_options=options)
+        text, memory = compiled.as_text() or "", Memory.of(compiled)._asdict()
     seconds["compiling"] = time.perf_counter() - since
-    (folder / MODULE).write_text(compiled.as_text() or "")
     here = {} if program.target else _described(mesh.devices.flat)
-    _finish(folder, Memory.of(compiled)._asdict(), seconds, here)
+    _finish(folder, text, memory, seconds, here)
 
 
-def _stop_at_layout(folder: pathlib.Path, seconds: dict[str, float]) -> None:
-    """Ends this process, in success, when the compiler has laid out the module's buffers."""
-    since = time.perf_counter()
+def _until_layout(
+    lowered: Any, options: Any, folder: pathlib.Path, seconds: dict[str, float]
+) -> tuple[str, dict[str, int]]:
+    """The optimised module and its memory, as XLA dumps them long before it is done.
+
+    The process ends as soon as they are there: XLA's compiler cannot be told to stop.
+    """
+    import jax
+
+    since, is_mine = time.perf_counter(), threading.Lock()
 
     def watch() -> None:
         while not (laid_out := _layout(folder / DUMP)):
             time.sleep(0.1)
-        text, memory = laid_out
-        seconds["compiling"] = time.perf_counter() - since
-        (folder / MODULE).write_text(text)
-        _finish(folder, memory, seconds)
-        os._exit(0)
+        with is_mine:
+            seconds["compiling"] = time.perf_counter() - since
+            _finish(folder, *laid_out, seconds)
+            os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
+    refusal: Exception | None = None
+    try:
+        lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:  # after the layout, for lack of memory
+        refusal = error
+    with is_mine:
+        laid_out = _layout(folder / DUMP)
+        if laid_out is None:
+            raise refusal or RuntimeError("XLA has not dumped the module that it compiled")
+        return laid_out
 
 
 def _layout(dump: pathlib.Path) -> tuple[str, dict[str, int]] | None:
     """The optimised module and its memory, once XLA has written both to the end."""
-    found = [path for pattern in _DUMPS for path in dump.glob(pattern)]
-    if len(found) < len(_DUMPS):
+    found = [next(dump.glob(pattern), None) for pattern in _DUMPS]
+    text, buffers, last = found
+    if text is None or buffers is None or last is None:
         return None
-    text, buffers, _ = (path.read_text() for path in found)
-    return text, allocated(buffers)
+    return text.read_text(), allocated(buffers.read_text())
 
 
 _ALLOCATION = re.compile(r"^allocation \d+: size (\d+), (.*)$", re.MULTILINE)
@@ -140,10 +157,13 @@ def _described(devices: Iterable[Any]) -> dict[str, Any]:
 
 def _finish(
     folder: pathlib.Path,
+    text: str,
     memory: dict[str, int],
     seconds: dict[str, float],
     here: dict[str, Any] | None = None,
 ) -> None:
+    """Writes the module and then, for the parent to find both, the rest of the outcome."""
+    (folder / MODULE).write_text(text)
     rounded = {name: round(x, 2) for name, x in seconds.items()}
     outcome = {"memory": memory, "seconds": rounded, "here": here or {}}
     (folder / OUTCOME).write_text(json.dumps(outcome))

@@ -22,6 +22,7 @@ from fastscale_jax.targets.store import Store
 TIMEOUT_SECONDS = 1800.0
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # XLA says of a failed check of its own: `F0000 … file.cc:627] Check failed: …`
+_CHECKED = "Check failed"
 _CHECK = re.compile(r"^F\d{4} .*?([\w.]+:\d+\] .*)$", re.MULTILINE)
 # Of libtpu without a TPU: it asks nobody what machine this is, and lets others load it too.
 _ENVIRONMENT = {
@@ -32,7 +33,8 @@ _ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_OURS_ALONE = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # would make other programs
+# A user's settings of these would make other programs, of which a program's key knows nothing.
+_NOT_PASSED_ON = ("JAX_", "XLA_", "LIBTPU_", "TPU_")
 
 Tell = Callable[[str], None]
 
@@ -73,10 +75,16 @@ def compiled(
         return known
     with tempfile.TemporaryDirectory() as folder:
         outcome = _compiled(program, pathlib.Path(folder), timeout, tell)
-    # how long a compiler takes is the machine's affair, not the program's
-    if store is not None and keeps and outcome.failure != "timed out":
+    if store is not None and keeps and _is_lasting(outcome):
         store.write(key, outcome)
     return outcome
+
+
+def _is_lasting(outcome: Outcome) -> bool:
+    """Whether the same would come of it again: time, memory and disks are the machine's affair."""
+    if outcome.failure == "aborted":
+        return _CHECKED in outcome.reason
+    return outcome.failure in ("", "out of memory")
 
 
 def _compiled(program: Program, folder: pathlib.Path, timeout: float, tell: Tell) -> Outcome:
@@ -161,7 +169,7 @@ def _short(line: str) -> str:
 def _environment(program: Program, folder: pathlib.Path) -> dict[str, str]:
     if program.target is None:
         return dict(os.environ)
-    kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+    kept = {k: value for k, value in os.environ.items() if not k.startswith(_NOT_PASSED_ON)}
     environment = {**kept, **_ENVIRONMENT}
     if program.until == "layout":
         environment["XLA_FLAGS"] = f"--xla_dump_to={folder / child.DUMP} --xla_dump_hlo_as_text"

@@ -91,6 +91,17 @@ def by_kind(device_kind: str) -> Device | None:
     return None
 
 
+def makers_rates(device_kind: str, dtype: str) -> tuple[float, float] | None:
+    """Returns operations and bytes a second of what JAX calls `device_kind`, as its maker says.
+
+    None: it is not in the table, or has no such dtype.
+    """
+    device = by_kind(device_kind)
+    if device is None or dtype not in device.peak_flops:
+        return None
+    return device.peak(dtype), device.bandwidth
+
+
 def xla_text(device: Device) -> str:
     """Returns a GPU as XLA's compiler wants it: a `GpuTargetConfigProto` in text format.
 

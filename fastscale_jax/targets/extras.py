@@ -7,8 +7,11 @@ import re
 
 EXTRAS = {"gpu": "targets-gpu", "tpu": "targets-tpu"}
 _GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
+_GPU_COMPILERS = ("jax-cuda12-pjrt", "jax-cuda13-pjrt")  # which the plugins bring
+# What the extra `cuda` of JAX's brings beside the compiler: without it nothing runs on a GPU.
+_GPU_LIBRARIES = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 _GPU_TOOLS = ("nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvcc")  # of which XLA takes libdevice
-_DEVICES = pathlib.Path("/dev")
+_DEVICES, _LOCAL_CUDA = pathlib.Path("/dev"), pathlib.Path("/usr/local/cuda")
 
 
 def check_compiler(platform: str) -> None:
@@ -31,20 +34,23 @@ def check_compiler(platform: str) -> None:
 def compiler_versions(platform: str) -> dict[str, str]:
     """Returns the versions of all that decides what a program for a platform becomes."""
     names = ["jax", "jaxlib", "flax", "optax"]
-    names += [*_GPU_PLUGINS, *_GPU_TOOLS] if platform == "gpu" else ["libtpu"]
+    names += [*_GPU_PLUGINS, *_GPU_COMPILERS, *_GPU_TOOLS] if platform == "gpu" else ["libtpu"]
     return {name: version for name in names if (version := _version(name))}
 
 
 def leave_out_devices_that_are_not_here() -> None:
     """Keeps JAX from looking for a device whose compiler alone is installed.
 
-    It would complain of it at length, in every command. A machine with a device, or a user who has
-    chosen platforms, is left alone. To be called before JAX is imported.
+    It would complain of it at length, in every command. An environment with CUDA's libraries, a
+    machine with a TPU, and a user who has chosen platforms are left alone. To be called before JAX
+    is imported.
     """
     has_gpu_plugin, has_libtpu = any(map(_version, _GPU_PLUGINS)), bool(_version("libtpu"))
-    has_gpu = has_gpu_plugin and (_DEVICES / "nvidiactl").exists()
-    has_tpu = has_libtpu and (any(_DEVICES.glob("accel*")) or (_DEVICES / "vfio" / "0").exists())
-    if (has_gpu_plugin or has_libtpu) and not (has_gpu or has_tpu):
+    can_use_gpu = has_gpu_plugin and (any(map(_version, _GPU_LIBRARIES)) or _LOCAL_CUDA.exists())
+    has_tpu = has_libtpu and any(
+        any(_DEVICES.glob(pattern)) for pattern in ("accel[0-9]*", "vfio/[0-9]*")
+    )
+    if (has_gpu_plugin or has_libtpu) and not (can_use_gpu or has_tpu):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 

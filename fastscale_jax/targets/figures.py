@@ -16,7 +16,19 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_divides
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-_PASSES_OF_FLOPS = {"step": 3, "inference": 1}  # gradients cost two more networks
+_NETWORKS_IN = {"step": 3, "inference": 1}  # gradients cost two more networks
+_OPERATIONS = 2  # of a device, in a flop of ours: one multiply-add
+# what is said of every program; null of one that does not fit
+_OF_A_PROGRAM = (
+    "peak_bytes",
+    "flops",
+    "bytes",
+    "passes",
+    "floor_ms",
+    "collectives",
+    "kernels",
+    "compiler_estimate_ms",
+)
 
 
 class Rates(NamedTuple):
@@ -85,38 +97,45 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
         "limit_bytes": rates.usable_bytes,
     }
     if outcome.failure:
-        return {**asked, "fits": False, "peak_bytes": None, "reason": outcome.reason}
+        return {**asked, "fits": False, **dict.fromkeys(_OF_A_PROGRAM), "reason": outcome.reason}
     held = outcome.peak_bytes
     assert held is not None  # a program that did not fail has its memory
     counted, cost = kernels.count(outcome.text), count(network)
     floor = counted.floor(rates.bandwidth, rates.peak)
     activations = _ITEMSIZE[recipe.dtype] * cost.acts * images
-    return {
-        **asked,
-        "fits": held <= rates.usable_bytes,
+    of_program: dict[str, Any] = {
         "peak_bytes": held,
-        **{f"{name}_bytes": size for name, size in (outcome.memory or {}).items()},
-        "flops": counted.flops,
-        "useful_flops": counted.useful_flops,
-        "analytic_flops": 2 * cost.flops * images * _PASSES_OF_FLOPS[program.part],
+        "flops": counted.flops // _OPERATIONS,
         "bytes": counted.bytes,
-        "activation_bytes": activations,
         "passes": counted.bytes / activations,
         "floor_ms": 1e3 * floor.seconds,
-        "floor_memory_ms": 1e3 * floor.memory_seconds,
-        "floor_operations_ms": 1e3 * floor.operation_seconds,
-        "kernel_count": counted.count,
-        "small_kernel_count": counted.small,
-        "kernels": {name: total._asdict() for name, total in counted.by_kind().items()},
         "collectives": {
             name: {"count": total.count, "bytes": total.bytes}
             for name, total in counted.collectives.items()
         },
+        "kernels": {
+            name: {**total._asdict(), "flops": total.flops // _OPERATIONS}
+            for name, total in counted.by_kind().items()
+        },
+        "compiler_estimate_ms": _estimate_ms(counted.estimated_cycles, target),
+    }
+    return {
+        **asked,
+        "fits": held <= rates.usable_bytes,
+        **{name: of_program[name] for name in _OF_A_PROGRAM},
+        **{f"{name}_bytes": size for name, size in (outcome.memory or {}).items()},
+        "useful_flops": counted.useful_flops // _OPERATIONS,
+        "analytic_flops": cost.flops * images * _NETWORKS_IN[program.part],
+        "activation_bytes": activations,
+        "floor_memory_ms": 1e3 * floor.memory_seconds,
+        "floor_operations_ms": 1e3 * floor.operation_seconds,
+        "kernel_count": counted.count,
+        "small_kernel_count": counted.small,
+        "unknown_loops": counted.unknown_loops,
         "avoidable_bytes": dict(counted.avoidable),
         "custom_calls": sorted(counted.custom_calls),
-        "compiler_estimate_ms": _estimate_ms(counted.estimated_cycles, target),
         "bandwidth": rates.bandwidth,
-        "peak_flops": rates.peak,
+        "peak_operations": rates.peak,
         "rates_origin": rates.origin,
         "seconds": dict(outcome.seconds),
     }

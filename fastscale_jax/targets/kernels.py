@@ -7,7 +7,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastscale_jax.measure.hlo_text import computations
 from fastscale_jax.targets.avoidable import Moved, avoidable
@@ -135,25 +135,6 @@ class ProgramCount:
                 spare += computing - moving
         memory += max(0.0, hidden - spare)
         return Floor(memory + operations, memory, operations)
-
-    def summary(self) -> dict[str, Any]:
-        """Returns the totals as JSON takes them."""
-        return {
-            "kernels": self.count,
-            "small_kernels": self.small,
-            "bytes": self.bytes,
-            "flops": self.flops,
-            "useful_flops": self.useful_flops,
-            "by_kind": {kind: x._asdict() for kind, x in self.by_kind().items()},
-            "collectives": {
-                opcode: {"count": x.count, "bytes": x.bytes}
-                for opcode, x in self.collectives.items()
-            },
-            "avoidable": dict(self.avoidable),
-            "custom_calls": sorted(self.custom_calls),
-            "estimated_cycles": self.estimated_cycles,
-            "unknown_loops": self.unknown_loops,
-        }
 
 
 def count(text: str) -> ProgramCount:

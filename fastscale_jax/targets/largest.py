@@ -13,7 +13,7 @@ from fastscale_jax.measure.memory import (
     with_batch,
 )
 from fastscale_jax.targets import kernels
-from fastscale_jax.targets.compiler import FailedError, compiled
+from fastscale_jax.targets.compiler import TIMEOUT_SECONDS, FailedError, compiled
 from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
@@ -26,14 +26,20 @@ _WORTH_A_NOTE = 0.02  # of the bytes an image
 Tell = Callable[[str], None]
 
 
-def step_bytes(program: Program, *, store: Store | None, tell: Tell = lambda line: None) -> float:
+def step_bytes(
+    program: Program,
+    *,
+    store: Store | None,
+    timeout: float = TIMEOUT_SECONDS,
+    tell: Tell = lambda line: None,
+) -> float:
     """Returns what a program holds on a device; infinite where the compiler finds no room.
 
     Raises:
         FailedError: the compiler fails for another reason.
         ValueError: the target's compiler is not installed.
     """
-    outcome = compiled(program, store=store, tell=tell)
+    outcome = compiled(program, store=store, timeout=timeout, tell=tell)
     if outcome.failure == "out of memory":
         return math.inf
     if outcome.peak_bytes is None:
@@ -48,12 +54,15 @@ def largest_batch(
     limit: int,
     *,
     most: int | None = None,
+    until: str = "end",
     store: Store | None = None,
+    timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> LargestBatch:
     """Returns the largest batch that fits each device of a target, over all of them.
 
     On TPUs it is a multiple of 128 images a chip, which fill the lanes, unless not even these fit.
+    Batches are tried up to their layout, of which a GPU's program has all of its memory.
 
     Args:
         network: to train.
@@ -61,7 +70,10 @@ def largest_batch(
         target: to train on.
         limit: bytes of a device.
         most: images, more than which are not wanted; None: no such number.
+        until: `end`: a TPU's program is compiled to the end, and a batch that proves too large is
+            made smaller; `layout`: its memory may be some percent more than is said.
         store: of outcomes.
+        timeout: seconds that each compilation may take.
         tell: is told what each program holds.
 
     Raises:
@@ -73,20 +85,20 @@ def largest_batch(
 
     def held(images: int, until: str = "layout") -> float:
         program = Program(network, with_batch(recipe, images), target, until=until)
-        of_step = step_bytes(program, store=store)
+        of_step = step_bytes(program, store=store, timeout=timeout, tell=tell)
         return of_step + waiting_bytes(network, images, target.count)
 
+    is_rough = until == "end" and target.device.platform == "tpu"
     for unit in _units(target, least):
+        options = {"unit": unit, "first": max(target.usual[0], unit), "name": network.name}
         try:
-            return largest_fitting(
-                held,
-                limit,
-                unit=unit,
-                name=network.name,
-                first=max(target.usual[0], unit),
-                most=most,
-                tell=tell,
-            )
+            found = largest_fitting(held, limit, **options, most=most, tell=tell)
+            while is_rough and held(found.images, "end") > limit:
+                if found.images == unit:
+                    raise NoRoomError(f"{network.name}: not even a batch of {unit} fits")
+                smaller = found.images - unit
+                found = largest_fitting(held, limit, **options, most=smaller, tell=tell)
+            return found
         except NoRoomError:
             if unit == least:
                 raise
@@ -105,16 +117,20 @@ def better_batch(
     network: Architecture,
     recipe: Recipe,
     target: Target,
+    limit: int,
     *,
     store: Store | None = None,
     tell: Tell = lambda line: None,
 ) -> str:
-    """Returns a note for people where 128 images a chip move fewer bytes an image; else nothing.
+    """Returns a note for people where 128 images a chip fit and move fewer bytes an image.
+
+    Else nothing.
 
     Args:
         network: to train.
         recipe: its batch is the one that is compared.
         target: TPUs; others have no such batch.
+        limit: bytes of a device.
         store: of outcomes.
         tell: is told what is compiled.
     """
@@ -125,7 +141,7 @@ def better_batch(
     for batch in (images, lanes):
         of = with_batch(recipe, batch * target.count)
         outcome = compiled(Program(network, of, target, until="layout"), store=store, tell=tell)
-        if outcome.failure:
+        if outcome.peak_bytes is None or outcome.peak_bytes > limit:
             return ""
         moved[batch] = kernels.count(outcome.text).bytes / batch
     share = 1 - moved[lanes] / moved[images]

@@ -4,13 +4,10 @@ import datetime
 from typing import Any
 
 from fastscale_jax.arch import count
-from fastscale_jax.measure.jax_runner import plain_recipe
-from fastscale_jax.measure.memory import NoRoomError
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.extras import compiler_versions
 from fastscale_jax.targets.figures import program_figures
-from fastscale_jax.targets.largest import largest_batch
 from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
@@ -44,18 +41,24 @@ def compiled_point(
     Raises:
         ValueError: the target has no such dtype, or its compiler is not installed.
     """
+    # JAX, which a curve that is run, not compiled, leaves to the processes of its points
+    from fastscale_jax.measure.jax_runner import plain_recipe
+    from fastscale_jax.measure.memory import NoRoomError
+    from fastscale_jax.targets.largest import largest_batch
+
     network, batch = spec.network(), spec.batch_size * target.count
     try:
         if not batch:
             recipe = plain_recipe(1, spec.dtype)
-            batch = largest_batch(network, recipe, target, target.usable_bytes, store=store).images
+            limit, options = target.usable_bytes, {"until": "layout", "timeout": timeout}
+            batch = largest_batch(network, recipe, target, limit, store=store, **options).images
         program = Program(network, plain_recipe(batch, spec.dtype), target, until="layout")
         found = program_figures(program, store=store, timeout=timeout)
     except FailedError as error:
         return {"error": str(error)}
     except NoRoomError:
         return {"error": "out of memory"}
-    if not found["fits"]:  # and a compiler that knows it makes another program, to save memory
+    if found["peak_bytes"] is None:
         return {"error": "out of memory"}
     return {
         "network": network.name,
@@ -64,6 +67,7 @@ def compiled_point(
         **count(network)._asdict(),
         **{name: found[name] for name in _KEPT},
         "memory_bytes": found["peak_bytes"],
+        "fits": found["fits"],
         "compile_seconds": sum(found["seconds"].values()),
         "machine": {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),

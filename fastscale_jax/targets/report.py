@@ -43,16 +43,17 @@ def _totals(found: dict[str, Any], title: str) -> Any:
     passes = f"{found['passes']:.1f} passes over the activations, {_gb(found['activation_bytes'])}"
     result.add_row("bytes moved", _gb(found["bytes"]), passes)
     share = found["flops"] / found["analytic_flops"]
-    result.add_row("flops", _tflop(found["flops"]), f"{share:.2f} of the analytic count")
+    what = f"multiply-adds, {share:.2f} of the analytic count"
+    result.add_row("flops", _flops(found["flops"]), what)
     if found["useful_flops"] < found["flops"]:
         wasted = found["flops"] - found["useful_flops"]
-        result.add_row("", _tflop(wasted), "of these with zeros between a gradient's elements")
+        result.add_row("", _flops(wasted), "of these with zeros between a gradient's elements")
     bound = (
         f"{found['floor_memory_ms']:.4g} ms bound by memory, "
         f"{found['floor_operations_ms']:.4g} ms by operations"
     )
     result.add_row("floor", f"{found['floor_ms']:.4g} ms", bound)
-    rates = f"{found['bandwidth'] / 1e12:.4g} TB/s, {found['peak_flops'] / 1e12:.4g} TFLOPS"
+    rates = f"{found['bandwidth'] / 1e12:.4g} TB/s, {found['peak_operations'] / 1e12:.4g} TFLOPS"
     result.add_row("", "", f"at {rates} ({found['rates_origin']})")
     estimate = found["compiler_estimate_ms"]
     if estimate is not None:
@@ -60,6 +61,8 @@ def _totals(found: dict[str, Any], title: str) -> Any:
         result.add_row("compiler's estimate", f"{estimate:.4g} ms", what)
     for name, total in found["collectives"].items():
         result.add_row(name, _gb(total["bytes"]), f"{total['count']} a step")
+    if found["unknown_loops"]:
+        result.add_row("loops", f"{found['unknown_loops']}", "of unknown length, counted once")
     seconds = ", ".join(f"{name} {x:.0f} s" for name, x in found["seconds"].items())
     result.add_row("compiled in", f"{sum(found['seconds'].values()):.0f} s", seconds)
     return result
@@ -74,7 +77,7 @@ def _kernels(found: dict[str, Any]) -> Any:
         )
     )
     result.add_column("kind")
-    for name in ("kernels", "GB", "%", "passes", "TFLOP"):
+    for name in ("kernels", "GB", "%", "passes", "TF"):
         result.add_column(name, justify="right")
     kinds = sorted(found["kernels"].items(), key=lambda item: -item[1]["bytes"])
     for name, total in kinds:
@@ -111,8 +114,8 @@ def _avoidable(found: dict[str, Any]) -> list[Any]:
 
 
 def _gb(size: float) -> str:
-    return f"{size / 1e9:,.2f} GB"
+    return f"{size / 1e9:,.2f} GB" if size >= 1e8 else f"{size / 1e6:,.3g} MB"
 
 
-def _tflop(flops: float) -> str:
-    return f"{flops / 1e12:,.3f} TFLOP"
+def _flops(flops: float) -> str:
+    return f"{flops / 1e12:,.3f} TF" if flops >= 1e11 else f"{flops / 1e9:,.3g} GF"

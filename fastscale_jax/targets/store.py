@@ -4,22 +4,25 @@ import dataclasses
 import gzip
 import json
 import pathlib
+import zlib
 
 from fastscale_jax.compiling import default_folder
 from fastscale_jax.targets.program import Outcome
 from fastscale_jax.whole_file import replacing
 
+_MOST = 1000  # files
+
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A folder with a compressed file for each program.
+    """A folder with a compressed file for each program, of some 0.5 MB; the oldest make room.
 
     Attributes:
         folder: made when something is kept; where that fails, nothing is.
     """
 
     folder: pathlib.Path = dataclasses.field(
-        default_factory=lambda: pathlib.Path(default_folder()).with_name("targets")
+        default_factory=lambda: pathlib.Path(default_folder()) / "targets"
     )
 
     def read(self, key: str) -> Outcome | None:
@@ -27,7 +30,7 @@ class Store:
         try:
             with gzip.open(self._file(key), "rt", encoding="utf-8") as file:
                 return Outcome(**json.load(file))
-        except (OSError, EOFError, ValueError, TypeError):
+        except (OSError, EOFError, ValueError, TypeError, zlib.error):
             return None
 
     def write(self, key: str, outcome: Outcome) -> None:
@@ -39,8 +42,15 @@ class Store:
                 gzip.open(path, "wt", compresslevel=3, encoding="utf-8") as file,
             ):
                 json.dump(dataclasses.asdict(outcome), file)
+            self._make_room()
         except OSError:
             return  # a full or read-only disk costs the next question its time, and nothing else
+
+    def _make_room(self) -> None:
+        """Drops the files that were written first, where there are too many."""
+        files = sorted(self.folder.glob("*.json.gz"), key=lambda path: path.stat().st_mtime)
+        for path in files[:-_MOST]:
+            path.unlink(missing_ok=True)
 
     def _file(self, key: str) -> pathlib.Path:
         return self.folder / f"{key}.json.gz"

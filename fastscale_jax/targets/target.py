@@ -59,7 +59,9 @@ class Target:
     @property
     def usable_bytes(self) -> int:
         """What programs may have of a device's memory, unless JAX is told otherwise."""
-        return self.device.available_bytes or int(_GPU_SHARE * self.device.memory_bytes)
+        memory = self.device.memory_bytes
+        available = self.device.available_bytes or int(_GPU_SHARE * memory)
+        return min(available, memory)  # of a v5p XLA believes more than the maker says
 
 
 def _gpus(text: str, size: str) -> int:

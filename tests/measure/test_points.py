@@ -110,3 +110,10 @@ def test_points_of_several_kinds_do_not_make_one_curve():
     for change in ({"batch_size": 16}, {"dtype": "bfloat16"}, {"resolution": 64}):
         with pytest.raises(ValueError, match="do not make one curve, give each a file: batches of"):
             points.check_alike([first, dataclasses.replace(second, **change)])
+
+
+def test_a_compiled_point_replaces_one_that_failed():
+    failed, compiled = {"error": "timed out"}, {"floor_ms": 3.0}
+    first = points.merged(None, failed)
+    assert points.merged(first, compiled) == {"floor_ms": 3.0, "rounds": 2}
+    assert points.merged(points.merged(None, compiled), failed)["floor_ms"] == 3.0

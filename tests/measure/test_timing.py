@@ -94,13 +94,6 @@ def test_the_floor_is_the_larger_of_operations_and_bytes():
     assert once.bytes == pytest.approx((2 * 2 * 8e7 + 2e6) / 1e11)
 
 
-def test_what_the_maker_says_is_taken_and_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(roofline, "_measured", lambda dtype: Ceilings(1.0, 1.0, dtype))
-    published = Ceilings(3e12, 2e11, "its maker")
-    assert roofline.ceilings("bfloat16", published) == published
-    assert roofline.ceilings("bfloat16") == Ceilings(1.0, 1.0, "bfloat16")
-
-
 @pytest.mark.parametrize(
     ("kind", "dtype", "expected"),
     [

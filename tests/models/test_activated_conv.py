@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv
+from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.conv_shape import ConvShape
 from tests.compiler import QUICKLY
 from tests.convs import noise, shape_id, torch_conv
@@ -144,3 +144,23 @@ def test_vmap_over_any_argument():
         for k in range(2):
             wanted = one(*[a[k] if i == j else a for j, a in enumerate(stacked)])
             np.testing.assert_allclose(got[k], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("platform", "stride", "convs", "products"),
+    [("cuda", 2, 3, 0), ("tpu", 2, 3, 0), ("cpu", 2, 0, 3), ("cuda", 1, 0, 3), ("tpu", 1, 0, 3)],
+)
+def test_a_strided_1x1_is_a_convolution_on_accelerators_and_so_are_its_gradients(
+    platform, stride, convs, products
+):
+    # as products, strided ones abort XLA's GPU compiler up to jax 0.11
+    shape = ConvShape(2, 8, 8, 16, 40, 1, 1, stride)
+    x, kernel, dy = noise(shape.x, shape.filters, shape.y)
+
+    def both(x, kernel):
+        y, pullback = jax.vjp(lambda x, k: convolved(x, k, stride, 1, "auto"), x, kernel)
+        return y, pullback(dy)
+
+    text = jax.jit(both).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    found = text.count("stablehlo.convolution"), text.count("stablehlo.dot_general")
+    assert found == (convs, products)

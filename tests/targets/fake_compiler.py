@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pickle
+import signal
 import sys
 import time
 
@@ -23,11 +24,13 @@ match program.network.name:
         sys.exit("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Used 20.1G of 15.75G hbm.")
     case "is refused":
         sys.exit("Traceback\njax.errors.JaxRuntimeError: INVALID_ARGUMENT: no such thing")
+    case "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "finds a full disk":
+        sys.exit("Traceback\nOSError: [Errno 28] No space left on device")
     case "hangs":
         time.sleep(60)
     case _:
         folder = pathlib.Path(sys.argv[1])
-        (folder / child.MODULE).write_text("HloModule m\n\nENTRY e {\n}\n")
-        child._finish(
-            folder, dict.fromkeys(("arguments", "outputs", "temporaries", "aliases"), 3), {}
-        )
+        memory = dict.fromkeys(("arguments", "outputs", "temporaries", "aliases"), 3)
+        child._finish(folder, "HloModule m\n\nENTRY e {\n}\n", memory, {})

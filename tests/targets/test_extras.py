@@ -64,8 +64,10 @@ def test_what_is_missing_or_does_not_fit_is_said_with_what_to_install(
         ({}, [], None, "cpu"),
         ({"libtpu": ""}, [], None, "cpu"),
         ({"libtpu": "", "jax_cuda12_plugin": ""}, [], None, None),  # JAX's own search is quiet
-        ({}, ["nvidiactl"], None, None),
+        ({"nvidia_cudnn_cu12": "9.10"}, [], None, None),
+        ({}, ["cuda"], None, None),
         ({}, ["accel0"], None, None),
+        ({"libtpu": ""}, ["accel0"], None, "cpu"),
         ({}, [], "cuda", "cuda"),
     ],
 )
@@ -76,6 +78,7 @@ def test_jax_looks_for_no_device_of_which_only_the_compiler_is_here(
     for name in present:
         (tmp_path / name).touch()
     monkeypatch.setattr(extras, "_DEVICES", tmp_path)
+    monkeypatch.setattr(extras, "_LOCAL_CUDA", tmp_path / "cuda")
     if chosen is None:
         monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     else:

@@ -60,7 +60,9 @@ def test_what_does_not_fit_at_all_is_refused(straight):
 
 def test_another_batch_that_moves_less_is_noted(monkeypatch):
     def compiled(program, **options):
-        return Outcome(text=str(program.recipe.data.batch_size))
+        images = program.recipe.data.batch_size
+        memory = {"arguments": 0, "outputs": 0, "temporaries": 10**8 * images, "aliases": 0}
+        return Outcome(text=str(images), memory=memory)
 
     class Counted:
         def __init__(self, text):
@@ -71,7 +73,27 @@ def test_another_batch_that_moves_less_is_noted(monkeypatch):
     monkeypatch.setattr(largest.kernels, "count", Counted)
     note = functools.partial(largest.better_batch, NETWORK)
     v5e = Target.parse("tpu:v5e")
-    assert "128 images a chip would move 20% fewer bytes an image" in note(plain_recipe(64), v5e)
-    assert note(plain_recipe(256), v5e) == ""
-    assert note(plain_recipe(128), v5e) == ""
-    assert note(plain_recipe(64), Target.parse("gpu:h100")) == ""
+    said = note(plain_recipe(64), v5e, 10**11)
+    assert "128 images a chip would move 20% fewer bytes an image" in said
+    assert note(plain_recipe(64), v5e, 10**10) == ""  # 128 do not fit
+    assert note(plain_recipe(256), v5e, 10**11) == ""
+    assert note(plain_recipe(128), v5e, 10**11) == ""
+    assert note(plain_recipe(64), Target.parse("gpu:h100"), 10**11) == ""
+
+
+def test_a_tpu_s_batch_is_compiled_to_the_end_and_made_smaller_if_that_is_larger(monkeypatch):
+    ends = []
+
+    def compiled(program, **options):
+        images = program.recipe.data.batch_size
+        held = 10**9 + 20_000_000 * images
+        if program.until == "end":
+            ends.append(images)
+            held = int(1.1 * held)
+        return Outcome(memory={"arguments": 0, "outputs": 0, "temporaries": held, "aliases": 0})
+
+    monkeypatch.setattr(largest, "compiled", compiled)
+    assert found("tpu:v5e", 15e9).images == 512
+    assert ends == [640, 512]
+    assert found("gpu:h100", 15e9).images > 640
+    assert ends == [640, 512]  # a GPU's layout is the end's
