@@ -9,9 +9,8 @@ come first, and what time is left goes to those that were passed over. Results a
 at once, and the same command goes on where it was stopped. In the end a table says what to change.
 
 `--small` tries it on a CPU in about two minutes; its figures mean nothing. `--only_print` prints a
-file's table anywhere. `--floors` is a JSON file of least times of the compiled programs,
-{"device": "NVIDIA H100 80GB HBM3", "floors": {"regnetz:dWr_16gf/256/bfloat16":
-{"floor_ms": 150.0}}}, to be shown beside those of the arithmetic.
+file's table anywhere. Beside each step stands the floor of its compiled program, which
+`benchmarks.program_floors` makes: of this device in `benchmarks/results`, or `--floors`.
 """
 
 import argparse
@@ -187,14 +186,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=12.0, help="for all that is measured")
     parser.add_argument("--sections", default=",".join(SHARES), help="some of these")
     parser.add_argument("--batch", type=int, default=0, help="images; 0: 256 on a GPU")
-    parser.add_argument("--floors", type=pathlib.Path, help="a JSON file of programs' least times")
+    parser.add_argument(
+        "--floors",
+        type=pathlib.Path,
+        help="a file of benchmarks.program_floors; without it, one of this device in results",
+    )
     parser.add_argument("--again", action="store_true", help="measure jobs that failed again")
     parser.add_argument("--small", action="store_true", help="try it on the CPU")
     parser.add_argument("--only_print", action="store_true", help="measure nothing")
     return parser.parse_args()
 
 
-def _measured(arguments: argparse.Namespace, floors: Floors) -> tuple[dict[str, Any], Results]:
+def _measured(
+    arguments: argparse.Namespace, floors: Floors | None
+) -> tuple[dict[str, Any], Results]:
     """Goes on with the file; returns its machine and all results.
 
     Raises:
@@ -213,7 +218,8 @@ def _measured(arguments: argparse.Namespace, floors: Floors) -> tuple[dict[str, 
         if "error" in found:
             raise RuntimeError(f"nothing can be measured here: {found['error']}")
         settings = _settings(arguments, found["machine"]["platform"])
-        floors.check(found["machine"]["device"])
+        if floors is not None:
+            floors.check(found["machine"]["device"])
         if header:
             check_same_machine(arguments.output, header["machine"], found["machine"])
         else:
@@ -244,14 +250,14 @@ def main() -> int:
     arguments = _arguments()
     try:
         arguments.sections = _sections(arguments.sections)
-        floors = Floors.read(arguments.floors) if arguments.floors else Floors()
+        floors = Floors.read(arguments.floors) if arguments.floors else None
         if arguments.only_print:
             header, known = read(arguments.output)
             if not header:
                 raise ValueError(f"{arguments.output} has no results")
         else:
             header, known = _measured(arguments, floors)
-        print(report(header, known, floors))
+        print(report(header, known, floors or Floors.kept(header["machine"]["device"])))
     except ValueError as error:
         _tell(str(error))
         return 2

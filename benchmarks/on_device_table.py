@@ -29,6 +29,7 @@ from fastscale_jax.models import conv_choice
 
 _NOTABLE = 1.05  # times as fast, from which a change is worth the trouble
 _NOTHING = "-"
+_RESULTS = pathlib.Path(__file__).parent / "results"
 _PLATFORMS = {"gpu": "cuda"}  # what programs are compiled for, by JAX's name of the backend
 
 
@@ -57,6 +58,12 @@ class Floors:
                 f'{path} must have {{"device": …, "floors": {{"<network>/<batch>/<dtype>": '
                 '{"floor_ms": …}}}'
             ) from error
+
+    @classmethod
+    def kept(cls, device: str) -> "Floors":
+        """Returns those of a device that lie among the results, or none."""
+        found = map(cls.read, sorted(_RESULTS.glob("program_floors_*.json")))
+        return next((floors for floors in found if floors.device == device), cls())
 
     def check(self, device: str) -> None:
         """Refuses floors of another device.

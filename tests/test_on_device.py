@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import on_device
+from benchmarks import on_device, on_device_table
 from benchmarks.on_device_jobs import (
     ConvPass,
     Digits,
@@ -344,7 +344,7 @@ def test_usage_errors_are_one_line(tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_small_run_measures_all_without_tensorflow_and_a_second_one_nothing(tmp_path):
     poison = tmp_path / "poison" / "tensorflow"
     poison.mkdir(parents=True)
@@ -378,3 +378,13 @@ def edit(file: pathlib.Path, **changes):
     header = json.loads(first)
     header["machine"] |= changes
     file.write_text(json.dumps(header) + "\n" + "".join(rest))
+
+
+def test_floors_of_the_device_are_taken_from_the_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_device_table, "_RESULTS", tmp_path)
+    assert Floors.kept("NVIDIA H200") == Floors()
+    for name, ms in (("NVIDIA H100 80GB HBM3", 20.0), ("NVIDIA H200", 14.0)):
+        content = {"device": name, "floors": {"regnetz:500mf/256/bfloat16": {"floor_ms": ms}}}
+        (tmp_path / f"program_floors_{ms:g}.json").write_text(json.dumps(content))
+    assert Floors.kept("NVIDIA H200").of_steps == {"regnetz:500mf/256/bfloat16": 14.0}
+    assert Floors.kept("NVIDIA L4") == Floors()
