@@ -55,14 +55,19 @@ def keep_compiled_programs(folder: str) -> bool:
         return True
     # a home folder may be shared by machines that cannot run one another's programs
     place = pathlib.Path(folder).expanduser() / _processor()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    if not os.access(place, os.W_OK):
+    if not is_writable(place):
         return False
     jax.config.update("jax_compilation_cache_dir", str(place))
     return True
+
+
+def is_writable(folder: pathlib.Path) -> bool:
+    """Returns whether files can be written to a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _processor() -> str:

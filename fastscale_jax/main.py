@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 import fastscale_jax.cluster  # noqa: F401, for its flags
-from fastscale_jax.compiling import default_folder, keep_compiled_programs
+from fastscale_jax.compiling import default_folder, is_writable, keep_compiled_programs
 from fastscale_jax.flag_parsing import define_config, parser
 from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.modes.common import FAILURE, Options, complain, usage_error
@@ -113,8 +113,9 @@ _PROFILE = flags.DEFINE_string(
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
     default_folder(),
-    "Folder that compiled programs are kept in, so that a command that ran once starts faster the "
-    "next time; --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR goes before it.",
+    "Folder that compiled programs are kept in, those for a --target too, so that a command that "
+    "ran once starts faster the next time; --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR "
+    "goes before it.",
 )
 
 
@@ -126,10 +127,7 @@ def main(argv: Sequence[str]) -> int:
         # we say in one; --verbosity=0 brings them back
         logging.set_verbosity(logging.FATAL)
     try:
-        # info needs no JAX, time is to compile, and program compiles in a process of its own
-        if _MODE.value not in ("info", "time", "program") and not keep_compiled_programs(
-            _COMPILE_CACHE.value
-        ):
+        if not _keeps_programs():
             complain(
                 f"{_COMPILE_CACHE.value} cannot be written: programs are compiled anew each time; "
                 "give another --compile_cache, or an empty one"
@@ -139,11 +137,23 @@ def main(argv: Sequence[str]) -> int:
                 f"--target is for --mode={', '.join(TARGET_MODES)}, not for {_MODE.value}: "
                 "nothing runs on a device that is not here"
             )
+        if flags.FLAGS["part"].present and _MODE.value != "program":
+            return usage_error(f"--part is for --mode=program, not for {_MODE.value}")
         mode = importlib.import_module(f"fastscale_jax.modes.{MODES[_MODE.value]}")
         return mode.run(_CONFIG.value, _options())
     except KeyboardInterrupt:
         print("fastscale_jax: interrupted", file=sys.stderr)
         return FAILURE
+
+
+def _keeps_programs() -> bool:
+    """Whether what is compiled can be kept, as far as the mode compiles and keeps anything."""
+    folder = _COMPILE_CACHE.value
+    if _MODE.value in ("info", "time") or not folder:  # info needs no JAX, and time is to compile
+        return True
+    if _MODE.value == "program":  # which compiles in a process of its own, without JAX in this one
+        return is_writable(pathlib.Path(folder).expanduser() / "targets")
+    return keep_compiled_programs(folder)
 
 
 def _options() -> Options:

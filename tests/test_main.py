@@ -158,6 +158,7 @@ BAD_INPUT = {
     "--config=configs/digits.py --mode=program --target=gpu:h300": ["'gpu:h300'", "gpu:h100, "],
     "--config=configs/digits.py --mode=memory --target=tpu:v5e:3x3": ["no such slice", "v5e:2x2"],
     "--config=configs/digits.py --mode=info --target=h100": ["unknown target 'h100'"],
+    "--config=configs/digits.py --mode=info --part=inference": ["--part is for --mode=program"],
     "--config=configs/digits.py --target=gpu:h100": ["--mode=program, memory, info, not for train"],
     "--config=configs/regnetz.py --mode=program --target=gpu:h100:3": ["1024", "3 devices"],
     "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [

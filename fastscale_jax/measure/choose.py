@@ -201,7 +201,8 @@ def _on_target(
         is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
         until = "end" if is_rough else "layout"
         program = Program(network, plain_recipe(batch, dtype), target, until=until)
-        tell(f"compiling for {target.name}: {network.name}")
+        flops = count(network).flops / 1e9
+        tell(f"compiling for {target.name}: {network.name}, {flops:.3g} GF")
         found = program_figures(program, store=Store())
         if not found["fits"]:
             return math.inf
@@ -293,6 +294,12 @@ def main() -> int:
         batch = arguments.batch_size or (model.batch_size if model else usual[0])
         dtype = arguments.dtype or (model.dtype if model else usual[1])
         if target:
+            target.device.peak(dtype)
+            if batch % target.count:
+                raise ValueError(
+                    f"--batch_size={batch} cannot be shared by {target.count} devices; give a "
+                    "multiple of their number"
+                )
             measure = _on_target(target, kind, batch, dtype, tell)
         elif kind == "step_ms":
             measure = _measured_ms(batch, dtype, arguments.noise)
@@ -310,6 +317,9 @@ def main() -> int:
     except ValueError as error:
         tell(str(error))
         return 2
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return 1
     except (UnmetError, NoisyError, FailedError) as error:
         tell(str(error))
         return 1

@@ -126,12 +126,14 @@ def table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Tabl
     """Returns the correlations for people."""
     from rich.table import Table
 
-    result = Table(title=f"Pearson's r of {quantity.title}")
+    rows = correlations(records, quantity)
+    caption = None if rows else "three points or more have one"
+    result = Table(title=f"Pearson's r of {quantity.title}", caption=caption)
     for header in ("framework", "network"):
         result.add_column(header)
     for header in ("points", *COUNTS):
         result.add_column(header, justify="right")
-    for row in correlations(records, quantity):
+    for row in rows:
         name = _FRAMEWORK_NAMES.get(row.framework, "all")
         r = (f"{value:.3f}" for value in (row.flops, row.params, row.acts))
         result.add_row(name, row.base or "all", str(row.points), *r)

@@ -190,6 +190,8 @@ def _specs(arguments: argparse.Namespace, target: Target | None) -> list[Spec]:
     if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
     usual_batch, usual_dtype = target.usual if target else (8, "float32")
+    if target:
+        target.device.peak(arguments.dtype or usual_dtype)
     batch = arguments.batch_size or str(usual_batch // (target.count if target else 1))
     if batch != "auto" and not (batch.isdigit() and int(batch)):
         raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")

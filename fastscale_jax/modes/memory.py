@@ -157,7 +157,8 @@ def table(found: dict[str, Any]) -> "Table":
     result = Table(
         title=(
             f"{found['network']}: a training step on {several}{found['device']}, "
-            f"{found['batch_size']} images, {found['dtype']}"
+            f"{found['batch_size']:,} images, {found['dtype']}"
+            + ("" if found["fits"] else ": does not fit")
         ),
         caption=(
             f"the largest batch that fits {found['limit_bytes'] / 1e9:,.4g} GB: "

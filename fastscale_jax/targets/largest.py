@@ -93,12 +93,13 @@ def largest_batch(
         options = {"unit": unit, "first": max(target.usual[0], unit), "name": network.name}
         try:
             found = largest_fitting(held, limit, **options, most=most, tell=tell)
-            while is_rough and held(found.images, "end") > limit:
-                if found.images == unit:
+            images, size = found.images, held(found.images, "end") if is_rough else found.held
+            while size > limit:
+                images = min(int(images * limit / size), images - 1) // unit * unit
+                if not images:
                     raise NoRoomError(f"{network.name}: not even a batch of {unit} fits")
-                smaller = found.images - unit
-                found = largest_fitting(held, limit, **options, most=smaller, tell=tell)
-            return found
+                size = held(images, "end")
+            return found._replace(images=images, held=int(size))
         except NoRoomError:
             if unit == least:
                 raise

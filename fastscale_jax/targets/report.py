@@ -29,7 +29,10 @@ def table(found: dict[str, Any]) -> "Group":
 def _totals(found: dict[str, Any], title: str) -> Any:
     from rich.table import Table
 
-    result = Table(title=title, caption=_NOT_A_TIME, show_header=False)
+    if found["devices"] > 1:
+        title += "; figures of each"
+    caption = _NOT_A_TIME if found["target"] else None
+    result = Table(title=title, caption=caption, show_header=False)
     result.add_column()
     result.add_column(justify="right")
     result.add_column()
@@ -53,7 +56,10 @@ def _totals(found: dict[str, Any], title: str) -> Any:
         f"{found['floor_operations_ms']:.4g} ms by operations"
     )
     result.add_row("floor", f"{found['floor_ms']:.4g} ms", bound)
-    rates = f"{found['bandwidth'] / 1e12:.4g} TB/s, {found['peak_operations'] / 1e12:.4g} TFLOPS"
+    rates = (
+        f"{found['bandwidth'] / 1e12:.4g} TB/s and {found['peak_operations'] / 1e12:.4g}e12 "
+        "operations/s, two a flop"
+    )
     result.add_row("", "", f"at {rates} ({found['rates_origin']})")
     estimate = found["compiler_estimate_ms"]
     if estimate is not None:
@@ -62,9 +68,10 @@ def _totals(found: dict[str, Any], title: str) -> Any:
     for name, total in found["collectives"].items():
         result.add_row(name, _gb(total["bytes"]), f"{total['count']} a step")
     if found["unknown_loops"]:
-        result.add_row("loops", f"{found['unknown_loops']}", "of unknown length, counted once")
+        what = "of unknown length, their kernels counted once; random keys are made in such"
+        result.add_row("loops", f"{found['unknown_loops']}", what)
     seconds = ", ".join(f"{name} {x:.0f} s" for name, x in found["seconds"].items())
-    result.add_row("compiled in", f"{sum(found['seconds'].values()):.0f} s", seconds)
+    result.add_row("compiling took", f"{sum(found['seconds'].values()):.0f} s", seconds)
     return result
 
 

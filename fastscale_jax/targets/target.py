@@ -34,9 +34,9 @@ class Target:
             ValueError: there is no such device or topology; says which there are.
         """
         platform, _, rest = text.partition(":")
-        generation, _, size = rest.partition(":")
+        generation, separator, size = rest.partition(":")
         device = devices().get(f"{platform}:{generation}")
-        if device is None:
+        if device is None or (separator and not size):
             raise ValueError(f"unknown target {text!r}; choose one of {', '.join(devices())}")
         if device.platform == "gpu":
             return cls(device, _gpus(text, size))

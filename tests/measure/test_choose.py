@@ -116,6 +116,11 @@ def test_the_command_finds_a_network_for_the_memory_by_compiling():
         (("--floor_ms=8",), "--floor_ms is for a --target; give --step_ms"),
         (("--floor_ms=8", "--target=gpu:h300"), "unknown target 'gpu:h300'; choose one of"),
         (("--floor_ms=0", "--target=gpu:h100"), "--floor_ms must be a number above 0"),
+        (("--floor_ms=8", "--target=gpu:v100", "--dtype=bfloat16"), "has no bfloat16; use float16"),
+        (
+            ("--floor_ms=8", "--target=gpu:h100:8", "--batch_size=9"),
+            "by 8 devices; give a multiple",
+        ),
     ],
 )
 def test_a_budget_belongs_to_a_device(arguments, words):

@@ -36,6 +36,7 @@ def test_a_single_device_has_one_name():
     ("text", "words"),
     [
         ("h100", "unknown target 'h100'; choose one of gpu:h100, "),
+        ("gpu:h100:", "unknown target 'gpu:h100:'; choose one of gpu:h100, "),
         ("gpu:h300", "unknown target 'gpu:h300'; choose one of gpu:h100, "),
         ("gpu:v5e", "unknown target"),
         ("gpu:h100:0", "give a number of GPUs, as in gpu:h100:8"),
