@@ -1,4 +1,4 @@
-"""Draws the figures of the manual: what the benchmarks measured, and what arithmetic expects.
+"""Draws the figures of the manual: what was measured or compiled, and what arithmetic expects.
 
 python -m docs.make_figures
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs import report_tables, scale_out
+from docs import accelerator_tables, report_tables, scale_out
 from docs.speed_tables import PARTS, results
 from fastscale_jax.display import draw
 
@@ -37,11 +37,12 @@ def train_step(result: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Writes a figure for each machine, that of weak scaling, and the study's."""
+    """Writes a figure for each machine and each target, that of weak scaling, and the study's."""
     study = report_tables.study_figure()
     with tempfile.TemporaryDirectory() as folder:
         draw.write(study, pathlib.Path(folder))
         shutil.copy(pathlib.Path(folder, f"{study.name}.png"), FOLDER / "study.png")
+    accelerator_tables.write_figures(FOLDER)
     scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
     for result in results("train_step_*.json"):
         train_step(result).savefig(FOLDER / f"{result['name']}.png", dpi=120)

@@ -8,7 +8,13 @@ import argparse
 import pathlib
 from collections.abc import Callable, Mapping
 
-from docs import report_tables, scale_out, speed_tables
+from docs import (
+    accelerator_programs,
+    accelerator_tables,
+    report_tables,
+    scale_out,
+    speed_tables,
+)
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 
@@ -65,6 +71,21 @@ TABLES = {
         "train step": speed_tables.train_step,
         "grouped conv": speed_tables.grouped_conv,
         "compile time": speed_tables.compile_time,
+    },
+    "accelerators.md": {
+        "program": accelerator_programs.program,
+        "targets": accelerator_programs.targets,
+        "kinds": accelerator_programs.kinds,
+        "causes": accelerator_programs.causes,
+        "correlations": accelerator_tables.correlations,
+        "curve programs": accelerator_tables.curve_programs,
+        "alphas": accelerator_tables.alphas,
+        "rows memory": accelerator_tables.rows_memory,
+        "rows bytes": accelerator_tables.rows_bytes,
+        "rows correlations": accelerator_tables.rows_correlations,
+        "v100": accelerator_tables.v100,
+        "outcomes": accelerator_programs.outcomes,
+        "source": accelerator_programs.source,
     },
     "scale-out.md": {"weak scaling": scale_out.table},
     "study.md": {"study": report_tables.study},
