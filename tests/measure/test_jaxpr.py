@@ -41,7 +41,7 @@ def every_network():
         yield pytest.param(name, id="-".join(name), marks=[] if name in SMALL else mark)
 
 
-@pytest.mark.parametrize("name", every_network())
+@pytest.mark.parametrize("name", [*every_network()])
 def test_it_agrees_with_the_arithmetic_to_the_integer(name):
     network = as_architecture(arch.model_config(*name))
     model = models.build(network)
