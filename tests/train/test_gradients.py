@@ -38,7 +38,9 @@ def found(parts, scale=None, params=PARAMS):
 def test_parts_add_up_to_the_whole(parts):
     whole, summed = found(1), found(parts)
     np.testing.assert_allclose(summed.gradients["w"], whole.gradients["w"], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(summed.outputs.losses, whole.outputs.losses, rtol=1e-6)
+    # a loss is a difference of logits, of which it keeps the rounding: one last place of 4 to 8
+    losses = summed.outputs.losses, whole.outputs.losses
+    np.testing.assert_allclose(*losses, rtol=1e-6, atol=5e-7)
     np.testing.assert_allclose(summed.outputs.logits, whole.outputs.logits, rtol=1e-6)
     assert summed.batch_stats["images"] == 12
     keys = jax.random.split(KEY, parts)
