@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastscale_jax.targets.devices import xla_text
@@ -20,6 +20,10 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.target import Target
 
 OUTCOME, MODULE, DUMP = "outcome.json", "module.txt", "dump"
+# Without a GPU XLA cannot try which tiles of a product fit, and those that it takes for float32 on
+# an A100 or L4 (jax 0.10) may not. It says so, and cuBLAS has kernels for all products.
+_NO_TILES = "Couldn't find output tile sizes"
+_PRODUCTS_BY_CUBLAS = {"xla_gpu_enable_triton_gemm": False}
 # XLA's dumps of a module that is laid out, in the order that it writes them
 _DUMPS = tuple(
     f"*after_optimizations{name}.txt" for name in ("", "-buffer-assignment", "-memory-usage-report")
@@ -74,11 +78,23 @@ def compile_program(program: Program, folder: pathlib.Path) -> None:
     if program.until == "layout":
         text, memory = _until_layout(lowered, options, folder, seconds)
     else:
-        compiled = lowered.compile(compiler_options=options)
+        compiled = _compiled(lowered, options)
         text, memory = compiled.as_text() or "", Memory.of(compiled)._asdict()
     seconds["compiling"] = time.perf_counter() - since
     here = {} if program.target else _described(mesh.devices.flat)
     _finish(folder, text, memory, seconds, here)
+
+
+def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> Any:
+    """Compiles, with cuBLAS's products where XLA has none of its own."""
+    import jax
+
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if _NO_TILES not in str(error):
+            raise
+    return lowered.compile(compiler_options={**(options or {}), **_PRODUCTS_BY_CUBLAS})
 
 
 def _until_layout(
@@ -103,7 +119,7 @@ def _until_layout(
     threading.Thread(target=watch, daemon=True).start()
     refusal: Exception | None = None
     try:
-        lowered.compile(compiler_options=options)
+        _compiled(lowered, options)
     except jax.errors.JaxRuntimeError as error:  # after the layout, for lack of memory
         refusal = error
     with is_mine:

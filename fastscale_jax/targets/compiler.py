@@ -24,6 +24,9 @@ _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # XLA says of a failed check of its own: `F0000 … file.cc:627] Check failed: …`
 _CHECKED = "Check failed"
 _CHECK = re.compile(r"^F\d{4} .*?([\w.]+:\d+\] .*)$", re.MULTILINE)
+_RAISED = re.compile(
+    r"(\w+\.)*\w*(Error|Exception): "
+)  # the last line of a traceback, and its message
 # Of libtpu without a TPU: it asks nobody what machine this is, and lets others load it too.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
@@ -155,7 +158,9 @@ def _failure(status: int, errors: str) -> Outcome:
         checks = _CHECK.findall(errors)
         said = checks[-1] if checks else f"signal {signal.Signals(-status).name}"
         return Outcome(failure="aborted", reason=f"XLA's compiler aborted: {_short(said)}")
-    last = lines[-1] if lines else f"exit status {status}"
+    # XLA ends its message with where in Python the program comes from
+    raised = [line for line in lines if _RAISED.match(line)] or lines[-1:]
+    last = raised[-1] if raised else f"exit status {status}"
     for line in reversed(lines):
         if _OUT_OF_MEMORY in line:
             return Outcome(failure="out of memory", reason=_short(line.partition(": ")[2] or line))

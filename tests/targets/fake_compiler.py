@@ -23,7 +23,10 @@ match program.network.name:
         print("Traceback (most recent call last):\n  File", file=sys.stderr)
         sys.exit("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Used 20.1G of 15.75G hbm.")
     case "is refused":
-        sys.exit("Traceback\njax.errors.JaxRuntimeError: INVALID_ARGUMENT: no such thing")
+        where = "Suspected Python Code Location:\n  file.py:3:4 [f]"
+        sys.exit(
+            f"Traceback\njax.errors.JaxRuntimeError: INVALID_ARGUMENT: no such thing\n\n{where}"
+        )
     case "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     case "finds a full disk":

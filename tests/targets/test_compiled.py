@@ -76,6 +76,12 @@ def test_a_training_step_compiles_for_an_h100(name):
     assert 0.85 * analytic < counted.useful_flops < 1.05 * analytic
 
 
+@pytest.mark.parametrize("target", ["gpu:a100", "gpu:l4"])
+def test_products_that_xla_has_no_tiles_for_are_cublas_ones(target):
+    program = step("regnetx:600mf", target, dtype="float32", part="inference", until="layout")
+    assert not compiled(program).failure
+
+
 @pytest.mark.parametrize(("name", "until"), [("regnetz:500mf", "end"), ("regnety:500mf", "layout")])
 def test_a_training_step_compiles_for_a_tpu(name, until):
     check(step(name, "tpu:v5e", until=until))
