@@ -1,0 +1,47 @@
+"""A run of an older version goes on: its workdir is read, evaluated and trained further."""
+
+import json
+import tarfile
+
+import pytest
+
+from tests.commands import REPOSITORY, TINY, run
+
+# what the run began with beside `TINY`
+FLAGS = (
+    *TINY,
+    "--config.model.widths=(8,8,16,16)",
+    "--config.model.head_width=0",
+    "--config.model.stem_width=8",
+    "--config.model.group_widths=(4,4,4,4)",
+    "--config.checkpoint.keep=1",
+    "--config.checkpoint.every_epochs=0",
+)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """The workdir of version 0.1.0 after 30 steps, without its plots and events."""
+    with tarfile.open(REPOSITORY / "tests/old_runs/0.1.0.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "run"
+
+
+def test_a_run_of_an_older_version_evaluates_to_what_it_did(workdir):
+    before = json.loads((workdir / "evaluation.json").read_text())["last"]
+    evaluated = run(*FLAGS, f"--workdir={workdir}", "--mode=eval", "--format=json", quickly=False)
+    assert evaluated.returncode == 0, evaluated.stderr
+    now = json.loads(evaluated.stdout)
+    assert now["step"] == before["step"] == 30
+    for prefix, model in (("", "model"), ("ema_", "averaged")):
+        assert now[f"{prefix}test_loss"] == pytest.approx(before[model]["loss"], rel=1e-4)
+        # one of 360 test images may lie on the border of two classes
+        assert now[f"{prefix}test_top1_error"] == pytest.approx(before[model]["top1_error"], abs=0.3)
+
+
+def test_a_run_of_an_older_version_goes_on(workdir):
+    gone_on = run(*FLAGS, "--config.train.steps=31", f"--workdir={workdir}")
+    assert gone_on.returncode == 0, gone_on.stderr
+    assert "going on after step 30 of 31" in gone_on.stderr
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "test_loss" in record] == [30, 31]
