@@ -65,12 +65,9 @@ def test_all_networks_of_the_curves_and_all_rows_are_there():
     for target, least in {"h100": 51, "v100": 27, "v5e": 15}.items():
         assert len(points.compiled(accelerator_records.records("curves", target))) >= least
     wanted = {accelerator_records.of_row(name) for name in ROWS}
-    of_b5 = accelerator_records.of_row("EfficientNet-B5")
     for name in ("rows", "largest"):
         for target, found in accelerator_records.by_target(name).items():
-            # the largest EfficientNet-B5 for a V100 is not compiled yet: the page has a dash for it
-            absent = {of_b5} if (name, target) == ("largest", "v100") else set()
-            assert wanted - set(found) == absent, f"{name} of {target}"
+            assert wanted <= set(found), f"{name} of {target}"
     for found in accelerator_records.by_target("alphas").values():
         assert {("regnetz:500mf", f"a{alpha:g}", 32.0) for alpha in ALPHAS} <= set(found)
 

@@ -43,5 +43,5 @@ def test_a_run_of_an_older_version_goes_on(workdir):
     gone_on = run(*FLAGS, "--config.train.steps=31", f"--workdir={workdir}")
     assert gone_on.returncode == 0, gone_on.stderr
     assert "going on after step 30 of 31" in gone_on.stderr
-    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records if "test_loss" in record] == [30, 31]
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "test_loss" in line][-2:] == [30, 31]
