@@ -35,8 +35,8 @@ def test_a_run_of_an_older_version_evaluates_to_what_it_did(workdir):
     assert now["step"] == before["step"] == 30
     for prefix, model in (("", "model"), ("ema_", "averaged")):
         assert now[f"{prefix}test_loss"] == pytest.approx(before[model]["loss"], rel=1e-4)
-        # one of 360 test images may lie on the border of two classes
-        assert now[f"{prefix}test_top1_error"] == pytest.approx(before[model]["top1_error"], abs=0.3)
+        errors = now[f"{prefix}test_top1_error"], before[model]["top1_error"]
+        assert errors[0] == pytest.approx(errors[1], abs=0.3)  # one of 360 images
 
 
 def test_a_run_of_an_older_version_goes_on(workdir):

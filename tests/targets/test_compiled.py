@@ -151,7 +151,7 @@ def covering():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "target", "part", "dtype"), covering())
+@pytest.mark.parametrize(("name", "target", "part", "dtype"), list(covering()))
 def test_every_network_is_laid_out_for_a_target(name, target, part, dtype):
     check(step(name, target, dtype=dtype, part=part, until="layout"))
 
