@@ -96,8 +96,8 @@ setup(
     package_data={
         "fastscale_jax": [
             "py.typed",
-            "data/imagenet_classes.txt",
-            "models/conv_choices.json",
+            "data/sources/imagenet_classes.txt",
+            "convs/conv_choices.json",
             "report/paper.json",
             "report/page/*",
             "targets/devices.json",

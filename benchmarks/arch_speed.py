@@ -20,7 +20,7 @@ import sys
 import time
 
 from fastscale_jax import arch
-from fastscale_jax.arch import cost
+from fastscale_jax.arch import complexity as cost
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.search import sample
 

@@ -24,15 +24,15 @@ from jax import Array
 
 from benchmarks.grouped_conv import milliseconds
 from fastscale_jax.arch import as_architecture, model_config
-from fastscale_jax.data import image_ops, mixing, policies
-from fastscale_jax.data.augment import mixed
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment import image_ops, mixing, policies
+from fastscale_jax.data.augment.augment_config import Augment
+from fastscale_jax.data.augment.augmented import mixed
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.step import training_images
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 AUGMENTS = {
     "none": Augment.none(label_smoothing=0.1),

@@ -20,11 +20,11 @@ from typing import Any
 import jax
 
 from fastscale_jax.arch import as_architecture, model_config
-from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.checkpoints.checkpoint import Checkpoints
+from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
-from fastscale_jax.train.checkpoint import Checkpoints
-from fastscale_jax.train.stores import Folder
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 
 def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[str, Any]:

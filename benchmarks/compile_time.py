@@ -22,9 +22,9 @@ import jax
 
 from benchmarks.grouped_conv import milliseconds
 from fastscale_jax.arch import as_architecture, model_config
-from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # and the batch
 

@@ -15,10 +15,10 @@ import tempfile
 from typing import Any
 
 from configs import digits
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.measure.machine import describe
-from fastscale_jax.train.loop import train
-from fastscale_jax.train.run import Run
+from fastscale_jax.runs.loop import train
+from fastscale_jax.runs.run import Run
 
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {

@@ -27,10 +27,11 @@ import torch
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.arch.zoo import PAPER_ROWS
-from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.convs import conv_choice
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.measure.machine import describe
-from fastscale_jax.models import conv_choice, grouped_conv
-from fastscale_jax.models.conv_shape import ConvShape
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 # Beyond this many multiply-adds XLA:CPU's filter gradient, which expands the groups, takes seconds.
 EXPANDED_LIMIT = 2e9

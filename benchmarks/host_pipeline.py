@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_sample_images
 
-from fastscale_jax.data.folder import SPLITS
-from fastscale_jax.data.folder_split import FolderSplit
 from fastscale_jax.data.pipeline import Plan
-from fastscale_jax.data.sources import load_source
-from fastscale_jax.data.tensorflow_cpu import tf
-from fastscale_jax.data.views import random_box
+from fastscale_jax.data.sources.folder import SPLITS
+from fastscale_jax.data.sources.folder_split import FolderSplit
+from fastscale_jax.data.sources.source import load_source
+from fastscale_jax.data.sources.tensorflow_cpu import tf
+from fastscale_jax.data.sources.views import random_box
 from fastscale_jax.measure.machine import describe
 
 HEIGHT, WIDTH, RESOLUTION = 375, 500, 224

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 GROWTH = 1.04  # of the batches that are tried
@@ -45,11 +45,11 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
 
     from fastscale_jax import arch
+    from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
     from fastscale_jax.measure.limits import room
     from fastscale_jax.measure.machine import describe
     from fastscale_jax.measure.memory import largest_batch
-    from fastscale_jax.train.sharding import device_mesh
 
     network = arch.as_architecture(arch.model_config(*arguments.network.split(":")))
     network = dataclasses.replace(network, resolution=arguments.resolution or network.resolution)

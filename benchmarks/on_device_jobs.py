@@ -6,10 +6,10 @@ from typing import Any
 
 from benchmarks.worker import FULL
 from fastscale_jax.arch import FAMILIES, PAPER_ROWS
+from fastscale_jax.convs.conv_choice import PARTS
+from fastscale_jax.convs.conv_forms import FORMS
+from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.measure.points import Spec
-from fastscale_jax.models.conv_choice import PARTS
-from fastscale_jax.models.conv_forms import FORMS
-from fastscale_jax.models.conv_shape import ConvShape
 
 Network = tuple[str, str, float]  # base, strategy (empty: the base itself), factor of the flops
 

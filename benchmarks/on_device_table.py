@@ -23,9 +23,9 @@ from benchmarks.on_device_jobs import (
 )
 from benchmarks.worker import FULL
 from fastscale_jax.arch import Complexity
+from fastscale_jax.convs import conv_choice
 from fastscale_jax.measure import curve_figures, roofline
 from fastscale_jax.measure.points import FRAMEWORKS, Spec
-from fastscale_jax.models import conv_choice
 
 _NOTABLE = 1.05  # times as fast, from which a change is worth the trouble
 _NOTHING = "-"

@@ -14,12 +14,12 @@ from typing import Any
 
 from benchmarks.on_device_jobs import ConvPass, Digits, dtype_of, job_of
 from benchmarks.worker import serve
-from fastscale_jax.huge_pages import restart_with_huge_pages
+from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.measure import point, roofline, timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import Spec
-from fastscale_jax.models.conv_shape import ConvShape
 from fastscale_jax.targets.devices import makers_rates
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 # Passes of one program, each on operands of its own: the time is the device's, not the dispatch's,
@@ -106,7 +106,7 @@ _MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 def _pass_of(job: ConvPass) -> Callable[[Any, Any], Any]:
     """What `grouped_conv` lowers to where the form is chosen."""
-    from fastscale_jax.models import conv_forms, native
+    from fastscale_jax.convs import conv_forms, native
 
     if job.form == "native":
         return lambda a, b: getattr(native, job.part)(a, b, job.shape)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.on_device_jobs import NETWORKS, name_of
 from fastscale_jax.measure.points import Spec
-from fastscale_jax.targets.point import compiled_point
+from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 

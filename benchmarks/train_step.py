@@ -24,11 +24,11 @@ from rich.table import Table
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
-from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.torch_runner import TorchRunner
 from fastscale_jax.measure.workload import PARTS
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 ON_CPU = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 ON_GPU = (*ON_CPU, "regnety:4gf", "regnetz:4gf", "regnetz:dWr_16gf")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastscale_jax.arch import as_architecture, model_config
-from fastscale_jax.measure.hlo_text import computations
+from fastscale_jax.cost.hlo_text import computations
 from fastscale_jax.measure.jax_runner import plain_recipe
 from fastscale_jax.targets.compiler import FailedError, compiled
 from fastscale_jax.targets.extras import compiler_versions

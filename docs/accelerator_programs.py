@@ -20,7 +20,7 @@ from docs.accelerator_records import (
 )
 from docs.speed_tables import RESULTS
 from fastscale_jax.display.table import DASH
-from fastscale_jax.targets import report
+from fastscale_jax.targets import program_table as report
 from fastscale_jax.targets.devices import devices
 from fastscale_jax.targets.kernel_kinds import KINDS
 from fastscale_jax.targets.target import Target

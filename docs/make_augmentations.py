@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from fastscale_jax.data import mixing, policies
-from fastscale_jax.data.operations import RANGES, apply_operation
+from fastscale_jax.data.augment import mixing, policies
+from fastscale_jax.data.augment.operations import RANGES, apply_operation
 
 FILE = pathlib.Path(__file__).parent / "augmentations.jpg"
 SIZE, TITLE, GAP = 96, 15, 4  # pixels: of a tile, the line above it, and between tiles

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fastscale_jax.models import conv_choice
-from fastscale_jax.models.conv_shape import ConvShape
+from fastscale_jax.convs import conv_choice
+from fastscale_jax.convs.conv_shape import ConvShape
 
 RESULTS = pathlib.Path(__file__).parent.parent / "benchmarks" / "results"
 PARTS = {

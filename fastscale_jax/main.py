@@ -15,23 +15,23 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-import fastscale_jax.cluster  # noqa: F401, for its flags
-from fastscale_jax.compiling import default_folder, is_writable, keep_compiled_programs
-from fastscale_jax.flag_parsing import define_config, parser
-from fastscale_jax.huge_pages import restart_with_huge_pages
-from fastscale_jax.modes.common import FAILURE, Options, complain, usage_error
+import fastscale_jax.distributed.cluster  # noqa: F401, for its flags
+from fastscale_jax.cli.common import FAILURE, Options, complain, usage_error
+from fastscale_jax.cli.flag_parsing import define_config, parser
 from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
+from fastscale_jax.utils.compiling import default_folder, is_writable, keep_compiled_programs
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
-# each with its module in `modes`
+# each with its module in `cli`
 MODES = {
-    "train": "train",
-    "eval": "evaluate",
-    "info": "info",
-    "time": "timing",
-    "memory": "memory",
-    "program": "program",
-    "predict": "predict",
-    "export": "export",
+    "train": "train_command",
+    "eval": "eval_command",
+    "info": "info_command",
+    "time": "time_command",
+    "memory": "memory_command",
+    "program": "program_command",
+    "predict": "predict_command",
+    "export": "export_command",
 }
 
 TARGET_MODES = ("program", "memory", "info")
@@ -139,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
             )
         if flags.FLAGS["part"].present and _MODE.value != "program":
             return usage_error(f"--part is for --mode=program, not for {_MODE.value}")
-        mode = importlib.import_module(f"fastscale_jax.modes.{MODES[_MODE.value]}")
+        mode = importlib.import_module(f"fastscale_jax.cli.{MODES[_MODE.value]}")
         return mode.run(_CONFIG.value, _options())
     except KeyboardInterrupt:
         print("fastscale_jax: interrupted", file=sys.stderr)

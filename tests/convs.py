@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fastscale_jax.models.conv_shape import ConvShape
+from fastscale_jax.convs.conv_shape import ConvShape
 
 
 def noise(*sizes: tuple[int, ...]) -> list[np.ndarray]:

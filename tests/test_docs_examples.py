@@ -12,9 +12,9 @@ from PIL import Image
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment import prepare
-from fastscale_jax.data.sources import SOURCES, class_names, load_source
-from fastscale_jax.export import export_network
+from fastscale_jax.data.augment.augmented import prepare
+from fastscale_jax.data.sources.source import SOURCES, class_names, load_source
+from fastscale_jax.interop.exporting import export_network
 from tests.train.tiny import tiny_config
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"

@@ -24,9 +24,9 @@ from benchmarks.on_device_results import check_same_machine, read
 from benchmarks.on_device_table import Floors, least_bytes, report
 from benchmarks.worker import FULL, Workers
 from fastscale_jax.arch import as_architecture, count, model_config
+from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.measure import points
 from fastscale_jax.measure.points import Spec
-from fastscale_jax.models.conv_shape import ConvShape
 from tests.commands import REPOSITORY
 
 FULL_SIZE = Settings.full("gpu")

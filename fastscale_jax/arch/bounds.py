@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from fastscale_jax.arch.architecture import Architecture, BlockShape
-from fastscale_jax.arch.cost import Complexity, block_layers, count, stem_layers, strided
+from fastscale_jax.arch.complexity import Complexity, block_layers, count, stem_layers, strided
 from fastscale_jax.arch.growing import Sizes, with_sizes
 from fastscale_jax.arch.rounding import divisible, to_group_width
 

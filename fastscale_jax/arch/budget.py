@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fastscale_jax.arch.architecture import Architecture, validate
 from fastscale_jax.arch.bounds import bounds
-from fastscale_jax.arch.cost import Complexity, count
+from fastscale_jax.arch.complexity import Complexity, count
 from fastscale_jax.arch.growing import Sizes, grow, scaled_sizes, with_sizes
 from fastscale_jax.arch.strategies import FACTOR_HIGH, FACTOR_LOW, multipliers, shares
 

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastscale_jax.arch.cost import Complexity
+from fastscale_jax.arch.complexity import Complexity
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 POOLED = ""  # the fit of all networks together

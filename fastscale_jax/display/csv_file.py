@@ -4,7 +4,7 @@ import csv
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.whole_file import replacing
 
 
 def write_csv(path: pathlib.Path, rows: Iterable[Sequence[object]]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastscale_jax.display.figure import Axis, Curve, Panel
 from fastscale_jax.display.figure import Figure as Drawing
 from fastscale_jax.display.origins import Origin
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.whole_file import replacing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -16,9 +16,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fastscale_jax.checkpoints.saved import (
+    CheckpointError,
+    find_checkpoint,
+    read_about,
+    read_variables,
+)
+from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.saved import CheckpointError, find_checkpoint, read_about, read_variables
-from fastscale_jax.train.stores import Folder, check_reachable, is_remote
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision
 _STATE_DICT_KEYS = ("model_state", "state_dict", "model")

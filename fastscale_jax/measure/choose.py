@@ -175,9 +175,9 @@ def _measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture
 def _compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
     import jax
 
+    from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.measure.memory import peak
-    from fastscale_jax.train.sharding import device_mesh
 
     mesh = device_mesh(jax.local_devices()[:1])
     return lambda network: peak(network, plain_recipe(batch, dtype), mesh)
@@ -345,7 +345,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from fastscale_jax.huge_pages import restart_with_huge_pages
+    from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
     restart_with_huge_pages()
     sys.exit(main())

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastscale_jax.measure import points
 from fastscale_jax.measure.points import FRAMEWORKS, OUT_OF_MEMORY, SAID, Spec
-from fastscale_jax.targets.point import compiled_point
+from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.compiling import default_folder
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.compiling import default_folder
+from fastscale_jax.utils.whole_file import replacing
 
 _SAME = 0.03  # so far apart two figures are called the same
 _KEPT = ("step_ms", "probe_ms", "date")

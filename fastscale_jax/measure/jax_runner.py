@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.measure.workload import Workload
 from fastscale_jax.train.recipe import Data, Ema, Recipe
 

@@ -9,10 +9,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.conventions import SOURCES
 from fastscale_jax.data.pipeline import Batch
+from fastscale_jax.data.sources.conventions import SOURCES
+from fastscale_jax.distributed.sharding import ON_ALL, SHARED_OUT, on_each_device
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import ON_ALL, SHARED_OUT, of_state, on_each_device
+from fastscale_jax.train.state import shardings
 from fastscale_jax.train.step import Task, create_state, train_step
 
 PARTS = ("step", "inference")
@@ -22,7 +23,7 @@ def lower(part: str, network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.s
     """Returns a program of a network, lowered for the mesh's devices; makes no array.
 
     Args:
-        part: `step`, a whole training step as `train.loop` runs it, or `inference`, images to
+        part: `step`, a whole training step as `runs.loop` runs it, or `inference`, images to
             logits with the running statistics.
         network: to train, or to be asked.
         recipe: its batch is the one that is laid out, over all devices.
@@ -35,7 +36,7 @@ def _step(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lower
     task = Task.of(network, recipe, epoch_steps=1, conventions=SOURCES["synthetic"], mesh=mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(functools.partial(create_state, task), key)
-    lying = of_state(state, mesh, recipe.train.shard_optimizer)
+    lying = shardings(state, mesh, recipe.train.shard_optimizer)
     step = jax.jit(
         functools.partial(train_step, task),
         donate_argnums=0,

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from fastscale_jax.processor import cores
+from fastscale_jax.utils.processor import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "llvmlite", "torch", "timm")
 

@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
-from fastscale_jax.compiling import hasty
 from fastscale_jax.data.prefetch import AHEAD
+from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.measure.lowering import lower
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import device_mesh
+from fastscale_jax.utils.compiling import hasty
 
 _FULL = 0.97  # of the limit: allocators round up, and a memory that is filled fragments
 _NEAR_ENOUGH = 0.94  # of the limit, for the search to stop

@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.huge_pages import restart_with_huge_pages
 from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import SAID, Spec
-from fastscale_jax.processor import cores
+from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.processor import cores
 
 
 def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def _largest(spec: Spec) -> int:
 def _found_batch(spec: Spec) -> int:
     import jax
 
+    from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.measure.limits import room
     from fastscale_jax.measure.memory import largest_batch
-    from fastscale_jax.train.sharding import device_mesh
 
     mesh = device_mesh(jax.local_devices()[:1])
     return largest_batch(spec.network(), plain_recipe(1, spec.dtype), room(), mesh=mesh).images

@@ -12,13 +12,9 @@ from jax import Array
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
-from fastscale_jax.compiling import hasty
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.data.sources import SOURCES
-from fastscale_jax.measure.memory import Memory
-from fastscale_jax.train.batch import check_divides
-from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import (
+from fastscale_jax.data.sources.source import SOURCES
+from fastscale_jax.distributed.sharding import (
     ON_ALL,
     SHARED_OUT,
     device_mesh,
@@ -26,14 +22,18 @@ from fastscale_jax.train.sharding import (
     replicated,
     shared_out,
 )
+from fastscale_jax.measure.memory import Memory
+from fastscale_jax.train.batch import check_divides
+from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.step import Task, create_state, cross_entropy, train_step
+from fastscale_jax.utils.compiling import hasty
 
 PARTS = ("inference", "forward_backward", "step")
 _EPOCH_STEPS = 1000  # of the schedule; which rate a step has makes no difference to its time
 
 
 class Workload:
-    """The step that `train.loop` runs, on a batch that lies on the devices already.
+    """The step that `runs.loop` runs, on a batch that lies on the devices already.
 
     Its parts are `inference` (evaluation mode, no gradients), `forward_backward` (training mode,
     loss and all gradients, on one device) and `step` (augmentation, that, and the update).

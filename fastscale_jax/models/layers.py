@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from fastscale_jax.models.activated_conv import ACTIVATIONS, activated_conv, convolved
+from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
 
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9

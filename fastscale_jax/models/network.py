@@ -12,9 +12,9 @@ from jax import Array, lax, random
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
-from fastscale_jax.models.activated_conv import ACTIVATIONS
+from fastscale_jax.convs.activated_conv import ACTIVATIONS
+from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.models.computation import Computation, Dtype
-from fastscale_jax.models.conv_choice import check_implementation, refusal
 from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
 
 
@@ -33,7 +33,7 @@ def build(
     Args:
         config: the fields of `config.model`, or an `Architecture`; not modified.
         dtype: of the computation. Parameters stay float32, and so do the logits.
-        grouped_conv: implementation of the spatial convs, as in `models.conv_choice`.
+        grouped_conv: implementation of the spatial convs, as in `convs.conv_choice`.
         scan_blocks: compile the blocks of a stage that are alike once, and loop over them. The
             network is the same, its parameters too; see docs/performance.md for what it costs.
         axis: of a mesh of devices, where it is called inside `shard_map`.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.arch import Complexity
 from fastscale_jax.measure import points
 
-# of its training set; `measure.report` has the same figure, and imports JAX
+# of its training set; `measure.step_times` has the same figure, and imports JAX
 IMAGENET_IMAGES = 1_281_167
 FRAMEWORK_NAMES = {"jax": "JAX", "torch": "PyTorch", "torch-compile": "compiled PyTorch"}
 

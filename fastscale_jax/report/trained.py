@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
-from fastscale_jax.train.records import read_metrics
+from fastscale_jax.logs.records import read_metrics
 
 _IMAGENET_CLASSES = 1000
 _METRIC, _AVERAGE = "test_top1_error", "ema_test_top1_error"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
 from fastscale_jax.arch.architecture import BlockShape
-from fastscale_jax.arch.cost import block_layers, stem_layers
+from fastscale_jax.arch.complexity import block_layers, stem_layers
 
 
 class Cost(NamedTuple):

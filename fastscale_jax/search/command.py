@@ -9,8 +9,8 @@ from absl import app, flags, logging
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import validate
-from fastscale_jax.flag_parsing import define_config, parser
-from fastscale_jax.modes.common import FAILURE, OK, Config, complain, print_table, usage_error
+from fastscale_jax.cli.common import FAILURE, OK, Config, complain, print_table, usage_error
+from fastscale_jax.cli.flag_parsing import define_config, parser
 from fastscale_jax.search.jobs import Entry, Job
 
 Own = Any  # the values of a command's own flags, as attributes
@@ -84,13 +84,13 @@ def search(options: Options, jobs: Sequence[Job], about: Mapping[str, Any]) -> l
         ValueError: the networks cannot be trained with this config, or the study is another one.
     """
     # here, and not at the top, so that --help does not wait for JAX
-    from fastscale_jax.compiling import default_folder, keep_compiled_programs
+    from fastscale_jax.runs.run import source_of
     from fastscale_jax.search.board import Board
     from fastscale_jax.search.ledger import Ledger
     from fastscale_jax.search.training import recipe_of, short
     from fastscale_jax.search.work import work
     from fastscale_jax.train.recipe import Recipe
-    from fastscale_jax.train.run import source_of
+    from fastscale_jax.utils.compiling import default_folder, keep_compiled_programs
 
     data = Recipe.from_config(options.config).data
     if not data.batch_size:
@@ -162,11 +162,11 @@ def run(
 
 def _run(main: Callable[[Options], int], options: Options) -> int:
     try:
-        from fastscale_jax.data.bad_images import DataError
+        from fastscale_jax.checkpoints.checkpoint import SaveError
+        from fastscale_jax.data.sources.bad_images import DataError
+        from fastscale_jax.runs.interrupt import PREEMPTED, Preempted
         from fastscale_jax.search.storage import StorageError
         from fastscale_jax.search.work import NoMemoryError
-        from fastscale_jax.train.checkpoint import SaveError
-        from fastscale_jax.train.interrupt import PREEMPTED, Preempted
     except ModuleNotFoundError as error:
         return usage_error(
             f"{error.name} is not installed; pip install 'fastscale_jax[search]' brings it"

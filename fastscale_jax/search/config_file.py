@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.modes.common import Config
+from fastscale_jax.cli.common import Config
 from fastscale_jax.train.recipe import default_config
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.whole_file import replacing
 
 _TEXT = '''"""{about}
 

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job, Parameter
 from fastscale_jax.search.storage import OverError, Storage, StorageError
-from fastscale_jax.train.workdir import as_flat
+from fastscale_jax.utils.nested import as_flat
 
 _ABOUT = "about"  # attribute of a study: what is searched
 _JOBS = "jobs"  # of that, the networks' digest

@@ -8,7 +8,7 @@ from typing import Any
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.search.jobs import DONE, Entry
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.whole_file import replacing
 
 
 def record(entry: Entry) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from fastscale_jax.cli.common import Config
+from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.measure.machine import describe
-from fastscale_jax.modes.common import Config
+from fastscale_jax.runs.loop import train
+from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
-from fastscale_jax.train.loop import train
-from fastscale_jax.train.records import read_metrics
-from fastscale_jax.train.run import Run
 
 _Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from fastscale_jax.measure.hlo_text import Array
+from fastscale_jax.cost.hlo_text import Array
 from fastscale_jax.targets.kernel_products import FORWARD, PRODUCTS
 from fastscale_jax.targets.kernel_runs import Flow, Key
 from fastscale_jax.targets.kernel_traffic import Access, Dilation

@@ -63,10 +63,10 @@ def devices_of(target: Target | None) -> list[Any]:
 
 def compile_program(program: Program, folder: pathlib.Path) -> None:
     """Compiles a program and writes what comes of it: the module's text, then its figures."""
-    from fastscale_jax.compiling import hasty
+    from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.lowering import lower
     from fastscale_jax.measure.memory import Memory
-    from fastscale_jax.train.sharding import device_mesh
+    from fastscale_jax.utils.compiling import hasty
 
     since = time.perf_counter()
     mesh = device_mesh(devices_of(program.target))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from fastscale_jax.measure.hlo_macs import conv_labels, conv_macs, product_macs
-from fastscale_jax.measure.hlo_text import HloError, Instruction
+from fastscale_jax.cost.hlo_macs import conv_labels, conv_macs, product_macs
+from fastscale_jax.cost.hlo_text import HloError, Instruction
 from fastscale_jax.targets.kernel_runs import Computations, Flow, Run, computation, name_flow
 
 FORWARD, TO_INPUT, TO_FILTER = "conv forward", "conv input gradient", "conv filter gradient"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from fastscale_jax.measure.hlo_text import Array, HloError, Instruction, elements
+from fastscale_jax.cost.hlo_text import Array, HloError, Instruction, elements
 
 Computations = Mapping[str, list[Instruction]]
 

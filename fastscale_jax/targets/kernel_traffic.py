@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from fastscale_jax.measure.hlo_text import Array, Instruction
+from fastscale_jax.cost.hlo_text import Array, Instruction
 from fastscale_jax.targets.kernel_runs import Computations, Key, Run, Value, computation
 
 HOST = 5  # memory space of the host, on GPUs and TPUs

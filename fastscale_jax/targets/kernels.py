@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fastscale_jax.measure.hlo_text import computations
+from fastscale_jax.cost.hlo_text import computations
 from fastscale_jax.targets.avoidable import Moved, avoidable
 from fastscale_jax.targets.kernel_kinds import KINDS, TRANSFERS, kind_of, traits
 from fastscale_jax.targets.kernel_products import products

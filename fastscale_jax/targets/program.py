@@ -14,8 +14,8 @@ from fastscale_jax.train.recipe import Checkpoint, Recipe
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 # what decides the program of a network; the rest of the package is about it
-_ROOMS = ("arch", "models", "data", "train")
-_FILES = ("compiling.py", "measure/lowering.py", "targets/child.py", "targets/devices.py")
+_ROOMS = ("arch", "convs", "models", "data", "distributed", "train")
+_FILES = ("utils/compiling.py", "measure/lowering.py", "targets/child.py", "targets/devices.py")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import json
 import pathlib
 import zlib
 
-from fastscale_jax.compiling import default_folder
 from fastscale_jax.targets.program import Outcome
-from fastscale_jax.whole_file import replacing
+from fastscale_jax.utils.compiling import default_folder
+from fastscale_jax.utils.whole_file import replacing
 
 _MOST = 1000  # files
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fastscale_jax.compiling import hasty
-from fastscale_jax.train.host_arrays import on_host
+from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.host_arrays import on_host
 
 
 class DivergenceError(Exception):

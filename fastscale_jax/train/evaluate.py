@@ -12,8 +12,8 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from fastscale_jax.data.pipeline import Batch, eval_batches
-from fastscale_jax.data.sources import Split
-from fastscale_jax.train.sharding import ON_ALL, replicated, shared_out, this_host
+from fastscale_jax.data.sources.source import Split
+from fastscale_jax.distributed.sharding import ON_ALL, replicated, shared_out, this_host
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Metrics, Task, eval_step
 

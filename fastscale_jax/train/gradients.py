@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fastscale_jax.models.grouped_conv import varying_alike
+from fastscale_jax.convs.grouped_conv import varying_alike
 from fastscale_jax.train.state import Tree
 
 

@@ -19,10 +19,7 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.models import Network
-from fastscale_jax.models.computation import image_keys
-from fastscale_jax.models.layers import NEW_SHARE
-from fastscale_jax.train.sharding import (
+from fastscale_jax.distributed.sharding import (
     AXIS,
     ON_ALL,
     SHARED_OUT,
@@ -31,6 +28,9 @@ from fastscale_jax.train.sharding import (
     replicated,
     shared_out,
 )
+from fastscale_jax.models import Network
+from fastscale_jax.models.computation import image_keys
+from fastscale_jax.models.layers import NEW_SHARE
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.train.ranges import check_ranges
 
 # the batch size that the paper's learning rate is for; others are scaled in proportion
@@ -101,7 +101,7 @@ class Recipe:
     checkpoint: Checkpoint = Checkpoint()
     schedule: int = 1  # times the epochs: 1, 2 or 4, as in the paper
     dtype: str = "float32"  # of the computation; parameters are always float32
-    grouped_conv: str = "auto"  # implementation of the spatial convs; see models.grouped_conv
+    grouped_conv: str = "auto"  # implementation of the spatial convs; see convs.grouped_conv
     scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
     seed: int = 0
     init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones

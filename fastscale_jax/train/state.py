@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
+from jax.sharding import Mesh, NamedSharding
 
+from fastscale_jax.distributed.sharding import ON_ALL, Tree, along_a_dimension
 from fastscale_jax.train.loss_scale import LossScale
-
-Tree = Any  # of arrays
 
 
 class Weights(struct.PyTreeNode):
@@ -49,6 +50,24 @@ class TrainState(struct.PyTreeNode):
     def with_weights(self, weights: Weights) -> "TrainState":
         """Returns the state with other weights for the model; the average stays as it is."""
         return self.replace(params=weights.params, batch_stats=weights.batch_stats)
+
+
+def shardings(state: TrainState, mesh: Mesh, shards_optimizer: bool) -> Any:
+    """Returns how the arrays of a state lie on devices: a tree of shardings like it.
+
+    Args:
+        state: of the run, or its shapes.
+        mesh: of the run's devices.
+        shards_optimizer: momentum and average are shared out, each along the first dimension that
+            can be; gradients are summed on all devices none the less.
+    """
+    everywhere = jax.tree.map(lambda _: NamedSharding(mesh, ON_ALL), state)
+    if not shards_optimizer:
+        return everywhere
+    return everywhere.replace(
+        opt_state=along_a_dimension(state.opt_state, mesh),
+        average=along_a_dimension(state.average, mesh),
+    )
 
 
 def _overlaid(tree: Tree, over: Tree) -> Tree:

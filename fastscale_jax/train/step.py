@@ -11,16 +11,10 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment import mixed, prepare
+from fastscale_jax.data.augment.augmented import mixed, prepare
 from fastscale_jax.data.pipeline import Batch
-from fastscale_jax.data.sources import Conventions
-from fastscale_jax.models import Network, build
-from fastscale_jax.models.computation import image_keys
-from fastscale_jax.train.gradients import Examples, Outputs, gradients
-from fastscale_jax.train.loss_scale import LossScale
-from fastscale_jax.train.optim import optimizer
-from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.train.sharding import (
+from fastscale_jax.data.sources.source import Conventions
+from fastscale_jax.distributed.sharding import (
     AXIS,
     ON_ALL,
     SHARED_OUT,
@@ -29,6 +23,12 @@ from fastscale_jax.train.sharding import (
     on_each_device,
     own,
 )
+from fastscale_jax.models import Network, build
+from fastscale_jax.models.computation import image_keys
+from fastscale_jax.train.gradients import Examples, Outputs, gradients
+from fastscale_jax.train.loss_scale import LossScale
+from fastscale_jax.train.optim import optimizer
+from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.state import TrainState, Tree, Weights
 
 

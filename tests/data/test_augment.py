@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from fastscale_jax.data import augment, mixing, policies
-from fastscale_jax.data.augment import mixed, prepare
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment import augmented as augment
+from fastscale_jax.data.augment import mixing, policies
+from fastscale_jax.data.augment.augment_config import Augment
+from fastscale_jax.data.augment.augmented import mixed, prepare
 
 AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastscale_jax.data.bad_images import ALLOWED_ALWAYS, NAMED, BadImages, DataError
-from fastscale_jax.data.images import as_evaluated, read_image
 from fastscale_jax.data.pipeline import eval_batches, train_batches
-from fastscale_jax.data.sources import SOURCES, load_source
+from fastscale_jax.data.sources.bad_images import ALLOWED_ALWAYS, NAMED, BadImages, DataError
+from fastscale_jax.data.sources.images import as_evaluated, read_image
+from fastscale_jax.data.sources.source import SOURCES, load_source
 from tests.data.photos import CLASSES, encoded, photo, write_folder
 
 SIZE = 24

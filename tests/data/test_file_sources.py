@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.data.pipeline import eval_batches, train_batches
-from fastscale_jax.data.sources import load_source
+from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.data.sources.source import load_source
 
 SIZE = 20  # pixels
 BATCH = 4

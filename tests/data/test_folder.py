@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from fastscale_jax.data import folder
-from fastscale_jax.data.sources import check_source, class_names, load_source
+from fastscale_jax.data.sources import folder
+from fastscale_jax.data.sources.source import check_source, class_names, load_source
 
 
 def write(root: pathlib.Path, *names: str) -> pathlib.Path:

@@ -7,9 +7,9 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from PIL import Image, ImageFilter, ImageOps
 
-from fastscale_jax.data import image_ops, level_tables, pixels
-from fastscale_jax.data.affine import MAPS
-from fastscale_jax.data.operations import RANGES, apply_operation
+from fastscale_jax.data.augment import image_ops, level_tables, pixels
+from fastscale_jax.data.augment.affine import MAPS
+from fastscale_jax.data.augment.operations import RANGES, apply_operation
 from tests.data.pil_operations import MAGNITUDES, by_pil, level, odd_images, photos
 
 operate = jax.jit(image_ops.operate)

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from fastscale_jax.data.images import SUFFIXES, as_evaluated, centre_crop, find_images, read_image
+from fastscale_jax.data.sources.images import (
+    SUFFIXES,
+    as_evaluated,
+    centre_crop,
+    find_images,
+    read_image,
+)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:

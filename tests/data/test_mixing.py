@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastscale_jax.data.mixing import cutmix, mixup
+from fastscale_jax.data.augment.mixing import cutmix, mixup
 
 KEYS = jax.random.split(jax.random.key(0), 4000)
 BATCH, SIZE = 6, (16, 12)

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fastscale_jax.data.arrays import ArraySplit
 from fastscale_jax.data.pipeline import Plan, eval_batches, steps_per_epoch, train_batches
+from fastscale_jax.data.sources.arrays import ArraySplit
 
 
 def numbered(examples, images=None):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastscale_jax.data import policies
-from fastscale_jax.data.affine import MAPS
-from fastscale_jax.data.image_ops import NAMES
-from fastscale_jax.data.operations import RANGES
+from fastscale_jax.data.augment import policies
+from fastscale_jax.data.augment.affine import MAPS
+from fastscale_jax.data.augment.image_ops import NAMES
+from fastscale_jax.data.augment.operations import RANGES
 from tests.data.pil_operations import by_pil, level, photos
 from tests.golden_files import golden
 

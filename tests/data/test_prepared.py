@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from fastscale_jax.data.bad_images import DataError
 from fastscale_jax.data.pipeline import eval_batches
-from fastscale_jax.data.sources import check_source, class_names, load_source
+from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.data.sources.source import check_source, class_names, load_source
 
 
 def test_a_prepared_set_has_its_classes_and_its_images(tfds_photos):
@@ -64,7 +64,7 @@ def test_labels_that_are_no_class_stop_the_run(tfds_photos):
 
 def test_tensorflow_comes_quietly_and_sees_no_gpu():
     program = (
-        "from fastscale_jax.data.tensorflow_cpu import tf; tf.zeros(1);"
+        "from fastscale_jax.data.sources.tensorflow_cpu import tf; tf.zeros(1);"
         "print(tf.config.get_visible_devices('GPU'))"
     )
     result = subprocess.run(

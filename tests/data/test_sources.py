@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fastscale_jax.data.arrays import ArraySplit
-from fastscale_jax.data.sources import SOURCES, check_source, class_names, load_source
+from fastscale_jax.data.sources.arrays import ArraySplit
+from fastscale_jax.data.sources.source import SOURCES, check_source, class_names, load_source
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_without_tensorflow_files_cannot_be_read(name, monkeypatch):
 
 def test_small_sources_do_without_tensorflow():
     program = (
-        "import sys; from fastscale_jax.data.sources import load_source; "
+        "import sys; from fastscale_jax.data.sources.source import load_source; "
         "[load_source(name, resolution=8, num_classes=10) for name in ('digits', 'synthetic')]; "
         "print(sorted({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
     )

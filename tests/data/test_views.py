@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from fastscale_jax.data.images import as_evaluated
-from fastscale_jax.data.tensorflow_cpu import tf
-from fastscale_jax.data.views import eval_view, random_box, train_view
+from fastscale_jax.data.sources.images import as_evaluated
+from fastscale_jax.data.sources.tensorflow_cpu import tf
+from fastscale_jax.data.sources.views import eval_view, random_box, train_view
 from tests.data.photos import encoded, photo
 
 CROP = 224 / 256

@@ -25,11 +25,11 @@ import safetensors.torch
 import torch
 from flax.traverse_util import flatten_dict
 
+from fastscale_jax.checkpoints.checkpoint import Checkpoints
+from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.interop import files
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.checkpoint import Checkpoints
 from fastscale_jax.train.state import TrainState
-from fastscale_jax.train.stores import checkpoints_of
 
 FORMS = {"zip": True, "legacy": False}  # of torch.save
 

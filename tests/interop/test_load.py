@@ -19,17 +19,17 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from fastscale_jax import arch, models
+from fastscale_jax.checkpoints.checkpoint import Checkpoints
+from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.checkpoints.workdir import as_recorded
 from fastscale_jax.interop import torch_twin, weights
-from fastscale_jax.interop.choose import load_for, load_to_start
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load, save
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.train.checkpoint import Checkpoints
-from fastscale_jax.train.records import write_config
+from fastscale_jax.logs.records import write_config
+from fastscale_jax.runs.start import load_for, load_to_start
 from fastscale_jax.train.state import TrainState
-from fastscale_jax.train.stores import checkpoints_of
-from fastscale_jax.train.workdir import as_recorded
 from tests.passes import rule
 from tests.train.tiny import tiny_config
 

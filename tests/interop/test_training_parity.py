@@ -16,12 +16,12 @@ import torch.nn.functional as F
 
 from configs.digits import get_config
 from fastscale_jax.arch import model_config
-from fastscale_jax.data.augment import prepare
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment.augment_config import Augment
+from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.interop import torch_twin, weights
+from fastscale_jax.runs.run import Run
 from fastscale_jax.train.optim import learning_rate
-from fastscale_jax.train.run import Run
 from fastscale_jax.train.step import Task, create_state, train_step
 from tests.compiler import QUICKLY
 

@@ -11,12 +11,12 @@ import pytest
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture
 from fastscale_jax.data.prefetch import AHEAD
+from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.measure import memory
 from fastscale_jax.measure.jax_runner import plain_recipe
 from fastscale_jax.measure.memory import Memory, NoRoomError, largest_batch, saved_for_backward
 from fastscale_jax.measure.workload import Workload
 from fastscale_jax.train.recipe import Optim
-from fastscale_jax.train.sharding import device_mesh
 from tests.commands import TINY, run
 
 

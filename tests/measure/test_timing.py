@@ -8,10 +8,10 @@ import pytest
 
 from fastscale_jax.arch import Complexity, as_architecture, count, model_config
 from fastscale_jax.arch.device_model import DeviceModel, Linear
+from fastscale_jax.cli import time_command as timing_mode
 from fastscale_jax.measure import roofline, timing
 from fastscale_jax.measure.roofline import Ceilings
 from fastscale_jax.measure.timing import NoisyError, summary
-from fastscale_jax.modes import timing as timing_mode
 from tests.commands import TINY, run
 
 

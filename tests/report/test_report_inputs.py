@@ -6,7 +6,8 @@ import json
 import pytest
 
 from fastscale_jax.arch import count
-from fastscale_jax.measure import points, report
+from fastscale_jax.measure import points
+from fastscale_jax.measure import step_times as report
 from fastscale_jax.report import measured, trained
 from fastscale_jax.report.inputs import read
 from fastscale_jax.report.networks import row_network

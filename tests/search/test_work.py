@@ -6,14 +6,14 @@ import io
 import pytest
 from rich.console import Console
 
-from fastscale_jax.data.bad_images import DataError
+from fastscale_jax.checkpoints.lock import InUseError
+from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.runs.interrupt import Preempted
 from fastscale_jax.search import work
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger
 from fastscale_jax.train.divergence import DivergenceError
-from fastscale_jax.train.interrupt import Preempted
-from fastscale_jax.train.lock import InUseError
 from tests.search.small import jobs
 
 

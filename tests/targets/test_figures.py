@@ -10,7 +10,8 @@ from fastscale_jax import arch
 from fastscale_jax.arch import count
 from fastscale_jax.measure import roofline
 from fastscale_jax.measure.jax_runner import plain_recipe
-from fastscale_jax.targets import figures, report
+from fastscale_jax.targets import figures
+from fastscale_jax.targets import program_table as report
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.program import Outcome, Program
 from fastscale_jax.targets.target import Target

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscale_jax.measure.hlo_text import HloError
+from fastscale_jax.cost.hlo_text import HloError
 from fastscale_jax.targets.kernels import Kernel, ProgramCount, Total
 from tests.targets.programs import computation, parameter, program
 

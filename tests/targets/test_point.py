@@ -3,9 +3,9 @@
 import pytest
 
 from fastscale_jax.measure.points import Spec
-from fastscale_jax.targets import point
+from fastscale_jax.targets import compiled_point as point
+from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.compiler import FailedError
-from fastscale_jax.targets.point import compiled_point
 from fastscale_jax.targets.program import Outcome
 from fastscale_jax.targets.target import Target
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fastscale_jax.train import loop, trainer
+from fastscale_jax.checkpoints.saved import latest_step
+from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.runs import loop, trainer
 from fastscale_jax.train.divergence import DivergenceError, LossWatch
-from fastscale_jax.train.records import read_metrics
-from fastscale_jax.train.saved import latest_step
-from fastscale_jax.train.stores import checkpoints_of
 from tests.train.tiny import tiny_run
 
 

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from fastscale_jax.data.arrays import ArraySplit
+from fastscale_jax.data.sources.arrays import ArraySplit
+from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.train import evaluate
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, averages, error_of
-from fastscale_jax.train.sharding import device_mesh
 from fastscale_jax.train.step import Metrics, create_state
 from tests.train.tiny import tiny_run
 

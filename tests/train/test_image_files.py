@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from fastscale_jax.train import loop
-from fastscale_jax.train.assess import evaluate_checkpoints
+from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.runs import loop
+from fastscale_jax.runs.assess import evaluate_checkpoints
 from fastscale_jax.train.evaluate import as_record
-from fastscale_jax.train.records import read_metrics
 from tests.data.photos import CLASSES, write_folder
 from tests.train.tiny import tiny_run
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fastscale_jax.data.augment import prepare
+from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.pipeline import train_batches
 from fastscale_jax.train.precise_bn import PreciseStatistics, over_all
 from fastscale_jax.train.step import create_state

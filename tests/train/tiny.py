@@ -7,9 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fastscale_jax import arch
-from fastscale_jax.data.augment_config import Augment
+from fastscale_jax.data.augment.augment_config import Augment
+from fastscale_jax.runs.run import Run
 from fastscale_jax.train.recipe import default_config
-from fastscale_jax.train.run import Run
 
 PER_STAGE = ("widths", "strides", "kernels", "group_widths", "expansions")
 

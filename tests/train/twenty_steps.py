@@ -37,7 +37,7 @@ def main(devices: int, processes: int = 1, process: int = 0, port: int = 0) -> N
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_disable_most_optimizations", True)
     if processes > 1:
-        from fastscale_jax.cluster import Cluster
+        from fastscale_jax.distributed.cluster import Cluster
 
         Cluster(f"127.0.0.1:{port}", processes, process, timeout=60).join()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,16 +52,17 @@ def main(devices: int, processes: int = 1, process: int = 0, port: int = 0) -> N
 def twenty_steps(folder: pathlib.Path, changes: dict[str, Any]) -> dict[str, Any]:
     """Returns losses, evaluations, and how many collectives a step has."""
     from fastscale_jax.data.pipeline import train_batches
+    from fastscale_jax.distributed.sharding import replicated, shared_out, this_host
     from fastscale_jax.train.evaluate import Evaluator
     from fastscale_jax.train.precise_bn import PreciseStatistics
-    from fastscale_jax.train.sharding import of_state, replicated, shared_out, this_host
+    from fastscale_jax.train.state import shardings
     from fastscale_jax.train.step import create_state, train_step
     from tests.train.tiny import tiny_run
 
     run = tiny_run(folder, **changes)
     task, key = run.task(), jax.random.key(0)
     state = replicated(jax.jit(functools.partial(create_state, task))(key), task.mesh)
-    layout = of_state(state, task.mesh, run.recipe.train.shard_optimizer)
+    layout = shardings(state, task.mesh, run.recipe.train.shard_optimizer)
     place = jax.jit(lambda x: x, out_shardings=layout)
     state, losses = place(state), []
     step = jax.jit(functools.partial(train_step, task), out_shardings=(layout, None, None))

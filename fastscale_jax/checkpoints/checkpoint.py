@@ -1,0 +1,229 @@
+"""Checkpoints of a run, saved in the background by Orbax."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from fastscale_jax.checkpoints.fingerprint import fingerprint
+from fastscale_jax.checkpoints.saved import (
+    ABOUT,
+    ERROR,
+    STATE,
+    CheckpointError,
+    latest_step,
+    patient_loops,
+    read_about,
+    read_state,
+)
+from fastscale_jax.checkpoints.saved import reason as said
+from fastscale_jax.checkpoints.stores import Folder, StoreError, reached
+from fastscale_jax.train.state import TrainState
+
+
+class SaveError(Exception):
+    """A state cannot be written."""
+
+
+class Restored(NamedTuple):
+    """What a run goes on from."""
+
+    state: TrainState  # of numpy arrays
+    about: dict[str, Any]  # as it was saved with
+    passed_over: list[str]  # what was wrong with later checkpoints
+
+
+def _rank(metrics: Any) -> float:
+    """Returns the higher, the better; Orbax keeps the latest of equals."""
+    return -metrics[ERROR]
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest and the best. Use it in a `with` statement.
+
+    Saving goes on in the background; leaving the `with` statement waits for it. All hosts take
+    part in all calls.
+    """
+
+    def __init__(self, folder: Folder, keep: int = 2) -> None:
+        """Opens a folder of checkpoints, and makes it if need be.
+
+        Args:
+            folder: of one run's; see `checkpoints_of`.
+            keep: so many of the latest, beside the best.
+        """
+        self._folder = folder
+        if jax.process_index() == 0:
+            _put_aside_without_error(self._folder)
+        best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            item_names=(STATE, ABOUT),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]),
+                best_fn=_rank,  # without it no metrics are kept
+                create=True,
+                cleanup_tmp_directories=True,  # of runs that were killed as they saved
+            ),
+        )
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        self._stack.enter_context(patient_loops())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits until everything is written.
+
+        Raises:
+            SaveError: it cannot be, and nothing else went wrong.
+        """
+        with self._stack:
+            try:
+                self._manager.close()
+            except Exception as failure:  # as in `save`
+                if error is None:
+                    raise self._explained(failure) from failure
+
+    def save(
+        self, state: TrainState, error: float | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Saves a state under its step, unless there is one for that step already.
+
+        One whose evaluation was due makes way for the one that was evaluated.
+
+        Args:
+            state: of a run.
+            error: of its evaluation, percent; None: it was not evaluated.
+            about: what else belongs to it, as JSON has it.
+
+        Raises:
+            SaveError: it, or the one before, cannot be written.
+        """
+        step = int(state.step)
+        wanted = fingerprint(state)
+        args = ocp.args.Composite(
+            **{
+                STATE: ocp.args.StandardSave(state),
+                ABOUT: ocp.args.JsonSave({"step": step, **(about or {}), "fingerprint": wanted}),
+            }
+        )
+        try:
+            if step == self._manager.latest_step():
+                if not self._waits_for_evaluation(step):
+                    return
+                self._manager.delete(step)
+            self._manager.save(step, args=args, metrics=None if error is None else {ERROR: error})
+        except Exception as failure:  # whatever Orbax and TensorStore raise for a full disk
+            raise self._explained(failure) from failure
+
+    def _waits_for_evaluation(self, step: int) -> bool:
+        self._manager.wait_until_finished()
+        return bool(read_about(self._folder / str(step)).get("is_evaluation_due"))
+
+    def wait(self) -> None:
+        """Waits until what was saved is written.
+
+        Raises:
+            SaveError: it cannot be.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as failure:  # as in `save`
+            raise self._explained(failure) from failure
+
+    def lowest_error(self) -> float:
+        """Returns the error of the best checkpoint, percent; infinity where there is none."""
+        errors = (self._manager.metrics(step) for step in self._manager.all_steps())
+        return min((error[ERROR] for error in errors if error), default=math.inf)
+
+    def restore(self, like: TrainState, agree: Callable[[bool], bool] = bool) -> Restored | None:
+        """Returns the latest state that is whole, or None where there is no checkpoint.
+
+        Later ones that are damaged are moved to `damaged-<step>`, out of the way.
+
+        Args:
+            like: a state of the same shapes, as arrays or as `jax.ShapeDtypeStruct`.
+            agree: says whether all hosts say yes; each is asked for each checkpoint.
+
+        Raises:
+            CheckpointError: none is whole, or they are of another network.
+        StoreError: the store cannot be reached; nothing is moved.
+        """
+        damaged: dict[int, CheckpointError] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            folder, found = self._folder / str(step), None
+            try:
+                found = read_state(folder / STATE, like)
+            except CheckpointError as error:
+                damaged[step] = error
+            if agree(found is not None) and found is not None:
+                places = self._put_all_aside(list(damaged))
+                problems = [
+                    f"{problem}; it is moved to {place}"
+                    for problem, place in zip(damaged.values(), places, strict=True)
+                ]
+                return Restored(found, read_about(folder), problems)
+            damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
+        if damaged:
+            raise next(iter(damaged.values()))
+        return None
+
+    def _put_all_aside(self, steps: list[int]) -> list[str]:
+        """Returns the names that the first host gave them; the others have no use for them."""
+        names = [""] * len(steps)
+        if steps and jax.process_index() == 0:
+            names = [_put_aside(self._folder / str(step)) for step in steps]
+        if steps:
+            ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
+            self._manager.reload()
+        return names
+
+    def _explained(self, failure: Exception) -> SaveError:
+        try:
+            last = latest_step(self._folder)
+            kept = "there is none yet" if last is None else f"the last good one is of step {last}"
+        except StoreError:
+            kept = "which is the last good one, the store does not say"
+        is_full = any(x in str(failure) for x in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
+        problem = os.strerror(errno.ENOSPC) if is_full else said(failure)
+        return SaveError(
+            f"no checkpoint can be written to {self._folder}: {problem}; {kept}; mend that, and "
+            "the same command goes on from there"
+        )
+
+
+def _put_aside(folder: Folder) -> str:
+    """Renames a damaged checkpoint, with a number where the name is taken; returns the name."""
+    number, target = 1, folder.with_name(f"damaged-{folder.name}")
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"damaged-{folder.name}-{number}")
+    folder.rename(target)
+    return target.name
+
+
+def _put_aside_without_error(folder: Folder) -> None:
+    """Puts aside the checkpoints whose error is there but cannot be read, lest Orbax stop at it."""
+    with reached(folder):
+        for file in folder.glob("*/metrics/metrics"):
+            step, content = file.parents[1], file.read_bytes()
+            try:
+                float(json.loads(content)[ERROR])
+            except (ValueError, KeyError, TypeError):
+                if step.name.isdecimal():
+                    _put_aside(step)

@@ -1,0 +1,89 @@
+"""A number that tells whether arrays came back as they were saved.
+
+The files of a checkpoint have checksums in some places and none in others, and they are written in
+the background. This one is of the values themselves: computed where they are, in one pass, before
+they are handed over, and again once they have been read.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.host_arrays import on_host
+
+# A value and its place are mixed as in MurmurHash3's last steps: each is one to one, so that no
+# change of a single value is lost, and spreads every bit over all, so that two do not cancel out.
+_PLACE, _FIRST, _SECOND = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35
+
+
+def fingerprint(tree: Any) -> dict[str, int]:
+    """Returns 32 bits for each array, by its path, computed where the arrays are.
+
+    Any change of one value changes it, and others do but for one in 2^32. Sums are modulo 2^32, so
+    that neither their order matters nor how arrays lie on devices.
+    """
+    named = _by_path(tree)
+    here = {path: on_host(leaf) for path, leaf in named}
+    found = {path: _of_numpy(x) for path, x in here.items() if x is not None}
+    elsewhere = {path: leaf for path, leaf in named if path not in found}
+    if elsewhere:
+        values = jax.device_get(_on_devices()(elsewhere))
+        found |= {path: int(value) for path, value in values.items()}
+    return found
+
+
+def _by_path(tree: Any) -> list[tuple[str, Any]]:
+    """Arrays by names that do not tell whether a mapping or an object holds them."""
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+@functools.cache
+def _on_devices() -> Callable[[dict[str, Any]], dict[str, Array]]:
+    def of_arrays(arrays: dict[str, Any]) -> dict[str, Array]:
+        return {path: _of_array(x) for path, x in arrays.items()}
+
+    return jax.jit(of_arrays, compiler_options=hasty())
+
+
+@jax.jit  # traced once for each shape, of which a network has few
+def _of_array(x: Any) -> Array:
+    bits = _bits(jnp.asarray(x)).ravel()
+    mixed = bits ^ (lax.iota(jnp.uint32, bits.size) * jnp.uint32(_PLACE))
+    mixed = mixed * jnp.uint32(_FIRST)
+    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(_SECOND)
+    return (mixed ^ (mixed >> 16)).sum(dtype=jnp.uint32)
+
+
+def _bits(x: Array) -> Array:
+    if x.dtype == jnp.bool_:
+        return x.astype(jnp.uint32)
+    return lax.bitcast_convert_type(x, _unsigned(x.dtype)).astype(jnp.uint32)
+
+
+def _unsigned(dtype: np.dtype) -> np.dtype:
+    """Whole numbers of a type's size; of 64 bits a uint32 would have but half."""
+    if dtype.itemsize > 4:
+        raise ValueError(f"a fingerprint is of values of up to 32 bits, not of {dtype}")
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def fingerprint_of_numpy(tree: Any) -> dict[str, int]:
+    """Returns the same of numpy arrays, on the host."""
+    return {path: _of_numpy(np.asarray(leaf)) for path, leaf in _by_path(tree)}
+
+
+def _of_numpy(x: np.ndarray) -> int:
+    bits = np.ascontiguousarray(x).reshape(-1).view(_unsigned(x.dtype)).astype(np.uint32)
+    mixed = bits ^ (np.arange(bits.size, dtype=np.uint32) * np.uint32(_PLACE))
+    mixed *= np.uint32(_FIRST)
+    mixed = (mixed ^ (mixed >> np.uint32(13))) * np.uint32(_SECOND)
+    return int((mixed ^ (mixed >> np.uint32(16))).sum(dtype=np.uint32))

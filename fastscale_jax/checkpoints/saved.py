@@ -1,0 +1,267 @@
+"""What runs saved, read without the run."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from fastscale_jax.checkpoints.fingerprint import fingerprint_of_numpy
+from fastscale_jax.checkpoints.stores import Folder, StoreError, checkpoints_of, is_remote, reached
+
+STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
+ERROR = "test_top1_error"  # the metric that the best is chosen by
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is there but cannot be read."""
+
+
+def read_variables(checkpoint: Folder) -> dict[str, Any]:
+    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
+
+    Where an average is kept, they are the average's, which does better.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    models = read_models(checkpoint)
+    return models.get("average", models["model"])
+
+
+def read_models(checkpoint: Folder) -> dict[str, dict[str, Any]]:
+    """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+
+    Returns:
+        Of each, `params` and `batch_stats`.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a run.
+    """
+    names = ("params", "batch_stats")
+    with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
+        metadata = reader.metadata(checkpoint).item_metadata
+        if metadata is None:
+            raise ValueError("its metadata are missing or damaged")
+        saved = metadata.tree
+        tree = {key: saved[key] for key in names}
+        if saved.get("average"):
+            tree["average"] = {key: saved["average"][key] for key in names}
+        item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+        found = _read(reader, checkpoint, item)
+        _check_values(checkpoint, found)
+    average = {"average": found.pop("average")} if "average" in found else {}
+    return {"model": found, **average}
+
+
+def read_state(checkpoint: Folder, like: Any) -> Any:
+    """Returns all arrays of a checkpoint as numpy arrays, having checked their values.
+
+    Args:
+        checkpoint: as `find_checkpoint` returns it.
+        like: a tree of the same structure and shapes, of arrays or of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        CheckpointError: it is damaged, or of another network.
+    """
+    item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+    with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
+        found = _read(reader, checkpoint, item)
+        shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(found)]
+        if shapes != [(x.shape, x.dtype) for x in jax.tree.leaves(item)]:
+            raise ValueError("its arrays are of other shapes: it is of another network")
+        _check_values(checkpoint, found)
+    return found
+
+
+def _check_values(checkpoint: Folder, arrays: Any) -> None:
+    wanted = read_about(checkpoint.parent)["fingerprint"]
+    for path, value in fingerprint_of_numpy(arrays).items():
+        if wanted.get(path) != value:
+            raise ValueError(f"the values of {path} are not those that were saved")
+
+
+def read_about(folder: Folder) -> dict[str, Any]:
+    """Returns what a checkpoint says of itself.
+
+    Args:
+        folder: of one step.
+
+    Raises:
+        ValueError: nothing, or nothing that can be read.
+    """
+    try:
+        return json.loads((folder / ABOUT / "metadata").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{ABOUT} cannot be read: {error.strerror or error}") from error
+
+
+def _reader() -> ocp.Checkpointer:
+    """Reads without waiting for other hosts."""
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"host{here}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _read(reader: ocp.Checkpointer, checkpoint: Folder, item: Any) -> Any:
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+    args = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
+    return reader.restore(checkpoint, args=args)
+
+
+@contextlib.contextmanager
+def _as_checkpoint_error(checkpoint: Folder) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+        if _is_of_access(checkpoint, error):
+            raise StoreError(f"{checkpoint} cannot be read just now: {reason(error)}") from error
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
+            f"{_damage(error)}"
+        ) from error
+
+
+# of a store that is not there, or does not let us in; what is damaged it reads all the same
+_ACCESS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "ABORTED")
+
+
+def _is_of_access(checkpoint: Folder, error: Exception) -> bool:
+    """Whether an error says nothing of the checkpoint itself, which then stays where it is."""
+    if any(code in str(error) for code in _ACCESS) or type(error).__name__ == "HttpError":
+        return True
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return is_remote(checkpoint) and isinstance(error, OSError) and not isinstance(error, missing)
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong, without the page that TensorStore has on each array."""
+    if isinstance(error, json.JSONDecodeError):
+        return "its metadata are damaged"
+    said = reason(error)
+    return "files of its arrays are damaged or missing" if "zarr" in said else said
+
+
+def find_checkpoint(folder: Folder) -> Folder | None:
+    """Returns where a folder has a checkpoint's arrays: the latest, or None.
+
+    Args:
+        folder: a workdir, its checkpoints, or one of these.
+    """
+    for parent in (checkpoints_of(folder), folder):
+        step = latest_step(parent)
+        if step is not None:
+            return find_checkpoint(parent / str(step))
+    for leaf in (folder / STATE, folder):
+        if (leaf / "_METADATA").is_file():
+            return leaf
+    return None
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that may be reported to after it has closed, and then takes no notice."""
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        if not self.is_closed():
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        return None
+
+    def call_exception_handler(self, context: Any) -> None:
+        if not self.is_closed():
+            super().call_exception_handler(context)
+
+
+class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _PatientLoop()
+
+
+@contextlib.contextmanager
+def patient_loops() -> Iterator[None]:
+    """Lets what Orbax started report to a loop that it has closed.
+
+    At the first file that fails it closes the loop that the others are still to report to, and each
+    of them would complain of that, some long after this has ended.
+    """
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_PatientPolicy())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(policy)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Orbax's own account of a damaged file: pages, where we say it in a line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with patient_loops():
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def reason(error: Exception) -> str:
+    """Returns the first line of what an error says."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def kept_checkpoints(folder: Folder) -> dict[str, Folder]:
+    """Returns a run's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
+
+    They may be the same. Paths are those that `find_checkpoint` returns.
+
+    Args:
+        folder: of the checkpoints; see `checkpoints_of`.
+    """
+    last = latest_step(folder)
+    if last is None:
+        return {}
+    errors = {}
+    for file in folder.glob("*/metrics/metrics"):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it counts as not evaluated
+            errors[int(file.parts[-3])] = json.loads(file.read_text(encoding="utf-8"))[ERROR]
+    best = min(errors, key=lambda step: (errors[step], -step), default=None)
+    steps = {"last": last} if best is None else {"last": last, "best": best}
+    return {which: folder / str(step) / STATE for which, step in steps.items()}
+
+
+def latest_step(folder: Folder) -> int | None:
+    """Returns the step of the latest checkpoint in a folder of them, or None; touches nothing."""
+    return max(steps_in(folder), default=None)
+
+
+def steps_in(folder: Folder) -> list[int]:
+    """Returns the steps of the checkpoints in a folder of them, whole ones alone.
+
+    On a disk it gets its name when it is written. A store cannot rename, and there Orbax adds a
+    file to one that is whole.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    with reached(folder):
+        if not folder.is_dir():
+            return []
+        named = [path for path in folder.iterdir() if path.name.isdecimal()]
+        is_whole = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
+        return [int(path.name) for path in named if is_whole(path)]

@@ -1,0 +1,242 @@
+"""What is in a workdir, and whether a run may use it. Looks only; writes nothing that stays."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.stores import (
+    Folder,
+    check_reachable,
+    check_writable,
+    checkpoints_of,
+    is_remote,
+)
+from fastscale_jax.data.sources.conventions import SOURCES
+from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.train.recipe import default_config
+from fastscale_jax.utils.nested import as_flat
+
+# What makes no difference, but for rounding, to the weights at a step may change on the way.
+_FREE = (
+    "variant",
+    "data.dir",
+    "data.workers",
+    "train.steps",
+    "train.log_every_steps",
+    "train.shard_optimizer",
+    "grouped_conv",
+    "scan_blocks",
+)
+_FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
+
+
+def as_recorded(config: Any) -> dict[str, Any]:
+    """Returns a ConfigDict as it would be read back from `config.json`."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Refuses a workdir that a training run cannot use.
+
+    Args:
+        workdir: need not exist.
+        config: of the run that would use it, `as_recorded`.
+
+    Raises:
+        ValueError: it cannot be written; holds a run of another network, or one on other data; or
+            its files are damaged.
+    """
+    check_writable(Folder(workdir), "the workdir")
+    checkpoints = _checkpoints(workdir, config)
+    if not is_remote(checkpoints) and checkpoints.is_file():
+        raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
+    check_writable(checkpoints, "the folder of checkpoints")
+    _check_found(workdir, checkpoints)
+    recorded = _check_network(workdir, config)
+    read_metrics(workdir / "metrics.jsonl")
+    if latest_step(checkpoints) is not None:
+        _check_kept(workdir, recorded, config)
+        check_recipe(_place(workdir, checkpoints), recorded, config)
+
+
+def _place(workdir: pathlib.Path, checkpoints: Folder) -> Any:
+    """Where a person would say that a run is."""
+    return workdir if checkpoints == checkpoints_of(workdir) else checkpoints
+
+
+def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
+    """Refuses to begin anew in a workdir whose run can go on."""
+    recorded = checkpoints_of(workdir)
+    if checkpoints == recorded or latest_step(checkpoints) is not None:
+        return
+    if latest_step(recorded) is not None:
+        raise ValueError(
+            f"the run in {workdir} has its checkpoints in {recorded}, and {checkpoints} has none; "
+            "copy them there, or leave out --config.checkpoint.dir"
+        )
+
+
+def check_recipe(place: Any, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuses to go on with another recipe than a run's, unless the config allows it.
+
+    Args:
+        place: where the run is, for people.
+        recorded: the config that it had so far.
+        config: that it is to go on with.
+
+    Raises:
+        ValueError: says what differs.
+    """
+    changed = changes(recorded, config)
+    if changed and not config["checkpoint"]["allow_changes"]:
+        raise ValueError(
+            f"the run in {place} has another recipe: {'; '.join(changed)}; repeat its flags, "
+            "give this run another place, or go on all the same with "
+            "--config.checkpoint.allow_changes=true"
+        )
+
+
+def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Returns what of a recipe has changed and matters, for people.
+
+    Args:
+        recorded: the config that a run began with. Keys that it lacks, being of an older version,
+            had their defaults.
+        config: that it is to go on with.
+    """
+    before, after = as_flat(as_recorded(default_config())) | as_flat(recorded), as_flat(config)
+    keys = [key for key in after if key not in _FREE and not key.startswith(_FREE_SECTIONS)]
+    return [
+        f"config.{key} is {before.get(key)!r} there and {after[key]!r} here"
+        for key in keys
+        if before.get(key) != after[key]
+    ]
+
+
+def _check_kept(
+    workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """Refuses to go on with or without what a checkpoint has not or has."""
+    for thing, key, has in (
+        ("an average", "ema.every_steps", lambda steps: steps > 0),
+        ("a loss scale", "dtype", lambda dtype: dtype == "float16"),
+    ):
+        before, wanted = (has(_value(one, key, 0)) for one in (recorded, config))
+        if before != wanted:
+            kept, asked = ("with", "none") if before else ("without", "one")
+            raise ValueError(
+                f"the run in {workdir} goes {kept} {thing}, and config.{key} asks for {asked}; to "
+                "change it, give the run another workdir"
+            )
+
+
+def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:
+    """A value by its dotted key; configs from before it was there have the default."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part, default) if isinstance(value, Mapping) else default
+    return value
+
+
+def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuses a workdir without a checkpoint, or with one of another network or for other images.
+
+    Returns:
+        The config that it was trained with.
+
+    Raises:
+        ValueError: any of these, or its files are damaged.
+    """
+    if not workdir.is_dir():
+        raise ValueError(f"there is no workdir {workdir}; train first, with --mode=train")
+    checkpoints = _checkpoints(workdir, config)
+    check_reachable(checkpoints, "the folder of checkpoints")
+    if latest_step(checkpoints) is None:
+        where = workdir if checkpoints.parent == Folder(workdir).absolute() else checkpoints
+        raise ValueError(
+            f"there is no checkpoint in {where}; train first, with --mode=train and this workdir"
+        )
+    recorded = _check_network(workdir, config)
+    data = recorded.get("data", {}).get("name")
+    wanted = config["data"]["name"]
+    if SOURCES.get(data) != SOURCES.get(wanted):
+        raise ValueError(
+            f"the run in {workdir} was trained on {data}, whose images are normalised otherwise "
+            f"than those of {wanted}; repeat its --config.data.name={data}"
+        )
+    return recorded
+
+
+def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int:
+    """Returns the batch size that a workdir's run has; 0: it has no checkpoint to go on from.
+
+    Args:
+        workdir: need not exist.
+        config: of the run that would go on, `as_recorded`.
+
+    Raises:
+        ValueError: the workdir's run is of another network, or its files are damaged.
+    """
+    recorded = _check_network(workdir, config)
+    begun = latest_step(_checkpoints(workdir, config)) is not None
+    return _value(recorded, "data.batch_size", 0) if begun else 0
+
+
+def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
+    return checkpoints_of(workdir, config["checkpoint"]["dir"])
+
+
+def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the config of the workdir's run, empty where there is none.
+
+    It is the one that its latest checkpoint was saved with, and without that `config.json`.
+    """
+    checkpoints = _checkpoints(workdir, config)
+    recorded, saved = _recorded_config(workdir / "config.json"), _saved_config(checkpoints)
+    for where, one in ((workdir, recorded), (checkpoints, saved)):
+        if one:
+            _check_same_network(where, one["model"], config["model"])
+    if not (saved or recorded) and latest_step(checkpoints) is not None:
+        raise ValueError(
+            f"{checkpoints} has a checkpoint, and nothing there or in {workdir} says of which "
+            "network it is; give another workdir"
+        )
+    return saved or recorded
+
+
+def _saved_config(checkpoints: Folder) -> Mapping[str, Any]:
+    """The config that the latest checkpoint was saved with; empty: none, or it is damaged."""
+    step = latest_step(checkpoints)
+    if step is None:
+        return {}
+    try:
+        return read_about(checkpoints / str(step)).get("config", {})
+    except ValueError:  # restoring it moves it out of the way, and says so
+        return {}
+
+
+def _check_same_network(where: Any, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    differing = sorted(
+        key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
+    )
+    if differing and differing != ["name"]:
+        raise ValueError(
+            f"{where} holds another network, {found.get('name')} (different: "
+            f"{', '.join(f'{key} is {found.get(key)}' for key in differing)}); repeat the "
+            f"--config.model flags that it was trained with, or give {wanted['name']} a workdir of "
+            "its own"
+        )
+
+
+def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not the config of a run: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ValueError(f"{path} is not the config of a run: it has no model")
+    return config

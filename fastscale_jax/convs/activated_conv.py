@@ -1,0 +1,136 @@
+"""A convolution, BatchNorm's scale and shift, and the activation as one: for inference.
+
+On CPUs, where memory is what limits, each result is finished before it leaves the registers.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.extend.core import Primitive
+
+from fastscale_jax.convs import native
+from fastscale_jax.convs.conv_choice import check_implementation, is_fused
+from fastscale_jax.convs.conv_forms import pointwise
+from fastscale_jax.convs.conv_shape import conv_shape_of
+from fastscale_jax.convs.grouped_conv import grouped_conv, varying_alike
+from fastscale_jax.convs.primitive import define
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "": lambda x: x,
+    "relu": nn.relu,
+    "silu": nn.silu,
+}
+
+
+def activated_conv(
+    x: Array,
+    kernel: Array,
+    factor: Array,
+    offset: Array,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: str = "",
+    implementation: str = "auto",
+) -> Array:
+    """Returns activation(conv(x, kernel) * factor + offset).
+
+    Args:
+        x: `[batch, h, w, c_in]`.
+        kernel: `[k, k, c_in/groups, c_out]`, of the dtype of `x`.
+        factor: `[c_out]` float32 or wider.
+        offset: likewise.
+        stride: in both directions.
+        groups: 1 is a dense conv, `c_in` a depthwise one.
+        activation: one of `ACTIVATIONS`.
+        implementation: of the conv, as `grouped_conv` takes it.
+
+    Returns:
+        `[batch, ceil(h/stride), ceil(w/stride), c_out]`, of the dtype of `x`.
+
+    Raises:
+        ValueError: unknown implementation or activation, or sizes that do not fit.
+        TypeError: `x` and `kernel` are of different dtypes.
+    """
+    shape = conv_shape_of(x, kernel, stride, groups)
+    check_implementation(implementation, shape)
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"unknown activation {activation!r}; choose one of {', '.join(map(repr, ACTIVATIONS))}"
+        )
+    if not factor.shape == offset.shape == (shape.c_out,):
+        raise ValueError(
+            f"factor {factor.shape} and offset {offset.shape} must have the {shape.c_out} output "
+            "channels"
+        )
+    options = _Options(stride, groups, activation, implementation)
+    given = (x, kernel, factor, offset)
+    is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in given)
+    if implementation not in ("auto", "native") or is_sharded:
+        return _composed(*given, options)
+    return _differentiable(*varying_alike(*given), options)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """What is not an array."""
+
+    stride: int
+    groups: int
+    activation: str
+    implementation: str
+
+
+def convolved(x: Array, kernel: Array, stride: int, groups: int, implementation: str) -> Array:
+    """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution."""
+    if kernel.shape[0] > 1 or groups > 1 or stride > 1:
+        return grouped_conv(x, kernel, stride=stride, groups=groups, implementation=implementation)
+    return pointwise(x, kernel)
+
+
+def _composed(x: Array, kernel: Array, factor: Array, offset: Array, options: _Options) -> Array:
+    y = convolved(x, kernel, options.stride, options.groups, options.implementation)
+    return ACTIVATIONS[options.activation](y * factor + offset).astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _differentiable(
+    x: Array, kernel: Array, factor: Array, offset: Array, options: _Options
+) -> Array:
+    return _activated_conv.bind(x, kernel, factor, offset, options=options)
+
+
+@_differentiable.defjvp
+def _derivative(options: _Options, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return jax.jvp(functools.partial(_composed, options=options), primals, tangents)
+
+
+def _batched(args: Any, axes: Any, *, options: _Options) -> tuple[Array, int]:
+    return jax.vmap(functools.partial(_composed, options=options), axes)(*args), 0
+
+
+def _compute(
+    x: Array, kernel: Array, factor: Array, offset: Array, *, options: _Options, platform: str
+) -> Array:
+    shape = conv_shape_of(x, kernel, options.stride, options.groups)
+    if not is_fused(options.implementation, shape, x.dtype, platform):
+        return _composed(x, kernel, factor, offset, options)
+    scaled = kernel.astype(jnp.float32) * factor
+    return native.activated(x, scaled, offset, shape, options.activation)
+
+
+_activated_conv = Primitive("activated_conv")
+define(
+    _activated_conv,
+    result=lambda x, kernel, *_, options: (
+        conv_shape_of(x, kernel, options.stride, options.groups).y
+    ),
+    batched=_batched,
+    compute=_compute,
+)

@@ -1,0 +1,150 @@
+"""Which implementation computes a convolution, and which its gradients."""
+
+import functools
+import importlib.resources
+import json
+from typing import Any
+
+import jax.numpy as jnp
+
+from fastscale_jax.convs import native
+from fastscale_jax.convs.conv_shape import ConvShape
+
+PARTS = ("forward", "input_gradient", "filter_gradient")
+
+IMPLEMENTATIONS = {
+    "auto": "the fastest known for the shape, on the platform that a program is compiled for",
+    "portable": "the fastest that XLA has by itself: what an exported program needs",
+    "native": "machine code of our own, for CPUs",
+    "lax": "XLA's own convolution",
+    "im2col": "patches, and a product of matrices for each group",
+    "shift": "shifted products, for depthwise convs",
+}
+_CHOOSING = ("auto", "portable")
+_RESTRICTED = ("native", "shift")  # to some platforms and dtypes, or to some convs
+_NATIVE_DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
+_WIDEST_NATIVE_POINTWISE = 128  # for a 1x1 conv and what follows, in inference
+# Input channels of dense convs. With fewer, lanes of the input gradient are idle; with more, the
+# weights leave the cache between pixels.
+_FEWEST_NATIVE_DENSE = 8
+_WIDEST_NATIVE_DENSE = {"forward": 128, "input_gradient": 128, "filter_gradient": 256}
+
+
+def check_implementation(choice: str, shape: ConvShape | None = None) -> None:
+    """Raises ValueError for what no conv can have, and for what this one, or this machine, cannot.
+
+    Args:
+        choice: one of `IMPLEMENTATIONS`, or three, with commas between: for each of `PARTS`.
+        shape: of the conv; None: none in particular.
+    """
+    names = choice.split(",")
+    if len(names) not in (1, len(PARTS)):
+        raise ValueError(
+            f"implementation {choice!r} must be one name, or three with commas between: "
+            f"for {', '.join(PARTS)}"
+        )
+    for name in names:
+        if name not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"unknown implementation {name!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
+            )
+        if name == "shift" and shape and not shape.is_depthwise:
+            got = f"got {shape.groups} groups of {shape.c_in} channels"
+            raise ValueError(refusal(name, f"is for depthwise convs; {got}"))
+        if name == "native" and (reason := native.why_not()):
+            raise ValueError(refusal(name, f"cannot be had here: {reason}"))
+
+
+def refusal(name: str, reason: str) -> str:
+    """Returns what to tell who asked for an implementation that this conv or place cannot have.
+
+    Args:
+        name: of the implementation.
+        reason: a predicate of it: "is for depthwise convs".
+    """
+    others = (x for x in IMPLEMENTATIONS if x not in _RESTRICTED)
+    return f"implementation {name!r} {reason}; choose one of {', '.join(others)}"
+
+
+def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
+    """Returns the implementation of a part: `product`, or one that computes, of `IMPLEMENTATIONS`.
+
+    A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
+    stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
+    (openxla/xla issue 47381).
+
+    Args:
+        choice: as `check_implementation` takes it.
+        part: one of `PARTS`.
+        shape: of the conv; the batch may be symbolic.
+        dtype: of its operands.
+        platform: that the program is compiled for: cpu, cuda, rocm or tpu.
+
+    Raises:
+        ValueError: a platform that cannot have the implementation.
+    """
+    names = choice.split(",")
+    name = names[PARTS.index(part)] if len(names) > 1 else names[0]
+    if name == "native" and platform != "cpu":
+        raise ValueError(refusal(name, f"is for CPUs, not for {platform}"))
+    if name == "native" and jnp.dtype(dtype) not in _NATIVE_DTYPES:
+        raise ValueError(
+            refusal(name, f"is for floats of 16 to 64 bits, not for {jnp.dtype(dtype)}")
+        )
+    if 0 in (*sizes(shape), shape.batch):
+        return "lax"
+    if name not in _CHOOSING:
+        return name
+    if platform != "cpu":
+        # cuDNN's and the TPU's own; nothing else was measured there
+        return "lax"
+    if shape.is_pointwise:
+        return "product"
+    can_be_native = isinstance(shape.batch, int) and jnp.dtype(dtype) in _NATIVE_DTYPES
+    if name == "auto" and can_be_native and not native.why_not():
+        measured = _measured() if jnp.dtype(dtype) == jnp.float32 else {}
+        return measured.get((*sizes(shape), part)) or rule(shape, part)
+    if shape.groups == 1:
+        return "lax"
+    return "shift" if shape.is_depthwise else "im2col"
+
+
+def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
+    """Returns whether a conv, BatchNorm and the activation are best computed in one pass.
+
+    The native kernels can, in float32 and for what is widened to it. 1x1 convs gain where memory
+    limits them; where there are more channels, XLA's matrix products are faster.
+    """
+    if jnp.dtype(dtype) not in _NATIVE_DTYPES or jnp.dtype(dtype) == jnp.float64:
+        return False
+    if shape.kernel > 1 or shape.groups > 1:
+        return choose(choice, "forward", shape, dtype, platform) == "native"
+    is_possible = platform == "cpu" and isinstance(shape.batch, int) and not native.why_not()
+    is_narrow = 0 < shape.c_in <= _WIDEST_NATIVE_POINTWISE
+    return choice == "auto" and is_possible and is_narrow and 0 not in (*sizes(shape), shape.batch)
+
+
+def rule(shape: ConvShape, part: str) -> str:
+    """Returns what serves shapes like this one best on a CPU; drawn from those measured."""
+    if shape.groups > 1:
+        return "native"
+    if part == "input_gradient" and shape.c_in < _FEWEST_NATIVE_DENSE:
+        return "lax"
+    return "native" if shape.c_in <= _WIDEST_NATIVE_DENSE[part] else "lax"
+
+
+def sizes(shape: ConvShape) -> tuple[int, ...]:
+    """Returns what the table of measurements goes by: all but the batch."""
+    s = shape
+    return s.height, s.width, s.c_in, s.c_out, s.groups, s.kernel, s.stride
+
+
+@functools.cache
+def _measured() -> dict[tuple[Any, ...], str]:
+    """Where a measurement found another implementation faster than the rule's; on CPUs.
+
+    Made by `python -m benchmarks.grouped_conv --choices`.
+    """
+    text = importlib.resources.files("fastscale_jax.convs").joinpath("conv_choices.json")
+    table = json.loads(text.read_text(encoding="utf-8"))
+    return {(*row["sizes"], row["part"]): row["choice"] for row in table["exceptions"]}

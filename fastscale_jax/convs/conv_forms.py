@@ -1,0 +1,87 @@
+"""The spatial convolution in XLA's operations, in several forms; XLA differentiates each."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from fastscale_jax.convs.conv_shape import ConvShape
+
+
+def by_lax(x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """XLA's own convolution."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(shape.stride, shape.stride),
+        padding=((shape.pad, shape.pad), (shape.pad, shape.pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=shape.groups,
+    )
+
+
+def by_im2col(x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """Patches side by side, and one product of matrices a group."""
+    patches = jnp.stack(list(_taps(x, shape)), axis=3)
+    b, h, w, taps, _ = patches.shape
+    columns = patches.reshape(b * h * w, taps, shape.groups, shape.group_in)
+    filters = kernel.reshape(taps, shape.group_in, shape.groups, shape.group_out)
+    return jnp.einsum("ntgi,tigo->ngo", columns, filters).reshape(b, h, w, shape.c_out)
+
+
+def by_shift(x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """Shifted products, summed: for depthwise convs alone."""
+    weights = kernel.reshape(shape.kernel**2, shape.c_in)
+    return sum(
+        (tap * weight for tap, weight in zip(_taps(x, shape), weights, strict=True)),
+        start=jnp.zeros((), x.dtype),
+    )
+
+
+def by_product(x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The pixels that a stride leaves, and one product of matrices: for dense 1x1 convs alone."""
+    return pointwise(x[:, :: shape.stride, :: shape.stride], kernel)
+
+
+def pointwise(x: Array, kernel: Array) -> Array:
+    """Returns a dense 1x1 conv without stride, as one product of matrices: `[b, h, w, c_out]`."""
+    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+FORMS: dict[str, Callable[[Array, Array, ConvShape], Array]] = {
+    "lax": by_lax,
+    "im2col": by_im2col,
+    "shift": by_shift,
+    "product": by_product,
+}
+
+
+def forward(form: str, x: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The convolution, `[batch, h', w', c_out]`."""
+    return FORMS[form](x, kernel, shape)
+
+
+def input_gradient(form: str, dy: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The gradient to x, `[batch, h, w, c_in]`, by a form's own transposition."""
+    x = lax.full_like(dy, 0, shape=(dy.shape[0], *shape.x[1:]))
+    return jax.linear_transpose(lambda x: FORMS[form](x, kernel, shape), x)(dy)[0]
+
+
+def filter_gradient(form: str, x: Array, dy: Array, shape: ConvShape) -> Array:
+    """The gradient to the kernel, `[k, k, c_in/groups, c_out]`."""
+    kernel = lax.full_like(x, 0, shape=shape.filters)
+    return jax.linear_transpose(lambda kernel: FORMS[form](x, kernel, shape), kernel)(dy)[0]
+
+
+def _taps(x: Array, shape: ConvShape) -> Iterator[Array]:
+    """Yields for each tap of the window, row by row, the pixels under it: `[b, h', w', c]`."""
+    pad, stride = shape.pad, shape.stride
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    rows, columns = shape.out_height, shape.out_width
+    for i in range(shape.kernel):
+        for j in range(shape.kernel):
+            end = (i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1)
+            tap = lax.slice_in_dim(x, i, end[0], stride, axis=1)
+            yield lax.slice_in_dim(tap, j, end[1], stride, axis=2)

@@ -1,0 +1,63 @@
+"""What is done to a result before it leaves the registers: an offset, and an activation."""
+
+import math
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from fastscale_jax.convs.native.emit import I32, Emitter, Value
+
+# takes the emitter, a vector, the pointer to the offsets, the vector's channel and its lanes
+Finish = Callable[[Emitter, Value, Value, Value, int], Value]
+
+_FLOAT = ir.FloatType()
+# where exp is all but 0 in float32, and where the power of two's bits say infinity
+_LEAST, _MOST = -87.0, 89.0
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the first has zeros at the end
+
+
+def adding(activation: str) -> Finish:
+    """Returns what adds each channel's offset and applies `relu`, `silu` or, empty, nothing."""
+    activate = {"": None, "relu": _relu, "silu": _silu}[activation]
+
+    def finish(e: Emitter, x: Value, offsets: Value, channel: Value, lanes: int) -> Value:
+        x = e.builder.fadd(x, e.load(offsets, channel, _FLOAT, lanes))
+        return e.inlined(activation, activate, x) if activate else x
+
+    return finish
+
+
+def _relu(e: Emitter, x: Value) -> Value:
+    zero = ir.Constant(x.type, None)
+    # NaN stays NaN
+    return e.builder.select(e.builder.fcmp_ordered("<", x, zero), zero, x)
+
+
+def _silu(e: Emitter, x: Value) -> Value:
+    b, one = e.builder, _splat(x, 1.0)
+    return b.fdiv(x, b.fadd(one, _exp(e, b.fneg(x))))
+
+
+def _exp(e: Emitter, x: Value) -> Value:
+    """Exp of float32, to two units in the last place: a power of two times a polynomial."""
+    b = e.builder
+    # NaN becomes the least: it has no integer part; what it is divided by then does not matter
+    x = b.select(b.fcmp_ordered(">", x, _splat(x, _LEAST)), x, _splat(x, _LEAST))
+    x = b.select(b.fcmp_ordered("<", x, _splat(x, _MOST)), x, _splat(x, _MOST))
+    integers = ir.VectorType(I32, x.type.count)
+    half = b.select(b.fcmp_ordered("<", x, _splat(x, 0.0)), _splat(x, -0.5), _splat(x, 0.5))
+    scaled = b.fadd(b.fmul(x, _splat(x, math.log2(math.e))), half)
+    power = b.fptosi(scaled, integers)
+    n = b.sitofp(power, x.type)
+    rest = e.multiply_add(n, _splat(x, -_LN2_HIGH), x)
+    rest = e.multiply_add(n, _splat(x, -_LN2_LOW), rest)
+    # |rest| <= ln(2) / 2, where the first left out of 1 + r + r^2/2! + ... is under 2e-8
+    total = _splat(x, 1 / math.factorial(7))
+    for k in range(6, -1, -1):
+        total = e.multiply_add(total, rest, _splat(x, 1 / math.factorial(k)))
+    bias, shift = (ir.Constant(integers, [value] * x.type.count) for value in (127, 23))
+    return b.fmul(total, b.bitcast(b.shl(b.add(power, bias), shift), x.type))
+
+
+def _splat(like: Value, value: float) -> Value:
+    return ir.Constant(like.type, [value] * like.type.count)

@@ -1,0 +1,142 @@
+"""The processor that this process runs on, and LLVM's compiler for it.
+
+LLVM comes as the wheel of llvmlite, so that no compiler is needed on the user's machine.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import jax
+import llvmlite
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from fastscale_jax.convs.native.emit import I32, Emitter
+
+# Compiled code lives as long as its engine, and XLA forgets no function that it was given: so all
+# are kept for good. A program has some dozens of kernels, of about ten kilobytes each.
+_ENGINES = []
+
+
+@functools.cache
+def vector_registers() -> tuple[int, int]:
+    """Returns how many there are, and how many bytes wide they are."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 32, 64
+    if features.get("avx"):
+        return 16, 32
+    return (16, 16) if features.get("sse2") else (32, 16)
+
+
+def object_code(name: str, emit: Callable[[], ir.Module], unroll: bool = False) -> bytes:
+    """Returns the machine code of a module, which is emitted only where it is not known yet.
+
+    What was compiled before is taken from where JAX keeps its own compiled programs, if it does.
+
+    Args:
+        name: says all that the module depends on but for the code of models and the processor.
+        emit: makes the module.
+        unroll: whether LLVM may repeat the bodies of loops.
+    """
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    file = (
+        pathlib.Path(folder, f"native-{_digest(name, unroll)}.o") if folder and _SOURCES else None
+    )
+    if file and file.exists():
+        return file.read_bytes()
+    code = _compiled(emit(), unroll)
+    if file:
+        _keep(file, code)
+    return code
+
+
+def loaded(code: bytes, name: str) -> int:
+    """Returns the address of one of the functions of some machine code."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    return engine.get_function_address(name)
+
+
+def _compiled(module: ir.Module, unroll: bool) -> bytes:
+    """Compiles a module.
+
+    Kernels are written out in vectors and tiles, which leaves little to LLVM: its first level gives
+    code as fast as its third, in a fraction of the time. Unrolling serves filter gradients alone.
+    """
+    machine = _target_machine()
+    module.triple = machine.triple
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = unroll
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return machine.emit_object(parsed)
+
+
+def _digest(name: str, unroll: bool) -> str:
+    """Of all that the machine code depends on."""
+    machine = (llvm.get_default_triple(), llvm.get_host_cpu_name())
+    features = llvm.get_host_cpu_features().flatten()
+    compiler = (llvmlite.__version__, llvm.llvm_version_info)
+    parts = (name, unroll, _SOURCES, compiler, machine, features)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def digest_of_sources(folder: pathlib.Path) -> str:
+    """Returns a digest of all Python files below a folder; empty: there are none."""
+    files = sorted(folder.rglob("*.py"))
+    contents = [(str(file.relative_to(folder)), file.read_bytes()) for file in files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest() if files else ""
+
+
+# What a kernel is may change with every file that emits it, or says what a convolution is. Read
+# now, as they are imported, and not when the first kernel is looked up: by then they may be others.
+# Without them (an installation of compiled files alone) nothing is kept.
+_SOURCES = digest_of_sources(pathlib.Path(__file__).parents[1])
+
+
+def _keep(file: pathlib.Path, code: bytes) -> None:
+    # to be without it costs time alone; readers never see half of a file
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=file.parent) as unfinished:
+        whole = pathlib.Path(unfinished, file.name)
+        whole.write_bytes(code)
+        whole.replace(file)
+
+
+def check() -> None:
+    """Compiles a function and calls it.
+
+    Raises:
+        RuntimeError: LLVM cannot compile for this machine, or what it compiles is wrong.
+    """
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.DoubleType(), [ir.DoubleType()] * 3), "f")
+    e = Emitter(function)
+    a, b, c = (e.splat(x, vector_registers()[1] // 8) for x in function.args)
+    e.builder.ret(e.builder.extract_element(e.multiply_add(a, b, c), ir.Constant(I32, 1)))
+    address = loaded(_compiled(module, unroll=False), "f")
+    call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 3)(address)
+    if (result := call(2.0, 3.0, 4.0)) != 10:
+        raise RuntimeError(f"2 * 3 + 4 came out as {result:g}")
+
+
+@functools.cache
+def _target_machine() -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        features["prefer-256-bit"] = False  # LLVM would split our vectors on some processors
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
+    )

@@ -1,0 +1,285 @@
+"""What a convolution, or the gradient to its input, reads for each result; and in which pieces."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.native.emit import Emitter, Value, const
+from fastscale_jax.convs.native.host import vector_registers
+
+# Of an image's rows that are worked on at a time. More means that fewer rows are copied twice,
+# until the copy leaves a core's L2 cache: 384 KB was the best of 48 to 384 where that has 2 MB.
+_STRIP_BYTES = 384 * 1024
+
+
+class Tap(NamedTuple):
+    """One weight's place: the row and column of the source, counted from a result's own."""
+
+    row: int
+    column: int
+    weight: int  # its index in the kernel, row by row
+
+
+class Phase(NamedTuple):
+    """Results with the same taps: rows `row + spread * i`, columns `column + spread * j`."""
+
+    row: int
+    column: int
+    taps: tuple[Tap, ...]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns that the taps stand in, at the distances of `Plan.steps`."""
+        return len({tap.row for tap in self.taps}), len({tap.column for tap in self.taps})
+
+    @property
+    def first(self) -> Tap:
+        """The first; one of no weight where there is none."""
+        return self.taps[0] if self.taps else Tap(0, 0, 0)
+
+
+class Vector(NamedTuple):
+    """Some consecutive channels, in one register."""
+
+    offset: int
+    lanes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """The numbers that are computed with."""
+
+    double: bool  # float64 instead of float32
+
+    @property
+    def scalar(self) -> ir.Type:
+        """The type of one."""
+        return ir.DoubleType() if self.double else ir.FloatType()
+
+    @property
+    def bytes(self) -> int:
+        """The size of one."""
+        return 8 if self.double else 4
+
+    @property
+    def lanes(self) -> int:
+        """How many fit into a vector register."""
+        return vector_registers()[1] // self.bytes
+
+    def vector(self, lanes: int) -> ir.Type:
+        """The type of several."""
+        return ir.VectorType(self.scalar, lanes)
+
+    def zeros(self, lanes: int) -> Value:
+        """Several zeros."""
+        return ir.Constant(self.vector(lanes), None)
+
+    def vectors(self, channels: int) -> list[Vector]:
+        """Splits channels into vectors, the widest first."""
+        found, offset, lanes = [], 0, self.lanes
+        while offset < channels:
+            while lanes > channels - offset:
+                lanes //= 2
+            found.append(Vector(offset, lanes))
+            offset += lanes
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How results `[batch, h, w, c]` come from a source.
+
+    Result (i, j) of a phase reads the source at (i * step + tap.row, j * step + tap.column).
+    """
+
+    shape: ConvShape
+    source: tuple[int, int, int]  # height, width, channels
+    result: tuple[int, int, int]
+    step: int
+    spread: int
+    phases: tuple[Phase, ...]
+    is_transposed: bool  # from outputs to inputs
+
+    @property
+    def taps(self) -> list[Tap]:
+        """Those of all phases."""
+        return [tap for phase in self.phases for tap in phase.taps]
+
+    @property
+    def steps(self) -> tuple[Tap, Tap]:
+        """From one tap of a phase to the next in the kernel: downwards, and to the right."""
+        # in the gradient, a weight further on comes from a result further back
+        sign, stride = (-1, self.shape.stride) if self.is_transposed else (1, 1)
+        return Tap(sign, 0, stride * self.shape.kernel), Tap(0, sign, stride)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """The least row and column of a tap."""
+        return min(t.row for t in self.taps), min(t.column for t in self.taps)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns of the source that one result may read."""
+        row, column = self.origin
+        last = max(t.row for t in self.taps), max(t.column for t in self.taps)
+        return last[0] - row + 1, last[1] - column + 1
+
+    @property
+    def rows(self) -> int:
+        """Results in a column of the first phase, which has the most."""
+        return -(-self.result[0] // self.spread)
+
+    @property
+    def columns(self) -> int:
+        """Results in a row of the first phase."""
+        return -(-self.result[1] // self.spread)
+
+    def rows_of(self, phase: Phase) -> int:
+        """Results in a column of a phase."""
+        return -(-(self.result[0] - phase.row) // self.spread)
+
+    def columns_of(self, phase: Phase) -> int:
+        """Results in a row of a phase."""
+        return -(-(self.result[1] - phase.column) // self.spread)
+
+
+def forward_plan(s: ConvShape) -> Plan:
+    """The convolution itself."""
+    places = itertools.product(range(s.kernel), repeat=2)
+    taps = tuple(Tap(i - s.pad, j - s.pad, i * s.kernel + j) for i, j in places)
+    return Plan(s, s.x[1:], s.y[1:], s.stride, 1, (Phase(0, 0, taps),), is_transposed=False)
+
+
+def input_gradient_plan(s: ConvShape) -> Plan:
+    """The transposed convolution: each input gathers from the outputs that it took part in.
+
+    With a stride, inputs differ in which weights reach them: as many phases as the stride squared.
+    """
+    phases = []
+    for row, column in itertools.product(range(s.stride), repeat=2):
+        taps = []
+        for i, j in itertools.product(range(s.kernel), repeat=2):
+            down, right = row + s.pad - i, column + s.pad - j
+            if down % s.stride == 0 and right % s.stride == 0:
+                taps.append(Tap(down // s.stride, right // s.stride, i * s.kernel + j))
+        phases.append(Phase(row, column, tuple(taps)))
+    return Plan(s, s.y[1:], s.x[1:], 1, s.stride, tuple(phases), is_transposed=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strips:
+    """A plan's source cut into strips: some rows of some channels, copied, with zeros around.
+
+    No border needs a case of its own then, and what is read again lies together.
+    """
+
+    plan: Plan
+    numbers: Numbers
+    channels: int
+
+    @property
+    def columns(self) -> int:
+        """Of a strip, zeros included."""
+        return (self.plan.columns - 1) * self.plan.step + self.plan.reach[1]
+
+    @property
+    def results(self) -> int:
+        """Rows of results, of each phase, that one strip serves; all strips about the same."""
+        row_bytes = self.columns * self.channels * self.numbers.bytes
+        fitting = (_STRIP_BYTES // row_bytes - self.plan.reach[0]) // self.plan.step + 1
+        most = max(1, min(self.plan.rows, fitting))
+        return -(-self.plan.rows // -(-self.plan.rows // most))
+
+    @property
+    def count(self) -> int:
+        """Strips of an image."""
+        return -(-self.plan.rows // self.results)
+
+    @property
+    def rows(self) -> int:
+        """Of a strip."""
+        return (self.results - 1) * self.plan.step + self.plan.reach[0]
+
+    @property
+    def bytes(self) -> int:
+        """The size of a strip."""
+        return self.rows * self.columns * self.channels * self.numbers.bytes
+
+    def place(self, e: Emitter, row: Value, column: Value | int) -> Value:
+        """Where the first tap of a result stands, its row counted from the strip's first."""
+        steps = e.add(e.mul(row, self.columns), column)
+        return e.mul(steps, self.plan.step * self.channels)
+
+    def step(self, rows: int, columns: int) -> int:
+        """From a pixel's place in the strip to that of one so many rows and columns on."""
+        return (rows * self.columns + columns) * self.channels
+
+    def offset(self, tap: Tap, pixels: int = 0) -> int:
+        """From the first tap's place to another's, for a result so many columns on."""
+        row, column = self.plan.origin
+        return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
+
+    def copy(
+        self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value
+    ) -> None:
+        """Emits the copy of the strip whose first row of results is `start`."""
+        height, width, channels = self.plan.source
+        left = -self.plan.origin[1]
+        inside = min(width, self.columns - left)
+        top = e.add(e.mul(start, self.plan.step), self.plan.origin[0])
+        with e.loop(0, self.rows) as row:
+            y, to = e.add(top, row), e.mul(row, self.columns * self.channels)
+            exists = e.builder.icmp_unsigned("<", y, const(height))
+            with e.builder.if_else(exists) as (then, otherwise):
+                with then:
+                    self._clear(e, scratch, to, left)
+                    first = e.add(e.mul(e.add(e.mul(image, height), y), width * channels), channel)
+                    with e.loop(0, inside) as column:
+                        place = e.add(to, e.mul(e.add(column, left), self.channels))
+                        self._copy(e, scratch, place, source, e.add(first, e.mul(column, channels)))
+                    end = e.add(to, (left + inside) * self.channels)
+                    self._clear(e, scratch, end, self.columns - left - inside)
+                with otherwise:
+                    self._clear(e, scratch, to, self.columns)
+
+    def _clear(self, e: Emitter, scratch: Value, to: Value, pixels: int) -> None:
+        with e.loop(0, pixels) as pixel:
+            for offset, lanes in self.numbers.vectors(self.channels):
+                place = e.add(to, e.mul(pixel, self.channels), offset)
+                e.store(self.numbers.zeros(lanes), scratch, place, self.numbers.scalar)
+
+    def _copy(self, e: Emitter, scratch: Value, to: Value, source: Value, start: Value) -> None:
+        scalar = self.numbers.scalar
+        for offset, lanes in self.numbers.vectors(self.channels):
+            x = e.load(source, e.add(start, offset), scalar, lanes)
+            e.store(x, scratch, e.add(to, offset), scalar)
+
+
+def spans(size: int, most: int) -> list[tuple[int, int]]:
+    """Splits a size into about equal pieces of at most `most`: (offset, size) of each."""
+    count = -(-size // most)
+    edges = [size * i // count for i in range(count + 1)]
+    return [(a, b - a) for a, b in itertools.pairwise(edges)]
+
+
+def result_index(
+    e: Emitter, plan: Plan, phase: Phase, image: Value, row: Value, column: Value
+) -> Value:
+    """Where the first channel of a phase's result stands."""
+    height, width, channels = plan.result
+    y = e.add(e.mul(image, height), e.mul(row, plan.spread), phase.row)
+    x = e.add(e.mul(column, plan.spread), phase.column)
+    return e.mul(e.add(e.mul(y, width), x), channels)
+
+
+def tiles(e: Emitter, columns: int, pixels: int) -> Iterator[tuple[Value, int]]:
+    """Emits what is done to a row of results: yields the first column of a tile, and its width."""
+    whole = columns // pixels * pixels
+    with e.loop(0, whole, pixels) as column:
+        yield column, pixels
+    if columns > whole:
+        yield const(whole), columns - whole

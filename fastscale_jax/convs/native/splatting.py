@@ -1,0 +1,253 @@
+"""Kernels for groups of any width: one input in all lanes, times the weights of its outputs."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.native.emit import Emitter, Value
+from fastscale_jax.convs.native.finish import Finish
+from fastscale_jax.convs.native.host import vector_registers
+from fastscale_jax.convs.native.plan import (
+    Numbers,
+    Phase,
+    Plan,
+    Strips,
+    Vector,
+    forward_plan,
+    result_index,
+    spans,
+    tiles,
+)
+from fastscale_jax.convs.native.xla_call import Job, Piece
+
+
+def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
+    """The convolution, or the gradient to its input; `finish` is done to each result."""
+    work, shape, transposes = _Apply(plan, numbers, finish), plan.shape, plan.is_transposed
+    return Job(
+        pieces=shape.batch * shape.groups * work.strips.count,
+        piece=work.piece,
+        scratch_bytes=work.strips.bytes,
+        prepare=work.transpose if transposes else None,
+        prepared_bytes=math.prod(shape.filters) * numbers.bytes if transposes else 0,
+        operands=3 if finish else 2,
+    )
+
+
+def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
+    """The gradient to the kernel. A piece is one group, or one tap of it, over all images."""
+    work = _FilterGradient(forward_plan(shape), numbers, threads)
+    return Job(
+        pieces=shape.groups * work.parts,
+        piece=work.piece,
+        scratch_bytes=work.strips.bytes,
+        unroll=True,
+    )
+
+
+class _Tile(NamedTuple):
+    """Results that stay in registers: pixels side by side, and some vectors of each."""
+
+    phase: Phase
+    pixels: int
+    vectors: list[Vector]
+    source: Value  # where the first pixel's first tap stands in the strip
+    channel: Value  # the group's first
+
+    @property
+    def cells(self) -> list[tuple[int, Vector]]:
+        """Each pixel with each vector."""
+        return [(pixel, vector) for pixel in range(self.pixels) for vector in self.vectors]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+    """The convolution, or the gradient to its input. A piece is a strip of one group."""
+
+    plan: Plan
+    numbers: Numbers
+    finish: Finish | None
+
+    @property
+    def group_from(self) -> int:
+        """Channels of a group in the source."""
+        return self.plan.shape.group_out if self.plan.is_transposed else self.plan.shape.group_in
+
+    @property
+    def group_to(self) -> int:
+        """Channels of a group in the result."""
+        return self.plan.shape.group_in if self.plan.is_transposed else self.plan.shape.group_out
+
+    @property
+    def strips(self) -> Strips:
+        """Of one group."""
+        return Strips(self.plan, self.numbers, self.group_from)
+
+    def transpose(self, e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
+        """The kernel `[taps, c_out/groups, c_in]`, inputs and outputs having changed places."""
+        shape, scalar = self.plan.shape, self.numbers.scalar
+        with (
+            e.loop(0, shape.kernel**2) as tap,
+            e.loop(0, shape.groups) as group,
+            e.loop(0, shape.group_in) as c_in,
+            e.loop(0, shape.group_out) as c_out,
+        ):
+            row = e.mul(e.add(e.mul(tap, shape.group_in), c_in), shape.c_out)
+            weight = e.load(kernel, e.add(row, e.mul(group, shape.group_out), c_out), scalar)
+            row = e.mul(e.add(e.mul(tap, shape.group_out), c_out), shape.c_in)
+            e.store(weight, prepared, e.add(row, e.mul(group, shape.group_in), c_in), scalar)
+
+    def piece(self, e: Emitter, given: Piece) -> None:
+        plan, strips, registers = self.plan, self.strips, vector_registers()[0]
+        number, strip = e.divmod(given.number, strips.count)
+        image, group = e.divmod(number, plan.shape.groups)
+        start, channel = e.mul(strip, strips.results), e.mul(group, self.group_to)
+        strips.copy(e, given.a, given.scratch, image, start, e.mul(group, self.group_from))
+        for phase in plan.phases:
+            stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
+            for vectors in _shared_out(self.numbers, self.group_to, 4 if registers >= 32 else 2):
+                pixels = min(12, (registers - 4) // len(vectors) - 1)
+                with e.loop(start, stop) as row:
+                    for column, width in tiles(e, plan.columns_of(phase), pixels):
+                        source = strips.place(e, e.builder.sub(row, start), column)
+                        tile = _Tile(phase, width, vectors, source, channel)
+                        first = e.add(result_index(e, plan, phase, image, row, column), channel)
+                        self._store(e, given, tile, self._totals(e, given, tile), first)
+
+    def _totals(self, e: Emitter, given: Piece, tile: _Tile) -> list[Value]:
+        """Emits a tile's sums over all taps and all inputs. Loops keep the code short."""
+        plan, strips, numbers = self.plan, self.strips, self.numbers
+        scalar, (down, right) = numbers.scalar, plan.steps
+        weights = given.prepared if plan.is_transposed else given.b
+        totals = {cell: e.variable(numbers.vector(cell[1].lanes)) for cell in tile.cells}
+        rows, columns = tile.phase.grid
+        with e.loop(0, rows) as i, e.loop(0, columns) as j, e.loop(0, self.group_from) as c:
+            tap = e.add(tile.phase.first.weight, e.mul(i, down.weight), e.mul(j, right.weight))
+            row = e.mul(e.add(e.mul(tap, self.group_from), c), plan.result[2])
+            filters = {
+                v: e.load(weights, e.add(row, tile.channel, v.offset), scalar, v.lanes)
+                for v in tile.vectors
+            }
+            first = e.add(
+                e.mul(i, strips.step(down.row, 0)),
+                e.mul(j, strips.step(0, right.column)),
+                e.add(tile.source, strips.offset(tile.phase.first)),
+            )
+            for pixel in range(tile.pixels):
+                at = e.add(first, c, strips.step(0, pixel * plan.step))
+                x = e.load(given.scratch, at, scalar)
+                for v in tile.vectors:
+                    e.accumulate(totals[pixel, v], e.splat(x, v.lanes), filters[v])
+        return [e.value(total) for total in totals.values()]
+
+    def _store(
+        self, e: Emitter, given: Piece, tile: _Tile, values: list[Value], first: Value
+    ) -> None:
+        plan = self.plan
+        for (pixel, v), value in zip(tile.cells, values, strict=True):
+            if self.finish:
+                channel = e.add(tile.channel, v.offset)
+                value = self.finish(e, value, given.c, channel, v.lanes)
+            index = e.add(first, pixel * plan.spread * plan.result[2] + v.offset)
+            e.store(value, given.result, index, self.numbers.scalar)
+
+
+class _Weights(NamedTuple):
+    """Some of a tap's weights, `[inputs, vectors]`, whose sums stay in registers."""
+
+    tap: Value
+    c_in: Value  # the first input, counted in the group
+    inputs: int
+    channel: Value  # the group's first output
+    vectors: list[Vector]
+
+    @property
+    def cells(self) -> list[tuple[int, Vector]]:
+        """Each input with each vector."""
+        return [(n, vector) for n in range(self.inputs) for vector in self.vectors]
+
+
+@dataclasses.dataclass(frozen=True)
+class _FilterGradient:
+    """The gradient to the kernel: sums over all images."""
+
+    plan: Plan  # of the convolution
+    numbers: Numbers
+    threads: int
+
+    @property
+    def parts(self) -> int:
+        """Pieces of a group.
+
+        Few groups would leave threads without work; more pieces mean that more is copied.
+        """
+        shape = self.plan.shape
+        return shape.kernel**2 if shape.groups < self.threads else 1
+
+    @property
+    def strips(self) -> Strips:
+        """Of one group."""
+        return Strips(self.plan, self.numbers, self.plan.shape.group_in)
+
+    def piece(self, e: Emitter, given: Piece) -> None:
+        shape, strips = self.plan.shape, self.strips
+        group, part = e.divmod(given.number, self.parts)
+        own = shape.kernel**2 // self.parts  # taps of the piece
+        first, last = e.mul(part, own), e.mul(e.add(part, 1), own)
+        channel = e.mul(group, shape.group_out)
+        self._clear(e, given, e.mul(first, shape.group_in), e.mul(last, shape.group_in), channel)
+        blocks = _shared_out(self.numbers, shape.group_out, 3)
+        most = (vector_registers()[0] - 4) // max(map(len, blocks))
+        inputs = max(n for n in range(1, most + 1) if shape.group_in % n == 0)
+        with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
+            start = e.mul(strip, strips.results)
+            strips.copy(e, given.a, given.scratch, image, start, e.mul(group, shape.group_in))
+            for vectors in blocks:
+                with e.loop(first, last) as tap, e.loop(0, shape.group_in, inputs) as c_in:
+                    weights = _Weights(tap, c_in, inputs, channel, vectors)
+                    self._add(e, given, weights, self._sums(e, given, weights, image, start))
+
+    def _clear(self, e: Emitter, given: Piece, first: Value, last: Value, channel: Value) -> None:
+        with e.loop(first, last) as row:
+            for offset, lanes in self.numbers.vectors(self.plan.shape.group_out):
+                to = e.add(e.mul(row, self.plan.shape.c_out), channel, offset)
+                e.store(self.numbers.zeros(lanes), given.result, to, self.numbers.scalar)
+
+    def _sums(
+        self, e: Emitter, given: Piece, weights: _Weights, image: Value, start: Value
+    ) -> dict[tuple[int, Vector], Value]:
+        """Emits a strip's sums of input times gradient."""
+        plan, strips, scalar = self.plan, self.strips, self.numbers.scalar
+        sums = {cell: e.variable(self.numbers.vector(cell[1].lanes)) for cell in weights.cells}
+        down, right = e.divmod(weights.tap, plan.shape.kernel)
+        offset = e.add(e.mul(down, strips.step(1, 0)), e.mul(right, strips.step(0, 1)))
+        offset = e.add(offset, weights.c_in)
+        stop = e.minimum(e.add(start, strips.results), plan.rows)
+        with e.loop(start, stop) as row, e.loop(0, plan.columns) as column:
+            at = result_index(e, plan, plan.phases[0], image, row, column)
+            at = e.add(at, weights.channel)
+            dy = {v: e.load(given.b, e.add(at, v.offset), scalar, v.lanes) for v in weights.vectors}
+            place = e.add(strips.place(e, e.builder.sub(row, start), column), offset)
+            for n in range(weights.inputs):
+                x = e.load(given.scratch, e.add(place, n), scalar)
+                for v in weights.vectors:
+                    e.accumulate(sums[n, v], e.splat(x, v.lanes), dy[v])
+        return sums
+
+    def _add(
+        self, e: Emitter, given: Piece, weights: _Weights, sums: dict[tuple[int, Vector], Value]
+    ) -> None:
+        """Emits the addition of a strip's sums to the result."""
+        shape, scalar = self.plan.shape, self.numbers.scalar
+        first = e.add(e.mul(weights.tap, shape.group_in), weights.c_in)
+        for (n, v), total in sums.items():
+            index = e.add(e.mul(e.add(first, n), shape.c_out), weights.channel, v.offset)
+            before = e.load(given.result, index, scalar, v.lanes)
+            e.store(e.builder.fadd(before, e.value(total)), given.result, index, scalar)
+
+
+def _shared_out(numbers: Numbers, channels: int, most: int) -> list[list[Vector]]:
+    """The vectors of a group's channels, so many at a time at most."""
+    vectors = numbers.vectors(channels)
+    return [vectors[first:][:count] for first, count in spans(len(vectors), most)]

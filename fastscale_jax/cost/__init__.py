@@ -1,0 +1,1 @@
+"""Flops, parameters and activations of any function or program."""

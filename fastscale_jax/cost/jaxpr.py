@@ -1,0 +1,257 @@
+"""Flops, params and acts of any function that JAX can trace, counted in its jaxpr.
+
+The conventions are those of `arch.complexity`: a multiply-add is one flop, taps that fall into the
+padding count, a bias counts one per output; acts are the output elements of convs, products of
+matrices and max-pooling. What is elementwise, or a sum, is free.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.convs.conv_shape import conv_shape_of
+from fastscale_jax.cost.biases import NOTHING, Fact, is_bias, reshaped
+
+
+class CountError(ValueError):
+    """A function cannot be counted."""
+
+
+class Operation(NamedTuple):
+    """A conv, a product of matrices, a bias or a max-pooling, as often as it runs."""
+
+    kind: str  # the name of the primitive; `bias`
+    shape: tuple[int, ...]  # of its output
+    flops: int  # of all times together
+    acts: int  # likewise
+    times: int
+
+
+def count(function: Callable[..., Any], *args: Any, params: Any = ()) -> Complexity:
+    """Counts what a call of a function costs. Nothing is computed.
+
+    Args:
+        function: of arrays.
+        args: what to call it with: arrays, or `jax.ShapeDtypeStruct` in their place. A batch counts
+            as often as it has images.
+        params: what of it is learned, a tree of the same; its elements are counted.
+
+    Raises:
+        CountError: it cannot be traced with these, or loops as often as its data say.
+    """
+    found = list(operations(function, *args))
+    learned = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+    return Complexity(sum(x.flops for x in found), learned, sum(x.acts for x in found))
+
+
+def count_module(module: Any, *args: Any, **options: Any) -> Complexity:
+    """Counts what a Flax module costs: Linen, with its parameters in the collection `params`.
+
+    Args:
+        module: not yet initialised.
+        args: of its `__call__`: arrays, or `jax.ShapeDtypeStruct` in their place.
+        options: of its `__call__`, by name, as in `train=False`.
+
+    Raises:
+        CountError: as `count`.
+    """
+
+    def init(*args: Any) -> Any:
+        return module.init({"params": jax.random.key(0)}, *args, **options)
+
+    def apply(variables: Any, *args: Any) -> Any:
+        return module.apply(variables, *args, **options)
+
+    variables = _traced(lambda: jax.eval_shape(init, *args))
+    return count(apply, variables, *args, params=variables.get("params", ()))
+
+
+def operations(function: Callable[..., Any], *args: Any) -> list[Operation]:
+    """Returns what costs in a call of a function, in order.
+
+    Args:
+        function: as in `count`.
+        args: likewise.
+
+    Raises:
+        CountError: likewise.
+    """
+    jaxpr = _traced(lambda: jax.make_jaxpr(function)(*args)).jaxpr
+    found: list[Operation] = []
+    _walk(jaxpr, [Fact(given_as=len(_shape(v))) for v in jaxpr.invars], 1, found)
+    return found
+
+
+def _traced(trace: Callable[[], Any]) -> Any:
+    try:
+        return trace()
+    except Exception as error:  # the function is the user's, and raises what it likes
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise CountError(f"it cannot be traced with these arguments: {first[0]}") from error
+
+
+def _walk(jaxpr: Jaxpr, given: list[Fact], times: int, found: list[Operation]) -> list[Fact]:
+    """Appends what a jaxpr costs, and returns what is known of its results.
+
+    Args:
+        jaxpr: to count.
+        given: what is known of its arguments.
+        times: it runs.
+        found: so far.
+    """
+    known: dict[Any, Fact] = dict(zip(jaxpr.invars, given, strict=True))
+    known |= {v: Fact(given_as=len(_shape(v))) for v in jaxpr.constvars}
+
+    def of(v: Any) -> Fact:
+        return NOTHING if isinstance(v, Literal) else known.get(v, NOTHING)
+
+    for equation in jaxpr.eqns:
+        name, facts = equation.primitive.name, [of(v) for v in equation.invars]
+        results = [NOTHING] * len(equation.outvars)
+        shape = _shape(equation.outvars[0]) if equation.outvars else ()
+        size = math.prod(shape)
+        if name in ("add", "add_any") and is_bias(*facts):
+            found.append(Operation("bias", shape, times * size, 0, times))
+        elif name in _POOLINGS:
+            found.append(Operation(name, shape, 0, times * size, times))
+        elif name in _MACS or _is_conv_in_forms(equation):
+            macs = _MACS.get(name, _conv_in_forms)(equation)
+            found.append(Operation(name, shape, times * macs, times * size, times))
+            results = [Fact(features=_features(equation))]
+        elif name != "pallas_call" and any(True for _ in _jaxprs(equation.params)):
+            results = _walk_inner(equation, facts, times, found)
+        elif len(equation.outvars) == 1:
+            results = [reshaped(equation, facts[0])] if facts else results
+        known |= dict(zip(equation.outvars, results, strict=True))
+    return [of(v) for v in jaxpr.outvars]
+
+
+def _walk_inner(
+    equation: JaxprEqn, facts: list[Fact], times: int, found: list[Operation]
+) -> list[Fact]:
+    """Walks the jaxprs of a call, a loop or a choice."""
+    name, options = equation.primitive.name, equation.params
+    inner = list(_jaxprs(options))
+    if name == "cond":  # the branch that costs most
+        branches: list[list[Operation]] = [[] for _ in inner]
+        for jaxpr, one in zip(inner, branches, strict=True):
+            _walk(jaxpr, facts[1:], times, one)
+        found += max(branches, key=lambda one: sum(x.flops for x in one))
+        return [NOTHING] * len(equation.outvars)
+    if name == "while":
+        loop: list[Operation] = []
+        for jaxpr in inner:
+            _walk(jaxpr, [NOTHING] * len(jaxpr.invars), times, loop)
+        if loop:
+            raise CountError(
+                "the function has a convolution or a product of matrices in a loop that runs as "
+                "often as its data say; use jax.lax.scan, or fori_loop with constant bounds"
+            )
+        return [NOTHING] * len(equation.outvars)
+    if name == "scan":
+        times *= options["length"]
+        kept, carried = options["num_consts"], options["num_carry"]
+        sliced = [fact.sliced() for fact in facts[kept + carried :]]
+        facts = [*facts[:kept], *[NOTHING] * carried, *sliced]
+    elif name == "shard_map":  # its sizes are those of a device
+        times *= math.prod(options["mesh"].shape[axis] for axis in options["newly_manual_axes"])
+    # of functions with derivatives of their own the function: where it is differentiated, JAX has
+    # put the derivative in its place
+    results: list[Fact] = []
+    for jaxpr in inner:
+        fits = len(jaxpr.invars) == len(facts)
+        results = _walk(jaxpr, facts if fits else [NOTHING] * len(jaxpr.invars), times, found)
+    is_call = name != "scan" and len(results) == len(equation.outvars)
+    return results if is_call else [NOTHING] * len(equation.outvars)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return getattr(variable.aval, "shape", ())  # what is no array, as a token, has none
+
+
+def _jaxprs(options: Mapping[str, Any]) -> Iterator[Jaxpr]:
+    for value in options.values():
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(one, ClosedJaxpr):
+                yield one.jaxpr
+            elif isinstance(one, Jaxpr):
+                yield one
+
+
+def _features(equation: JaxprEqn) -> frozenset[int]:
+    """The axes of a result along which its elements have kernels of their own."""
+    y = len(_shape(equation.outvars[0]))
+    if equation.primitive.name == "dot_general":
+        (_, contracted), (_, batch) = equation.params["dimension_numbers"]
+        own = len(_shape(equation.invars[1])) - len(contracted) - len(batch)
+        return frozenset(range(y - own, y))
+    if equation.primitive.name == "conv_general_dilated":
+        return frozenset({equation.params["dimension_numbers"].out_spec[1]})
+    return frozenset({y - 1})
+
+
+def _conv(equation: JaxprEqn) -> int:
+    """A conv, and the gradients of one; zeros that a stride writes between pixels cost nothing."""
+    options = equation.params
+    (x, kernel), y = map(_shape, equation.invars), _shape(equation.outvars[0])
+    numbers = options["dimension_numbers"]
+    _, c_group, *taps = (kernel[axis] for axis in numbers.rhs_spec)
+    positions = math.prod(y[axis] for axis in numbers.out_spec[:2])
+    for of_x, of_y, spread in zip(
+        numbers.lhs_spec[2:], numbers.out_spec[2:], options["lhs_dilation"], strict=True
+    ):
+        # a gradient to the input has more pixels than its conv had, and costs no more
+        positions *= x[of_x] if spread > 1 else min(x[of_x], y[of_y])
+    return positions * math.prod(taps) * c_group
+
+
+def _dot(equation: JaxprEqn) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    x, y = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    return math.prod(y) * math.prod(x[axis] for axis in contracted)
+
+
+def _own_conv(equation: JaxprEqn) -> int:
+    return equation.params["shape"].macs
+
+
+def _own_activated_conv(equation: JaxprEqn) -> int:
+    options, (x, kernel, *_) = equation.params["options"], (v.aval for v in equation.invars)
+    return conv_shape_of(x, kernel, options.stride, options.groups).macs
+
+
+def _conv_in_forms(equation: JaxprEqn) -> int:
+    kernel = _shape(equation.invars[1])
+    return math.prod(_shape(equation.outvars[0])) * math.prod(kernel[-4:-1])
+
+
+def _is_conv_in_forms(equation: JaxprEqn) -> bool:
+    """Whether it is a whole conv of `convs.grouped_conv` by elementwise operations alone.
+
+    In other forms its products are found inside, those of its gradients too.
+    """
+    is_call = equation.params.get("name") == "grouped_conv_in_forms"
+    if not is_call or len(equation.invars) != 2 or len(equation.outvars) != 1:
+        return False
+    return not any(_has_products(jaxpr) for jaxpr in _jaxprs(equation.params))
+
+
+def _has_products(jaxpr: Jaxpr) -> bool:
+    return any(
+        x.primitive.name in _MACS or any(map(_has_products, _jaxprs(x.params))) for x in jaxpr.eqns
+    )
+
+
+_MACS: dict[str, Callable[[JaxprEqn], int]] = {
+    "conv_general_dilated": _conv,
+    "dot_general": _dot,
+    "grouped_conv": _own_conv,
+    "grouped_conv_input_gradient": _own_conv,
+    "grouped_conv_filter_gradient": _own_conv,
+    "activated_conv": _own_activated_conv,
+}
+_POOLINGS = ("reduce_window_max",)

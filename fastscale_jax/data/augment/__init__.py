@@ -1,0 +1,1 @@
+"""Augmentation on the device: pixels in, pixels and soft labels out."""

@@ -1,0 +1,129 @@
+"""What the device does to a batch before the network sees it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax, random
+from jax.typing import ArrayLike
+
+from fastscale_jax.data.augment import mixing, policies
+from fastscale_jax.data.augment.augment_config import Augment
+
+
+def prepare(
+    images: ArrayLike,
+    *,
+    resolution: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    augment: Augment | None = None,
+    keys: Array | None = None,
+) -> Array:
+    """Returns images at the network's resolution, augmented and normalised.
+
+    In this order: shift and zoom, flip, the policy, lighting. What they move in is black, but for
+    the policy's, which is grey.
+
+    Args:
+        images: `[batch, h, w, 3]` uint8.
+        resolution: side of the result, pixels. Resizing is bilinear.
+        mean: of each channel, with pixels in [0, 1].
+        std: of each channel, likewise.
+        augment: the random part; None: there is none.
+        keys: for it, `[batch]`.
+
+    Returns:
+        `[batch, resolution, resolution, 3]` float32.
+    """
+    images = jnp.asarray(images)
+    if augment is None or keys is None:
+        pixels = _resize(images.astype(jnp.float32) / 255, resolution)
+    else:
+        pixels = _augmented(images, resolution, augment, keys)
+    return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple[Array, Array]:
+    """Returns images and targets after mixup or cutmix, if any.
+
+    Args:
+        images: `[batch, h, w, 3]`.
+        targets: `[batch, num_classes]`, each summing to 1.
+        keys: `[groups]`: the batch is mixed in so many equal groups, one draw for each.
+        augment: with both, a coin decides for each group.
+    """
+    if not (augment.mixup or augment.cutmix):
+        return images, targets
+    if len(keys) == 1:
+        return _mixed_group(augment, images, targets, keys[0])
+    groups = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (images, targets)]
+    mix = jax.vmap(functools.partial(_mixed_group, augment))
+    found = mix(groups[0], groups[1], keys)
+    return found[0].reshape(images.shape), found[1].reshape(targets.shape)
+
+
+def _mixed_group(
+    augment: Augment, images: Array, targets: Array, key: Array
+) -> tuple[Array, Array]:
+    choose_key, key = random.split(key)
+    ways = [
+        functools.partial(way, images, targets, key, alpha)
+        for way, alpha in ((mixing.mixup, augment.mixup), (mixing.cutmix, augment.cutmix))
+        if alpha
+    ]
+    return ways[0]() if len(ways) == 1 else lax.cond(random.bernoulli(choose_key), *ways)
+
+
+def _augmented(images: Array, resolution: int, augment: Augment, keys: Array) -> Array:
+    """Pixels from 0 to 1."""
+    place_keys, flip_keys, policy_keys, light_keys = jax.vmap(lambda key: random.split(key, 4))(
+        keys
+    ).T
+    pixels = images.astype(jnp.float32) / 255
+    if augment.shift or augment.zoom:
+        pixels = _resize_at_random(pixels, resolution, place_keys, augment.shift, augment.zoom)
+    else:
+        pixels = _resize(pixels, resolution)
+    if augment.flip:
+        flipped = jax.vmap(random.bernoulli)(flip_keys)[:, None, None, None]
+        pixels = jnp.where(flipped, pixels[:, :, ::-1], pixels)
+    if augment.policy:
+        grey_levels = jnp.round(255 * pixels).astype(jnp.uint8)
+        pixels = _by_policy(grey_levels, augment, policy_keys).astype(jnp.float32) / 255
+    if augment.lighting:
+        pixels = policies.lighting(pixels, light_keys, augment.lighting)
+    return pixels
+
+
+def _by_policy(images: Array, augment: Augment, keys: Array) -> Array:
+    if augment.policy == "autoaugment":
+        return policies.autoaugment(images, keys)
+    layers, magnitude = augment.randaugment_layers, augment.randaugment_magnitude
+    return policies.randaugment(images, keys, layers, magnitude)
+
+
+def _resize(pixels: Array, resolution: int) -> Array:
+    if pixels.shape[1:3] == (resolution, resolution):
+        return pixels
+    shape = (pixels.shape[0], resolution, resolution, pixels.shape[3])
+    return jax.image.resize(pixels, shape, "linear")
+
+
+def _resize_at_random(
+    pixels: Array, resolution: int, keys: Array, shift: float, zoom: float
+) -> Array:
+    _, height, width, channels = pixels.shape
+    full = jnp.array([resolution / height, resolution / width])
+
+    def place(image: Array, key: Array) -> Array:
+        shift_key, zoom_key = random.split(key)
+        factors = 1 + random.uniform(zoom_key, (2,), minval=-zoom, maxval=zoom)
+        moves = random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
+        # the middle stays in the middle, but for the shift
+        offsets = resolution * (moves + (1 - factors) / 2)
+        shape = (resolution, resolution, channels)
+        scales = factors * full
+        return jax.image.scale_and_translate(image, shape, (0, 1), scales, offsets, "linear")
+
+    return jax.vmap(place)(pixels, keys)

@@ -1,0 +1,97 @@
+"""Operations on images that equal PIL's, each image with its own, inside a jitted function.
+
+There are three ways to compute them all: looking levels up in a table, moving pixels, and blending
+with a copy. So where a whole batch is computed at once, which computes every branch for every
+image, there are three branches and not twenty.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from fastscale_jax.convs.grouped_conv import varying_alike
+from fastscale_jax.data.augment.affine import MAPS, move
+from fastscale_jax.data.augment.level_tables import TABLES, Choose, look_up
+from fastscale_jax.data.augment.pixels import blend, grey, smooth
+
+COPIES: dict[str, Callable[[Array], Array]] = {
+    "color": lambda image: jnp.broadcast_to(grey(image), image.shape),
+    "sharpness": smooth,
+}
+NAMES = ("identity", *TABLES, *MAPS, *COPIES)
+
+
+def operate(images: Array, operations: Array, levels: Array) -> Array:
+    """Returns images, each after its operations, one after the other.
+
+    Args:
+        images: `[batch, h, w, 3]` uint8.
+        operations: `[batch, layers]`, indices in `NAMES`.
+        levels: `[batch, layers]` float32, in the operation's own units: `rotate`'s are degrees,
+            `trans_x`'s a share of the width. See each in `level_tables`, `affine` and `pixels`.
+
+    Returns:
+        `[batch, h, w, 3]` uint8.
+
+    Raises:
+        ValueError: images of another type or shape.
+    """
+    if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images are {jax.typeof(images)}; they must be uint8[batch,h,w,3]")
+    batch = varying_alike(images, operations, levels)
+    return lax.platform_dependent(*batch, cpu=one_by_one, default=at_once)
+
+
+def one_by_one(images: Array, operations: Array, levels: Array) -> Array:
+    """Does as `operate`, and computes for each image what is done to it, and no more."""
+
+    def one(batch: tuple[Array, Array, Array]) -> Array:
+        return _operate_on_one(lax.switch, *batch)
+
+    return lax.map(one, (images, operations, levels))
+
+
+def at_once(images: Array, operations: Array, levels: Array) -> Array:
+    """Does as `operate`, all images at once, as accelerators want it, in every way."""
+    one = functools.partial(_operate_on_one, _select)
+    return jax.vmap(one)(images, operations, levels)
+
+
+def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array) -> Array:
+    """As `lax.switch`, but computes all branches, as `vmap` would have it do."""
+    # `vmap` of `lax.switch` itself fails inside `shard_map`, where branches hold constants
+    return lax.select_n(which, *varying_alike(*(branch(*args) for branch in branches)))
+
+
+def _operate_on_one(choose: Choose, image: Array, operations: Array, levels: Array) -> Array:
+    def step(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
+        return _apply(choose, image, *layer), None
+
+    return lax.scan(step, image, (operations, levels))[0]
+
+
+def _apply(choose: Choose, image: Array, operation: Array, level: Array) -> Array:
+    ways = [functools.partial(way, choose) for way in (_identical, look_up, _moved, _blended)]
+    sizes = (1, len(TABLES), len(MAPS), len(COPIES))
+    firsts = jnp.asarray(np.cumsum((0, *sizes[:-1]), dtype=np.int32))
+    way = jnp.sum(operation >= firsts, dtype=jnp.int32) - 1
+    return choose(way, ways, image, operation - firsts[way], level)
+
+
+def _identical(choose: Choose, image: Array, which: Array, level: Array) -> Array:
+    del choose, which, level
+    return image
+
+
+def _moved(choose: Choose, image: Array, which: Array, level: Array) -> Array:
+    height, width, _ = image.shape
+    maps = [lambda level, map_=map_: map_(level, height, width) for map_ in MAPS.values()]
+    return move(image, choose(which, maps, level))
+
+
+def _blended(choose: Choose, image: Array, which: Array, level: Array) -> Array:
+    return blend(choose(which, list(COPIES.values()), image), image, level)

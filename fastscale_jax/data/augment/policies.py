@@ -1,0 +1,177 @@
+"""What chance does to each image: AutoAugment, RandAugment, and AlexNet's lighting."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+from jax.typing import ArrayLike
+
+from fastscale_jax.data.augment.image_ops import NAMES, operate
+from fastscale_jax.data.augment.operations import level_of
+
+# For each image one line: two (operation, probability, magnitude), one after the other. The policy
+# found on ImageNet as EfficientNet's code has it ("v0" there); the one that arXiv:1805.09501 prints
+# in its appendix differs.
+AUTOAUGMENT = (
+    (("equalize", 0.8, 0.1), ("shear_y", 0.8, 0.4)),
+    (("color", 0.4, 0.9), ("equalize", 0.6, 0.3)),
+    (("color", 0.4, 0.1), ("rotate", 0.6, 0.8)),
+    (("solarize", 0.8, 0.3), ("equalize", 0.4, 0.7)),
+    (("solarize", 0.4, 0.2), ("solarize", 0.6, 0.2)),
+    (("color", 0.2, 0.0), ("equalize", 0.8, 0.8)),
+    (("equalize", 0.4, 0.8), ("solarize_add", 0.8, 0.3)),
+    (("shear_x", 0.2, 0.9), ("rotate", 0.6, 0.8)),
+    (("color", 0.6, 0.1), ("equalize", 1.0, 0.2)),
+    (("invert", 0.4, 0.9), ("rotate", 0.6, 0.0)),
+    (("equalize", 1.0, 0.9), ("shear_y", 0.6, 0.3)),
+    (("color", 0.4, 0.7), ("equalize", 0.6, 0.0)),
+    (("posterize", 0.4, 0.6), ("auto_contrast", 0.4, 0.7)),
+    (("solarize", 0.6, 0.8), ("color", 0.6, 0.9)),
+    (("solarize", 0.2, 0.4), ("rotate", 0.8, 0.9)),
+    (("rotate", 1.0, 0.7), ("trans_y", 0.8, 0.9)),
+    (("shear_x", 0.0, 0.0), ("solarize", 0.8, 0.4)),
+    (("shear_y", 0.8, 0.0), ("color", 0.6, 0.4)),
+    (("color", 1.0, 0.0), ("rotate", 0.6, 0.2)),
+    (("equalize", 0.8, 0.4), ("equalize", 0.0, 0.8)),
+    (("equalize", 1.0, 0.4), ("auto_contrast", 0.6, 0.2)),
+    (("shear_y", 0.4, 0.7), ("solarize_add", 0.6, 0.7)),
+    (("posterize", 0.8, 0.2), ("solarize", 0.6, 1.0)),
+    (("solarize", 0.6, 0.8), ("equalize", 0.6, 0.1)),
+    (("color", 0.8, 0.6), ("rotate", 0.4, 0.5)),
+)
+
+# arXiv:1909.13719, in the increasing variants, which leave out `identity`.
+RANDAUGMENT = (
+    "auto_contrast",
+    "equalize",
+    "invert",
+    "rotate",
+    "posterize_inc",
+    "solarize_inc",
+    "solarize_add",
+    "color_inc",
+    "contrast_inc",
+    "brightness_inc",
+    "sharpness_inc",
+    "shear_x",
+    "shear_y",
+    "trans_x",
+    "trans_y",
+)
+
+# Of the covariance of ImageNet's RGB values, from 0 to 1; each vector is a column. As handed down
+# since fb.resnet.torch, datasets/imagenet.lua.
+EIGENVALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
+EIGENVECTORS = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
+)
+
+
+class Draw(NamedTuple):
+    """What is done to each image, one operation after the other."""
+
+    operations: Array  # [batch, layers] int32, indices in `image_ops.NAMES`
+    levels: Array  # [batch, layers] float32, in the operations' own units
+
+
+def autoaugment(images: ArrayLike, keys: Array) -> Array:
+    """Returns images after AutoAugment's policy for ImageNet; arXiv:1805.09501.
+
+    Args:
+        images: `[batch, h, w, 3]` uint8.
+        keys: `[batch]`, each for one of `AUTOAUGMENT`'s 25 lines, for whether each of its
+            operations is done, and in which direction.
+
+    Returns:
+        `[batch, h, w, 3]` uint8.
+    """
+    return operate(jnp.asarray(images), *sample_autoaugment(keys))
+
+
+def randaugment(images: ArrayLike, keys: Array, layers: int = 2, magnitude: float = 0.5) -> Array:
+    """Returns images after RandAugment; arXiv:1909.13719.
+
+    Args:
+        images: `[batch, h, w, 3]` uint8.
+        keys: `[batch]`, for operations and directions.
+        layers: operations an image, each any of `RANDAUGMENT`.
+        magnitude: of each, from 0 to 1. It is not traced.
+
+    Returns:
+        `[batch, h, w, 3]` uint8.
+
+    Raises:
+        ValueError: a magnitude outside.
+    """
+    return operate(jnp.asarray(images), *sample_randaugment(keys, layers, magnitude))
+
+
+def sample_autoaugment(keys: Array) -> Draw:
+    """Returns what AutoAugment does to each image of a batch; `keys` are `[batch]`."""
+    operations, probabilities, levels = map(jnp.asarray, _autoaugment_tables())
+    nothing = NAMES.index("identity")
+
+    def of_image(key: Array) -> Draw:
+        line_key, done_key, sign_key = random.split(key, 3)
+        line = random.randint(line_key, (), 0, len(AUTOAUGMENT))
+        is_done = random.bernoulli(done_key, probabilities[line])
+        return Draw(jnp.where(is_done, operations[line], nothing), _either(sign_key, levels[line]))
+
+    return jax.vmap(of_image)(keys)
+
+
+def sample_randaugment(keys: Array, layers: int, magnitude: float) -> Draw:
+    """Returns what RandAugment does to each image of a batch; `keys` are `[batch]`.
+
+    Raises:
+        ValueError: a magnitude not from 0 to 1.
+    """
+    operations, levels = map(jnp.asarray, _both_ways([(name, magnitude) for name in RANDAUGMENT]))
+
+    def of_image(key: Array) -> Draw:
+        operation_key, sign_key = random.split(key)
+        which = random.randint(operation_key, (layers,), 0, len(RANDAUGMENT))
+        return Draw(operations[which], _either(sign_key, levels[which]))
+
+    return jax.vmap(of_image)(keys)
+
+
+def lighting(pixels: Array, keys: Array, std: float = 0.1) -> Array:
+    """Returns pixels, each image's moved along the principal axes of ImageNet's colours.
+
+    As in AlexNet's paper, section 4.1. The result may leave the range from 0 to 1.
+
+    Args:
+        pixels: `[batch, h, w, 3]` floats from 0 to 1, RGB.
+        keys: `[batch]`, for how far along each axis.
+        std: of that, in eigenvalues.
+    """
+    alphas = jax.vmap(lambda key: random.normal(key, (3,)))(keys)
+    shifts = std * alphas * EIGENVALUES @ EIGENVECTORS.T
+    return pixels + shifts[:, None, None].astype(pixels.dtype)
+
+
+@functools.cache
+def _autoaugment_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Operations and probabilities `[25, 2]`, and levels with each sign `[25, 2, 2]`."""
+    steps = [step for line in AUTOAUGMENT for step in line]
+    operations, levels = _both_ways([(name, magnitude) for name, _, magnitude in steps])
+    shape = len(AUTOAUGMENT), 2
+    probabilities = np.array([probability for _, probability, _ in steps], np.float32)
+    return operations.reshape(shape), probabilities.reshape(shape), levels.reshape(*shape, 2)
+
+
+def _both_ways(steps: list[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Each step's operation `[steps]`, and its level with each sign `[steps, 2]`."""
+    found = [[level_of(*step, sign) for sign in (1, -1)] for step in steps]
+    operations = np.array([there for (there, _), _ in found], np.int32)
+    return operations, np.array([[level for _, level in both] for both in found], np.float32)
+
+
+def _either(key: Array, levels: Array) -> Array:
+    """One of the last axis, by even chance."""
+    is_second = random.bernoulli(key, shape=levels.shape[:-1])
+    return jnp.where(is_second, levels[..., 1], levels[..., 0])

@@ -1,0 +1,91 @@
+"""A plain ImageNet folder: `train/<class>/` and `val/<class>/`, with image files in them."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastscale_jax.data.sources.images import SUFFIXES
+
+SPLITS = TRAIN, TEST = "train", "val"
+
+
+def find_classes(directory: pathlib.Path, num_classes: int) -> tuple[str, ...]:
+    """Returns the classes of a folder, in the order of their labels: by name.
+
+    Looks at names only.
+
+    Args:
+        directory: with `train` and `val` in it.
+        num_classes: that there must be.
+
+    Raises:
+        ValueError: a folder is missing, a class has no image, or classes differ.
+    """
+    train, test = (_subfolders(directory / split) for split in SPLITS)
+    if train != test:
+        raise ValueError(
+            f"{directory / TRAIN} and {directory / TEST} must have the same classes; "
+            + _difference(set(train), set(test))
+        )
+    if len(train) != num_classes:
+        raise ValueError(
+            f"{directory / TRAIN} has {len(train)} classes, but the network has {num_classes}; "
+            f"set --config.model.num_classes={len(train)}"
+        )
+    for split in SPLITS:
+        for name in train:
+            if next(_image_files(directory / split / name), None) is None:
+                raise ValueError(
+                    f"the class folder {directory / split / name} has no image "
+                    f"({', '.join(SUFFIXES)}); add some, or remove it from {TRAIN} and {TEST}"
+                )
+    return train
+
+
+def list_split(
+    directory: pathlib.Path, split: str, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all images of `train` or `val`, sorted by class and then by path.
+
+    Returns:
+        Their paths `[n]` as the file system's bytes, and their labels `[n]` int32.
+    """
+    files = [sorted(_image_files(directory / split / name)) for name in classes]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(paths) for paths in files])
+    return np.array([path for paths in files for path in paths]), labels
+
+
+def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
+    try:
+        with os.scandir(directory) as entries:
+            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise ValueError(
+            f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
+            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, as ImageNet-1k's two "
+            "archives hold them; without data, try --config.data.name=synthetic"
+        ) from error
+    if not names:
+        raise ValueError(f"{directory} has no folders; it must have one for each class")
+    return tuple(names)
+
+
+def _image_files(directory: pathlib.Path) -> Iterator[bytes]:
+    """Yields the files by their suffix, in any order; none is opened, and links are followed."""
+    suffixes = tuple(os.fsencode(suffix) for suffix in SUFFIXES)
+    for parent, _, names in os.walk(os.fsencode(directory), followlinks=True):
+        for name in names:
+            # a name that begins with a dot is some system's note on a file
+            if name.lower().endswith(suffixes) and not name.startswith(b"."):
+                yield os.path.join(parent, name)
+
+
+def _difference(train: set[str], test: set[str]) -> str:
+    parts = [
+        f"only {split} has {', '.join(sorted(names)[:5])}" + (" …" if len(names) > 5 else "")
+        for split, names in ((TRAIN, train - test), (TEST, test - train))
+        if names
+    ]
+    return "; ".join(parts)

@@ -1,0 +1,100 @@
+"""Images in files of their own, decoded as they are needed."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastscale_jax.data.pipeline import Batch, Picks, Plan
+from fastscale_jax.data.sources.bad_images import BadImages
+from fastscale_jax.data.sources.reading import Reader, Rescued, read_in_python
+from fastscale_jax.data.sources.tensorflow_cpu import tf
+from fastscale_jax.data.sources.views import View, eval_view, train_view
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FolderSplit:
+    """Labelled image files.
+
+    Attributes:
+        paths: `[n]` bytes, as the file system has them.
+        labels: `[n]` int32.
+        resolution: of the images that are handed over, pixels.
+        crop: as in `conventions.Conventions`.
+        workers: threads that decode; 0: one a core.
+    """
+
+    paths: np.ndarray
+    labels: np.ndarray
+    resolution: int
+    crop: float
+    workers: int
+
+    @property
+    def examples(self) -> int:
+        """How many images there are."""
+        return len(self.paths)
+
+    @functools.cached_property
+    def bad(self) -> BadImages:
+        """What could not be read so far."""
+        return BadImages(self.examples)
+
+    def train_batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yields random crops in full batches for ever, as planned.
+
+        An image that cannot be read leaves its place to the next one of the listing.
+
+        Raises:
+            DataError: too many images cannot be read.
+        """
+        return self._batches(plan.train_picks, train_view(self.resolution), self._read_or_next)
+
+    def eval_batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yields the middle of every image once; the last batch is padded and masked.
+
+        Raises:
+            DataError: too many images cannot be read.
+        """
+        view = eval_view(self.resolution, self.crop)
+        return self._batches(plan.eval_picks, view, self._read)
+
+    def _batches(
+        self,
+        picks: Callable[[], Iterator[Picks]],
+        view: View,
+        rescue: Callable[[Any, Any, Any], Rescued],
+    ) -> Iterator[Batch]:
+        example = self._files(next(picks()))
+        images = tf.data.Dataset.from_generator(
+            lambda: map(self._files, picks()),
+            output_signature={
+                name: tf.TensorSpec(value.shape, tf.string if name == "file" else value.dtype)
+                for name, value in example.items()
+            },
+        ).unbatch()
+        reader = Reader(view, tf.io.read_file, rescue, self.bad, self.workers)
+        return reader.batches(images, rows=len(example["file"]))
+
+    def _files(self, picks: Picks) -> dict[str, np.ndarray]:
+        return {
+            "file": self.paths[picks.indices],
+            "key": picks.indices,
+            "label": self.labels[picks.indices],
+            "seed": picks.seeds,
+            "mask": picks.mask,
+        }
+
+    def _read(self, path: Any, index: Any, label: Any) -> Rescued:
+        pixels, is_read = read_in_python(os.fsdecode(path), self.bad)
+        return pixels, label, is_read
+
+    def _read_or_next(self, path: Any, index: Any, label: Any) -> Rescued:
+        found = self._read(path, index, label)
+        while not found[-1] and not self.bad.too_many:
+            index = (index + 1) % self.examples
+            found = self._read(self.paths[index], index, self.labels[index])
+        return found

@@ -1,0 +1,222 @@
+"""How several processes, on one machine or on many, become one run: flags, and joining them."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from fastscale_jax.distributed.rendezvous import (
+    ClusterError,
+    ClusterUsageError,
+    MismatchError,
+    RendezvousError,
+    arrive,
+    gather,
+)
+
+if TYPE_CHECKING:
+    from fastscale_jax.distributed.peers import Peers
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "host:port of process 0, where several processes train one network; with --num_processes and "
+    "--process_id. Slurm, Open MPI and TPU slices tell all three by themselves.",
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.")
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ("auto", "yes", "no"),
+    "Join other processes. auto: where the three flags are given, or the environment says that "
+    "this is one of several. yes: as JAX finds out, on TPU VMs and Kubernetes too. no: never.",
+)
+_CLUSTER_TIMEOUT = flags.DEFINE_integer(
+    "cluster_timeout", 300, "Seconds to wait for the other processes to start.", lower_bound=1
+)
+_PEER_TIMEOUT = flags.DEFINE_float(
+    "peer_timeout",
+    30.0,
+    "Seconds without a sign of life after which another process is lost, and the run ends.",
+    lower_bound=2.0,
+)
+_HANG_TIMEOUT = flags.DEFINE_float(
+    "hang_timeout",
+    1800.0,
+    "Seconds without a step, or a batch of an evaluation, after which a run of several processes "
+    "is given up. The first step compiles: that must take less.",
+    lower_bound=10.0,
+)
+
+
+# the number of processes as the starter of each of them gives it
+_COUNTS = {
+    "Slurm": "SLURM_STEP_NUM_TASKS",
+    "Open MPI": "OMPI_COMM_WORLD_SIZE",
+}
+_TPU_HOSTS = "TPU_WORKER_HOSTNAMES"  # of a slice, with commas between them
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """How a process finds the others.
+
+    Attributes:
+        coordinator: `host:port` of the first process; empty: as the cluster's environment says.
+        count: processes; 0: likewise.
+        index: of this one; below 0: likewise.
+        timeout: seconds to wait for the others.
+        dead_after: seconds without a sign of life after which a process is lost.
+    """
+
+    coordinator: str = ""
+    count: int = 0
+    index: int = -1
+    timeout: int = 300
+    dead_after: float = 30.0
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is anything to join by."""
+        return bool(self.coordinator or self.count or self.index >= 0)
+
+    def join(self) -> None:
+        """Joins the processes; to be called before anything else of JAX.
+
+        Raises:
+            ClusterError: says what is missing, or who did not come.
+        """
+        import jax
+
+        if self.is_given:
+            self._meet(*self._checked())
+        _keep_stdout_for_results()
+        address = self.coordinator or None
+        # signals are ours: see `runs.interrupt`
+        jax.config.update("jax_enable_preemption_service", False)
+        try:
+            jax.distributed.initialize(
+                address,
+                num_processes=self.count or None,
+                process_id=self.index if self.index >= 0 else None,
+                initialization_timeout=self.timeout,
+                # ours finds a lost process first, and says which; see `distributed.peers`
+                heartbeat_timeout_seconds=int(4 * self.dead_after),
+            )
+        except (RuntimeError, ValueError) as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ClusterError(
+                f"the processes of the run cannot be joined: {line}; start all of them within "
+                f"{self.timeout} s (--cluster_timeout), with the same --coordinator_address and "
+                "--num_processes"
+            ) from error
+
+    def _checked(self) -> tuple[str, int]:
+        """Returns the coordinator's host and port.
+
+        Raises:
+            ClusterUsageError: the flags do not fit together.
+        """
+        if not (self.coordinator and self.count and self.index >= 0):
+            raise ClusterUsageError(
+                "--coordinator_address, --num_processes and --process_id belong together; give "
+                "all three, or none where Slurm, Open MPI or a TPU slice tells them"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        host = host.strip("[]")  # of an IPv6 address
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ClusterUsageError(
+                f"--coordinator_address must be host:port, as in 10.0.0.1:1234; got "
+                f"{self.coordinator!r}"
+            )
+        if not self.index < self.count:
+            raise ClusterUsageError(
+                f"--process_id must be from 0 to {self.count - 1}; got {self.index}"
+            )
+        return host, int(port)
+
+    def _meet(self, host: str, port: int) -> None:
+        """Waits until all processes are there, lest the runtime wait for some that cannot be."""
+        try:
+            if self.index:
+                arrive(host, port, self.index, self.count, self.timeout)
+            else:
+                gather(host, port, self.count, self.timeout)
+        except MismatchError as error:
+            raise ClusterUsageError(
+                f"the processes of the run cannot be joined: {error}"
+            ) from error
+        except RendezvousError as error:
+            raise ClusterError(f"the processes of the run cannot be joined: {error}") from error
+        except OSError as error:
+            raise ClusterError(
+                f"port {port} of --coordinator_address cannot be used here: {error.strerror}; "
+                "choose another"
+            ) from error
+
+
+def detected() -> str | None:
+    """Returns the kind of cluster that started this process with others; None: none did."""
+    for name, variable in _COUNTS.items():
+        if os.environ.get(variable, "1").isdecimal() and int(os.environ.get(variable, "1")) > 1:
+            return name
+    return "a TPU slice" if "," in os.environ.get(_TPU_HOSTS, "") else None
+
+
+def joins_others() -> bool:
+    """Whether the flags or the environment say that this is one of several processes."""
+    if _DISTRIBUTED.value == "auto":
+        return _cluster().is_given or detected() is not None
+    return _DISTRIBUTED.value == "yes"
+
+
+@contextlib.contextmanager
+def other_hosts(workdir: pathlib.Path) -> "Iterator[Peers]":
+    """Joins the other processes of the run, if there are any, and watches them.
+
+    Args:
+        workdir: of the run, that all of them see.
+
+    Raises:
+        ClusterError: they cannot be joined.
+    """
+    from fastscale_jax.distributed.peers import Peers
+
+    if not joins_others():
+        yield Peers.none()
+        return
+    import jax
+
+    cluster = _cluster()
+    cluster.join()
+    from fastscale_jax.distributed.hosts import token_of_run
+
+    index, count = jax.process_index(), jax.process_count()
+    folder = workdir / "hosts" / token_of_run()
+    with Peers(
+        folder, index, count, dead_after=cluster.dead_after, hung_after=_HANG_TIMEOUT.value
+    ) as peers:
+        yield peers
+
+
+def _cluster() -> Cluster:
+    return Cluster(
+        _COORDINATOR.value or "",
+        _PROCESSES.value or 0,
+        -1 if _PROCESS.value is None else _PROCESS.value,
+        _CLUSTER_TIMEOUT.value,
+        _PEER_TIMEOUT.value,
+    )
+
+
+def _keep_stdout_for_results() -> None:
+    """Sends what libraries print there (Gloo: who is connected) to stderr."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)

@@ -1,0 +1,116 @@
+"""All devices of all hosts in a row, and how a run's arrays lie on them.
+
+A batch is cut into equal parts, one a device; all else is on every device alike. A step computes
+with `shard_map`, so that BatchNorm is each device's own, and what devices must agree on is summed
+in one reduction.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fastscale_jax.convs.grouped_conv import varying_alike
+
+Tree = Any  # of arrays
+
+AXIS = "data"  # the mesh has no other
+
+ON_ALL, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def device_mesh(devices: list[Any] | None = None) -> Mesh:
+    """Returns devices in a row; by default all of all hosts, one host's after another's."""
+    if devices is None:
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def this_host() -> dict[str, int]:
+    """Returns which share of a batch this host reads, as `data.pipeline` takes it."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def on_each_device(
+    function: Callable[..., Any], mesh: Mesh, specs: tuple[PartitionSpec, ...], out: Any
+) -> Callable[..., Any]:
+    """Returns a function of whole arrays that each device computes with its part of them.
+
+    Args:
+        function: of the parts.
+        mesh: of devices.
+        specs: `ON_ALL` or `SHARED_OUT`, of each argument.
+        out: likewise, of the result.
+    """
+    # JAX checks that what is said to be on all devices alike has been made so; one need not
+    checks = mesh.size > 1
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checks)
+
+
+def own(tree: Tree) -> Tree:
+    """Returns what all devices have alike as each one's own, inside `on_each_device`.
+
+    What is computed from it is the device's own too: nothing is summed unless `agreed` does.
+    """
+    here = lax.axis_index(AXIS)
+    return jax.tree.map(lambda x: varying_alike(x, here)[0], tree)
+
+
+def agreed(means: Tree, sums: Tree) -> tuple[Tree, Tree]:
+    """Returns means and sums over all devices, inside `on_each_device`: in one reduction.
+
+    Args:
+        means: of float arrays.
+        sums: of arrays; integers stay exact below 2^24.
+    """
+    devices = lax.axis_size(AXIS)
+    if devices == 1:  # laying them end to end would cost a few percent of a step on a CPU
+        return means, sums
+    flat, restored = ravel_pytree((means, sums))
+    means, sums = restored(lax.psum(flat, AXIS))
+    return jax.tree.map(lambda x: x / devices, means), sums
+
+
+def replicated(tree: Tree, mesh: Mesh) -> Tree:
+    """Returns arrays that every host has, on every device."""
+    sharding = NamedSharding(mesh, ON_ALL)
+
+    def put(x: Any) -> Array:
+        if isinstance(x, Array) and x.sharding.is_equivalent_to(sharding, x.ndim):
+            return x
+        if isinstance(x, Array) and not x.is_fully_addressable:
+            return jax.jit(lambda x: x, out_shardings=sharding)(x)
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree)
+
+
+def shared_out(tree: Tree, mesh: Mesh) -> Tree:
+    """Returns a batch on the devices, from the rows of it that this host has."""
+    sharding = NamedSharding(mesh, SHARED_OUT)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def along_a_dimension(tree: Tree, mesh: Mesh) -> Any:
+    """Returns how arrays lie that are shared out, each along the first dimension that can be.
+
+    Args:
+        tree: of arrays, or of their shapes.
+        mesh: of devices.
+
+    Returns:
+        A tree of shardings. What no dimension of can be cut into equal parts is on all devices.
+    """
+
+    def along(x: Any) -> NamedSharding:
+        for dimension, size in enumerate(x.shape):
+            if size and size % mesh.size == 0:
+                return NamedSharding(mesh, PartitionSpec(*[None] * dimension, AXIS))
+        return NamedSharding(mesh, ON_ALL)
+
+    return jax.tree.map(along, tree)

@@ -1,0 +1,131 @@
+"""A trained network as files that need nothing of this package: `--mode=export`."""
+
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+import fastscale_jax
+from fastscale_jax.arch import Architecture
+from fastscale_jax.convs.conv_choice import refusal
+from fastscale_jax.data.sources.source import Conventions
+from fastscale_jax.interop.load import save
+from fastscale_jax.interop.weights import WeightsError, to_library
+from fastscale_jax.models import build
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_network(
+    folder: pathlib.Path,
+    network: Architecture,
+    variables: Mapping[str, Any],
+    *,
+    conventions: Conventions,
+    classes: Sequence[str],
+    dtype: str = "float32",
+    grouped_conv: str = "auto",
+    names: str = "fastscale_jax",
+) -> list[pathlib.Path]:
+    """Writes a network's inference function, what must be known to use it, and its weights.
+
+    `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
+    normalised images `[batch, resolution, resolution, 3]` float32, RGB, to logits
+    `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
+    and the classes. `weights.safetensors` has the weights by themselves.
+
+    Args:
+        folder: made if need be.
+        network: what to export.
+        variables: its weights.
+        conventions: of the images that the network was trained on.
+        classes: what they are called, in the order of their labels.
+        dtype: of the computation.
+        grouped_conv: as in `models.build`; `auto` takes what suits each platform.
+        names: those of the tensors in `weights.safetensors`, as in `load.save`.
+
+    Returns:
+        The files.
+
+    Raises:
+        WeightsError: the files cannot be written, or the library of `names` has no such network.
+            Then none is.
+    """
+    to_library(names, network, variables)  # refuses before anything is written
+    function = serialized(network, variables, dtype, grouped_conv)
+    text = json.dumps(manifest(network, conventions, classes), indent=2) + "\n"
+    files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if file.is_dir():
+                raise WeightsError(f"{file} cannot be written: it is a folder")
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+            model, facts, weights = (pathlib.Path(unfinished, file.name) for file in files)
+            model.write_bytes(function)
+            facts.write_text(text, encoding="utf-8")
+            save(weights, network, variables, names)
+            for file in files:
+                os.replace(pathlib.Path(unfinished, file.name), file)
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return files
+
+
+def serialized(
+    network: Architecture, variables: Mapping[str, Any], dtype: str, grouped_conv: str
+) -> bytearray:
+    """Returns the inference function as `jax.export.deserialize` reads it."""
+    a, weights = network, jax.tree.map(jnp.asarray, dict(variables))
+
+    if "native" in grouped_conv:
+        reason = "cannot be exported: it lives in the process that compiled it"
+        raise WeightsError(refusal("native", reason))
+    # the file may run where our native code is not
+    model = build(a, dtype=jnp.dtype(dtype), grouped_conv=grouped_conv.replace("auto", "portable"))
+
+    def infer(images: jax.Array) -> jax.Array:
+        return jnp.asarray(model.apply(weights, images, train=False))
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, a.resolution, a.resolution, 3), jnp.float32)
+    return export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize()
+
+
+def manifest(
+    network: Architecture, conventions: Conventions, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Returns what must be known to use the exported function."""
+    side = network.resolution
+    resize: dict[str, int] = {"height": side, "width": side}
+    if conventions.crop:
+        resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
+    return {
+        "name": network.name,
+        "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
+        "function": "model.jaxexport",
+        "platforms": list(PLATFORMS),
+        "input": {
+            "shape": ["batch", side, side, 3],
+            "size": side,
+            "dtype": "float32",
+            "channels": "RGB",
+            "resize": resize,
+            "interpolation": "bilinear",
+            "pixel_range": [0, 1],
+            "mean": list(conventions.mean),
+            "std": list(conventions.std),
+        },
+        "output": {
+            "shape": ["batch", network.num_classes],
+            "dtype": "float32",
+            "meaning": "logits",
+        },
+        "classes": list(classes),
+    }

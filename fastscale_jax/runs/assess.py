@@ -1,0 +1,66 @@
+"""The evaluation of weights, and of the checkpoints that a run left."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fastscale_jax.checkpoints.saved import kept_checkpoints, read_models
+from fastscale_jax.logs.class_errors import account_of_all
+from fastscale_jax.logs.records import write_json
+from fastscale_jax.runs.run import Run
+from fastscale_jax.train.evaluate import Evaluation, Evaluator
+from fastscale_jax.train.state import Weights
+
+
+def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[str, Evaluation]]:
+    """Returns the evaluation of weights, as `evaluate_checkpoints` does that of the `last`.
+
+    Args:
+        run: what to evaluate on.
+        variables: `params` and `batch_stats`, all of them.
+    """
+    weights = Weights(variables["params"], variables["batch_stats"])
+    return {"last": {"": _evaluator(run)(weights)}}
+
+
+def evaluate_checkpoints(
+    run: Run,
+    evaluator: Evaluator | None = None,
+    last: dict[str, Evaluation] | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, dict[str, Evaluation]]:
+    """Evaluates the `last` and the `best` checkpoint of a run, and writes `evaluation.json`.
+
+    Args:
+        run: it has a checkpoint.
+        evaluator: of the run, where there is one; it has compiled.
+        last: the evaluation of the last one, where it is known.
+        tick: called with each batch.
+
+    Returns:
+        Of each, the evaluation of the model, and of the average with the prefix `ema_`. Without
+        evaluated checkpoints there is no `best`.
+
+    Raises:
+        CheckpointError: one cannot be read.
+    """
+    evaluator, kept = evaluator or _evaluator(run), kept_checkpoints(run.checkpoints)
+    by_path = {} if last is None else {kept["last"]: last}
+    for path in kept.values():
+        if path not in by_path:
+            by_path[path] = {
+                "ema_" if name == "average" else "": evaluator(Weights(**weights), tick)
+                for name, weights in read_models(path).items()
+            }
+    found = {which: by_path[path] for which, path in kept.items()}
+    content = account_of_all(found, run.source.classes)
+    for which, path in kept.items():
+        content[which] = {"step": int(path.parent.name), **content[which]}
+    if jax.process_index() == 0:
+        write_json(run.workdir / "evaluation.json", content)
+    return found
+
+
+def _evaluator(run: Run) -> Evaluator:
+    return Evaluator(run.task(), run.source.test, run.recipe.data.batch_size)

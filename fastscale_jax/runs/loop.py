@@ -1,0 +1,177 @@
+"""A training run from start to end."""
+
+import contextlib
+import functools
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import multihost_utils
+from rich.console import Console
+
+from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
+from fastscale_jax.checkpoints.lock import locked
+from fastscale_jax.checkpoints.stores import is_remote
+from fastscale_jax.checkpoints.workdir import as_recorded, check_recipe
+from fastscale_jax.distributed.peers import Peers
+from fastscale_jax.distributed.sharding import replicated
+from fastscale_jax.logs.plots import plot_curves
+from fastscale_jax.logs.progress import Progress
+from fastscale_jax.logs.records import Recorder, read_metrics, write_config
+from fastscale_jax.runs.assess import evaluate_checkpoints
+from fastscale_jax.runs.interrupt import Interrupts, end_run
+from fastscale_jax.runs.run import Run, Start
+from fastscale_jax.runs.summary import announcement, summarise
+from fastscale_jax.runs.trainer import Outputs, Trainer
+from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
+from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.step import Task, create_state
+from fastscale_jax.utils.compiling import hasty
+
+
+def train(
+    run: Run,
+    start: Start | None = None,
+    peers: Peers | None = None,
+    console: Console | None = None,
+    before_leaving: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Trains a network, or goes on where the workdir's checkpoint stands.
+
+    Args:
+        run: what to train.
+        start: weights to begin with, where there is no checkpoint; None: random ones.
+        peers: the other hosts of the run, each of which makes the same call; None: there are none.
+        console: where to show how it goes; None: stderr, of the first host.
+        before_leaving: called from a thread where a signal ends the process at once, because the
+            main one is at work for long.
+
+    Returns:
+        The metrics of the final evaluation, by the names of `metrics.jsonl`.
+
+    Raises:
+        CheckpointError: the workdir's checkpoints cannot be read.
+        DataError: the images turned out to be no good; the state is saved first.
+        DivergenceError: a loss or a weight is not finite; what was saved before stays.
+        Interrupted: Ctrl-C; the state after the step that was running is saved first.
+        Preempted: SIGTERM; likewise.
+        SaveError: a checkpoint cannot be written.
+        ValueError: another run is at work in the workdir, or its run has another recipe.
+    """
+    task, started, is_first = run.task(), time.monotonic(), jax.process_index() == 0
+    console = console or Console(stderr=True, quiet=not is_first)
+    with contextlib.ExitStack() as stack:
+        if is_first:
+            stack.enter_context(locked(run.workdir))
+            if not is_remote(run.checkpoints) and run.recipe.checkpoint.dir:
+                stack.enter_context(locked(pathlib.Path(run.checkpoints)))
+        progress = stack.enter_context(Progress(run.total_steps, console))
+        interrupts = stack.enter_context(Interrupts(progress.note))
+
+        def leave(which: signal.Signals) -> None:
+            before_leaving()
+            end_run(which, workdir=run.workdir, progress=progress)
+
+        with interrupts.at_rest(leave):
+            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
+            stack.enter_context(checkpoints)
+            restored = _restored(run, task, checkpoints)
+            state, about, start = _beginning(run, task, restored, start)
+        step, is_due = int(state.step), bool(about.get("is_evaluation_due"))
+        if is_first and step < run.total_steps:
+            write_config(run.workdir, run.config.to_dict())
+        recorder = None
+        if is_first:
+            recorder = Recorder(run.workdir, step, is_evaluation_due=is_due)
+            stack.enter_context(recorder)
+        _tell_beginning(run, step, restored, start, progress)
+        peers = peers or Peers.none()
+        outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
+        evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
+        trainer = Trainer(run, task, evaluator, outputs)
+        state, found = trainer.train(state, about)
+        checkpoints.save(state, error_of(found), trainer.about())
+        checkpoints.wait()
+        with interrupts.at_rest(leave):  # all is saved
+            if is_first:
+                records = read_metrics(run.workdir / "metrics.jsonl")
+                plot_curves(records, run.workdir / "curves.png", run.network.name)
+            evaluations = evaluate_checkpoints(run, evaluator, found, peers.beat)
+    if is_first:
+        summarise(run, evaluations, time.monotonic() - started, console)
+    return as_record(evaluations["last"])
+
+
+def _tell_beginning(
+    run: Run, step: int, restored: Restored | None, start: Start | None, progress: Progress
+) -> None:
+    """Says what is trained, from where, and what of the checkpoints was no good."""
+    progress.note(announcement(run, step))
+    if restored is not None:
+        for problem in restored.passed_over:
+            progress.note(f"warning: {problem}; going on from the one before")
+        _warn_of_devices(run, restored.about, progress)
+    if start is not None:
+        progress.note(start.note)
+
+
+def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> None:
+    """Says so where BatchNorm's statistics will be of other numbers of images than before."""
+    before, now, bn = about.get("devices"), jax.device_count(), run.recipe.bn
+    if before not in (None, now) and not bn.sync and not bn.group_size:
+        progress.note(
+            f"warning: {before} device{'s' * (before > 1)} before, {now} now: BatchNorm takes its "
+            "statistics from each device's images, so that is another recipe; with config.bn.sync "
+            "or config.bn.group_size their number makes no difference"
+        )
+
+
+def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None:
+    """Returns where the workdir's run stands.
+
+    Raises:
+        ValueError: it has another recipe. `config.json` was looked at before; it may be of a run
+            that was allowed changes, and ended before it saved anything.
+    """
+    like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
+    restored = checkpoints.restore(like, _all_say)
+    if restored is not None and "config" in restored.about:
+        check_recipe(run.checkpoints, restored.about["config"], as_recorded(run.config))
+    return restored
+
+
+def _all_say(yes: bool) -> bool:
+    """Whether all hosts say yes."""
+    if jax.process_count() == 1:
+        return yes
+    return bool(multihost_utils.process_allgather(jnp.asarray(yes)).all())
+
+
+def _beginning(
+    run: Run, task: Task, restored: Restored | None, start: Start | None
+) -> tuple[TrainState, dict[str, Any], Start | None]:
+    """Returns the state to begin with, on all devices; what was saved with it; and `start`.
+
+    Where there is a checkpoint, nothing else is begun with.
+    """
+    if restored is not None:
+        return replicated(restored.state, task.mesh), restored.about, None
+    # It runs once: a better program would save a fraction of what it takes to compile.
+    create = jax.jit(functools.partial(create_state, task), compiler_options=hasty())
+    state = _with_weights(create(jax.random.key(run.recipe.seed)), start)
+    return replicated(state, task.mesh), {}, start
+
+
+def _with_weights(state: TrainState, start: Start | None) -> TrainState:
+    if start is None:
+        return state
+    weights = state.weights.overlaid(start.variables)
+    state = state.with_weights(weights)
+    if state.average is None:
+        return state
+    # arrays of its own: the step consumes the model's
+    return state.replace(average=jax.tree.map(jnp.copy, weights))

@@ -1,0 +1,98 @@
+"""Which weights a command works with: a workdir's checkpoint, or those of `config.init_from`."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fastscale_jax.checkpoints.saved import latest_step
+from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.checkpoints.workdir import as_recorded, check_evaluable
+from fastscale_jax.data.sources.source import SOURCES, Conventions
+from fastscale_jax.interop.load import Loaded, load
+from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.runs.run import Start
+
+
+def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
+    """Returns the weights that a command is to use: the workdir's checkpoint, or `init_from`.
+
+    Args:
+        config: the whole config.
+        workdir: may be None, or have no checkpoint; then it is `config.init_from`'s turn.
+
+    Raises:
+        WeightsError: there are none of either kind, or `load` refuses them.
+        ValueError: the workdir holds a run of another network, or its files are damaged.
+    """
+    if workdir is not None and is_checkpoint_meant(config, workdir):
+        folder = checkpoints_of(workdir, config.checkpoint.dir)
+        loaded = load(folder, config.model)
+        return loaded._replace(description=f"{workdir}, step {latest_step(folder)}")
+    if not config.init_from:
+        raise WeightsError(
+            "there are no weights: give --workdir, the folder of a trained run, or "
+            "--config.init_from, a file of weights"
+        )
+    loaded = load(config.init_from, config.model)
+    return loaded._replace(description=_described(loaded, config.data.name))
+
+
+def is_checkpoint_meant(config: Any, workdir: pathlib.Path) -> bool:
+    """Returns whether a command is to use the workdir's checkpoint, which then is checked.
+
+    Raises:
+        WeightsError: the checkpoint did not begin with the `config.init_from` that is given.
+        ValueError: the workdir holds a run of another network, or its files are damaged.
+    """
+    if config.init_from and latest_step(checkpoints_of(workdir, config.checkpoint.dir)) is None:
+        return False
+    recorded = check_evaluable(workdir, as_recorded(config))
+    _check_origin(workdir, recorded, config.init_from)
+    return True
+
+
+def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from: str) -> None:
+    """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
+    if init_from and init_from != recorded.get("init_from"):
+        raise WeightsError(
+            f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "
+            "weights; give one of them"
+        )
+
+
+def load_to_start(config: Any) -> Start:
+    """Returns the weights of `config.init_from` for training to begin with.
+
+    A classifier for another number of classes is left out, to start afresh.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    loaded = load(config.init_from, config.model, other_classes=True)
+    note = f"weights from {_described(loaded, config.data.name)}"
+    if loaded.lacks_classifier:
+        note += (
+            f"; its last layer is for another number of classes than {config.model.num_classes}, "
+            "and starts afresh"
+        )
+    return Start(loaded.variables, note)
+
+
+def conventions_for(loaded: Loaded, source: str) -> Conventions:
+    """Returns what weights expect of images: a source's conventions, or those their file names."""
+    conventions = SOURCES[source]
+    if loaded.normalisation is None:
+        return conventions
+    mean, std = loaded.normalisation
+    return conventions._replace(mean=mean, std=std)
+
+
+def _described(loaded: Loaded, source: str) -> str:
+    """Returns where weights come from, and that they want other images than a source's."""
+    theirs, ours = conventions_for(loaded, source), SOURCES[source]
+    if theirs == ours:
+        return loaded.description
+    return (
+        f"{loaded.description}, made for images normalised by {theirs.mean} and {theirs.std}; "
+        f"{source} has {ours.mean} and {ours.std}"
+    )

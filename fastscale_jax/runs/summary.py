@@ -1,0 +1,67 @@
+"""What a run says of itself at its start and at its end."""
+
+from collections.abc import Mapping
+
+import jax
+from rich.console import Console
+
+from fastscale_jax.logs.progress import summary
+from fastscale_jax.runs.run import Run
+from fastscale_jax.train.evaluate import Evaluation
+
+
+def announcement(run: Run, first_step: int) -> str:
+    """Returns what is trained on what, and where it goes on."""
+    devices = jax.devices()
+    where = f"{run.source.summary}\n{run.network.name}, {devices[0].device_kind}"
+    if len(devices) > 1:
+        where += f", {len(devices)} devices"
+    if jax.process_count() > 1:
+        where += f" of {jax.process_count()} hosts"
+    if first_step >= run.total_steps:
+        return f"{where}: already trained for {first_step} steps; evaluating"
+    if first_step:
+        return f"{where}: going on after step {first_step} of {run.total_steps}"
+    return f"{where}: {run.total_steps} steps"
+
+
+def result_rows(run: Run, found: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:
+    """Returns the evaluations of a run's checkpoints as a person reads them.
+
+    Args:
+        run: what was trained.
+        found: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
+    """
+    rows = {
+        "network": run.network.name,
+        "data": f"{run.source.name}, {run.source.test.examples:,} test images",
+    }
+    for which, evaluations in found.items():
+        for prefix, evaluation in evaluations.items():
+            model = "average" if prefix else "model"
+            rows[f"{which} {model}" if len(found) > 1 else model] = in_words(evaluation.metrics)
+    return rows
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """Returns the metrics of an evaluation on one line."""
+    return (
+        f"top-1 error {metrics['top1_error']:.2f} %, top-5 error {metrics['top5_error']:.2f} %, "
+        f"loss {metrics['loss']:.4f}"
+    )
+
+
+def summarise(
+    run: Run, found: Mapping[str, Mapping[str, Evaluation]], seconds: float, console: Console
+) -> None:
+    """Prints how a run ended.
+
+    Args:
+        run: what was trained.
+        found: as for `result_rows`.
+        seconds: that it took, this time.
+        console: where to print.
+    """
+    spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    rows = {**result_rows(run, found), "workdir": str(run.workdir), "time": spent}
+    summary(rows, "trained", console)

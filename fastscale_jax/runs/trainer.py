@@ -1,0 +1,309 @@
+"""The steps of a run, and what is due between them."""
+
+import contextlib
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import NamedSharding
+
+from fastscale_jax.checkpoints.checkpoint import Checkpoints, SaveError
+from fastscale_jax.checkpoints.saved import kept_checkpoints
+from fastscale_jax.checkpoints.workdir import as_recorded
+from fastscale_jax.data.pipeline import Batch, train_batches
+from fastscale_jax.data.prefetch import Prefetch
+from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.distributed.agreement import Agreement
+from fastscale_jax.distributed.peers import Peers
+from fastscale_jax.distributed.sharding import ON_ALL, replicated, shared_out, this_host
+from fastscale_jax.logs.meter import Meter
+from fastscale_jax.logs.progress import Progress
+from fastscale_jax.logs.records import Recorder
+from fastscale_jax.runs.interrupt import Interrupted, Interrupts, Preempted
+from fastscale_jax.runs.run import Run
+from fastscale_jax.train import ema
+from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
+from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
+from fastscale_jax.train.optim import learning_rate
+from fastscale_jax.train.precise_bn import PreciseStatistics
+from fastscale_jax.train.state import TrainState, shardings
+from fastscale_jax.train.step import Metrics, Task, train_step
+
+
+class Outputs(NamedTuple):
+    """Where a run tells how it goes, and hears that it should stop."""
+
+    recorder: Recorder | None  # of the first host alone
+    progress: Progress
+    checkpoints: Checkpoints
+    interrupts: Interrupts
+    peers: Peers
+    leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
+
+    def record(self, record: dict[str, float]) -> None:
+        """Writes a line of `metrics.jsonl`."""
+        if self.recorder is not None:
+            self.recorder.write(record)
+
+    def log(self, step: int, epoch: float, record: dict[str, float]) -> None:
+        """Writes a line, and shows it."""
+        self.record({"step": step, "epoch": epoch, **record})
+        self.progress.update(
+            step,
+            epoch=epoch,
+            loss=record["train_loss"],
+            error=record["train_top1_error"],
+            images_per_second=record["images_per_second"],
+            data_wait_percent=record["data_wait_percent"],
+        )
+
+
+class Trainer:
+    """Takes a run's steps, and does what is due between them."""
+
+    def __init__(self, run: Run, task: Task, evaluator: Evaluator, outputs: Outputs) -> None:
+        """Takes what stays the same during a run."""
+        self.run, self.recipe, self.epoch_steps = run, run.recipe, run.epoch_steps
+        self.task, self.evaluator, self.outputs = task, evaluator, outputs
+        self.key = jax.random.key(run.recipe.seed)
+        self.step: Callable[..., tuple[TrainState, Metrics, jax.Array]]
+        # of fewer there are no more to be had
+        images = min(run.recipe.bn.precise_images, run.source.train.examples)
+        self.precise = PreciseStatistics(task, images)
+        self.rate = learning_rate(run.recipe, run.epoch_steps)
+        self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
+        self.lowest_error = outputs.checkpoints.lowest_error()
+        self.wishes = Agreement(
+            task.mesh, lambda: outputs.interrupts.came, run.recipe.checkpoint.every_minutes
+        )
+
+    def train(
+        self, state: TrainState, about: dict[str, Any]
+    ) -> tuple[TrainState, dict[str, Evaluation]]:
+        """Returns the state after the last step, and its evaluation.
+
+        Args:
+            state: to begin with, on all devices; it is consumed.
+            about: what was saved with it; empty: it is new.
+
+        Raises:
+            DataError: the images turned out to be no good; the state is saved first.
+            DivergenceError: a loss or a weight is not finite; what was saved before stays.
+            Interrupted: Ctrl-C; the state is saved first.
+            Preempted: SIGTERM; the state is saved first.
+            SaveError: it cannot be.
+        """
+        try:
+            return self._train(state, about)
+        except DivergenceError as error:
+            raise self._explained(error) from error
+
+    def _train(
+        self, state: TrainState, about: dict[str, Any]
+    ) -> tuple[TrainState, dict[str, Evaluation]]:
+        layout = shardings(state, self.task.mesh, self.recipe.train.shard_optimizer)
+        on_all = NamedSharding(self.task.mesh, ON_ALL)
+        state = jax.device_put(state, layout)
+        self.step = jax.jit(
+            functools.partial(train_step, self.task),
+            donate_argnums=0,
+            out_shardings=(layout, on_all, on_all),
+        )
+        self.move = jax.jit(ema.moved, donate_argnums=0, out_shardings=layout.average)
+        first_step, last_step = int(state.step) + 1, self.run.total_steps
+        found: dict[str, Evaluation] = {}
+        self.meter.take_back(about.get("metrics", []))
+        if about.get("is_evaluation_due"):
+            state, found = self._settled(state, first_step - 1)
+        elif first_step > last_step:
+            found = self.evaluator.of_state(state, self.outputs.peers.beat)
+        if first_step > last_step:
+            return state, found
+        with Prefetch(self._batches(first_step - 1), put=self._put) as batches:
+            for step in range(first_step, last_step + 1):
+                self.outputs.peers.beat(step)
+                with self._saved_first(state):
+                    batch = self._next(batches, state)
+                take = self._first_step if step == first_step else self._step
+                state = take(step, state, batch)
+                state = self._averaged(state, step)
+                state, found = self._between_steps(state, step)
+        return state, found
+
+    def _step(self, step: int, state: TrainState, batch: Batch) -> TrainState:
+        state, part, heard = self.step(state, batch, self.key, self.wishes.given())
+        self.wishes.add(heard)
+        self.watch.add(step, part.loss)
+        self.meter.add(part)
+        return state
+
+    def _first_step(self, step: int, state: TrainState, batch: Batch) -> TrainState:
+        with self._at_rest(None):  # it compiles; there is nothing yet to lose
+            state = self._step(step, state, batch)
+            seconds = self.meter.restart()
+        self.outputs.progress.note(f"compiled and ran the first step in {seconds:.1f} s")
+        return state
+
+    def _between_steps(
+        self, state: TrainState, step: int
+    ) -> tuple[TrainState, dict[str, Evaluation]]:
+        """Logs, evaluates, saves and stops, where that is due."""
+        is_last = step == self.run.total_steps
+        if is_last or step % self.recipe.train.log_every_steps == 0:
+            self.watch.catch_up()
+            rate = float(jax.device_get(self.rate(step - 1)))
+            self.outputs.log(step, self._epoch(step), {**self.meter.read(), "learning_rate": rate})
+        return self._settled(state, step)
+
+    def _settled(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
+        """Evaluates, saves and stops, where that is due."""
+        is_last, found = step == self.run.total_steps, {}
+        if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
+            with self.meter.paused(), self._saved_first(state, is_evaluation_due=True):
+                self._check(state)
+                state, found = self._evaluated(state, step)
+        error, agreed = error_of(found), self.wishes.agreed()
+        stops = (agreed.interrupt or agreed.preempt) and not is_last
+        is_best = error is not None and error < self.lowest_error
+        if stops or is_best or agreed.save or self._saves_after(step):
+            self._save(state, error)
+        if stops:
+            raise Preempted if agreed.preempt else Interrupted
+        return state, found
+
+    def _averaged(self, state: TrainState, step: int) -> TrainState:
+        images = self.run.source.train.examples
+        share = ema.share_to_move(self.recipe, images, self.epoch_steps, step)
+        if not share or state.average is None:
+            return state
+        return state.replace(average=self.move(state.average, state.weights, share))
+
+    def _evaluated(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
+        """Returns the state with the statistics that it was evaluated with."""
+        with self._at_rest(state):
+            if self.recipe.bn.precise_images:
+                state = self._with_precise_statistics(state, step)
+            found = self.evaluator.of_state(state, self.outputs.peers.beat)
+        record = as_record(found)
+        self.outputs.record({"step": step, "epoch": self._epoch(step), **record})
+        return state, found
+
+    def _with_precise_statistics(self, state: TrainState, step: int) -> TrainState:
+        models = [state.weights] if state.average is None else [state.weights, state.average]
+        models = replicated(models, self.task.mesh)
+        tick = self.outputs.peers.beat
+        model, *average = self.precise(models, self._batches(step), self.key, tick)
+        state = state.with_weights(model)
+        if not average:
+            return state
+        layout = shardings(state, self.task.mesh, self.recipe.train.shard_optimizer).average
+        return state.replace(average=jax.device_put(average[0], layout))
+
+    def _save(self, state: TrainState, error: float | None, **about: Any) -> None:
+        with self.meter.paused():
+            self._check(state)
+            self.outputs.checkpoints.save(state, error, {**self.about(), **about})
+        self.wishes.saved()
+        if error is not None:
+            self.lowest_error = min(self.lowest_error, error)
+
+    def about(self) -> dict[str, Any]:
+        """Returns what belongs to a state beside its arrays; the step says where the data stand."""
+        config = as_recorded(self.run.config)
+        parts = self.meter.parts()
+        return {"config": config, "metrics": parts, "devices": jax.device_count()}
+
+    @contextlib.contextmanager
+    def _at_rest(self, state: TrainState | None) -> Iterator[None]:
+        """Lets Ctrl-C and SIGTERM end the program while what runs inside takes its time.
+
+        Several hosts would have to agree first; theirs wait until it is done.
+
+        Args:
+            state: to save first; None: there is nothing to save.
+        """
+
+        def leave(which: signal.Signals) -> None:
+            try:
+                if state is not None:
+                    self._save(state, None, is_evaluation_due=True)
+                    self.outputs.checkpoints.wait()
+            except (DivergenceError, SaveError):
+                return  # the main thread comes to the same, and says so
+            self.outputs.leave(which)
+
+        with self.outputs.interrupts.at_rest(leave):
+            yield
+
+    def _put(self, batch: Batch) -> Batch:
+        return shared_out(batch, self.task.mesh)
+
+    def _next(self, batches: Prefetch, state: TrainState) -> Batch:
+        """Returns the next batch; where the step that runs is done first, that is waiting."""
+        if not batches.is_ready():
+            jax.block_until_ready(state)
+        with self.meter.waiting():
+            return next(batches)
+
+    @contextlib.contextmanager
+    def _saved_first(self, state: TrainState, **about: Any) -> Iterator[None]:
+        """Saves a state when the data fail, so that nothing that was trained is lost.
+
+        Of several hosts only one may have failed, and none can save alone.
+        """
+        try:
+            yield
+        except DataError:
+            if jax.process_count() == 1:
+                self._save(state, None, **about)
+            raise
+
+    def _check(self, state: TrainState) -> None:
+        """Refuses a state that nothing good can come of, before anything is made of it.
+
+        Raises:
+            DivergenceError: the last loss, or a weight, is not finite.
+        """
+        self.watch.catch_up()
+        if not is_finite((state.weights, state.average)):
+            step = int(state.step)
+            raise DivergenceError(step, f"weights are not finite after step {step}")
+
+    def _batches(self, done: int) -> Iterator[Batch]:
+        """This host's share of the batches after a step."""
+        return train_batches(
+            self.run.source.train,
+            self.recipe.data.batch_size,
+            seed=self.recipe.seed,
+            first_step=done,
+            **this_host(),
+        )
+
+    def _saves_after(self, step: int) -> bool:
+        every = self.recipe.checkpoint
+        of_steps = bool(every.every_steps) and step % every.every_steps == 0
+        return of_steps or self._ends_epochs(step, every.every_epochs)
+
+    def _ends_epochs(self, step: int, every: int) -> bool:
+        return bool(every) and step % (every * self.epoch_steps) == 0
+
+    def _epoch(self, step: int) -> float:
+        return step / self.epoch_steps
+
+    def _explained(self, error: DivergenceError) -> DivergenceError:
+        rate = float(jax.device_get(self.rate(error.step - 1)))
+        self.outputs.checkpoints.wait()
+        kept = kept_checkpoints(self.run.checkpoints)
+        saved = (
+            f"the last good checkpoint is {kept['last'].parent}"
+            if kept
+            else "there is no checkpoint yet"
+        )
+        return DivergenceError(
+            error.step,
+            f"{error}, with a learning rate of {rate:.3g}; {saved}. A lower "
+            "--config.optim.learning_rate or a longer --config.optim.warmup_epochs may help, in "
+            "another workdir or with --config.checkpoint.allow_changes=true",
+        )

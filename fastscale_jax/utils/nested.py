@@ -1,0 +1,15 @@
+"""Values of nested mappings by dotted keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def as_flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a config by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= as_flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

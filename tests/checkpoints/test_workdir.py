@@ -1,0 +1,173 @@
+"""Whether a run may use a workdir; looking changes nothing."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from fastscale_jax import arch
+from fastscale_jax.checkpoints.workdir import as_recorded, check_evaluable, check_trainable
+from fastscale_jax.logs.records import write_config
+from fastscale_jax.train.recipe import default_config
+
+NETWORK, _ = arch.resolve("regnetz", "500mf")
+
+
+def config_of(network=NETWORK, **changes):
+    """The config of a run as it is read back from its file."""
+    config = default_config()
+    config.model = network.to_config()
+    config.update({"data": {"name": "digits", "batch_size": 64}, "ema": {"every_steps": 0}})
+    config.update(changes)
+    return as_recorded(config)
+
+
+def contents(folder):
+    return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def with_run(workdir, network=NETWORK, checkpoint=True):
+    write_config(workdir, config_of(network))
+    if checkpoint:
+        (workdir / "checkpoints" / "10").mkdir(parents=True)
+    return workdir
+
+
+def test_a_new_an_empty_and_its_own_workdir_can_be_trained_in(tmp_path):
+    own = with_run(tmp_path / "own")
+    for workdir in (tmp_path / "new" / "deep", tmp_path, own):
+        before = contents(tmp_path)
+        check_trainable(workdir, config_of())
+        assert contents(tmp_path) == before
+
+
+def test_a_network_is_the_same_by_any_name(tmp_path):
+    with_run(tmp_path)
+    renamed = dataclasses.replace(NETWORK, name="mine")
+    check_trainable(tmp_path, config_of(renamed))
+    check_evaluable(tmp_path, config_of(renamed))
+    assert len(contents(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("check", [check_trainable, check_evaluable])
+def test_a_workdir_of_another_network_is_refused_with_what_differs(tmp_path, check):
+    with_run(tmp_path)
+    other = dataclasses.replace(NETWORK, name="other", resolution=64, num_classes=10)
+    message = r"holds another network, regnetz-500mf \(different: name is regnetz-500mf, "
+    with pytest.raises(ValueError, match=message):
+        check(tmp_path, config_of(other))
+
+
+@pytest.mark.parametrize("check", [check_trainable, check_evaluable])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": 3}', '{"model": null}'])
+def test_a_config_that_is_no_run_s_is_refused_by_its_path(tmp_path, check, text):
+    with_run(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is not the config of a run"):
+        check(tmp_path, config_of())
+
+
+def test_only_a_workdir_with_a_checkpoint_can_be_evaluated(tmp_path):
+    for workdir in (tmp_path / "new", with_run(tmp_path, checkpoint=False)):
+        with pytest.raises(
+            ValueError, match=r"there is no (checkpoint in|workdir) .*; train first"
+        ):
+            check_evaluable(workdir, config_of())
+    assert not (tmp_path / "new").exists()
+    with_run(tmp_path)
+    check_evaluable(tmp_path, config_of())
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="cannot be written: Permission denied"):
+        check_trainable(tmp_path / "new", config_of())
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+            check_trainable(workdir, config_of())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"data": {"batch_size": 32}}, {"optim": {"learning_rate": 1.0}}],
+    ids=["seed", "data", "optim"],
+)
+def test_a_run_goes_on_with_its_own_recipe_unless_changes_are_allowed(tmp_path, changes):
+    with_run(tmp_path)
+    message = rf"another recipe: config\.{next(iter(changes))}\S* is .* there and .* here; repeat"
+    with pytest.raises(ValueError, match=message):
+        check_trainable(tmp_path, config_of(**changes))
+    check_trainable(tmp_path, config_of(**changes, checkpoint={"allow_changes": True}))
+    check_evaluable(tmp_path, config_of(**changes))  # an evaluation may use another batch size
+    other = with_run(tmp_path / "fresh", checkpoint=False)
+    check_trainable(other, config_of(**changes))
+    assert json.loads((other / "config.json").read_text()) == config_of()
+
+
+def test_what_makes_no_difference_to_the_weights_may_change(tmp_path):
+    with_run(tmp_path)
+    data, train = {"dir": "/elsewhere", "workers": 3}, {"steps": 7, "log_every_steps": 1}
+    check_trainable(tmp_path, config_of(data=data, train=train, checkpoint={"every_steps": 5}))
+
+
+def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
+    with_run(tmp_path)
+    config = config_of()
+    del config["bn"], config["optim"]["nesterov"]
+    write_config(tmp_path, config)
+    check_trainable(tmp_path, config_of())
+    with pytest.raises(ValueError, match=r"config\.optim\.nesterov is True there and False here"):
+        check_trainable(tmp_path, config_of(optim={"nesterov": False}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"ema": {"every_steps": 32}, "checkpoint": {"allow_changes": True}},
+            "goes without an average, and config.ema.every_steps asks for one",
+        ),
+        ({"dtype": "float16"}, "goes without a loss scale, and config.dtype asks for one;"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_kept_so_far(tmp_path, changes, message):
+    with_run(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        check_trainable(tmp_path, config_of(**changes))
+
+
+def test_a_network_is_evaluated_on_any_images_of_its_conventions(tmp_path):
+    photos = {"name": "folder", "batch_size": 64}
+    write_config(tmp_path, config_of(data=photos))
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    check_evaluable(tmp_path, config_of(data={**photos, "name": "tfds"}))
+    with pytest.raises(ValueError, match="was trained on folder, whose images are normalised"):
+        check_evaluable(tmp_path, config_of())
+
+
+def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
+    with_run(tmp_path)
+    (tmp_path / "config.json").unlink()
+    for check in (check_trainable, check_evaluable):
+        with pytest.raises(
+            ValueError, match=r"has a checkpoint, and nothing there .* says of which network"
+        ):
+            check(tmp_path, config_of())
+
+
+def test_damaged_metrics_and_a_file_for_checkpoints_are_refused(tmp_path):
+    with_run(tmp_path / "a")
+    (tmp_path / "a" / "metrics.jsonl").write_text("noise\n" * 3)
+    with pytest.raises(ValueError, match="line 1 is not a record"):
+        check_trainable(tmp_path / "a", config_of())
+    with_run(tmp_path / "b", checkpoint=False)
+    (tmp_path / "b" / "checkpoints").write_text("")
+    with pytest.raises(ValueError, match="checkpoints is not a folder"):
+        check_trainable(tmp_path / "b", config_of())

@@ -1,0 +1,62 @@
+"""What `auto` takes, against every time that was measured."""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import pytest
+
+from fastscale_jax.convs import conv_choice
+from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose, refusal
+from fastscale_jax.convs.conv_shape import ConvShape
+
+RESULTS = {
+    file.stem: json.loads(file.read_text())
+    for file in sorted(pathlib.Path("benchmarks", "results").glob("grouped_conv_*.json"))
+}
+ON_CPUS = [
+    name
+    for name, result in RESULTS.items()
+    if (result["machine"]["platform"], result["dtype"]) == ("cpu", "float32")
+]
+
+
+@pytest.mark.parametrize("name", ON_CPUS)
+def test_auto_is_nowhere_slower_than_xla_s_own(name):
+    slower, unmeasured = {}, set()
+    for row in RESULTS[name]["shapes"]:
+        shape = ConvShape(**row["shape"])
+        for part in PARTS:
+            times, choice = row[part]["ms"], choose("auto", part, shape, jnp.float32, "cpu")
+            if "lax" not in times:  # it takes seconds, and is claimed to be nothing but slow
+                unmeasured.add((part, shape.groups > 1, choice != "lax"))
+            elif times[choice] > 1.05 * times["lax"]:
+                slower[shape, part] = times[choice] / times["lax"]
+    assert not slower
+    assert unmeasured <= {("filter_gradient", True, True)}
+
+
+def test_more_than_one_machine_was_measured():
+    assert len({RESULTS[name]["machine"]["device"] for name in ON_CPUS}) > 1
+
+
+def test_every_exception_to_the_rule_was_measured():
+    measured = {
+        (*conv_choice.sizes(ConvShape(**row["shape"])), part)
+        for name in ON_CPUS
+        for row in RESULTS[name]["shapes"]
+        for part in PARTS
+    }
+    assert conv_choice._measured().keys() <= measured
+
+
+def test_a_refusal_offers_what_every_conv_can_have():
+    message = refusal("shift", "is for depthwise convs")
+    assert message.startswith("implementation 'shift' is for depthwise convs; choose one of ")
+    offered = message.rpartition("choose one of ")[2].split(", ")
+    shape = ConvShape(1, 5, 5, 8, 4, 2, 3, 1)
+    assert set(offered) < set(IMPLEMENTATIONS)
+    for name in offered:
+        conv_choice.check_implementation(name, shape)
+        for platform in ("cpu", "cuda", "tpu"):
+            assert choose(name, "forward", shape, jnp.int32, platform)

@@ -1,0 +1,258 @@
+"""The CPU's own kernels, on processors other than this one, and with any number of threads."""
+
+import ctypes
+import dataclasses
+import functools
+import itertools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from llvmlite import ir
+
+from fastscale_jax.convs import conv_shape, native
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.native import host, plan, rotating, splatting, xla_call
+from fastscale_jax.convs.native.emit import Emitter
+from fastscale_jax.convs.native.plan import Numbers, Strips, spans
+from tests.compiler import QUICKLY
+from tests.convs import assert_close, by_torch, operands, shape_id
+
+SHAPES = [
+    ConvShape(2, 9, 7, 40, 40, 40, 3, 2),
+    ConvShape(2, 6, 11, 24, 24, 6, 5, 1),
+    ConvShape(1, 7, 5, 24, 24, 3, 3, 2),
+    ConvShape(2, 5, 6, 72, 48, 3, 3, 1),
+    ConvShape(1, 8, 8, 3, 20, 1, 7, 2),
+]
+names = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path):
+    """Where compiled programs are kept: a test's own, for names here say nothing of their jobs."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def run(job, result, *given, threads=1):
+    """Compiles a job under a name of its own and has XLA call it."""
+    name = f"test_native_{next(names)}"
+    xla_call.register(name, job, threads)
+    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, given[0].dtype))
+    return np.asarray(jax.jit(call, compiler_options=QUICKLY)(*given))
+
+
+def arrays(shape):
+    return [jnp.asarray(x, jnp.float32) for x in operands(shape)]
+
+
+def all_three(shape, threads=1):
+    """The result and both gradients."""
+    numbers, (x, kernel, dy) = Numbers(double=False), arrays(shape)
+    kernels = rotating if rotating.fits(shape, numbers) else splatting
+    forward = kernels.apply(plan.forward_plan(shape), numbers)
+    backward = kernels.apply(plan.input_gradient_plan(shape), numbers)
+    filters = kernels.filter_gradient(shape, numbers, threads)
+    return (
+        run(forward, shape.y, x, kernel, threads=threads),
+        run(backward, shape.x, dy, kernel, threads=threads),
+        run(filters, shape.filters, x, dy, threads=threads),
+    )
+
+
+@functools.cache
+def wanted(shape):
+    return by_torch(*operands(shape), shape)
+
+
+@functools.cache
+def alone(shape):
+    return all_three(shape)
+
+
+@pytest.mark.parametrize("registers", [(32, 64), (16, 32), (32, 16)], ids=["512", "256", "128"])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_vectors_of_any_width_give_the_same(monkeypatch, registers, shape):
+    for module in (plan, rotating, splatting):
+        monkeypatch.setattr(module, "vector_registers", lambda: registers)
+    assert Numbers(double=False).lanes == registers[1] // 4
+    assert_close(all_three(shape), wanted(shape), 1e-5)
+
+
+@pytest.mark.parametrize("threads", [2, 5, 100])
+@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[4]], ids=shape_id)
+def test_threads_change_not_one_bit(threads, shape):
+    for ours, shared in zip(alone(shape), all_three(shape, threads), strict=True):
+        assert np.array_equal(ours, shared)
+
+
+def test_strips_of_one_row_give_the_same(monkeypatch):
+    monkeypatch.setattr(plan, "_STRIP_BYTES", 1)
+    for shape in SHAPES[:4]:
+        strips = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
+        assert (strips.results, strips.count) == (1, shape.out_height)
+        assert_close(all_three(shape), wanted(shape), 1e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_input_gradient_s_taps_are_the_convolution_s_turned_round(kernel, stride):
+    shape = ConvShape(1, 11, 8, 1, 1, 1, kernel, stride)
+
+    def triples(p):
+        """(row of x, row of y, weight) for each product that is not with a zero."""
+        for phase in p.phases:
+            for i, tap in itertools.product(range(p.rows_of(phase)), phase.taps):
+                read, made = i * p.step + tap.row, i * p.spread + phase.row
+                if 0 <= read < p.source[0]:
+                    yield (made, read, tap.weight) if p.is_transposed else (read, made, tap.weight)
+
+    forward = sorted(triples(plan.forward_plan(shape)))
+    assert forward == sorted(triples(plan.input_gradient_plan(shape)))
+    assert len(forward) > 0
+
+
+def test_every_result_belongs_to_one_phase():
+    shape = ConvShape(1, 9, 6, 1, 1, 1, 3, 2)
+    p = plan.input_gradient_plan(shape)
+    rows = [
+        (phase.row + p.spread * i, phase.column + p.spread * j)
+        for phase in p.phases
+        for i in range(p.rows_of(phase))
+        for j in range(p.columns_of(phase))
+    ]
+    assert sorted(rows) == list(itertools.product(range(9), range(6)))
+
+
+def test_channels_are_split_into_the_widest_vectors(monkeypatch):
+    monkeypatch.setattr(plan, "vector_registers", lambda: (32, 64))
+    numbers = Numbers(double=False)
+    assert numbers.vectors(56) == [(0, 16), (16, 16), (32, 16), (48, 8)]
+    assert numbers.vectors(7) == [(0, 4), (4, 2), (6, 1)]
+    assert Numbers(double=True).vectors(20) == [(0, 8), (8, 8), (16, 4)]
+
+
+def test_spans_are_about_equal():
+    assert spans(7, 3) == [(0, 2), (2, 2), (4, 3)]
+    assert spans(3, 4) == [(0, 3)]
+
+
+@pytest.mark.parametrize("memory", ["scratch_bytes", "prepared_bytes"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_without_memory_is_an_error_of_xla_s(memory, threads):
+    shape = SHAPES[0]
+    job = rotating.apply(plan.forward_plan(shape), Numbers(double=False))
+    job = job._replace(**{memory: 2**60})
+    x, kernel, _ = arrays(shape)
+    with pytest.raises(
+        jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED: no memory for a conv"
+    ):
+        run(job, shape.y, x, kernel, threads=threads)
+
+
+def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
+    assert native.why_not.__wrapped__() == ""
+
+    def no_target(*_, **__):
+        raise RuntimeError("No available targets are compatible")
+
+    monkeypatch.setattr(host, "_compiled", no_target)
+    assert native.why_not.__wrapped__() == (
+        "llvmlite does not work: No available targets are compatible"
+    )
+
+
+def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
+    monkeypatch.setattr(Emitter, "multiply_add", lambda self, a, b, c: c)
+    with pytest.raises(RuntimeError, match=r"2 \* 3 \+ 4 came out as 4"):
+        host.check()
+
+
+def test_what_was_compiled_before_is_taken_from_the_folder(folder):
+    emitted = []
+
+    def code(name, k):
+        def emit():
+            emitted.append((name, k))
+            return constant(k)
+
+        return host.object_code(name, emit)
+
+    assert [value(code("a", 1)), value(code("a", 2)), value(code("b", 3))] == [1, 1, 3]
+    assert emitted == [("a", 1), ("b", 3)]
+    assert len(list(folder.glob("native-*.o"))) == 2
+
+
+def constant(k):
+    """A module whose function `f` returns a number."""
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.IntType(32), []), "f")
+    ir.IRBuilder(function.append_basic_block()).ret(ir.Constant(ir.IntType(32), k))
+    return module
+
+
+def value(code):
+    return ctypes.CFUNCTYPE(ctypes.c_int)(host.loaded(code, "f"))()
+
+
+def test_a_real_kernel_is_the_same_from_the_folder(folder, monkeypatch):
+    shape, (x, kernel, _) = SHAPES[0], arrays(SHAPES[0])
+    job = rotating.apply(plan.forward_plan(shape), Numbers(double=False))
+    code = host.object_code("kept", lambda: xla_call._xla_call(job, 1))
+    assert len(list(folder.glob("native-*.o"))) == 1
+    monkeypatch.setattr(host, "_compiled", None)  # so that it cannot be called
+    assert host.object_code("kept", lambda: xla_call._xla_call(job, 1)) == code
+    xla_call.register("kept", job, 1)
+    call = jax.ffi.ffi_call("kept", jax.ShapeDtypeStruct(shape.y, jnp.float32))
+    assert_close([np.asarray(jax.jit(call)(x, kernel))], wanted(shape)[:1], 1e-5)
+
+
+def test_a_change_of_any_source_changes_the_digest(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    assert host.digest_of_sources(tmp_path) == ""
+    found = set()
+    for name, text in (("a.py", "1"), ("a.py", "2"), ("deeper/b.py", "2"), ("deeper/b.py", "3")):
+        (tmp_path / name).write_text(text)
+        found.add(host.digest_of_sources(tmp_path))
+    assert len(found) == 4
+    here = pathlib.Path(native.__file__).parents[1]
+    assert host.digest_of_sources(here) == host._SOURCES
+    assert pathlib.Path(conv_shape.__file__).is_relative_to(here)
+
+
+def test_the_digest_of_a_kernel_is_of_all_it_depends_on(monkeypatch):
+    found = {host._digest("a", False), host._digest("b", False), host._digest("a", True)}
+    monkeypatch.setattr(host, "_SOURCES", "changed")
+    assert len({*found, host._digest("a", False)}) == 4
+
+
+def test_without_sources_nothing_is_kept(folder, monkeypatch):
+    monkeypatch.setattr(host, "_SOURCES", "")
+    assert value(host.object_code("a", lambda: constant(1))) == 1
+    assert not list(folder.iterdir())
+
+
+def test_a_kernel_s_name_says_all_that_it_depends_on(monkeypatch):
+    """Two that differ in anything `_job` is given have names of their own."""
+    known = []
+    monkeypatch.setattr(xla_call, "register", lambda name, *_: known.append(name))
+    shape = SHAPES[1]
+    fields = [field.name for field in dataclasses.fields(shape)]
+    other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2), strict=True))
+    shapes = [shape, *(dataclasses.replace(shape, **{field: other[field]}) for field in fields)]
+    activated = ("activated_", "activated_relu", "activated_silu")
+    parts = ("forward", *activated, "input_gradient", "filter_gradient")
+    for kernel in itertools.product(parts, shapes, (False, True), (1, 2)):
+        native._registered.__wrapped__(*kernel)
+    assert len(set(known)) == len(known) == len(parts) * len(shapes) * 4
+
+
+def test_a_folder_that_cannot_be_written_is_passed_over(folder):
+    jax.config.update("jax_compilation_cache_dir", str(folder / "missing"))
+    assert value(host.object_code("a", lambda: constant(1))) == 1
+    assert not list(folder.iterdir())

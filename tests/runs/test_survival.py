@@ -1,0 +1,168 @@
+"""Runs that are killed, stopped and starved, and what they come to."""
+
+import contextlib
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from fastscale_jax.checkpoints.saved import find_checkpoint, latest_step
+from fastscale_jax.checkpoints.stores import Folder, checkpoints_of
+from fastscale_jax.logs.records import read_metrics
+from tests.commands import TINY, run, start
+
+STEPS = 90
+LONG = (
+    *TINY,
+    f"--config.train.steps={STEPS}",
+    "--config.train.log_every_steps=7",  # so that checkpoints fall between two lines
+    "--config.checkpoint.every_steps=3",
+    "--config.ema.every_steps=2",
+    "--config.optim.warmup_epochs=1",
+)
+
+
+def arrays(workdir: pathlib.Path) -> list[np.ndarray]:
+    """Every array of the latest checkpoint, whatever it is of."""
+    import orbax.checkpoint as ocp
+
+    folder = find_checkpoint(Folder(workdir))
+    assert folder is not None
+    with ocp.PyTreeCheckpointer() as reader:
+        shapes = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        return jax.tree.leaves(reader.restore(folder, restore_args=as_numpy))
+
+
+def timeless(workdir: pathlib.Path) -> list[dict[str, float]]:
+    records = read_metrics(workdir / "metrics.jsonl")
+    times = ("images_per_second", "data_wait_percent")
+    return [{k: v for k, v in record.items() if k not in times} for record in records]
+
+
+def assert_same(workdir: pathlib.Path, wanted: pathlib.Path) -> None:
+    """Both runs ended alike, to the bit, and recorded the same, each line once."""
+    assert latest_step(checkpoints_of(workdir)) == latest_step(checkpoints_of(wanted)) == STEPS
+    got, expected = arrays(workdir), arrays(wanted)
+    assert [(x.shape, x.dtype, x.tobytes()) for x in got] == [
+        (x.shape, x.dtype, x.tobytes()) for x in expected
+    ]
+    assert timeless(workdir) == timeless(wanted)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [x["step"] for x in timeless(wanted)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The workdir of a whole run."""
+    workdir = tmp_path_factory.mktemp("whole")
+    result = run(*LONG, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+@pytest.mark.parametrize(
+    "times",
+    [pytest.param(8, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.exhaustive)],
+)
+def test_killed_many_times_a_run_ends_with_the_same_bits(undisturbed, tmp_path, times):
+    whole = undisturbed
+    draw, kills, reached = random.Random(0), 0, []
+    while kills < times:
+        with start(*LONG, f"--workdir={tmp_path}") as process:
+            assert process.stderr is not None
+            if draw.random() < 0.7:  # while it trains and saves; the others at any moment
+                before = latest_step(checkpoints_of(tmp_path))
+                while latest_step(checkpoints_of(tmp_path)) == before and process.poll() is None:
+                    time.sleep(0.05)
+                time.sleep(draw.uniform(0, 1))
+            else:
+                time.sleep(draw.uniform(0, 8))
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+        reached.append(latest_step(checkpoints_of(tmp_path)) or 0)
+        if reached[-1] == STEPS:  # it came to its end: another one, for the moments of that
+            assert_same(tmp_path, whole)
+            tmp_path = tmp_path / "again"
+    result = run(*LONG, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert_same(tmp_path, whole)
+    assert len({*reached} - {0, STEPS}) >= 3  # it was killed on its way, not only at its start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_sigterm_saves_and_the_run_goes_on(undisturbed, tmp_path, share):
+    whole, checkpoints = undisturbed, checkpoints_of(tmp_path)
+    with start(*LONG, f"--workdir={tmp_path}") as process:
+        while (latest_step(checkpoints) or 0) < share * STEPS and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert f"the same command with --workdir={tmp_path} goes on" in errors
+    assert share * STEPS <= (latest_step(checkpoints) or 0) < STEPS
+    result = run(*LONG, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert_same(tmp_path, whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
+    workdir = small_disk / "run"
+    short = (*TINY, "--config.train.steps=2", f"--workdir={workdir}")
+    result = run(*short)
+    assert result.returncode == 0, result.stderr
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "No space left on device" in result.stderr
+    assert latest_step(checkpoints_of(workdir)) == 2
+    filler.unlink()
+    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    assert "going on after step 2" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_second_run_in_the_same_workdir_is_refused_while_the_first_one_lives(tmp_path):
+    endless = (*TINY, "--config.train.steps=100000", f"--workdir={tmp_path}")
+    with start(*endless) as first:
+        assert first.stderr is not None
+        for line in first.stderr:
+            if "compiled and ran" in line:
+                break
+        second = run(*endless)
+        assert second.returncode == 2
+        assert f"another run is at work in {tmp_path} (process {first.pid} on" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+        first.kill()
+    third = run(*TINY, f"--workdir={tmp_path}")
+    assert third.returncode == 0, third.stderr

@@ -1,0 +1,77 @@
+"""The process starts itself again, once, and only where that would change something."""
+
+import os
+import sys
+
+import pytest
+
+from fastscale_jax.utils import huge_pages
+
+
+@pytest.fixture
+def restarts(monkeypatch, tmp_path):
+    """What the process would be replaced by, on a machine where huge pages can be had."""
+    setting = tmp_path / "enabled"
+    setting.write_text("always [madvise] never\n")
+    monkeypatch.setattr(huge_pages, "_SETTING", setting)
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    found = []
+    monkeypatch.setattr(os, "execv", lambda *call: found.append(call))
+    return found
+
+
+def test_the_same_command_is_started_again_and_only_once(restarts):
+    huge_pages.restart_with_huge_pages()
+    assert restarts == [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
+    assert "glibc.malloc.hugetlb=1" in os.environ["GLIBC_TUNABLES"].split(":")
+    huge_pages.restart_with_huge_pages()
+    assert len(restarts) == 1
+
+
+def test_other_settings_are_kept(restarts, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_ibt=on")
+    huge_pages.restart_with_huge_pages()
+    assert os.environ["GLIBC_TUNABLES"].startswith("glibc.cpu.x86_ibt=on:glibc.malloc.hugetlb=1:")
+    assert len(restarts) == 1
+
+
+def test_one_s_own_setting_of_the_allocator_wins(restarts, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    huge_pages.restart_with_huge_pages()
+    assert restarts == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "library"),
+    [
+        ("[always] madvise never", "glibc 2.36"),  # there in any case
+        ("always madvise [never]", "glibc 2.36"),
+        ("always [madvise] never", "glibc 2.31"),
+        ("always [madvise] never", "musl 1.2"),
+        ("always [madvise] never", None),
+    ],
+)
+def test_nothing_happens_where_it_would_not_help(restarts, monkeypatch, setting, library):
+    huge_pages._SETTING.write_text(setting)
+    monkeypatch.setattr(os, "confstr", lambda name: library)
+    huge_pages.restart_with_huge_pages()
+    assert restarts == []
+
+
+def test_nothing_happens_on_another_system(restarts, monkeypatch, tmp_path):
+    monkeypatch.setattr(huge_pages, "_SETTING", tmp_path / "absent")
+    huge_pages.restart_with_huge_pages()
+    assert restarts == []
+
+
+def test_the_settings_are_ones_that_this_c_library_knows():
+    """glibc says nothing of a name that it does not know, so ask its loader for the list."""
+    loader = "/lib64/ld-linux-x86-64.so.2"
+    if not os.path.exists(loader):
+        pytest.skip("no loader of glibc's for x86-64")
+    with os.popen(f"{loader} --list-tunables") as listing:
+        known = {line.partition(":")[0] for line in listing}
+    if "glibc.malloc.hugetlb" not in known:
+        pytest.skip("glibc before 2.35")
+    assert set(huge_pages._TUNABLES) <= known
