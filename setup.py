@@ -14,6 +14,8 @@ JAX_VERSIONS = ">=0.10.2,<0.13"
 
 CORE = [
     "absl-py>=2.1,<3",
+    # The step's metrics, and the overview of parameters; what of it is used needs no TensorFlow.
+    "clu>=0.0.12,<0.1",
     "flax>=0.12,<0.13",
     # What jax.export serialises with; jax does not ask for it by itself.
     "flatbuffers>=24.3,<26",

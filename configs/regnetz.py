@@ -1,6 +1,6 @@
 """RegNetZ (arXiv:2103.06877, section 6.1): inverted bottlenecks, group convs, SE, SiLU.
 
-    python -m fastscale_jax.main --config=configs/regnetz.py:dWr_16gf --workdir=runs/z-16gf \
+    fastscale train regnetz:dWr_16gf --workdir=runs/z-16gf \
       --config.data.name=folder --config.data.dir=imagenet --config.dtype=bfloat16
 
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`, as in `4gf`, `dWr_16gf`, `4gf_dWr_x2`;
@@ -18,22 +18,8 @@ V100s of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hour
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch import model_config
-from fastscale_jax.train.recipe import default_config
+from fastscale_jax.runs.named import named_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = default_config()
-    config.variant = f"regnetz:{variant}"
-    config.model = model_config("regnetz", variant)
-
-    config.data.update(name="synthetic", dir="", batch_size=1024)
-    config.train.epochs = 100
-    config.optim.update(learning_rate=2.0, curve="exp", decay=0.02)
-    config.optim.update(warmup_epochs=5.0, warmup_start=0.1)
-    config.optim.update(momentum=0.9, nesterov=True, weight_decay=2e-5)
-    config.augment.update(flip=True, policy="autoaugment", lighting=0.1)
-    config.augment.update(mixup=0.2, label_smoothing=0.1)
-    config.ema.update(every_steps=32, rate=1e-5)
-    config.bn.precise_images = 8192
-    return config
+    return named_config("regnetz", variant)

@@ -2,18 +2,14 @@
 
 import dataclasses
 import json
-import os
-import pathlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from fastscale_jax.arch.complexity import Complexity
 
-CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 POOLED = ""  # the fit of all networks together
 _BEYOND = 1.5  # times as large as anything measured: so far a fit is believed
 MEASURED = {"step_ms": "ms a step", "memory_bytes": "bytes of memory"}  # with what people say
-_FIT_COMMAND = "python -m fastscale_jax.measure.fit"
 
 
 class Linear(NamedTuple):
@@ -97,74 +93,23 @@ class DeviceModel:
         return json.dumps(found, indent=1) + "\n"
 
 
-def folder() -> pathlib.Path:
-    """Returns where models are saved: `$XDG_DATA_HOME` or `~/.local/share`, and our name."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return pathlib.Path(base).expanduser() / "fastscale_jax" / "devices"
+# a model, or what returns the one that is meant: it is called where a budget is of a device
+Device = DeviceModel | Callable[[], DeviceModel]
 
 
-def load(path: pathlib.Path) -> DeviceModel:
-    """Returns the model in a file.
-
-    Raises:
-        ValueError: there is none.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        for end in ("smallest", "largest"):
-            content[end] = Complexity(*content[end])
-        for measured in MEASURED:
-            content[measured] = {k: Linear(**v) for k, v in content[measured].items()}
-            if content[measured]:
-                content[measured][POOLED]
-        return DeviceModel(**content)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no model of a device; make one by {_FIT_COMMAND}") from error
-
-
-def saved() -> dict[str, DeviceModel]:
-    """Returns all saved models by their names, or the one that is asked for.
-
-    Raises:
-        ValueError: that one is not there, or one is damaged.
-    """
-    if os.environ.get(CHOICE):
-        chosen = find()
-        return {chosen.name: chosen}
-    return {path.stem: load(path) for path in sorted(folder().glob("*.json"))}
-
-
-def find(choice: str = "") -> DeviceModel:
-    """Returns the model that was chosen, or the only one that is saved.
+def given(device: Device | None, kind: str) -> DeviceModel:
+    """Returns the model of a device that a budget is of.
 
     Args:
-        choice: a file, or the name of a saved one; empty: `$FASTSCALE_DEVICE`.
+        device: as the caller handed it in.
+        kind: of the budget, one of `MEASURED`.
 
     Raises:
-        ValueError: there is none, or there are several; says which, and how to get one.
+        ValueError: none was handed in, or none was fitted.
     """
-    choice = choice or os.environ.get(CHOICE, "")
-    names = ", ".join(sorted(path.stem for path in folder().glob("*.json")))
-    if choice:
-        path = pathlib.Path(choice).expanduser()
-        named = folder() / f"{choice}.json"
-        if not path.is_file() and not named.is_file():
-            raise ValueError(
-                f"{CHOICE}={choice} is neither a file nor a device that was fitted"
-                + (f"; those are {names}" if names else f"; fit one by {_FIT_COMMAND}")
-            )
-        return load(path if path.is_file() else named)
-    if not names:
+    if device is None:
         raise ValueError(
-            "no device was fitted yet, so that nothing is known of its times and memory; measure "
-            "some networks by python -m fastscale_jax.measure.curves, then fit them by "
-            f"{_FIT_COMMAND}"
+            f"{kind} is of a device: hand in its model as device=, "
+            "as fastscale_jax.measure.fitted.find() returns it"
         )
-    of_jax = [model for model in saved().values() if model.framework == "jax"]
-    if len(of_jax) != 1:
-        raise ValueError(
-            f"{len(of_jax)} devices were fitted for JAX; set {CHOICE} to one of {names}"
-        )
-    return of_jax[0]
+    return device() if callable(device) else device

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.budget import largest_factor, nearest_factor
-from fastscale_jax.arch.device_model import MEASURED, DeviceModel, find
+from fastscale_jax.arch.device_model import MEASURED, Device, given
 from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.strategies import ORIG_FACTOR, Multipliers, multipliers, phi_multipliers
 
@@ -36,19 +36,19 @@ AMOUNTS = (
 
 
 def scaled(
-    a: Architecture, strategy: str, device: DeviceModel | None = None, /, **budget: float | None
+    a: Architecture, strategy: str, device: Device | None = None, /, **budget: float | None
 ) -> tuple[Architecture, Scaling]:
     """Returns the network grown by `strategy` to one budget, and how it was grown.
 
     Arguments and errors are those of `scale`.
     """
-    given = {key: value for key, value in budget.items() if value is not None}
-    if len(given) != 1:
+    amounts = {key: value for key, value in budget.items() if value is not None}
+    if len(amounts) != 1:
         raise ValueError(
             "give exactly one of factor, flops, params, acts, step_ms, memory_bytes or phi; got "
-            f"{sorted(given) or 'none'}"
+            f"{sorted(amounts) or 'none'}"
         )
-    ((kind, amount),) = given.items()
+    ((kind, amount),) = amounts.items()
     _check_amount(kind, amount)
     if kind == "phi":
         if strategy != "orig":
@@ -64,15 +64,13 @@ def scaled(
 
 
 def _factor_to(
-    a: Architecture, strategy: str, kind: str, amount: float, device: DeviceModel | None
+    a: Architecture, strategy: str, kind: str, amount: float, device: Device | None
 ) -> float:
     """The factor that brings a network to a count, or to the limit of what a device takes."""
     if kind not in MEASURED:
         return nearest_factor(a, strategy, kind, amount)
-    device = device or find()
-    return largest_factor(
-        a, strategy, MEASURED[kind], amount, functools.partial(device.predict, kind, a.name)
-    )
+    predict = functools.partial(given(device, kind).predict, kind, a.name)
+    return largest_factor(a, strategy, MEASURED[kind], amount, predict)
 
 
 def scale(
@@ -86,7 +84,7 @@ def scale(
     step_ms: float | None = None,
     memory_bytes: float | None = None,
     phi: float | None = None,
-    device: DeviceModel | None = None,
+    device: Device | None = None,
 ) -> ConfigDict:
     """Returns the network grown, or shrunk, by `strategy` to one budget.
 
@@ -103,16 +101,16 @@ def scale(
             that does not take more is taken; `measure.choose` measures it as well.
         memory_bytes: the most that a training step may hold, likewise.
         phi: EfficientNet's compound coefficient; for strategy `orig` alone.
-        device: that step_ms and memory_bytes are of; None: the one that was fitted here, or that
-            `$FASTSCALE_DEVICE` names.
+        device: the model of the device that step_ms and memory_bytes are of, or what returns it,
+            as `measure.fitted.find` does.
 
     Returns:
         A new `config.model`, named after its base, the strategy and the amount.
 
     Raises:
         ValueError: unknown strategy, not exactly one budget, a budget that no factor reaches (the
-            message says what is nearest), no device that was fitted, or a result that cannot be
-            built.
+            message says what is nearest), a budget of a device without a device, or a result that
+            cannot be built.
     """
     a = as_architecture(network)
     budget = {

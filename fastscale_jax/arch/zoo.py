@@ -1,6 +1,7 @@
 """Every named network, every row of the paper, and the grammar of variants."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
-from fastscale_jax.arch.device_model import MEASURED
+from fastscale_jax.arch.device_model import MEASURED, Device
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
 from fastscale_jax.arch.scaling import AMOUNTS, Scaling, amount_name, scaled
 from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
@@ -217,19 +218,30 @@ def base_architecture(family: str, base: str = "") -> Architecture:
     return members.build(family, base)
 
 
-def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | None]:
+def resolve(
+    family: str, variant: str = "", *, device: Device | None = None
+) -> tuple[Architecture, Scaling | None]:
     """Returns the network that a variant names, and how it was scaled (None: it was not).
 
     Args:
         family: a key of `FAMILIES`.
         variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows; empty: the
             family's default. Where the paper prints a row for that base, strategy and budget, the
-            result is that row. `25ms` and `40gb` are of the device that `device_model.find` gives.
+            result is that row.
+        device: the model of the device that `25ms` and `40gb` are of, or what returns it.
 
     Raises:
         ValueError: unknown family, base, strategy or amount, with the grammar and the choices; or
             a budget that no factor reaches.
     """
+    if {*budget_of(variant)} & {*MEASURED}:
+        return _resolved(family, variant, device)
+    return _resolved_once(family, variant)
+
+
+def _resolved(
+    family: str, variant: str, device: Device | None
+) -> tuple[Architecture, Scaling | None]:
     members = _family(family)
     if not variant or variant in members.bases:
         return base_architecture(family, variant), None
@@ -244,12 +256,18 @@ def resolve(family: str, variant: str = "") -> tuple[Architecture, Scaling | Non
         factor = _PAPER_FACTORS.get((family, base, strategy, amount["flops"]))
         amount = amount if factor is None else {"factor": factor}
     try:
-        network, scaling = scaled(base_architecture(family, base), strategy, **amount)
+        network, scaling = scaled(base_architecture(family, base), strategy, device, **amount)
     except ValueError as error:
         # what a device was not fitted for is no matter of grammar
         how = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"
         raise ValueError(f"variant {variant!r} of {family}: {error}{how}") from error
     return dataclasses.replace(network, name=name), scaling
+
+
+@functools.cache
+def _resolved_once(family: str, variant: str) -> tuple[Architecture, Scaling | None]:
+    """What a name stands for that is of no device: always the same."""
+    return _resolved(family, variant, None)
 
 
 def budget_of(variant: str) -> dict[str, float]:
@@ -270,9 +288,9 @@ def _amount(match: re.Match[str]) -> dict[str, float]:
     return {argument: float(match["number"]) * unit}
 
 
-def model_config(family: str, variant: str = "") -> ConfigDict:
-    """Returns the network that a variant names as `config.model`; errors as `resolve`."""
-    return resolve(family, variant)[0].to_config()
+def model_config(family: str, variant: str = "", *, device: Device | None = None) -> ConfigDict:
+    """Returns the network that a variant names as `config.model`; all else is as in `resolve`."""
+    return resolve(family, variant, device=device)[0].to_config()
 
 
 def grammar(family: str) -> str:

@@ -1,13 +1,20 @@
 """A workdir that is written by one run at a time."""
 
 import contextlib
-import fcntl
+import importlib
 import os
 import pathlib
 import socket
 from collections.abc import Iterator
+from typing import Any, TextIO
 
 _NAME = "lock"
+# The byte that Windows locks. Nobody else can read a locked one, and the text says who is at work.
+_BEYOND_THE_TEXT = 1 << 30
+
+
+class _TakenError(Exception):
+    """Another process has the lock."""
 
 
 class InUseError(ValueError):
@@ -18,7 +25,8 @@ class InUseError(ValueError):
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a workdir until the process ends, however it does.
 
-    On file systems that cannot lock, nothing is kept out.
+    The lock is the operating system's, on a file that stays: no process that was killed leaves it
+    locked. On file systems that cannot lock, nothing is kept out.
 
     Raises:
         InUseError: another run is at work there.
@@ -26,18 +34,50 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _NAME).open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _lock(file)
+        except _TakenError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             raise InUseError(
                 f"another run is at work in {workdir} ({owner}); "
                 "wait for it, stop it, or give this run another place"
             ) from error
-        except OSError:  # no locks on this file system
+        except OSError:  # no locks on this file system, or in this Python
             yield
             return
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def _lock(file: TextIO) -> None:
+    """Locks a file until it is closed, or its process ends.
+
+    Raises:
+        _TakenError: another process has locked it.
+        OSError: it cannot be locked.
+    """
+    if (fcntl := _module("fcntl")) is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _TakenError from error
+    elif (msvcrt := _module("msvcrt")) is not None:  # Windows
+        os.lseek(file.fileno(), _BEYOND_THE_TEXT, os.SEEK_SET)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise _TakenError from error
+        finally:
+            file.seek(0)
+    else:
+        raise OSError("this Python knows no locks")
+
+
+def _module(name: str) -> Any:
+    """A module that only some operating systems have; None: this one does not."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

@@ -2,17 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastscale_jax.arch import Architecture, Complexity, Scaling, count, parts, resolve
-from fastscale_jax.arch.device_model import MEASURED, find
-from fastscale_jax.arch.zoo import budget_of
+from fastscale_jax.arch import Architecture, Complexity, Scaling, count, parts
+from fastscale_jax.arch.device_model import MEASURED
+from fastscale_jax.measure import fitted
+from fastscale_jax.runs.run import Run
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def describe(network: Architecture, scaling: Scaling | None) -> dict[str, Any]:
+def describe(run: Run) -> dict[str, Any]:
     """Returns the stages, the cost and the origin of a network, ready for JSON."""
-    stages = network.stages
+    network, scaling, stages = run.network, run.scaling, run.network.stages
     return {
         "name": network.name,
         "resolution": network.resolution,
@@ -33,39 +34,17 @@ def describe(network: Architecture, scaling: Scaling | None) -> dict[str, Any]:
     }
 
 
-def origin(network: Architecture, variant: str) -> Scaling | None:
-    """Returns how a network was scaled, or None where it was not, or was changed since.
-
-    Args:
-        network: from `config.model`, with whatever was overridden.
-        variant: `config.variant`, as in `regnetz:dWr_16gf`; empty: the network has no such name.
-
-    Raises:
-        ValueError: the variant names no network.
-    """
-    if not variant:
-        return None
-    named, scaling = resolve(*variant.split(":", 1))
-    sizes = ("stages", "resolution", "stem_width", "head_width")
-    changed = any(getattr(named, field) != getattr(network, field) for field in sizes)
-    return None if changed else scaling
-
-
-def predicted(network: Architecture, scaling: Scaling | None, variant: str) -> dict[str, Any]:
+def predicted(run: Run) -> dict[str, Any]:
     """Returns what the device's model predicts, where the variant is of a time or of a memory.
-
-    Args:
-        network: that the variant names.
-        scaling: as `origin` returns it.
-        variant: `config.variant`.
 
     Returns:
         `by` and `step` for people, `step_ms` and `memory_bytes` and how far each is off as a rule,
         and whether networks of this size were measured; empty: the variant rests on no device.
     """
-    if scaling is None or not {*budget_of(variant.partition(":")[2])} & {*MEASURED}:
+    network, scaling = run.network, run.scaling
+    if scaling is None or not {*run.budget} & {*MEASURED}:
         return {}
-    model = find()
+    model = fitted.find()
     found: dict[str, Any] = {
         "by": model.name,
         "step": f"{model.batch_size} images in {model.dtype} on {model.device}",
@@ -93,16 +72,16 @@ def prediction_line(found: dict[str, Any]) -> str:
     return f"{found['by']} predicts {' and '.join(amounts)} for {found['step']}{beyond}"
 
 
-def table(network: Architecture, scaling: Scaling | None) -> "Table":
-    """Returns the table of `--mode=info`: a row for the stem, each stage, the head, and the total.
+def table(run: Run) -> "Table":
+    """Returns the table of `info`: a row for the stem, each stage, the head, and the total.
 
     Costs are of one image; beside each stands its share of the total.
     """
     # here, so that --format=json starts without it
     from rich.table import Table
 
-    total = count(network)
-    result = Table(title=_title(network), caption=_caption(scaling), show_footer=True)
+    network, total = run.network, count(run.network)
+    result = Table(title=_title(network), caption=_caption(run.scaling), show_footer=True)
     result.add_column("", footer="total")
     for header, footer in (
         ("blocks", str(sum(stage.depth for stage in network.stages))),

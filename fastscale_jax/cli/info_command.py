@@ -1,36 +1,59 @@
-"""--mode=info: what the network is and costs."""
+"""`fastscale info`: what the network is and costs."""
 
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from fastscale_jax.arch import Architecture
-from fastscale_jax.cli.common import OK, Config, Options, checked, print_table, usage_error
+from fastscale_jax.arch import Architecture, count
+from fastscale_jax.cli.described import describe, predicted, prediction_line, table
+from fastscale_jax.cli.options import Config, Output, Session, run_of
+from fastscale_jax.runs.run import Run
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_divides
-from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.utils.console import OK, print_table, usage_error
 
 # counters, by the names in `cost.counters`, which needs JAX
 KNOWN = ("analytic", "jaxpr", "xla")
 
 
-def run(config: Config, options: Options) -> int:
-    """Prints what the network is and costs."""
-    from fastscale_jax.cli.described import describe, origin, predicted, prediction_line, table
+def info(
+    config: Config = None,
+    *,
+    workdir: pathlib.Path | None = None,
+    target: str | None = None,
+    counters: str = "analytic",
+    parameters: bool = False,
+    format: Output = "table",  # noqa: A002 # the flag has this name
+    session: Session = Session(),
+) -> int:
+    """Says what a network is and costs. Returns the exit status.
 
+    Args:
+        config: a recipe.
+        workdir: Of a run, whose config.json is taken where there is no recipe.
+        target: A device that need not be here, as in gpu:h100 or tpu:v5e:4x4: the least time that a
+            step can take there by arithmetic.
+        counters: Whose figures: analytic, from the description; jaxpr, from what JAX traces; xla,
+            from the program that XLA gets. Several, with commas between, are set side by side.
+        parameters: List the parameters too: their names, shapes and sizes.
+        format: json prints one object on stdout.
+        session: see `Session`.
+    """
     try:
-        network, recipe = checked(config)
-        scaling = origin(network, config.variant)
-        prediction = predicted(network, scaling, config.variant)
-        rows, figures = _counted(network, options.counters)
-        least = _least(network, recipe, Target.parse(options.target)) if options.target else {}
+        run = run_of(config, workdir)
+        prediction = predicted(run)
+        rows, figures = _counted(run.network, counters.split(","))
+        least = _least(run, Target.parse(target)) if target else {}
     except ValueError as error:
         return usage_error(str(error))
-    if options.as_json:
+    tensors = _parameters(run.network) if parameters else []
+    if format == "json":
         rests_on = {"predicted": prediction} if prediction else {}
-        print(json.dumps({**describe(network, scaling), **rests_on, **figures, **least}))
+        of_all = {"parameters": tensors} if parameters else {}
+        print(json.dumps({**describe(run), **rests_on, **figures, **least, **of_all}))
         return OK
-    print_table(table(network, scaling))
+    print_table(table(run))
     if prediction:
         print(prediction_line(prediction))
     if least:
@@ -41,21 +64,25 @@ def run(config: Config, options: Options) -> int:
             f"{least['inference_roofline_ms']:.4g} ms, by {least['inference_roofline_bound']}"
         )
     if rows:
-        from fastscale_jax.cost import counters
+        from fastscale_jax.cost import counters as counting
 
-        print_table(counters.table(rows))
+        print_table(counting.table(rows))
+    if parameters:
+        from fastscale_jax.cost import parameters as listing
+
+        print_table(listing.table(run.network))
     return OK
 
 
-def _least(network: Architecture, recipe: Recipe, target: Target) -> dict[str, Any]:
+def _least(run: Run, target: Target) -> dict[str, Any]:
     """The least time on a target by arithmetic, as --mode=time has it of the device here.
 
     Raises:
         ValueError: the batch cannot be shared by the devices, or they have no such dtype.
     """
-    from fastscale_jax.arch import count
     from fastscale_jax.measure import roofline
 
+    recipe = run.recipe
     check_divides(recipe, target.count)
     device, dtype = target.device, recipe.dtype
     ceilings = roofline.Ceilings(device.peak(dtype), device.bandwidth, device.name)
@@ -63,10 +90,25 @@ def _least(network: Architecture, recipe: Recipe, target: Target) -> dict[str, A
     result: dict[str, Any] = {"target": target.name, "batch_size": recipe.data.batch_size}
     result["dtype"] = dtype
     for prefix, training in (("", True), ("inference_", False)):
-        floor = roofline.floor(count(network), images, itemsize, ceilings, training=training)
+        floor = roofline.floor(count(run.network), images, itemsize, ceilings, training=training)
         result[f"{prefix}roofline_ms"] = 1000 * floor.seconds
         result[f"{prefix}roofline_bound"] = floor.bound
     return result
+
+
+def _parameters(network: Architecture) -> list[dict[str, Any]]:
+    """The network's parameters, ready for JSON."""
+    _use_the_cpu()
+    from fastscale_jax.cost import parameters
+
+    return parameters.rows(network)
+
+
+def _use_the_cpu() -> None:
+    """Keeps JAX from an accelerator: counting needs none, nor waits for one."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
 
 
 def _counted(network: "Architecture", names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
@@ -83,9 +125,7 @@ def _counted(network: "Architecture", names: Sequence[str]) -> tuple[list[Any], 
         )
     if {*names} == {"analytic"}:
         return [], {}
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")  # counting needs no accelerator, nor waits for one
+    _use_the_cpu()
     from fastscale_jax.cost import counters
 
     rows, figures = counters.counted(network, names)

@@ -1,45 +1,59 @@
-"""--mode=predict: what the network sees in images."""
+"""`fastscale predict`: what the network sees in images."""
 
 import json
+import pathlib
+from typing import Annotated
 
-from fastscale_jax.cli.common import (
-    OK,
-    USAGE_ERROR,
-    Config,
-    Options,
-    checked,
-    class_names_of,
-    complain,
-    print_table,
-    usage_error,
-)
-from fastscale_jax.data.sources.images import find_images
-from fastscale_jax.interop import prediction
-from fastscale_jax.models import build
-from fastscale_jax.runs.start import conventions_for, load_for
+from cyclopts import Parameter
+
+from fastscale_jax.cli.options import Config, Output, Session, run_of
+from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, print_table, usage_error
 
 
-def run(config: Config, options: Options) -> int:
-    """Prints what the network sees in the images of `--input`."""
-    if not options.input:
-        return usage_error("--mode=predict needs --input: an image, or a folder of images")
+def predict(
+    input: Annotated[pathlib.Path | None, Parameter()] = None,  # noqa: A002 # the flag's name
+    *,
+    config: Config = None,
+    workdir: pathlib.Path | None = None,
+    format: Output = "table",  # noqa: A002 # likewise
+    session: Session = Session(),
+) -> int:
+    """Prints what the network sees in images. Returns the exit status.
+
+    Args:
+        input: An image, or a folder of images with folders in it.
+        config: a recipe.
+        workdir: Of a run, whose latest checkpoint is used. Without a checkpoint, the weights of
+            --config.init_from are.
+        format: json prints one object on stdout.
+        session: see `Session`.
+    """
+    from fastscale_jax.data.sources.images import find_images
+    from fastscale_jax.interop import prediction
+    from fastscale_jax.models import build
+    from fastscale_jax.runs.start import conventions_for, load_for
+
+    if not input:
+        return usage_error("predict needs --input: an image, or a folder of images")
     try:
-        network, recipe = checked(config)
-        files = find_images(options.input)
-        weights = load_for(config, options.workdir)
-        model = build(network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
+        run = run_of(config, workdir)
+        files = find_images(input)
+        weights = load_for(run)
+        recipe = run.recipe
+        model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     except ValueError as error:
         return usage_error(str(error))
     conventions = conventions_for(weights, recipe.data.name)
-    classes = class_names_of(network, recipe)
-    found = list(prediction.predict(model, weights.variables, files, conventions, classes))
-    for problem in filter(None, (p.problem for p in found)):
+    predictions = list(
+        prediction.predict(model, weights.variables, files, conventions, run.class_names)
+    )
+    for problem in filter(None, (p.problem for p in predictions)):
         complain(problem)
-    seen = [p for p in found if not p.problem]
-    if options.as_json:
-        origin = {"network": network.name, "weights": weights.description}
+    seen = [p for p in predictions if not p.problem]
+    if format == "json":
+        origin = {"network": run.network.name, "weights": weights.description}
         print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
     elif seen:
-        print(f"{network.name}, weights from {weights.description}")
+        print(f"{run.network.name}, weights from {weights.description}")
         print_table(prediction.table(seen))
-    return OK if len(seen) == len(found) else USAGE_ERROR
+    return OK if len(seen) == len(predictions) else USAGE_ERROR

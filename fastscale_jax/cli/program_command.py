@@ -1,19 +1,12 @@
-"""--mode=program: what a compiled program is made of, here or on a device that is not here."""
+"""`fastscale program`: what a compiled program is made of, here or on a device that is not here."""
 
 import dataclasses
 import json
+import pathlib
+from typing import Literal
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.cli.common import (
-    FAILURE,
-    OK,
-    Config,
-    Options,
-    checked,
-    complain,
-    print_table,
-    usage_error,
-)
+from fastscale_jax.cli.options import Config, Output, Session, check_amount, run_of
 from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError, Tell
 from fastscale_jax.targets.figures import program_figures
@@ -23,29 +16,59 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_batch_is_known
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.utils.compiling import is_writable
+from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
 
 
-def run(config: Config, options: Options) -> int:
-    """Prints memory, kernels, bytes, collectives and the floor of a program."""
-    limit = int(options.memory_gb * 1e9) if options.memory_gb else None
+def program(
+    config: Config = None,
+    *,
+    workdir: pathlib.Path | None = None,
+    target: str | None = None,
+    part: Literal["step", "inference"] = "step",
+    memory_gb: float | None = None,
+    format: Output = "table",  # noqa: A002 # the flag has this name
+    session: Session = Session(),
+) -> int:
+    """Says what a compiled program is made of: kernels, bytes, the least time that it can take.
+
+    Returns the exit status.
+
+    Args:
+        config: a recipe.
+        workdir: Of a run, whose config.json is taken where there is no recipe.
+        target: A device that need not be here, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4: the
+            program is compiled for it, and not run. Without it, for the device that is here.
+        part: A training step, or the network's answer to images.
+        memory_gb: Gigabytes (1e9 bytes) that a device has for it; without it, what it has.
+        format: json prints one object on stdout.
+        session: see `Session`.
+    """
+    check_amount("memory_gb", memory_gb, 0.001, 1e6)
+    limit = int(memory_gb * 1e9) if memory_gb else None
+    if session.targets and not is_writable(session.targets):
+        complain(
+            f"{session.compile_cache} cannot be written: programs are compiled anew each time; "
+            "give another --compile_cache, or an empty one"
+        )
     try:
-        target = Target.parse(options.target) if options.target else None
-        network, recipe = checked(config)
-        store = Store(options.store) if options.store else None
+        device = Target.parse(target) if target else None
+        run = run_of(config, workdir)
+        recipe, store = run.recipe, Store(session.targets) if session.targets else None
         with shown_progress() as tell:
             if not recipe.data.batch_size:
-                recipe = _filled(network, recipe, target, options.part, limit, store, tell)
-            program = Program(network, recipe, target, options.part)
-            found = program_figures(program, store=store, usable_bytes=limit, tell=tell)
+                recipe = _filled(run.network, recipe, device, part, limit, store, tell)
+            compiled = Program(run.network, recipe, device, part)
+            figures = program_figures(compiled, store=store, usable_bytes=limit, tell=tell)
     except ValueError as error:
         return usage_error(str(error))
     except FailedError as error:
         complain(str(error))
         return FAILURE
-    if options.as_json:
-        print(json.dumps(found))
+    if format == "json":
+        print(json.dumps(figures))
     else:
-        print_table(table(found))
+        print_table(table(figures))
     return OK
 
 

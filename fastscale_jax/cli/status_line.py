@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from fastscale_jax.cli.common import complain
+from fastscale_jax.utils.console import complain
 
 _CLOCK = re.compile(r", \d+ s$")  # at the end of a line that is told again and again
 

@@ -1,97 +1,114 @@
-"""--mode=time: how long a step takes here."""
+"""`fastscale time`: how long a step takes here."""
 
 import json
-from typing import Any
+import pathlib
+from typing import TYPE_CHECKING, Any
 
-import jax
+from fastscale_jax.cli.options import Config, Output, Processes, Session, check_amount, run_of
+from fastscale_jax.runs.run import Run
+from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
 
-from fastscale_jax.arch.device_model import find
-from fastscale_jax.arch.zoo import budget_of
-from fastscale_jax.cli.auto_batch import with_batch_size
-from fastscale_jax.cli.common import (
-    FAILURE,
-    OK,
-    Config,
-    Options,
-    checked,
-    complain,
-    out_of_memory,
-    print_table,
-    usage_error,
-)
-from fastscale_jax.cli.described import origin
-from fastscale_jax.distributed.cluster import joins_others
-from fastscale_jax.measure import earlier
-from fastscale_jax.measure import step_times as report
-from fastscale_jax.measure.machine import describe
-from fastscale_jax.measure.memory import is_out_of_memory
-from fastscale_jax.measure.roofline import Ceilings
-from fastscale_jax.measure.timing import NoisyError
-from fastscale_jax.targets.devices import makers_rates
+if TYPE_CHECKING:
+    from fastscale_jax.measure.roofline import Ceilings
 
 
-def run(config: Config, options: Options) -> int:
-    """Prints how long a training step and an evaluation take here."""
-    if joins_others():
-        return usage_error(
-            "--mode=time is for one process, on all devices that it has; start it by itself, or "
-            "with --distributed=no"
-        )
+def time(
+    config: Config = None,
+    *,
+    workdir: pathlib.Path | None = None,
+    noise: float = 0.03,
+    memory_gb: float | None = None,
+    profile: pathlib.Path | None = None,
+    format: Output = "table",  # noqa: A002 # the flag has this name
+    processes: Processes = Processes(),
+    session: Session = Session(),
+) -> int:
+    """Times a training step and an evaluation on this machine. Returns the exit status.
+
+    Args:
+        config: a recipe.
+        workdir: Of a run, whose config.json is taken where there is no recipe.
+        noise: What a median may be off by, as a share of it; on a machine that is noisier nothing
+            is reported.
+        memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
+            without it, what the device has.
+        profile: Folder for a profile of five steps, for xprof, TensorBoard or ui.perfetto.dev.
+        format: json prints one object on stdout.
+        processes: see `Processes`.
+        session: see `Session`.
+    """
+    import jax
+
+    from fastscale_jax.measure import earlier, step_times
+    from fastscale_jax.measure.memory import is_out_of_memory
+    from fastscale_jax.measure.timing import NoisyError
+    from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
+
     try:
-        config = with_batch_size(config, gigabytes=options.memory_gb)
-        network, recipe = checked(config)
-        found = report.timed(
-            network,
-            recipe,
-            noise=options.noise,
-            profile=options.profile,
-            known=_published(recipe.dtype),
+        check_amount("noise", noise, 0.001)
+        check_amount("memory_gb", memory_gb, 0.001, 1e6)
+        processes.check_alone("time")
+        run = with_batch_size(run_of(config, workdir), gigabytes=memory_gb)
+    except ValueError as error:
+        return usage_error(str(error))
+    try:
+        network, recipe = run.network, run.recipe
+        timed = step_times.timed(
+            network, recipe, noise=noise, profile=profile, known=_published(recipe.dtype)
         )
-        before = earlier.exchange(earlier.key(network, recipe), found, earlier.default_path())
-        if before is not None and (why := earlier.explained(found, before)):
+        before = earlier.exchange(earlier.key(network, recipe), timed, earlier.default_path())
+        if before is not None and (why := earlier.explained(timed, before)):
             complain(why)
-        if origin(network, config.variant) is not None:  # as the variant has it
-            found |= _of_budget(config.variant, found)
+        if run.scaling is not None:  # as the variant has it
+            timed |= _of_budget(run, timed)
     except NoisyError as error:
         complain(str(error))
         return FAILURE
     except OSError as error:
-        return usage_error(f"--profile={options.profile} cannot be written: {error.strerror}")
+        return usage_error(f"--profile={profile} cannot be written: {error.strerror}")
     except ValueError as error:
         return usage_error(str(error))
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        return out_of_memory(config)
-    if options.as_json:
-        print(json.dumps(found))
+        complain(out_of_memory(run))
+        return FAILURE
+    if format == "json":
+        print(json.dumps(timed))
     else:
-        print_table(report.table(found))
+        print_table(step_times.table(timed))
     return OK
 
 
-def _published(dtype: str) -> Ceilings | None:
+def _published(dtype: str) -> "Ceilings | None":
     """What the maker says of the devices here, in bfloat16; None: nothing, or another dtype.
 
     What a device does in float32 depends on the precision that is asked for.
     """
+    import jax
+
+    from fastscale_jax.measure.roofline import Ceilings
+    from fastscale_jax.targets.devices import makers_rates
+
     kind = jax.local_devices()[0].device_kind
     rates = makers_rates(kind, dtype) if dtype == "bfloat16" else None
     return Ceilings(*rates, f"{kind}, as its maker says") if rates else None
 
 
-def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:
+def _of_budget(run: Run, timed: dict[str, Any]) -> dict[str, float]:
     """What a variant like `regnetz:dWr_25ms` was to take, and which share of that it does.
 
     Nothing, where the budget is of another device, batch or type than what was timed.
     """
-    budget = budget_of(variant.partition(":")[2])
     measured = {"step_ms": "step_ms", "memory_bytes": "peak_bytes"}
-    kinds = [kind for kind in budget if kind in measured]
+    kinds = [kind for kind in run.budget if kind in measured]
     if not kinds:
         return {}
-    model, timed = find(), found["batch_size"] / found["devices"]
-    if (describe()["device"], timed, found["dtype"]) != (
+    from fastscale_jax.measure import fitted
+    from fastscale_jax.measure.machine import describe
+
+    model, images = fitted.find(), timed["batch_size"] / timed["devices"]
+    if (describe()["device"], images, timed["dtype"]) != (
         model.device,
         model.batch_size,
         model.dtype,
@@ -102,4 +119,5 @@ def _of_budget(variant: str, found: dict[str, Any]) -> dict[str, float]:
         )
         return {}
     (kind,) = kinds
-    return {"budget_" + kind: budget[kind], "budget_share": found[measured[kind]] / budget[kind]}
+    budget = run.budget[kind]
+    return {"budget_" + kind: budget, "budget_share": timed[measured[kind]] / budget}

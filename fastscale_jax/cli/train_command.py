@@ -1,4 +1,4 @@
-"""--mode=train: trains the network, or goes on."""
+"""`fastscale train`: trains the network, or goes on."""
 
 import os
 import pathlib
@@ -6,34 +6,54 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from fastscale_jax.cli.common import (
+from fastscale_jax.cli.options import Config, Output, Processes, Session, check_amount, run_of
+from fastscale_jax.distributed.cluster import other_hosts
+from fastscale_jax.distributed.rendezvous import ClusterError, ClusterUsageError
+from fastscale_jax.runs.run import Run
+from fastscale_jax.utils.console import (
     FAILURE,
     OK,
     USAGE_ERROR,
-    Config,
-    Options,
     complain,
-    out_of_memory,
     print_json,
     usage_error,
 )
-from fastscale_jax.distributed.cluster import joins_others, other_hosts
-from fastscale_jax.distributed.rendezvous import ClusterError, ClusterUsageError
 
 if TYPE_CHECKING:
     from fastscale_jax.distributed.peers import Peers
 
 
-def run(config: Config, options: Options) -> int:
-    """Trains the network, or goes on from the workdir's checkpoint."""
-    workdir = options.workdir
+def train(
+    config: Config = None,
+    *,
+    workdir: pathlib.Path | None = None,
+    memory_gb: float | None = None,
+    format: Output = "table",  # noqa: A002 # the flag has this name
+    processes: Processes = Processes(),
+    session: Session = Session(),
+) -> int:
+    """Trains the network, or goes on from the workdir's checkpoint. Returns the exit status.
+
+    Args:
+        config: a recipe.
+        workdir: Folder for the run's config.json, metrics.jsonl, curves.png, checkpoints and
+            TensorBoard events. Without it a new one is made under runs/.
+        memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
+            without it, what the device has.
+        format: json prints the final metrics on stdout, as one object.
+        processes: see `Processes`.
+        session: see `Session`.
+    """
+    check_amount("memory_gb", memory_gb, 0.001, 1e6)
+    cluster, run = processes.cluster, run_of(config, workdir)
     if workdir is None:
-        if joins_others():
+        if cluster.joins_others:
             return usage_error("several processes need a --workdir, one that all of them see")
-        workdir = pathlib.Path(f"runs/{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        workdir = pathlib.Path(f"runs/{run.network.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    run = run.at(workdir)
     try:
-        with other_hosts(workdir) as peers:
-            status = _train(config, options, workdir, peers)
+        with other_hosts(workdir, cluster) as peers:
+            status = _train(run, memory_gb, peers, as_json=format == "json")
     except ClusterError as error:
         complain(str(error))
         return USAGE_ERROR if isinstance(error, ClusterUsageError) else FAILURE
@@ -44,29 +64,27 @@ def run(config: Config, options: Options) -> int:
     return status
 
 
-def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peers") -> int:
+def _train(run: Run, gigabytes: float | None, peers: "Peers", *, as_json: bool) -> int:
     from fastscale_jax.checkpoints.checkpoint import SaveError
     from fastscale_jax.checkpoints.saved import latest_step
-    from fastscale_jax.checkpoints.workdir import as_recorded
-    from fastscale_jax.cli.auto_batch import with_batch_size
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.distributed.hosts import check_same, is_of_cluster
     from fastscale_jax.measure.memory import is_out_of_memory
+    from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
     from fastscale_jax.runs.interrupt import PREEMPTED, Preempted
     from fastscale_jax.runs.loop import train as run_training
-    from fastscale_jax.runs.run import Run
     from fastscale_jax.runs.start import load_to_start
     from fastscale_jax.train.divergence import DivergenceError
 
+    workdir = run.folder
     try:
-        check_same(as_recorded(config))
-        config = with_batch_size(config, gigabytes=options.memory_gb, workdir=workdir, trains=True)
-        run = Run.prepare(config, workdir, "train")
-        start = None
-        if config.init_from and latest_step(run.checkpoints) is None:
-            start = load_to_start(config)
-        elif config.init_from:
-            complain(f"{workdir} has a checkpoint, so {config.init_from} is not read again")
+        check_same(run.config)
+        run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
+        start, init_from = None, run.recipe.init_from
+        if init_from and latest_step(run.checkpoints) is None:
+            start = load_to_start(run)
+        elif init_from:
+            complain(f"{workdir} has a checkpoint, so {init_from} is not read again")
         metrics = run_training(run, start, peers)
     except (DataError, DivergenceError, SaveError) as error:
         if isinstance(error, SaveError):
@@ -95,7 +113,8 @@ def _train(config: Config, options: Options, workdir: pathlib.Path, peers: "Peer
             peers.lost()
         if not is_out_of_memory(error):
             raise
-        return out_of_memory(config)
-    if options.as_json:
+        complain(out_of_memory(run))
+        return FAILURE
+    if as_json:
         print_json(metrics)
     return OK

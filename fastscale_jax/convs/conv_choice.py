@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fastscale_jax.convs import native
 from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.utils.console import complain
 
 PARTS = ("forward", "input_gradient", "filter_gradient")
 
@@ -22,7 +23,6 @@ IMPLEMENTATIONS = {
 }
 _CHOOSING = ("auto", "portable")
 _RESTRICTED = ("native", "shift")  # to some platforms and dtypes, or to some convs
-_NATIVE_DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 _WIDEST_NATIVE_POINTWISE = 128  # for a 1x1 conv and what follows, in inference
 # Input channels of dense convs. With fewer, lanes of the input gradient are idle; with more, the
 # weights leave the cache between pixels.
@@ -73,6 +73,8 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
     (openxla/xla issue 47381).
 
+    Where this machine cannot have `native`, `auto` is `portable`, and a line on stderr says so.
+
     Args:
         choice: as `check_implementation` takes it.
         part: one of `PARTS`.
@@ -87,7 +89,7 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     name = names[PARTS.index(part)] if len(names) > 1 else names[0]
     if name == "native" and platform != "cpu":
         raise ValueError(refusal(name, f"is for CPUs, not for {platform}"))
-    if name == "native" and jnp.dtype(dtype) not in _NATIVE_DTYPES:
+    if name == "native" and jnp.dtype(dtype) not in native.DTYPES:
         raise ValueError(
             refusal(name, f"is for floats of 16 to 64 bits, not for {jnp.dtype(dtype)}")
         )
@@ -100,10 +102,12 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
         return "lax"
     if shape.is_pointwise:
         return "product"
-    can_be_native = isinstance(shape.batch, int) and jnp.dtype(dtype) in _NATIVE_DTYPES
-    if name == "auto" and can_be_native and not native.why_not():
-        measured = _measured() if jnp.dtype(dtype) == jnp.float32 else {}
-        return measured.get((*sizes(shape), part)) or rule(shape, part)
+    if name == "auto" and native.serves(part, shape, dtype):
+        reason = native.why_not()
+        if not reason:
+            measured = _measured() if jnp.dtype(dtype) == jnp.float32 else {}
+            return measured.get((*sizes(shape), part)) or rule(shape, part)
+        _tell_once(reason)
     if shape.groups == 1:
         return "lax"
     return "shift" if shape.is_depthwise else "im2col"
@@ -115,13 +119,12 @@ def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
     The native kernels can, in float32 and for what is widened to it. 1x1 convs gain where memory
     limits them; where there are more channels, XLA's matrix products are faster.
     """
-    if jnp.dtype(dtype) not in _NATIVE_DTYPES or jnp.dtype(dtype) == jnp.float64:
+    if not native.serves("activated", shape, dtype):
         return False
     if shape.kernel > 1 or shape.groups > 1:
         return choose(choice, "forward", shape, dtype, platform) == "native"
-    is_possible = platform == "cpu" and isinstance(shape.batch, int) and not native.why_not()
-    is_narrow = 0 < shape.c_in <= _WIDEST_NATIVE_POINTWISE
-    return choice == "auto" and is_possible and is_narrow and 0 not in (*sizes(shape), shape.batch)
+    is_possible = platform == "cpu" and not native.why_not()
+    return choice == "auto" and is_possible and shape.c_in <= _WIDEST_NATIVE_POINTWISE
 
 
 def rule(shape: ConvShape, part: str) -> str:
@@ -137,6 +140,17 @@ def sizes(shape: ConvShape) -> tuple[int, ...]:
     """Returns what the table of measurements goes by: all but the batch."""
     s = shape
     return s.height, s.width, s.c_in, s.c_out, s.groups, s.kernel, s.stride
+
+
+@functools.cache
+def _tell_once(reason: str) -> None:
+    """Says why convolutions are slower on this machine than they could be; once a process.
+
+    As a plain line, for it is meant for the person who waits. A warning would show a path and a
+    line of code, and end programs that take warnings for errors; what is logged, our own commands
+    do not show.
+    """
+    complain(f"convolutions use XLA's own operations here, which are slower: {reason}")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""How several processes, on one machine or on many, become one run: flags, and joining them."""
+"""How several processes, on one machine or on many, become one run."""
 
 import contextlib
 import dataclasses
@@ -7,8 +7,6 @@ import pathlib
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-
-from absl import flags
 
 from fastscale_jax.distributed.rendezvous import (
     ClusterError,
@@ -21,39 +19,6 @@ from fastscale_jax.distributed.rendezvous import (
 
 if TYPE_CHECKING:
     from fastscale_jax.distributed.peers import Peers
-
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator_address",
-    None,
-    "host:port of process 0, where several processes train one network; with --num_processes and "
-    "--process_id. Slurm, Open MPI and TPU slices tell all three by themselves.",
-)
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.")
-_DISTRIBUTED = flags.DEFINE_enum(
-    "distributed",
-    "auto",
-    ("auto", "yes", "no"),
-    "Join other processes. auto: where the three flags are given, or the environment says that "
-    "this is one of several. yes: as JAX finds out, on TPU VMs and Kubernetes too. no: never.",
-)
-_CLUSTER_TIMEOUT = flags.DEFINE_integer(
-    "cluster_timeout", 300, "Seconds to wait for the other processes to start.", lower_bound=1
-)
-_PEER_TIMEOUT = flags.DEFINE_float(
-    "peer_timeout",
-    30.0,
-    "Seconds without a sign of life after which another process is lost, and the run ends.",
-    lower_bound=2.0,
-)
-_HANG_TIMEOUT = flags.DEFINE_float(
-    "hang_timeout",
-    1800.0,
-    "Seconds without a step, or a batch of an evaluation, after which a run of several processes "
-    "is given up. The first step compiles: that must take less.",
-    lower_bound=10.0,
-)
-
 
 # the number of processes as the starter of each of them gives it
 _COUNTS = {
@@ -71,20 +36,31 @@ class Cluster:
         coordinator: `host:port` of the first process; empty: as the cluster's environment says.
         count: processes; 0: likewise.
         index: of this one; below 0: likewise.
+        joins: `yes`, `no`, or `auto`: where there is anything to join by.
         timeout: seconds to wait for the others.
         dead_after: seconds without a sign of life after which a process is lost.
+        hung_after: seconds without a step after which all of them are given up.
     """
 
     coordinator: str = ""
     count: int = 0
     index: int = -1
+    joins: str = "auto"
     timeout: int = 300
     dead_after: float = 30.0
+    hung_after: float = 1800.0
 
     @property
     def is_given(self) -> bool:
         """Whether there is anything to join by."""
         return bool(self.coordinator or self.count or self.index >= 0)
+
+    @property
+    def joins_others(self) -> bool:
+        """Whether this is one of several processes, as it is told or the environment says."""
+        if self.joins == "auto":
+            return self.is_given or detected() is not None
+        return self.joins == "yes"
 
     def join(self) -> None:
         """Joins the processes; to be called before anything else of JAX.
@@ -169,50 +145,33 @@ def detected() -> str | None:
     return "a TPU slice" if "," in os.environ.get(_TPU_HOSTS, "") else None
 
 
-def joins_others() -> bool:
-    """Whether the flags or the environment say that this is one of several processes."""
-    if _DISTRIBUTED.value == "auto":
-        return _cluster().is_given or detected() is not None
-    return _DISTRIBUTED.value == "yes"
-
-
 @contextlib.contextmanager
-def other_hosts(workdir: pathlib.Path) -> "Iterator[Peers]":
+def other_hosts(workdir: pathlib.Path, cluster: Cluster) -> "Iterator[Peers]":
     """Joins the other processes of the run, if there are any, and watches them.
 
     Args:
         workdir: of the run, that all of them see.
+        cluster: how to find them.
 
     Raises:
         ClusterError: they cannot be joined.
     """
     from fastscale_jax.distributed.peers import Peers
 
-    if not joins_others():
+    if not cluster.joins_others:
         yield Peers.none()
         return
     import jax
 
-    cluster = _cluster()
     cluster.join()
     from fastscale_jax.distributed.hosts import token_of_run
 
     index, count = jax.process_index(), jax.process_count()
     folder = workdir / "hosts" / token_of_run()
     with Peers(
-        folder, index, count, dead_after=cluster.dead_after, hung_after=_HANG_TIMEOUT.value
+        folder, index, count, dead_after=cluster.dead_after, hung_after=cluster.hung_after
     ) as peers:
         yield peers
-
-
-def _cluster() -> Cluster:
-    return Cluster(
-        _COORDINATOR.value or "",
-        _PROCESSES.value or 0,
-        -1 if _PROCESS.value is None else _PROCESS.value,
-        _CLUSTER_TIMEOUT.value,
-        _PEER_TIMEOUT.value,
-    )
 
 
 def _keep_stdout_for_results() -> None:

@@ -164,8 +164,11 @@ class Peers:
     def _with_witness(self) -> "subprocess.Popen[bytes]":
         about = (self._folder.absolute(), self._index, self._count, self._dead_after)
         command = [sys.executable, "-m", __name__, *map(str, about)]
-        # a session of its own: Ctrl-C is not for it
-        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        # A session of its own, which is a group on Windows: Ctrl-C is not for it.
+        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, start_new_session=True, creationflags=group
+        )
 
     def _dismiss_witness(self) -> None:
         """Tells it that all has been said."""

@@ -26,7 +26,7 @@ class Meter:
 
     def parts(self) -> list[list[float]]:
         """Returns the metrics of each step since the last reading, as JSON has them."""
-        return [list(map(float, part)) for part in jax.device_get(self._parts)]
+        return [list(map(float, jax.tree.leaves(part))) for part in jax.device_get(self._parts)]
 
     def take_back(self, parts: Sequence[Sequence[float]]) -> None:
         """Goes on from what `parts` returned, in another process; it has no speed."""

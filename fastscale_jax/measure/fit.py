@@ -8,32 +8,22 @@ found by leaving one strategy out at a time. What is saved is what `scale(..., s
 variants like `dWr_25ms` and `dWr_40gb` go by.
 """
 
-import argparse
 import collections
-import pathlib
 import re
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.device_model import (
-    CHOICE,
-    MEASURED,
-    POOLED,
-    DeviceModel,
-    Linear,
-    folder,
-)
+from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linear
 from fastscale_jax.measure import points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_RELIABLE = 0.15  # error up to which nothing is said
+RELIABLE = 0.15  # error up to which nothing is said
 _FEWEST = 8  # points of a base for a fit of its own
 
 
@@ -173,45 +163,7 @@ def table(model: DeviceModel) -> "Table":
     return result
 
 
-def main() -> int:
-    """Fits and saves."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fastscale_jax.measure.fit",
-        description=(__doc__ or "").strip().partition("\n")[0],
-    )
-    parser.add_argument("--results", type=pathlib.Path, required=True, help="of measure.curves")
-    parser.add_argument("--framework", default="jax", choices=points.FRAMEWORKS)
-    parser.add_argument("--name", default="", help=f"to save it by, and to set {CHOICE} to")
-    arguments = parser.parse_args()
-    from rich.console import Console
-
-    try:
-        if arguments.name and not re.fullmatch(r"[\w][\w.-]*", arguments.name):
-            raise ValueError(f"--name={arguments.name} must be of letters, digits, dots and dashes")
-        if not arguments.results.exists():
-            raise ValueError(f"there is no file {arguments.results}; measure.curves makes one")
-        records = points.read(arguments.results)
-        model = fitted(records, arguments.framework, arguments.name)
-        path = folder() / f"{model.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(model.as_json())
-    except ValueError as error:
-        print(f"fastscale_jax: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"fastscale_jax: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    Console().print(table(model))
-    print(f"saved as {path}")
-    off = max(fit.typical_error for fit in model.step_ms.values())
-    if off > _RELIABLE:
-        print(
-            f"fastscale_jax: the fit is off by {off:.0%} as a rule; measure more points, or on a "
-            "quieter machine, before you rely on it",
-            file=sys.stderr,
-        )
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from fastscale_jax.main import face
+
+    face("fit")

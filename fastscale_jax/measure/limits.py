@@ -1,11 +1,15 @@
 """How much memory a program may take here."""
 
 import pathlib
-import resource
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+
+try:
+    import resource
+except ImportError:  # Windows, whose processes have no such limits
+    resource = None
 
 # What a process on a CPU takes beside its programs' buffers, above all while it compiles them.
 _CPU_RESERVE = 700_000_000
@@ -25,7 +29,7 @@ def room(device: Any = None) -> int:
         device: of JAX's; None: the first one here.
 
     Raises:
-        ValueError: the device does not say.
+        ValueError: the device does not say, or its machine does not: only Linux is asked.
     """
     device = device or jax.local_devices()[0]
     if device.platform == "cpu":
@@ -41,11 +45,7 @@ def room(device: Any = None) -> int:
 
 def _free_on_host() -> Iterator[int]:
     """What each limit leaves, in bytes."""
-    status = _table("/proc/self/status")
-    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        soft, _ = resource.getrlimit(limit)
-        if soft != resource.RLIM_INFINITY:
-            yield (soft - status.get(used, 0)) // _STEPS_IN_ADDRESSES
+    yield from _free_in_process()
     yield from _free_in_cgroups()
     machine = _table("/proc/meminfo").get("MemAvailable")
     if machine is None:  # not Linux
@@ -53,6 +53,17 @@ def _free_on_host() -> Iterator[int]:
             "this machine does not say how much memory is free; give it as --memory_gb"
         )
     yield machine
+
+
+def _free_in_process() -> Iterator[int]:
+    """What the limits of this process's addresses leave."""
+    if resource is None:
+        return
+    status = _table("/proc/self/status")
+    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            yield (soft - status.get(used, 0)) // _STEPS_IN_ADDRESSES
 
 
 def _table(path: str) -> dict[str, int]:

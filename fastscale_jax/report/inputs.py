@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from fastscale_jax.arch import device_model
+from fastscale_jax.arch.device_model import POOLED, DeviceModel
+from fastscale_jax.measure import fitted
 from fastscale_jax.report import measured, trained
 from fastscale_jax.report.measured import Results
 from fastscale_jax.report.trained import Trained
@@ -26,7 +27,7 @@ class Inputs:
     results: Results = dataclasses.field(default_factory=Results)
     trials: tuple[Trial, ...] = ()
     trained: tuple[Trained, ...] = ()
-    device: device_model.DeviceModel | None = None
+    device: DeviceModel | None = None
 
 
 def read(
@@ -55,17 +56,17 @@ def read(
     )
 
 
-def _fitted_here() -> device_model.DeviceModel | None:
+def _fitted_here() -> DeviceModel | None:
     """The device that `arch.scale` would take, if any."""
-    of_jax = [each for each in device_model.saved().values() if each.framework == "jax"]
+    of_jax = [each for each in fitted.saved().values() if each.framework == "jax"]
     return of_jax[0] if len(of_jax) == 1 and of_jax[0].step_ms else None
 
 
-def _device(choice: str) -> device_model.DeviceModel:
+def _device(choice: str) -> DeviceModel:
     try:
-        found = device_model.find(choice)
+        found = fitted.find(choice)
     except ValueError as error:
         # the message is written for those who chose by the environment
-        raise ValueError(str(error).replace(f"{device_model.CHOICE}=", "--device=")) from error
-    found.fit_of("step_ms", device_model.POOLED)
+        raise ValueError(str(error).replace(f"{fitted.CHOICE}=", "--device=")) from error
+    found.fit_of("step_ms", POOLED)
     return found

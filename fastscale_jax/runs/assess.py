@@ -58,7 +58,7 @@ def evaluate_checkpoints(
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:
-        write_json(run.workdir / "evaluation.json", content)
+        write_json(run.folder / "evaluation.json", content)
     return found
 
 

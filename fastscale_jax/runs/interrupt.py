@@ -58,8 +58,11 @@ class Interrupts:
         """Catches the signals from here on."""
         if threading.current_thread() is not threading.main_thread():
             return self
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(reading, True)
+        reading, writing = os.pipe()  # which no program that is started inherits
+        if hasattr(os, "set_blocking"):
+            # A signal is not to wait for the thread. Windows, which sets no pipe so before Python
+            # 3.12, does not ask for it.
+            os.set_blocking(writing, False)
         thread = threading.Thread(
             target=self._listen, args=(reading,), name="interrupts", daemon=True
         )

@@ -16,7 +16,7 @@ from rich.console import Console
 from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
-from fastscale_jax.checkpoints.workdir import as_recorded, check_recipe
+from fastscale_jax.checkpoints.workdir import check_recipe
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
 from fastscale_jax.logs.plots import plot_curves
@@ -24,7 +24,8 @@ from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
 from fastscale_jax.runs.assess import evaluate_checkpoints
 from fastscale_jax.runs.interrupt import Interrupts, end_run
-from fastscale_jax.runs.run import Run, Start
+from fastscale_jax.runs.run import Run
+from fastscale_jax.runs.start import Start
 from fastscale_jax.runs.summary import announcement, summarise
 from fastscale_jax.runs.trainer import Outputs, Trainer
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
@@ -66,7 +67,7 @@ def train(
     console = console or Console(stderr=True, quiet=not is_first)
     with contextlib.ExitStack() as stack:
         if is_first:
-            stack.enter_context(locked(run.workdir))
+            stack.enter_context(locked(run.folder))
             if not is_remote(run.checkpoints) and run.recipe.checkpoint.dir:
                 stack.enter_context(locked(pathlib.Path(run.checkpoints)))
         progress = stack.enter_context(Progress(run.total_steps, console))
@@ -74,7 +75,7 @@ def train(
 
         def leave(which: signal.Signals) -> None:
             before_leaving()
-            end_run(which, workdir=run.workdir, progress=progress)
+            end_run(which, workdir=run.folder, progress=progress)
 
         with interrupts.at_rest(leave):
             checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
@@ -83,12 +84,12 @@ def train(
             state, about, start = _beginning(run, task, restored, start)
         step, is_due = int(state.step), bool(about.get("is_evaluation_due"))
         if is_first and step < run.total_steps:
-            write_config(run.workdir, run.config.to_dict())
+            write_config(run.folder, run.config)
         recorder = None
         if is_first:
-            recorder = Recorder(run.workdir, step, is_evaluation_due=is_due)
+            recorder = Recorder(run.folder, step, is_evaluation_due=is_due)
             stack.enter_context(recorder)
-        _tell_beginning(run, step, restored, start, progress)
+        _tell_beginning(run, state, restored, start, progress)
         peers = peers or Peers.none()
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
@@ -98,8 +99,8 @@ def train(
         checkpoints.wait()
         with interrupts.at_rest(leave):  # all is saved
             if is_first:
-                records = read_metrics(run.workdir / "metrics.jsonl")
-                plot_curves(records, run.workdir / "curves.png", run.network.name)
+                records = read_metrics(run.folder / "metrics.jsonl")
+                plot_curves(records, run.folder / "curves.png", run.network.name)
             evaluations = evaluate_checkpoints(run, evaluator, found, peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
@@ -107,10 +108,14 @@ def train(
 
 
 def _tell_beginning(
-    run: Run, step: int, restored: Restored | None, start: Start | None, progress: Progress
+    run: Run,
+    state: TrainState,
+    restored: Restored | None,
+    start: Start | None,
+    progress: Progress,
 ) -> None:
     """Says what is trained, from where, and what of the checkpoints was no good."""
-    progress.note(announcement(run, step))
+    progress.note(announcement(run, int(state.step), state.params))
     if restored is not None:
         for problem in restored.passed_over:
             progress.note(f"warning: {problem}; going on from the one before")
@@ -140,7 +145,7 @@ def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None
     like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
-        check_recipe(run.checkpoints, restored.about["config"], as_recorded(run.config))
+        check_recipe(run.checkpoints, restored.about["config"], run.config)
     return restored
 
 

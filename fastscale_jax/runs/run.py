@@ -1,73 +1,184 @@
-"""A training run before it starts: its config, checked, and what that asks for."""
+"""What a command works with: a config that is parsed and checked once."""
+
+# JAX is imported where it is needed: what a network is and costs can be said without it.
 
 import dataclasses
+import functools
+import json
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import jax
-
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import Architecture, Scaling
+from fastscale_jax.arch.zoo import budget_of, resolve
 from fastscale_jax.checkpoints.stores import Folder, check_scheme, checkpoints_of, recorded_dir
-from fastscale_jax.checkpoints.workdir import as_recorded, check_trainable
 from fastscale_jax.data.pipeline import steps_per_epoch
-from fastscale_jax.data.sources.source import Source, check_source, load_source
-from fastscale_jax.distributed.sharding import device_mesh
-from fastscale_jax.models import build
+from fastscale_jax.data.sources.source import Source, check_source, class_names, load_source
+from fastscale_jax.measure.fitted import find
 from fastscale_jax.train.batch import check_batch_is_known, check_divides
-from fastscale_jax.train.recipe import Data, Recipe
-from fastscale_jax.train.step import Task
+from fastscale_jax.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fastscale_jax.train.step import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A checked config with what it asks for, ready to be trained or evaluated."""
+    """A network, how it is trained and where: all that the rest of a command needs to know.
 
-    config: Any  # a ConfigDict: its keys are attributes that no type checker can know
+    Attributes:
+        network: to train, to count or to use.
+        recipe: of its training.
+        variant: the name that the config gave the network, as in `regnetz:dWr_16gf`; empty: none.
+        workdir: of the run; None: it has none.
+    """
+
     network: Architecture
     recipe: Recipe
-    source: Source
-    workdir: pathlib.Path
+    variant: str = ""
+    workdir: pathlib.Path | None = None
+
+    @classmethod
+    def of(cls, config: Any, workdir: pathlib.Path | None = None) -> "Run":
+        """Returns what a config asks for. Nothing is imported or read that takes long.
+
+        Args:
+            config: the whole config, a ConfigDict; not modified.
+            workdir: of the run; not looked at.
+
+        Raises:
+            ValueError: says what is wrong with the config and what would be right.
+        """
+        network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+        check_source(recipe.data.name, network.num_classes)
+        return cls(network, recipe, config.get("variant", ""), workdir)
 
     @classmethod
     def prepare(cls, config: Any, workdir: pathlib.Path, mode: str) -> "Run":
+        """Returns what a config asks for, ready to be trained or evaluated; see `prepared`."""
+        return cls.of(config, workdir).prepared(mode)
+
+    def prepared(self, mode: str) -> "Run":
         """Checks everything that can be wrong, cheapest first; touches nothing in the workdir.
 
         Args:
-            config: the whole config.
-            workdir: of the run; for `eval`, not looked at.
             mode: `train` or `eval`.
+
+        Returns:
+            The run, with the folder of its checkpoints written down where it has one of its own.
 
         Raises:
             ValueError: says what is wrong and what would be right.
         """
-        network = Architecture.from_config(config.model)
-        recipe = Recipe.from_config(config)
-        build(network, grouped_conv=recipe.grouped_conv)
-        data = recipe.data
-        check_source(data.name, network.num_classes, directory=data.dir, tfds_name=data.tfds_name)
-        if re.match(r"\w+:/", str(workdir)):
+        from fastscale_jax.models import build
+
+        recipe, data = self.recipe, self.recipe.data
+        build(self.network, grouped_conv=recipe.grouped_conv)
+        check_source(
+            data.name, self.network.num_classes, directory=data.dir, tfds_name=data.tfds_name
+        )
+        if re.match(r"\w+:/", str(self.workdir)):
             raise ValueError(
-                f"the workdir {workdir} is in an object store; give a folder that all hosts see, "
-                "and --config.checkpoint.dir for the checkpoints"
+                f"the workdir {self.workdir} is in an object store; give a folder that all hosts "
+                "see, and --config.checkpoint.dir for the checkpoints"
             )
         check_scheme(recipe.checkpoint.dir, "config.checkpoint.dir")
         check_batch_is_known(recipe)
-        if mode == "train":
-            check_divides(recipe, jax.device_count())
-            if config.checkpoint.dir or recorded_dir(workdir):
-                config = config.copy_and_resolve_references()  # so that `config.json` keeps it
-                config.checkpoint.dir = str(checkpoints_of(workdir, config.checkpoint.dir))
-            check_trainable(workdir, as_recorded(config))
-        source = source_of(network, data)
-        steps_per_epoch(source.train, data.batch_size)
-        return cls(config, network, recipe, source, workdir)
+        run = self._trainable() if mode == "train" else self
+        steps_per_epoch(run.source.train, data.batch_size)
+        return run
+
+    def _trainable(self) -> "Run":
+        """The run, if this machine and its workdir can take it."""
+        import jax
+
+        from fastscale_jax.checkpoints.workdir import check_trainable
+
+        check_divides(self.recipe, jax.device_count())
+        run, chosen = self, self.recipe.checkpoint.dir
+        if chosen or recorded_dir(self.folder):  # so that `config.json` keeps it
+            run = self.changed("checkpoint", dir=str(self.checkpoints))
+        check_trainable(self.folder, run.config)
+        return run
+
+    def at(self, workdir: pathlib.Path) -> "Run":
+        """Returns the run in a workdir."""
+        return dataclasses.replace(self, workdir=workdir)
+
+    def changed(self, section: str, **values: Any) -> "Run":
+        """Returns the run with other values in one section of its recipe.
+
+        Args:
+            section: a field of `Recipe` that is a dataclass, as in `data`.
+            values: by key.
+        """
+        inner = dataclasses.replace(getattr(self.recipe, section), **values)
+        recipe = dataclasses.replace(self.recipe, **{section: inner})
+        return dataclasses.replace(self, recipe=recipe)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole config, as it is read back from `config.json`."""
+        values = {
+            "variant": self.variant,
+            "model": self.network.to_config().to_dict(),
+            **dataclasses.asdict(self.recipe),
+        }
+        return json.loads(json.dumps(values))
+
+    @functools.cached_property
+    def scaling(self) -> Scaling | None:
+        """How the network was scaled; None: it was not, or its sizes were changed since.
+
+        Raises:
+            ValueError: the variant names no network.
+        """
+        if not self.variant:
+            return None
+        named, scaling = resolve(*self.variant.split(":", 1), device=find)
+        sizes = ("stages", "resolution", "stem_width", "head_width")
+        same = all(getattr(named, field) == getattr(self.network, field) for field in sizes)
+        return scaling if same else None
+
+    @property
+    def budget(self) -> Mapping[str, float]:
+        """What the variant is scaled to, as `arch.scale` takes it: `{"step_ms": 25.0}`."""
+        return budget_of(self.variant.partition(":")[2])
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The images that the network is trained on.
+
+        Raises:
+            ValueError: they are not there, or have other classes than the network.
+        """
+        data = self.recipe.data
+        return load_source(
+            data.name,
+            resolution=self.network.resolution,
+            num_classes=self.network.num_classes,
+            directory=data.dir,
+            tfds_name=data.tfds_name,
+            workers=data.workers,
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that the network tells apart; the images need not be here."""
+        data, classes = self.recipe.data, self.network.num_classes
+        return class_names(data.name, classes, directory=data.dir, tfds_name=data.tfds_name)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The workdir of a run that has one."""
+        assert self.workdir is not None
+        return self.workdir
 
     @property
     def checkpoints(self) -> Folder:
         """Where its checkpoints are kept."""
-        return checkpoints_of(self.workdir, self.recipe.checkpoint.dir)
+        return checkpoints_of(self.folder, self.recipe.checkpoint.dir)
 
     @property
     def epoch_steps(self) -> int:
@@ -79,8 +190,11 @@ class Run:
         """Steps of the whole run."""
         return self.recipe.train.steps or self.recipe.total_epochs * self.epoch_steps
 
-    def task(self) -> Task:
+    def task(self) -> "Task":
         """Returns what the steps need to know."""
+        from fastscale_jax.distributed.sharding import device_mesh
+        from fastscale_jax.train.step import Task
+
         return Task.of(
             self.network,
             self.recipe,
@@ -88,26 +202,3 @@ class Run:
             conventions=self.source.conventions,
             mesh=device_mesh(),
         )
-
-
-def source_of(network: Architecture, data: Data) -> Source:
-    """Returns the images that a network is trained on.
-
-    Raises:
-        ValueError: they are not there, or have other classes than the network.
-    """
-    return load_source(
-        data.name,
-        resolution=network.resolution,
-        num_classes=network.num_classes,
-        directory=data.dir,
-        tfds_name=data.tfds_name,
-        workers=data.workers,
-    )
-
-
-class Start(NamedTuple):
-    """Weights that a run begins with."""
-
-    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
-    note: str  # where they come from, for people

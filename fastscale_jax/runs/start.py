@@ -2,52 +2,58 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastscale_jax.checkpoints.saved import latest_step
-from fastscale_jax.checkpoints.stores import checkpoints_of
-from fastscale_jax.checkpoints.workdir import as_recorded, check_evaluable
+from fastscale_jax.checkpoints.workdir import check_evaluable
 from fastscale_jax.data.sources.source import SOURCES, Conventions
 from fastscale_jax.interop.load import Loaded, load
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.runs.run import Start
+from fastscale_jax.runs.run import Run
 
 
-def load_for(config: Any, workdir: pathlib.Path | None) -> Loaded:
+class Start(NamedTuple):
+    """Weights that a run begins with."""
+
+    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
+    note: str  # where they come from, for people
+
+
+def load_for(run: Run) -> Loaded:
     """Returns the weights that a command is to use: the workdir's checkpoint, or `init_from`.
 
     Args:
-        config: the whole config.
-        workdir: may be None, or have no checkpoint; then it is `config.init_from`'s turn.
+        run: without a workdir, or without a checkpoint in it, it is `config.init_from`'s turn.
 
     Raises:
         WeightsError: there are none of either kind, or `load` refuses them.
         ValueError: the workdir holds a run of another network, or its files are damaged.
     """
-    if workdir is not None and is_checkpoint_meant(config, workdir):
-        folder = checkpoints_of(workdir, config.checkpoint.dir)
-        loaded = load(folder, config.model)
-        return loaded._replace(description=f"{workdir}, step {latest_step(folder)}")
-    if not config.init_from:
+    if is_checkpoint_meant(run):
+        loaded = load(run.checkpoints, run.network)
+        step = latest_step(run.checkpoints)
+        return loaded._replace(description=f"{run.workdir}, step {step}")
+    if not run.recipe.init_from:
         raise WeightsError(
             "there are no weights: give --workdir, the folder of a trained run, or "
             "--config.init_from, a file of weights"
         )
-    loaded = load(config.init_from, config.model)
-    return loaded._replace(description=_described(loaded, config.data.name))
+    loaded = load(run.recipe.init_from, run.network)
+    return loaded._replace(description=_described(loaded, run.recipe.data.name))
 
 
-def is_checkpoint_meant(config: Any, workdir: pathlib.Path) -> bool:
+def is_checkpoint_meant(run: Run) -> bool:
     """Returns whether a command is to use the workdir's checkpoint, which then is checked.
 
     Raises:
         WeightsError: the checkpoint did not begin with the `config.init_from` that is given.
         ValueError: the workdir holds a run of another network, or its files are damaged.
     """
-    if config.init_from and latest_step(checkpoints_of(workdir, config.checkpoint.dir)) is None:
+    init_from = run.recipe.init_from
+    if run.workdir is None or (init_from and latest_step(run.checkpoints) is None):
         return False
-    recorded = check_evaluable(workdir, as_recorded(config))
-    _check_origin(workdir, recorded, config.init_from)
+    recorded = check_evaluable(run.workdir, run.config)
+    _check_origin(run.workdir, recorded, init_from)
     return True
 
 
@@ -60,7 +66,7 @@ def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from:
         )
 
 
-def load_to_start(config: Any) -> Start:
+def load_to_start(run: Run) -> Start:
     """Returns the weights of `config.init_from` for training to begin with.
 
     A classifier for another number of classes is left out, to start afresh.
@@ -68,12 +74,12 @@ def load_to_start(config: Any) -> Start:
     Raises:
         WeightsError: as `load`.
     """
-    loaded = load(config.init_from, config.model, other_classes=True)
-    note = f"weights from {_described(loaded, config.data.name)}"
+    loaded = load(run.recipe.init_from, run.network, other_classes=True)
+    note = f"weights from {_described(loaded, run.recipe.data.name)}"
     if loaded.lacks_classifier:
         note += (
-            f"; its last layer is for another number of classes than {config.model.num_classes}, "
-            "and starts afresh"
+            "; its last layer is for another number of classes than "
+            f"{run.network.num_classes}, and starts afresh"
         )
     return Start(loaded.variables, note)
 

@@ -1,19 +1,28 @@
 """What a run says of itself at its start and at its end."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 from rich.console import Console
 
+from fastscale_jax.cost.parameters import overview
 from fastscale_jax.logs.progress import summary
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation
 
 
-def announcement(run: Run, first_step: int) -> str:
-    """Returns what is trained on what, and where it goes on."""
+def announcement(run: Run, first_step: int, params: Any) -> str:
+    """Returns what is trained on what, and where it goes on.
+
+    Args:
+        run: to be trained.
+        first_step: steps that were taken before.
+        params: of the network.
+    """
     devices = jax.devices()
-    where = f"{run.source.summary}\n{run.network.name}, {devices[0].device_kind}"
+    where = f"{run.source.summary}\n{run.network.name}: {overview(run.network, params)}\n"
+    where += devices[0].device_kind
     if len(devices) > 1:
         where += f", {len(devices)} devices"
     if jax.process_count() > 1:

@@ -11,7 +11,6 @@ from jax.sharding import NamedSharding
 
 from fastscale_jax.checkpoints.checkpoint import Checkpoints, SaveError
 from fastscale_jax.checkpoints.saved import kept_checkpoints
-from fastscale_jax.checkpoints.workdir import as_recorded
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.data.prefetch import Prefetch
 from fastscale_jax.data.sources.bad_images import DataError
@@ -211,9 +210,8 @@ class Trainer:
 
     def about(self) -> dict[str, Any]:
         """Returns what belongs to a state beside its arrays; the step says where the data stand."""
-        config = as_recorded(self.run.config)
         parts = self.meter.parts()
-        return {"config": config, "metrics": parts, "devices": jax.device_count()}
+        return {"config": self.run.config, "metrics": parts, "devices": jax.device_count()}
 
     @contextlib.contextmanager
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:

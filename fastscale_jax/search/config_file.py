@@ -1,18 +1,18 @@
 """A config file for `main`, written for a network that a search found."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.cli.common import Config
-from fastscale_jax.train.recipe import default_config
+from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.whole_file import replacing
 
 _TEXT = '''"""{about}
 
-    python -m fastscale_jax.main --config={path} --workdir=runs/{name}
+    fastscale train {path} --workdir=runs/{name}
 """
 
 from ml_collections import ConfigDict
@@ -34,13 +34,13 @@ def get_config(variant: str = "") -> ConfigDict:
 '''
 
 
-def write(path: pathlib.Path, network: Architecture, config: Config, about: str) -> None:
+def write(path: pathlib.Path, network: Architecture, recipe: Recipe, about: str) -> None:
     """Writes a config file that trains a network.
 
     Args:
         path: of the file; its folder is made if need be.
         network: to be trained.
-        config: the recipe; its `model` and `variant` are left aside.
+        recipe: how.
         about: where the network comes from, on a line or more.
 
     Raises:
@@ -57,7 +57,7 @@ def write(path: pathlib.Path, network: Architecture, config: Config, about: str)
             f'            "{name}": {_literal(value)},' for name, value in model.items()
         ),
         recipe="\n".join(
-            f"    config.{key} = {_literal(value)}" for key, value in _differences(config)
+            f"    config.{key} = {_literal(value)}" for key, value in _differences(recipe)
         ),
     )
     with replacing(path) as partial:
@@ -69,8 +69,8 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def _differences(config: Config) -> Iterator[tuple[str, Any]]:
-    """What a config has set otherwise than the defaults do, by its dotted key."""
+def _differences(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """What a recipe has set otherwise than the defaults do, by its dotted key."""
 
     def walk(values: Mapping[str, Any], default: Mapping[str, Any], at: str) -> Iterator[Any]:
         for key, value in values.items():
@@ -79,5 +79,4 @@ def _differences(config: Config) -> Iterator[tuple[str, Any]]:
             elif value != default[key]:
                 yield at + key, value
 
-    values = {k: v for k, v in config.to_dict().items() if k not in ("model", "variant")}
-    return walk(values, default_config().to_dict(), "")
+    return walk(dataclasses.asdict(recipe), dataclasses.asdict(Recipe()), "")

@@ -6,6 +6,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.scaling import amount_name, scaled
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import budget_of
+from fastscale_jax.measure.fitted import find
 
 
 def check(scaling: str, flag: str = "scale") -> None:
@@ -36,5 +37,5 @@ def scaled_up(network: Architecture, scaling: str, *, flag: str = "scale") -> Ar
     """
     check(scaling, flag)
     strategy, budget = scaling.partition("_")[0], budget_of(scaling)
-    grown, _ = scaled(network, strategy, **budget)
+    grown, _ = scaled(network, strategy, find, **budget)
     return dataclasses.replace(grown, name=f"{network.name}_{strategy}_{amount_name(**budget)}")

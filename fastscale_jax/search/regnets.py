@@ -1,26 +1,24 @@
 """Finds a RegNet: draws networks from the design space, trains each shortly, keeps the best.
 
-python -m fastscale_jax.search.regnets --config=configs/digits.py --window=1mf:4mf --networks=8
-python -m fastscale_jax.search.regnets --config=configs/regnety.py --config.data.name=folder \
-  --config.data.dir=/data/imagenet --window=3gf:5gf --scale=dWr_16gf
-
-After "Designing Network Design Spaces" (arXiv:2003.13678) and arXiv:2103.06877, section 6.1: as
-many networks as --networks says, whose flops lie in a window. With --scale the best one is scaled
-up, which is the hybrid of section 6.4.
+After "Designing Network Design Spaces" (arXiv:2003.13678) and arXiv:2103.06877, section 6.1: a
+number of networks whose flops lie in a window. The best one may be scaled up, which is the hybrid
+of section 6.4.
 """
 
 import math
 import pathlib
-from collections.abc import Sequence
-
-from absl import flags
+from collections.abc import Mapping, Sequence
 
 from fastscale_jax.arch import count
-from fastscale_jax.search import command, hybrid
+from fastscale_jax.display import draw
+from fastscale_jax.search import hybrid
 from fastscale_jax.search.jobs import Entry, Job, best_of
+from fastscale_jax.search.outcome import distribution_figure, write_results
 from fastscale_jax.search.sample import DesignSpace, Range, Window, sample
+from fastscale_jax.search.together import Settings, search, write_recipe
 
-_RANGES = {
+# parameters of the design space, with what they mean and an example of least and most
+RANGES = {
     "depth": ("blocks", "4:63"),
     "w0": ("channels of the first block", "8:248"),
     "wa": ("channels more with each block", "8:255"),
@@ -31,30 +29,8 @@ _RANGES = {
 _UNITS = {"gf": 1e9, "mf": 1e6, "": 1.0}
 
 
-def _flags() -> dict[str, flags.FlagHolder]:
-    found = {
-        "family": flags.DEFINE_enum(
-            "family", "regnety", ("regnetx", "regnety", "regnetz"), "Whose blocks they have."
-        ),
-        "window": flags.DEFINE_string(
-            "window", "200mf:600mf", "Of the flops of one image, as in 200mf:600mf or 3.5gf:4.5gf."
-        ),
-        "networks": flags.DEFINE_integer("networks", 32, "To be trained.", lower_bound=1),
-        "candidates": flags.DEFINE_integer(
-            "candidates", 100_000, "To draw before the window is given up.", lower_bound=1
-        ),
-        "seed": flags.DEFINE_integer("seed", 0, "Of what is drawn.", lower_bound=0),
-        "scale": flags.DEFINE_string(
-            "scale", "", "What the best network is scaled to in the end: dWr_16gf, dWr_x4."
-        ),
-    }
-    for name, (what, example) in _RANGES.items():
-        found[name] = flags.DEFINE_string(name, "", f"Least and most {what}, as in {example}.")
-    return found
-
-
-def _window(text: str) -> Window:
-    """The flops that are asked for.
+def window_of(text: str) -> Window:
+    """Returns the flops that are asked for, as in `200mf:600mf`.
 
     Raises:
         ValueError: they are no range.
@@ -73,16 +49,23 @@ def _window(text: str) -> Window:
     return Window(low, high)
 
 
-def _space(own: command.Own, resolution: int, num_classes: int) -> DesignSpace:
-    """The design space that is asked for.
+def space_of(
+    family: str, limits: Mapping[str, str], resolution: int, num_classes: int
+) -> DesignSpace:
+    """Returns the design space that is asked for.
+
+    Args:
+        family: whose blocks the networks have.
+        limits: least and most of each parameter of `RANGES`, as in `4:63`; empty: the space's own.
+        resolution: of the networks, pixels, where no range is given.
+        num_classes: of the networks.
 
     Raises:
         ValueError: a range is none.
     """
-    space = DesignSpace(own.family, num_classes=num_classes)
+    space = DesignSpace(family, num_classes=num_classes)
     ranges = {"resolution": Range(resolution, resolution, space.resolution.quantum)}
-    for name in _RANGES:
-        text = getattr(own, name)
+    for name, text in limits.items():
         if not text:
             continue
         try:
@@ -90,10 +73,10 @@ def _space(own: command.Own, resolution: int, num_classes: int) -> DesignSpace:
         except ValueError:
             low, high = 0.0, 0.0
         if not 0 < low <= high < math.inf:
-            raise ValueError(f"--{name}={text} is no range; write it as in {_RANGES[name][1]}")
+            raise ValueError(f"--{name}={text} is no range; write it as in {RANGES[name][1]}")
         ranges[name] = _range(name, Range(low, high, getattr(space, name).quantum))
     if ranges.get("wm", space.wm).low <= 1:
-        raise ValueError(f"--wm={own.wm} must be above 1: widths grow from stage to stage")
+        raise ValueError(f"--wm={limits['wm']} must be above 1: widths grow from stage to stage")
     return space._replace(**ranges)
 
 
@@ -114,58 +97,80 @@ def _range(name: str, asked: Range) -> Range:
     return asked
 
 
-def main(options: command.Options, own: command.Own) -> int:
-    """Searches, and writes down what it found."""
-    model = options.config.model
-    space, window = _space(own, model.resolution, model.num_classes), _window(own.window)
-    found = sample(space, window, own.networks, seed=own.seed, most=own.candidates)
-    if own.scale:
-        for one in found:  # of what cannot be scaled, people hear before it is trained
-            hybrid.scaled_up(one.network, own.scale)
-    jobs = [Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(found)]
+def search_regnets(
+    settings: Settings,
+    space: DesignSpace,
+    window: str,
+    networks: int,
+    *,
+    seed: int,
+    candidates: int,
+    larger: str,
+) -> tuple[list[Entry], list[str]]:
+    """Draws networks, trains each shortly, and writes down the best.
+
+    Args:
+        settings: of the search.
+        space: to draw from.
+        window: of the flops of one image, as in `200mf:600mf`.
+        networks: to be trained.
+        seed: of what is drawn.
+        candidates: to draw before the window is given up.
+        larger: what the best network is scaled to in the end, as in `dWr_16gf`; empty: nothing.
+
+    Returns:
+        What came of each job, and lines that say what was written.
+
+    Raises:
+        Everything that `together.search` does.
+    """
+    drawn = sample(space, window_of(window), networks, seed=seed, most=candidates)
+    if larger:
+        for one in drawn:  # of what cannot be scaled, people hear before it is trained
+            hybrid.scaled_up(one.network, larger)
+    jobs = [Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(drawn)]
     about = {
         "search": "regnets",
         "space": space._asdict(),
-        "window": window,
+        "window": window_of(window),
         "networks": len(jobs),
-        "seed": own.seed,
+        "seed": seed,
     }
-    entries = command.search(options, jobs, about)
-    return command.report(entries, _written(options, own, entries))
+    entries = search(settings, jobs, about)
+    of = f"{len(entries)} {space.family} networks of {window}"
+    return entries, _written(settings, of, larger, entries)
 
 
-def _schedule(options: command.Options) -> str:
+def _schedule(settings: Settings) -> str:
     """How long each network is trained, for people."""
-    train, own = options.config.train, options.config.train.epochs * options.config.schedule
-    if train.steps and not options.epochs:
-        return f"{train.steps} steps"
-    return f"{options.epochs or own} epochs"
+    recipe = settings.run.recipe
+    if recipe.train.steps and not settings.epochs:
+        return f"{recipe.train.steps} steps"
+    return f"{settings.epochs or recipe.total_epochs} epochs"
 
 
-def _written(options: command.Options, own: command.Own, entries: Sequence[Entry]) -> list[str]:
+def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry]) -> list[str]:
     """Writes results, distribution and configs, and returns lines that say where."""
-    from fastscale_jax.display import draw
-    from fastscale_jax.search.outcome import distribution_figure, write_results
-
-    paths: list[pathlib.Path] = [write_results(entries, options.output)]
+    paths: list[pathlib.Path] = [write_results(entries, settings.output)]
     best, found = best_of(entries), []
     if best is not None:
-        of = f"{len(entries)} {own.family} networks of {own.window}"
-        title = f"{of}, {_schedule(options)}"
-        draw.write(distribution_figure(entries, title), options.output)
-        paths.append(options.output / "edf.png")
+        title = f"{of}, {_schedule(settings)}"
+        draw.write(distribution_figure(entries, title), settings.output)
+        paths.append(settings.output / "edf.png")
         network = best.job.network
         about = f"The best of {of}, with {best.error:.2f} % error."
-        paths.append(command.write_config(options, "best", network, about))
-        if own.scale:
-            network = hybrid.scaled_up(network, own.scale)
-            about = f"{about.removesuffix('.')}, scaled by {own.scale}."
+        paths.append(write_recipe(settings, "best", network, about))
+        if larger:
+            network = hybrid.scaled_up(network, larger)
+            about = f"{about.removesuffix('.')}, scaled by {larger}."
             cost = count(network)
             about += f" {cost.flops:,} flops, {cost.params:,} params, {cost.acts:,} acts."
-            paths.append(command.write_config(options, "scaled", network, about))
+            paths.append(write_recipe(settings, "scaled", network, about))
         found.append(about)
     return [*(f"written: {path}" for path in paths), *found]
 
 
 if __name__ == "__main__":
-    command.run("regnets", main, _flags)
+    from fastscale_jax.main import face
+
+    face("search")

@@ -1,5 +1,6 @@
 """One network of a search, trained as `main` would train it."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -12,55 +13,71 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from fastscale_jax.cli.common import Config
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
+from fastscale_jax.train.ranges import check_ranges
 
 _Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0
 _KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
 
 
-def config_of(config: Config, job: Job) -> Config:
-    """Returns the config that trains a job's network: another's, but for network and seed."""
-    result = config.copy_and_resolve_references()
-    with result.unlocked():
-        result.variant = ""
-        result.model = job.network.to_config()
-        result.seed = config.seed + job.seed
-        # who takes a network up begins with the last checkpoint; only the last error counts
-        result.checkpoint.every_epochs, result.checkpoint.every_minutes = 0, _SAVE_MINUTES
-        result.train.eval_every_epochs = max(config.train.epochs * config.schedule, 1)
-        if result.checkpoint.dir:
-            result.checkpoint.dir = f"{result.checkpoint.dir.rstrip('/')}/{job.number:03}"
-    return result
+def run_of_job(run: Run, job: Job, workdir: pathlib.Path) -> Run:
+    """Returns the run that trains a job's network: the search's, but for network and seed.
+
+    Args:
+        run: of the search.
+        job: to do.
+        workdir: of its own.
+    """
+    recipe, checkpoint = run.recipe, run.recipe.checkpoint
+    # who takes a network up begins with the last checkpoint; only the last error counts
+    checkpoint = dataclasses.replace(checkpoint, every_epochs=0, every_minutes=_SAVE_MINUTES)
+    if checkpoint.dir:
+        folder = f"{checkpoint.dir.rstrip('/')}/{job.number:03}"
+        checkpoint = dataclasses.replace(checkpoint, dir=folder)
+    train = dataclasses.replace(recipe.train, eval_every_epochs=max(recipe.total_epochs, 1))
+    recipe = dataclasses.replace(
+        recipe, seed=recipe.seed + job.seed, checkpoint=checkpoint, train=train
+    )
+    return Run(job.network, recipe, workdir=workdir)
 
 
-def short(config: Config, epochs: int) -> Config:
-    """Returns the config with a schedule of so many epochs; 0: with its own."""
-    result = config.copy_and_resolve_references()
-    if epochs:
-        result.train.epochs, result.train.steps, result.schedule = epochs, 0, 1
-        # a warmup keeps its share of the schedule
-        share = min(epochs / (config.train.epochs * config.schedule), 1.0)
-        result.optim.warmup_epochs = config.optim.warmup_epochs * share
-        steps = (max(1, round(epoch * share)) for epoch in config.optim.step_epochs)
-        result.optim.step_epochs = tuple(sorted({*steps}))
-    return result
+def shortened(run: Run, epochs: int) -> Run:
+    """Returns the run with a schedule of so many epochs; 0: with its own.
+
+    Raises:
+        ValueError: the shorter schedule is none.
+    """
+    if not epochs:
+        return run
+    recipe = run.recipe
+    # a warmup keeps its share of the schedule
+    share = min(epochs / recipe.total_epochs, 1.0)
+    steps = (max(1, round(epoch * share)) for epoch in recipe.optim.step_epochs)
+    optim = dataclasses.replace(
+        recipe.optim,
+        warmup_epochs=recipe.optim.warmup_epochs * share,
+        step_epochs=tuple(sorted({*steps})),
+    )
+    train = dataclasses.replace(recipe.train, epochs=epochs, steps=0)
+    recipe = dataclasses.replace(recipe, train=train, optim=optim, schedule=1)
+    check_ranges(recipe)
+    return dataclasses.replace(run, recipe=recipe)
 
 
 def trained(
-    config: Config, job: Job, workdir: pathlib.Path, before_leaving: Callable[[], object]
+    run: Run, job: Job, workdir: pathlib.Path, before_leaving: Callable[[], object]
 ) -> tuple[float, dict[str, Any]]:
     """Trains a job's network, or goes on where another worker was stopped.
 
     Args:
-        config: of the search.
+        run: of the search.
         job: to do.
-        workdir: of this run alone; what is said of it goes to `log.txt` there.
+        workdir: of this job alone; what is said of it goes to `log.txt` there.
         before_leaving: as for `loop.train`.
 
     Returns:
@@ -68,11 +85,11 @@ def trained(
         was found, by this worker: seconds, a step's median time and the machine.
 
     Raises:
-        Everything that `loop.train` and `Run.prepare` do.
+        Everything that `loop.train` and `Run.prepared` do.
     """
     started, metrics = time.monotonic(), workdir / "metrics.jsonl"
     before = read_metrics(metrics)
-    run = Run.prepare(config_of(config, job), workdir, "train")
+    run = run_of_job(run, job, workdir).prepared("train")
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a", encoding="utf-8") as file:
         console = Console(file=file, width=160)
@@ -113,12 +130,12 @@ def step_ms(records: Sequence[_Record], batch: int) -> float | None:
     return 1000 * batch / statistics.median(speeds[1:]) if speeds[1:] else None
 
 
-def recipe_of(config: Config) -> Mapping[str, Any]:
+def recipe_of(run: Run) -> Mapping[str, Any]:
     """Returns what decides a search's errors beside the networks, for workers to agree on.
 
     Where the images lie, and what is kept of a run, is each machine's own matter.
     """
-    values = config.to_dict()
+    values = run.config
     for key in ("variant", "model", "checkpoint"):
         del values[key]
     for key in ("dir", "workers"):

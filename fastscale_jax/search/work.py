@@ -6,14 +6,15 @@ import pathlib
 import time
 
 from fastscale_jax.checkpoints.lock import InUseError
-from fastscale_jax.cli.common import Config, complain
 from fastscale_jax.measure.memory import is_out_of_memory
+from fastscale_jax.runs.run import Run
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
 from fastscale_jax.search.training import trained
 from fastscale_jax.train.divergence import DivergenceError
+from fastscale_jax.utils.console import complain
 
 _PAUSE = 3.0  # seconds between two looks at what others do
 _LONG_PAUSE = 30.0  # where a run is still at work that was taken for dead
@@ -40,7 +41,7 @@ class Came(enum.Enum):
     TOO_LARGE = enum.auto()
 
 
-def work(ledger: Ledger, config: Config, folder: pathlib.Path, board: Board) -> list[Entry]:
+def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[Entry]:
     """Does jobs until all are done, by this worker or by others, and returns where they stand.
 
     A job whose network diverges has failed, as has one that did not fit into the memory three
@@ -48,7 +49,7 @@ def work(ledger: Ledger, config: Config, folder: pathlib.Path, board: Board) -> 
 
     Args:
         ledger: of the search.
-        config: what they are trained with.
+        run: what they are trained with.
         folder: each has a workdir in it, by its number.
         board: that shows how they stand.
 
@@ -67,7 +68,7 @@ def work(ledger: Ledger, config: Config, folder: pathlib.Path, board: Board) -> 
         board.show(entries := ledger.entries())
         if job is not None:
             with contextlib.suppress(LostError):  # whoever has the job now goes on from here
-                came = _do(ledger, config, folder, job, board)
+                came = _do(ledger, run, folder, job, board)
                 if came is not Came.TO_AN_END:
                     aside.add(job.number)
                 too_large = {*too_large, job.number} if came is Came.TOO_LARGE else set()
@@ -79,11 +80,11 @@ def work(ledger: Ledger, config: Config, folder: pathlib.Path, board: Board) -> 
             return entries
 
 
-def _do(ledger: Ledger, config: Config, folder: pathlib.Path, job: Job, board: Board) -> Came:
+def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) -> Came:
     workdir = folder / f"{job.number:03}"
     try:
         with ledger.alive(lambda: board.show(ledger.entries())):
-            error, facts = trained(config, job, workdir, lambda: _leave(ledger, board))
+            error, facts = trained(run, job, workdir, lambda: _leave(ledger, board))
     except DivergenceError as error:
         ledger.fail(str(error))
     except InUseError:

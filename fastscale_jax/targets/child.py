@@ -191,7 +191,10 @@ def _tell(stage: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process once the one that asked for the program is gone, however it went."""
+    """Ends this process once the one that asked for the program is gone, however it went.
+
+    Windows never tells that the parent is gone. There it ends once its program is compiled.
+    """
     parent = os.getppid()
 
     def watch() -> None:

@@ -75,13 +75,9 @@ def _step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, tuple[Ar
 
 def averages(parts: list[Metrics]) -> dict[str, float]:
     """Returns means over all images of some batches: the loss, and errors in percent."""
-    fields = zip(*jax.device_get(parts), strict=True)
-    loss, top1_errors, top5_errors, images = (sum(map(float, field)) for field in fields)
-    return {
-        "loss": loss / images,
-        "top1_error": 100 * top1_errors / images,
-        "top5_error": 100 * top5_errors / images,
-    }
+    # as Python floats: sums in float32 would lose digits
+    of_batches = [jax.tree.map(float, part) for part in jax.device_get(parts)]
+    return functools.reduce(Metrics.merge, of_batches).compute()
 
 
 def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:

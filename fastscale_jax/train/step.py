@@ -1,11 +1,14 @@
 """One training step and one evaluation step, as pure functions."""
 
 import functools
-from typing import Any, NamedTuple
+import operator
+from typing import Any, NamedTuple, Self
 
+import clu.metrics
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
@@ -32,13 +35,59 @@ from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.state import TrainState, Tree, Weights
 
 
-class Metrics(NamedTuple):
-    """Sums over the images of all devices, so that batches can be added up."""
+@struct.dataclass
+class Metrics(clu.metrics.Metric):
+    """Sums over the images of all devices, so that batches can be added up.
+
+    It is one metric of four sums, not a `clu.metrics.Collection` of three averages. A collection
+    takes as long (of a step of 1.1 ms on a CPU, medians of 3,000 differ by 0.2 %), but has seven
+    arrays: three equal counts, and a counter of merges, which the sum over devices would spoil. Its
+    averages merge in float32, which changed the mean loss of 100 steps in the seventh digit. With
+    four sums the step lowers to the same program as with a plain tuple of them.
+    """
 
     loss: Array
     top1_errors: Array
     top5_errors: Array
     images: Array
+
+    @classmethod
+    def from_model_output(
+        cls, *, losses: Array, logits: Array, labels: Array, mask: Array, **others: Any
+    ) -> Self:
+        """Sums over the images that are not padding.
+
+        An image is right at k if under k classes beat it. Ties count against the network, and so
+        does NaN, so that one that says nothing is not called right.
+
+        Args:
+            losses: `[batch]`.
+            logits: `[batch, num_classes]`.
+            labels: `[batch]` ints.
+            mask: `[batch]` bools; false: padding.
+            others: outputs for other metrics of a collection; ignored.
+        """
+        del others
+        right = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+        better = (~(logits < right)).sum(-1) - 1
+        return cls(
+            loss=jnp.where(mask, losses, 0).sum(),
+            top1_errors=(mask & (better >= 1)).sum(),
+            top5_errors=(mask & (better >= 5)).sum(),
+            images=mask.sum(),
+        )
+
+    def merge(self, other: Self) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns the sums over both batches, in the precision that they are in."""
+        return jax.tree.map(operator.add, self, other)
+
+    def compute(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns means over the images: the loss, and errors in percent."""
+        return {
+            "loss": self.loss / self.images,
+            "top1_error": 100 * self.top1_errors / self.images,
+            "top5_error": 100 * self.top5_errors / self.images,
+        }
 
 
 class Task(NamedTuple):
@@ -167,7 +216,7 @@ def _of_device(
         scale=scale,
     )
     labels = examples.targets.argmax(-1)
-    metrics = _metrics(found.outputs, labels, jnp.asarray(batch.mask))
+    metrics = _metrics(found.outputs, labels, batch)
     return agreed((found.gradients, found.batch_stats), (metrics, signals.sum(0)))
 
 
@@ -190,7 +239,7 @@ def _evaluated(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Arr
     variables = {"params": weights.params, "batch_stats": weights.batch_stats}
     logits = jnp.asarray(task.model.apply(variables, images, train=False))
     outputs = Outputs(cross_entropy(logits, batch.labels, 0.0), logits)
-    metrics = _metrics(outputs, jnp.asarray(batch.labels), jnp.asarray(batch.mask))
+    metrics = _metrics(outputs, jnp.asarray(batch.labels), batch)
     return agreed((), metrics)[1], logits.argmax(-1)
 
 
@@ -224,17 +273,6 @@ def _smoothed(labels: ArrayLike, classes: int, smoothing: float) -> Array:
     return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
 
 
-def _metrics(outputs: Outputs, labels: Array, mask: Array) -> Metrics:
-    """Sums over the images that are not padding; an image is right at k if under k classes beat it.
-
-    Ties count against the network, and so does NaN, so that one that says nothing is not called
-    right.
-    """
-    right = jnp.take_along_axis(outputs.logits, labels[:, None], axis=-1)
-    better = (~(outputs.logits < right)).sum(-1) - 1
-    return Metrics(
-        loss=jnp.where(mask, outputs.losses, 0).sum(),
-        top1_errors=(mask & (better >= 1)).sum(),
-        top5_errors=(mask & (better >= 5)).sum(),
-        images=mask.sum(),
-    )
+def _metrics(outputs: Outputs, labels: Array, batch: Batch) -> Metrics:
+    mask = jnp.asarray(batch.mask)
+    return Metrics.from_model_output(**outputs._asdict(), labels=labels, mask=mask)

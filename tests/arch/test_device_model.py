@@ -7,8 +7,9 @@ import pytest
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.device_model import DeviceModel, Linear, find, folder, load
+from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.arch.zoo import budget_of
+from fastscale_jax.measure.fitted import find, folder, load
 from tests.commands import run
 
 MODEL = DeviceModel(
@@ -89,7 +90,7 @@ def test_what_is_not_there_is_refused_with_how_to_make_it(monkeypatch, tmp_path)
 )
 def test_a_variant_is_the_largest_network_within_its_budget(variant, kind, amount):
     save(MODEL)
-    network, scaling = arch.resolve("regnetz", variant)
+    network, scaling = arch.resolve("regnetz", variant, device=find)
     assert network.name.endswith(variant.removeprefix("500mf_"))
     assert budget_of(variant) == {kind: amount}
     assert MODEL.predict(kind, "regnetz-500mf", arch.count(network)) <= amount
@@ -104,7 +105,7 @@ def test_a_variant_is_the_largest_network_within_its_budget(variant, kind, amoun
 def test_a_budget_below_the_smallest_network_is_refused():
     save(MODEL)
     with pytest.raises(ValueError, match="to 2 ms a step by 'dWr'; the nearest that is possible"):
-        arch.resolve("regnetz", "dWr_2ms")
+        arch.resolve("regnetz", "dWr_2ms", device=find)
 
 
 def test_info_says_what_a_budget_rests_on():

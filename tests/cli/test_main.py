@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import json
 import pathlib
 import shutil
@@ -7,6 +9,7 @@ import sys
 
 import pytest
 
+from fastscale_jax.cli.application import COMMANDS, application
 from fastscale_jax.logs.records import read_metrics
 from tests.commands import REPOSITORY, TINY, run, start
 
@@ -125,7 +128,7 @@ def test_training_never_imports_tensorflow(tmp_path):
 
 # what is given: (what the one line on stderr must say)
 BAD_INPUT = {
-    "--config=configs/nothing.py": ["no such --config file"],
+    "--config=configs/nothing.py": ["no such file as configs/nothing.py"],
     "--config=configs/regnetz.py:3gf": [
         "'3gf'",
         "[<base>_]<strategy>_<amount>",
@@ -154,20 +157,26 @@ BAD_INPUT = {
     "--config=configs/regnetz.py --config.data.name=digits": ["10 classes", "1000"],
     "--config=configs/digits.py:dWr_x4": ["no variants"],
     "--config=configs/digits.py --mode=eval": ["no checkpoint", "train first"],
-    "--config=configs/digits.py --mode=fly": ["train|eval|info|time|memory|program|predict|export"],
+    "--config=configs/digits.py --mode=fly": [
+        "train, eval, info, time, memory, program, predict, export"
+    ],
     "--config=configs/digits.py --mode=program --target=gpu:h300": ["'gpu:h300'", "gpu:h100, "],
     "--config=configs/digits.py --mode=memory --target=tpu:v5e:3x3": ["no such slice", "v5e:2x2"],
     "--config=configs/digits.py --mode=info --target=h100": ["unknown target 'h100'"],
-    "--config=configs/digits.py --mode=info --part=inference": ["--part is for --mode=program"],
-    "--config=configs/digits.py --target=gpu:h100": ["--mode=program, memory, info, not for train"],
+    "--config=configs/digits.py --mode=info --part=inference": [
+        "--part is for program, not for info"
+    ],
+    "--config=configs/digits.py --target=gpu:h100": [
+        "--target is for info, memory, program, choose, curves, not for train"
+    ],
     "--config=configs/regnetz.py --mode=program --target=gpu:h100:3": ["1024", "3 devices"],
     "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [
         "has no bfloat16; use float16"
     ],
-    "--config=configs/digits.py --mode=export --names=keras": ["fastscale_jax|pycls|timm"],
+    "--config=configs/digits.py --mode=export --names=keras": ['"fastscale_jax", "pycls", "timm"'],
     "--config=configs/digits.py stray": ["'stray'"],
     "--workers=3": ["workers"],
-    "": ["--config is missing"],
+    "": ["a recipe is missing", "digits, efficientnet"],
 }
 
 
@@ -245,11 +254,32 @@ def test_a_damaged_checkpoint_gets_one_line(trained, tmp_path, mode):
     assert "the checkpoint of step 3" in result.stderr
 
 
-def test_help_is_a_success_and_explains_every_flag():
+def test_help_is_a_success_and_names_every_command():
     result = run("--help")
     assert result.returncode == 0
-    names = ("config", "workdir", "mode", "format", "input", "output", "names")
-    assert all(f"--{name}" in result.stdout for name in names)
+    assert len(result.stdout.splitlines()) <= 40  # it fits on a screen
+    assert all(f" {name} " in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_explains_every_flag_and_has_an_example(capsys, command):
+    application().help_print([command])
+    said = capsys.readouterr().out
+    assert f"Example: {COMMANDS[command].example.split(' --')[0]}" in said
+    function, _, _ = application().parse_args([command, *NEEDED.get(command, ())])
+    for name, parameter in inspect.signature(function).parameters.items():
+        shared = dataclasses.is_dataclass(parameter.default)
+        names = [f.name for f in dataclasses.fields(parameter.default)] if shared else [name]
+        assert all(f"--{one}" in said or one.upper() in said for one in names)
+
+
+# what a command cannot do without
+NEEDED = {
+    "choose": ["regnetz:500mf"],
+    "curves": ["--results=x"],
+    "fit": ["--results=x"],
+    "report": ["--output=x"],
+}
 
 
 def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):

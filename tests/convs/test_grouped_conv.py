@@ -318,12 +318,31 @@ def test_each_pass_can_have_its_own():
     assert text.count("stablehlo.convolution") == 1
 
 
-def test_without_llvm_the_rest_still_works(monkeypatch):
+def test_without_llvm_the_rest_still_works(monkeypatch, capsys):
     monkeypatch.setattr(native, "why_not", lambda: "llvmlite is not here")
+    conv_choice._tell_once.cache_clear()
     shape = ConvShape(8, 14, 14, 24, 24, 3, 3, 1)
     assert [choose("auto", part, shape, jnp.float32, "cpu") for part in PARTS] == ["im2col"] * 3
+    assert capsys.readouterr().err == (
+        "fastscale_jax: convolutions use XLA's own operations here, which are slower: "
+        "llvmlite is not here\n"
+    )
     with pytest.raises(ValueError, match="'native' cannot be had here: llvmlite is not here"):
         conv_choice.check_implementation("native")
+
+
+def test_who_asks_for_xla_s_own_operations_is_told_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(native, "why_not", lambda: "llvmlite is not here")
+    conv_choice._tell_once.cache_clear()
+    shape = ConvShape(8, 14, 14, 24, 24, 3, 3, 1)
+    for implementation, platform, dtype in (
+        ("portable", "cpu", jnp.float32),
+        ("lax", "cpu", jnp.float32),
+        ("auto", "cuda", jnp.float32),
+        ("auto", "cpu", jnp.int32),
+    ):
+        assert choose(implementation, "forward", shape, dtype, platform) in ("im2col", "lax")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_symbolic_batch_is_left_to_xla():

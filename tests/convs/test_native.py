@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from fastscale_jax.convs import conv_shape, native
 from fastscale_jax.convs.conv_shape import ConvShape
-from fastscale_jax.convs.native import host, plan, rotating, splatting, xla_call
+from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, xla_call
 from fastscale_jax.convs.native.emit import Emitter
 from fastscale_jax.convs.native.plan import Numbers, Strips, spans
 from tests.compiler import QUICKLY
@@ -167,6 +167,41 @@ def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("system", "processor", "reason"),
+    [
+        ("linux", "aarch64", ""),
+        ("linux", "riscv64", "the machine code is for x86_64 and aarch64, not for riscv64"),
+        ("darwin", "arm64", "the machine code is for Linux, not for macOS"),
+        ("win32", "AMD64", "the machine code is for Linux, not for Windows"),
+        ("freebsd14", "amd64", "the machine code is for Linux, not for freebsd14"),
+    ],
+)
+def test_machines_that_the_code_is_not_for_are_told_apart(monkeypatch, system, processor, reason):
+    monkeypatch.setattr(host, "check", lambda: None)
+    monkeypatch.setattr(native.sys, "platform", system)
+    monkeypatch.setattr(native.platform, "machine", lambda: processor)
+    assert native.why_not.__wrapped__() == reason
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "dtype", "serves"),
+    [
+        ("forward", {}, jnp.float64, True),
+        ("activated", {}, jnp.float64, False),
+        ("activated", {}, jnp.bfloat16, True),
+        ("forward", {}, jnp.int32, False),
+        ("forward", {}, jnp.complex64, False),
+        ("forward", {"batch": 0}, jnp.float32, False),
+        ("filter_gradient", {"c_out": 0}, jnp.float32, False),
+        ("forward", {"batch": jax.export.symbolic_shape("n")[0]}, jnp.float32, False),
+    ],
+)
+def test_convolutions_that_no_code_is_written_for_are_told_apart(part, changes, dtype, serves):
+    shape = dataclasses.replace(SHAPES[1], **changes)
+    assert native.serves(part, shape, dtype) is serves
+
+
 def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
     monkeypatch.setattr(Emitter, "multiply_add", lambda self, a, b, c: c)
     with pytest.raises(RuntimeError, match=r"2 \* 3 \+ 4 came out as 4"):
@@ -248,7 +283,7 @@ def test_a_kernel_s_name_says_all_that_it_depends_on(monkeypatch):
     activated = ("activated_", "activated_relu", "activated_silu")
     parts = ("forward", *activated, "input_gradient", "filter_gradient")
     for kernel in itertools.product(parts, shapes, (False, True), (1, 2)):
-        native._registered.__wrapped__(*kernel)
+        calls.registered.__wrapped__(*kernel)
     assert len(set(known)) == len(known) == len(parts) * len(shapes) * 4
 
 

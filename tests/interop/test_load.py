@@ -28,6 +28,7 @@ from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load, save
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.logs.records import write_config
+from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import load_for, load_to_start
 from fastscale_jax.train.state import TrainState
 from tests.passes import rule
@@ -328,8 +329,8 @@ def test_weights_for_images_that_are_normalised_otherwise_say_so(tmp_path, note,
     config.model = save_download(tmp_path, json.dumps(note))
     config.init_from = str(tmp_path / "model.safetensors")
     described = f"{config.init_from}, in timm's names{words}"
-    assert load_for(config, None).description == described
-    assert load_to_start(config).note == f"weights from {described}"
+    assert load_for(Run.of(config, None)).description == described
+    assert load_to_start(Run.of(config)).note == f"weights from {described}"
     settings = note.get("pretrained_cfg")
     wanted = (tuple(settings["mean"]), tuple(settings["std"])) if settings else None
     assert load(config.init_from, config.model).normalisation == wanted
@@ -555,16 +556,16 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
     place = folder / workdir if workdir else None
     if workdir == "trained" and init_from:
         with pytest.raises(WeightsError, match=r"another choice of weights; give one of them"):
-            load_for(config, place)
+            load_for(Run.of(config, place))
         # but a run that began with these weights may be named by the command that started it
         place = folder / "begun with them"
         save_run(place, config, trained)
     if workdir == "trained":
-        found = load_for(config, place)
+        found = load_for(Run.of(config, place))
         assert_same(found.variables, trained)
         assert found.description == f"{place}, step 5"
     elif init_from:
-        found = load_for(config, place)
+        found = load_for(Run.of(config, place))
         assert_same(found.variables, others)
         assert found.description == config.init_from
     else:
@@ -574,21 +575,21 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
             "new": f"no workdir {place}",
         }[workdir]
         with pytest.raises(ValueError, match=words):
-            load_for(config, place)
+            load_for(Run.of(config, place))
     assert not (folder / "new").exists()
 
 
 def test_a_workdir_is_found_by_a_relative_path_too(choice, monkeypatch):
     config, folder, trained, _ = choice
     monkeypatch.chdir(folder)
-    assert_same(load_for(config, pathlib.Path("trained")).variables, trained)
+    assert_same(load_for(Run.of(config, pathlib.Path("trained"))).variables, trained)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.safetensors"])
 def test_an_export_in_the_workdir_does_not_hide_its_checkpoint(choice, name):
     config, folder, trained, others = choice
     save(folder / "trained" / name, config.model, others)
-    found = load_for(config, folder / "trained")
+    found = load_for(Run.of(config, folder / "trained"))
     assert found.description.endswith("step 5")
     assert_same(found.variables, trained)
 
@@ -600,13 +601,13 @@ def test_a_workdir_of_another_network_is_refused_whatever_else_there_is(choice):
     with pytest.raises(
         ValueError, match=r"holds another network, .* \(different: stem_width is 32\)"
     ):
-        load_for(config, folder / "trained")
+        load_for(Run.of(config, folder / "trained"))
 
 
 def test_a_run_starts_with_the_file_s_weights_and_says_so(choice):
     config, folder, _, others = choice
     config.init_from = str(folder / "others.safetensors")
-    start = load_to_start(config)
+    start = load_to_start(Run.of(config))
     assert_same(start.variables, others)
     assert start.note == f"weights from {config.init_from}"
 
@@ -614,8 +615,8 @@ def test_a_run_starts_with_the_file_s_weights_and_says_so(choice):
 def test_a_run_of_other_classes_starts_without_the_classifier_and_says_so(choice):
     config, folder, _, others = choice
     config.init_from = str(folder / "others.safetensors")
-    config.model.num_classes = 3
-    start = load_to_start(config)
+    config.model.num_classes, config.data.name = 3, "synthetic"
+    start = load_to_start(Run.of(config))
     del others["params"]["head"]["fc"]
     assert_same(start.variables, others)
     assert start.note == (
@@ -623,7 +624,7 @@ def test_a_run_of_other_classes_starts_without_the_classifier_and_says_so(choice
         "and starts afresh"
     )
     with pytest.raises(WeightsError, match=r"params\.head\.fc\.bias has 10, \S+ 3"):
-        load_for(config, None)
+        load_for(Run.of(config, None))
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])

@@ -1,5 +1,6 @@
 """The meter's figures against a clock that the test moves."""
 
+import json
 import math
 
 import numpy as np
@@ -70,3 +71,17 @@ def test_of_the_compiling_step_alone_there_is_no_speed(clock):
     assert math.isnan(found["images_per_second"])
     assert math.isnan(found["data_wait_percent"])
     assert found["train_loss"] == 1
+
+
+def test_another_process_goes_on_from_four_numbers_a_step(clock):
+    first, second = Meter(8), Meter(8)
+    for loss in (1.0, 3.0):
+        first.add(part(loss))
+    saved = json.loads(json.dumps(first.parts()))
+    # loss, top-1 errors, top-5 errors and images, as checkpoints have them
+    assert saved == [[8, 2, 1, 8], [24, 2, 1, 8]]
+    second.take_back(saved)
+    assert second.parts() == saved
+    found = second.read()
+    assert (found["train_loss"], found["train_top1_error"]) == (2.0, 25.0)
+    assert math.isnan(found["images_per_second"])

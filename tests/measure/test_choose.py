@@ -8,7 +8,8 @@ from fastscale_jax.arch import Complexity, count
 from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
-from fastscale_jax.measure.choose import UnmetError, _on_target, choose
+from fastscale_jax.cli.choose_command import _on_target
+from fastscale_jax.measure.choose import UnmetError, choose
 from fastscale_jax.targets import figures
 from fastscale_jax.targets.target import Target
 from tests.commands import run_module
@@ -91,7 +92,7 @@ def test_an_unknown_strategy_is_refused_before_anything_is_measured():
     [
         (("--base=regnetz:huge", "--step_ms=5"), "unknown base 'huge' of regnetz"),
         (("--base=regnetz", "--step_ms=-5"), "--step_ms must be a number above 0"),
-        (("--base=regnetz", "--step_ms=5", "--memory_gb=1"), "not allowed with"),
+        (("--base=regnetz", "--step_ms=5", "--memory_gb=1"), "give exactly one budget"),
     ],
 )
 def test_a_mistake_gets_one_line(flags, words):
@@ -105,7 +106,7 @@ def test_a_mistake_gets_one_line(flags, words):
 def test_the_command_finds_a_network_for_the_memory_by_compiling():
     done = run_module("measure.choose", "--base=regnetz", "--memory_gb=0.06", "--batch_size=2")
     assert done.returncode == 0, done.stderr
-    assert "python -m fastscale_jax.main --config=configs/regnetz.py:dWr_x" in done.stdout
+    assert "fastscale train regnetz:dWr_x" in done.stdout
     assert "--config.data.batch_size=2" in done.stdout
 
 

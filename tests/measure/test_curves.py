@@ -9,6 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 
+from fastscale_jax.cli import curves_command
+from fastscale_jax.cli.application import main
 from fastscale_jax.measure import curve_figures, curves, points
 from tests.commands import run_module
 from tests.measure.curve_points import record, specs
@@ -22,20 +24,27 @@ def measured(monkeypatch, errors=()):
     """Lets points be made up; returns a list of those that were."""
     asked = []
 
-    def of(spec, noise, seconds, timeout):
+    def of(spec, **limits):
         asked.append(spec)
         if spec in errors:
             return {"error": "out of memory"}
         return {k: v for k, v in record(spec, time).items() if k not in vars(spec)}
 
-    monkeypatch.setattr(curves, "_measured", of)
+    monkeypatch.setattr(curves, "measured", of)
     return asked
 
 
 def all_of(file, again=False, rounds=1):
     told = []
-    limits = {"noise": 0.1, "seconds": 1.0, "timeout": 1.0, "rounds": rounds}
-    found = curves.measure_all(specs(), file, **limits, again=again, tell=told.append)
+    limits = {"noise": 0.1, "seconds": 1.0, "timeout": 1.0}
+    found = curves.measure_all(
+        specs(),
+        file,
+        take=lambda spec: curves.measured(spec, **limits),
+        rounds=rounds,
+        again=again,
+        tell=told.append,
+    )
     return found, told
 
 
@@ -59,13 +68,13 @@ def test_of_several_rounds_the_fastest_counts_and_a_restart_goes_on_in_the_round
 ):
     file, asked = tmp_path / "results.jsonl", []
 
-    def of(spec, *limits):
+    def of(spec, **limits):
         asked.append(spec)
         factor = [3.0, 1.0, 2.0][asked.count(spec) - 1]
         made_up = record(spec, lambda cost: factor * time(cost))
         return {k: v for k, v in made_up.items() if k not in vars(spec)}
 
-    monkeypatch.setattr(curves, "_measured", of)
+    monkeypatch.setattr(curves, "measured", of)
     all_of(file, rounds=2)
     assert asked == [*specs(), *specs()]
     found, _ = all_of(file, rounds=3)
@@ -107,7 +116,7 @@ def test_a_point_that_fails_costs_itself_alone(monkeypatch, tmp_path, code, word
     python.write_text(f"#!/bin/sh\nexec {curves.sys.executable} -c '{code}'\n")
     python.chmod(0o755)
     monkeypatch.setattr(curves.sys, "executable", str(python))
-    assert words in curves._measured(specs()[0], 0.1, 1.0, timeout=2.0)["error"]
+    assert words in curves.measured(specs()[0], noise=0.1, seconds=1.0, timeout=2.0)["error"]
 
 
 def test_pearson_s_r_is_scipy_s():
@@ -262,13 +271,12 @@ def test_with_a_target_points_are_compiled_and_what_fails_is_left_with_its_reaso
             return {"error": "out of memory"}
         return {k: v for k, v in compiled_record(spec).items() if k not in vars(spec)}
 
-    monkeypatch.setattr(curves, "compiled_point", compiled_point)
+    monkeypatch.setattr(curves_command, "compiled_point", compiled_point)
     file = tmp_path / "curves.jsonl"
     command = ["curves", "--target=gpu:h100", f"--results={file}", "--bases=regnetz:500mf"]
     command += ["--strategies=w,dWr", "--factors=1,2"]
-    monkeypatch.setattr(curves.sys, "argv", command)
-    assert curves.main() == 0
-    assert curves.main() == 0
+    assert main(command) == 0
+    assert main(command) == 0
     found = points.read(file)
     assert len(asked) == len(found) == 3  # and nothing the second time
     assert {target for _, target in asked} == {"gpu:h100"}

@@ -6,8 +6,8 @@ import statistics
 import pytest
 
 from fastscale_jax.arch import Complexity, count
-from fastscale_jax.arch.device_model import load
 from fastscale_jax.measure import fit, points
+from fastscale_jax.measure.fitted import load
 from tests.commands import run_module
 from tests.measure.curve_points import MACHINE, record, specs
 

@@ -56,3 +56,17 @@ def test_a_limit_of_the_process_counts(gigabytes):
     # what Python and JAX map is gone; of the rest half counts, less what is set aside for compiling
     least = min((gigabytes - 3) * 2**30 // 2 - 700_000_000, room() // 2)
     assert least < room(gigabytes) < gigabytes * 2**30 // 2
+
+
+def test_where_processes_have_no_limits_the_rest_counts(monkeypatch):
+    monkeypatch.setattr(limits, "resource", None)
+    assert limits.room() > 0
+
+
+def test_a_machine_that_does_not_say_is_told_apart(monkeypatch, tmp_path):
+    nowhere = str(tmp_path / "proc")
+    monkeypatch.setattr(limits, "resource", None)
+    monkeypatch.setattr(limits, "_table", lambda path: {})
+    monkeypatch.setattr(limits._free_in_cgroups, "__defaults__", (nowhere, nowhere))
+    with pytest.raises(ValueError, match="does not say how much memory is free; give it as --mem"):
+        limits.room()

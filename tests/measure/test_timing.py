@@ -4,14 +4,18 @@ import json
 import random
 import types
 
+import jax
 import pytest
 
 from fastscale_jax.arch import Complexity, as_architecture, count, model_config
 from fastscale_jax.arch.device_model import DeviceModel, Linear
-from fastscale_jax.cli import time_command as timing_mode
-from fastscale_jax.measure import roofline, timing
+from fastscale_jax.cli import time_command
+from fastscale_jax.measure import fitted, roofline, timing
+from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.roofline import Ceilings
 from fastscale_jax.measure.timing import NoisyError, summary
+from fastscale_jax.runs.run import Run
+from fastscale_jax.train.recipe import Recipe
 from tests.commands import TINY, run
 
 
@@ -106,8 +110,8 @@ def test_the_floor_is_the_larger_of_operations_and_bytes():
 )
 def test_the_maker_s_figures_are_those_of_the_devices_here(monkeypatch, kind, dtype, expected):
     here = types.SimpleNamespace(device_kind=kind)
-    monkeypatch.setattr(timing_mode.jax, "local_devices", lambda: [here])
-    assert timing_mode._published(dtype) == expected
+    monkeypatch.setattr(jax, "local_devices", lambda: [here])
+    assert time_command._published(dtype) == expected
 
 
 TIME = ("--mode=time", "--noise=0.9", "--format=json")
@@ -181,7 +185,7 @@ def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
     monkeypatch, capsys, variant, changes, expected
 ):
     fits = {"": Linear(1.0, 0, 0, 1e-6, 0, 0)}
-    device = timing_mode.describe()["device"]
+    device = describe()["device"]
     model = DeviceModel(
         "mine",
         device,
@@ -194,9 +198,10 @@ def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
         fits,
         *[Complexity(1, 1, 1)] * 2,
     )
-    monkeypatch.setattr(timing_mode, "find", lambda: model)
+    monkeypatch.setattr(fitted, "find", lambda: model)
     timed = {"batch_size": 8, "devices": 1, "dtype": "float32", "step_ms": 19.0, "peak_bytes": 1e9}
-    found = timing_mode._of_budget(variant, {**timed, **changes})
+    run_of = Run(as_architecture(model_config("regnetz")), Recipe(), variant)
+    found = time_command._of_budget(run_of, {**timed, **changes})
     assert {key: found[key] for key in expected} == expected
     assert bool(found) == bool(expected)
     is_other = bool(changes) and not expected

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from fastscale_jax.arch import count, model_config, scale
-from fastscale_jax.report import __main__ as command
 from fastscale_jax.report import inputs
 from fastscale_jax.report.networks import FACTORS
+from fastscale_jax.report.written import write
 from tests.report.made_up import write_device
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -56,7 +56,7 @@ def started(profile, has_scripts=True):
 def address(tmp_path_factory):
     """A report with a device, as a file's address."""
     folder = tmp_path_factory.mktemp("report")
-    command.write(inputs.read(device=str(write_device(folder / "device.json"))), folder / "out")
+    write(inputs.read(device=str(write_device(folder / "device.json"))), folder / "out")
     return (folder / "out" / "index.html").as_uri()
 
 

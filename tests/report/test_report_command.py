@@ -6,17 +6,18 @@ import sys
 
 import pytest
 
+from fastscale_jax.cli import report_command as command
+from fastscale_jax.cli.application import main
 from fastscale_jax.measure import points
-from fastscale_jax.report import __main__ as command
+from fastscale_jax.report import written
 from tests.commands import REPOSITORY, run_module
 from tests.measure.curve_points import MACHINE, record
 from tests.report.made_up import row_specs, time, write_results
 
 
-def run_here(monkeypatch, capsys, *flags):
+def run_here(capsys, *flags):
     """Runs the command in this process; returns its exit status and what it says."""
-    monkeypatch.setattr(sys, "argv", ["report", *flags])
-    status = command.main()
+    status = main(["report", *flags])
     return status, capsys.readouterr().err
 
 
@@ -24,9 +25,8 @@ def test_the_command_writes_a_page_without_jax(tmp_path):
     program = (
         "import sys\n"
         "sys.modules['jax'] = None\n"  # an import of it would fail
-        "from fastscale_jax.report.__main__ import main\n"
-        f"sys.argv = ['report', '--output={tmp_path / 'out'}']\n"
-        "sys.exit(main())\n"
+        "from fastscale_jax.cli.application import main\n"
+        f"sys.exit(main(['report', '--output={tmp_path / 'out'}']))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -39,12 +39,12 @@ def test_the_command_writes_a_page_without_jax(tmp_path):
     assert "What is missing is measured by <code>python -m fastscale_jax.measure.curves" in page
 
 
-def test_results_of_two_devices_are_refused_and_listed(monkeypatch, capsys, tmp_path):
+def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):
     first, second, *_ = row_specs()
     path = write_results(tmp_path / "results.jsonl", [first])
     points.append(path, record(second, time, machine={**MACHINE, "device": "Another"}))
     flags = (f"--results={path}", f"--output={tmp_path / 'out'}")
-    status, said = run_here(monkeypatch, capsys, *flags)
+    status, said = run_here(capsys, *flags)
     assert status == 2
     assert "1 point of A device, float32, jax, jax 1; 1 point of Another, float32, jax" in said
     assert len(said.splitlines()) == 1
@@ -65,10 +65,10 @@ def test_results_of_two_devices_are_refused_and_listed(monkeypatch, capsys, tmp_
         ("--output={folder}/other.json", "other.json cannot be written"),
     ],
 )
-def test_a_mistake_gets_one_line(monkeypatch, capsys, tmp_path, flag, words):
+def test_a_mistake_gets_one_line(capsys, tmp_path, flag, words):
     (tmp_path / "other.json").write_text(json.dumps({"name": "something else"}))
     flags = (f"--output={tmp_path / 'out'}", flag.format(folder=tmp_path))
-    status, said = run_here(monkeypatch, capsys, *flags)
+    status, said = run_here(capsys, *flags)
     assert status == 2
     assert words in said
     assert len(said.splitlines()) == 1
@@ -76,7 +76,7 @@ def test_a_mistake_gets_one_line(monkeypatch, capsys, tmp_path, flag, words):
 
 def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    status, said = run_here(monkeypatch, capsys, f"--output={tmp_path / 'out'}")
+    status, said = run_here(capsys, f"--output={tmp_path / 'out'}")
     assert status == 1
     assert said == (
         "fastscale_jax: jinja2 and plotly are not installed; pip install 'fastscale_jax[report]'\n"
@@ -87,8 +87,8 @@ def test_a_disk_that_fills_up_is_no_mistake_of_the_user_s(monkeypatch, capsys, t
     def fail(*_):
         raise OSError(28, "No space left on device", "index.html")
 
-    monkeypatch.setattr(command, "write", fail)
-    status, said = run_here(monkeypatch, capsys, f"--output={tmp_path / 'out'}")
+    monkeypatch.setattr(written, "write", fail)
+    status, said = run_here(capsys, f"--output={tmp_path / 'out'}")
     assert status == 1
     assert said == "fastscale_jax: index.html cannot be written: No space left on device\n"
 
@@ -96,4 +96,4 @@ def test_a_disk_that_fills_up_is_no_mistake_of_the_user_s(monkeypatch, capsys, t
 def test_without_an_output_the_usage_is_shown():
     done = run_module("report")
     assert done.returncode == 2
-    assert "the following arguments are required: --output" in done.stderr
+    assert "parameter --output requires an argument" in done.stderr

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from fastscale_jax.arch import count, model_config, scale
-from fastscale_jax.arch.device_model import load
-from fastscale_jax.report import __main__ as command
+from fastscale_jax.measure.fitted import load
 from fastscale_jax.report import explorer, inputs
 from fastscale_jax.report.networks import FACTORS, NAMES
 from fastscale_jax.report.page import powers, prose
+from fastscale_jax.report.written import write
 from tests.golden_files import golden
 from tests.measure.curve_points import specs
 from tests.report.made_up import (
@@ -34,7 +34,7 @@ def written(tmp_path_factory):
         str(write_device(folder / "device.json")),
         [write_workdir(folder / "imagenet"), write_workdir(folder / "digits", source="digits")],
     )
-    command.write(given, folder / "out")
+    write(given, folder / "out")
     return folder
 
 

@@ -11,7 +11,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.search import config_file
 from fastscale_jax.search.jobs import Entry, best_of
 from fastscale_jax.search.outcome import distribution, distribution_figure, write_results
-from fastscale_jax.train.recipe import Recipe, default_config
+from fastscale_jax.train.recipe import Recipe
 from tests.search.small import BASE, done, jobs
 
 
@@ -58,7 +58,7 @@ def test_the_best_has_the_lowest_error():
 def test_a_config_file_says_the_same_network_and_recipe(tmp_path, name):
     config = loaded(f"configs/{name}.py").get_config("")
     path = tmp_path / "best.py"
-    config_file.write(path, BASE, config, "A network that was found.")
+    config_file.write(path, BASE, Recipe.from_config(config), "A network that was found.")
     again = loaded(path).get_config()
     assert Architecture.from_config(again.model) == BASE
     assert Recipe.from_config(again) == Recipe.from_config(config)
@@ -67,9 +67,7 @@ def test_a_config_file_says_the_same_network_and_recipe(tmp_path, name):
 
 
 def test_a_config_file_says_only_what_differs(tmp_path):
-    config = default_config()
-    config.seed = 7
-    config_file.write(tmp_path / "a.py", BASE, config, "One.")
+    config_file.write(tmp_path / "a.py", BASE, Recipe(seed=7), "One.")
     lines = [line.strip() for line in (tmp_path / "a.py").read_text().splitlines()]
     assert [line for line in lines if line.startswith("config.")] == [
         "config.model = ConfigDict(",

@@ -1,31 +1,34 @@
 """What a search changes in a config, and what it leaves."""
 
+import dataclasses
 import math
+import pathlib
 
 import pytest
 
-from fastscale_jax.arch import Architecture
+from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
-from fastscale_jax.search.training import config_of, own_records, recipe_of, short, step_ms
-from fastscale_jax.train.recipe import Recipe, default_config
+from fastscale_jax.search.training import own_records, recipe_of, run_of_job, shortened, step_ms
+from fastscale_jax.train.recipe import Recipe
 from tests.search.small import BASE
 
 
-def config():
-    made = default_config()
-    made.model = BASE.to_config()
+def run(**sections):
+    made = Run(BASE, Recipe())
+    for section, values in sections.items():
+        made = made.changed(section, **values)
     return made
 
 
 def test_a_job_has_its_network_and_seed_and_is_saved_by_the_clock():
-    given = config()
-    given.seed, given.checkpoint.dir = 5, "gs://bucket/search/"
-    made = config_of(given, Job(7, {}, BASE, 2))
-    assert Architecture.from_config(made.model) == BASE
-    assert (made.seed, made.checkpoint.dir) == (7, "gs://bucket/search/007")
-    assert (made.checkpoint.every_epochs, made.checkpoint.every_minutes) == (0, 1.0)
-    assert made.train.eval_every_epochs == Recipe.from_config(made).total_epochs == 100
-    assert (given.seed, given.checkpoint.every_epochs) == (5, 10)  # not modified
+    given = run(checkpoint={"dir": "gs://bucket/search/"})
+    given = dataclasses.replace(given, recipe=dataclasses.replace(given.recipe, seed=5))
+    made = run_of_job(given, Job(7, {}, BASE, 2), pathlib.Path("there"))
+    assert (made.network, made.workdir, made.variant) == (BASE, pathlib.Path("there"), "")
+    recipe = made.recipe
+    assert (recipe.seed, recipe.checkpoint.dir) == (7, "gs://bucket/search/007")
+    assert (recipe.checkpoint.every_epochs, recipe.checkpoint.every_minutes) == (0, 1.0)
+    assert recipe.train.eval_every_epochs == recipe.total_epochs == 100
     assert recipe_of(given) == {**recipe_of(made), "seed": 5}
 
 
@@ -33,15 +36,15 @@ def test_a_job_has_its_network_and_seed_and_is_saved_by_the_clock():
     ("epochs", "warmup", "steps"), [(10, 0.5, (3, 6, 9)), (200, 5.0, (30, 60, 90)), (1, 0.05, (1,))]
 )
 def test_a_short_schedule_keeps_its_shape(epochs, warmup, steps):
-    made = short(config(), epochs)
-    assert Recipe.from_config(made).total_epochs == epochs
-    assert made.optim.warmup_epochs == pytest.approx(warmup)
-    assert made.optim.step_epochs == steps
+    recipe = shortened(run(), epochs).recipe
+    assert recipe.total_epochs == epochs
+    assert recipe.optim.warmup_epochs == pytest.approx(warmup)
+    assert recipe.optim.step_epochs == steps
 
 
-def test_no_epochs_are_the_config_s_own():
-    given = config()
-    assert short(given, 0).to_dict() == given.to_dict()
+def test_no_epochs_are_the_recipe_s_own():
+    given = run()
+    assert shortened(given, 0) is given
 
 
 @pytest.mark.parametrize(

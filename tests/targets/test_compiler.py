@@ -90,7 +90,11 @@ def test_progress_names_the_program_and_the_stage(fake):
     assert told[0].startswith("works: training step, 128 images, bfloat16, gpu:h100: ")
 
 
-def test_no_compiler_is_left_behind(fake):
+@pytest.mark.parametrize("system", ["POSIX", "Windows"])
+def test_no_compiler_is_left_behind(fake, monkeypatch, system):
+    if system == "Windows":
+        monkeypatch.delattr(os, "killpg")
+
     def interrupt(line):
         raise KeyboardInterrupt
 

@@ -38,7 +38,7 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
     def poisoned(task, state, *given):
         after, metrics, heard = step(task, state, *given)
         bad_loss = jnp.where(state.step == 5, jnp.nan, metrics.loss)
-        return after, metrics._replace(loss=bad_loss), heard
+        return after, metrics.replace(loss=bad_loss), heard
 
     monkeypatch.setattr(trainer, "train_step", poisoned)
     run = tiny_run(tmp_path)

@@ -47,6 +47,12 @@ def test_averages_weigh_batches_by_their_images():
     assert averages(parts) == {"loss": 2.5, "top1_error": 75.0, "top5_error": 25.0}
 
 
+def test_averages_of_many_batches_lose_no_digits():
+    # float32 holds no odd number above 2^24
+    parts = [Metrics(*map(np.float32, x)) for x in ((2**24, 0, 0, 1), (1, 0, 0, 0))]
+    assert averages(parts)["loss"] == 2**24 + 1
+
+
 def evaluation(error, loss=1.0):
     metrics = {"loss": loss, "top1_error": error, "top5_error": 0.0}
     return Evaluation(metrics, np.zeros(1, int), np.zeros(1, int))

@@ -4,6 +4,7 @@ import functools
 import types
 from typing import Any
 
+import clu.metrics
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,14 @@ import torch.nn.functional as F
 
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.train.state import Weights
-from fastscale_jax.train.step import Task, create_state, cross_entropy, eval_step, train_step
+from fastscale_jax.train.step import (
+    Metrics,
+    Task,
+    create_state,
+    cross_entropy,
+    eval_step,
+    train_step,
+)
 from tests.train.tiny import tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -121,8 +129,35 @@ def test_padding_is_left_out_whatever_it_holds(task):
     padded[~mask] = np.nan
     got = metrics_of(task, padded, labels, mask)
     wanted = metrics_of(task, logits[mask], labels[mask])
-    assert got[1:] == wanted[1:]
+    assert jax.tree.leaves(got)[1:] == jax.tree.leaves(wanted)[1:]
     assert float(got.loss) == pytest.approx(float(wanted.loss), rel=1e-6)
+
+
+def test_in_a_collection_they_agree_with_clu_s_own_metrics():
+    random = np.random.default_rng(3)
+    logits = jnp.asarray(random.normal(size=(50, 10)), jnp.float32)
+    labels = jnp.asarray(random.integers(0, 10, 50), jnp.int32)
+    mask = jnp.asarray(random.integers(0, 2, 50), bool)
+    outputs = {"losses": cross_entropy(logits, labels, 0.0), "logits": logits, "labels": labels}
+    together = clu.metrics.Collection.create(
+        ours=Metrics,
+        accuracy=clu.metrics.Accuracy,
+        loss=clu.metrics.Average.from_output("losses"),
+    )
+    found = together.single_from_model_output(**outputs, mask=mask).compute()
+    assert found["ours"]["loss"] == pytest.approx(float(found["loss"]), rel=1e-6)
+    right = 100 * float(found["accuracy"])
+    assert found["ours"]["top1_error"] == pytest.approx(100 - right, rel=1e-6)
+
+
+def test_batches_that_are_merged_count_as_one(task):
+    random = np.random.default_rng(4)
+    logits, labels = random.normal(size=(30, 10)), random.integers(0, 10, 30)
+    whole = metrics_of(task, logits, labels)
+    parts = (metrics_of(task, logits[of], labels[of]) for of in (slice(0, 8), slice(8, 30)))
+    merged = functools.reduce(Metrics.merge, parts)
+    assert jax.tree.leaves(merged)[1:] == jax.tree.leaves(whole)[1:]
+    assert float(merged.loss) == pytest.approx(float(whole.loss), rel=1e-6)
 
 
 def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, task, create, batch):

@@ -1,0 +1,255 @@
+"""`fastscale`: one command with subcommands, each of them a function in this folder."""
+
+import difflib
+import importlib.metadata
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cyclopts
+from absl import logging
+
+from fastscale_jax.cli.options import Session
+from fastscale_jax.cli.recipes import read_config, split
+from fastscale_jax.utils.compiling import keep_compiled_programs
+from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+
+
+class Command(NamedTuple):
+    """A subcommand: where its function is, and what `--help` says of it."""
+
+    function: str  # `module:function` in this folder
+    group: str
+    help: str
+    example: str
+    compiles: bool = True  # and keeps what it compiles
+
+
+_TRAIN, _KNOW, _FIND = "Train and use", "What it costs", "Find a network"
+COMMANDS = {
+    "train": Command(
+        "train_command:train",
+        _TRAIN,
+        "Train a network, or go on from its checkpoint.",
+        "fastscale train digits --workdir=runs/digits",
+    ),
+    "eval": Command(
+        "eval_command:evaluate",
+        _TRAIN,
+        "Evaluate the checkpoints of a run, or other weights.",
+        "fastscale eval --workdir=runs/digits",
+    ),
+    "predict": Command(
+        "predict_command:predict",
+        _TRAIN,
+        "Say what a network sees in images.",
+        "fastscale predict photos/ --workdir=runs/digits",
+    ),
+    "export": Command(
+        "export_command:export",
+        _TRAIN,
+        "Write a network to files that need none of this package.",
+        "fastscale export --workdir=runs/digits --output=exported",
+    ),
+    "list": Command(
+        "list_command:show",
+        _KNOW,
+        "List the networks that have names.",
+        "fastscale list 'regnety*'",
+        compiles=False,
+    ),
+    "info": Command(
+        "info_command:info",
+        _KNOW,
+        "Say what a network is and costs, without JAX.",
+        "fastscale info regnetz:dWr_16gf",
+        compiles=False,
+    ),
+    "time": Command(
+        "time_command:time",
+        _KNOW,
+        "Time a training step and an evaluation on this machine.",
+        "fastscale time regnetz:500mf --config.data.batch_size=64",
+        compiles=False,
+    ),
+    "memory": Command(
+        "memory_command:memory",
+        _KNOW,
+        "Say what a training step holds, and the largest batch that fits.",
+        "fastscale memory regnetz:500mf --target=gpu:h100",
+    ),
+    "program": Command(
+        "program_command:program",
+        _KNOW,
+        "Say what the compiled step is made of: kernels, bytes, the least time.",
+        "fastscale program regnetz:500mf --target=gpu:h100 --config.dtype=bfloat16",
+        compiles=False,
+    ),
+    "choose": Command(
+        "choose_command:choose_network",
+        _FIND,
+        "Find the largest network within a budget of time or memory.",
+        "fastscale choose regnetz:500mf --strategy=dWr --step_ms=25",
+        compiles=False,
+    ),
+    "curves": Command(
+        "curves_command:curves",
+        _FIND,
+        "Time networks at many scales, here or on a target, and draw them.",
+        "fastscale curves --results=curves.jsonl --output=curves/",
+        compiles=False,
+    ),
+    "fit": Command(
+        "fit_command:fit",
+        _FIND,
+        "Fit a model of this device to what curves measured.",
+        "fastscale fit --results=curves.jsonl --name=mine",
+        compiles=False,
+    ),
+    "search": Command(
+        "search_commands:search",
+        _FIND,
+        "Draw RegNets, train each shortly, keep the best.",
+        "fastscale search digits --window=1mf:4mf --networks=8",
+    ),
+    "compound": Command(
+        "search_commands:compound",
+        _FIND,
+        "Find how to share growth by a grid search, as EfficientNet did.",
+        "fastscale compound digits --phi=2",
+    ),
+    "study": Command(
+        "search_commands:study",
+        _FIND,
+        "Scale a network by several strategies, train each, draw the errors.",
+        "fastscale study digits --strategies=w,dWr --factors=2,4",
+    ),
+    "report": Command(
+        "report_command:report",
+        _FIND,
+        "Write the paper's tables and figures, and an explorer, as one page.",
+        "fastscale report --output=report",
+        compiles=False,
+    ),
+}
+
+
+def application() -> cyclopts.App:
+    """Returns the command; a subcommand is imported when it is asked for."""
+    app = cyclopts.App(
+        name="fastscale",
+        help="Scale convolutional networks to a budget, say what they cost, and train them.",
+        help_epilogue="Try: fastscale info regnetz:dWr_16gf, then fastscale train digits",
+        help_format="markdown",
+        version=importlib.metadata.version("fastscale_jax"),
+        result_action="return_value",
+        default_parameter=cyclopts.Parameter(
+            name_transform=lambda name: name,
+            negative=(),
+            show_default=_is_worth_showing,
+            allow_repeating=True,  # the last one counts
+        ),
+    )
+    groups = {
+        name: cyclopts.Group(name, sort_key=i) for i, name in enumerate((_TRAIN, _KNOW, _FIND))
+    }
+    for name, command in COMMANDS.items():
+        app.command(
+            f"fastscale_jax.cli.{command.function}",
+            name=name,
+            help=command.help,
+            group=groups[command.group],
+            help_epilogue=f"Example: {command.example}",
+        )
+    return app
+
+
+def _is_worth_showing(value: Any) -> str | None:
+    """A default for `--help`; of what is empty there is nothing to show."""
+    return None if value in (None, "", False) else str(value)
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Runs a command and returns its exit status.
+
+    Args:
+        tokens: its arguments, the subcommand first.
+    """
+    rest, overrides = split(tokens)
+    if rest and not rest[0].startswith("-") and rest[0] not in COMMANDS:
+        near = difflib.get_close_matches(rest[0], COMMANDS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return usage_error(f"unknown command {rest[0]!r}; {meant}there are {', '.join(COMMANDS)}")
+    try:
+        function, bound, _ = application().parse_args(
+            [_underscored(token) for token in rest], exit_on_error=False, print_error=False
+        )
+    except cyclopts.UnknownOptionError as error:
+        return usage_error(_of_another(rest[0], error))
+    except cyclopts.CycloptsError as error:
+        return usage_error(_in_a_line(error))
+    arguments = bound.arguments
+    try:
+        if "config" in inspect.signature(function).parameters:
+            arguments["config"] = read_config(
+                arguments.get("config"), overrides, arguments.get("workdir")
+            )
+        elif overrides:
+            return usage_error(f"{overrides[0]}: {rest[0]} takes no config")
+        session: Session = arguments.get("session") or Session()
+        _quieten(session.verbosity)
+        if rest and rest[0] in COMMANDS and COMMANDS[rest[0]].compiles:
+            _keep_programs(session.compile_cache)
+        return function(*bound.args, **bound.kwargs) or OK
+    except ValueError as error:
+        return usage_error(str(error))
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return FAILURE
+
+
+def _underscored(token: str) -> str:
+    """The token with the underscores of our flags: `--memory-gb=4` means `--memory_gb=4`."""
+    if not token.startswith("--"):
+        return token
+    flag, equals, value = token.partition("=")
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
+
+
+def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
+    """A line about an option that the command has not, and which commands have it."""
+    option = error.token.keyword or ""
+    app = application()
+    having = [
+        other
+        for other in COMMANDS
+        if any(option in argument.names for argument in app[other].assemble_argument_collection())
+    ]
+    if having:
+        return f"{option} is for {', '.join(having)}, not for {name}"
+    return _in_a_line(error)
+
+
+def _in_a_line(error: cyclopts.CycloptsError) -> str:
+    unused = getattr(error, "unused_tokens", None)
+    if unused:
+        return f"unexpected argument {unused[0]!r}; flags are written --name=value"
+    return " ".join(str(error).split())
+
+
+def _quieten(verbosity: int | None) -> None:
+    """Keeps libraries quiet, unless a verbosity is given.
+
+    Orbax tells in a dozen lines of every checkpoint, and in pages of one that fails, which we say
+    in one.
+    """
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.FATAL if verbosity is None else verbosity)
+
+
+def _keep_programs(folder: str) -> None:
+    if folder and not keep_compiled_programs(folder):
+        complain(
+            f"{folder} cannot be written: programs are compiled anew each time; give another "
+            "--compile_cache, or an empty one"
+        )

@@ -1,0 +1,187 @@
+"""`fastscale choose`: the largest network within a budget, by measuring or by compiling."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from fastscale_jax.arch import Architecture, count
+from fastscale_jax.arch.strategies import shares
+from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.cli.options import Session
+from fastscale_jax.measure.choose import (
+    NEAR,
+    Choice,
+    UnmetError,
+    choose,
+    compiled_bytes,
+    in_words,
+    measured_ms,
+    model_of_here,
+)
+from fastscale_jax.targets.compiler import FailedError
+from fastscale_jax.targets.target import Target
+from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+
+Measure = Callable[[Architecture], float]
+_KINDS = {"step_ms": "step_ms", "memory_gb": "memory_bytes", "floor_ms": "floor_ms"}
+
+
+def choose_network(
+    base: str,
+    *,
+    strategy: str = "dWr",
+    step_ms: float | None = None,
+    memory_gb: float | None = None,
+    floor_ms: float | None = None,
+    target: str | None = None,
+    batch_size: int | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    noise: float = 0.03,
+    session: Session = Session(),
+) -> int:
+    """Finds the largest network within a budget of time or memory. Returns the exit status.
+
+    What is printed is a variant with a factor, which names the same network on every machine.
+
+    Args:
+        base: family:base, as in regnetz:500mf.
+        strategy: As in the variants; dWr is the fast one.
+        step_ms: Budget: of a training step here, at most.
+        memory_gb: Budget: gigabytes (1e9 bytes) that a training step holds, at most.
+        floor_ms: Budget: of the least time that the compiled step can take on --target, at most.
+        target: A device that need not be here, as in gpu:h100 or tpu:v5e:2x2.
+        batch_size: Images of the step; without it the fitted device's, or 128 a device of --target.
+        dtype: Of the computation, likewise.
+        noise: What a median may be off by, as a share of it.
+        session: see `Session`.
+    """
+    from fastscale_jax.measure.timing import NoisyError
+
+    try:
+        budgets = {"step_ms": step_ms, "memory_gb": memory_gb, "floor_ms": floor_ms}
+        kind, wanted = _budget(budgets, target)
+        device = Target.parse(target) if target else None
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"--batch_size must be above 0; got {batch_size}")
+        shares(strategy)
+        network = base_architecture(*base.split(":", 1))
+        model = None if device else model_of_here(kind, batch_size, dtype, complain)
+        usual = device.usual if device else (8, "float32")
+        batch = batch_size or (model.batch_size if model else usual[0])
+        dtype = dtype or (model.dtype if model else usual[1])  # pyright: ignore[reportAssignmentType]
+        assert dtype is not None
+        choice = choose(
+            network,
+            strategy,
+            wanted,
+            kind=kind,
+            measure=_measure(device, kind, batch, dtype, noise),
+            model=model,
+            tell=complain,
+        )
+    except ValueError as error:
+        return usage_error(str(error))
+    except (UnmetError, NoisyError, FailedError) as error:
+        complain(str(error))
+        return FAILURE
+    _tell(base, strategy, kind, wanted, choice, device, batch, dtype)
+    return OK
+
+
+def _tell(
+    base: str,
+    strategy: str,
+    kind: str,
+    wanted: float,
+    choice: Choice,
+    device: Target | None,
+    batch: int,
+    dtype: str,
+) -> None:
+    """Prints the network, and how to train it."""
+    family, _, name = base.partition(":")
+    variant = "_".join(filter(None, (name, strategy, f"x{choice.factor!r}")))
+    cost = count(choice.network)
+    print(
+        f"{variant}: {in_words(choice.amount, kind)}, {choice.amount / wanted:.0%} of the budget, "
+        f"for {batch} images in {dtype}; {cost.flops / 1e9:.4g} GF, "
+        f"{cost.params / 1e6:.4g} M parameters, {cost.acts / 1e6:.4g} M activations, "
+        f"{choice.network.resolution} px\n"
+        f"fastscale train {family}:{variant} "
+        f"--config.data.batch_size={batch} --config.dtype={dtype}"
+    )
+    if device:
+        complain(
+            "that is without augmentation, which moves bytes of its own; fastscale program "
+            f"{family}:{variant} --target={device.name} says what all of it costs there"
+        )
+    if choice.amount < NEAR * wanted:
+        complain(f"the next larger network of {strategy} takes more than the budget")
+
+
+def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, float]:
+    """The kind of the budget, and how much it is.
+
+    Raises:
+        ValueError: it is no budget, or not one of the device that is asked for.
+    """
+    given = {flag: amount for flag, amount in budgets.items() if amount is not None}
+    if len(given) != 1:
+        raise ValueError("give exactly one budget: --step_ms, --memory_gb or --floor_ms")
+    ((flag, amount),) = given.items()
+    if not 0 < amount < math.inf:
+        raise ValueError(f"--{flag} must be a number above 0")
+    if flag == "step_ms" and target:
+        raise ValueError(
+            "--step_ms is measured, and --target is not here; give --floor_ms, the least time that "
+            "the compiled step can take there"
+        )
+    if flag == "floor_ms" and not target:
+        raise ValueError("--floor_ms is for a --target; give --step_ms for the device here")
+    return _KINDS[flag], 1e9 * amount if flag == "memory_gb" else amount
+
+
+def _measure(device: Target | None, kind: str, batch: int, dtype: str, noise: float) -> Measure:
+    """What a step of a network takes of a kind.
+
+    Raises:
+        ValueError: the devices have no such dtype, or cannot share the batch.
+    """
+    if device is None:
+        of_time = kind == "step_ms"
+        return measured_ms(batch, dtype, noise) if of_time else compiled_bytes(batch, dtype)
+    device.device.peak(dtype)
+    if batch % device.count:
+        raise ValueError(
+            f"--batch_size={batch} cannot be shared by {device.count} devices; give a multiple of "
+            "their number"
+        )
+    return _on_target(device, kind, batch, dtype, complain)
+
+
+def _on_target(
+    target: Target,
+    kind: str,
+    batch: int,
+    dtype: str,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Callable[[Architecture], float]:
+    """What a step holds on a device that need not be here, or the least time it can take there."""
+    from fastscale_jax.measure.jax_runner import plain_recipe
+    from fastscale_jax.targets.figures import program_figures
+    from fastscale_jax.targets.program import Program
+    from fastscale_jax.targets.store import Store
+
+    def measure(network: Architecture) -> float:
+        # a TPU's program has some of its memory only at the end
+        is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
+        until = "end" if is_rough else "layout"
+        program = Program(network, plain_recipe(batch, dtype), target, until=until)
+        flops = count(network).flops / 1e9
+        tell(f"compiling for {target.name}: {network.name}, {flops:.3g} GF")
+        found = program_figures(program, store=Store())
+        if not found["fits"]:
+            return math.inf
+        return found["peak_bytes"] if kind == "memory_bytes" else found["floor_ms"]
+
+    return measure

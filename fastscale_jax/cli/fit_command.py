@@ -1,0 +1,51 @@
+"""`fastscale fit`: a model of this device, from what `curves` measured."""
+
+import pathlib
+import re
+from typing import Literal
+
+from fastscale_jax.measure import points
+from fastscale_jax.measure.fitted import folder
+from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, usage_error
+
+
+def fit(
+    *,
+    results: pathlib.Path,
+    framework: Literal["jax", "torch", "torch-compile"] = "jax",
+    name: str = "",
+) -> int:
+    """Fits a model of a device to what was measured, and saves it. Returns the exit status.
+
+    Args:
+        results: A file of `fastscale curves`.
+        framework: Whose times are fitted.
+        name: To save it by, and to set FASTSCALE_DEVICE to.
+    """
+    from rich.console import Console
+
+    from fastscale_jax.measure.fit import RELIABLE, fitted, table
+
+    try:
+        if name and not re.fullmatch(r"[\w][\w.-]*", name):
+            raise ValueError(f"--name={name} must be of letters, digits, dots and dashes")
+        if not results.exists():
+            raise ValueError(f"there is no file {results}; fastscale curves makes one")
+        model = fitted(points.read(results), framework, name)
+        path = folder() / f"{model.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(model.as_json())
+    except ValueError as error:
+        return usage_error(str(error))
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}")
+        return USAGE_ERROR
+    Console().print(table(model))
+    print(f"saved as {path}")
+    off = max(fit.typical_error for fit in model.step_ms.values())
+    if off > RELIABLE:
+        complain(
+            f"the fit is off by {off:.0%} as a rule; measure more points, or on a quieter machine, "
+            "before you rely on it"
+        )
+    return OK

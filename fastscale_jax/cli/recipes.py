@@ -1,0 +1,162 @@
+"""Recipes by name: packaged ones, files, and what a run wrote down."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from fastscale_jax.cli.usage import explain
+from fastscale_jax.train.recipe import default_config
+from fastscale_jax.utils.console import complain
+
+PREFIX = "--config."
+_BATCH_SIZE = f"{PREFIX}data.batch_size"
+
+
+def packaged() -> dict[str, pathlib.Path]:
+    """Returns the recipes of this package: their files by name.
+
+    They are `configs/` of the repository, and `fastscale_jax.configs` where that is installed.
+    """
+    beside = pathlib.Path(__file__).parents[2] / "configs"
+    spec = importlib.util.find_spec("fastscale_jax.configs")
+    places = [pathlib.Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+    folder = next((place for place in (*places, beside) if (place / "digits.py").is_file()), beside)
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
+
+
+def read_config(
+    name: str | None, overrides: Sequence[str] = (), workdir: pathlib.Path | None = None
+) -> ConfigDict:
+    """Returns the config that a command is given.
+
+    Args:
+        name: a packaged recipe (`regnetz:dWr_16gf`), a file (`my/recipe.py`, also with a variant
+            after a colon), or a run's `config.json`; None: the workdir's.
+        overrides: of keys, as in `--config.train.epochs=3`.
+        workdir: of a run, whose `config.json` is taken where there is no name.
+
+    Raises:
+        ValueError: there is none of that name, it cannot be read, or a key or a value is wrong;
+            one line that says what would be right.
+    """
+    if name is None:
+        recorded = workdir / "config.json" if workdir else None
+        if recorded is None or not recorded.is_file():
+            raise ValueError(
+                "a recipe is missing; give one of "
+                f"{', '.join(packaged())}, with a variant after a colon, a file, or the --workdir "
+                "of a run"
+            )
+        name = str(recorded)
+    path, colon, variant = name.partition(":")
+    try:
+        if path.endswith(".json"):
+            config = _parsed(_recorded(pathlib.Path(path)), "", overrides)
+        else:
+            config = _parsed(None, f"{_file(path)}{colon}{variant}", overrides)
+        if "model" not in config:
+            raise ValueError("the config file sets no config.model")
+    except Exception as error:  # ml_collections and the file itself raise what they like
+        raise ValueError(explain(error)) from error
+    return config
+
+
+def _file(path: str) -> pathlib.Path:
+    """The file of a recipe; one that could be a file of the user's as well says which it is.
+
+    Raises:
+        ValueError: there is no such recipe, and no such file.
+    """
+    known = packaged()
+    if path.endswith(".py") or os.sep in path:
+        if pathlib.Path(path).is_file():
+            return pathlib.Path(path)
+        raise ValueError(
+            f"there is no such file as {path}; recipes that need none are {', '.join(known)}"
+        )
+    if path not in known:
+        raise ValueError(
+            f"unknown recipe {path!r}; choose one of {', '.join(known)}, or give a file"
+        )
+    if pathlib.Path(f"{path}.py").is_file():
+        complain(f"{path} is the packaged recipe; write {path}.py for the file of that name here")
+    return known[path]
+
+
+def _recorded(path: pathlib.Path) -> ConfigDict:
+    """The config that a run wrote down; keys that it does not have yet get their defaults.
+
+    Raises:
+        ValueError: the file is no config of a run.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not the config of a run: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+        raise ValueError(f"{path} is not the config of a run: it has no model")
+    config = default_config()
+    with config.unlocked():
+        config.model = ConfigDict(_with_tuples(values.pop("model")))
+        config.update(_with_tuples(values))
+    return config
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with tuples, for which JSON has lists."""
+    return {
+        key: _with_tuples(value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+
+
+def _parsed(config: ConfigDict | None, name: str, overrides: Sequence[str]) -> ConfigDict:
+    """A config with its overrides, each of the type that its key has."""
+    values = flags.FlagValues()
+    if config is None:
+        config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+    else:
+        config_flags.DEFINE_config_dict("config", config, lock_config=True, flag_values=values)
+    given = [f"--config={name}"] if config is None else []
+    # of a tuple that is given twice absl would make one of both
+    last = {override.partition("=")[0]: override for override in overrides}
+    values(["fastscale", *given, *map(_with_number, last.values())])
+    parsed = values["config"].value
+    assert parsed is not None  # its default is a config
+    return parsed
+
+
+def _with_number(override: str) -> str:
+    """The override with 0 for an automatic batch size, whose key holds an int."""
+    return re.sub(rf"^({re.escape(_BATCH_SIZE)})=auto$", r"\1=0", override)
+
+
+def split(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments of a command line, and the overrides of config keys among them.
+
+    An override is written `--config.key=value` or `--config.key value`.
+    """
+    rest, overrides, waiting = [], [], iter(tokens)
+    for token in waiting:
+        if token.startswith("-config."):
+            token = f"-{token}"
+        if not token.startswith(PREFIX):
+            rest.append(token)
+            continue
+        if "=" not in token:
+            with contextlib.suppress(StopIteration):
+                token = f"{token}={next(waiting)}"
+        overrides.append(token)
+    return rest, overrides

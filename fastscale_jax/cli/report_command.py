@@ -1,0 +1,73 @@
+"""`fastscale report`: every table and figure of the paper on one page, and an explorer."""
+
+import importlib.util
+import pathlib
+import tempfile
+
+from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+
+NEEDED = ("jinja2", "plotly")
+
+
+def report(
+    *,
+    output: pathlib.Path,
+    results: str = "",
+    study: pathlib.Path | None = None,
+    device: str | None = None,
+    workdirs: str = "",
+) -> int:
+    """Writes one page with every table and figure of the paper, and an explorer of networks.
+
+    What is counted is computed at once; step times, trained networks and a model of a device join
+    it where they are given. The folder gets `index.html`, which needs no network and no other
+    file, and all tables as CSV and all figures as SVG, PNG and CSV. Returns the exit status.
+
+    Args:
+        output: Folder to write to.
+        results: Files of `fastscale curves`, with commas between.
+        study: A file of trained networks, JSON lines.
+        device: A model of `fastscale fit`: its file or name; without it, the one that was fitted
+            here, if there is just one.
+        workdirs: Of runs, with commas between.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        are = "are" if len(missing) > 1 else "is"
+        complain(
+            f"{' and '.join(missing)} {are} not installed; pip install 'fastscale_jax[report]'"
+        )
+        return FAILURE
+    from fastscale_jax.report import inputs
+    from fastscale_jax.report.written import write
+
+    try:
+        given = inputs.read(_paths(results), study, device, _paths(workdirs))
+        _check_writable(output)
+    except ValueError as error:
+        return usage_error(str(error))
+    try:
+        write(given, output)
+    except OSError as error:
+        complain(f"{error.filename or output} cannot be written: {error.strerror}")
+        return FAILURE
+    print(output / "index.html")
+    return OK
+
+
+def _paths(names: str) -> list[pathlib.Path]:
+    return [pathlib.Path(name) for name in names.split(",") if name]
+
+
+def _check_writable(folder: pathlib.Path) -> None:
+    """Refuses a folder that nothing can be written to, before anything is computed.
+
+    Raises:
+        ValueError: says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written: {error.strerror}") from error

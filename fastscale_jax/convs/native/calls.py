@@ -1,0 +1,61 @@
+"""The kernel of each convolution: chosen, compiled, known to XLA by a name, and called."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.native import finish, plan, rotating, splatting, xla_call
+from fastscale_jax.utils.processor import cores
+
+# a thread is worth its start from about so many multiply-adds on
+_MACS_OF_A_THREAD = 1_000_000
+
+
+def call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array) -> Array:
+    """Returns a part of a convolution, in the dtype of the first operand.
+
+    Args:
+        part: `forward`, `input_gradient`, `filter_gradient`, or `activated_` and an activation.
+        result: its shape.
+        shape: of the convolution.
+        operands: two, and the offsets of `activated_`.
+    """
+    # 16-bit numbers are widened: a CPU's arithmetic is float32's in any case
+    dtype = jnp.promote_types(operands[0].dtype, jnp.float32)
+    threads = max(1, min(cores(), shape.macs // _MACS_OF_A_THREAD))
+    name = registered(part, shape, dtype == jnp.float64, threads)
+    kernel = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(result, dtype))
+    return kernel(*(x.astype(dtype) for x in operands)).astype(operands[0].dtype)
+
+
+@functools.cache
+def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
+    """Compiles a part of a convolution, makes it known to XLA, and returns its name there.
+
+    Args:
+        part: as `call` takes it.
+        shape: of the convolution.
+        double: in float64 instead of float32.
+        threads: how many share the work, at most.
+    """
+    sizes = "x".join(map(str, (*shape.x, shape.c_out)))
+    name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
+    name += f"_{'f64' if double else 'f32'}_t{threads}"
+    xla_call.register(name, _job(part, shape, double, threads), threads)
+    return name
+
+
+def _job(part: str, shape: ConvShape, double: bool, threads: int) -> xla_call.Job:
+    numbers = plan.Numbers(double)
+    kernels = rotating if rotating.fits(shape, numbers) else splatting
+    if part == "filter_gradient":
+        return kernels.filter_gradient(shape, numbers, threads)
+    if part == "input_gradient":
+        return kernels.apply(plan.input_gradient_plan(shape), numbers)
+    if part == "forward":
+        return kernels.apply(plan.forward_plan(shape), numbers)
+    done = finish.adding(part.removeprefix("activated_"))
+    return kernels.apply(plan.forward_plan(shape), numbers, done)

@@ -1,0 +1,178 @@
+"""A network's parameters array by array: names, shapes, sizes, and what is known of the values.
+
+The shapes are those of the Flax module, which is traced: no array is made. The sizes add up to
+`arch.count(network).params`. BatchNorm's running statistics are not parameters.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import parameter_overview
+
+from fastscale_jax.arch import Architecture, layers
+from fastscale_jax.models import build
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Tree = Any  # of arrays, or of their shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One array of parameters.
+
+    Attributes:
+        name: its layer's as in `arch.layers`, and its own: `s2.b1.se.reduce.kernel`.
+        shape: as Flax lays it out.
+        dtype: by NumPy's name.
+        size: number of elements.
+        mean: of its elements; None: the values are not known.
+        std: standard deviation of its elements; None: likewise.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+    mean: float | None = None
+    std: float | None = None
+
+
+def shapes(network: Architecture) -> Tree:
+    """Returns the parameters' shapes, a tree as `params` of the Flax module; makes no array."""
+    init = functools.partial(build(network).init, train=False)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    side = network.resolution
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    return jax.eval_shape(init, key, images)["params"]
+
+
+def parameters(network: Architecture, params: Tree = None) -> list[Parameter]:
+    """Returns a network's arrays of parameters in the order of its layers.
+
+    Args:
+        network: to describe.
+        params: its weights, all on this host's devices, or their shapes; None: as initialised.
+            Means and standard deviations are computed where there are values.
+    """
+    params = shapes(network) if params is None else params
+    arrays = parameter_overview.flatten_dict(params, delimiter=".")
+    order = {layer.name: index for index, layer in enumerate(layers(network))}
+    names = sorted(arrays, key=lambda name: (order[_layer(name)], name))
+    return [_described(name, arrays[name]) for name in names]
+
+
+def rows(network: Architecture, params: Tree = None) -> list[dict[str, Any]]:
+    """Returns the arrays of `parameters`, ready for JSON.
+
+    Args:
+        network: as for `parameters`.
+        params: likewise.
+
+    Returns:
+        For each array `name`, `shape`, `dtype` and `size`; `mean` and `std` where the values are
+        known, null where they are not finite.
+    """
+    found = []
+    for parameter in parameters(network, params):
+        row = {**dataclasses.asdict(parameter), "shape": list(parameter.shape)}
+        for name in ("mean", "std"):
+            value = row.pop(name)
+            if value is not None:
+                row[name] = value if math.isfinite(value) else None
+        found.append(row)
+    return found
+
+
+def table(network: Architecture, params: Tree = None) -> "Table":
+    """Returns the arrays of `parameters` as a table, with their total.
+
+    Args:
+        network: as for `parameters`.
+        params: likewise.
+    """
+    # here, so that rows are made without it
+    from rich.table import Table
+
+    found = parameters(network, params)
+    total = f"{sum(parameter.size for parameter in found):,}"
+    result = Table(
+        title=f"parameters of {network.name}",
+        caption=overview(network, params),
+        show_footer=True,
+    )
+    result.add_column("name", footer="total")
+    result.add_column("shape", justify="right")
+    result.add_column("size", footer=total, justify="right")
+    columns = _value_columns(found)
+    for name in columns:
+        result.add_column(name, justify="right")
+    for parameter in found:
+        shape = " x ".join(map(str, parameter.shape))
+        values = (getattr(parameter, name) for name in columns)
+        cells = ("" if x is None else f"{x:.3g}" for x in values)
+        result.add_row(parameter.name, shape, f"{parameter.size:,}", *cells)
+    return result
+
+
+def text(network: Architecture, params: Tree = None, *, max_lines: int | None = None) -> str:
+    """Returns the arrays of `parameters` as a table of plain characters, for a log or a file.
+
+    Args:
+        network: as for `parameters`.
+        params: likewise.
+        max_lines: of the table; more arrays are left out, but the line below it counts all.
+    """
+    found = parameters(network, params)
+    names = ["name", "shape", "dtype", "size", *_value_columns(found)]
+    lines = parameter_overview.make_table(found, column_names=names, max_lines=max_lines)
+    return f"{lines}\n{overview(network, params)}"
+
+
+def overview(network: Architecture, params: Tree = None) -> str:
+    """Returns how much a network learns on one line, as a run says it at its start.
+
+    It reads no values, so that it does not wait for a device.
+
+    Args:
+        network: as for `parameters`.
+        params: likewise; with them nothing is traced.
+
+    Returns:
+        As in `281 arrays, 7,092,822 parameters, 28.37 MB`.
+    """
+    arrays = jax.tree.leaves(shapes(network) if params is None else params)
+    size = sum(x.size * x.dtype.itemsize for x in arrays)
+    return f"{len(arrays)} arrays, {sum(x.size for x in arrays):,} parameters, {_bytes(size)}"
+
+
+def _layer(name: str) -> str:
+    """The layer that an array belongs to: a conv's BatchNorm is part of it."""
+    return name.rpartition(".")[0].removesuffix(".bn")
+
+
+def _described(name: str, array: Any) -> Parameter:
+    known = Parameter(name, tuple(array.shape), str(array.dtype), array.size)
+    if isinstance(array, jax.ShapeDtypeStruct):
+        return known
+    values = np.asarray(jax.device_get(array), np.float64)
+    with np.errstate(invalid="ignore"):  # weights of a run that diverged
+        return dataclasses.replace(known, mean=float(values.mean()), std=float(values.std()))
+
+
+def _value_columns(found: list[Parameter]) -> tuple[str, ...]:
+    """The columns of values, where there are any."""
+    return ("mean", "std") if any(parameter.mean is not None for parameter in found) else ()
+
+
+def _bytes(size: int) -> str:
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.4g} {name}"
+    return f"{size / 1000:,.4g} kB"
