@@ -12,10 +12,14 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fastscale_jax/__init__.py"
 # jax 0.10.2 is the last release for Python 3.11; 0.11 and 0.12 need 3.12.
 JAX_VERSIONS = ">=0.10.2,<0.13"
 
+RECIPES = "fastscale_jax.configs"
+
 CORE = [
     "absl-py>=2.1,<3",
     # The step's metrics, and the overview of parameters; what of it is used needs no TensorFlow.
     "clu>=0.0.12,<0.1",
+    # The command line, from functions with typed arguments and their docstrings.
+    "cyclopts>=4.5,<6",
     "flax>=0.12,<0.13",
     # What jax.export serialises with; jax does not ask for it by itself.
     "flatbuffers>=24.3,<26",
@@ -69,6 +73,7 @@ EXTRAS = {
     "test": [
         "build>=1.2,<2",
         "hypothesis>=6.100,<7",
+        "import-linter>=2.5,<3",  # that each folder imports only from those below it
         "optuna-dashboard>=0.20,<1",  # that it shows our searches is tested
         "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
         "pytest>=8.3,<10",
@@ -94,7 +99,10 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["fastscale_jax", "fastscale_jax.*"]),
+    # the recipes lie in plain sight beside the package, and are installed within it
+    packages=[*find_packages(include=["fastscale_jax", "fastscale_jax.*"]), RECIPES],
+    package_dir={"fastscale_jax": "fastscale_jax", RECIPES: "configs"},
+    entry_points={"console_scripts": ["fastscale = fastscale_jax.main:fastscale"]},
     package_data={
         "fastscale_jax": [
             "py.typed",

@@ -87,7 +87,7 @@ def _file(path: str) -> pathlib.Path:
             f"unknown recipe {path!r}; choose one of {', '.join(known)}, or give a file"
         )
     if pathlib.Path(f"{path}.py").is_file():
-        complain(f"{path} is the packaged recipe; write {path}.py for the file of that name here")
+        complain(f"{path} is the packaged recipe; write ./{path}.py for the file here")
     return known[path]
 
 

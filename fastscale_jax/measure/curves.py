@@ -110,7 +110,10 @@ def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dic
         try:
             said, errors = process.communicate(timeout=timeout)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:  # Windows has no groups of processes
+                process.kill()
             if isinstance(error, subprocess.TimeoutExpired):
                 return {"error": f"not done after {timeout:g} s"}
             raise

@@ -15,7 +15,6 @@ from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import SAID, Spec
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
-from fastscale_jax.utils.processor import cores
 
 
 def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
@@ -56,12 +55,9 @@ def _runner(spec: Spec, network: Architecture, batch: int) -> Any:
         from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 
         return JaxRunner(network, plain_recipe(batch, spec.dtype))
-    import torch
+    from fastscale_jax.measure.torch_runner import TorchRunner, use_all_cores
 
-    from fastscale_jax.measure.torch_runner import TorchRunner
-
-    if not torch.cuda.is_available():
-        torch.set_num_threads(cores())
+    use_all_cores()
     return TorchRunner(network, batch, spec.dtype, compiled=spec.framework == "torch-compile")
 
 
@@ -94,11 +90,9 @@ def _found_batch(spec: Spec) -> int:
 def _machine(spec: Spec) -> dict[str, Any]:
     if spec.framework == "jax":
         return describe()
-    import torch
+    from fastscale_jax.measure import torch_runner
 
-    if torch.cuda.is_available():
-        return describe((torch.cuda.get_device_name(), "gpu"))
-    return describe(("cpu", "cpu"))
+    return describe(torch_runner.device())
 
 
 def main() -> int:

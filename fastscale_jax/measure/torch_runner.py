@@ -18,11 +18,25 @@ import torch.nn.functional as F
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.interop import torch_twin
+from fastscale_jax.utils.processor import cores
 
 
 def channels_last(module: torch.nn.Module) -> Any:
     """Returns the module, its filters in the layout that PyTorch's fast kernels want."""
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def use_all_cores() -> None:
+    """Lets PyTorch have all cores of this process, where it computes on a CPU."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(cores())
+
+
+def device() -> tuple[str, str]:
+    """Returns what PyTorch computes on, as `machine.describe` takes it: its name and platform."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(), "gpu"
+    return "cpu", "cpu"
 
 
 class TorchRunner:
