@@ -60,7 +60,7 @@ CAUSES = {
 def program() -> str:
     """Returns what --mode=program prints of the page's first command."""
     text = io.StringIO()
-    Console(file=text, width=110).print(report.table(json.loads(PROGRAM.read_text())))
+    Console(file=text, width=110).print(report.program_table(json.loads(PROGRAM.read_text())))
     lines = (line.rstrip() for line in text.getvalue().splitlines())
     return "\n".join(["```", *lines, "```"])
 

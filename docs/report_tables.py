@@ -17,7 +17,7 @@ _MEASURED = ("two CPU cores: ms a step", "minutes an epoch", "days at 1x")
 
 def study() -> str:
     """Returns every network of the study on digits, with its mean error."""
-    return _as_markdown(study_results.table(study_results.read(STUDY)))
+    return _as_markdown(study_results.study_table(study_results.read(STUDY)))
 
 
 def study_figure() -> Figure:

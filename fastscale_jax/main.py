@@ -7,13 +7,14 @@ fastscale train digits --workdir=runs/digits
 
 # What is imported at the top starts with every command; JAX comes with the commands that need it.
 
+import os
 import re
 import sys
 from typing import NoReturn
 
 from fastscale_jax.cli.application import main
 from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
-from fastscale_jax.utils.console import usage_error
+from fastscale_jax.utils.console import FAILURE, usage_error
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 # subcommands of `fastscale` that `--mode` names
@@ -36,7 +37,13 @@ def fastscale() -> NoReturn:
 def _run(tokens: list[str]) -> NoReturn:
     restart_with_huge_pages()
     leave_out_devices_that_are_not_here()
-    sys.exit(main(tokens))
+    try:
+        status = main(tokens)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`: nobody reads what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILURE
+    sys.exit(status)
 
 
 def _with_mode(tokens: list[str]) -> list[str]:

@@ -1,23 +1,36 @@
 """The manual's programs do what they say."""
 
+import contextlib
+import importlib
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
+import cyclopts
 import jax
 import numpy as np
+import pytest
 from PIL import Image
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
+from fastscale_jax.cli.application import COMMANDS, application
+from fastscale_jax.cli.recipes import packaged, read_config, split
 from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.sources.source import SOURCES, class_names, load_source
 from fastscale_jax.interop.exporting import export_network
 from tests.train.tiny import tiny_config
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
+REPOSITORY = DOCS.parent
+# the log tells what was typed at the time
+PAGES = sorted({REPOSITORY / "README.md", *DOCS.glob("*.md")} - {DOCS / "log.md"})
+TEXTS = {page.name: page.read_text("utf-8") for page in PAGES}
+# of ml_collections, which loads config files so
+ignoring_how_configs_load = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 WITHOUT_THE_PACKAGE = "import sys\nsys.modules['fastscale_jax'] = None\n"
 
 
@@ -48,3 +61,68 @@ def test_the_example_runs_an_export_without_the_package(tmp_path):
     wanted = np.asarray(model.apply(variables, ready, train=False))
     np.testing.assert_allclose(json.loads(logits), wanted, rtol=0, atol=0.02 * np.ptp(wanted))
     assert name == str(wanted.argmax())
+
+
+def blocks(language):
+    """The blocks of a language in all pages."""
+    pattern = re.compile(rf"^ *```{language}\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+    return [block for text in TEXTS.values() for block in pattern.findall(text)]
+
+
+def whole_commands():
+    """The lines of shell blocks that start `fastscale`."""
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return sorted({x.strip() for x in lines if x.strip().startswith("fastscale ") and "<" not in x})
+
+
+def mentioned_commands():
+    """What stands in running text; it may leave arguments out."""
+    found = {x for text in TEXTS.values() for x in re.findall(r"`(fastscale \w[^`]*)`", text)}
+    return sorted(" ".join(command.split()) for command in found)
+
+
+def parsed(command):
+    """Parses a command as `fastscale` does, with the keys of its config, and runs nothing."""
+    tokens = [token for token in shlex.split(command, comments=True)[1:] if token != "…"]
+    rest, overrides = split(tokens)
+    recipe = next((x for x in rest if x.split(":")[0] in packaged()), "digits")
+    if not re.search(r"_\d+(ms|gb)$", recipe):  # of a device that was fitted
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["fastscale", *overrides])  # where ml_collections looks
+            read_config(recipe, overrides)
+    assert rest[0] in {*COMMANDS, "--help"}
+    return application().parse_args(rest, exit_on_error=False, print_error=False)
+
+
+@ignoring_how_configs_load
+@pytest.mark.parametrize("command", whole_commands())
+def test_a_command_of_the_manual_is_one(command):
+    function, bound, _ = parsed(command)
+    assert callable(function)
+    assert bound is not None
+
+
+@ignoring_how_configs_load
+@pytest.mark.parametrize("command", mentioned_commands())
+def test_a_command_that_the_manual_mentions_is_one(command):
+    with contextlib.suppress(cyclopts.MissingArgumentError):
+        parsed(command)
+
+
+def test_what_the_manual_imports_is_there():
+    imports = re.findall(
+        r"^ *from (fastscale_jax[\w.]*) import (.+)$", "\n".join(blocks("python")), re.M
+    )
+    assert len(imports) > 5
+    for module, names in imports:
+        for name in names.split(", "):
+            try:
+                getattr(importlib.import_module(module), name)
+            except AttributeError:
+                importlib.import_module(f"{module}.{name}")
+
+
+def test_every_page_that_a_page_links_to_is_there():
+    for page in [*PAGES, REPOSITORY / "launch/README.md"]:
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

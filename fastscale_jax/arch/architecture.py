@@ -145,8 +145,8 @@ class Architecture:
         columns = [_per_stage(field, values.pop(field)) for field in STAGE_FIELDS]
         lengths = {field: len(column) for field, column in zip(STAGE_FIELDS, columns, strict=True)}
         if len(set(lengths.values())) != 1:
-            found = ", ".join(f"{field} has {n}" for field, n in lengths.items())
-            raise ValueError(f"per-stage fields must all have the same length; {found}")
+            summary = ", ".join(f"{field} has {n}" for field, n in lengths.items())
+            raise ValueError(f"per-stage fields must all have the same length; {summary}")
         stages = tuple(map(Stage._make, zip(*columns, strict=True)))
         architecture = cls(stages=stages, **values)  # pyright: ignore[reportArgumentType]
         validate(architecture)
@@ -264,8 +264,8 @@ def _per_stage(field: str, value: object) -> tuple[object, ...]:
     raise ValueError(f"{field} must be a tuple with one entry per stage; got {value!r}")
 
 
-def _refuse_fields(found: object) -> None:
-    names = set(found)  # pyright: ignore[reportArgumentType]
+def _refuse_fields(fields: object) -> None:
+    names = set(fields)  # pyright: ignore[reportArgumentType]
     problems = [
         f"{label} {', '.join(sorted(which))}"
         for label, which in (

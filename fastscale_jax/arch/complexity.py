@@ -86,16 +86,16 @@ def parts(network: Architecture | ConfigDict | Mapping[str, object]) -> list[Par
     """
     a = as_architecture(network)
     stem, size = stem_layers(a)
-    found = [Part("stem", 1, a.stem_width, 0, size, stem, ())]
+    counted_parts = [Part("stem", 1, a.stem_width, 0, size, stem, ())]
     for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
         at_first = block_layers(first, size)
         size = strided(size, first.stride)
         at_rest = block_layers(rest, size)
         name, width, group = f"s{index}", first.c_out, first.group_width
-        found.append(Part(name, depth, width, group, size, at_first, at_rest))
+        counted_parts.append(Part(name, depth, width, group, size, at_first, at_rest))
     head = _head_layers(a, size)
-    found.append(Part("head", 1, a.num_classes, 0, 1, head, ()))
-    return found
+    counted_parts.append(Part("head", 1, a.num_classes, 0, 1, head, ()))
+    return counted_parts
 
 
 def layers(network: Architecture | ConfigDict | Mapping[str, object]) -> Iterator[Layer]:
@@ -120,17 +120,17 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
     """
     out = strided(size, shape.stride)
     c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
-    found = []
+    block = []
     if shape.has_projection:
-        found.append(_conv("proj", 1, c_in, c_out, out))
+        block.append(_conv("proj", 1, c_in, c_out, out))
     if shape.has_expansion:
-        found.append(_conv("a", 1, c_in, c_mid, size))
-    found.append(_conv("b", shape.kernel, shape.group_width, c_mid, out))
+        block.append(_conv("a", 1, c_in, c_mid, size))
+    block.append(_conv("b", shape.kernel, shape.group_width, c_mid, out))
     if shape.c_se:
-        found.append(_biased("se.reduce", c_mid, shape.c_se))
-        found.append(_biased("se.expand", shape.c_se, c_mid))
-    found.append(_conv("c", 1, c_mid, c_out, out))
-    return tuple(found)
+        block.append(_biased("se.reduce", c_mid, shape.c_se))
+        block.append(_biased("se.expand", shape.c_se, c_mid))
+    block.append(_conv("c", 1, c_mid, c_out, out))
+    return tuple(block)
 
 
 def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
@@ -171,9 +171,9 @@ def block_cost(shape: BlockShape, size: int) -> Complexity:
     return _total(block_layers(shape, size))
 
 
-def _total(found: tuple[Layer, ...]) -> Complexity:
+def _total(layers: tuple[Layer, ...]) -> Complexity:
     flops = params = acts = 0
-    for layer in found:
+    for layer in layers:
         flops += layer.flops
         params += layer.params
         acts += layer.acts

@@ -8,22 +8,22 @@ from typing import NamedTuple
 from fastscale_jax.arch.complexity import Complexity
 
 POOLED = ""  # the fit of all networks together
-_BEYOND = 1.5  # times as large as anything measured: so far a fit is believed
-MEASURED = {"step_ms": "ms a step", "memory_bytes": "bytes of memory"}  # with what people say
+_BEYOND = 1.5  # a fit is trusted up to this factor outside the measured sizes
+MEASURED = {"step_ms": "ms a step", "memory_bytes": "bytes of memory"}  # quantity: unit in messages
 
 
 class Linear(NamedTuple):
-    """Coefficients, none below zero: of a step, of each flop, parameter and activation of it."""
+    """A linear model of a step's cost; no coefficient is negative."""
 
-    constant: float
-    flops: float  # of one image; a batch has as many times more
-    params: float
-    acts: float  # of one image, likewise
+    constant: float  # per step
+    flops: float  # per flop of one image, and multiplied by the batch size
+    params: float  # per parameter
+    acts: float  # per activation of one image, and multiplied by the batch size
     typical_error: float  # median of the relative errors for strategies that were left out
-    largest_error: float  # of them
+    largest_error: float  # the largest of these errors
 
     def of(self, cost: Complexity, images: int) -> float:
-        """Returns what a network takes with so many images."""
+        """Returns what a step of a network takes with a batch of `images`."""
         a_batch = self.flops * cost.flops + self.acts * cost.acts
         return self.constant + images * a_batch + self.params * cost.params
 
@@ -38,12 +38,12 @@ class DeviceModel:
         framework: `jax`, or another one that was measured.
         dtype: of the computation.
         batch_size: images of the steps that were measured.
-        versions: of what was measured with.
+        versions: of the software that was measured with.
         date: of the last measurement.
-        step_ms: by the name of the base network, and `POOLED`.
-        memory_bytes: likewise, the most that a step holds; empty: not measured.
-        smallest: of what was measured, by each count.
-        largest: likewise.
+        step_ms: fits by the name of the base network, and `POOLED` for all networks.
+        memory_bytes: likewise, of the most memory that a step holds; empty: not measured.
+        smallest: the smallest flops, params and acts among the measured networks.
+        largest: the largest ones.
     """
 
     name: str
@@ -63,7 +63,7 @@ class DeviceModel:
 
         Args:
             measured: one of `MEASURED`.
-            base: its name; one that was not measured gets what fits all.
+            base: its name; a base that was not measured gets the fit of all networks.
 
         Raises:
             ValueError: nothing of the kind was measured on this device.
@@ -86,26 +86,26 @@ class DeviceModel:
 
     def as_json(self) -> str:
         """Returns the text of the model's file."""
-        found = dataclasses.asdict(self) | {
+        fields = dataclasses.asdict(self) | {
             measured: {base: fit._asdict() for base, fit in getattr(self, measured).items()}
             for measured in MEASURED
         }
-        return json.dumps(found, indent=1) + "\n"
+        return json.dumps(fields, indent=1) + "\n"
 
 
-# a model, or what returns the one that is meant: it is called where a budget is of a device
+# a model, or a function that returns it: it is called only for a budget of time or memory
 Device = DeviceModel | Callable[[], DeviceModel]
 
 
-def given(device: Device | None, kind: str) -> DeviceModel:
-    """Returns the model of a device that a budget is of.
+def model_of(device: Device | None, kind: str) -> DeviceModel:
+    """Returns the device model that a budget of time or memory needs.
 
     Args:
-        device: as the caller handed it in.
+        device: a model, or a function that returns one.
         kind: of the budget, one of `MEASURED`.
 
     Raises:
-        ValueError: none was handed in, or none was fitted.
+        ValueError: `device` is None, or no device was fitted.
     """
     if device is None:
         raise ValueError(

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.budget import largest_factor, nearest_factor
-from fastscale_jax.arch.device_model import MEASURED, Device, given
+from fastscale_jax.arch.device_model import MEASURED, Device, model_of
 from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.strategies import ORIG_FACTOR, Multipliers, multipliers, phi_multipliers
 
@@ -66,10 +66,10 @@ def scaled(
 def _factor_to(
     a: Architecture, strategy: str, kind: str, amount: float, device: Device | None
 ) -> float:
-    """The factor that brings a network to a count, or to the limit of what a device takes."""
+    """The factor that brings a network to a count, or to a limit of time or memory."""
     if kind not in MEASURED:
         return nearest_factor(a, strategy, kind, amount)
-    predict = functools.partial(given(device, kind).predict, kind, a.name)
+    predict = functools.partial(model_of(device, kind).predict, kind, a.name)
     return largest_factor(a, strategy, MEASURED[kind], amount, predict)
 
 
@@ -101,8 +101,8 @@ def scale(
             that does not take more is taken; `measure.choose` measures it as well.
         memory_bytes: the most that a training step may hold, likewise.
         phi: EfficientNet's compound coefficient; for strategy `orig` alone.
-        device: the model of the device that step_ms and memory_bytes are of, or what returns it,
-            as `measure.fitted.find` does.
+        device: the device model that predicts step_ms and memory_bytes, or a function that returns
+            it, as `measure.fitted.find` does.
 
     Returns:
         A new `config.model`, named after its base, the strategy and the amount.

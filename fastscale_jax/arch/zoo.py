@@ -228,7 +228,7 @@ def resolve(
         variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows; empty: the
             family's default. Where the paper prints a row for that base, strategy and budget, the
             result is that row.
-        device: the model of the device that `25ms` and `40gb` are of, or what returns it.
+        device: the device model that predicts `25ms` and `40gb`, or a function that returns it.
 
     Raises:
         ValueError: unknown family, base, strategy or amount, with the grammar and the choices; or
@@ -258,15 +258,15 @@ def _resolved(
     try:
         network, scaling = scaled(base_architecture(family, base), strategy, device, **amount)
     except ValueError as error:
-        # what a device was not fitted for is no matter of grammar
-        how = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"
-        raise ValueError(f"variant {variant!r} of {family}: {error}{how}") from error
+        # the grammar does not help with what a device was not fitted for
+        hint = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"
+        raise ValueError(f"variant {variant!r} of {family}: {error}{hint}") from error
     return dataclasses.replace(network, name=name), scaling
 
 
 @functools.cache
 def _resolved_once(family: str, variant: str) -> tuple[Architecture, Scaling | None]:
-    """What a name stands for that is of no device: always the same."""
+    """Cached: a variant that rests on no device is always the same network."""
     return _resolved(family, variant, None)
 
 

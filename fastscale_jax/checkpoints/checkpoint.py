@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -81,12 +80,7 @@ class Checkpoints:
         self._stack.enter_context(patient_loops())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Waits until everything is written.
 
         Raises:
@@ -162,22 +156,22 @@ class Checkpoints:
 
         Raises:
             CheckpointError: none is whole, or they are of another network.
-        StoreError: the store cannot be reached; nothing is moved.
+            StoreError: the store cannot be reached; nothing is moved.
         """
         damaged: dict[int, CheckpointError] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            folder, found = self._folder / str(step), None
+            folder, state = self._folder / str(step), None
             try:
-                found = read_state(folder / STATE, like)
+                state = read_state(folder / STATE, like)
             except CheckpointError as error:
                 damaged[step] = error
-            if agree(found is not None) and found is not None:
+            if agree(state is not None) and state is not None:
                 places = self._put_all_aside(list(damaged))
                 problems = [
                     f"{problem}; it is moved to {place}"
                     for problem, place in zip(damaged.values(), places, strict=True)
                 ]
-                return Restored(found, read_about(folder), problems)
+                return Restored(state, read_about(folder), problems)
             damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
         if damaged:
             raise next(iter(damaged.values()))

@@ -1,8 +1,8 @@
 """A number that tells whether arrays came back as they were saved.
 
 The files of a checkpoint have checksums in some places and none in others, and they are written in
-the background. This one is of the values themselves: computed where they are, in one pass, before
-they are handed over, and again once they have been read.
+the background. The fingerprint is of the values themselves. It is computed in one pass, on the
+devices that hold them: before they are saved, and again after they have been read.
 """
 
 import functools
@@ -17,25 +17,26 @@ from jax import Array, lax
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.host_arrays import on_host
 
-# A value and its place are mixed as in MurmurHash3's last steps: each is one to one, so that no
-# change of a single value is lost, and spreads every bit over all, so that two do not cancel out.
+# A value and its index are mixed as in MurmurHash3's last steps. Each step is one to one, so that a
+# change of a single value is never lost; and it spreads every bit, so that two changes do not
+# cancel out.
 _PLACE, _FIRST, _SECOND = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35
 
 
 def fingerprint(tree: Any) -> dict[str, int]:
     """Returns 32 bits for each array, by its path, computed where the arrays are.
 
-    Any change of one value changes it, and others do but for one in 2^32. Sums are modulo 2^32, so
-    that neither their order matters nor how arrays lie on devices.
+    A change of one value always changes the fingerprint; any other change is missed once in 2^32.
+    Sums are modulo 2^32, so that neither their order nor the sharding of arrays matters.
     """
     named = _by_path(tree)
-    here = {path: on_host(leaf) for path, leaf in named}
-    found = {path: _of_numpy(x) for path, x in here.items() if x is not None}
-    elsewhere = {path: leaf for path, leaf in named if path not in found}
+    on_this_host = {path: on_host(leaf) for path, leaf in named}
+    fingerprints = {path: _of_numpy(x) for path, x in on_this_host.items() if x is not None}
+    elsewhere = {path: leaf for path, leaf in named if path not in fingerprints}
     if elsewhere:
         values = jax.device_get(_on_devices()(elsewhere))
-        found |= {path: int(value) for path, value in values.items()}
-    return found
+        fingerprints |= {path: int(value) for path, value in values.items()}
+    return fingerprints
 
 
 def _by_path(tree: Any) -> list[tuple[str, Any]]:
@@ -70,14 +71,14 @@ def _bits(x: Array) -> Array:
 
 
 def _unsigned(dtype: np.dtype) -> np.dtype:
-    """Whole numbers of a type's size; of 64 bits a uint32 would have but half."""
+    """The unsigned type of the same size; 64 bits are refused, for a uint32 would hold half."""
     if dtype.itemsize > 4:
         raise ValueError(f"a fingerprint is of values of up to 32 bits, not of {dtype}")
     return np.dtype(f"u{dtype.itemsize}")
 
 
 def fingerprint_of_numpy(tree: Any) -> dict[str, int]:
-    """Returns the same of numpy arrays, on the host."""
+    """Returns the fingerprint of numpy arrays, computed on the host."""
     return {path: _of_numpy(np.asarray(leaf)) for path, leaf in _by_path(tree)}
 
 

@@ -59,10 +59,10 @@ def read_models(checkpoint: Folder) -> dict[str, dict[str, Any]]:
         if saved.get("average"):
             tree["average"] = {key: saved["average"][key] for key in names}
         item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-        found = _read(reader, checkpoint, item)
-        _check_values(checkpoint, found)
-    average = {"average": found.pop("average")} if "average" in found else {}
-    return {"model": found, **average}
+        arrays = _read(reader, checkpoint, item)
+        _check_values(checkpoint, arrays)
+    average = {"average": arrays.pop("average")} if "average" in arrays else {}
+    return {"model": arrays, **average}
 
 
 def read_state(checkpoint: Folder, like: Any) -> Any:
@@ -77,12 +77,12 @@ def read_state(checkpoint: Folder, like: Any) -> Any:
     """
     item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
     with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
-        found = _read(reader, checkpoint, item)
-        shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(found)]
+        arrays = _read(reader, checkpoint, item)
+        shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(arrays)]
         if shapes != [(x.shape, x.dtype) for x in jax.tree.leaves(item)]:
             raise ValueError("its arrays are of other shapes: it is of another network")
-        _check_values(checkpoint, found)
-    return found
+        _check_values(checkpoint, arrays)
+    return arrays
 
 
 def _check_values(checkpoint: Folder, arrays: Any) -> None:
@@ -185,24 +185,23 @@ class _PatientLoop(asyncio.SelectorEventLoop):
             super().call_exception_handler(context)
 
 
-class _PatientPolicy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return _PatientLoop()
-
-
 @contextlib.contextmanager
 def patient_loops() -> Iterator[None]:
-    """Lets what Orbax started report to a loop that it has closed.
+    """Lets files report to Orbax's event loops after those have closed.
 
-    At the first file that fails it closes the loop that the others are still to report to, and each
-    of them would complain of that, some long after this has ended.
+    At the first file that fails, Orbax closes the loop. The other files still report to it, some
+    after this has ended, and each report would print a traceback.
+
+    Orbax has no setting for its loops: it calls `asyncio.new_event_loop`. So that function is
+    replaced, for the whole process. An event-loop policy would do the same, but Python 3.14
+    deprecates policies.
     """
-    policy = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_PatientPolicy())
+    replaced = asyncio.new_event_loop
+    asyncio.new_event_loop = _PatientLoop
     try:
         yield
     finally:
-        asyncio.set_event_loop_policy(policy)
+        asyncio.new_event_loop = replaced
 
 
 @contextlib.contextmanager

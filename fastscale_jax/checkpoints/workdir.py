@@ -18,7 +18,7 @@ from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.train.recipe import default_config
 from fastscale_jax.utils.nested import as_flat
 
-# What makes no difference, but for rounding, to the weights at a step may change on the way.
+# Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
     "variant",
     "data.dir",
@@ -53,20 +53,20 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     if not is_remote(checkpoints) and checkpoints.is_file():
         raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
     check_writable(checkpoints, "the folder of checkpoints")
-    _check_found(workdir, checkpoints)
+    _check_checkpoints_folder(workdir, checkpoints)
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(checkpoints) is not None:
         _check_kept(workdir, recorded, config)
-        check_recipe(_place(workdir, checkpoints), recorded, config)
+        check_recipe(_run_folder(workdir, checkpoints), recorded, config)
 
 
-def _place(workdir: pathlib.Path, checkpoints: Folder) -> Any:
-    """Where a person would say that a run is."""
+def _run_folder(workdir: pathlib.Path, checkpoints: Folder) -> Any:
+    """The folder that messages name as the run's."""
     return workdir if checkpoints == checkpoints_of(workdir) else checkpoints
 
 
-def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
+def _check_checkpoints_folder(workdir: pathlib.Path, checkpoints: Folder) -> None:
     """Refuses to begin anew in a workdir whose run can go on."""
     recorded = checkpoints_of(workdir)
     if checkpoints == recorded or latest_step(checkpoints) is not None:
@@ -78,13 +78,13 @@ def _check_found(workdir: pathlib.Path, checkpoints: Folder) -> None:
         )
 
 
-def check_recipe(place: Any, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check_recipe(run_folder: Any, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses to go on with another recipe than a run's, unless the config allows it.
 
     Args:
-        place: where the run is, for people.
-        recorded: the config that it had so far.
-        config: that it is to go on with.
+        run_folder: of the run, for the message.
+        recorded: the config that the run had so far.
+        config: the config that it is to go on with.
 
     Raises:
         ValueError: says what differs.
@@ -92,7 +92,7 @@ def check_recipe(place: Any, recorded: Mapping[str, Any], config: Mapping[str, A
     changed = changes(recorded, config)
     if changed and not config["checkpoint"]["allow_changes"]:
         raise ValueError(
-            f"the run in {place} has another recipe: {'; '.join(changed)}; repeat its flags, "
+            f"the run in {run_folder} has another recipe: {'; '.join(changed)}; repeat its flags, "
             "give this run another place, or go on all the same with "
             "--config.checkpoint.allow_changes=true"
         )
@@ -102,9 +102,9 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
     """Returns what of a recipe has changed and matters, for people.
 
     Args:
-        recorded: the config that a run began with. Keys that it lacks, being of an older version,
-            had their defaults.
-        config: that it is to go on with.
+        recorded: the config that a run began with. Keys that an older version lacks had their
+            defaults.
+        config: the config that it is to go on with.
     """
     before, after = as_flat(as_recorded(default_config())) | as_flat(recorded), as_flat(config)
     keys = [key for key in after if key not in _FREE and not key.startswith(_FREE_SECTIONS)]
@@ -118,7 +118,7 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
 def _check_kept(
     workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    """Refuses to go on with or without what a checkpoint has not or has."""
+    """Refuses to switch the average or the loss scale on or off: a checkpoint holds it or not."""
     for thing, key, has in (
         ("an average", "ema.every_steps", lambda steps: steps > 0),
         ("a loss scale", "dtype", lambda dtype: dtype == "float16"),
@@ -133,7 +133,7 @@ def _check_kept(
 
 
 def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:
-    """A value by its dotted key; configs from before it was there have the default."""
+    """A value by its dotted key; older configs that lack the key have the default."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part, default) if isinstance(value, Mapping) else default
@@ -150,13 +150,13 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
         ValueError: any of these, or its files are damaged.
     """
     if not workdir.is_dir():
-        raise ValueError(f"there is no workdir {workdir}; train first, with --mode=train")
+        raise ValueError(f"there is no workdir {workdir}; train first, with fastscale train")
     checkpoints = _checkpoints(workdir, config)
     check_reachable(checkpoints, "the folder of checkpoints")
     if latest_step(checkpoints) is None:
         where = workdir if checkpoints.parent == Folder(workdir).absolute() else checkpoints
         raise ValueError(
-            f"there is no checkpoint in {where}; train first, with --mode=train and this workdir"
+            f"there is no checkpoint in {where}; train first, with fastscale train and this workdir"
         )
     recorded = _check_network(workdir, config)
     data = recorded.get("data", {}).get("name")
@@ -217,14 +217,14 @@ def _saved_config(checkpoints: Folder) -> Mapping[str, Any]:
         return {}
 
 
-def _check_same_network(where: Any, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = sorted(
-        key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
+        key for key in wanted.keys() | recorded.keys() if wanted.get(key) != recorded.get(key)
     )
     if differing and differing != ["name"]:
         raise ValueError(
-            f"{where} holds another network, {found.get('name')} (different: "
-            f"{', '.join(f'{key} is {found.get(key)}' for key in differing)}); repeat the "
+            f"{where} holds another network, {recorded.get('name')} (different: "
+            f"{', '.join(f'{key} is {recorded.get(key)}' for key in differing)}); repeat the "
             f"--config.model flags that it was trained with, or give {wanted['name']} a workdir of "
             "its own"
         )

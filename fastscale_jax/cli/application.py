@@ -187,7 +187,7 @@ def main(tokens: Sequence[str]) -> int:
     except cyclopts.UnknownOptionError as error:
         return usage_error(_of_another(rest[0], error))
     except cyclopts.CycloptsError as error:
-        return usage_error(_in_a_line(error))
+        return usage_error(_in_a_line(rest[0] if rest else "", error))
     arguments = bound.arguments
     try:
         if "config" in inspect.signature(function).parameters:
@@ -227,14 +227,16 @@ def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
     ]
     if having:
         return f"{option} is for {', '.join(having)}, not for {name}"
-    return _in_a_line(error)
+    return _in_a_line(name, error)
 
 
-def _in_a_line(error: cyclopts.CycloptsError) -> str:
+def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
     unused = getattr(error, "unused_tokens", None)
     if unused:
         return f"unexpected argument {unused[0]!r}; flags are written --name=value"
-    return " ".join(str(error).split())
+    missing = isinstance(error, cyclopts.MissingArgumentError)
+    example = COMMANDS[name].example if missing and name in COMMANDS else ""
+    return " ".join(str(error).split()) + (f" Example: {example}" if example else "")
 
 
 def _quieten(verbosity: int | None) -> None:

@@ -1,6 +1,7 @@
 """`fastscale choose`: the largest network within a budget, by measuring or by compiling."""
 
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -75,7 +76,7 @@ def choose_network(
             strategy,
             wanted,
             kind=kind,
-            measure=_measure(device, kind, batch, dtype, noise),
+            measure=_measure(device, kind, batch, dtype, noise, session),
             model=model,
             tell=complain,
         )
@@ -141,7 +142,9 @@ def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, 
     return _KINDS[flag], 1e9 * amount if flag == "memory_gb" else amount
 
 
-def _measure(device: Target | None, kind: str, batch: int, dtype: str, noise: float) -> Measure:
+def _measure(
+    device: Target | None, kind: str, batch: int, dtype: str, noise: float, session: Session
+) -> Measure:
     """What a step of a network takes of a kind.
 
     Raises:
@@ -156,7 +159,7 @@ def _measure(device: Target | None, kind: str, batch: int, dtype: str, noise: fl
             f"--batch_size={batch} cannot be shared by {device.count} devices; give a multiple of "
             "their number"
         )
-    return _on_target(device, kind, batch, dtype, complain)
+    return _on_target(device, kind, batch, dtype, session.targets, complain)
 
 
 def _on_target(
@@ -164,6 +167,7 @@ def _on_target(
     kind: str,
     batch: int,
     dtype: str,
+    store: pathlib.Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Callable[[Architecture], float]:
     """What a step holds on a device that need not be here, or the least time it can take there."""
@@ -179,9 +183,9 @@ def _on_target(
         program = Program(network, plain_recipe(batch, dtype), target, until=until)
         flops = count(network).flops / 1e9
         tell(f"compiling for {target.name}: {network.name}, {flops:.3g} GF")
-        found = program_figures(program, store=Store())
-        if not found["fits"]:
+        figures = program_figures(program, store=Store(store) if store else None)
+        if not figures["fits"]:
             return math.inf
-        return found["peak_bytes"] if kind == "memory_bytes" else found["floor_ms"]
+        return figures["peak_bytes"] if kind == "memory_bytes" else figures["floor_ms"]
 
     return measure

@@ -1,8 +1,12 @@
 """`fastscale curves`: what decides a step's time, from many networks."""
 
+import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any, Literal
+
+from cyclopts import Group, Parameter
 
 from fastscale_jax.cli.options import Session
 from fastscale_jax.measure import points
@@ -13,30 +17,64 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain, usage_error
 
-BASES = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
-STRATEGIES = ("w", "dwr", "dWr", "dw")
-FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_GRID, _MEASURING = Group("Which points", sort_key=1), Group("How they are measured", sort_key=2)
+
+
+@Parameter(name="*", group=_GRID)
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Which networks, and which steps of them.
+
+    Attributes:
+        bases: family:base, with commas between.
+        strategies: As in w, dWr, a0.6; with commas between.
+        factors: Of flops, with commas between.
+        rows: The rows of the paper's Tables 5 to 8, in place of bases, strategies and factors.
+        frameworks: jax, torch and torch-compile, with commas between; all without it.
+        target: A device that need not be here, as in gpu:h100 or tpu:v5e.
+        batch_size: Images a device, or auto: the most that fit; 8, or 128 with --target.
+        resolution: Of the bases; 0: their own.
+        dtype: float32, or with --target the device's 16-bit one.
+    """
+
+    bases: str = "efficientnet:b0,regnety:500mf,regnetz:500mf"
+    strategies: str = "w,dwr,dWr,dw"
+    factors: str = "1,2,4,8,16"
+    rows: bool = False
+    frameworks: str = ""
+    target: str | None = None
+    batch_size: str = ""
+    resolution: int = 0
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+
+@Parameter(name="*", group=_MEASURING)
+@dataclasses.dataclass(frozen=True)
+class Measuring:
+    """How points are measured.
+
+    Attributes:
+        noise: What a median may be off by, as a share of it.
+        seconds: After which a noisy point is given up.
+        rounds: Of all points; the fastest counts.
+        timeout: Seconds for a whole point.
+        again: Measure points that failed again.
+    """
+
+    noise: float = 0.05
+    seconds: float = 30.0
+    rounds: int = 1
+    timeout: float = 1800.0
+    again: bool = False
 
 
 def curves(
     *,
     results: pathlib.Path,
     output: pathlib.Path | None = None,
-    bases: str = ",".join(BASES),
-    strategies: str = ",".join(STRATEGIES),
-    factors: str = ",".join(f"{x:g}" for x in FACTORS),
-    rows: bool = False,
-    frameworks: str = "",
-    target: str | None = None,
-    batch_size: str = "",
-    resolution: int = 0,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    noise: float = 0.05,
-    seconds: float = 30.0,
-    rounds: int = 1,
-    timeout: float = 1800.0,
-    again: bool = False,
     only_draw: bool = False,
+    grid: Grid = Grid(),
+    measuring: Measuring = Measuring(),
     session: Session = Session(),
 ) -> int:
     """Times networks at many scales, in JAX and in PyTorch, and draws what decides their time.
@@ -50,60 +88,32 @@ def curves(
     Args:
         results: A JSON-lines file that measurements are added to.
         output: Folder for figures and tables.
-        bases: family:base, with commas between.
-        strategies: As in w, dWr, a0.6; with commas between.
-        factors: Of flops, with commas between.
-        rows: The rows of the paper's Tables 5 to 8, in place of bases, strategies and factors.
-        frameworks: jax, torch, compiled torch and so on, with commas between; all without it.
-        target: A device that need not be here: gpu:h100, tpu:v5e.
-        batch_size: Images a device, or auto: the most that fit; 8, or 128 with --target.
-        resolution: Of the bases; 0: their own.
-        dtype: float32, or with --target the device's 16-bit one.
-        noise: What a median may be off by, as a share of it.
-        seconds: To give a noisy point up.
-        rounds: Of all points; the fastest counts.
-        timeout: Seconds for a whole point.
-        again: Measure points that failed again.
         only_draw: Measure nothing.
+        grid: see `Grid`.
+        measuring: see `Measuring`.
         session: see `Session`.
     """
-    from rich.console import Console
-
     try:
-        device = Target.parse(target) if target else None
-        specs = _specs(
-            device,
-            bases=bases,
-            strategies=strategies,
-            factors=factors,
-            rows=rows,
-            frameworks=frameworks,
-            batch_size=batch_size,
-            resolution=resolution,
-            dtype=dtype,
-        )
-        if rounds < 1:
-            raise ValueError(f"--rounds must be at least 1; got {rounds}")
+        target = Target.parse(grid.target) if grid.target else None
+        specs = _specs(grid, target)
+        if measuring.rounds < 1:
+            raise ValueError(f"--rounds must be at least 1; got {measuring.rounds}")
         if only_draw and output is None:
             raise ValueError("--only_draw needs a folder to draw to, as --output")
         if only_draw:
             records = points.read(results)
             points.check_alike([points.spec_of(record) for record in records])
         else:
-            take = (
-                functools.partial(compiled_point, target=device, timeout=timeout, store=Store())
-                if device
-                else functools.partial(measured, noise=noise, seconds=seconds, timeout=timeout)
-            )
             records = measure_all(
-                specs, results, take=take, rounds=rounds, again=again, tell=complain
+                specs,
+                results,
+                take=_taker(target, measuring, session),
+                rounds=measuring.rounds,
+                again=measuring.again,
+                tell=complain,
             )
         if output is not None:
-            from fastscale_jax.measure import curve_figures
-
-            curve_figures.write(records, output)
-            for quantity in curve_figures.quantities(records):
-                Console().print(curve_figures.table(records, quantity))
+            _draw(records, output)
     except ValueError as error:
         return usage_error(str(error))
     except OSError as error:
@@ -115,47 +125,71 @@ def curves(
     return OK
 
 
-def _specs(
-    target: Target | None,
-    *,
-    bases: str,
-    strategies: str,
-    factors: str,
-    rows: bool,
-    frameworks: str,
-    batch_size: str,
-    resolution: int,
-    dtype: str | None,
-) -> list[Spec]:
+def _taker(
+    target: Target | None, measuring: Measuring, session: Session
+) -> Callable[[Spec], dict[str, Any]]:
+    """Returns what measures a point here, or compiles it for a target."""
+    timeout = measuring.timeout
+    if target is None:
+        limits = {"noise": measuring.noise, "seconds": measuring.seconds, "timeout": timeout}
+        return functools.partial(measured, **limits)
+    store = Store(session.targets) if session.targets else None
+    return functools.partial(compiled_point, target=target, timeout=timeout, store=store)
+
+
+def _draw(records: list[dict[str, Any]], output: pathlib.Path) -> None:
+    """Writes figures and tables, and prints Pearson's r.
+
+    Raises:
+        ValueError: there is nothing to draw.
+        OSError: the folder cannot be written.
+    """
+    from rich.console import Console
+
+    from fastscale_jax.measure import curve_figures
+
+    curve_figures.write(records, output)
+    for quantity in curve_figures.quantities(records):
+        Console().print(curve_figures.correlations_table(records, quantity))
+
+
+def _specs(grid: Grid, target: Target | None) -> list[Spec]:
     """The points that are asked for.
 
     Raises:
         ValueError: there is none of that name, or a number is none.
     """
-    usual = "jax" if target else ",".join(FRAMEWORKS)
-    names = (frameworks or usual).split(",")
-    if target and names != ["jax"]:
+    frameworks = (grid.frameworks or ("jax" if target else ",".join(FRAMEWORKS))).split(",")
+    if target and frameworks != ["jax"]:
         raise ValueError("--target is for JAX's programs; leave --frameworks out")
-    if unknown := [name for name in names if name not in FRAMEWORKS]:
+    if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
-    usual_batch, usual_dtype = target.usual if target else (8, "float32")
-    if target:
-        target.device.peak(dtype or usual_dtype)
-    batch = batch_size or str(usual_batch // (target.count if target else 1))
-    if batch != "auto" and not (batch.isdigit() and int(batch)):
-        raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
+    setting = _setting(grid, target)
+    if grid.rows:
+        return points.paper_rows(frameworks, **setting)
     try:
-        growths = [float(x) for x in factors.split(",")]
+        factors = [float(x) for x in grid.factors.split(",")]
     except ValueError:
-        raise ValueError(f"--factors must be numbers; got {factors!r}") from None
-    setting: dict[str, Any] = {
-        "batch_size": 0 if batch == "auto" else int(batch),
-        "dtype": dtype or usual_dtype,
-        "resolution": resolution,
-    }
-    if rows:
-        return points.paper_rows(names, **setting)
-    specs = points.grid(bases.split(","), strategies.split(","), growths, names, **setting)
+        raise ValueError(f"--factors must be numbers; got {grid.factors!r}") from None
+    bases, strategies = grid.bases.split(","), grid.strategies.split(",")
+    specs = points.grid(bases, strategies, factors, frameworks, **setting)
     for spec in specs:
         spec.network()
     return specs
+
+
+def _setting(grid: Grid, target: Target | None) -> dict[str, Any]:
+    """The batch, the type and the resolution of all points.
+
+    Raises:
+        ValueError: the batch size is none, or the target has no such type.
+    """
+    usual_batch, usual_dtype = target.usual if target else (8, "float32")
+    dtype = grid.dtype or usual_dtype
+    if target:
+        target.device.peak(dtype)
+    batch = grid.batch_size or str(usual_batch // (target.count if target else 1))
+    if batch != "auto" and not (batch.isdigit() and int(batch)):
+        raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
+    images = 0 if batch == "auto" else int(batch)
+    return {"batch_size": images, "dtype": dtype, "resolution": grid.resolution}

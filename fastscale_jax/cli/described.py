@@ -45,7 +45,7 @@ def predicted(run: Run) -> dict[str, Any]:
     if scaling is None or not {*run.budget} & {*MEASURED}:
         return {}
     model = fitted.find()
-    found: dict[str, Any] = {
+    prediction: dict[str, Any] = {
         "by": model.name,
         "step": f"{model.batch_size} images in {model.dtype} on {model.device}",
         "is_covered": model.covers(count(network)),
@@ -53,26 +53,25 @@ def predicted(run: Run) -> dict[str, Any]:
     for measured in MEASURED:
         if getattr(model, measured):
             fit = model.fit_of(measured, scaling.base)
-            found[measured] = fit.of(count(network), model.batch_size)
-            found[f"{measured}_error"] = fit.typical_error
-    return found
+            prediction[measured] = fit.of(count(network), model.batch_size)
+            prediction[f"{measured}_error"] = fit.typical_error
+    return prediction
 
 
-def prediction_line(found: dict[str, Any]) -> str:
-    """Returns what `predicted` found as a line."""
+def prediction_line(prediction: dict[str, Any]) -> str:
+    """Returns what `predicted` returned as a line."""
     units = {"step_ms": (1.0, "ms"), "memory_bytes": (1e9, "GB")}
     amounts = [
-        f"{found[name] / unit:.4g} {symbol} (give or take {found[f'{name}_error']:.0%})"
+        f"{prediction[name] / unit:.4g} {symbol} (give or take {prediction[f'{name}_error']:.0%})"
         for name, (unit, symbol) in units.items()
-        if name in found
+        if name in prediction
     ]
-    beyond = (
-        "" if found["is_covered"] else "; nothing near this size was measured, so do not rely on it"
-    )
-    return f"{found['by']} predicts {' and '.join(amounts)} for {found['step']}{beyond}"
+    doubt = "; nothing near this size was measured, so do not rely on it"
+    beyond = "" if prediction["is_covered"] else doubt
+    return f"{prediction['by']} predicts {' and '.join(amounts)} for {prediction['step']}{beyond}"
 
 
-def table(run: Run) -> "Table":
+def network_table(run: Run) -> "Table":
     """Returns the table of `info`: a row for the stem, each stage, the head, and the total.
 
     Costs are of one image; beside each stands its share of the total.

@@ -24,7 +24,7 @@ def fit(
     """
     from rich.console import Console
 
-    from fastscale_jax.measure.fit import RELIABLE, fitted, table
+    from fastscale_jax.measure.fit import RELIABLE, fit_table, fitted
 
     try:
         if name and not re.fullmatch(r"[\w][\w.-]*", name):
@@ -40,7 +40,7 @@ def fit(
     except OSError as error:
         complain(f"{error.filename}: {error.strerror}")
         return USAGE_ERROR
-    Console().print(table(model))
+    Console().print(fit_table(model))
     print(f"saved as {path}")
     off = max(fit.typical_error for fit in model.step_ms.values())
     if off > RELIABLE:

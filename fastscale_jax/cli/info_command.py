@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.cli.described import describe, predicted, prediction_line, table
+from fastscale_jax.cli.described import describe, network_table, predicted, prediction_line
 from fastscale_jax.cli.options import Config, Output, Session, run_of
 from fastscale_jax.runs.run import Run
 from fastscale_jax.targets.target import Target
@@ -53,7 +53,7 @@ def info(
         of_all = {"parameters": tensors} if parameters else {}
         print(json.dumps({**describe(run), **rests_on, **figures, **least, **of_all}))
         return OK
-    print_table(table(run))
+    print_table(network_table(run))
     if prediction:
         print(prediction_line(prediction))
     if least:
@@ -66,16 +66,16 @@ def info(
     if rows:
         from fastscale_jax.cost import counters as counting
 
-        print_table(counting.table(rows))
+        print_table(counting.counters_table(rows))
     if parameters:
         from fastscale_jax.cost import parameters as listing
 
-        print_table(listing.table(run.network))
+        print_table(listing.parameters_table(run.network))
     return OK
 
 
 def _least(run: Run, target: Target) -> dict[str, Any]:
-    """The least time on a target by arithmetic, as --mode=time has it of the device here.
+    """The least time on a target by arithmetic, as `fastscale time` has it of the device here.
 
     Raises:
         ValueError: the batch cannot be shared by the devices, or they have no such dtype.

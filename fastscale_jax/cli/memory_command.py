@@ -54,5 +54,5 @@ def memory(
     if format == "json":
         print(json.dumps(holds))
     else:
-        print_table(held.table(holds))
+        print_table(held.memory_table(holds))
     return OK

@@ -55,5 +55,5 @@ def predict(
         print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
     elif seen:
         print(f"{run.network.name}, weights from {weights.description}")
-        print_table(prediction.table(seen))
+        print_table(prediction.predictions_table(seen))
     return OK if len(seen) == len(predictions) else USAGE_ERROR

@@ -11,7 +11,7 @@ from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError, Tell
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.program import Program
-from fastscale_jax.targets.program_table import table
+from fastscale_jax.targets.program_table import program_table
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_batch_is_known
@@ -68,7 +68,7 @@ def program(
     if format == "json":
         print(json.dumps(figures))
     else:
-        print_table(table(figures))
+        print_table(program_table(figures))
     return OK
 
 
@@ -92,7 +92,7 @@ def _filled(
     from fastscale_jax.targets.largest import largest_batch
 
     limit = limit or target.usable_bytes
-    found = largest_batch(network, recipe, target, limit, store=store, tell=tell)
+    largest = largest_batch(network, recipe, target, limit, store=store, tell=tell)
     return dataclasses.replace(
-        recipe, data=dataclasses.replace(recipe.data, batch_size=found.images)
+        recipe, data=dataclasses.replace(recipe.data, batch_size=largest.images)
     )

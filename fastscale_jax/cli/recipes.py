@@ -50,22 +50,42 @@ def read_config(
     if name is None:
         recorded = workdir / "config.json" if workdir else None
         if recorded is None or not recorded.is_file():
+            there = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
-                "a recipe is missing; give one of "
-                f"{', '.join(packaged())}, with a variant after a colon, a file, or the --workdir "
-                "of a run"
+                f"a recipe is missing{there}; give one of {', '.join(packaged())}, with a variant "
+                "after a colon, a file, or the --workdir of a run"
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")
+    if path.endswith(".json"):
+        config = _recorded(pathlib.Path(path))
+    else:
+        config = _made(_file(path), variant if colon else None)
+    return _overridden(config, overrides)
+
+
+def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
+    """The config that a file makes.
+
+    Raises:
+        ValueError: it makes none, or fails; says how.
+    """
+    spec = importlib.util.spec_from_file_location("recipe", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     try:
-        if path.endswith(".json"):
-            config = _parsed(_recorded(pathlib.Path(path)), "", overrides)
-        else:
-            config = _parsed(None, f"{_file(path)}{colon}{variant}", overrides)
-        if "model" not in config:
-            raise ValueError("the config file sets no config.model")
-    except Exception as error:  # ml_collections and the file itself raise what they like
-        raise ValueError(explain(error)) from error
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ValueError(f"the config file {file} has no function get_config")
+        config = module.get_config() if variant is None else module.get_config(variant)
+    except ValueError:
+        raise
+    except Exception as error:  # the file is the user's own, and raises what it likes
+        problem = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the config file {file} fails with {problem}") from error
+    if not isinstance(config, ConfigDict) or "model" not in config:
+        raise ValueError(f"the config file {file} sets no config.model")
     return config
 
 
@@ -100,7 +120,8 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not the config of a run: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} is not the config of a run: {reason}") from error
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
         raise ValueError(f"{path} is not the config of a run: it has no model")
     config = default_config()
@@ -122,20 +143,24 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parsed(config: ConfigDict | None, name: str, overrides: Sequence[str]) -> ConfigDict:
-    """A config with its overrides, each of the type that its key has."""
-    values = flags.FlagValues()
-    if config is None:
-        config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
-    else:
-        config_flags.DEFINE_config_dict("config", config, lock_config=True, flag_values=values)
-    given = [f"--config={name}"] if config is None else []
+def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """The config with some keys changed, each to a value of the type that it had.
+
+    Raises:
+        ValueError: there is no such key, or the value is of another type.
+    """
     # of a tuple that is given twice absl would make one of both
     last = {override.partition("=")[0]: override for override in overrides}
-    values(["fastscale", *given, *map(_with_number, last.values())])
-    parsed = values["config"].value
-    assert parsed is not None  # its default is a config
-    return parsed
+    tokens = ["fastscale", *map(_with_number, last.values())]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=tokens)
+        values(tokens)
+    except Exception as error:  # absl and ml_collections raise what they like
+        raise ValueError(explain(error)) from error
+    overridden = values["config"].value
+    assert overridden is not None  # its default is the config
+    return overridden
 
 
 def _with_number(override: str) -> str:

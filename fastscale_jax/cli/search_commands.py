@@ -102,9 +102,9 @@ def _settings(config: Any, workers: Workers, name: str, epochs: int) -> "Setting
 
 def _report(entries: "Sequence[Entry]", lines: Sequence[str]) -> int:
     """Prints the finished search, and returns the exit status: none done is a failure."""
-    from fastscale_jax.search.board import table
+    from fastscale_jax.search.board import entries_table
 
-    print_table(table(entries))
+    print_table(entries_table(entries))
     for line in lines:
         print(line)
     if all(entry.error is None for entry in entries):

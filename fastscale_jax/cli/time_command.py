@@ -76,7 +76,7 @@ def time(
     if format == "json":
         print(json.dumps(timed))
     else:
-        print_table(step_times.table(timed))
+        print_table(step_times.step_times_table(timed))
     return OK
 
 

@@ -18,8 +18,9 @@ from fastscale_jax.convs import native
 from fastscale_jax.convs.conv_choice import check_implementation, is_fused
 from fastscale_jax.convs.conv_forms import pointwise
 from fastscale_jax.convs.conv_shape import conv_shape_of
-from fastscale_jax.convs.grouped_conv import grouped_conv, varying_alike
+from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.convs.primitive import define
+from fastscale_jax.utils.varying import varying_alike
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda x: x,
@@ -70,16 +71,16 @@ def activated_conv(
             "channels"
         )
     options = _Options(stride, groups, activation, implementation)
-    given = (x, kernel, factor, offset)
-    is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in given)
+    arrays = (x, kernel, factor, offset)
+    is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in arrays)
     if implementation not in ("auto", "native") or is_sharded:
-        return _composed(*given, options)
-    return _differentiable(*varying_alike(*given), options)
+        return _composed(*arrays, options)
+    return _differentiable(*varying_alike(*arrays), options)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    """What is not an array."""
+    """The arguments that are not arrays."""
 
     stride: int
     groups: int

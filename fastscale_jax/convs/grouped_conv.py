@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
@@ -22,6 +22,7 @@ from fastscale_jax.convs import conv_forms, native
 from fastscale_jax.convs.conv_choice import check_implementation, choose
 from fastscale_jax.convs.conv_shape import ConvShape, conv_shape_of
 from fastscale_jax.convs.primitive import define
+from fastscale_jax.utils.varying import varying_alike
 
 
 def grouped_conv(
@@ -61,16 +62,6 @@ def grouped_conv(
 def grouped_conv_in_forms(x: Array, kernel: Array, *, form: str, shape: ConvShape) -> Array:
     """A call of its own, so that by its name whoever reads the program knows a conv."""
     return conv_forms.forward(form, x, kernel, shape)
-
-
-def varying_alike(*arrays: Array) -> list[Array]:
-    """Returns arrays that, inside `shard_map`, all differ between devices if any does."""
-    axes = frozenset().union(*(_varying(x) for x in arrays))
-    return [lax.pcast(x, tuple(axes - _varying(x)), to="varying") for x in arrays]
-
-
-def _varying(x: Array) -> frozenset[str]:
-    return jax.typeof(x).manual_axis_type.varying
 
 
 _conv = Primitive("grouped_conv")

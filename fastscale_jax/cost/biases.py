@@ -1,7 +1,7 @@
-"""Which additions in a jaxpr are those of a bias to the result of a conv or a product of matrices.
+"""Tells which additions in a jaxpr add a bias to the result of a conv or a product of matrices.
 
-A bias is an argument of the function that is the same for all images and positions: it varies along
-the axes alone along which the result's elements have kernels of their own.
+A bias is an argument of the function that is the same for all images and positions: it varies only
+along the axes along which the result's elements have kernels of their own.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ _SAME_SHAPE = ("convert_element_type", "copy", "stop_gradient", "reduce_precisio
 class Fact:
     """What is known of an array in a jaxpr."""
 
-    given_as: int | None = None  # the axes of the argument that it is, but for its shape
-    varies: frozenset[int] | None = None  # along these axes of it alone; None: along any
-    features: frozenset[int] = frozenset()  # of the result of a conv or product; empty: it is none
+    argument_ndim: int | None = None  # axes of the argument that it is a form of; None: of none
+    varies: frozenset[int] | None = None  # the only axes that it varies along; None: any
+    features: frozenset[int] = frozenset()  # feature axes of a conv's or product's result
 
     def sliced(self) -> "Fact":
-        """Returns what is known of its parts along the first axis."""
-        return Fact(given_as=self.given_as - 1) if self.given_as else NOTHING
+        """Returns what is known of the array's slices along the first axis."""
+        return Fact(argument_ndim=self.argument_ndim - 1) if self.argument_ndim else NOTHING
 
 
 NOTHING = Fact()
 
 
 def is_bias(one: Fact, other: Fact) -> bool:
-    """Returns whether the sum of two arrays is that of a result and its bias."""
+    """Returns whether of two arrays one is a result, and the other its bias."""
     return any(
         result.features
-        and bias.given_as is not None
-        and 0 < bias.given_as <= len(result.features)
+        and bias.argument_ndim is not None
+        and 0 < bias.argument_ndim <= len(result.features)
         and (bias.varies is None or bias.varies <= result.features)
         for result, bias in ((one, other), (other, one))
     )
@@ -56,8 +56,8 @@ def reshaped(equation: JaxprEqn, fact: Fact) -> Fact:
     if name in _SAME_SHAPE:
         return fact
     if name == "transpose":
-        places = equation.params["permutation"]
-        moved = {axis: place for place, axis in enumerate(places)}
+        permutation = equation.params["permutation"]
+        moved = {axis: index for index, axis in enumerate(permutation)}
     elif name == "broadcast_in_dim":
         moved = dict(enumerate(equation.params["broadcast_dimensions"]))
     elif name in ("reshape", "squeeze", "expand_dims"):
@@ -73,11 +73,11 @@ def reshaped(equation: JaxprEqn, fact: Fact) -> Fact:
         return NOTHING
     varies = range(len(before)) if fact.varies is None else fact.varies
     kept = frozenset(moved[i] for i in varies if i in moved and before[i] > 1)
-    return Fact(given_as=fact.given_as, varies=kept)
+    return Fact(argument_ndim=fact.argument_ndim, varies=kept)
 
 
 def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:
-    """Where the axes go in a reshape that only adds or drops axes of size 1; else None."""
+    """New index of each axis in a reshape that only adds or drops axes of size 1; else None."""
     of = [[i for i, size in enumerate(shape) if size > 1] for shape in (before, after)]
     if [before[i] for i in of[0]] != [after[i] for i in of[1]]:
         return None

@@ -22,10 +22,10 @@ COUNTERS = ("analytic", "jaxpr", "xla")
 
 
 class Row(NamedTuple):
-    """What a counter says; None: nothing of it."""
+    """The figures of one counter; None: it does not count this."""
 
     counter: str
-    what: str  # it counted
+    what: str  # was counted
     flops: int | None
     params: int | None
     acts: int | None
@@ -50,15 +50,15 @@ def counted(network: Architecture, counters: Sequence[str]) -> tuple[list[Row], 
     Returns:
         The rows of the table; and all figures by counter, ready for JSON.
     """
-    wanted, rows, found = count(network), [], {}
+    wanted, rows, figures = count(network), [], {}
     for counter in counters:
         of, content = _COUNTS[counter](network, wanted)
         rows += of
-        found[counter] = content
-    return rows, found
+        figures[counter] = content
+    return rows, figures
 
 
-def table(rows: Sequence[Row]) -> "Table":
+def counters_table(rows: Sequence[Row]) -> "Table":
     """Returns the rows as a table, with their notes below it."""
     from rich.table import Table
 
@@ -130,18 +130,18 @@ def _analytic(network: Architecture, wanted: Complexity) -> tuple[list[Row], dic
 
 def _jaxpr(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str, Any]]:
     once, step = forward(network, "auto"), jaxpr.count(*gradient(network, "auto"))
-    found = jaxpr.count(*once, params=once.variables["params"])
-    note = "" if found == wanted else "the module is not what is described: please report this"
+    cost = jaxpr.count(*once, params=once.variables["params"])
+    note = "" if cost == wanted else "the module is not what is described: please report this"
     rows = [
-        Row("jaxpr", "the network", *found, note),
+        Row("jaxpr", "the network", *cost, note),
         Row("jaxpr", "and its gradient", step.flops, None, None, _of_gradient(network, step.flops)),
     ]
-    return rows, {**found._asdict(), "gradient_flops": step.flops}
+    return rows, {**cost._asdict(), "gradient_flops": step.flops}
 
 
 def _of_gradient(network: Architecture, flops: int) -> str:
-    found = list(layers(network))
-    biases, stem = _biases(network), found[0].flops
+    network_layers = list(layers(network))
+    biases, stem = _biases(network), network_layers[0].flops
     whole = count(network).flops
     is_so = flops == 3 * (whole - biases) + biases - stem
     reason = (
@@ -153,38 +153,38 @@ def _of_gradient(network: Architecture, flops: int) -> str:
 
 def _xla(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str, Any]]:
     lowered, step = (_lowered(of(network)) for of in (forward, gradient))
-    found = hlo.with_buffers(hlo.count_lowered(lowered), lowered.compile())
+    cost = hlo.with_buffers(hlo.count_lowered(lowered), lowered.compile())
     of_step = hlo.count_lowered(step)
-    padding, biases = found.macs - found.macs_inside, _biases(network)
+    padding, biases = cost.macs - cost.macs_inside, _biases(network)
     rows = [
         Row(
             "xla",
             "convs and products",
-            found.macs,
+            cost.macs,
             None,
-            found.acts,
-            _of_biases(wanted.flops - found.macs, biases),
+            cost.acts,
+            _of_biases(wanted.flops - cost.macs, biases),
         ),
         Row(
             "xla",
             "the same, as XLA counts",
-            2 * found.macs_inside,
+            2 * cost.macs_inside,
             None,
             None,
-            f"two flops a multiply-add, and none for the {padding:,} ({padding / found.macs:.1%}) "
+            f"two flops a multiply-add, and none for the {padding:,} ({padding / cost.macs:.1%}) "
             "that meet the padding",
         ),
     ]
-    if found.flops is not None:
-        others = found.flops - 2 * found.macs_inside
+    if cost.flops is not None:
+        others = cost.flops - 2 * cost.macs_inside
         note = f"and {others:,} elementwise operations and sums: BatchNorm, activations, means"
-        rows.append(Row("xla", "all, as XLA counts", found.flops, None, None, note + _bytes(found)))
+        rows.append(Row("xla", "all, as XLA counts", cost.flops, None, None, note + _bytes(cost)))
     rows.append(Row("xla", "and its gradient", of_step.macs, None, None, _EXPANDED))
-    said = {key: value for key, value in found._asdict().items() if key != "operations"}
+    said = {key: value for key, value in cost._asdict().items() if key != "operations"}
     content = {
-        "flops": found.macs,
-        "acts": found.acts,
-        "flops_without_padding": found.macs_inside,
+        "flops": cost.macs,
+        "acts": cost.acts,
+        "flops_without_padding": cost.macs_inside,
         "xla_flops": said.pop("flops"),
         "gradient_flops": of_step.macs,
         **said,
@@ -202,14 +202,14 @@ def _lowered(program: Traceable) -> jax.stages.Lowered:
     return jax.jit(program.function).lower(program.variables, program.images)
 
 
-def _bytes(found: hlo.XlaCount) -> str:
+def _bytes(cost: hlo.XlaCount) -> str:
     said = ""
-    if found.bytes_accessed is not None:
-        said += f"; {found.bytes_accessed:,} bytes read and written, each operation for itself"
-    if found.temp_bytes is not None:
+    if cost.bytes_accessed is not None:
+        said += f"; {cost.bytes_accessed:,} bytes read and written, each operation for itself"
+    if cost.temp_bytes is not None:
         said += (
-            f"; compiled for this CPU, {found.argument_bytes:,} bytes of arguments, "
-            f"{found.temp_bytes:,} in between, {found.output_bytes:,} of results"
+            f"; compiled for this CPU, {cost.argument_bytes:,} bytes of arguments, "
+            f"{cost.temp_bytes:,} in between, {cost.output_bytes:,} of results"
         )
     return said
 
@@ -223,7 +223,7 @@ def _of_biases(missing: int, biases: int) -> str:
 
 
 def _biases(network: Architecture) -> int:
-    """Flops of biases: of dense layers, which have a kernel of no size."""
+    """Flops of biases, which dense layers have: those whose kernel has no side."""
     return sum(layer.width for layer in layers(network) if not layer.kernel and layer.c_group)
 
 

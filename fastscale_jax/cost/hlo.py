@@ -1,4 +1,4 @@
-"""What XLA says that a program costs, and the program's own text: every convolution and product."""
+"""The cost of a program by XLA's own count, and by every convolution and product of its text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,20 +18,20 @@ class HloOperation(NamedTuple):
     shape: tuple[int, ...]  # of the output
     output_bytes: int  # of its buffer
     macs: int  # taps in the padding included, as the paper counts flops
-    macs_inside: int  # they are not, as XLA counts; of max-pooling neither has any
+    macs_inside: int  # without those taps, as XLA counts; both are 0 for max-pooling
     is_in_loop: bool  # counted once, as XLA does, however often it runs
 
 
 class XlaCount(NamedTuple):
-    """What XLA says of a program. All but the first are None where a backend does not say it."""
+    """XLA's count of a program. All but the first field are None where a backend has no count."""
 
     operations: list[HloOperation]
-    flops: int | None  # of everything, two a multiply-add
-    transcendentals: int | None  # exp, log and the like, which are not among them
-    bytes_accessed: int | None  # by each operation for itself, before any are fused
+    flops: int | None  # of all operations; a multiply-add is two
+    transcendentals: int | None  # exp, log and the like, which are not among the flops
+    bytes_accessed: int | None  # the sum over operations, before any are fused
     argument_bytes: int | None = None
     output_bytes: int | None = None
-    temp_bytes: int | None = None  # buffers in between, all of them that live at a time
+    temp_bytes: int | None = None  # temporary buffers, the most that live at a time
 
     @property
     def macs(self) -> int:
@@ -45,15 +45,15 @@ class XlaCount(NamedTuple):
 
     @property
     def acts(self) -> int:
-        """Elements of what they and max-pooling write."""
+        """Output elements of convolutions, products and max-pooling."""
         return sum(math.prod(x.shape) for x in self.operations)
 
 
 def count_lowered(lowered: jax.stages.Lowered) -> XlaCount:
     """Counts a program before XLA has optimised it.
 
-    What comes out of that is no measure of the work that was asked for: on CPUs the filter gradient
-    of a grouped convolution becomes a dense one, of which all but the diagonal is thrown away.
+    The optimised program does not measure the work that was asked for: on CPUs the filter gradient
+    of a grouped convolution becomes a dense one, of which only the diagonal is kept.
     """
     return _count(lowered.compiler_ir("hlo").as_hlo_text(), lowered.cost_analysis())  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -71,11 +71,11 @@ def with_buffers(counted: XlaCount, compiled: jax.stages.Compiled) -> XlaCount:
 
 
 def _count(text: str, costs: Any) -> XlaCount:
-    if isinstance(costs, list):  # of JAX's older versions: one a device
+    if isinstance(costs, list):  # older versions of JAX return one per device
         costs = costs[0] if costs else None
     said: Mapping[str, float] = costs or {}
     values = [said.get(key, -1) for key in ("flops", "transcendentals", "bytes accessed")]
-    # custom calls count as -1: then nothing is known of the whole
+    # a custom call counts as -1, and then the total is unknown
     return XlaCount(operations(text), *(int(x) if x >= 0 else None for x in values))
 
 
@@ -83,11 +83,11 @@ def operations(text: str) -> list[HloOperation]:
     """Returns the convolutions, products and max-poolings of an HLO module, in order.
 
     Args:
-        text: of the module, before or after optimisation. What became a call of a library after
-            it is not among them.
+        text: of the module, before or after optimisation. Operations that the optimisation turned
+            into library calls are missing.
 
     Raises:
-        HloError: it is none.
+        HloError: the text is no HLO module.
     """
     return list(_walk("", computations(text), is_in_loop=False))
 
@@ -107,10 +107,10 @@ def _walk(
             yield HloOperation("max-pool", *where, 0, 0, is_in_loop)
         elif instruction.opcode in ("call", "fusion", "while", "conditional", "async-start"):
             is_loop = is_in_loop or instruction.opcode == "while"
-            found = [list(_walk(one, program, is_in_loop=is_loop)) for one in instruction.called]
+            bodies = [list(_walk(one, program, is_in_loop=is_loop)) for one in instruction.called]
             if instruction.opcode == "conditional":  # the branch that costs most
-                found = [max(found, key=lambda branch: sum(x.macs for x in branch), default=[])]
-            for one in found:
+                bodies = [max(bodies, key=lambda branch: sum(x.macs for x in branch), default=[])]
+            for one in bodies:
                 yield from one
 
 

@@ -1,4 +1,10 @@
-"""Reads the text of an HLO module, before or after optimisation: instructions, shapes, layouts."""
+"""Reads the text of an HLO module, before or after optimisation: instructions, shapes, layouts.
+
+JAX's public interface gives HLO as text alone. The objects behind it, in `jaxlib._hlo`, are private
+and tell less. In jax 0.10 an instruction has no shape. In 0.12 it has one, but its attributes, its
+metadata and the computations that it calls are still text, or a protobuf whose schema comes with
+TensorFlow.
+"""
 
 import functools
 import math

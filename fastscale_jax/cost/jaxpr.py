@@ -38,14 +38,15 @@ def count(function: Callable[..., Any], *args: Any, params: Any = ()) -> Complex
         function: of arrays.
         args: what to call it with: arrays, or `jax.ShapeDtypeStruct` in their place. A batch counts
             as often as it has images.
-        params: what of it is learned, a tree of the same; its elements are counted.
+        params: the learned arrays, or their shapes, in a tree; their elements are counted.
 
     Raises:
-        CountError: it cannot be traced with these, or loops as often as its data say.
+        CountError: it cannot be traced with these arguments, or it has a loop whose length depends
+            on the data.
     """
-    found = list(operations(function, *args))
+    costs = list(operations(function, *args))
     learned = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
-    return Complexity(sum(x.flops for x in found), learned, sum(x.acts for x in found))
+    return Complexity(sum(x.flops for x in costs), learned, sum(x.acts for x in costs))
 
 
 def count_module(module: Any, *args: Any, **options: Any) -> Complexity:
@@ -71,7 +72,7 @@ def count_module(module: Any, *args: Any, **options: Any) -> Complexity:
 
 
 def operations(function: Callable[..., Any], *args: Any) -> list[Operation]:
-    """Returns what costs in a call of a function, in order.
+    """Returns the operations of a call that cost something, in order.
 
     Args:
         function: as in `count`.
@@ -81,9 +82,9 @@ def operations(function: Callable[..., Any], *args: Any) -> list[Operation]:
         CountError: likewise.
     """
     jaxpr = _traced(lambda: jax.make_jaxpr(function)(*args)).jaxpr
-    found: list[Operation] = []
-    _walk(jaxpr, [Fact(given_as=len(_shape(v))) for v in jaxpr.invars], 1, found)
-    return found
+    costs: list[Operation] = []
+    _walk(jaxpr, [Fact(argument_ndim=len(_shape(v))) for v in jaxpr.invars], 1, costs)
+    return costs
 
 
 def _traced(trace: Callable[[], Any]) -> Any:
@@ -94,17 +95,19 @@ def _traced(trace: Callable[[], Any]) -> Any:
         raise CountError(f"it cannot be traced with these arguments: {first[0]}") from error
 
 
-def _walk(jaxpr: Jaxpr, given: list[Fact], times: int, found: list[Operation]) -> list[Fact]:
-    """Appends what a jaxpr costs, and returns what is known of its results.
+def _walk(
+    jaxpr: Jaxpr, arguments: list[Fact], times: int, operations: list[Operation]
+) -> list[Fact]:
+    """Appends the operations of a jaxpr, and returns what is known of its results.
 
     Args:
         jaxpr: to count.
-        given: what is known of its arguments.
-        times: it runs.
-        found: so far.
+        arguments: what is known of its arguments.
+        times: how often it runs.
+        operations: those counted so far; the jaxpr's are appended.
     """
-    known: dict[Any, Fact] = dict(zip(jaxpr.invars, given, strict=True))
-    known |= {v: Fact(given_as=len(_shape(v))) for v in jaxpr.constvars}
+    known: dict[Any, Fact] = dict(zip(jaxpr.invars, arguments, strict=True))
+    known |= {v: Fact(argument_ndim=len(_shape(v))) for v in jaxpr.constvars}
 
     def of(v: Any) -> Fact:
         return NOTHING if isinstance(v, Literal) else known.get(v, NOTHING)
@@ -115,15 +118,15 @@ def _walk(jaxpr: Jaxpr, given: list[Fact], times: int, found: list[Operation]) -
         shape = _shape(equation.outvars[0]) if equation.outvars else ()
         size = math.prod(shape)
         if name in ("add", "add_any") and is_bias(*facts):
-            found.append(Operation("bias", shape, times * size, 0, times))
+            operations.append(Operation("bias", shape, times * size, 0, times))
         elif name in _POOLINGS:
-            found.append(Operation(name, shape, 0, times * size, times))
+            operations.append(Operation(name, shape, 0, times * size, times))
         elif name in _MACS or _is_conv_in_forms(equation):
             macs = _MACS.get(name, _conv_in_forms)(equation)
-            found.append(Operation(name, shape, times * macs, times * size, times))
+            operations.append(Operation(name, shape, times * macs, times * size, times))
             results = [Fact(features=_features(equation))]
         elif name != "pallas_call" and any(True for _ in _jaxprs(equation.params)):
-            results = _walk_inner(equation, facts, times, found)
+            results = _walk_inner(equation, facts, times, operations)
         elif len(equation.outvars) == 1:
             results = [reshaped(equation, facts[0])] if facts else results
         known |= dict(zip(equation.outvars, results, strict=True))
@@ -131,7 +134,7 @@ def _walk(jaxpr: Jaxpr, given: list[Fact], times: int, found: list[Operation]) -
 
 
 def _walk_inner(
-    equation: JaxprEqn, facts: list[Fact], times: int, found: list[Operation]
+    equation: JaxprEqn, facts: list[Fact], times: int, operations: list[Operation]
 ) -> list[Fact]:
     """Walks the jaxprs of a call, a loop or a choice."""
     name, options = equation.primitive.name, equation.params
@@ -140,7 +143,7 @@ def _walk_inner(
         branches: list[list[Operation]] = [[] for _ in inner]
         for jaxpr, one in zip(inner, branches, strict=True):
             _walk(jaxpr, facts[1:], times, one)
-        found += max(branches, key=lambda one: sum(x.flops for x in one))
+        operations += max(branches, key=lambda one: sum(x.flops for x in one))
         return [NOTHING] * len(equation.outvars)
     if name == "while":
         loop: list[Operation] = []
@@ -159,18 +162,18 @@ def _walk_inner(
         facts = [*facts[:kept], *[NOTHING] * carried, *sliced]
     elif name == "shard_map":  # its sizes are those of a device
         times *= math.prod(options["mesh"].shape[axis] for axis in options["newly_manual_axes"])
-    # of functions with derivatives of their own the function: where it is differentiated, JAX has
-    # put the derivative in its place
+    # Of a function with a custom derivative the function itself is walked: where it is
+    # differentiated, JAX has already replaced it by the derivative.
     results: list[Fact] = []
     for jaxpr in inner:
         fits = len(jaxpr.invars) == len(facts)
-        results = _walk(jaxpr, facts if fits else [NOTHING] * len(jaxpr.invars), times, found)
+        results = _walk(jaxpr, facts if fits else [NOTHING] * len(jaxpr.invars), times, operations)
     is_call = name != "scan" and len(results) == len(equation.outvars)
     return results if is_call else [NOTHING] * len(equation.outvars)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
-    return getattr(variable.aval, "shape", ())  # what is no array, as a token, has none
+    return getattr(variable.aval, "shape", ())  # a token, for one, has no shape
 
 
 def _jaxprs(options: Mapping[str, Any]) -> Iterator[Jaxpr]:
@@ -195,7 +198,7 @@ def _features(equation: JaxprEqn) -> frozenset[int]:
 
 
 def _conv(equation: JaxprEqn) -> int:
-    """A conv, and the gradients of one; zeros that a stride writes between pixels cost nothing."""
+    """Counts a conv or a gradient of one; zeros that a stride puts between pixels cost nothing."""
     options = equation.params
     (x, kernel), y = map(_shape, equation.invars), _shape(equation.outvars[0])
     numbers = options["dimension_numbers"]
@@ -230,9 +233,9 @@ def _conv_in_forms(equation: JaxprEqn) -> int:
 
 
 def _is_conv_in_forms(equation: JaxprEqn) -> bool:
-    """Whether it is a whole conv of `convs.grouped_conv` by elementwise operations alone.
+    """Whether this is a whole conv of `convs.grouped_conv`, made of elementwise operations alone.
 
-    In other forms its products are found inside, those of its gradients too.
+    Other forms contain products, which are counted inside, as are those of the gradients.
     """
     is_call = equation.params.get("name") == "grouped_conv_in_forms"
     if not is_call or len(equation.invars) != 2 or len(equation.outvars) != 1:

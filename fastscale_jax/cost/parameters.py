@@ -28,12 +28,12 @@ class Parameter:
     """One array of parameters.
 
     Attributes:
-        name: its layer's as in `arch.layers`, and its own: `s2.b1.se.reduce.kernel`.
+        name: the layer's name as in `arch.layers`, then the array's: `s2.b1.se.reduce.kernel`.
         shape: as Flax lays it out.
         dtype: by NumPy's name.
         size: number of elements.
-        mean: of its elements; None: the values are not known.
-        std: standard deviation of its elements; None: likewise.
+        mean: of its elements; None: the values are unknown.
+        std: standard deviation of its elements; None: the values are unknown.
     """
 
     name: str
@@ -79,18 +79,18 @@ def rows(network: Architecture, params: Tree = None) -> list[dict[str, Any]]:
         For each array `name`, `shape`, `dtype` and `size`; `mean` and `std` where the values are
         known, null where they are not finite.
     """
-    found = []
+    records = []
     for parameter in parameters(network, params):
         row = {**dataclasses.asdict(parameter), "shape": list(parameter.shape)}
         for name in ("mean", "std"):
             value = row.pop(name)
             if value is not None:
                 row[name] = value if math.isfinite(value) else None
-        found.append(row)
-    return found
+        records.append(row)
+    return records
 
 
-def table(network: Architecture, params: Tree = None) -> "Table":
+def parameters_table(network: Architecture, params: Tree = None) -> "Table":
     """Returns the arrays of `parameters` as a table, with their total.
 
     Args:
@@ -100,8 +100,8 @@ def table(network: Architecture, params: Tree = None) -> "Table":
     # here, so that rows are made without it
     from rich.table import Table
 
-    found = parameters(network, params)
-    total = f"{sum(parameter.size for parameter in found):,}"
+    arrays = parameters(network, params)
+    total = f"{sum(parameter.size for parameter in arrays):,}"
     result = Table(
         title=f"parameters of {network.name}",
         caption=overview(network, params),
@@ -110,10 +110,10 @@ def table(network: Architecture, params: Tree = None) -> "Table":
     result.add_column("name", footer="total")
     result.add_column("shape", justify="right")
     result.add_column("size", footer=total, justify="right")
-    columns = _value_columns(found)
+    columns = _value_columns(arrays)
     for name in columns:
         result.add_column(name, justify="right")
-    for parameter in found:
+    for parameter in arrays:
         shape = " x ".join(map(str, parameter.shape))
         values = (getattr(parameter, name) for name in columns)
         cells = ("" if x is None else f"{x:.3g}" for x in values)
@@ -127,18 +127,18 @@ def text(network: Architecture, params: Tree = None, *, max_lines: int | None = 
     Args:
         network: as for `parameters`.
         params: likewise.
-        max_lines: of the table; more arrays are left out, but the line below it counts all.
+        max_lines: of the table; further arrays are left out, but the line below counts them.
     """
-    found = parameters(network, params)
-    names = ["name", "shape", "dtype", "size", *_value_columns(found)]
-    lines = parameter_overview.make_table(found, column_names=names, max_lines=max_lines)
+    arrays = parameters(network, params)
+    names = ["name", "shape", "dtype", "size", *_value_columns(arrays)]
+    lines = parameter_overview.make_table(arrays, column_names=names, max_lines=max_lines)
     return f"{lines}\n{overview(network, params)}"
 
 
 def overview(network: Architecture, params: Tree = None) -> str:
-    """Returns how much a network learns on one line, as a run says it at its start.
+    """Returns a line with the number and the size of a network's parameters, as a run prints it.
 
-    It reads no values, so that it does not wait for a device.
+    No values are read, so that it does not wait for a device.
 
     Args:
         network: as for `parameters`.
@@ -166,9 +166,9 @@ def _described(name: str, array: Any) -> Parameter:
         return dataclasses.replace(known, mean=float(values.mean()), std=float(values.std()))
 
 
-def _value_columns(found: list[Parameter]) -> tuple[str, ...]:
-    """The columns of values, where there are any."""
-    return ("mean", "std") if any(parameter.mean is not None for parameter in found) else ()
+def _value_columns(arrays: list[Parameter]) -> tuple[str, ...]:
+    """The names of the columns of values; empty: the values are unknown."""
+    return ("mean", "std") if any(parameter.mean is not None for parameter in arrays) else ()
 
 
 def _bytes(size: int) -> str:

@@ -1,10 +1,10 @@
 """Batches put onto the device before they are needed."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 
@@ -21,7 +21,7 @@ class _End(NamedTuple):
     error: BaseException | None = None  # what went wrong in it
 
 
-class Prefetch(Iterator[Any]):
+class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
     """Yields batches on the device, which a thread keeps ahead of their use.
 
     The thread alone touches the host's batches. What they raise is raised here, after the batches
@@ -51,16 +51,7 @@ class Prefetch(Iterator[Any]):
         self._thread = threading.Thread(target=self._fill, name="prefetch", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Ends the thread."""
         self.close()
 

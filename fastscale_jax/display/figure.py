@@ -65,7 +65,7 @@ class Figure:
     Attributes:
         name: of its files, without the ending.
         title: above it.
-        caption: what it shows, and what of the paper's it cannot.
+        caption: what it shows, and what the paper's figure shows that this one cannot.
         panels: in reading order.
         columns: panels side by side.
         source: what measured points were measured on; empty: there are none.
@@ -82,9 +82,9 @@ class Figure:
     kind = "figure"  # which the page's template asks for
 
     def origins(self) -> list[Origin]:
-        """Returns where its points come from, each once."""
-        found = {curve.origin for panel in self.panels for curve in panel.drawn()}
-        return [origin for origin in Origin if origin in found]
+        """Returns the origins of its points, each once."""
+        origins = {curve.origin for panel in self.panels for curve in panel.drawn()}
+        return [origin for origin in Origin if origin in origins]
 
     def write_csv(self, folder: pathlib.Path) -> None:
         """Writes every point to `<name>.csv`.

@@ -16,7 +16,7 @@ class Cell(NamedTuple):
     text: str  # as people read it
     exact: int | None = None  # the whole number behind it
     origin: Origin | None = None  # None: as its column says
-    note: str = ""  # what a pointer that rests on it shows
+    note: str = ""  # shown when the mouse pointer is over it
 
 
 DASH = "\N{EN DASH}"
@@ -63,19 +63,19 @@ class Table:
         assert all(len(row) == len(self.columns) for row in self.rows), self.name
 
     def groups(self) -> list[tuple[str, int, Origin | None]]:
-        """Returns the headings over the columns, each with how many it spans.
+        """Returns the headings over the columns, each with the number of columns it spans.
 
-        A heading has its columns' origin where they share one, so that it is told once.
+        If these columns share one origin, the heading has it, so that it is shown once.
         """
-        found = []
+        headings = []
         for name, run in itertools.groupby(self.columns, lambda column: column.group):
             origins = [column.origin for column in run]
             shared = origins[0] if name and len(set(origins)) == 1 else None
-            found.append((name, len(origins), shared))
-        return found
+            headings.append((name, len(origins), shared))
+        return headings
 
     def column_origins(self) -> list[Origin | None]:
-        """Returns what each column's own heading tells of its origin."""
+        """Returns the origin that each column's own heading shows; None: none."""
         shared = [origin for _, span, origin in self.groups() for origin in [origin] * span]
         return [
             None if over else column.origin
@@ -89,8 +89,8 @@ class Table:
     def csv_rows(self) -> list[list[str]]:
         """Returns the lines of the CSV file, headings first.
 
-        A column with whole numbers behind its figures is followed by one of those numbers, and a
-        column whose cells come from several places by one that says from where.
+        A column whose figures have exact whole numbers is followed by a column of those, and one
+        whose cells differ in origin by a column of origins.
         """
         columns = [each for index in range(len(self.columns)) for each in self._as_csv(index)]
         return [list(row) for row in zip(*columns, strict=True)]

@@ -25,6 +25,9 @@ class Agreement:
 
     The sums of their wishes come with a step's metrics. They are looked at once the next step is on
     its way, as the loss is. A host that is alone need not ask.
+
+    `multihost_utils.reached_preemption_sync_point` knows neither Ctrl-C nor the clock. It catches
+    SIGTERM itself: whichever handler is set last, JAX's or ours, the other never hears of it.
     """
 
     def __init__(

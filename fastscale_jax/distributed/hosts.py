@@ -1,4 +1,4 @@
-"""What the hosts of a run have to agree on before it starts."""
+"""Checks that the hosts of a run agree on its config before it starts."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def check_same(config: Mapping[str, Any]) -> None:
         config: of this host, as JSON has it.
 
     Raises:
-        ClusterUsageError: on all hosts; names who differs from the first, and the keys.
+        ClusterUsageError: on all hosts; names the hosts that differ from the first, and the keys.
     """
     if jax.process_count() == 1:
         return
@@ -31,13 +31,13 @@ def check_same(config: Mapping[str, Any]) -> None:
         for key in sorted(flat.keys() | firsts.keys())
         if flat.get(key) != firsts.get(key)
     )
-    found = {host: text for host, text in enumerate(_of_all(differing)) if text}
-    if found:
-        others = ", ".join(map(str, found))
+    differences = {host: text for host, text in enumerate(_of_all(differing)) if text}
+    if differences:
+        others = ", ".join(map(str, differences))
         raise ClusterUsageError(
-            f"host{'s' * (len(found) > 1)} {others} of {jax.process_count()} "
-            f"{'have' if len(found) > 1 else 'has'} another config than host 0: "
-            f"{next(iter(found.values()))}"
+            f"host{'s' * (len(differences) > 1)} {others} of {jax.process_count()} "
+            f"{'have' if len(differences) > 1 else 'has'} another config than host 0: "
+            f"{next(iter(differences.values()))}"
         )
 
 
@@ -69,5 +69,5 @@ def token_of_run() -> str:
 
 
 def is_of_cluster(error: Exception) -> bool:
-    """Whether an error may come of another host's end: there are some, and JAX raised it."""
+    """Whether another host's end may have caused an error: there are several, and JAX raised it."""
     return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)

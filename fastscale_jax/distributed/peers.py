@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from fastscale_jax.utils.whole_file import replacing
@@ -76,12 +75,7 @@ class Peers:
             self._witness = self._with_witness()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Says goodbye to the others, with what went wrong if anything did."""
         if self._count > 1:
             self._stop.set()

@@ -1,6 +1,9 @@
 """Processes that are to train together find one another before JAX's runtime starts.
 
-The runtime ends a process with a stack trace when others do not come; here it is said who did not.
+Where some do not come, `jax.distributed.initialize` aborts the others from C++ after its timeout:
+Python cannot catch that, and the stack trace does not say who is missing. It also starts a run in
+which a process was told too high a count. Here each of these is an error of one line. A wrong count
+and two processes of the same number are refused at once.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""All devices of all hosts in a row, and how a run's arrays lie on them.
+"""All devices of all hosts in a row, and the sharding of a run's arrays.
 
-A batch is cut into equal parts, one a device; all else is on every device alike. A step computes
-with `shard_map`, so that BatchNorm is each device's own, and what devices must agree on is summed
-in one reduction.
+A batch is cut into equal parts, one per device; all else is replicated. A step computes with
+`shard_map`, so that BatchNorm is each device's own, and values that devices must agree on are
+summed in one reduction.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fastscale_jax.convs.grouped_conv import varying_alike
+from fastscale_jax.utils.varying import varying_alike
 
 Tree = Any  # of arrays
 
@@ -24,7 +24,7 @@ ON_ALL, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def device_mesh(devices: list[Any] | None = None) -> Mesh:
-    """Returns devices in a row; by default all of all hosts, one host's after another's."""
+    """Returns devices in a row; by default all devices of all hosts, host by host."""
     if devices is None:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(devices), (AXIS,))
@@ -46,18 +46,18 @@ def on_each_device(
         specs: `ON_ALL` or `SHARED_OUT`, of each argument.
         out: likewise, of the result.
     """
-    # JAX checks that what is said to be on all devices alike has been made so; one need not
+    # JAX checks that replicated results are equal on all devices; with one device there is no need
     checks = mesh.size > 1
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checks)
 
 
 def own(tree: Tree) -> Tree:
-    """Returns what all devices have alike as each one's own, inside `on_each_device`.
+    """Returns replicated arrays as varying over devices, inside `on_each_device`.
 
-    What is computed from it is the device's own too: nothing is summed unless `agreed` does.
+    Values computed from them, such as gradients, vary too: only `agreed` sums them.
     """
-    here = lax.axis_index(AXIS)
-    return jax.tree.map(lambda x: varying_alike(x, here)[0], tree)
+    index = lax.axis_index(AXIS)
+    return jax.tree.map(lambda x: varying_alike(x, index)[0], tree)
 
 
 def agreed(means: Tree, sums: Tree) -> tuple[Tree, Tree]:
@@ -97,14 +97,14 @@ def shared_out(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def along_a_dimension(tree: Tree, mesh: Mesh) -> Any:
-    """Returns how arrays lie that are shared out, each along the first dimension that can be.
+    """Returns shardings that cut each array along the first dimension that allows equal parts.
 
     Args:
         tree: of arrays, or of their shapes.
         mesh: of devices.
 
     Returns:
-        A tree of shardings. What no dimension of can be cut into equal parts is on all devices.
+        A tree of shardings. An array without such a dimension is on all devices.
     """
 
     def along(x: Any) -> NamedSharding:

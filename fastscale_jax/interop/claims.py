@@ -1,7 +1,7 @@
-"""Whether what a file says of its network agrees with ours.
+"""Checks what a file of weights says about its network against ours.
 
-Names and shapes of tensors do not show everything that a network computes; where a file, its name
-or a description beside it tells the rest, it is held against ours.
+Names and shapes of tensors do not show everything that a network computes. A file, its name or a
+description beside it may tell more, which must agree with our network.
 """
 
 import pathlib
@@ -15,28 +15,28 @@ from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.interop.layout import OUR_EPS
 from fastscale_jax.interop.weights import WeightsError
 
-# Beginnings of timm's names of networks whose tensors look like ours, and what they do otherwise.
+# Beginnings of timm's names of networks whose tensors look like ours, and how these differ.
 LOOKALIKES = {
     "tf_efficientnet": "pads convs of stride 2 on one side, with an epsilon of 1e-3 in BatchNorm",
     "efficientnet_blur": "blurs before it strides",
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }
-# of pycls's names of activations, those that are not ours
+# pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
 _PYCLS_STEMS = {"simple_stem_in": "conv3x3", "res_stem_in": "conv7x7_pool"}
 
 
 def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
-    """Refuses a file that says of its network what ours is not.
+    """Refuses a file that describes another network than ours.
 
     Args:
         a: our network.
-        about: what the file says: `model`, our own fields; `cfg`, the text of pycls's; `names`,
-            what timm calls it; `model_args`, what timm was told to change.
+        about: what the file says: `model`, our own fields; `cfg`, the text of pycls's config;
+            `names`, timm's names of the network; `model_args`, changes that timm was asked for.
 
     Raises:
-        WeightsError: it is another network, or what it says makes no sense.
+        WeightsError: it is another network, or the description makes no sense.
     """
     for what, theirs, ours in (
         *_own_fields(a, about.get("model", {})),
@@ -95,9 +95,9 @@ def _own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str
 
 
 def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yields what a pycls checkpoint's own config says of the network; older ones say less.
+    """Yields (key, theirs, ours) for what a pycls checkpoint's config says about the network.
 
-    It has every key that pycls knows, those of other kinds of networks among them.
+    A config has every key that its pycls knew, also those of other kinds of networks.
     """
     strides = [stage.stride for stage in a.stages]
     try:
@@ -113,8 +113,8 @@ def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]
             yield "REGNET.STRIDE", [stride] * len(strides), strides
         if kind in ("anynet", "effnet"):
             section = {"anynet": "ANYNET", "effnet": "EN"}[kind]
-            found = _setting(settings, f"{section}.STRIDES", strides)
-            yield f"{section}.STRIDES", list(found) or strides, strides
+            their_strides = _setting(settings, f"{section}.STRIDES", strides)
+            yield f"{section}.STRIDES", list(their_strides) or strides, strides
         if kind in ("anynet", "regnet"):
             stem = _setting(settings, f"{kind.upper()}.STEM_TYPE", a.stem)
             yield f"{kind.upper()}.STEM_TYPE", _PYCLS_STEMS.get(stem, stem), a.stem

@@ -1,4 +1,4 @@
-"""Which networks of timm and torchvision are ours, by name."""
+"""The networks of timm and torchvision that are equal to ours, by name."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ from fastscale_jax.interop.layout import OURS, tensors
 class Counterpart(NamedTuple):
     """A network of another library that computes what one of ours does."""
 
-    package: str  # whose names its tensors have, one of layout.LIBRARIES
-    name: str  # there
+    package: str  # the library, which names the tensors; one of layout.LIBRARIES
+    name: str  # in that library
     family: str
     base: str
     changes: Mapping[str, object] = {}  # of `config.model`, where their sizes are not our base's
@@ -25,13 +25,13 @@ class Counterpart(NamedTuple):
 
     @property
     def arguments(self) -> str:
-        """The command line's way to say it."""
+        """The command-line flags that select it."""
         options = [f" --config.model.{key}={_quoted(x)}" for key, x in self.changes.items()]
         return f"--config=configs/{self.family}.py:{self.base}{''.join(options)}"
 
     @property
     def description(self) -> str:
-        """What it is, for people."""
+        """A description for messages."""
         return f"{self.name} in {self.package}'s names, which is {self.arguments}"
 
 
@@ -54,7 +54,7 @@ _REGNETS = {
     "160": "16gf",
     "320": "32gf",
 }
-# torchvision rounds some widths otherwise: never down by a tenth; timm has these as `…_tv`
+# torchvision rounds some widths otherwise: never down by a tenth or more; in timm they end in `_tv`
 _TORCHVISION_REGNETS: dict[str, dict[str, tuple[str, dict[str, object]]]] = {
     "x": {
         "400mf": ("400mf", {"widths": (32, 64, 160, 400)}),
@@ -119,15 +119,17 @@ class Match(NamedTuple):
 
 
 def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
-    """Returns the network whose tensors a state dict shares most of, or None if it shares none.
+    """Returns the network that shares most tensors with a state dict, or None if none shares any.
 
     Args:
-        shapes: of its tensors, by name.
+        shapes: of the state dict's tensors, by name.
     """
-    found = set(shapes.items())
+    named_shapes = set(shapes.items())
 
     def likeness(match: Match) -> tuple[int, int]:
-        return len(match.shapes & found), len({name for name, _ in match.shapes} & shapes.keys())
+        return len(match.shapes & named_shapes), len(
+            {name for name, _ in match.shapes} & shapes.keys()
+        )
 
     best = max(_matches(), key=likeness)
     return best if any(likeness(best)) else None

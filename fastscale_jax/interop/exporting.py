@@ -1,4 +1,4 @@
-"""A trained network as files that need nothing of this package: `--mode=export`."""
+"""A trained network as files that need nothing of this package: `fastscale export`."""
 
 import json
 import os

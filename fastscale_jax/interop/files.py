@@ -43,7 +43,7 @@ class Stored(NamedTuple):
     """What a file holds."""
 
     tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
-    about: dict[str, Any]  # what it says of its network, by `_METADATA_KEY`, pycls or timm
+    about: dict[str, Any]  # what it says about its network: our own metadata, pycls's or timm's
 
 
 def read(path: str | os.PathLike[str]) -> Stored:
@@ -55,7 +55,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
             `model.safetensors` or `weights.safetensors`. The content decides, not the name.
 
     Raises:
-        WeightsError: there is none, it is damaged, something else, or would run code.
+        WeightsError: it does not exist, is damaged, is no file of weights, or would run code.
         ValueError: its store cannot be reached.
     """
     if is_remote(path):
@@ -170,10 +170,10 @@ def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read_torch(path: pathlib.Path) -> Stored:
@@ -185,11 +185,11 @@ def _read_torch(path: pathlib.Path) -> Stored:
             "safetensors where PyTorch is"
         ) from error
     try:
-        # Training programs keep their arguments as a Namespace, which is values and nothing else.
+        # Training programs save their arguments as a Namespace, which holds plain values only.
         allowed = torch.serialization.safe_globals([argparse.Namespace])
         with warnings.catch_warnings(), allowed:
             warnings.simplefilter("ignore")
-            # an open file: a path would be read by its name
+            # an open file, because torch.load of a path depends on its name
             with path.open("rb") as file:
                 loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or a hostile pickle brings up
@@ -197,7 +197,7 @@ def _read_torch(path: pathlib.Path) -> Stored:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
     candidates = (loaded.get(key) for key in _STATE_DICT_KEYS)
-    inner = next((found for found in candidates if isinstance(found, Mapping)), loaded)
+    inner = next((candidate for candidate in candidates if isinstance(candidate, Mapping)), loaded)
     if not inner:
         raise WeightsError(f"{path} holds no state dict, but an empty mapping")
     for name, value in inner.items():
@@ -210,7 +210,7 @@ def _read_torch(path: pathlib.Path) -> Stored:
 
 
 def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what training programs write of the network beside its weights."""
+    """Returns what training programs save about the network beside its weights."""
     about: dict[str, Any] = {}
     if isinstance(checkpoint.get("cfg"), str):  # pycls
         about["cfg"] = checkpoint["cfg"]

@@ -1,4 +1,4 @@
-"""Every tensor of a network: where it is in our variables, and what it is in another library."""
+"""Every tensor of a network: its path in our variables, and its name in another library."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,20 +13,20 @@ OURS = "fastscale_jax"
 OUR_EPS = 1e-5  # of BatchNorm
 LIBRARIES = (OURS, *NAMES)
 
-# our axes of a tensor, as theirs are numbered
+# for each of our axes, the number of theirs
 _CONV, _DENSE, _VECTOR = (2, 3, 1, 0), (1, 0), (0,)
 
 
 class Tensor(NamedTuple):
-    """One tensor, here and there."""
+    """One tensor, in our variables and in another library."""
 
     path: tuple[str, ...]  # in our variables, the collection first
-    name: str
+    name: str  # theirs
     our_shape: tuple[int, ...]
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # theirs
     axes: tuple[int, ...]  # theirs, in our order; axes of one pixel are left out
-    is_bgr: bool = False  # the input channels; ours are RGB
-    offset: float = 0.0  # what ours has more
+    is_bgr: bool = False  # their input channels; ours are RGB
+    offset: float = 0.0  # added to their values to get ours
 
     def to_ours(self, values: np.ndarray) -> np.ndarray:
         """Returns a tensor of theirs in our layout: a copy, of the same dtype."""
@@ -44,7 +44,7 @@ class Tensor(NamedTuple):
 
 
 def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
-    """Yields every tensor of a network, but BatchNorm's counters of batches.
+    """Yields every tensor of a network, except BatchNorm's counters of batches.
 
     Args:
         a: the network.
@@ -79,7 +79,7 @@ def _theirs(a: Architecture, library: str) -> Iterator[Tensor]:
             yield from _norm(path, norm[0], layer.width, missing)
         else:
             ours, bias = (layer.c_group, layer.width), ("params", *path, "bias")
-            # SE's layers are dense here and 1x1 convs there
+            # SE's layers are dense in ours and 1x1 convs in theirs
             theirs = (layer.width, layer.c_group) + ((1, 1) if block else ())
             yield Tensor(kernel, f"{module}.weight", ours, theirs, _DENSE)
             yield Tensor(bias, f"{module}.bias", ours[1:], ours[1:], _VECTOR)
@@ -98,9 +98,9 @@ def _norm(path: Modules, module: str, width: int, missing: float) -> Iterator[Te
 
 
 def _missing_variance(a: Architecture, library: str) -> float:
-    """Returns what makes up for another epsilon of BatchNorm's, which is added to the variance.
+    """Returns the variance to add to ours, to make up for a larger epsilon in their BatchNorm.
 
-    Ours is 1e-5, and so is theirs, but for torchvision's EfficientNets B5 to B7: 1e-3.
+    The epsilon is 1e-5 in ours and in theirs, but 1e-3 in torchvision's EfficientNets B5 to B7.
     """
     if library == "torchvision" and a.block == "mbconv":
         large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
@@ -119,16 +119,16 @@ def _names(a: Architecture, library: str) -> Names:
             "conv, does not. With one (regnetz_040_h) they are the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
-    for field, found, theirs in (
+    for field, ours, theirs in (
         ("activation", a.activation, names.activation or a.activation),
         ("strides", strides, names.strides or strides),
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
     ):
-        if found != theirs:
+        if ours != theirs:
             raise ValueError(
                 f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
-                f"networks of {a.block} blocks with the stem {a.stem}; here it is {found}"
+                f"networks of {a.block} blocks with the stem {a.stem}; here it is {ours}"
             )
     return names
 

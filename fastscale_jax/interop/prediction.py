@@ -1,4 +1,4 @@
-"""What a network sees in image files: `--mode=predict`."""
+"""What a network sees in image files: `fastscale predict`."""
 
 import functools
 import pathlib
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _TOP = 5
-# large enough to keep a machine busy, small enough for the memory of any
+# large enough to keep a machine busy, small enough for any machine's memory
 _BATCH = 16
 
 
 class Guess(NamedTuple):
-    """One class, and how sure the network is."""
+    """One class and its probability."""
 
     name: str
     label: int
@@ -31,7 +31,7 @@ class Guess(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The most likely classes of one file, or why there are none."""
+    """The most likely classes of one file, or the problem with it."""
 
     file: str
     top: tuple[Guess, ...]  # the likeliest first
@@ -52,7 +52,7 @@ def predict(
         variables: its weights.
         files: images. One that cannot be read does not stop the others.
         conventions: of the images that the network was trained on.
-        classes: what they are called, in the order of their labels.
+        classes: their names, in the order of their labels.
     """
     probabilities = jax.jit(functools.partial(_probabilities, model))
     size = min(_BATCH, len(files))
@@ -61,16 +61,18 @@ def predict(
         read = [_read(file, model.architecture.resolution, conventions) for file in batch]
         images = [x for x in read if not isinstance(x, str)]
         padded = images + images[:1] * (size - len(images))  # one size, so compiled once
-        found = iter(np.asarray(probabilities(variables, np.stack(padded))) if images else ())
+        image_probabilities = iter(
+            np.asarray(probabilities(variables, np.stack(padded))) if images else ()
+        )
         for file, image in zip(batch, read, strict=True):
             if isinstance(image, str):
                 yield Prediction(str(file), (), image)
             else:
-                yield _prediction(str(file), next(found), classes)
+                yield _prediction(str(file), next(image_probabilities), classes)
 
 
-def table(predictions: Sequence[Prediction]) -> "Table":
-    """Returns the predictions for people: a row a guess."""
+def predictions_table(predictions: Sequence[Prediction]) -> "Table":
+    """Returns the predictions as a table with a row for each guess."""
     from rich.table import Table
     from rich.text import Text
 
@@ -82,7 +84,7 @@ def table(predictions: Sequence[Prediction]) -> "Table":
         result.add_section()
         for i, guess in enumerate(prediction.top):
             file = prediction.file if i == 0 else ""
-            # as Text, or brackets in a name would be taken for markup
+            # as Text, because rich would read brackets in a name as markup
             result.add_row(Text(file), Text(guess.name), f"{100 * guess.probability:.1f}")
     return result
 
@@ -103,7 +105,7 @@ def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def _read(file: pathlib.Path, resolution: int, conventions: Conventions) -> np.ndarray | str:
-    """Returns the network's input `[h, w, 3]`, or why there is none."""
+    """Returns the network's input `[h, w, 3]`, or the problem with the file."""
     try:
         pixels = as_evaluated(read_image(file), resolution, conventions.crop)
     except ValueError as error:

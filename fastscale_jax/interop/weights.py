@@ -3,9 +3,9 @@
     variables = from_timm(config, state_dict)
     logits = models.build(config).apply(variables, images, train=False)
 
-A state dict is a mapping of names to numpy arrays or PyTorch tensors, in PyTorch's layout. What it
-holds is checked tensor by tensor; a network that is not ours is refused. docs/weights.md has the
-table of networks that are.
+A state dict is a mapping of names to numpy arrays or PyTorch tensors, in PyTorch's layout. It is
+checked tensor by tensor; the weights of other networks are refused. docs/weights.md has the table
+of networks that are known.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Config = ConfigDict | Mapping[str, object] | Architecture
 Shape = tuple[int, ...]
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}, of numpy arrays
 
-# PyTorch counts the batches that a BatchNorm has seen; no computation of ours needs it.
+# PyTorch counts the batches that a BatchNorm has seen; we never need the count.
 _COUNTER = "num_batches_tracked"
 _CLASSIFIER = ("params", "head", "fc")
 
@@ -34,26 +34,26 @@ class WeightsError(ValueError):
 
 
 class Imported(NamedTuple):
-    """Variables, and what they lack."""
+    """Variables, perhaps without the classifier."""
 
     variables: Variables
-    lacks_classifier: bool  # it was made for another number of classes
+    lacks_classifier: bool  # the file's is for another number of classes
 
 
 def from_pycls(config: Config, state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a network from the reference's state dict.
 
-    Kernels change their layout, and the stem's input channels their order: BGR there, RGB here.
-    Running variances are taken as they are: PyTorch's are unbiased estimates (n - 1), those that
-    Flax goes on with are biased (n).
+    Kernels change their layout, and the stem's input channels their order: pycls has BGR, we have
+    RGB. Running variances are not changed: PyTorch's are unbiased estimates (n - 1), and those that
+    Flax updates are biased (n).
 
     Args:
         config: the fields of `config.model`, or an `Architecture`; not modified.
         state_dict: name → array or tensor; not modified. `num_batches_tracked` may be there or not.
 
     Returns:
-        `{"params": …, "batch_stats": …}` of numpy arrays: float64 where that was given, float32 for
-        everything narrower.
+        `{"params": …, "batch_stats": …}` of numpy arrays: float64 stays float64, narrower floats
+        become float32.
 
     Raises:
         WeightsError: a tensor is missing, unknown, not of numbers, or of the wrong shape.
@@ -65,8 +65,8 @@ def from_pycls(config: Config, state_dict: Mapping[str, Any]) -> Variables:
 def from_timm(config: Config, state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a network from timm's state dict; otherwise as `from_pycls`.
 
-    timm has networks of the same tensors that compute something else, which nothing in a state dict
-    tells: `tf_efficientnet_*` (padding and epsilon), `resnetblur50`, `resnetaa50` and others.
+    timm has networks with the same tensors that compute something else, and a state dict does not
+    show it: `tf_efficientnet_*` (padding and epsilon), `resnetblur50`, `resnetaa50` and others.
 
     Raises:
         WeightsError: as `from_pycls`, or timm has no network like this one.
@@ -78,8 +78,8 @@ def from_timm(config: Config, state_dict: Mapping[str, Any]) -> Variables:
 def from_torchvision(config: Config, state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a network from torchvision's state dict; otherwise as `from_pycls`.
 
-    The epsilon of torchvision's EfficientNets B5 to B7 is 1e-3, ours 1e-5: the difference goes to
-    the running variances, so that evaluation is the same.
+    The epsilon of torchvision's EfficientNets B5 to B7 is 1e-3, ours 1e-5. The difference is added
+    to the running variances, so that evaluation is the same.
 
     Raises:
         WeightsError: as `from_pycls`, or torchvision has no network like this one.
@@ -142,9 +142,9 @@ def to_library(library: str, config: Config, variables: Mapping[str, Any]) -> di
     """
     a = as_architecture(config)
     wanted = _tensors(a, library)
-    found = {".".join(path): x for path, x in _leaves(variables)}
-    _check(a, found, {".".join(tensor.path): tensor.our_shape for tensor in wanted})
-    ours = {t.name: _array(t.name, found[".".join(t.path)]) for t in wanted}
+    arrays = {".".join(path): x for path, x in _leaves(variables)}
+    _check(a, arrays, {".".join(tensor.path): tensor.our_shape for tensor in wanted})
+    ours = {t.name: _array(t.name, arrays[".".join(t.path)]) for t in wanted}
     return {tensor.name: tensor.to_theirs(ours[tensor.name]) for tensor in wanted}
 
 
@@ -157,33 +157,32 @@ def import_tensors(
         library: one of `layout.LIBRARIES`.
         config: the fields of `config.model`, or an `Architecture`; not modified.
         state_dict: name → array or tensor; not modified.
-        other_classes: where the classifier is for another number of classes, leave it out instead
-            of raising.
+        other_classes: leave a classifier for another number of classes out, instead of raising.
 
     Raises:
         WeightsError: as `from_pycls`, or the library has no network like this one.
         ValueError: the config describes no network, or the library is unknown.
     """
     a = as_architecture(config)
-    found = {name: x for name, x in state_dict.items() if not _is_counter(name)}
+    arrays = {name: x for name, x in state_dict.items() if not _is_counter(name)}
     try:
         wanted = _tensors(a, library)
     except WeightsError as error:
-        hint = _hint(_shapes(found))
+        hint = _hint(_shapes(arrays))
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
-    lacks_classifier = _has_other_classes(wanted, found)
+    lacks_classifier = _has_other_classes(wanted, arrays)
     if lacks_classifier and not other_classes:
         (bias,) = (t.name for t in wanted if t.path == (*_CLASSIFIER, "bias"))
         raise WeightsError(
-            f"these weights are for another number of classes: {bias} has {len(found[bias])}, "
+            f"these weights are for another number of classes: {bias} has {len(arrays[bias])}, "
             f"{a.name} {a.num_classes}"
         )
     if lacks_classifier:
         left_out = {tensor.name for tensor in wanted if tensor.path[:3] == _CLASSIFIER}
         wanted = [tensor for tensor in wanted if tensor.name not in left_out]
-        found = {name: x for name, x in found.items() if name not in left_out}
-    _check(a, found, {tensor.name: tensor.shape for tensor in wanted})
-    flat = {t.path: t.to_ours(_array(t.name, found[t.name])) for t in wanted}
+        arrays = {name: x for name, x in arrays.items() if name not in left_out}
+    _check(a, arrays, {tensor.name: tensor.shape for tensor in wanted})
+    flat = {t.path: t.to_ours(_array(t.name, arrays[t.name])) for t in wanted}
     return Imported(nested(flat), lacks_classifier)
 
 
@@ -191,11 +190,11 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
     """Returns the library whose names a state dict has.
 
     Args:
-        config: the network that they should be of.
-        shapes: by name.
+        config: the network that the state dict should be of.
+        shapes: of its tensors, by name.
 
     Raises:
-        WeightsError: the names are nobody's.
+        WeightsError: the names are of no known library.
         ValueError: the config describes no network.
     """
     a = as_architecture(config)
@@ -204,7 +203,7 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
         with contextlib.suppress(ValueError):  # the library has no network like this one
             if names == {tensor.name for tensor in tensors(a, library)}:
                 return library
-    # not this network's, but somebody's all the same: what is wrong can then be said in their names
+    # Not this network's tensors, but perhaps another's: the library's names then serve the message.
     closest = closest_named(shapes)
     if closest is None:
         raise WeightsError(
@@ -243,12 +242,12 @@ def _is_counter(name: str) -> bool:
 
 
 def _array(name: str, values: Any) -> np.ndarray:
-    """Returns a tensor, of PyTorch or of numpy, as float32, or as float64 if it is that."""
+    """Returns a tensor of PyTorch or numpy as float32; float64 stays float64."""
     if hasattr(values, "detach"):
         if values.is_quantized or values.is_meta or str(values.layout) != "torch.strided":
             raise WeightsError(f"tensor {name} is quantized, sparse or without values")
         values = values.detach().cpu()
-        # numpy knows no bfloat16; floats narrower than float32 gain nothing by staying so
+        # numpy has no bfloat16, and the result is float32 in any case
         values = values.float() if values.is_floating_point() and values.itemsize < 4 else values
     array = np.asarray(values)
     if array.dtype == np.float64:
@@ -277,23 +276,23 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _has_other_classes(wanted: list[Tensor], found: Mapping[str, Any]) -> bool:
-    """Whether the classifier is that of this network but for the number of classes."""
+def _has_other_classes(wanted: list[Tensor], arrays: Mapping[str, Any]) -> bool:
+    """Whether the classifier differs from this network's in the number of classes alone."""
     kernel, bias = (tensor for tensor in wanted if tensor.path[:3] == _CLASSIFIER)
-    if kernel.name not in found or bias.name not in found:
+    if kernel.name not in arrays or bias.name not in arrays:
         return False
-    both = _shapes({name: found[name] for name in (kernel.name, bias.name)})
+    both = _shapes({name: arrays[name] for name in (kernel.name, bias.name)})
     shapes, classes = tuple(both.values()), kernel.axes[1]
     (other,) = shapes[1] if len(shapes[1]) == 1 else bias.shape
     expected = tuple(other if i == classes else n for i, n in enumerate(kernel.shape))
     return other != bias.shape[0] and shapes == (expected, (other,))
 
 
-def _check(a: Architecture, found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> None:
-    """Refuses tensors that are not just those of a network; names the first of each problem."""
-    shapes = _shapes(found)
-    missing = [f"{name} is missing" for name in wanted if name not in found]
-    unknown = [f"{x} is not one of its tensors" for x in sorted(found.keys() - wanted.keys())]
+def _check(a: Architecture, arrays: Mapping[str, Any], wanted: Mapping[str, Shape]) -> None:
+    """Refuses tensors that are not exactly those of a network; names the first of each problem."""
+    shapes = _shapes(arrays)
+    missing = [f"{name} is missing" for name in wanted if name not in arrays]
+    unknown = [f"{x} is not one of its tensors" for x in sorted(arrays.keys() - wanted.keys())]
     misshapen = [
         f"{name} has the shape {list(shapes[name])} instead of {list(shape)}"
         for name, shape in wanted.items()
@@ -311,7 +310,7 @@ def _check(a: Architecture, found: Mapping[str, Any], wanted: Mapping[str, Shape
 
 
 def _hint(shapes: Mapping[str, Shape], wanted: Collection[tuple[str, Shape]] = ()) -> str:
-    """Returns what tensors are, if they are those of a named network, and not what was wanted."""
+    """Returns the end of an error message: the named network that the tensors are of, if any."""
     closest = closest_named(shapes)
     if closest is None or not closest.shapes <= set(shapes.items()):
         return ""

@@ -1,4 +1,4 @@
-"""Which classes a network gets wrong, and what it takes them for."""
+"""Errors of a network class by class, and its most frequent confusions."""
 
 import collections
 import math
@@ -58,9 +58,9 @@ def account_of_all(
     return {
         which: {
             "averaged" if prefix else "model": account(evaluation, classes)
-            for prefix, evaluation in found.items()
+            for prefix, evaluation in by_prefix.items()
         }
-        for which, found in evaluations.items()
+        for which, by_prefix in evaluations.items()
     }
 
 

@@ -29,7 +29,7 @@ class Meter:
         return [list(map(float, jax.tree.leaves(part))) for part in jax.device_get(self._parts)]
 
     def take_back(self, parts: Sequence[Sequence[float]]) -> None:
-        """Goes on from what `parts` returned, in another process; it has no speed."""
+        """Continues from what `parts` returned in another process; its time does not count."""
         self._parts = [Metrics(*map(jnp.float32, part)) for part in parts]
 
     def add(self, part: Metrics) -> None:
@@ -38,7 +38,7 @@ class Meter:
         self._timed_steps += 1
 
     def restart(self) -> float:
-        """Leaves what ran so far, compilation above all, out of the speed; returns its seconds."""
+        """Leaves all time so far, above all compilation, out of the speed; returns its seconds."""
         jax.block_until_ready(self._parts)
         seconds = time.monotonic() - self._since
         self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
@@ -63,13 +63,13 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Returns means since the last reading, and starts anew.
 
-        `images_per_second` and `data_wait_percent`, the share of the time in which the next batch
-        was not ready, are NaN where the only step was the one that compiled.
+        `data_wait_percent` is the share of the time in which the next batch was not ready. It and
+        `images_per_second` are NaN if the only step was the one that compiled.
         """
         means = averages(self._parts)
         seconds = self._seconds + time.monotonic() - self._since
         images = self._timed_steps * self._batch_size
-        found = {
+        metrics = {
             "train_loss": means["loss"],
             "train_top1_error": means["top1_error"],
             "images_per_second": images / seconds if images else math.nan,
@@ -77,4 +77,4 @@ class Meter:
         }
         self._parts, self._timed_steps, self._waited = [], 0, 0.0
         self._seconds, self._since = 0.0, time.monotonic()
-        return found
+        return metrics

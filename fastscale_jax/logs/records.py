@@ -10,15 +10,14 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fastscale_jax.utils.whole_file import replacing
 
 _NAME = re.compile(r"(?P<ema>ema_)?((?P<split>train|test)_)?(?P<rest>.+)")
 
 
-class Recorder:
+class Recorder(contextlib.AbstractContextManager["Recorder"]):
     """Appends metrics to `metrics.jsonl`, and the same scalars to TensorBoard events.
 
     Records are only ever added, so that a run that is killed loses none of its own, and a resumed
@@ -60,16 +59,7 @@ class Recorder:
         self._lines = path.open("a", encoding="utf-8", buffering=1)  # flushed at each line
         self._events: Any = None  # opened at the first record, when its step is known
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Closes the files, whatever happened."""
         self.close()
 
@@ -110,7 +100,10 @@ class Recorder:
             self._events = None
 
     def _open_events(self, step: int) -> Any:
-        with _without("torch"):  # for tensors of its own; it takes seconds, and we have none
+        # tensorboardX imports PyTorch where it is installed, which takes a second, for tensors that
+        # we do not have. Other writers need more: clu's and Flax's import TensorFlow or PyTorch,
+        # and TensorBoard's own imports TensorFlow where it is installed.
+        with _without("torch"):
             from tensorboardX import SummaryWriter
 
         return SummaryWriter(

@@ -1,1 +1,1 @@
-"""What a network costs and how fast it runs, measured in several ways that check one another."""
+"""What networks cost and how fast they run on the device that is here."""

@@ -28,7 +28,7 @@ _LABELS = {"flops": "flops, 1e9 an image", "params": "params, 1e6", "acts": "act
 
 
 class Quantity(NamedTuple):
-    """What is drawn of a step."""
+    """A figure of a training step that is drawn."""
 
     key: str  # of a record
     name: str  # of files
@@ -46,7 +46,7 @@ BYTES = Quantity(
 
 
 def quantities(records: Sequence[dict[str, Any]]) -> tuple[Quantity, ...]:
-    """Returns what there is to draw of records: times, or what compiled programs are made of."""
+    """Returns the quantities that records have: times, or figures of compiled programs."""
     return (FLOOR, BYTES) if points.compiled(records) else (TIME,)
 
 
@@ -64,14 +64,14 @@ class Correlation(NamedTuple):
 def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> list[Correlation]:
     """Returns Pearson's r for each base in each framework, for each framework, and over all.
 
-    As in the paper, of the values themselves and not of their logarithms.
+    As in the paper, r is of the values themselves, not of their logarithms.
 
     Args:
-        records: of points; those that failed are left aside. Groups of less than three have none.
-        quantity: to correlate.
+        records: of points; failed ones are ignored. Groups of fewer than three have no r.
+        quantity: to correlate with the counts.
     """
-    found = _known(records, quantity)
-    bases, frameworks = _bases(found), _frameworks(found)
+    known = _known(records, quantity)
+    bases, frameworks = _bases(known), _frameworks(known)
     groups = [
         (framework, base) for framework in frameworks for base in (*bases, *[""] * (len(bases) > 1))
     ]
@@ -79,7 +79,7 @@ def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -
     result = []
     for framework, base in groups:
         of_group = [
-            r for r in found if framework in ("", r["framework"]) and base in ("", r["base"])
+            r for r in known if framework in ("", r["framework"]) and base in ("", r["base"])
         ]
         if len(of_group) < 3:
             continue
@@ -101,29 +101,29 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
         OSError: the folder cannot be written.
     """
     shown = quantities(records)
-    found = _known(records, shown[0])
-    if not found:
+    known = _known(records, shown[0])
+    if not known:
         raise ValueError("there is no measured point to draw")
-    points.check_same_machine(found)
+    points.check_same_machine(known)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_points(found, folder / "points.csv")
+    _write_points(known, folder / "points.csv")
     rows = [
         (quantity.name, c.framework or "all", c.base or "all", *c[2:])
         for quantity in shown
-        for c in correlations(found, quantity)
+        for c in correlations(known, quantity)
     ]
     _write_rows(folder / "correlations.csv", ("quantity", *Correlation._fields), rows)
     if shown == (TIME,):
-        _draw(found, _by_framework, folder / "time_by_framework", TIME)
-    for quantity, framework in itertools.product(shown, _frameworks(found)):
-        chosen = [record for record in found if record["framework"] == framework]
+        _draw(known, _by_framework, folder / "time_by_framework", TIME)
+    for quantity, framework in itertools.product(shown, _frameworks(known)):
+        chosen = [record for record in known if record["framework"] == framework]
         name = quantity.name
         _draw(chosen, _against_counts, folder / f"{name}_against_counts_{framework}", quantity)
         _draw(chosen, _by_strategy, folder / f"{name}_by_strategy_{framework}", quantity)
 
 
-def table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Table":
-    """Returns the correlations for people."""
+def correlations_table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Table":
+    """Returns the correlations as a table for people."""
     from rich.table import Table
 
     rows = correlations(records, quantity)
@@ -144,24 +144,24 @@ def _known(records: Iterable[dict[str, Any]], quantity: Quantity) -> list[dict[s
     return points.measured(records) if quantity == TIME else points.compiled(records)
 
 
-def _bases(found: Iterable[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(sorted(record["base"] for record in found)))
+def _bases(records: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(sorted(record["base"] for record in records)))
 
 
-def _frameworks(found: Sequence[dict[str, Any]]) -> list[str]:
-    return [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in found)]
+def _frameworks(records: Sequence[dict[str, Any]]) -> list[str]:
+    return [name for name in points.FRAMEWORKS if any(r["framework"] == name for r in records)]
 
 
-def _strategies(found: Iterable[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(record["strategy"] for record in found if record["strategy"]))
+def _strategies(records: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(record["strategy"] for record in records if record["strategy"]))
 
 
-def _write_points(found: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
+def _write_points(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     columns = ("framework", "base", "strategy", "factor", "dtype", "images", "side", *COUNTS)
     columns += ("step_ms", "noise", "floor_ms", "bytes", "passes")
     columns += ("compile_seconds", "memory_bytes")
-    rows = ([record.get(column, "") for column in columns] for record in found)
-    machines = ([r["machine"]["device"], r["machine"]["date"]] for r in found)
+    rows = ([record.get(column, "") for column in columns] for record in records)
+    machines = ([r["machine"]["device"], r["machine"]["date"]] for r in records)
     pairs = zip(rows, machines, strict=True)
     _write_rows(path, (*columns, "device", "date"), [[*row, *machine] for row, machine in pairs])
 
@@ -174,40 +174,44 @@ def _write_rows(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequen
 
 
 def _draw(
-    found: Sequence[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
     draw: "Callable[[Sequence[dict[str, Any]], Figure, Quantity], None]",
     path: pathlib.Path,
     quantity: Quantity,
 ) -> None:
-    """One figure in both forms, with what it was measured on below it."""
+    """Draws a figure as PNG and SVG; a line below says what it was measured on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.8), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    draw(found, figure, quantity)
-    images = sorted({record["images"] for record in found})
-    origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in found))
-    how = "compiled for it, and not run"
+    draw(records, figure, quantity)
+    images = sorted({record["images"] for record in records})
+    origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in records))
+    method = "compiled for it, and not run"
     if quantity == TIME:
-        how = f"medians known to {max(record['noise'] for record in found):.0%} or better"
+        method = f"medians known to {max(record['noise'] for record in records):.0%} or better"
     figure.supxlabel(
-        f"{origins}; batches of {', '.join(map(str, images))}; {how}", fontsize=7, color="#5d6d7e"
+        f"{origins}; batches of {', '.join(map(str, images))}; {method}",
+        fontsize=7,
+        color="#5d6d7e",
     )
     figure.savefig(path.with_suffix(".png"))
     figure.savefig(path.with_suffix(".svg"))
 
 
-def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
+def _against_counts(
+    records: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity
+) -> None:
     """One framework's times against each count: the paper's Figure 2."""
-    *_, overall = (None, *correlations(found, quantity))  # of all bases, if there are several
-    name = _FRAMEWORK_NAMES[found[0]["framework"]]
+    *_, overall = (None, *correlations(records, quantity))  # of all bases, if there are several
+    name = _FRAMEWORK_NAMES[records[0]["framework"]]
     figure.suptitle(f"{_capital(quantity.title)} in {name}, against three counts")
-    strategies = _strategies(found)
+    strategies = _strategies(records)
     for count, axes in zip(COUNTS, _panels(figure, 3), strict=True):
-        for base, color in _with(_bases(found), _COLORS):
+        for base, color in _with(_bases(records), _COLORS):
             for strategy, marker in _with(["", *strategies], ("*", *_MARKERS)):
-                of = [r for r in found if r["base"] == base and r["strategy"] == strategy]
+                of = [r for r in records if r["base"] == base and r["strategy"] == strategy]
                 _scatter(axes, of, count, quantity, color=color, marker=marker)
             axes.plot([], [], "o", color=color, label=base)
         for strategy, marker in _with(strategies, _MARKERS):
@@ -219,13 +223,13 @@ def _against_counts(found: Sequence[dict[str, Any]], figure: "Figure", quantity:
     figure.axes[0].legend(fontsize=7)
 
 
-def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
+def _by_strategy(records: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """One framework's times against flops, a line for each strategy."""
-    bases, name = _bases(found), _FRAMEWORK_NAMES[found[0]["framework"]]
+    bases, name = _bases(records), _FRAMEWORK_NAMES[records[0]["framework"]]
     figure.suptitle(f"{_capital(quantity.title)} in {name}, by strategy")
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for strategy, color in _with(_strategies(found), _COLORS):
-            line = [r for r in found if r["base"] == base and r["strategy"] in ("", strategy)]
+        for strategy, color in _with(_strategies(records), _COLORS):
+            line = [r for r in records if r["base"] == base and r["strategy"] in ("", strategy)]
             _line(axes, line, "flops", quantity, color=color, label=strategy)
         axes.set_title(base, fontsize=10)
         axes.set_xlabel(_LABELS["flops"])
@@ -233,14 +237,14 @@ def _by_strategy(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Qu
     figure.axes[0].legend(fontsize=8)
 
 
-def _by_framework(found: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
+def _by_framework(records: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """All frameworks' times against activations, a panel for each base."""
-    bases = _bases(found)
+    bases = _bases(records)
     figure.suptitle("A training step, against activations")
-    of = {(c.framework, c.base): c.acts for c in correlations(found, quantity)}
+    of = {(c.framework, c.base): c.acts for c in correlations(records, quantity)}
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
-        for framework, color in _with(_frameworks(found), _COLORS):
-            chosen = [r for r in found if (r["base"], r["framework"]) == (base, framework)]
+        for framework, color in _with(_frameworks(records), _COLORS):
+            chosen = [r for r in records if (r["base"], r["framework"]) == (base, framework)]
             r = of.get((framework, base))
             label = _FRAMEWORK_NAMES[framework] + ("" if r is None else f", r = {r:.3f}")
             _scatter(axes, chosen, "acts", quantity, color=color, marker="o")
@@ -256,7 +260,7 @@ def _capital(text: str) -> str:
 
 
 def _with(names: Sequence[str], styles: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Each name with a style; there may be more of them."""
+    """Pairs each name with a style; styles repeat if there are too few."""
     return zip(names, itertools.cycle(styles), strict=False)
 
 

@@ -1,7 +1,7 @@
 """Times networks at many scales, each in a process of its own.
 
-Each point is added to the results at once, so that the same command goes on where it was stopped.
-Points that failed are left alone unless they are asked for again.
+Each point is added to the results at once, so that the same command continues where it stopped.
+Points that failed are measured again only on request.
 """
 
 import dataclasses
@@ -36,11 +36,10 @@ def measure_all(
     Args:
         specs: of the points.
         results: file that records are added to, one line each.
-        take: measures a point, here or by compiling it, or says what its error was.
-        rounds: measure each point so many times, one round of all after the other, and take the
-            fastest.
+        take: times or compiles a point, and returns its figures or its error.
+        rounds: measurements of each point, in rounds over all points; the fastest counts.
         again: measure those that failed as well.
-        tell: is told what failed, and what is missing.
+        tell: called with messages about failures and what is missing.
 
     Raises:
         ValueError: the file holds something else, or results of another device or other versions.
@@ -89,17 +88,17 @@ def _due(
 
 
 def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dict[str, Any]:
-    """Returns what a process of its own measures of a point, or the error it ends with.
+    """Measures a point in a process of its own; returns its figures, or the error.
 
     Args:
         spec: of the point.
-        noise: what a median may be off by, as a share of it.
-        seconds: to give the point up after, if it is noisier.
-        timeout: seconds that it may take in all.
+        noise: the largest relative error of a median.
+        seconds: after which a noisier point is given up.
+        timeout: seconds that the process may take.
     """
-    given = json.dumps({**dataclasses.asdict(spec), "noise": noise, "seconds": seconds})
-    command = [sys.executable, "-m", "fastscale_jax.measure.point", given]
-    # in a session of its own, so that what it started ends with it
+    request = json.dumps({**dataclasses.asdict(spec), "noise": noise, "seconds": seconds})
+    command = [sys.executable, "-m", "fastscale_jax.measure.point", request]
+    # in a session of its own, so that processes it started can be ended with it
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

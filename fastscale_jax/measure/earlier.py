@@ -1,8 +1,8 @@
-"""What was timed here before, and why the same may take another time now.
+"""Compares step times with those timed earlier on this machine, and explains a difference.
 
-A machine that others use as well is faster at one minute than at another, for longer than a step is
-timed: each figure by itself is well known, and yet two of them differ. So a product of matrices is
-timed beside the steps, which is the same in every run and tells how fast the machine was.
+The speed of a machine that others use too changes from minute to minute, more slowly than a step is
+timed: each figure has a small error, and yet two of them differ. So a product of matrices is timed
+beside the steps. It is the same in every run and tells how fast the machine was.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import default_folder
 from fastscale_jax.utils.whole_file import replacing
 
-_SAME = 0.03  # so far apart two figures are called the same
+_SAME = 0.03  # the relative difference up to which two figures count as the same
 _KEPT = ("step_ms", "probe_ms", "date")
 
 
@@ -52,12 +52,12 @@ class Probe:
 
 
 def default_path() -> pathlib.Path:
-    """Returns the file of what was timed here, beside the compiled programs."""
+    """Returns the file of earlier times on this machine, beside the compiled programs."""
     return pathlib.Path(default_folder()).parent / "times.json"
 
 
 def key(network: Architecture, recipe: Recipe) -> str:
-    """Returns what must be the same for two times to be compared: step, machine and versions."""
+    """Returns a digest of step, machine and versions; times with the same digest are comparable."""
     machine = describe()
     about = {
         "network": network.to_config().to_dict(),
@@ -73,14 +73,14 @@ def key(network: Architecture, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def exchange(of: str, found: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any] | None:
-    """Writes down what was found, and returns what was found before.
+def exchange(of: str, figures: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any] | None:
+    """Saves the figures of this run, and returns those of the run before.
 
-    A file that cannot be read or written is passed over: nothing depends on it.
+    A file that cannot be read or written is ignored: nothing depends on it.
 
     Args:
         of: as `key` returns it.
-        found: with `step_ms` and `probe_ms`.
+        figures: `step_ms` and `probe_ms`, among others.
         path: of the file, `default_path()`.
     """
     try:
@@ -88,7 +88,7 @@ def exchange(of: str, found: Mapping[str, Any], path: pathlib.Path) -> dict[str,
         before = known.get(of)
     except (OSError, ValueError, AttributeError):
         known, before = {}, None
-    now = {**found, "date": time.strftime("%Y-%m-%d %H:%M")}
+    now = {**figures, "date": time.strftime("%Y-%m-%d %H:%M")}
     known[of] = {name: now[name] for name in _KEPT}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,21 +99,21 @@ def exchange(of: str, found: Mapping[str, Any], path: pathlib.Path) -> dict[str,
     return before if isinstance(before, dict) and before.keys() >= {*_KEPT} else None
 
 
-def explained(found: Mapping[str, Any], before: Mapping[str, Any]) -> str | None:
-    """Returns why a step takes another time than before; None: it takes the same, within 3 %.
+def explained(figures: Mapping[str, Any], before: Mapping[str, Any]) -> str | None:
+    """Explains why a step takes another time than before; None: it takes the same, within 3 %.
 
     Args:
-        found: with `step_ms` and `probe_ms`.
-        before: likewise, with its `date`.
+        figures: `step_ms` and `probe_ms`, among others.
+        before: likewise, and `date`.
     """
-    by = found["step_ms"] / before["step_ms"] - 1
+    by = figures["step_ms"] / before["step_ms"] - 1
     if abs(by) <= _SAME:
         return None
     said = (
-        f"a step takes {found['step_ms']:.4g} ms, {by:+.0%} against the {before['step_ms']:.4g} ms "
-        f"of {before['date']}: "
+        f"a step takes {figures['step_ms']:.4g} ms, {by:+.0%} against the "
+        f"{before['step_ms']:.4g} ms of {before['date']}: "
     )
-    machine = found["probe_ms"] / before["probe_ms"] - 1
+    machine = figures["probe_ms"] / before["probe_ms"] - 1
     product = f"a product of matrices beside it {machine:+.0%}"
     if machine * by < 0:
         return f"{said}{product}, so the machine changes its speed as it is timed; time it again"

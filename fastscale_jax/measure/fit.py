@@ -1,11 +1,11 @@
 """Fits what a training step takes on a device to flops, parameters and activations, and saves it.
 
-python -m fastscale_jax.measure.fit --results=curves.jsonl
+fastscale fit --results=curves.jsonl
 
-The fit is linear with coefficients that are never negative, made to keep relative errors small: one
-for each base network that was measured often enough, and one for all together. How far it is off is
-found by leaving one strategy out at a time. What is saved is what `scale(..., step_ms=…)` and the
-variants like `dWr_25ms` and `dWr_40gb` go by.
+The fit is linear, has no negative coefficients, and minimises relative errors. There is one for
+each base network that was measured often enough, and one for all together. Its error is found by
+leaving one strategy out at a time. `scale(..., step_ms=…)` and variants like `dWr_25ms` and
+`dWr_40gb` use the saved model.
 """
 
 import collections
@@ -28,7 +28,7 @@ _FEWEST = 8  # points of a base for a fit of its own
 
 
 class _Sample(NamedTuple):
-    """What one step took."""
+    """The time or the memory of one measured step."""
 
     strategy: str
     cost: Complexity
@@ -41,9 +41,9 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
 
     Args:
         records: of points, as `points.read` returns them; those of other frameworks and those
-            that failed are left aside.
+            that failed are ignored.
         framework: `jax`, or another one of `points.FRAMEWORKS`.
-        name: to save it by; empty: the device's, with what else it depends on.
+        name: of the model's file; empty: made of device, framework, dtype and batch size.
 
     Raises:
         ValueError: too few points, of several batch sizes, or not of one device.
@@ -52,10 +52,10 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
     points.check_same_machine(used)
     if len(used) < _FEWEST:
         others = collections.Counter(r["framework"] for r in points.measured(records))
-        there = ", ".join(f"{count} of {name}" for name, count in others.items()) or "none"
+        available = ", ".join(f"{count} of {name}" for name, count in others.items()) or "none"
         raise ValueError(
             f"{len(used)} points of {framework} are too few for a fit; measure at least {_FEWEST} "
-            f"(there are {there})"
+            f"(there are {available})"
         )
     batches = sorted({record["images"] for record in used})
     if len(batches) > 1:
@@ -87,7 +87,7 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
 
 
 def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]:
-    """A fit of all, and of each base by the name of its network; empty: nothing was measured."""
+    """One fit of all networks, and one per base, by its network's name; empty: not measured."""
     if not all(record.get(measured) for record in records):
         return {}
     samples: dict[str, list[_Sample]] = {POOLED: []}
@@ -97,14 +97,14 @@ def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]
         for group in (POOLED, record["network"]):
             samples.setdefault(group, []).append(sample)
     return {
-        group: _with_errors(found)
-        for group, found in samples.items()
-        if group == POOLED or len(found) >= _FEWEST
+        group: _with_errors(group_samples)
+        for group, group_samples in samples.items()
+        if group == POOLED or len(group_samples) >= _FEWEST
     }
 
 
 def _with_errors(samples: Sequence[_Sample]) -> Linear:
-    """The fit of all samples, with its errors for strategies that it had not seen."""
+    """The fit of all samples, with the errors of fits for strategies that they left out."""
     errors = []
     strategies = {s.strategy for s in samples} - {""}
     for strategy in sorted(strategies):
@@ -125,13 +125,13 @@ def linear(samples: Sequence[_Sample]) -> Linear:
     )
     rows /= np.array([s.amount for s in samples])[:, None]
     scale = rows.max(axis=0)  # of columns that differ by ten digits
-    found, _ = nnls(rows / scale, np.ones(len(samples)))
-    constant, flops, params, acts = (found / scale).tolist()
+    coefficients, _ = nnls(rows / scale, np.ones(len(samples)))
+    constant, flops, params, acts = (coefficients / scale).tolist()
     return Linear(constant, flops, params, acts, 0.0, 0.0)
 
 
-def table(model: DeviceModel) -> "Table":
-    """Returns the model for people."""
+def fit_table(model: DeviceModel) -> "Table":
+    """Returns the coefficients and errors of a device model as a table for people."""
     from rich.table import Table
 
     result = Table(

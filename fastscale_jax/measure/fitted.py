@@ -9,7 +9,7 @@ from fastscale_jax.arch.complexity import Complexity
 from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linear
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
-_FIT_COMMAND = "python -m fastscale_jax.measure.fit"
+_FIT_COMMAND = "fastscale fit"
 
 
 def folder() -> pathlib.Path:
@@ -74,7 +74,7 @@ def find(choice: str = "") -> DeviceModel:
     if not names:
         raise ValueError(
             "no device was fitted yet, so that nothing is known of its times and memory; measure "
-            "some networks by python -m fastscale_jax.measure.curves, then fit them by "
+            "some networks by fastscale curves, then fit them by "
             f"{_FIT_COMMAND}"
         )
     of_jax = [model for model in saved().values() if model.framework == "jax"]

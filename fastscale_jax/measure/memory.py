@@ -1,4 +1,4 @@
-"""What a training step holds in memory, and the largest batch that fits, without running either."""
+"""The memory of a training step, and the largest batch that fits, found without running a step."""
 
 import dataclasses
 import functools
@@ -18,9 +18,9 @@ from fastscale_jax.measure.lowering import lower
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import hasty
 
-_FULL = 0.97  # of the limit: allocators round up, and a memory that is filled fragments
-_NEAR_ENOUGH = 0.94  # of the limit, for the search to stop
-_DIGITS = 5  # bits, of a batch in the search: what lies between is within 1/32
+_FULL = 0.97  # share of the limit to fill: allocators round up, and full memory gets fragmented
+_NEAR_ENOUGH = 0.94  # share of the limit at which the search stops
+_DIGITS = 5  # leading bits of a batch size that the search varies: steps of at most 1/32
 
 
 class Memory(NamedTuple):
@@ -29,24 +29,24 @@ class Memory(NamedTuple):
     arguments: int  # of a step: the state, and the batch
     outputs: int
     temporaries: int
-    aliases: int  # of the outputs, those that take the place of arguments
+    aliases: int  # outputs that share the memory of arguments
 
     @property
     def peak(self) -> int:
-        """The most that it holds."""
+        """The most bytes that it holds at a time."""
         return self.arguments + self.outputs + self.temporaries - self.aliases
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> "Memory":
-        """Returns what XLA says of a program; all is 0 where the backend does not say."""
-        found = compiled.memory_analysis()
-        if found is None:
+        """Returns XLA's figures of a program; all are 0 if the backend has none."""
+        sizes = compiled.memory_analysis()
+        if sizes is None:
             return cls(0, 0, 0, 0)
         return cls(
-            found.argument_size_in_bytes,
-            found.output_size_in_bytes,
-            found.temp_size_in_bytes,
-            found.alias_size_in_bytes,
+            sizes.argument_size_in_bytes,
+            sizes.output_size_in_bytes,
+            sizes.temp_size_in_bytes,
+            sizes.alias_size_in_bytes,
         )
 
 
@@ -56,7 +56,7 @@ class LargestBatch(NamedTuple):
     images: int  # of all devices
     held: int  # bytes on a device, with the batches that wait there
     limit: int  # bytes
-    compiled: int  # programs that it took
+    compiled: int  # programs that the search compiled
 
 
 class NoRoomError(ValueError):
@@ -64,22 +64,21 @@ class NoRoomError(ValueError):
 
 
 def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None) -> Memory:
-    """Returns what a training step holds on a device; compiles it, and makes no array.
+    """Returns the memory of a training step on a device; compiles the step, but makes no array.
 
     Args:
         network: to train.
-        recipe: its batch is the one that is laid out.
-        mesh: of devices to share it; None: all.
+        recipe: with the batch size of the step.
+        mesh: of devices to share the batch; None: all.
     """
     lowered = lower("step", network, recipe, mesh or device_mesh())
     return Memory.of(lowered.compile(compiler_options=hasty()))
 
 
 def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
-    """Returns the bytes of an image that the forward pass leaves for the backward pass.
+    """Returns the bytes per image that the forward pass saves for the backward pass.
 
-    They are what JAX hands from one to the other; XLA, which sees both, may keep less and compute
-    it again.
+    That is what JAX passes between them; XLA, which compiles both, may save less and recompute it.
     """
     model = models.build(
         network,
@@ -106,10 +105,12 @@ def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
         def backward(params: Any, *rest: Any) -> Any:
             return jax.vjp(functools.partial(forward, *rest), params)[1]
 
-        found = jax.eval_shape(backward, variables["params"], variables["batch_stats"], shown, key)
-        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(found))
+        residuals = jax.eval_shape(
+            backward, variables["params"], variables["batch_stats"], shown, key
+        )
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(residuals))
 
-    # weights are among them, once whatever the batch is
+    # the difference, because the weights count once for any batch size
     return left(2) - left(1)
 
 
@@ -128,15 +129,15 @@ def largest_batch(
 
     Args:
         network: to train.
-        recipe: its batch size is not looked at.
+        recipe: its batch size is ignored.
         limit: bytes of a device.
-        most: images, more than which are not wanted.
+        most: the largest batch to consider; None: there is no such limit.
         mesh: of devices to share the batch; None: all.
-        tell: is told what each program holds.
+        tell: called with a line on the memory of each program.
 
     Raises:
         NoRoomError: the smallest batch that the devices can share does not fit.
-        ValueError: the backend does not say what a program holds.
+        ValueError: the backend does not report the memory of a program.
     """
     mesh = mesh or device_mesh()
 
@@ -164,20 +165,20 @@ def largest_fitting(
     most: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> LargestBatch:
-    """Returns the largest batch that fits, by asking what few of them hold.
+    """Returns the largest batch that fits, from the memory of a few batches.
 
-    What a step holds grows with its batch nearly in a straight line, so that a few programs are
-    enough. Batches are multiples of `unit`, in steps of 1/32 or less; the one that is returned was
-    asked for.
+    The memory of a step grows almost linearly with its batch, so that a few programs are enough.
+    Batches are multiples of `unit`, in steps of 1/32 or less; the result is one whose memory is
+    known.
 
     Args:
-        held: takes a batch and returns the bytes of a device; infinite where it does not fit.
+        held: takes a batch size and returns the bytes of a device; infinite if it does not fit.
         limit: bytes of a device.
         unit: the smallest batch.
-        name: of the network, for people.
-        first: batch to ask for; None: four units.
-        most: images, more than which are not wanted; None: no such number.
-        tell: is told what each batch holds.
+        name: of the network, for messages.
+        first: the batch to begin with; None: four units.
+        most: the largest batch to consider; None: there is no such limit.
+        tell: called with a line on the memory of each batch.
 
     Raises:
         NoRoomError: the smallest batch does not fit.
@@ -205,7 +206,7 @@ def largest_fitting(
             continue
         guess = min(_guess(known, int(0.995 * room)), ceiling)
         following = min(max(_rounded(int(guess), unit), _next(low, unit)), ceiling)
-        if following >= high:  # and half-way, where nothing is known of that side
+        if following >= high:  # halve the distance if the memory at `high` is unknown
             finite = known[int(high)] < math.inf
             following = _rounded(int(high) - 1 if finite else (low + int(high)) // 2, unit)
     if not low:
@@ -220,15 +221,15 @@ def waiting_bytes(network: Architecture, images: int, devices: int) -> int:
     """Returns the bytes of the batches that wait on a device while a step runs.
 
     Args:
-        network: whose images they are.
+        network: which sets the size of the images.
         images: of a batch, on all devices.
-        devices: that share it.
+        devices: that share the batch.
     """
     return AHEAD * 3 * network.resolution**2 * images // devices
 
 
 def least_batch(recipe: Recipe, devices: int) -> int:
-    """Returns the smallest batch that devices, and what else the recipe asks for, can share."""
+    """Returns the smallest batch that devices, accumulation and BatchNorm groups divide evenly."""
     return devices * recipe.optim.accumulate * max(recipe.bn.group_size, 1)
 
 
@@ -239,10 +240,10 @@ def with_batch(recipe: Recipe, images: int) -> Recipe:
 
 
 def peak(network: Architecture, recipe: Recipe, mesh: Mesh) -> float:
-    """Returns what a step holds; infinite where the compiler itself finds that it does not fit.
+    """Returns the bytes that a step holds; infinite if the compiler says that it does not fit.
 
     Raises:
-        ValueError: the backend does not say.
+        ValueError: the backend does not report it.
     """
     try:
         held = step_memory(network, recipe, mesh).peak
@@ -264,10 +265,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _guess(known: dict[int, float], room: int) -> float:
-    """The batch that fills the room, on the line through the two that are nearest to it."""
+    """The batch that would fill the room, on the line through the two nearest known batches."""
     finite = {images: held for images, held in known.items() if held < math.inf}
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(x[1] - room))
-    if not others:  # part of it is the state's, so that in proportion the batch is none too large
+    if not others:  # a batch in proportion is not too large, because the state's part is constant
         return max(2 * first, first * room / a)
     second, b = others[0]
     slope = (b - a) / (second - first)
@@ -275,7 +276,7 @@ def _guess(known: dict[int, float], room: int) -> float:
 
 
 def _rounded(images: int, unit: int) -> int:
-    """Down to a number of units that has few binary digits."""
+    """Rounds down to a number of units with few significant bits."""
     units = images // unit
     step = 1 << max(0, units.bit_length() - 1 - _DIGITS)
     return units // step * step * unit

@@ -8,9 +8,9 @@ from fastscale_jax.measure.limits import room
 
 
 def memory_limit(gigabytes: float | None) -> int:
-    """Returns the bytes to fill on each device: what is given, or what the smallest one has."""
-    here = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
+    """Returns the bytes to fill on each device: `gigabytes`, or what the smallest device has."""
+    own_limit = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
     if jax.process_count() == 1:
-        return here
+        return own_limit
     # in megabytes, for which 32 bits are enough
-    return int(multihost_utils.process_allgather(np.array([here >> 20], np.int32)).min()) << 20
+    return int(multihost_utils.process_allgather(np.array([own_limit >> 20], np.int32)).min()) << 20

@@ -1,7 +1,7 @@
 """Times one network's training step, in this process alone, and prints it as JSON.
 
-`fastscale_jax.measure.curves` starts it, once for each point, so that one that runs out of memory
-takes no other along.
+`fastscale_jax.measure.curves` starts it once for each point, so that a point that runs out of
+memory does not end the others.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 
 def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
-    """Returns what a step of one point takes.
+    """Returns the time, the memory and the counts of one point's step.
 
     Args:
         spec: of the point.
-        noise: what the median may be off by, as a share of it.
+        noise: the largest relative error of the median.
         seconds: to give up after.
 
     Raises:
@@ -34,16 +34,16 @@ def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
     batch = spec.batch_size or _largest(spec)
     runner = _runner(spec, network, batch)
     step = runner.start("step")
-    found = timing.measure(step, noise=noise, seconds=seconds, wait=runner.wait)
+    times = timing.measure(step, noise=noise, seconds=seconds, wait=runner.wait)
     return {
-        "network": network.name,  # which the base's is as well
+        "network": network.name,  # the same as the base's
         "side": network.resolution,
         "images": batch,
         **count(network)._asdict(),
-        "step_ms": 1000 * found.median,
-        "quartiles_ms": [1000 * found.low, 1000 * found.high],
-        "noise": found.noise,
-        "samples": found.samples,
+        "step_ms": 1000 * times.median,
+        "quartiles_ms": [1000 * times.low, 1000 * times.high],
+        "noise": times.noise,
+        "samples": times.samples,
         "compile_seconds": runner.compile_seconds["step"],
         "memory_bytes": runner.step_bytes(),
         "machine": _machine(spec),
@@ -62,12 +62,12 @@ def _runner(spec: Spec, network: Architecture, batch: int) -> Any:
 
 
 def _largest(spec: Spec) -> int:
-    """The largest batch that JAX can train with; PyTorch is given the same.
+    """The largest batch that JAX can train with; PyTorch gets the same.
 
-    It is found in a process of its own: JAX keeps most of a GPU's memory once it has seen it.
+    It is found in a process of its own, because JAX reserves most of a GPU's memory.
     """
-    given = json.dumps({**dataclasses.asdict(spec), "framework": "jax", "only_batch": True})
-    command = [sys.executable, "-m", "fastscale_jax.measure.point", given]
+    request = json.dumps({**dataclasses.asdict(spec), "framework": "jax", "only_batch": True})
+    command = [sys.executable, "-m", "fastscale_jax.measure.point", request]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
@@ -75,7 +75,7 @@ def _largest(spec: Spec) -> int:
     return int(done.stdout)
 
 
-def _found_batch(spec: Spec) -> int:
+def _largest_in_this_process(spec: Spec) -> int:
     import jax
 
     from fastscale_jax.distributed.sharding import device_mesh
@@ -97,16 +97,16 @@ def _machine(spec: Spec) -> dict[str, Any]:
 
 def main() -> int:
     """Measures the point whose JSON is the argument."""
-    given = json.loads(sys.argv[1])
-    limits = {name: given.pop(name) for name in ("noise", "seconds") if name in given}
-    only_batch = given.pop("only_batch", False)
-    spec = Spec(**given)
+    request = json.loads(sys.argv[1])
+    limits = {name: request.pop(name) for name in ("noise", "seconds") if name in request}
+    only_batch = request.pop("only_batch", False)
+    spec = Spec(**request)
     try:
-        found = _found_batch(spec) if only_batch else measure(spec, **limits)
+        result = _largest_in_this_process(spec) if only_batch else measure(spec, **limits)
     except (timing.NoisyError, ValueError, ModuleNotFoundError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return SAID
-    print(json.dumps(found))
+    print(json.dumps(result))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The points of a curve: what is to be measured, and a file of what was."""
+"""The points of a curve: what is to be measured, and the file of results."""
 
 import collections
 import dataclasses
@@ -14,13 +14,13 @@ from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
 
 FRAMEWORKS = ("jax", "torch", "torch-compile")
-# what decides the speed of each
+# the packages that decide the speed of each framework
 PACKAGES = {
     "jax": ("jax", "jaxlib", "flax", "optax", "llvmlite"),
     "torch": ("torch",),
     "torch-compile": ("torch",),
 }
-SAID = 3  # exit status of a point's process whose last line says why
+SAID = 3  # exit status of a point's process whose last line on stderr is the reason
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
@@ -49,7 +49,7 @@ class Spec:
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """A description for messages."""
         scaling = f" {self.strategy} x{self.factor:g}" if self.strategy else ""
         return f"{self.base}{scaling}, {self.framework}"
 
@@ -81,24 +81,24 @@ def grid(
 def paper_rows(
     frameworks: Iterable[str], *, batch_size: int, dtype: str, resolution: int
 ) -> list[Spec]:
-    """Returns the rows of the paper's Tables 5 to 8 that are networks here, small to large."""
-    found = [
+    """Returns the rows of the paper's Tables 5 to 8 whose networks we have, small to large."""
+    specs = [
         Spec(framework, row.key, row.strategy, row.factor, batch_size, dtype, resolution)
         for framework in frameworks
         for row in PAPER_ROWS
     ]
-    return sorted(found, key=lambda spec: count(spec.network()).flops)
+    return sorted(specs, key=lambda spec: count(spec.network()).flops)
 
 
 def spec_of(record: dict[str, Any]) -> Spec:
-    """Returns what a record of a file is of."""
+    """Returns the spec of a record of a file."""
     return Spec(**{field.name: record[field.name] for field in dataclasses.fields(Spec)})
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns a record of each point of a file, `merged` from its lines; of no file, none.
+    """Returns a record of each point of a file, `merged` from its lines; empty: there is no file.
 
-    A last line that was cut off, as a machine that went down leaves it, is passed over.
+    A last line that was cut off, as when a machine goes down, is ignored.
 
     Raises:
         ValueError: the file cannot be read, or holds something else.
@@ -109,28 +109,28 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    found: dict[Spec, dict[str, Any]] = {}
+    records: dict[Spec, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             spec = spec_of(record)
-            found[spec] = merged(found.get(spec), record)
+            records[spec] = merged(records.get(spec), record)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}, is no point of a curve") from error
     if cut_off and not lines and not cut_off.startswith('{"framework": '):
         raise ValueError(f"{path} is no file of points of a curve")
-    return list(found.values())
+    return list(records.values())
 
 
 def merged(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, Any]:
-    """Returns the faster one of two records of a point, with how many `rounds` there were.
+    """Returns the faster of two records of a point, with the number of `rounds`.
 
-    What else a machine does makes a step slower and never faster, so the least of several medians,
-    taken at different times, is the nearest to the step's own. One that failed counts as a round.
+    Other work on a machine makes a step slower and never faster, so that the least of several
+    medians, taken at different times, is the best estimate. One that failed counts as a round.
     """
     if before is None:
         return {**record, "rounds": 1}
-    # one of two that failed, or of two compiled programs, is the later
+    # of two that failed, and of two compiled programs, the later one is kept
     fastest = min(record, before, key=lambda x: ("error" in x, x.get("step_ms", math.inf)))
     return {**fastest, "rounds": before["rounds"] + 1}
 
@@ -160,7 +160,7 @@ def compiled(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Refuses a file that nothing can be added to, before anything is measured.
+    """Refuses a file that cannot be appended to, before anything is measured.
 
     Raises:
         OSError: says why.
@@ -192,37 +192,37 @@ def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
     Raises:
         ValueError: lists them, with how many points each has.
     """
-    found = list(records)
-    known = [*measured(found), *compiled(found)]
+    all_records = list(records)
+    known = [*measured(all_records), *compiled(all_records)]
     counts = collections.Counter(_origin_and_size(record) for record in known)
-    devices = {found[:2] for found in counts}
-    if len(devices) > 1 or len(counts) > len({found.framework for found in counts}):
+    devices = {origin[:2] for origin in counts}
+    if len(devices) > 1 or len(counts) > len({origin.framework for origin in counts}):
         listed = "; ".join(
-            f"{count} {'points' if count > 1 else 'point'} of {', '.join(found)}"
-            for found, count in counts.items()
+            f"{count} {'points' if count > 1 else 'point'} of {', '.join(origin)}"
+            for origin, count in counts.items()
         )
         raise ValueError(f"these results do not belong together: {listed}")
 
 
 def _origin_and_size(record: dict[str, Any]) -> "Origin":
-    """As `origin`, of a CPU with its cores: those of one name come in many sizes."""
-    found, machine = origin(record), record["machine"]
+    """As `origin`, with a CPU's number of cores: CPUs of one name come in many sizes."""
+    measured_on, machine = origin(record), record["machine"]
     if machine.get("platform") != "cpu" or "cores" not in machine:
-        return found
-    return found._replace(device=f"{found.device}, {machine['cores']} cores")
+        return measured_on
+    return measured_on._replace(device=f"{measured_on.device}, {machine['cores']} cores")
 
 
 class Origin(NamedTuple):
-    """What a point was measured on and with."""
+    """The device and the software that a point was measured with."""
 
     device: str
     dtype: str
     framework: str
-    versions: str  # of what decides a framework's speed
+    versions: str  # of the packages that decide a framework's speed
 
 
 def origin(record: dict[str, Any]) -> Origin:
-    """Returns what a record was measured on and with."""
+    """Returns the device and the software that a record was measured with."""
     machine, framework = record["machine"], record["framework"]
     versions = machine["versions"]
     used = [f"{name} {versions[name]}" for name in PACKAGES[framework] if name in versions]

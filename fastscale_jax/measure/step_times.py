@@ -1,4 +1,4 @@
-"""--mode=time: a training step and an evaluation timed, beside what the device could do."""
+"""`fastscale time`: a training step and an evaluation timed, beside what the device could do."""
 
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -27,15 +27,15 @@ def timed(
     profile: pathlib.Path | None = None,
     known: roofline.Ceilings | None = None,
 ) -> dict[str, Any]:
-    """Times a network on all devices of this host, on noise that lies there already.
+    """Times a network on all devices of this host, on noise that is on the devices already.
 
     Args:
         network: to time.
         recipe: its batch, dtype, augmentation and optimiser are those of the step.
-        noise: what the median may be off by, as a share of it.
-        seconds: to give up after, for each of the two.
+        noise: the largest relative error of the median.
+        seconds: to give up after, for the step and for the evaluation.
         profile: a folder for a profile of some steps, made if need be; None: none.
-        known: what the maker says of one device, in the recipe's dtype; None: it is measured.
+        known: the maker's figures of one device, in the recipe's dtype; None: they are measured.
 
     Returns:
         The figures by name, ready for JSON; times are in milliseconds, medians.
@@ -88,7 +88,7 @@ def timed(
 
 
 def _figures(took: timing.Timing, floor: roofline.Floor, images: int) -> dict[str, Any]:
-    """What is said of a step, and of an evaluation."""
+    """The figures of a step or of an evaluation."""
     return {
         "ms": 1000 * took.median,
         "ms_quartiles": [1000 * took.low, 1000 * took.high],
@@ -105,19 +105,19 @@ def _profile(step: Any, folder: pathlib.Path) -> None:
         jax.block_until_ready([step() for _ in range(_PROFILED_STEPS)])
 
 
-def table(found: dict[str, Any]) -> "Table":
-    """Returns the figures of `timed` for people."""
+def step_times_table(figures: dict[str, Any]) -> "Table":
+    """Returns the figures of `timed` as a table for people."""
     from rich.table import Table
 
-    several = f"{found['devices']} x " if found["devices"] > 1 else ""
+    several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
     result = Table(
         title=(
-            f"{found['network']}: {several}{found['device']}, {found['batch_size']} images, "
-            f"{found['dtype']}"
+            f"{figures['network']}: {several}{figures['device']}, {figures['batch_size']} images, "
+            f"{figures['dtype']}"
         ),
         caption=(
-            f"ceilings: {found['ceiling_flops'] / 1e12:.3g} TFLOPS, "
-            f"{found['ceiling_bytes'] / 1e9:.3g} GB/s ({found['ceiling_origin']})"
+            f"ceilings: {figures['ceiling_flops'] / 1e12:.3g} TFLOPS, "
+            f"{figures['ceiling_bytes'] / 1e9:.3g} GB/s ({figures['ceiling_origin']})"
         ),
     )
     result.add_column("")
@@ -132,14 +132,15 @@ def table(found: dict[str, Any]) -> "Table":
         "share of that": ("{:.0%}", "floor_share", "inference_floor_share"),
     }
     for name, (form, *keys) in rows.items():
-        result.add_row(name, *(form.format(found[key]) for key in keys))
+        result.add_row(name, *(form.format(figures[key]) for key in keys))
     halves = (
-        "{:.4g} to {:.4g} ms".format(*found[f"{key}_ms_quartiles"]) for key in ("step", "inference")
+        "{:.4g} to {:.4g} ms".format(*figures[f"{key}_ms_quartiles"])
+        for key in ("step", "inference")
     )
     result.add_row("half of the samples", *halves)
-    result.add_row("an epoch of ImageNet", f"{found['epoch_minutes']:,.4g} min", "")
-    result.add_row("compiled in", f"{found['compile_seconds']:.3g} s", "")
-    result.add_row("memory at most", f"{found['peak_bytes'] / 1e6:,.4g} MB", "")
-    if "budget_share" in found:
-        result.add_row("share of the variant's budget", f"{found['budget_share']:.1%}", "")
+    result.add_row("an epoch of ImageNet", f"{figures['epoch_minutes']:,.4g} min", "")
+    result.add_row("compiled in", f"{figures['compile_seconds']:.3g} s", "")
+    result.add_row("memory at most", f"{figures['peak_bytes'] / 1e6:,.4g} MB", "")
+    if "budget_share" in figures:
+        result.add_row("share of the variant's budget", f"{figures['budget_share']:.1%}", "")
     return result

@@ -1,4 +1,4 @@
-"""How long something takes, and whether that can be believed."""
+"""Times programs, and estimates the error of the result."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ import jax
 
 LEAST_SAMPLES = 11
 _FEWEST = 5
-_SAMPLE_SECONDS = 0.05  # long against the clock, and against what it takes to start a program
+_SAMPLE_SECONDS = 0.05  # long compared with the clock's steps and with the start of a program
 
 
 class NoisyError(RuntimeError):
@@ -24,13 +24,13 @@ class Timing(NamedTuple):
     least: float
     low: float  # quartiles
     high: float
-    precision: float  # half of the median's 95 % interval, as a share of it
-    drift: float  # between the first half and the second, likewise
+    precision: float  # half of the median's 95 % interval, as a share of the median
+    drift: float  # between the medians of the first half and the second, likewise
     samples: int
 
     @property
     def noise(self) -> float:
-        """What the median may be off by, as a share of it."""
+        """The median's largest relative error."""
         return max(self.precision, self.drift)
 
 
@@ -49,12 +49,12 @@ def measure(
     of a sample is done.
 
     Args:
-        start: starts one, and returns its result, which need not be there yet.
-        noise: share of the median that is well enough.
+        start: starts a call, and returns its result, which need not be ready.
+        noise: the relative error of the median that is small enough.
         seconds: after which to give up.
-        least: before which not to stop: a burst of other work is to be seen.
-        wait: returns when a result is there.
-        between: called after each sample, which it is no part of.
+        least: seconds to go on at least, so that a burst of other work shows.
+        wait: returns when a result is ready.
+        between: called after each sample, outside the clock.
 
     Raises:
         NoisyError: the median was not known well enough in time.
@@ -74,31 +74,31 @@ def measure(
         between()
         if len(samples) < LEAST_SAMPLES:
             continue
-        found = summary(samples)
-        if found.noise <= noise and time.perf_counter() - began >= least:
-            return found
-    found = summary(samples)
-    if found.noise <= noise:  # a program that takes so long that there is no time for more
-        return found
+        times = summary(samples)
+        if times.noise <= noise and time.perf_counter() - began >= least:
+            return times
+    times = summary(samples)
+    if times.noise <= noise:  # a program too slow for `LEAST_SAMPLES` in that time
+        return times
     raise NoisyError(
-        f"the machine is too noisy: {found.samples} samples in {seconds:g} s have a median of "
-        f"{1000 * found.median:.4g} ms, half of them from {1000 * found.low:.4g} to "
-        f"{1000 * found.high:.4g}; it is known to ±{found.precision:.1%}, and moved by "
-        f"{found.drift:.1%}, where {noise:.1%} is asked for. Stop what else runs here, or allow "
+        f"the machine is too noisy: {times.samples} samples in {seconds:g} s have a median of "
+        f"{1000 * times.median:.4g} ms, half of them from {1000 * times.low:.4g} to "
+        f"{1000 * times.high:.4g}; it is known to ±{times.precision:.1%}, and moved by "
+        f"{times.drift:.1%}, where {noise:.1%} is asked for. Stop what else runs here, or allow "
         "more with --noise"
     )
 
 
 def summary(samples: list[float]) -> Timing:
-    """Returns what samples say, in the order that they were taken in.
+    """Returns the statistics of samples.
 
     Args:
-        samples: seconds, at least four.
+        samples: seconds, at least four, in the order that they were taken in.
     """
     ordered, n = sorted(samples), len(samples)
     median = statistics.median(ordered)
     low, _, high = statistics.quantiles(ordered, n=4)
-    # so many of n lie below the median, give or take, in 19 of 20 cases: a binomial's spread
+    # half of the 95 % interval of the number of samples below the true median, a binomial variable
     reach = 0.98 * math.sqrt(n)
     below = ordered[max(0, math.floor((n - 1) / 2 - reach))]
     above = ordered[min(n - 1, math.ceil((n - 1) / 2 + reach))]

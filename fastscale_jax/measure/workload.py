@@ -29,14 +29,14 @@ from fastscale_jax.train.step import Task, create_state, cross_entropy, train_st
 from fastscale_jax.utils.compiling import hasty
 
 PARTS = ("inference", "forward_backward", "step")
-_EPOCH_STEPS = 1000  # of the schedule; which rate a step has makes no difference to its time
+_EPOCH_STEPS = 1000  # of the schedule; the learning rate does not change a step's time
 
 
 class Workload:
-    """The step that `runs.loop` runs, on a batch that lies on the devices already.
+    """The step that `runs.loop` runs, on a batch that is on the devices already.
 
     Its parts are `inference` (evaluation mode, no gradients), `forward_backward` (training mode,
-    loss and all gradients, on one device) and `step` (augmentation, that, and the update).
+    loss and all gradients, on one device) and `step` (augmentation, gradients and the update).
     """
 
     def __init__(self, network: Architecture, recipe: Recipe, *, devices: int = 1) -> None:
@@ -44,18 +44,18 @@ class Workload:
 
         Args:
             network: to train.
-            recipe: how; its batch is the one that is timed.
-            devices: of this host, to share it.
+            recipe: of the training; its batch is the one that is timed.
+            devices: of this host, to share the batch.
 
         Raises:
             ValueError: there are not so many, or the batch cannot be shared.
         """
-        here = jax.local_devices()
-        if not 0 < devices <= len(here):
-            raise ValueError(f"there are {len(here)} devices here, not {devices}")
+        local_devices = jax.local_devices()
+        if not 0 < devices <= len(local_devices):
+            raise ValueError(f"there are {len(local_devices)} devices here, not {devices}")
         batch = recipe.data.batch_size
         check_divides(recipe, devices)
-        mesh = device_mesh(here[:devices])
+        mesh = device_mesh(local_devices[:devices])
         self.task = Task.of(
             network,
             recipe,
@@ -80,12 +80,12 @@ class Workload:
 
     @functools.cached_property
     def images(self) -> Array:
-        """What the network is shown, on all devices."""
+        """The network's input, on all devices."""
         noise = np.random.default_rng(0).standard_normal(self.batch.images.shape, np.float32)
         return shared_out(noise.astype(jnp.dtype(self.task.recipe.dtype)), self.task.mesh)
 
     def start(self, part: str) -> Callable[[], Any]:
-        """Compiles a part, and returns what starts it; its result may not be there yet."""
+        """Compiles a part, and returns a function that starts it; its result may not be ready."""
         return {
             "inference": self._inference,
             "forward_backward": self._forward_backward,
@@ -93,7 +93,7 @@ class Workload:
         }[part]()
 
     def peak_bytes(self, part: str) -> int:
-        """Returns what a compiled part holds at most on a device; 0: the backend does not say."""
+        """Returns the most bytes that a compiled part holds on a device; 0: unknown."""
         return Memory.of(self.compiled[part]).peak
 
     def lowered_step(self) -> jax.stages.Lowered:

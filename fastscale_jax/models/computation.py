@@ -1,4 +1,4 @@
-"""How a network is computed, wherever that leaves open what it computes."""
+"""Settings of a network's computation, which do not change the network itself."""
 
 import dataclasses
 from typing import Any
@@ -12,16 +12,16 @@ Dtype = Any
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-    """How a network is computed.
+    """Precision, kernel and BatchNorm settings.
 
     Attributes:
         dtype: of the computation; parameters are float32.
         implementation: of `grouped_conv`, for the spatial convs.
-        scan_blocks: compile the blocks of a stage that are alike once, and loop over them.
-        axis: of a mesh of devices, that a batch is shared out along, inside `shard_map`; empty: the
-            batch is whole.
-        sync_bn: BatchNorm's statistics are those of all devices' images, not of each one's.
-        bn_group_size: they are of so many images each, the first, the next and so on; 0: of all.
+        scan_blocks: compile the equal blocks of a stage once, and loop over them.
+        axis: the mesh axis that the batch is sharded over, inside `shard_map`; empty: the batch is
+            whole.
+        sync_bn: BatchNorm's statistics are those of all devices' images, not of one device's.
+        bn_group_size: images per BatchNorm group, in the batch's order; 0: the whole batch.
     """
 
     dtype: Dtype = jnp.float32
@@ -33,11 +33,11 @@ class Computation:
 
 
 def image_keys(key: Array, images: int, axis: str = "") -> Array:
-    """Returns a key for each image of a batch, the same on however many devices the batch lies.
+    """Returns a key for each image of a batch, the same for any number of devices.
 
     Args:
         key: of the batch.
-        images: that there are here.
+        images: on this device.
         axis: as `Computation.axis`.
 
     Returns:

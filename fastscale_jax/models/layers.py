@@ -28,7 +28,7 @@ class ConvNorm(nn.Module):
         stride: in both directions.
         groups: of channels; 1: dense.
         activation: after BatchNorm, by name; empty: none.
-        how: it is computed; where there is one group, whatever the implementation.
+        computation: precision and kernel settings; the kernel choice is ignored for dense convs.
     """
 
     width: int
@@ -36,14 +36,14 @@ class ConvNorm(nn.Module):
     stride: int = 1
     groups: int = 1
     activation: str = ""
-    how: Computation = Computation()
+    computation: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`."""
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
-        x, kernel = x.astype(self.how.dtype), kernel.astype(self.how.dtype)
+        x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)
         norm, implementation = BatchNorm(self.width, name="bn"), self._implementation()
         if not train:
             return activated_conv(
@@ -56,13 +56,13 @@ class ConvNorm(nn.Module):
                 implementation=implementation,
             )
         y = convolved(x, kernel, self.stride, self.groups, implementation)
-        factor, offset = norm(*_moments(y, self.how))
+        factor, offset = norm(*_moments(y, self.computation))
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
     def _implementation(self) -> str:
-        """What was asked for is for convs in groups; of it, dense ones only ever take `lax`."""
-        if self.groups > 1 or self.how.implementation in ("auto", "lax"):
-            return self.how.implementation
+        """The kernel choice; for dense convs `portable`, unless the setting is `auto` or `lax`."""
+        if self.groups > 1 or self.computation.implementation in ("auto", "lax"):
+            return self.computation.implementation
         return "portable"
 
 
@@ -77,12 +77,12 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, mean: Array | None = None, var: Array | None = None) -> tuple[Array, Array]:
-        """Returns by what to multiply each channel, and what to add then, shaped as the moments.
+        """Returns per-channel scale and shift, shaped as the moments.
 
         Args:
-            mean: of a batch, `[width]`, or of groups of it, `[groups, width]`; it moves the running
-                one by a tenth, groups by their mean. None: the running one.
-            var: likewise.
+            mean: of a batch, `[width]`, or of its groups, `[groups, width]`. The running mean moves
+                a tenth of the way to it, or to the mean over groups. None: the running mean.
+            var: variance, likewise.
         """
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
@@ -98,41 +98,41 @@ class BatchNorm(nn.Module):
         return factor, bias - mean * factor
 
 
-def _moments(x: Array, how: Computation) -> tuple[Array, Array]:
-    """Mean and variance of each channel, in one pass over `x`; of groups, where there are some."""
+def _moments(x: Array, computation: Computation) -> tuple[Array, Array]:
+    """Mean and variance of each channel, in one pass over `x`: of the batch, or of its groups."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = (0, 1, 2)
-    if how.bn_group_size:
-        x, axes = x.reshape(-1, how.bn_group_size, *x.shape[1:]), (1, 2, 3)
+    if computation.bn_group_size:
+        x, axes = x.reshape(-1, computation.bn_group_size, *x.shape[1:]), (1, 2, 3)
     mean, square = x.mean(axes), (x * x).mean(axes)
-    if how.sync_bn and how.axis and lax.axis_size(how.axis) > 1:
-        mean, square = lax.pmean(jnp.stack([mean, square]), how.axis)
+    if computation.sync_bn and computation.axis and lax.axis_size(computation.axis) > 1:
+        mean, square = lax.pmean(jnp.stack([mean, square]), computation.axis)
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
 def _by_image(x: Array, images: int) -> Array:
-    """Values of each channel, of each group's where they are `[groups, c]`, for each image."""
+    """Repeats values `[groups, c]` for each image of the group; values `[c]` stay as they are."""
     return x if x.ndim == 1 else jnp.repeat(x, images // len(x), axis=0)[:, None, None]
 
 
 @functools.partial(jax.checkpoint, static_argnums=(3,))
 def _affine(x: Array, factor: Array, offset: Array, activation: str) -> Array:
-    """activation(x * factor + offset). The gradient computes it anew rather than keep its parts."""
+    """activation(x * factor + offset). The backward pass recomputes it, to save memory."""
     return ACTIVATIONS[activation](x * factor + offset).astype(x.dtype)
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by what the whole image says of it (arXiv:1709.01507).
+    """Scales each channel by a factor computed from the whole image (arXiv:1709.01507).
 
     Attributes:
         width: of the inner layer.
         activation: between the two layers, by name.
-        how: it is computed.
+        computation: precision settings.
     """
 
     width: int
     activation: str
-    how: Computation = Computation()
+    computation: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -145,19 +145,19 @@ class SqueezeExcite(nn.Module):
         def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
             return conv_init(key, (1, 1, *shape), dtype)[0, 0]
 
-        return nn.Dense(width, kernel_init=init, dtype=self.how.dtype, name=name)(x)
+        return nn.Dense(width, kernel_init=init, dtype=self.computation.dtype, name=name)(x)
 
 
 class StochasticDepth(nn.Module):
     """Drops a block's residual branch for whole images while training (arXiv:1603.09382).
 
-    What is kept is scaled up, so that nothing needs to change in evaluation.
+    Branches that are kept are scaled up, so that evaluation needs no change.
 
     Attributes:
-        how: it is computed.
+        computation: names the mesh axis, which the random keys depend on.
     """
 
-    how: Computation = Computation()
+    computation: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array, rate: float | Array, *, train: bool) -> Array:
@@ -170,7 +170,9 @@ class StochasticDepth(nn.Module):
         """
         if not train or (isinstance(rate, float) and not rate):
             return x
-        return _dropped(x, rate, image_keys(self.make_rng("dropout"), len(x), self.how.axis))
+        return _dropped(
+            x, rate, image_keys(self.make_rng("dropout"), len(x), self.computation.axis)
+        )
 
 
 class Dropout(nn.Module):
@@ -178,31 +180,31 @@ class Dropout(nn.Module):
 
     Attributes:
         rate: share of the values that is dropped, in [0, 1).
-        how: it is computed.
+        computation: names the mesh axis, which the random keys depend on.
     """
 
     rate: float
-    how: Computation = Computation()
+    computation: Computation = Computation()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, c]` to the same shape; draws from the `dropout` keys."""
         if not train or not self.rate:
             return x
-        keys = image_keys(self.make_rng("dropout"), len(x), self.how.axis)
+        keys = image_keys(self.make_rng("dropout"), len(x), self.computation.axis)
         return _dropped(x, self.rate, keys, x.shape[1:])
 
 
 def _dropped(
     x: Array, rate: float | Array, keys: Array, shape: tuple[int, ...] | None = None
 ) -> Array:
-    """Returns `x` with some of it 0, as each image's key says, and the rest scaled up.
+    """Returns `x` with a random share set to 0, drawn by each image's key, and the rest scaled up.
 
     Args:
         x: `[batch, …]`.
         rate: share that is dropped.
         keys: `[batch]`.
-        shape: of what is dropped or kept of an image; None: all of it or nothing.
+        shape: of an image's random mask; None: an image is dropped or kept as a whole.
     """
     shape = shape or (1,) * (x.ndim - 1)
     keep = 1 - rate

@@ -34,11 +34,11 @@ def build(
         config: the fields of `config.model`, or an `Architecture`; not modified.
         dtype: of the computation. Parameters stay float32, and so do the logits.
         grouped_conv: implementation of the spatial convs, as in `convs.conv_choice`.
-        scan_blocks: compile the blocks of a stage that are alike once, and loop over them. The
-            network is the same, its parameters too; see docs/performance.md for what it costs.
-        axis: of a mesh of devices, where it is called inside `shard_map`.
+        scan_blocks: compile the equal blocks of a stage once, and loop over them. The network and
+            its parameters stay the same; see docs/performance.md for what it costs.
+        axis: the mesh axis that the batch is sharded over, inside `shard_map`; empty: none.
         sync_bn: in training, BatchNorm's statistics are those of all images along `axis`.
-        bn_group_size: in training, they are of so many images each; 0: of all that a device has.
+        bn_group_size: in training, images per BatchNorm group; 0: the device's whole batch.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
@@ -48,8 +48,8 @@ def build(
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))
-    how = Computation(dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size)
-    return Network(architecture, how)
+    computation = Computation(dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size)
+    return Network(architecture, computation)
 
 
 class Network(nn.Module):
@@ -60,11 +60,11 @@ class Network(nn.Module):
 
     Attributes:
         architecture: what to build.
-        how: it is computed.
+        computation: precision, kernel and BatchNorm settings.
     """
 
     architecture: Architecture
-    how: Computation = Computation()
+    computation: Computation = Computation()
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
@@ -73,21 +73,21 @@ class Network(nn.Module):
         With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
         dropout and stochastic depth draw from the `dropout` keys. Logits are float32.
         """
-        a, how = self.architecture, self.how
-        x = Stem(a, how, name="stem")(images.astype(how.dtype), train=train)
+        a, computation = self.architecture, self.computation
+        x = Stem(a, computation, name="stem")(images.astype(computation.dtype), train=train)
         drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            x = StageBlocks(shapes, rates, a.activation, how, name=f"s{i}")(x, train=train)
-        return Head(a, how, name="head")(x, train=train)
+            x = StageBlocks(shapes, rates, a.activation, computation, name=f"s{i}")(x, train=train)
+        return Head(a, computation, name="head")(x, train=train)
 
 
 class Stem(nn.Module):
     """The first conv, and the pooling of a ResNet."""
 
     architecture: Architecture
-    how: Computation
+    computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -99,7 +99,7 @@ class Stem(nn.Module):
             kernel_size=7 if pools else 3,
             stride=2,
             activation=a.activation,
-            how=self.how,
+            computation=self.computation,
             name="conv",
         )
         x = conv(x, train=train)
@@ -107,7 +107,7 @@ class Stem(nn.Module):
 
 
 def _max_pool(x: Array) -> Array:
-    # Flax types padding as a string alone, and takes pairs all the same
+    # Flax's type for padding is a string, but it accepts pairs as well
     padding: Any = ((1, 1), (1, 1))
     return nn.max_pool(x, (3, 3), (2, 2), padding)
 
@@ -118,24 +118,24 @@ class StageBlocks(nn.Module):
     shapes: tuple[BlockShape, ...]
     drop_rates: tuple[float, ...]
     activation: str
-    how: Computation
+    computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
-        rolls = self.how.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
+        rolls = self.computation.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
         unrolled = 1 if rolls else len(self.shapes)
         for j in range(unrolled):
             x = self._block(j, name=f"b{j + 1}")(x, self.drop_rates[j], train=train)
         return self._scan(x, train) if rolls else x
 
-    def _block(self, j: int, **place: Any) -> "Block":
-        return Block(self.shapes[j], self.activation, self.how, **place)
+    def _block(self, j: int, **options: Any) -> "Block":
+        return Block(self.shapes[j], self.activation, self.computation, **options)
 
     def _scan(self, x: Array, train: bool) -> Array:
-        """The blocks after the first, which are all alike, as one that a loop compiles once.
+        """Runs the equal blocks after the first in a loop, which compiles one block.
 
-        Their parameters keep their places and names, and are stacked for the loop.
+        Their parameters keep their names, and are stacked for the loop.
         """
         names = [f"b{j}" for j in range(2, len(self.shapes) + 1)]
         each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
@@ -143,8 +143,8 @@ class StageBlocks(nn.Module):
         draws = train and any(rates)
         keys = random.split(self.make_rng("dropout") if draws else random.key(0), len(names))
 
-        def one(x: Array, given: tuple[Any, Array, Array]) -> tuple[Array, Any]:
-            variables, rate, key = given
+        def one(x: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, Any]:
+            variables, rate, key = inputs
             rngs = {"dropout": key} if draws else {}
             call: Any = functools.partial(block.apply, variables, x, rate if draws else 0.0)
             if not train:
@@ -166,16 +166,16 @@ class Block(nn.Module):
 
     shape: BlockShape
     activation: str
-    how: Computation
+    computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, drop_rate: float | Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`.
 
         Args:
-            x: of the block before.
+            x: output of the previous block.
             drop_rate: of stochastic depth.
-            train: as the network's.
+            train: as in `Network`.
         """
         s = self.shape
         skip = x
@@ -186,33 +186,33 @@ class Block(nn.Module):
         spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
         x = self._conv("b", s.c_mid, **spatial, activation=self.activation)(x, train=train)
         if s.c_se:
-            x = SqueezeExcite(s.c_se, self.activation, self.how, name="se")(x)
+            x = SqueezeExcite(s.c_se, self.activation, self.computation, name="se")(x)
         x = self._conv("c", s.c_out)(x, train=train)
         if s.has_skip:
-            x = skip + StochasticDepth(self.how)(x, drop_rate, train=train)
+            x = skip + StochasticDepth(self.computation)(x, drop_rate, train=train)
         return ACTIVATIONS[self.activation](x) if s.kind == "bottleneck" else x
 
     def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:
-        return ConvNorm(width, **options, how=self.how, name=name)
+        return ConvNorm(width, **options, computation=self.computation, name=name)
 
 
 class Head(nn.Module):
     """[1x1 conv], global average pooling, dropout, and the classifier."""
 
     architecture: Architecture
-    how: Computation
+    computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c]` to logits `[batch, num_classes]`."""
         a = self.architecture
         if a.head_width:
-            x = ConvNorm(a.head_width, activation=a.activation, how=self.how, name="conv")(
-                x, train=train
-            )
-        # The classifier is cheap, and what follows, softmax and loss, wants the precision.
-        x = x.astype(jnp.promote_types(self.how.dtype, jnp.float32)).mean((1, 2))
-        x = Dropout(a.dropout, self.how)(x, train=train)
+            x = ConvNorm(
+                a.head_width, activation=a.activation, computation=self.computation, name="conv"
+            )(x, train=train)
+        # The classifier is cheap, and the softmax and the loss after it need the precision.
+        x = x.astype(jnp.promote_types(self.computation.dtype, jnp.float32)).mean((1, 2))
+        x = Dropout(a.dropout, self.computation)(x, train=train)
         return nn.Dense(
             a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"
         )(x)

@@ -1,7 +1,7 @@
 """How fast params and acts of real networks grow with flops, against the closed forms.
 
-Equation 6 of arXiv:2103.06877 gives params the power (1+α)/2 of the flops, and acts (2-α)/2. The
-powers of real networks are fitted, and what they are off by is taken apart.
+By equation 6 of arXiv:2103.06877, params grow by the power (1+α)/2 of the flops, and acts by
+(2-α)/2. The powers of real networks are fitted, and the difference is split into its causes.
 """
 
 import functools
@@ -32,7 +32,7 @@ _SHARES_AT = (1.0, 100.0)
 
 
 class Fit(NamedTuple):
-    """The power of the flops by which a count grows, and what it is made of."""
+    """The power of the flops by which a count grows: the closed form, and what is added to it."""
 
     key: str  # `family:base`
     strategy: str
@@ -49,12 +49,12 @@ class Fit(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """What the closed form is off by."""
+        """The fitted power less the closed form."""
         return self.blocks + self.ends + self.rounding
 
     @property
     def cause(self) -> str:
-        """Which of the three bends it most, in the direction in which it is off."""
+        """The largest of the three parts that have the sign of the deviation."""
         causes = {"blocks": self.blocks, "stem and head": self.ends, "rounding": self.rounding}
         return max(causes, key=lambda name: causes[name] * self.deviation)
 
@@ -92,19 +92,19 @@ def power(costs: Iterable[Sequence[float]], index: int) -> float:
     return statistics.linear_regression(*zip(*logs, strict=True)).slope
 
 
-def table() -> Table:
-    """Returns the fitted powers beside the closed forms, with what they are off by."""
+def powers_table() -> Table:
+    """Returns the fitted powers beside the closed forms, with the difference and its parts."""
     columns = [Column("network", is_number=False), Column(ALPHA, is_number=False)]
     for count, form in _CLOSED_FORMS.items():
         columns.append(Column(form, f"power of {count}", Origin.FORMULA))
         parted = ("fitted", "off by", "blocks", "stem, head", "rounding")
         columns += [Column(name, f"power of {count}", Origin.COUNTED) for name in parted]
-    found = {(fit.key, fit.strategy, fit.count_name): fit for fit in fits()}
+    all_fits = {(fit.key, fit.strategy, fit.count_name): fit for fit in fits()}
     rows = tuple(
         (
             Cell(NAMES[key]),
             Cell(written_alpha(strategy)),
-            *(cell for count in _CLOSED_FORMS for cell in _cells(found[key, strategy, count])),
+            *(cell for count in _CLOSED_FORMS for cell in _cells(all_fits[key, strategy, count])),
         )
         for key in SCALED
         for strategy in _FITTED
@@ -132,22 +132,22 @@ def _cells(fit: Fit) -> list[Cell]:
 
 
 def explanation() -> str:
-    """Returns what the closed forms are off by, and mostly why, in words."""
-    found = []
+    """Returns the errors of the closed forms and their main causes, in words."""
+    sentences = []
     for count in _CLOSED_FORMS:
         of_count = [fit for fit in fits() if fit.count_name == count]
         worst = max(of_count, key=lambda fit: abs(fit.deviation))
         typical = statistics.median(abs(fit.deviation) for fit in of_count)
-        found.append(
+        sentences.append(
             f"The power of {count} is off by {typical:.3f} in the median and by "
             f"{worst.deviation:+.3f} at the most ({NAMES[worst.key]}, {ALPHA} = "
             f"{ALPHAS[worst.strategy]}), mostly for the {worst.cause}."
         )
-    return " ".join(found)
+    return " ".join(sentences)
 
 
 def param_shares(key: str, strategy: str, factor: float) -> dict[str, float]:
-    """Returns what share of a network's params each kind of layer has; they sum to 1."""
+    """Returns each kind of layer's share of a network's params; the shares sum to 1."""
     network = grown(key, strategy, factor)
     sums = dict.fromkeys(_KINDS, 0)
     for layer in layers(network):
@@ -166,14 +166,14 @@ def _kind(name: str) -> str:
 
 
 def shares_table() -> Table:
-    """Returns where the params of the bases are, before they are scaled and after."""
+    """Returns the shares of the bases' params by kind of layer, before and after scaling."""
     columns = [Column("network", is_number=False), Column("s")]
     columns += [Column(name, "share of params, %", Origin.COUNTED) for name in _KINDS.values()]
     rows, notes = [], []
     for key in SCALED:
         small, large = (param_shares(key, "dWr", factor) for factor in _SHARES_AT)
-        for factor, found in zip(_SHARES_AT, (small, large), strict=True):
-            shares = (Cell(f"{100 * share:.1f}") for share in found.values())
+        for factor, kind_shares in zip(_SHARES_AT, (small, large), strict=True):
+            shares = (Cell(f"{100 * share:.1f}") for share in kind_shares.values())
             rows.append((Cell(NAMES[key]), Cell(f"{factor:g}"), *shares))
         notes.append(
             f"{NAMES[key]}: head and classifier fall from {100 * small['head']:.0f} to "

@@ -1,4 +1,4 @@
-"""Tables 1 to 4 of the paper: the closed forms, beside what real networks come to when rounded."""
+"""Tables 1 to 4 of the paper: the closed forms, beside the growth of real, rounded networks."""
 
 import fractions
 import math
@@ -77,9 +77,11 @@ def symbol(exponent: float, *, is_decimal: bool = False) -> str:
 def _growths(
     name: str, title: str, caption: str, strategies: Sequence[str], *, has_shares: bool = False
 ) -> Table:
-    """Growth by some strategies: closed forms, then the networks' own."""
-    given = [Column(f"e_{dim}", "shares", Origin.FORMULA) for dim in "dwr"] if has_shares else []
-    lead = [Column("scaled", is_number=False), *given]
+    """Growth by some strategies: by the closed forms, then of real networks."""
+    share_columns = (
+        [Column(f"e_{dim}", "shares", Origin.FORMULA) for dim in "dwr"] if has_shares else []
+    )
+    lead = [Column("scaled", is_number=False), *share_columns]
     real = [Column(count, NAMES[key], Origin.COUNTED) for key in SMALL for count in COUNTS]
     return Table(
         name,

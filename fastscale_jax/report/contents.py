@@ -1,4 +1,4 @@
-"""What the report says, section by section."""
+"""The contents of the report, section by section."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -33,9 +33,9 @@ class Section(NamedTuple):
 
 
 def sections(inputs: Inputs) -> list[Section]:
-    """Returns the report, but for its explorer."""
+    """Returns the sections of the report, without its explorer."""
     rows = paper_tables.compare(inputs)
-    found = [
+    all_sections = [
         Section(
             "closed-forms",
             "Closed forms and real networks",
@@ -45,7 +45,7 @@ def sections(inputs: Inputs) -> list[Section]:
                 "blocks, widths in multiples of 8, resolutions in multiples of 4, and parts that "
                 "are no such stage. Here are both.",
             ),
-            (*closed_forms.tables(), asymptotics.table(), asymptotics.shares_table()),
+            (*closed_forms.tables(), asymptotics.powers_table(), asymptotics.shares_table()),
         ),
         Section(
             "networks",
@@ -65,10 +65,10 @@ def sections(inputs: Inputs) -> list[Section]:
         ),
     ]
     if inputs.trials:
-        found.append(_study(inputs))
+        all_sections.append(_study(inputs))
     if inputs.trained:
-        found.append(_trained(inputs.trained))
-    return found
+        all_sections.append(_trained(inputs.trained))
+    return all_sections
 
 
 def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
@@ -99,12 +99,13 @@ def _measured_source(inputs: Inputs) -> str:
 
 
 def _trained_source(inputs: Inputs) -> str:
-    found = []
+    sentences = []
     if inputs.trials:
-        found.append(f"Study: {len(inputs.trials)} runs on {study_results.source(inputs.trials)}.")
+        source = study_results.source(inputs.trials)
+        sentences.append(f"Study: {len(inputs.trials)} runs on {source}.")
     if inputs.trained:
-        found.append(f"{len(inputs.trained)} workdirs.")
-    return " ".join(found) or "Nothing was given; `--workdirs` and `--study` take it."
+        sentences.append(f"{len(inputs.trained)} workdirs.")
+    return " ".join(sentences) or "Nothing was given; `--workdirs` and `--study` take it."
 
 
 def _of_measurements(inputs: Inputs) -> str:
@@ -118,8 +119,8 @@ def _of_measurements(inputs: Inputs) -> str:
 
 
 def _figures(inputs: Inputs) -> Iterator[Figure]:
-    found = [*scaling_figures.figures(inputs), *model_figures.figures(inputs)]
-    yield from sorted(found, key=lambda figure: figure.name)
+    figures = [*scaling_figures.figures(inputs), *model_figures.figures(inputs)]
+    yield from sorted(figures, key=lambda figure: figure.name)
 
 
 def _study(inputs: Inputs) -> Section:
@@ -131,7 +132,7 @@ def _study(inputs: Inputs) -> Section:
             "anyone can train them. It shows how such a study is made, and whether the paper's "
             "order of strategies is seen here; it says nothing about ImageNet.",
         ),
-        (study_results.figure(inputs.trials), study_results.table(inputs.trials)),
+        (study_results.figure(inputs.trials), study_results.study_table(inputs.trials)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The grid behind the page's explorer: every base by every strategy and factor, counted here."""
+"""The grid behind the page's explorer: every base by every strategy and factor, counted."""
 
 import pathlib
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ FIELDS = (
     "step_ms",  # null: no device model was given
     "is_covered",  # whether networks as large as this one were measured; null likewise
 )
-_LISTS = 3  # of them, the first that have an entry for each stage
+_LISTS = 3  # the first so many fields have an entry for each stage
 
 
 def grid(device: DeviceModel | None) -> dict[str, Any]:
     """Returns all that the explorer shows, ready for JSON.
 
     Args:
-        device: that predicts step times; None: there are none.
+        device: the model that predicts step times; None: they are left out.
     """
     strategies = (*STRATEGIES, *ALPHAS)
     return {
@@ -53,7 +53,7 @@ def grid(device: DeviceModel | None) -> dict[str, Any]:
 
 
 def describe(device: DeviceModel) -> dict[str, Any]:
-    """Returns what a page says of a model of a device."""
+    """Returns what the page says about a device model."""
     return {
         "name": device.device,
         "batch_size": device.batch_size,
@@ -73,22 +73,26 @@ def _network(key: str, strategy: str, factor: float, device: DeviceModel | None)
     return [depths, widths, group_widths, *ends, *of, *predicted]
 
 
-def write_csv(found: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes the grid to `explorer.csv`, a network a line; lists have spaces between.
+def write_csv(content: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes the grid to `explorer.csv`, one network per line; lists are separated by spaces.
+
+    Args:
+        content: as `grid` returns it.
+        folder: to write to.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    device = found["device"]
+    device = content["device"]
     estimated = f"step_ms, estimated: {device['source']}" if device else "step_ms"
-    fields = (estimated if field == "step_ms" else field for field in found["fields"])
+    fields = (estimated if field == "step_ms" else field for field in content["fields"])
     header = ("base", "strategy", "factor", *fields)
-    csv_file.write_csv(folder / "explorer.csv", (header, *_lines(found)))
+    csv_file.write_csv(folder / "explorer.csv", (header, *_lines(content)))
 
 
-def _lines(found: dict[str, Any]) -> Iterator[list[Any]]:
-    for key, strategies in found["networks"].items():
+def _lines(content: dict[str, Any]) -> Iterator[list[Any]]:
+    for key, strategies in content["networks"].items():
         for strategy, networks in strategies.items():
-            for factor, network in zip(found["factors"], networks, strict=True):
+            for factor, network in zip(content["factors"], networks, strict=True):
                 lists = (" ".join(map(str, values)) for values in network[:_LISTS])
                 yield [key, strategy, factor, *lists, *network[_LISTS:]]

@@ -1,4 +1,4 @@
-"""What a report may be given beside what it computes itself."""
+"""Measurements and trained networks that a report may show, beside what it computes itself."""
 
 import dataclasses
 import pathlib
@@ -20,8 +20,8 @@ class Inputs:
     Attributes:
         results: step times.
         trials: of a study.
-        trained: what runs came to.
-        device: that predicts step times; None: none.
+        trained: results of runs.
+        device: the model that predicts step times; None: there is none.
     """
 
     results: Results = dataclasses.field(default_factory=Results)
@@ -36,7 +36,7 @@ def read(
     device: str | None = "",
     workdirs: Sequence[pathlib.Path] = (),
 ) -> Inputs:
-    """Returns what is in some files.
+    """Returns the inputs that are in some files.
 
     Args:
         results: files of `measure.curves`.
@@ -52,21 +52,21 @@ def read(
         measured.read(results) if results else Results(),
         study_results.read(study_file) if study_file else (),
         trained.read(workdirs),
-        _fitted_here() if device is None else _device(device) if device else None,
+        _only_fitted_device() if device is None else _device(device) if device else None,
     )
 
 
-def _fitted_here() -> DeviceModel | None:
-    """The device that `arch.scale` would take, if any."""
+def _only_fitted_device() -> DeviceModel | None:
+    """The device model that `arch.scale` would take, if any."""
     of_jax = [each for each in fitted.saved().values() if each.framework == "jax"]
     return of_jax[0] if len(of_jax) == 1 and of_jax[0].step_ms else None
 
 
 def _device(choice: str) -> DeviceModel:
     try:
-        found = fitted.find(choice)
+        model = fitted.find(choice)
     except ValueError as error:
-        # the message is written for those who chose by the environment
+        # the message speaks of the environment variable, the other way to choose
         raise ValueError(str(error).replace(f"{fitted.CHOICE}=", "--device=")) from error
-    found.fit_of("step_ms", POOLED)
-    return found
+    model.fit_of("step_ms", POOLED)
+    return model

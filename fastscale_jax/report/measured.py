@@ -14,7 +14,7 @@ FRAMEWORK_NAMES = {"jax": "JAX", "torch": "PyTorch", "torch-compile": "compiled 
 
 
 class Measured(NamedTuple):
-    """What a training step of one network took on one device."""
+    """The time of a training step of one network on one device."""
 
     base: str  # `family:base`
     strategy: str  # empty: the base itself
@@ -23,19 +23,19 @@ class Measured(NamedTuple):
     step_ms: float
     images: int  # of a batch
     side: int  # of an image, pixels
-    base_side: int  # of the base, where it is not its own; 0: it is
-    noise: float  # what the median may be off by, as a share of it
+    base_side: int  # of the base, if it was changed; 0: the base's own
+    noise: float  # the median's largest relative error
     date: str
     origin: points.Origin
 
     @property
     def minutes(self) -> float:
-        """An epoch of ImageNet's images at this rate."""
+        """Minutes of an epoch of ImageNet at this speed."""
         return self.step_ms / self.images * IMAGENET_IMAGES / 60_000
 
     @property
     def source(self) -> str:
-        """What it was measured on and with, for people."""
+        """The device and the software of the measurement, for people."""
         device, dtype, framework, versions = self.origin
         side = f", bases at {self.base_side} px" if self.base_side else ""
         return f"{FRAMEWORK_NAMES[framework]} on {device}, {dtype}{side}, {self.date}; {versions}"
@@ -47,8 +47,8 @@ class Results:
 
     Attributes:
         points: that have a time.
-        left_aside: how many points of other frameworks the files have.
-        failures: why others of this framework have none, by base, strategy and factor.
+        left_aside: number of points of other frameworks in the files.
+        failures: the errors of points without a time, by base, strategy and factor.
     """
 
     points: tuple[Measured, ...] = ()
@@ -65,13 +65,13 @@ class Results:
         return self.failures.get((base, strategy, factor), "")
 
     def line(self, base: str, strategy: str) -> tuple[Measured, ...]:
-        """Returns the points of a base and of what was scaled from it, by their factors."""
+        """Returns the points of a base and of networks scaled from it, in order of the factor."""
         line = [p for p in self.points if p.base == base and p.strategy in ("", strategy)]
         return tuple(sorted(line, key=lambda point: point.factor))
 
     @property
     def source(self) -> str:
-        """What all points were measured on and with; empty: there are none."""
+        """The device and the software of all points; empty: there are no points."""
         if not self.points:
             return ""
         dates = sorted({point.date for point in self.points})
@@ -97,21 +97,21 @@ def read(paths: Sequence[pathlib.Path]) -> Results:
         records[spec] = points.merged(records.get(spec), record)
     names = ", ".join(map(str, paths))
     try:
-        found = [_measured(record) for record in points.measured(records.values())]
+        measurements = [_measured(record) for record in points.measured(records.values())]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{names}: these are no points of a curve ({error})") from error
-    if not found:
+    if not measurements:
         raise ValueError(f"{names}: there is no measured point")
-    points.check_same_machine(read)  # also of points that another file has, too, and faster
+    points.check_same_machine(read)  # also the slower ones of points that are in several files
     points.check_alike(records)
-    framework = min((p.origin.framework for p in found), key=points.FRAMEWORKS.index)
-    chosen = tuple(p for p in found if p.origin.framework == framework)
+    framework = min((p.origin.framework for p in measurements), key=points.FRAMEWORKS.index)
+    chosen = tuple(p for p in measurements if p.origin.framework == framework)
     failures = {
         (spec.base, spec.strategy, float(spec.factor)): record["error"]
         for spec, record in records.items()
         if spec.framework == framework and "error" in record
     }
-    return Results(chosen, len(found) - len(chosen), failures)
+    return Results(chosen, len(measurements) - len(chosen), failures)
 
 
 def _measured(record: dict[str, Any]) -> Measured:

@@ -1,4 +1,4 @@
-"""Figures 2, 8, 9 and 10 of the paper: what decides runtime, and large models compared."""
+"""Figures 2, 8, 9 and 10 of the paper: runtime against three counts, and large models compared."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from fastscale_jax.report.networks import (
 )
 from fastscale_jax.report.paper import paper
 
-_AXES: tuple[tuple[str, Axis, series.Place], ...] = (
+_AXES: tuple[tuple[str, Axis, series.Coordinate], ...] = (
     ("flops", series.FLOPS, series.flops),
     ("params", series.PARAMS, series.params),
     ("activations", series.ACTS, series.acts),
@@ -44,8 +44,8 @@ def figures(inputs: Inputs) -> list[Figure]:
 
 
 def figure_2(results: Results) -> Figure:
-    """Returns runtime against three counts: all printed rows, then what was measured here."""
-    printed = [_printed_panel(title, axis, place) for title, axis, place in _AXES]
+    """Returns runtime against three counts: of all printed rows, then of measured points."""
+    printed = [_printed_panel(title, axis, coordinate) for title, axis, coordinate in _AXES]
     key = SMALL[0]
     of_base = [p for p in results.points if p.base == key and p.strategy in ("", *_STRATEGIES)]
     own = [_measured_panel(of_base, *which) for which in _AXES] if of_base else []
@@ -69,10 +69,10 @@ def figure_2(results: Results) -> Figure:
     )
 
 
-def _printed_panel(title: str, axis: Axis, place: series.Place) -> Panel:
+def _printed_panel(title: str, axis: Axis, coordinate: series.Coordinate) -> Panel:
     curves = tuple(
         series.printed_minutes(
-            [n for n in ROWS if ROWS[n].family == family], label, family, place, is_line=False
+            [n for n in ROWS if ROWS[n].family == family], label, family, coordinate, is_line=False
         )
         for family, label in _FAMILIES.items()
     )
@@ -80,14 +80,14 @@ def _printed_panel(title: str, axis: Axis, place: series.Place) -> Panel:
 
 
 def _measured_panel(
-    points: Sequence[Measured], title: str, axis: Axis, place: series.Place
+    points: Sequence[Measured], title: str, axis: Axis, coordinate: series.Coordinate
 ) -> Panel:
     curves = tuple(
         series.measured(
             [p for p in points if p.strategy == strategy],
             strategy or "base",
             strategy,
-            place,
+            coordinate,
             is_line=False,
         )
         for strategy in ("", *_STRATEGIES)
@@ -108,7 +108,7 @@ def _bases_panel(points: Sequence[Measured]) -> Panel:
 
 
 def _pearson(curves: Sequence[Curve]) -> str:
-    """Pearson's r of all points together, of the values and not their logarithms."""
+    """Pearson's r of all points together: of the values, not of their logarithms."""
     points = [point for curve in curves for point in curve.points]
     x, y = [point.x for point in points], [point.y for point in points]
     if len(points) < 3 or min(len(set(x)), len(set(y))) == 1:
@@ -163,8 +163,8 @@ def figure_9(inputs: Inputs) -> Figure:
 
 
 def _errors_by_minutes(names: Sequence[str], label: str, style: str) -> Curve:
-    found = [paper().rows[name] for name in names]
-    errors = [(row.minutes, row.errors.get(series.SCHEDULE)) for row in found]
+    rows = [paper().rows[name] for name in names]
+    errors = [(row.minutes, row.errors.get(series.SCHEDULE)) for row in rows]
     points = tuple(Point(x, error.percent, error.spread) for x, error in errors if error)
     return Curve(label, Origin.PAPER, points, style)
 
@@ -175,15 +175,17 @@ def _of_models(curve: Callable[[Sequence[str], str, str], Curve]) -> tuple[Curve
     return (*scaled, curve(_ORIGINAL, _ORIGINAL_LABEL, "orig"))
 
 
-def _measured_rows(inputs: Inputs, place: series.Place = series.flops) -> tuple[Curve, ...]:
-    """What was measured here of the networks that are rows of the paper."""
+def _measured_rows(
+    inputs: Inputs, coordinate: series.Coordinate = series.flops
+) -> tuple[Curve, ...]:
+    """The measured points of networks that are rows of the paper."""
     curves = []
     for key in (*_SCALED, "orig"):
         names = _ORIGINAL if key == "orig" else rows_of(key)
         rows = (ROWS[name] for name in names)
         of = (inputs.results.of(r.key, r.strategy, r.factor) for r in rows)
         label = f"{NAMES[key]}, dWr" if key in NAMES else _ORIGINAL_LABEL
-        curves.append(series.measured([point for point in of if point], label, key, place))
+        curves.append(series.measured([point for point in of if point], label, key, coordinate))
     return tuple(curves)
 
 

@@ -17,7 +17,7 @@ _FOLDER = pathlib.Path(__file__).parent / "page"
 
 
 def render(
-    found: list[contents.Section],
+    sections: list[contents.Section],
     inputs: Inputs,
     explorer: Mapping[str, Any],
     figures: pathlib.Path,
@@ -25,8 +25,8 @@ def render(
     """Returns the page.
 
     Args:
-        found: its sections.
-        inputs: what the report was given.
+        sections: of the page.
+        inputs: of the report.
         explorer: as `explorer.grid` returns it.
         figures: folder with a drawing for each figure of the sections.
     """
@@ -47,11 +47,11 @@ def render(
         zip=zip,
         drawing=lambda name: draw.as_data_uri(figures / f"{name}.svg"),
     )
-    # a script ends at the first "</script", whatever it is part of
+    # a script ends at the first "</script", even within a string
     data = json.dumps(explorer, separators=(",", ":")).replace("<", "\\u003c")
     return environment.get_template("template.html").render(
-        sections=found,
-        summary=next(section for section in found if section.key == "networks").paragraphs[0],
+        sections=sections,
+        summary=next(section for section in sections if section.key == "networks").paragraphs[0],
         sources=contents.sources(inputs),
         missing=contents.missing(),
         origins=Origin,
@@ -69,14 +69,14 @@ def render(
 
 
 def prose(words: str) -> str:
-    """Returns words as HTML; what stands between backticks is code."""
+    """Returns words as HTML; text between backticks becomes code."""
     from markupsafe import escape
 
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words)))
 
 
 def powers(text: str) -> str:
-    """Returns a cell as HTML, `s^3/4` with its power raised."""
+    """Returns a cell as HTML, in which the power of `s^3/4` is raised."""
     from markupsafe import escape
 
     return re.sub(r"s\^(\d+(?:[./]\d+)?)", r"s<sup>\1</sup>", str(escape(text)))

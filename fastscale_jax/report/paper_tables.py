@@ -1,4 +1,4 @@
-"""Tables 5 to 8 of the paper: printed, counted here, measured here, and what they differ by."""
+"""Tables 5 to 8 of the paper: printed, counted and measured figures, and their differences."""
 
 import collections
 import dataclasses
@@ -28,14 +28,14 @@ _MEASURED = ("ms a step", "images", "px", "epoch, min", _RATIO, "device", "date"
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """A row of the paper beside what is known of its network here.
+    """A row of the paper beside our own figures of its network.
 
     Attributes:
-        printed: in the paper.
-        cost: as counted; None: the row is no network here.
+        printed: the row in the paper.
+        cost: as counted; None: we do not have the row's network.
         measured: its training step; None: there is no time.
         failure: why measuring it failed; empty: it did not, or was not tried.
-        trained: runs of this very network on ImageNet.
+        trained: runs of the same network on ImageNet.
     """
 
     printed: Printed
@@ -45,7 +45,7 @@ class Compared:
     trained: tuple[Trained, ...]
 
     def differences(self) -> dict[str, float]:
-        """Returns counted less printed, by count, of the digits that are printed."""
+        """Returns counted less printed for each count, rounded to the printed digits."""
         if self.cost is None:
             return {}
         return {
@@ -80,7 +80,7 @@ def _compare(printed: Printed, inputs: Inputs) -> Compared:
 
 
 def agreement(rows: Mapping[str, Compared]) -> str:
-    """Returns how many rows agree, which do not, and why, in words."""
+    """Returns in words how many rows agree, which rows differ, and why."""
     apart = [row for row in rows.values() if not row.agrees]
     said = (
         f"{len(rows) - len(apart)} of {len(rows)} rows of Tables 5 to 8 agree with the paper in "
@@ -170,7 +170,7 @@ def _arrowed(name: str) -> str:
 
 
 def _name(name: str) -> Cell:
-    """The network, with how it was scaled where the pointer rests on it."""
+    """The network's name; a note, shown under the mouse pointer, says how it was scaled."""
     shown, row = _arrowed(name), ROWS.get(name)
     if row is None:
         return Cell(shown, note=paper().unrecoverable[name])
@@ -184,49 +184,49 @@ def _percent(error: float | None) -> Cell:
 
 
 def _own(runs: Sequence[Trained]) -> Cell:
-    """The mean error of some runs, apart for each number of epochs."""
+    """The mean error of some runs, for each number of epochs."""
     if not runs:
         return NOTHING
     by_epochs: dict[float, list[float]] = collections.defaultdict(list)
     for run in sorted(runs, key=lambda run: run.epoch):
         by_epochs[run.epoch].append(run.error)
-    found = (
+    texts = (
         f"{statistics.fmean(errors):.1f}"
         + (f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else "")
         + f" ({epochs:g} ep.)"
         for epochs, errors in by_epochs.items()
     )
-    return Cell("; ".join(found), note=", ".join(run.folder for run in runs))
+    return Cell("; ".join(texts), note=", ".join(run.folder for run in runs))
 
 
 def _measured(row: Compared) -> list[Cell]:
-    found = row.measured
-    if found is None:
+    measured = row.measured
+    if measured is None:
         return [Cell(DASH, note=row.failure or "not measured")] * len(_MEASURED)
     own = row_network(row.printed.name).resolution
-    is_own = found.side == own
-    other = Cell(DASH, note=f"measured at {found.side} px; the row has {own}")
+    is_own = measured.side == own
+    other = Cell(DASH, note=f"measured at {measured.side} px; the row has {own}")
     return [
-        Cell(f"{found.step_ms:,.1f}", note=f"{found.source}; known to {found.noise:.0%}"),
-        Cell(str(found.images)),
-        Cell(f"{found.side}" if is_own else f"{found.side} (row: {own})"),
-        Cell(f"{found.minutes:,.1f}") if is_own else other,
-        Cell(f"{found.minutes / row.printed.minutes:,.1f}") if is_own else other,
-        Cell(found.origin.device, note=found.source),
-        Cell(found.date),
+        Cell(f"{measured.step_ms:,.1f}", note=f"{measured.source}; known to {measured.noise:.0%}"),
+        Cell(str(measured.images)),
+        Cell(f"{measured.side}" if is_own else f"{measured.side} (row: {own})"),
+        Cell(f"{measured.minutes:,.1f}") if is_own else other,
+        Cell(f"{measured.minutes / row.printed.minutes:,.1f}") if is_own else other,
+        Cell(measured.origin.device, note=measured.source),
+        Cell(measured.date),
     ]
 
 
 def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
-    there = paper()
+    printed = paper()
     names = [row.printed.name for row in rows]
-    for key, how in there.bases.items():
+    for key, note in printed.bases.items():
         of_base = [name for name in names if name in ROWS and row_key(name) == key]
         if of_base:
-            yield f"{_arrowed(', '.join(of_base))}: {how}."
+            yield f"{_arrowed(', '.join(of_base))}: {note}."
     for name in names:
-        if name in there.unrecoverable:
-            yield f"{name}: not computed; {there.unrecoverable[name]}."
+        if name in printed.unrecoverable:
+            yield f"{name}: not computed; {printed.unrecoverable[name]}."
     if any(ROWS[name].strategy for name in names if name in ROWS):
         yield (
             "The paper prints no scaling factors: those of the scaled rows are the ones that give "

@@ -19,7 +19,7 @@ _ALPHAS = {  # Figures 6, 7 and 12
 }
 _EFFICIENTNET, _REGNETS = "efficientnet:b0", ("regnety:500mf", "regnetz:500mf")
 _ORIGINAL = tuple(f"EfficientNet-B{i}" for i in range(6))
-_MOST_FLOPS = 5e9  # to which Figures 4 to 7 show networks: 4 GF, and what rounding adds
+_MOST_FLOPS = 5e9  # of networks in Figures 4 to 7: 4 GF, and what rounding may add
 _ERRORS = (
     "Errors are the paper's, at its 2x schedule, as far as its tables print them; the other "
     "points of its curves are not printed anywhere and are left out."
@@ -151,7 +151,7 @@ def _errors_and_acts(
     printed: str,
     more: str,
 ) -> Figure:
-    """Figures 5 and 7: errors of both RegNets, and the activations of the networks behind."""
+    """Figures 5 and 7: errors of both RegNets, and the activations of their networks."""
     errors = (_error_panel(key, inputs, printed) for key in _REGNETS)
     acts = (
         Panel(
@@ -167,7 +167,7 @@ def _errors_and_acts(
 
 
 def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, str]) -> Figure:
-    """Figures 11 and 12: activations of both RegNets, and their runtime where it was given."""
+    """Figures 11 and 12: activations of both RegNets, and their runtime if it was measured."""
     acts = [
         Panel(
             f"Activations, {NAMES[key]}",
@@ -187,17 +187,17 @@ def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, st
         )
         for key in _REGNETS
     ]
-    given = [panel for panel in speeds if not panel.note]
-    missing = "" if len(given) == len(speeds) else series.NO_RUNTIME
+    timed_panels = [panel for panel in speeds if not panel.note]
+    missing = "" if len(timed_panels) == len(speeds) else series.NO_RUNTIME
     caption = "All networks by factors from 1 to 100."
     if missing:
         caption += " Runtime, the lower row of the paper's figure, was not given for both networks."
     command = series.curves_command(",".join(_REGNETS), tuple(strategies))
-    return _figure(number, title, caption, (*acts, *given), inputs, command, missing)
+    return _figure(number, title, caption, (*acts, *timed_panels), inputs, command, missing)
 
 
 def _error_panel(key: str, inputs: Inputs, printed: str) -> Panel:
-    """Errors of a base and, if its strategy is asked for, of what was scaled from it."""
+    """Errors of a base; if `printed` is dWr, also of the networks scaled from it."""
     names = rows_of(key) if printed == "dWr" else rows_of(key)[:1]
     label, style = ("base, dWr", "dWr") if len(names) > 1 else ("base", "")
     family = key.split(":")[0]
@@ -218,7 +218,7 @@ def _counted(
 
 
 def _minutes(key: str, strategies: Mapping[str, str]) -> Curve:
-    """Printed minutes of what was scaled by dWr, called as its other curves are."""
+    """Printed minutes of networks scaled by dWr, with the label of the strategy's other curves."""
     return series.printed_minutes(rows_of(key), strategies["dWr"], "dWr")
 
 
@@ -235,7 +235,7 @@ def _figure(
     command: str = "",
     missing: str = "",
 ) -> Figure:
-    """A figure; its command is told where something is missing."""
+    """A figure; it has the command only if something is missing."""
     has_measured = any(c.origin == Origin.MEASURED for panel in panels for c in panel.drawn())
     return Figure(
         f"figure-{int(number):02}",

@@ -11,16 +11,16 @@ from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import FACTORS, cost, row_cost
 from fastscale_jax.report.paper import paper
 
-SCHEDULE = "2x"  # that all of the paper's figures use (section 6.1)
+SCHEDULE = "2x"  # the schedule of all figures of the paper (section 6.1)
 FLOPS = Axis("flops, 10⁹ an image")
 PARAMS = Axis("params, 10⁶")
 ACTS = Axis("activations, 10⁶ an image")
 MINUTES = Axis("an epoch of ImageNet, minutes")
 ERROR = Axis("ImageNet top-1 error, %", is_log=False, least=(15.5, 24.5))  # as the paper's
 NO_RUNTIME = "runtime was not given: activations in its place"
-CURVES_COMMAND = "python -m fastscale_jax.measure.curves --results=curves.jsonl --frameworks=jax"
+CURVES_COMMAND = "fastscale curves --results=curves.jsonl --frameworks=jax"
 
-Place = Callable[[Complexity], float]  # a network's place on an axis
+Coordinate = Callable[[Complexity], float]  # a network's position on an axis
 
 
 def flops(cost: Complexity) -> float:
@@ -47,8 +47,8 @@ def counted(
         key: of the base.
         strategy: by which it is scaled.
         label: of the curve.
-        most_flops: larger networks are left out.
-        style: empty: the strategy's.
+        most_flops: networks with more are left out.
+        style: of the curve; empty: the strategy's.
     """
     costs = [cost(key, strategy, factor) for factor in FACTORS]
     points = tuple(Point(flops(c), acts(c)) for c in costs if c.flops <= most_flops)
@@ -66,11 +66,16 @@ def printed_errors(names: Sequence[str], label: str, style: str) -> Curve:
 
 
 def printed_minutes(
-    names: Sequence[str], label: str, style: str, place: Place = flops, *, is_line: bool = True
+    names: Sequence[str],
+    label: str,
+    style: str,
+    coordinate: Coordinate = flops,
+    *,
+    is_line: bool = True,
 ) -> Curve:
     """Returns printed minutes of some rows against a count."""
     rows = paper().rows
-    points = tuple(Point(place(row_cost(name)), rows[name].minutes) for name in names)
+    points = tuple(Point(coordinate(row_cost(name)), rows[name].minutes) for name in names)
     return Curve(label, Origin.PAPER, points, style, is_line)
 
 
@@ -78,13 +83,13 @@ def measured(
     points: Sequence[Measured],
     label: str,
     style: str,
-    place: Place = flops,
+    coordinate: Coordinate = flops,
     *,
     is_line: bool = True,
 ) -> Curve:
     """Returns the minutes of measured points against a count."""
-    found = tuple(Point(place(point.cost), point.minutes) for point in points)
-    return Curve(label, Origin.MEASURED, found, style, is_line)
+    curve_points = tuple(Point(coordinate(point.cost), point.minutes) for point in points)
+    return Curve(label, Origin.MEASURED, curve_points, style, is_line)
 
 
 def is_measured(results: Results, key: str, strategies: Sequence[str]) -> bool:
@@ -101,14 +106,14 @@ def speed_panel(
     printed: Sequence[Curve] = (),
     counted_curves: Sequence[Curve] = (),
 ) -> Panel:
-    """Returns runtime against flops, or activations where no runtime was given.
+    """Returns runtime against flops, or activations against flops if runtime is missing.
 
     Args:
         title: of the panel.
         results: step times.
         key: of the base.
         strategies: with their labels.
-        printed: what the paper prints of runtime.
+        printed: curves of the paper's runtimes.
         counted_curves: activations, if runtime is missing.
     """
     if not is_measured(results, key, tuple(strategies)):

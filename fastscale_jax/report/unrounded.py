@@ -1,8 +1,8 @@
-"""What a scaled network would cost if its sizes were not rounded.
+"""The cost that a scaled network would have if its sizes were not rounded.
 
-Between the closed forms, which know equal dense convs alone, and the real networks: the structure
-is the real one, with its depthwise convs, first blocks, stem and head, and only rounding is left
-out. What rounding does, and what structure does, can so be told apart.
+This lies between the closed forms, which describe equal dense convs alone, and the real networks.
+The structure is the real one, with depthwise convs, first blocks, stem and head; only the rounding
+is left out. So the effects of rounding and of structure can be told apart.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from fastscale_jax.arch.complexity import block_layers, stem_layers
 
 
 class Cost(NamedTuple):
-    """As `arch.Complexity`, of a network whose sizes need not be whole."""
+    """As `arch.Complexity`, for a network whose sizes need not be whole numbers."""
 
     flops: float
     params: float
@@ -32,13 +32,13 @@ def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cos
     assert a.stem == "conv3x3", a.stem
     if a.block == "mbconv":
         by = by._replace(g=1.0)
-    found = [*_stages(a, by), *(_ends(a, by) if has_ends else ())]
-    flops, params, acts = (sum(column) for column in zip(*found, strict=True))
+    costs = [*_stages(a, by), *(_ends(a, by) if has_ends else ())]
+    flops, params, acts = (sum(column) for column in zip(*costs, strict=True))
     return Cost(flops, params, acts)
 
 
 def _stages(a: Architecture, by: Multipliers) -> Iterator[Cost]:
-    """Every layer's cost, times how often there is one."""
+    """Every layer's cost, times the number of such layers."""
     _, side = stem_layers(a)
     size = side * by.r
     input_by = _ends_by(a, by)
@@ -74,7 +74,7 @@ def _block(shape: BlockShape, size: float, out: float, times: float) -> Iterator
 
 
 def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
-    """A dense layer, or one of squeeze-and-excitation, has one pixel, and biases for a norm."""
+    """A dense or squeeze-and-excitation layer has one pixel, and biases instead of BatchNorm."""
     weights = layer.c_group * layer.width * max(layer.kernel, 1) ** 2
     if layer.kernel:
         cost = Cost(weights * pixels, weights + 2 * layer.width, layer.width * pixels)
@@ -85,7 +85,7 @@ def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
 
 
 def _ends(a: Architecture, by: Multipliers) -> Iterator[Cost]:
-    """Stem and head. The classifier has as many outputs as ever."""
+    """Stem and head. The number of the classifier's outputs stays the same."""
     ends_by = _ends_by(a, by)
     stem, *_, head = parts(a)
     (conv,) = stem.first

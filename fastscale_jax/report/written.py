@@ -7,12 +7,12 @@ from fastscale_jax.display.figure import Figure
 from fastscale_jax.report import contents, explorer, inputs
 
 
-def write(given: inputs.Inputs, output: pathlib.Path) -> None:
+def write(report_inputs: inputs.Inputs, output: pathlib.Path) -> None:
     """Writes the page, its tables and its figures.
 
     Args:
-        given: measurements and trained networks.
-        output: a folder; made if need be. What lies there under the same names is replaced.
+        report_inputs: measurements and trained networks.
+        output: a folder; made if need be. Files of the same names are replaced.
 
     Raises:
         OSError: the folder cannot be written.
@@ -22,13 +22,13 @@ def write(given: inputs.Inputs, output: pathlib.Path) -> None:
     tables, figures = output / "tables", output / "figures"
     for folder in (tables, figures):
         folder.mkdir(parents=True, exist_ok=True)
-    found = contents.sections(given)
-    for section in found:
+    sections = contents.sections(report_inputs)
+    for section in sections:
         for item in section.items:
             if isinstance(item, Figure):
                 draw.write(item, figures)
             else:
                 item.write_csv(tables)
-    grid = explorer.grid(given.device)
+    grid = explorer.grid(report_inputs.device)
     explorer.write_csv(grid, tables)
-    (output / "index.html").write_text(page.render(found, given, grid, figures), "utf-8")
+    (output / "index.html").write_text(page.render(sections, report_inputs, grid, figures), "utf-8")

@@ -1,4 +1,4 @@
-"""The evaluation of weights, and of the checkpoints that a run left."""
+"""The evaluation of weights, and of a run's checkpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from fastscale_jax.train.state import Weights
 
 
 def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[str, Evaluation]]:
-    """Returns the evaluation of weights, as `evaluate_checkpoints` does that of the `last`.
+    """Returns the evaluation of weights, in the form of `evaluate_checkpoints`, as the `last`.
 
     Args:
         run: what to evaluate on.
@@ -34,13 +34,13 @@ def evaluate_checkpoints(
 
     Args:
         run: it has a checkpoint.
-        evaluator: of the run, where there is one; it has compiled.
-        last: the evaluation of the last one, where it is known.
+        evaluator: of the run, already compiled; None: a new one is made.
+        last: the evaluation of the last checkpoint; None: it is computed.
         tick: called with each batch.
 
     Returns:
-        Of each, the evaluation of the model, and of the average with the prefix `ema_`. Without
-        evaluated checkpoints there is no `best`.
+        For each checkpoint the evaluations by prefix: of the model, and of the average (`ema_`).
+        Without evaluated checkpoints there is no `best`.
 
     Raises:
         CheckpointError: one cannot be read.
@@ -53,13 +53,13 @@ def evaluate_checkpoints(
                 "ema_" if name == "average" else "": evaluator(Weights(**weights), tick)
                 for name, weights in read_models(path).items()
             }
-    found = {which: by_path[path] for which, path in kept.items()}
-    content = account_of_all(found, run.source.classes)
+    evaluations = {which: by_path[path] for which, path in kept.items()}
+    content = account_of_all(evaluations, run.source.classes)
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:
         write_json(run.folder / "evaluation.json", content)
-    return found
+    return evaluations
 
 
 def _evaluator(run: Run) -> Evaluator:

@@ -41,22 +41,22 @@ def train(
     console: Console | None = None,
     before_leaving: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
-    """Trains a network, or goes on where the workdir's checkpoint stands.
+    """Trains a network, or continues from the workdir's checkpoint.
 
     Args:
         run: what to train.
-        start: weights to begin with, where there is no checkpoint; None: random ones.
+        start: weights to begin with if there is no checkpoint; None: random ones.
         peers: the other hosts of the run, each of which makes the same call; None: there are none.
-        console: where to show how it goes; None: stderr, of the first host.
-        before_leaving: called from a thread where a signal ends the process at once, because the
-            main one is at work for long.
+        console: shows the progress; None: stderr, of the first host.
+        before_leaving: called from another thread when a signal ends the process at once, while
+            the main thread is busy for long.
 
     Returns:
         The metrics of the final evaluation, by the names of `metrics.jsonl`.
 
     Raises:
         CheckpointError: the workdir's checkpoints cannot be read.
-        DataError: the images turned out to be no good; the state is saved first.
+        DataError: the data cannot be read or are wrong; the state is saved first.
         DivergenceError: a loss or a weight is not finite; what was saved before stays.
         Interrupted: Ctrl-C; the state after the step that was running is saved first.
         Preempted: SIGTERM; likewise.
@@ -94,14 +94,14 @@ def train(
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
         trainer = Trainer(run, task, evaluator, outputs)
-        state, found = trainer.train(state, about)
-        checkpoints.save(state, error_of(found), trainer.about())
+        state, last_evaluations = trainer.train(state, about)
+        checkpoints.save(state, error_of(last_evaluations), trainer.about())
         checkpoints.wait()
         with interrupts.at_rest(leave):  # all is saved
             if is_first:
                 records = read_metrics(run.folder / "metrics.jsonl")
                 plot_curves(records, run.folder / "curves.png", run.network.name)
-            evaluations = evaluate_checkpoints(run, evaluator, found, peers.beat)
+            evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
@@ -114,7 +114,7 @@ def _tell_beginning(
     start: Start | None,
     progress: Progress,
 ) -> None:
-    """Says what is trained, from where, and what of the checkpoints was no good."""
+    """Says what is trained, from which step, and which checkpoints were damaged."""
     progress.note(announcement(run, int(state.step), state.params))
     if restored is not None:
         for problem in restored.passed_over:
@@ -125,7 +125,7 @@ def _tell_beginning(
 
 
 def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> None:
-    """Says so where BatchNorm's statistics will be of other numbers of images than before."""
+    """Warns if a changed number of devices changes the images per BatchNorm group."""
     before, now, bn = about.get("devices"), jax.device_count(), run.recipe.bn
     if before not in (None, now) and not bn.sync and not bn.group_size:
         progress.note(
@@ -136,11 +136,11 @@ def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> 
 
 
 def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None:
-    """Returns where the workdir's run stands.
+    """Returns the workdir's last checkpoint, if any.
 
     Raises:
-        ValueError: it has another recipe. `config.json` was looked at before; it may be of a run
-            that was allowed changes, and ended before it saved anything.
+        ValueError: it has another recipe. `config.json` was checked before, but it may be of a run
+            that was allowed changes and ended before it saved anything.
     """
     like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
@@ -161,11 +161,11 @@ def _beginning(
 ) -> tuple[TrainState, dict[str, Any], Start | None]:
     """Returns the state to begin with, on all devices; what was saved with it; and `start`.
 
-    Where there is a checkpoint, nothing else is begun with.
+    If there is a checkpoint, `start` is ignored and None is returned in its stead.
     """
     if restored is not None:
         return replicated(restored.state, task.mesh), restored.about, None
-    # It runs once: a better program would save a fraction of what it takes to compile.
+    # It runs once: a faster program would save less time than its compilation takes.
     create = jax.jit(functools.partial(create_state, task), compiler_options=hasty())
     state = _with_weights(create(jax.random.key(run.recipe.seed)), start)
     return replicated(state, task.mesh), {}, start

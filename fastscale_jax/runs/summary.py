@@ -1,4 +1,4 @@
-"""What a run says of itself at its start and at its end."""
+"""The messages of a run at its start and at its end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from fastscale_jax.train.evaluate import Evaluation
 
 
 def announcement(run: Run, first_step: int, params: Any) -> str:
-    """Returns what is trained on what, and where it goes on.
+    """Returns a message: the network, the data, the devices, and the step to continue from.
 
     Args:
         run: to be trained.
@@ -34,21 +34,22 @@ def announcement(run: Run, first_step: int, params: Any) -> str:
     return f"{where}: {run.total_steps} steps"
 
 
-def result_rows(run: Run, found: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:
+def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:
     """Returns the evaluations of a run's checkpoints as a person reads them.
 
     Args:
         run: what was trained.
-        found: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
+        by_checkpoint: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
     """
     rows = {
         "network": run.network.name,
         "data": f"{run.source.name}, {run.source.test.examples:,} test images",
     }
-    for which, evaluations in found.items():
+    for which, evaluations in by_checkpoint.items():
         for prefix, evaluation in evaluations.items():
             model = "average" if prefix else "model"
-            rows[f"{which} {model}" if len(found) > 1 else model] = in_words(evaluation.metrics)
+            name = f"{which} {model}" if len(by_checkpoint) > 1 else model
+            rows[name] = in_words(evaluation.metrics)
     return rows
 
 
@@ -61,16 +62,19 @@ def in_words(metrics: Mapping[str, float]) -> str:
 
 
 def summarise(
-    run: Run, found: Mapping[str, Mapping[str, Evaluation]], seconds: float, console: Console
+    run: Run,
+    by_checkpoint: Mapping[str, Mapping[str, Evaluation]],
+    seconds: float,
+    console: Console,
 ) -> None:
-    """Prints how a run ended.
+    """Prints the results of a run.
 
     Args:
         run: what was trained.
-        found: as for `result_rows`.
-        seconds: that it took, this time.
+        by_checkpoint: as for `result_rows`.
+        seconds: that this process took.
         console: where to print.
     """
     spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-    rows = {**result_rows(run, found), "workdir": str(run.workdir), "time": spent}
+    rows = {**result_rows(run, by_checkpoint), "workdir": str(run.workdir), "time": spent}
     summary(rows, "trained", console)

@@ -32,7 +32,7 @@ from fastscale_jax.train.step import Metrics, Task, train_step
 
 
 class Outputs(NamedTuple):
-    """Where a run tells how it goes, and hears that it should stop."""
+    """Logs, checkpoints and other hosts of a run, and the signals that interrupt it."""
 
     recorder: Recorder | None  # of the first host alone
     progress: Progress
@@ -68,7 +68,7 @@ class Trainer:
         self.task, self.evaluator, self.outputs = task, evaluator, outputs
         self.key = jax.random.key(run.recipe.seed)
         self.step: Callable[..., tuple[TrainState, Metrics, jax.Array]]
-        # of fewer there are no more to be had
+        # not more than the data set has
         images = min(run.recipe.bn.precise_images, run.source.train.examples)
         self.precise = PreciseStatistics(task, images)
         self.rate = learning_rate(run.recipe, run.epoch_steps)
@@ -88,11 +88,11 @@ class Trainer:
             about: what was saved with it; empty: it is new.
 
         Raises:
-            DataError: the images turned out to be no good; the state is saved first.
+            DataError: the data cannot be read or are wrong; the state is saved first.
             DivergenceError: a loss or a weight is not finite; what was saved before stays.
             Interrupted: Ctrl-C; the state is saved first.
             Preempted: SIGTERM; the state is saved first.
-            SaveError: it cannot be.
+            SaveError: it cannot be saved.
         """
         try:
             return self._train(state, about)
@@ -112,14 +112,14 @@ class Trainer:
         )
         self.move = jax.jit(ema.moved, donate_argnums=0, out_shardings=layout.average)
         first_step, last_step = int(state.step) + 1, self.run.total_steps
-        found: dict[str, Evaluation] = {}
+        evaluations: dict[str, Evaluation] = {}
         self.meter.take_back(about.get("metrics", []))
         if about.get("is_evaluation_due"):
-            state, found = self._settled(state, first_step - 1)
+            state, evaluations = self._settled(state, first_step - 1)
         elif first_step > last_step:
-            found = self.evaluator.of_state(state, self.outputs.peers.beat)
+            evaluations = self.evaluator.of_state(state, self.outputs.peers.beat)
         if first_step > last_step:
-            return state, found
+            return state, evaluations
         with Prefetch(self._batches(first_step - 1), put=self._put) as batches:
             for step in range(first_step, last_step + 1):
                 self.outputs.peers.beat(step)
@@ -128,8 +128,8 @@ class Trainer:
                 take = self._first_step if step == first_step else self._step
                 state = take(step, state, batch)
                 state = self._averaged(state, step)
-                state, found = self._between_steps(state, step)
-        return state, found
+                state, evaluations = self._between_steps(state, step)
+        return state, evaluations
 
     def _step(self, step: int, state: TrainState, batch: Batch) -> TrainState:
         state, part, heard = self.step(state, batch, self.key, self.wishes.given())
@@ -158,19 +158,19 @@ class Trainer:
 
     def _settled(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
         """Evaluates, saves and stops, where that is due."""
-        is_last, found = step == self.run.total_steps, {}
+        is_last, evaluations = step == self.run.total_steps, {}
         if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
             with self.meter.paused(), self._saved_first(state, is_evaluation_due=True):
                 self._check(state)
-                state, found = self._evaluated(state, step)
-        error, agreed = error_of(found), self.wishes.agreed()
+                state, evaluations = self._evaluated(state, step)
+        error, agreed = error_of(evaluations), self.wishes.agreed()
         stops = (agreed.interrupt or agreed.preempt) and not is_last
         is_best = error is not None and error < self.lowest_error
         if stops or is_best or agreed.save or self._saves_after(step):
             self._save(state, error)
         if stops:
             raise Preempted if agreed.preempt else Interrupted
-        return state, found
+        return state, evaluations
 
     def _averaged(self, state: TrainState, step: int) -> TrainState:
         images = self.run.source.train.examples
@@ -184,10 +184,10 @@ class Trainer:
         with self._at_rest(state):
             if self.recipe.bn.precise_images:
                 state = self._with_precise_statistics(state, step)
-            found = self.evaluator.of_state(state, self.outputs.peers.beat)
-        record = as_record(found)
+            evaluations = self.evaluator.of_state(state, self.outputs.peers.beat)
+        record = as_record(evaluations)
         self.outputs.record({"step": step, "epoch": self._epoch(step), **record})
-        return state, found
+        return state, evaluations
 
     def _with_precise_statistics(self, state: TrainState, step: int) -> TrainState:
         models = [state.weights] if state.average is None else [state.weights, state.average]
@@ -209,15 +209,15 @@ class Trainer:
             self.lowest_error = min(self.lowest_error, error)
 
     def about(self) -> dict[str, Any]:
-        """Returns what belongs to a state beside its arrays; the step says where the data stand."""
+        """Returns what is saved with a state's arrays; the step tells the position in the data."""
         parts = self.meter.parts()
         return {"config": self.run.config, "metrics": parts, "devices": jax.device_count()}
 
     @contextlib.contextmanager
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:
-        """Lets Ctrl-C and SIGTERM end the program while what runs inside takes its time.
+        """Lets Ctrl-C and SIGTERM end the program at once during a long operation.
 
-        Several hosts would have to agree first; theirs wait until it is done.
+        Several hosts would have to agree first: with them, signals wait for the operation's end.
 
         Args:
             state: to save first; None: there is nothing to save.
@@ -229,7 +229,7 @@ class Trainer:
                     self._save(state, None, is_evaluation_due=True)
                     self.outputs.checkpoints.wait()
             except (DivergenceError, SaveError):
-                return  # the main thread comes to the same, and says so
+                return  # the main thread will raise the same error
             self.outputs.leave(which)
 
         with self.outputs.interrupts.at_rest(leave):
@@ -239,7 +239,7 @@ class Trainer:
         return shared_out(batch, self.task.mesh)
 
     def _next(self, batches: Prefetch, state: TrainState) -> Batch:
-        """Returns the next batch; where the step that runs is done first, that is waiting."""
+        """Returns the next batch; time after the running step's end counts as waiting for data."""
         if not batches.is_ready():
             jax.block_until_ready(state)
         with self.meter.waiting():
@@ -247,9 +247,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def _saved_first(self, state: TrainState, **about: Any) -> Iterator[None]:
-        """Saves a state when the data fail, so that nothing that was trained is lost.
+        """Saves a state when the data fail, so that no training is lost.
 
-        Of several hosts only one may have failed, and none can save alone.
+        Not with several hosts: perhaps only one has failed, and none can save alone.
         """
         try:
             yield
@@ -259,7 +259,7 @@ class Trainer:
             raise
 
     def _check(self, state: TrainState) -> None:
-        """Refuses a state that nothing good can come of, before anything is made of it.
+        """Refuses a diverged state before it is evaluated or saved.
 
         Raises:
             DivergenceError: the last loss, or a weight, is not finite.

@@ -1,7 +1,6 @@
 """How a search stands, for people: a live table in a terminal, a line for each change elsewhere."""
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -28,12 +27,7 @@ class Board:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leaves the last table on the screen."""
         self.close()
 
@@ -44,7 +38,7 @@ class Board:
     def show(self, entries: Sequence[Entry]) -> None:
         """Shows how the jobs stand now."""
         if self._console.is_interactive:
-            self._live.update(table(entries, most=_MOST), refresh=True)
+            self._live.update(entries_table(entries, most=_MOST), refresh=True)
             return
         done = sum(entry.state in (DONE, FAILED) for entry in entries)
         for entry in entries:
@@ -55,7 +49,7 @@ class Board:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
+def entries_table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
     """Returns the entries as a table, the one with the lowest error marked.
 
     Args:

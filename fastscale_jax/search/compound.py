@@ -18,7 +18,7 @@ from fastscale_jax.search.together import Settings, search, write_recipe
 def run_grid(
     settings: Settings, step: float, tolerance: float, phi: float
 ) -> tuple[list[Entry], list[str]]:
-    """Searches the grid, and writes down what it found.
+    """Searches the grid, and writes the results and the scaled network's config.
 
     Args:
         settings: of the search; its network is the one that grows.
@@ -27,14 +27,14 @@ def run_grid(
         phi: the power that the best ones are raised to in the end.
 
     Returns:
-        What came of each job, and lines that say what was written.
+        The entry of each job, and lines that say what was written.
 
     Raises:
         Everything that `together.search` does.
     """
     base = settings.run.network
     points = grid(step, tolerance)
-    for point in points:  # of what cannot be scaled, people hear before it is trained
+    for point in points:  # a network that cannot be scaled is refused before any is trained
         validate(grown(base, point, phi))
     jobs = [
         Job(i, dict(zip(("alpha", "beta", "gamma"), point, strict=True)), grown(base, point, 1.0))
@@ -52,7 +52,7 @@ def _written(
     points: Sequence[tuple[float, float, float]],
     entries: Sequence[Entry],
 ) -> list[str]:
-    """Writes results and config, and returns lines that say where."""
+    """Writes results and config, and returns lines that name the files."""
     growths = [entry.job.costs["flops"] / count(base).flops for entry in entries]
     lines = [
         f"flops grow {min(growths):.2f} to {max(growths):.2f} times here, as sizes are rounded, "
@@ -62,11 +62,11 @@ def _written(
     best = best_of(entries)
     if best is not None:
         alpha, beta, gamma = points[best.job.number]
-        found = f"alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}"
+        factors = f"alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}"
         network = grown(base, points[best.job.number], phi)
-        about = f"{base.name} scaled by {found} to the power {phi:g}, the best of {len(points)}."
+        about = f"{base.name} scaled by {factors} to the power {phi:g}, the best of {len(points)}."
         path = write_recipe(settings, "scaled", network, about)
-        lines += [f"best: {found}", f"written: {path}"]
+        lines += [f"best: {factors}", f"written: {path}"]
     return lines
 
 

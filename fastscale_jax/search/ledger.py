@@ -14,8 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -37,7 +36,7 @@ class LostError(Exception):
     """An attempt was taken for dead, and is somebody else's now."""
 
 
-class Ledger:
+class Ledger(contextlib.AbstractContextManager["Ledger"]):
     """A study that this process works on, beside others. Use it in a `with` statement."""
 
     def __init__(
@@ -78,16 +77,7 @@ class Ledger:
             self._storage.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Closes the connections to the storage."""
         self._storage.close()
 
@@ -106,25 +96,25 @@ class Ledger:
             except optuna.exceptions.DuplicatedStudyError:
                 self._study = optuna.load_study(study_name=name, storage=self._trials)
             self._id = self._trials.get_study_id_from_name(name)
-            found = self._told(about)
-        if found == about:
+            told = self._told(about)
+        if told == about:
             return
         other = f"the study {name!r} in {self._storage.name} is another one"
         advice = "give --name another name, and --output another folder"
-        if found is None:
+        if told is None:
             raise ValueError(f"{other}, which was not made by a search; {advice}")
-        raise ValueError(f"{other}, with {_differences(found, about)}; {advice}")
+        raise ValueError(f"{other}, with {_differences(told, about)}; {advice}")
 
     def _told(self, about: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the study is, by the word of whoever began it; None: it is none of ours."""
         until = time.monotonic() + _SECONDS_TO_SAY
-        while (found := self._study.user_attrs.get(_ABOUT)) is None:
+        while (told := self._study.user_attrs.get(_ABOUT)) is None:
             if self._study.get_trials(deepcopy=False):
                 return None
             if time.monotonic() > until:  # they died before they said it
                 self._study.set_user_attr(_ABOUT, about)
             time.sleep(0.1)
-        return found
+        return told
 
     def entries(self) -> list[Entry]:
         """Returns where each job stands, in their order."""
@@ -147,13 +137,13 @@ class Ledger:
             optuna.storages.fail_stale_trials(self._study)
         self._fail_stillborn()
         while True:
-            found = self.entries()
-            free = [entry.job for entry in found if entry.state == WAITING]
+            entries = self.entries()
+            free = [entry.job for entry in entries if entry.state == WAITING]
             if not free:
                 return None
             free = [job for job in free if job.number not in aside] or free
             # whoever begins alone goes by the order; several had better not want the same
-            alone = all(entry.state != AT_WORK for entry in found)
+            alone = all(entry.state != AT_WORK for entry in entries)
             job = free[0] if alone else random.choice(free)
             if self._attempt(job):
                 return job
@@ -282,10 +272,10 @@ class Ledger:
         """The attempts at each job, from the first on."""
         with self._storage.reached():
             trials = self._trials.get_all_trials(self._id, deepcopy=False)
-        found: list[list[FrozenTrial]] = [[] for _ in self._jobs]
+        tries: list[list[FrozenTrial]] = [[] for _ in self._jobs]
         for trial in trials:
-            found[trial.user_attrs["job"]].append(trial)
-        return found
+            tries[trial.user_attrs["job"]].append(trial)
+        return tries
 
     def _entry(self, job: Job, trials: Sequence[FrozenTrial]) -> Entry:
         for state, name in ((TrialState.COMPLETE, DONE), (TrialState.RUNNING, AT_WORK)):
@@ -302,9 +292,9 @@ class Ledger:
         return Entry(job)
 
 
-def _differences(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _differences(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Where two searches differ, in words; of what is nested, the innermost keys."""
-    a, b = as_flat(found), as_flat(about)
+    a, b = as_flat(told), as_flat(about)
     differing = sorted(key for key in {*a, *b} if a.get(key) != b.get(key) and key != _JOBS)
     said = [f"{key}: {a.get(key)}, not {b.get(key)}" for key in differing]
     return "; ".join(said or ["other networks or seeds"])
@@ -318,12 +308,12 @@ def _digest(jobs: Sequence[Job]) -> str:
 
 def _distributions(jobs: Sequence[Job]) -> dict[str, BaseDistribution]:
     """What Optuna and its dashboard are told of the parameters: the ranges that the jobs span."""
-    found: dict[str, BaseDistribution] = {}
+    distributions: dict[str, BaseDistribution] = {}
     for name in jobs[0].parameters:
         values: list[Parameter] = [job.parameters[name] for job in jobs]
         numbers = [float(value) for value in values if not isinstance(value, str)]
         if len(numbers) == len(values):
-            found[name] = FloatDistribution(min(numbers), max(numbers))
+            distributions[name] = FloatDistribution(min(numbers), max(numbers))
         else:
-            found[name] = CategoricalDistribution(sorted({str(value) for value in values}))
-    return found
+            distributions[name] = CategoricalDistribution(sorted({str(value) for value in values}))
+    return distributions

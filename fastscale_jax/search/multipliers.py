@@ -15,24 +15,24 @@ def grid(step: float, tolerance: float) -> list[tuple[float, float, float]]:
     """Returns every alpha, beta and gamma of the grid whose flops grow about twofold.
 
     Args:
-        step: from one value to the next, from 1 on.
-        tolerance: what alpha * beta^2 * gamma^2 may be off by, as a share.
+        step: between values, which begin at 1.
+        tolerance: the largest relative difference between alpha * beta^2 * gamma^2 and 2.
 
     Raises:
         ValueError: there are none.
     """
     values = [round(1 + step * i, 6) for i in range(int(TARGET * (1 + tolerance) / step) + 1)]
-    found = [
+    points = [
         point
         for point in itertools.product(values, values, values)
         if round(abs(_growth(*point) / TARGET - 1), 9) <= tolerance  # 1.9 is within 5 %
     ]
-    if not found:
+    if not points:
         raise ValueError(
             f"no alpha, beta and gamma in steps of {step:g} have a product within {tolerance:.1%} "
             "of 2; give a smaller --step or a larger --tolerance"
         )
-    return found
+    return points
 
 
 def _growth(alpha: float, beta: float, gamma: float) -> float:

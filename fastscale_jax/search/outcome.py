@@ -1,4 +1,4 @@
-"""What a search leaves behind: its results as JSON lines, their distribution, and the best one."""
+"""The output of a search: its results as JSON lines, and the distribution of errors."""
 
 import json
 import pathlib
@@ -27,7 +27,7 @@ def record(entry: Entry) -> dict[str, Any]:
 
 
 def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Path:
-    """Writes what is done to `results.jsonl` in a folder, and returns its path.
+    """Writes the entries that are done to `results.jsonl` in a folder, and returns its path.
 
     Raises:
         OSError: it cannot be written.
@@ -35,17 +35,17 @@ def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Pat
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
     lines = [json.dumps(record(entry)) for entry in entries if entry.state == DONE]
-    # the workers of a search end together, and write the same
+    # the workers of a search end at the same time, and write the same content
     with replacing(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 
 def distribution(entries: Sequence[Entry]) -> list[tuple[float, float]]:
-    """Returns the errors in order, each with the share of networks that have no larger one.
+    """Returns the errors in order, each with the share of networks whose error is not larger.
 
     That is the empirical distribution function of arXiv:2003.13678, section 3.1. Networks that
-    failed, as their loss diverged, have an error larger than all.
+    failed, because their loss diverged, count as having a larger error than all others.
     """
     errors = sorted(entry.error for entry in entries if entry.error is not None)
     return [(error, (i + 1) / len(entries)) for i, error in enumerate(errors)]
@@ -58,9 +58,9 @@ def distribution_figure(entries: Sequence[Entry], title: str) -> Figure:
         entries: of which at least one is done.
         title: of the figure.
     """
-    found = distribution(entries)
-    best, _ = found[0]
-    points = tuple(Point(*each) for each in ((best, 0.0), *found))
+    pairs = distribution(entries)
+    best, _ = pairs[0]
+    points = tuple(Point(*each) for each in ((best, 0.0), *pairs))
     curve = Curve("networks", Origin.TRAINED, points, "", is_step=True)
     panel = Panel(
         title,

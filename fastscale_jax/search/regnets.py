@@ -30,10 +30,10 @@ _UNITS = {"gf": 1e9, "mf": 1e6, "": 1.0}
 
 
 def window_of(text: str) -> Window:
-    """Returns the flops that are asked for, as in `200mf:600mf`.
+    """Returns the window of flops that a text like `200mf:600mf` describes.
 
     Raises:
-        ValueError: they are no range.
+        ValueError: it is no range.
     """
     try:
         low, high = (
@@ -52,7 +52,7 @@ def window_of(text: str) -> Window:
 def space_of(
     family: str, limits: Mapping[str, str], resolution: int, num_classes: int
 ) -> DesignSpace:
-    """Returns the design space that is asked for.
+    """Returns the design space with the ranges of some parameters changed.
 
     Args:
         family: whose blocks the networks have.
@@ -81,10 +81,10 @@ def space_of(
 
 
 def _range(name: str, asked: Range) -> Range:
-    """The range, if there is something in it.
+    """Returns the range, if it is not empty.
 
     Raises:
-        ValueError: there is not.
+        ValueError: it is empty.
     """
     if name == "group_width":
         is_empty = math.ceil(math.log2(asked.low)) > math.floor(math.log2(asked.high))
@@ -119,14 +119,14 @@ def search_regnets(
         larger: what the best network is scaled to in the end, as in `dWr_16gf`; empty: nothing.
 
     Returns:
-        What came of each job, and lines that say what was written.
+        The entry of each job, and lines that say what was written.
 
     Raises:
         Everything that `together.search` does.
     """
     drawn = sample(space, window_of(window), networks, seed=seed, most=candidates)
     if larger:
-        for one in drawn:  # of what cannot be scaled, people hear before it is trained
+        for one in drawn:  # a network that cannot be scaled is refused before any is trained
             hybrid.scaled_up(one.network, larger)
     jobs = [Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(drawn)]
     about = {
@@ -150,9 +150,9 @@ def _schedule(settings: Settings) -> str:
 
 
 def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry]) -> list[str]:
-    """Writes results, distribution and configs, and returns lines that say where."""
+    """Writes results, distribution and configs, and returns lines that name the files."""
     paths: list[pathlib.Path] = [write_results(entries, settings.output)]
-    best, found = best_of(entries), []
+    best, notes = best_of(entries), []
     if best is not None:
         title = f"{of}, {_schedule(settings)}"
         draw.write(distribution_figure(entries, title), settings.output)
@@ -166,8 +166,8 @@ def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry])
             cost = count(network)
             about += f" {cost.flops:,} flops, {cost.params:,} params, {cost.acts:,} acts."
             paths.append(write_recipe(settings, "scaled", network, about))
-        found.append(about)
-    return [*(f"written: {path}" for path in paths), *found]
+        notes.append(about)
+    return [*(f"written: {path}" for path in paths), *notes]
 
 
 if __name__ == "__main__":

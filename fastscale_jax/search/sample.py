@@ -1,4 +1,4 @@
-"""RegNets drawn at random from their design space, until enough of them cost what they may.
+"""RegNets drawn at random from their design space, until enough have flops within a window.
 
 After "Designing Network Design Spaces" (arXiv:2003.13678): six numbers make a network, and are
 drawn log-uniformly and quantized (section 3.3: depths below 64, w0 and wa below 256, wm from 1.5 to
@@ -20,7 +20,7 @@ _MOST = 100_000  # candidates that are drawn for a window before it is given up
 
 
 class Range(NamedTuple):
-    """What a number is drawn from, log-uniformly, and rounded to."""
+    """A range that a number is drawn from, log-uniformly, and the quantum it is rounded to."""
 
     low: float
     high: float
@@ -34,13 +34,13 @@ class Range(NamedTuple):
 
     def steps(self) -> tuple[int, int]:
         """Returns the least and the most multiples of the quantum; there may be none."""
-        # a thousandth is no power of two: 1.5 is 1,500 of them, give or take a last digit
+        # 0.001 is not exact in binary, so that 1.5 / 0.001 may miss 1,500 by a rounding error
         low, high = (round(end / self.quantum, 9) for end in self[:2])
         return math.ceil(low), math.floor(high)
 
 
 class DesignSpace(NamedTuple):
-    """What networks may be drawn.
+    """The networks that may be drawn.
 
     Attributes:
         family: `regnetx`, `regnety` or `regnetz`.
@@ -84,7 +84,7 @@ class Sampled(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What a network may cost."""
+    """The least and the most that a network may cost."""
 
     low: float  # flops of one image
     high: float
@@ -110,7 +110,7 @@ def candidate(space: DesignSpace, seed: int, index: int) -> Parameters:
 
 
 def candidates(space: DesignSpace, seed: int, most: int) -> Iterator[Sampled]:
-    """Yields those of so many candidates of a design space that have four stages."""
+    """Draws `most` candidates of a design space, and yields those with four stages."""
     for index in range(most):
         parameters = candidate(space, seed, index)
         if stages(parameters) != STAGES:
@@ -118,12 +118,12 @@ def candidates(space: DesignSpace, seed: int, most: int) -> Iterator[Sampled]:
         name = f"{space.family}-{seed}-{index}"
         network = regnet_of(space.family, name, **parameters._asdict())
         network = dataclasses.replace(network, num_classes=space.num_classes)
-        if len(network.stages) == STAGES:  # and none became equal when they were rounded
+        if len(network.stages) == STAGES:  # rounding may make two stages equal, which merges them
             yield Sampled(index, parameters, network, count(network))
 
 
 def stages(parameters: Parameters) -> int:
-    """Returns how many different widths the blocks have, but for rounding."""
+    """Returns the number of different widths of the blocks, before rounding to channels."""
     depth, w0, wa, wm, *_ = parameters
     steps = {round(math.log((w0 + wa * j) / w0) / math.log(wm)) for j in range(depth)}
     return len(steps)
@@ -149,19 +149,19 @@ def sample(
         raise ValueError(
             f"a window of {window.low:g} to {window.high:g} flops for {wanted} networks is empty"
         )
-    found: dict[tuple[object, ...], Sampled] = {}
+    networks: dict[tuple[object, ...], Sampled] = {}
     nearest: Sampled | None = None
     for one in candidates(space, seed, most):
         off = _distance(one, window)
-        if not off:  # other numbers may give the same network, once they are rounded
-            found.setdefault((one.network.stages, one.network.resolution), one)
-        if len(found) == wanted:
-            return list(found.values())
+        if not off:  # other numbers may give the same network after rounding
+            networks.setdefault((one.network.stages, one.network.resolution), one)
+        if len(networks) == wanted:
+            return list(networks.values())
         if nearest is None or off < _distance(nearest, window):
             nearest = one
     raise NothingFoundError(
-        f"of {most:,} candidates {len(found)} have from {window.low / 1e9:g} to "
-        f"{window.high / 1e9:g} GF, not {wanted}" + (_told(nearest) if not found else "")
+        f"of {most:,} candidates {len(networks)} have from {window.low / 1e9:g} to "
+        f"{window.high / 1e9:g} GF, not {wanted}" + (_told(nearest) if not networks else "")
     )
 
 

@@ -62,7 +62,7 @@ def _written(settings: Settings, entries: Sequence[Entry]) -> list[str]:
     paths = [results]
     if any(entry.error is not None for entry in entries):
         trials = study_results.read(results)
-        figure, table = study_results.figure(trials), study_results.table(trials)
+        figure, table = study_results.figure(trials), study_results.study_table(trials)
         draw.write(figure, settings.output)
         table.write_csv(settings.output)
         paths += [settings.output / f"{table.name}.csv", settings.output / f"{figure.name}.png"]

@@ -1,6 +1,6 @@
-"""What a scaling study found: error by strategy, the paper's Figure 1 in miniature.
+"""The results of a scaling study: error by strategy, the paper's Figure 1 in miniature.
 
-Read from the results that the study wrote, by the study itself and by the report.
+Both the study itself and the report read them from the file that the study wrote.
 """
 
 import collections
@@ -130,7 +130,7 @@ def _device(record: dict[str, Any]) -> str:
 
 
 def source(trials: Sequence[Trial]) -> str:
-    """Returns what the trials were trained on, where and when, for people."""
+    """Returns the trials' data, machines and dates, for people."""
     machines = sorted({trial.machine for trial in trials})
     dates = sorted({trial.date for trial in trials})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
@@ -138,17 +138,17 @@ def source(trials: Sequence[Trial]) -> str:
 
 
 def groups(trials: Sequence[Trial]) -> list[Group]:
-    """Returns the networks of a study, those of a strategy together, small to large.
+    """Returns the networks of a study, sorted by strategy and then by factor.
 
-    Times of several machines cannot be set beside each other, and are left out.
+    Times are left out if they are of several machines, because they cannot be compared.
     """
-    found: dict[tuple[str, float], list[Trial]] = collections.defaultdict(list)
+    by_network: dict[tuple[str, float], list[Trial]] = collections.defaultdict(list)
     has_times = _has_one_machine(trials)
     for trial in trials:
-        found[trial.strategy, trial.factor].append(
+        by_network[trial.strategy, trial.factor].append(
             trial if has_times else trial._replace(step_ms=None)
         )
-    return [_group(found[key]) for key in sorted(found)]
+    return [_group(by_network[key]) for key in sorted(by_network)]
 
 
 def _has_one_machine(trials: Sequence[Trial]) -> bool:
@@ -170,7 +170,7 @@ def _group(trials: Sequence[Trial]) -> Group:
     )
 
 
-def table(trials: Sequence[Trial]) -> Table:
+def study_table(trials: Sequence[Trial]) -> Table:
     """Returns every network of a study with its mean error."""
     counts = [Column(count, "one image", Origin.COUNTED) for count in _COUNTS]
     columns = (
@@ -208,15 +208,15 @@ def _row(group: Group) -> tuple[Cell, ...]:
 
 def figure(trials: Sequence[Trial]) -> Figure:
     """Returns error and cost against flops, activations and time, a curve a strategy."""
-    found = groups(trials)
+    all_groups = groups(trials)
     missing = "no time was measured"
     if not _has_one_machine(trials):
         missing = "times of several machines, which are not set beside each other"
     panels = (
-        *(_panel(found, x, _ERROR, Origin.TRAINED, missing) for x in (_FLOPS, _ACTS, _TIME)),
-        _panel(found, _FLOPS, _ACTS, Origin.COUNTED, missing),
-        _panel(found, _FLOPS, _TIME, Origin.MEASURED, missing),
-        _panel(found, _ACTS, _TIME, Origin.MEASURED, missing),
+        *(_panel(all_groups, x, _ERROR, Origin.TRAINED, missing) for x in (_FLOPS, _ACTS, _TIME)),
+        _panel(all_groups, _FLOPS, _ACTS, Origin.COUNTED, missing),
+        _panel(all_groups, _FLOPS, _TIME, Origin.MEASURED, missing),
+        _panel(all_groups, _ACTS, _TIME, Origin.MEASURED, missing),
     )
     return Figure(
         "study-figure",
@@ -231,18 +231,18 @@ def figure(trials: Sequence[Trial]) -> Figure:
     )
 
 
-def _panel(found: Sequence[Group], x: Axis, y: Axis, origin: Origin, missing: str) -> Panel:
-    strategies = [s for s in dict.fromkeys(group.strategy for group in found) if s]
-    curves = tuple(_curve(found, strategy, x, y, origin) for strategy in strategies or [""])
+def _panel(groups: Sequence[Group], x: Axis, y: Axis, origin: Origin, missing: str) -> Panel:
+    strategies = [s for s in dict.fromkeys(group.strategy for group in groups) if s]
+    curves = tuple(_curve(groups, strategy, x, y, origin) for strategy in strategies or [""])
     of, against = (axis.label.split(",")[0] for axis in (y, x))
     title = f"{of[0].upper()}{of[1:]} against {against}"
     if any(point.y <= 0 for curve in curves for point in curve.points):
-        y = y._replace(is_log=False)  # no test image was mistaken
+        y = y._replace(is_log=False)  # an error of 0 has no logarithm
     return Panel(title, x, y, curves, "" if any(curve.points for curve in curves) else missing)
 
 
-def _curve(found: Sequence[Group], strategy: str, x: Axis, y: Axis, origin: Origin) -> Curve:
-    of = sorted((g for g in found if g.strategy in ("", strategy)), key=lambda g: g.factor)
+def _curve(groups: Sequence[Group], strategy: str, x: Axis, y: Axis, origin: Origin) -> Curve:
+    of = sorted((g for g in groups if g.strategy in ("", strategy)), key=lambda g: g.factor)
     points = [
         Point(_value(group, x), _value(group, y), group.spread if y is _ERROR else 0.0)
         for group in of

@@ -1,4 +1,4 @@
-"""One network of a search, trained as `main` would train it."""
+"""One network of a search, trained as the command `fastscale train` would train it."""
 
 import dataclasses
 import itertools
@@ -22,11 +22,11 @@ from fastscale_jax.train.ranges import check_ranges
 
 _Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0
-_KEPT = ("date", "device", "platform", "cores", "versions")  # of what a machine is described by
+_KEPT = ("date", "device", "platform", "cores", "versions")  # of the machine's description
 
 
 def run_of_job(run: Run, job: Job, workdir: pathlib.Path) -> Run:
-    """Returns the run that trains a job's network: the search's, but for network and seed.
+    """Returns the run that trains a job's network: the search's, with another network and seed.
 
     Args:
         run: of the search.
@@ -34,7 +34,7 @@ def run_of_job(run: Run, job: Job, workdir: pathlib.Path) -> Run:
         workdir: of its own.
     """
     recipe, checkpoint = run.recipe, run.recipe.checkpoint
-    # who takes a network up begins with the last checkpoint; only the last error counts
+    # a worker that continues a run needs its last checkpoint, and only the last error counts
     checkpoint = dataclasses.replace(checkpoint, every_epochs=0, every_minutes=_SAVE_MINUTES)
     if checkpoint.dir:
         folder = f"{checkpoint.dir.rstrip('/')}/{job.number:03}"
@@ -50,7 +50,7 @@ def shortened(run: Run, epochs: int) -> Run:
     """Returns the run with a schedule of so many epochs; 0: with its own.
 
     Raises:
-        ValueError: the shorter schedule is none.
+        ValueError: the shorter schedule is not valid.
     """
     if not epochs:
         return run
@@ -72,17 +72,17 @@ def shortened(run: Run, epochs: int) -> Run:
 def trained(
     run: Run, job: Job, workdir: pathlib.Path, before_leaving: Callable[[], object]
 ) -> tuple[float, dict[str, Any]]:
-    """Trains a job's network, or goes on where another worker was stopped.
+    """Trains a job's network, or continues where another worker was stopped.
 
     Args:
         run: of the search.
         job: to do.
-        workdir: of this job alone; what is said of it goes to `log.txt` there.
+        workdir: of this job alone; its messages go to `log.txt` in it.
         before_leaving: as for `loop.train`.
 
     Returns:
-        The top-1 error in percent, of the averaged weights where an average is kept; and how it
-        was found, by this worker: seconds, a step's median time and the machine.
+        The top-1 error in percent, of the averaged weights if there is an average; and facts about
+        this worker's part: seconds, a step's median time and the machine.
 
     Raises:
         Everything that `loop.train` and `Run.prepared` do.
@@ -93,10 +93,10 @@ def trained(
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a", encoding="utf-8") as file:
         console = Console(file=file, width=160)
-        found = train(run, console=console, before_leaving=before_leaving)
-    jax.clear_caches()  # of programs that no other network has use for
+        final_metrics = train(run, console=console, before_leaving=before_leaving)
+    jax.clear_caches()  # no other network can use these programs
     machine, batch = describe(), run.recipe.data.batch_size
-    return found.get("ema_test_top1_error", found["test_top1_error"]), {
+    return final_metrics.get("ema_test_top1_error", final_metrics["test_top1_error"]), {
         "seconds": round(time.monotonic() - started, 1),
         "source": run.source.name,
         "epochs": round(run.total_steps / run.epoch_steps, 2),
@@ -107,9 +107,9 @@ def trained(
 
 
 def own_records(before: Sequence[_Record], after: Sequence[_Record]) -> list[_Record]:
-    """Returns what a worker wrote itself: other machines may have begun the run."""
+    """Returns the records that this worker wrote: another machine may have begun the run."""
     pairs = zip(before, after, strict=False)  # the last before may have been taken back
-    # as text, in which a NaN is a NaN
+    # compared as text, because NaN does not equal NaN
     kept = itertools.takewhile(lambda pair: json.dumps(pair[0]) == json.dumps(pair[1]), pairs)
     return list(after[len(list(kept)) :])
 
@@ -118,12 +118,12 @@ def step_ms(records: Sequence[_Record], batch: int) -> float | None:
     """Returns the median time of a training step, data and logging included.
 
     Args:
-        records: of `metrics.jsonl`, those that one worker wrote; the first speed among them is of
-            steps that waited for compilation, and does not count.
+        records: of `metrics.jsonl`, those that one worker wrote. The first speed among them does
+            not count, because its steps waited for compilation.
         batch: images of a step.
 
     Returns:
-        Milliseconds; None: they have no other.
+        Milliseconds; None: there is no other speed.
     """
     speeds = [record.get("images_per_second", math.nan) for record in records]
     speeds = [speed for speed in speeds if math.isfinite(speed) and speed > 0]
@@ -131,9 +131,9 @@ def step_ms(records: Sequence[_Record], batch: int) -> float | None:
 
 
 def recipe_of(run: Run) -> Mapping[str, Any]:
-    """Returns what decides a search's errors beside the networks, for workers to agree on.
+    """Returns the settings that decide a search's errors; all its workers must agree on them.
 
-    Where the images lie, and what is kept of a run, is each machine's own matter.
+    The folder of the images and the settings of checkpoints may differ between machines.
     """
     values = run.config
     for key in ("variant", "model", "checkpoint"):

@@ -1,7 +1,7 @@
 """Compiles one program. XLA may abort, so that it runs in a process of its own.
 
-`targets.compiler` starts it with a pickled `Program` on its standard input, and the folder for what
-comes of it as its argument.
+`targets.compiler` starts it with a pickled `Program` on its standard input. The argument is the
+folder for the results.
 """
 
 import json
@@ -20,8 +20,9 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.target import Target
 
 OUTCOME, MODULE, DUMP = "outcome.json", "module.txt", "dump"
-# Without a GPU XLA cannot try which tiles of a product fit, and those that it takes for float32 on
-# an A100 or L4 (jax 0.10) may not. It says so, and cuBLAS has kernels for all products.
+# Without a GPU, XLA cannot try which tiles of a product fit. Those that it chooses for float32 on
+# an A100 or L4 (jax 0.10) may not fit, and then it fails with this message. cuBLAS has kernels for
+# all products.
 _NO_TILES = "Couldn't find output tile sizes"
 _PRODUCTS_BY_CUBLAS = {"xla_gpu_enable_triton_gemm": False}
 # XLA's dumps of a module that is laid out, in the order that it writes them
@@ -31,7 +32,7 @@ _DUMPS = tuple(
 
 
 def devices_of(target: Target | None) -> list[Any]:
-    """Returns the devices of a target, as JAX knows those that are not here; None: those here.
+    """Returns the devices of a target, which need not be attached; None: the attached ones.
 
     Raises:
         JaxRuntimeError: XLA knows no such device or topology.
@@ -62,7 +63,7 @@ def devices_of(target: Target | None) -> list[Any]:
 
 
 def compile_program(program: Program, folder: pathlib.Path) -> None:
-    """Compiles a program and writes what comes of it: the module's text, then its figures."""
+    """Compiles a program and writes the results: the module's text, then its figures."""
     from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.lowering import lower
     from fastscale_jax.measure.memory import Memory
@@ -81,12 +82,12 @@ def compile_program(program: Program, folder: pathlib.Path) -> None:
         compiled = _compiled(lowered, options)
         text, memory = compiled.as_text() or "", Memory.of(compiled)._asdict()
     seconds["compiling"] = time.perf_counter() - since
-    here = {} if program.target else _described(mesh.devices.flat)
-    _finish(folder, text, memory, seconds, here)
+    local_devices = {} if program.target else _described(mesh.devices.flat)
+    _finish(folder, text, memory, seconds, local_devices)
 
 
 def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> Any:
-    """Compiles, with cuBLAS's products where XLA has none of its own."""
+    """Compiles; if XLA has no kernel for a product, with cuBLAS's products."""
     import jax
 
     try:
@@ -100,9 +101,9 @@ def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> Any:
 def _until_layout(
     lowered: Any, options: Any, folder: pathlib.Path, seconds: dict[str, float]
 ) -> tuple[str, dict[str, int]]:
-    """The optimised module and its memory, as XLA dumps them long before it is done.
+    """The optimised module and its memory, which XLA dumps long before it is done.
 
-    The process ends as soon as they are there: XLA's compiler cannot be told to stop.
+    This process ends as soon as both are written, because XLA's compiler cannot be stopped.
     """
     import jax
 
@@ -131,8 +132,8 @@ def _until_layout(
 
 def _layout(dump: pathlib.Path) -> tuple[str, dict[str, int]] | None:
     """The optimised module and its memory, once XLA has written both to the end."""
-    found = [next(dump.glob(pattern), None) for pattern in _DUMPS]
-    text, buffers, last = found
+    dumps = [next(dump.glob(pattern), None) for pattern in _DUMPS]
+    text, buffers, last = dumps
     if text is None or buffers is None or last is None:
         return None
     return text.read_text(), allocated(buffers.read_text())
@@ -145,8 +146,8 @@ def allocated(listing: str) -> dict[str, int]:
     """Returns the bytes of a module by name, as `measure.memory.Memory` has them.
 
     Args:
-        listing: XLA's, of the buffers that it has assigned. Those of other memory spaces than the
-            device's own have a color.
+        listing: XLA's dump of its buffer assignment. Buffers in other memory spaces than the
+            device's main memory have a color.
     """
     held: dict[str, int] = {"arguments": 0, "outputs": 0, "temporaries": 0, "aliases": 0}
     for size, kind in _ALLOCATION.findall(listing):
@@ -160,14 +161,14 @@ def allocated(listing: str) -> dict[str, int]:
 
 
 def _described(devices: Iterable[Any]) -> dict[str, Any]:
-    """The devices here, as `Outcome.here` has them."""
+    """The attached devices, as in `Outcome.here`."""
     from fastscale_jax.measure.limits import room
 
-    found = list(devices)
+    all_devices = list(devices)
     return {
-        "kind": found[0].device_kind,
-        "devices": len(found),
-        "usable_bytes": min(map(room, found)),
+        "kind": all_devices[0].device_kind,
+        "devices": len(all_devices),
+        "usable_bytes": min(map(room, all_devices)),
     }
 
 
@@ -176,24 +177,24 @@ def _finish(
     text: str,
     memory: dict[str, int],
     seconds: dict[str, float],
-    here: dict[str, Any] | None = None,
+    local_devices: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the module and then, for the parent to find both, the rest of the outcome."""
+    """Writes the module, then the outcome: when the parent finds the outcome, both are complete."""
     (folder / MODULE).write_text(text)
     rounded = {name: round(x, 2) for name, x in seconds.items()}
-    outcome = {"memory": memory, "seconds": rounded, "here": here or {}}
+    outcome = {"memory": memory, "seconds": rounded, "here": local_devices or {}}
     (folder / OUTCOME).write_text(json.dumps(outcome))
 
 
 def _tell(stage: str) -> None:
-    """Tells the parent how far it is."""
+    """Tells the parent which stage begins."""
     print(stage, flush=True)
 
 
 def _end_with_parent() -> None:
-    """Ends this process once the one that asked for the program is gone, however it went.
+    """Ends this process once its parent has ended, in whatever way.
 
-    Windows never tells that the parent is gone. There it ends once its program is compiled.
+    On Windows a process does not notice that, and ends once its program is compiled.
     """
     parent = os.getppid()
 

@@ -12,7 +12,7 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 
-# of `figures.figures`, what a point keeps
+# the figures of `figures.figures` that a point keeps
 _KEPT = (
     "floor_ms",
     "floor_memory_ms",
@@ -30,7 +30,7 @@ _KEPT = (
 def compiled_point(
     spec: Spec, target: Target, *, timeout: float, store: Store | None = None
 ) -> dict[str, Any]:
-    """Returns what a step of one point costs a target, or the error that it ends with.
+    """Returns the figures of one point's step on a target, or the error.
 
     Args:
         spec: of the point; batch size 0: the largest that fits.
@@ -41,7 +41,7 @@ def compiled_point(
     Raises:
         ValueError: the target has no such dtype, or its compiler is not installed.
     """
-    # JAX, which a curve that is run, not compiled, leaves to the processes of its points
+    # these import JAX, which a curve that is run must leave to the processes of its points
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.measure.memory import NoRoomError
     from fastscale_jax.targets.largest import largest_batch
@@ -53,22 +53,22 @@ def compiled_point(
             limit, options = target.usable_bytes, {"until": "layout", "timeout": timeout}
             batch = largest_batch(network, recipe, target, limit, store=store, **options).images
         program = Program(network, plain_recipe(batch, spec.dtype), target, until="layout")
-        found = program_figures(program, store=store, timeout=timeout)
+        figures = program_figures(program, store=store, timeout=timeout)
     except FailedError as error:
         return {"error": str(error)}
     except NoRoomError:
         return {"error": "out of memory"}
-    if found["peak_bytes"] is None:
+    if figures["peak_bytes"] is None:
         return {"error": "out of memory"}
     return {
         "network": network.name,
         "side": network.resolution,
         "images": batch,
         **count(network)._asdict(),
-        **{name: found[name] for name in _KEPT},
-        "memory_bytes": found["peak_bytes"],
-        "fits": found["fits"],
-        "compile_seconds": sum(found["seconds"].values()),
+        **{name: figures[name] for name in _KEPT},
+        "memory_bytes": figures["peak_bytes"],
+        "fits": figures["fits"],
+        "compile_seconds": sum(figures["seconds"].values()),
         "machine": {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "device": target.name,

@@ -1,4 +1,4 @@
-"""Compiles programs in processes of their own, and keeps what comes of them."""
+"""Compiles programs in processes of their own, and keeps the outcomes."""
 
 import contextlib
 import json
@@ -21,13 +21,13 @@ from fastscale_jax.targets.store import Store
 
 TIMEOUT_SECONDS = 1800.0
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-# XLA says of a failed check of its own: `F0000 … file.cc:627] Check failed: …`
+# XLA's message when one of its own checks fails: `F0000 … file.cc:627] Check failed: …`
 _CHECKED = "Check failed"
 _CHECK = re.compile(r"^F\d{4} .*?([\w.]+:\d+\] .*)$", re.MULTILINE)
 _RAISED = re.compile(
     r"(\w+\.)*\w*(Error|Exception): "
 )  # the last line of a traceback, and its message
-# Of libtpu without a TPU: it asks nobody what machine this is, and lets others load it too.
+# For libtpu without a TPU: it must not query the machine, and must let other processes load it.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
@@ -36,7 +36,7 @@ _ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# A user's settings of these would make other programs, of which a program's key knows nothing.
+# A user's settings of these would change programs, and a program's key does not contain them.
 _NOT_PASSED_ON = ("JAX_", "XLA_", "LIBTPU_", "TPU_")
 
 Tell = Callable[[str], None]
@@ -56,7 +56,7 @@ def compiled(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> Outcome:
-    """Returns what the compiler makes of a program; from the store, if it is there.
+    """Returns the outcome of compiling a program; from the store, if it is there.
 
     Nothing is run, and no device need be here. A compiler that aborts, refuses or takes too long
     is an outcome with its reason.
@@ -65,7 +65,7 @@ def compiled(
         program: to compile.
         store: of outcomes; None: compile anew, and keep nothing.
         timeout: seconds that the compiler may take.
-        tell: is told what it does, again and again.
+        tell: called about once a second with the stage.
 
     Raises:
         ValueError: the target's compiler is not installed, or is of another version than JAX.
@@ -84,7 +84,7 @@ def compiled(
 
 
 def _is_lasting(outcome: Outcome) -> bool:
-    """Whether the same would come of it again: time, memory and disks are the machine's affair."""
+    """Whether compiling again would end alike: timeouts, killed and full machines are chance."""
     if outcome.failure == "aborted":
         return _CHECKED in outcome.reason
     return outcome.failure in ("", "out of memory")
@@ -111,16 +111,16 @@ def _compiled(program: Program, folder: pathlib.Path, timeout: float, tell: Tell
             _wait(process, program, timeout, tell)
         except subprocess.TimeoutExpired:
             return Outcome(failure="timed out", reason=f"not compiled after {timeout:g} s")
-    found = folder / child.OUTCOME
-    if process.returncode == 0 and found.exists():
+    outcome_file = folder / child.OUTCOME
+    if process.returncode == 0 and outcome_file.exists():
         text = (folder / child.MODULE).read_text()
-        return Outcome(text=text, **json.loads(found.read_text()))
+        return Outcome(text=text, **json.loads(outcome_file.read_text()))
     return _failure(process.returncode, errors.read_text(errors="replace"))
 
 
 @contextlib.contextmanager
 def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leaves no compiler behind, whatever ends the wait for it."""
+    """Kills the compiler if the wait for it ends early."""
     try:
         yield
     finally:
@@ -130,7 +130,7 @@ def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a compiler and what it has started; on Windows, which has no sessions, it alone."""
+    """Ends a compiler and its child processes; on Windows, which has no sessions, it alone."""
     if hasattr(os, "killpg"):
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -160,13 +160,13 @@ def _wait(process: subprocess.Popen[bytes], program: Program, timeout: float, te
 
 
 def _failure(status: int, errors: str) -> Outcome:
-    """What a compiler that ended without a program says of the reason."""
+    """The outcome of a compiler that ended without a program, with the reason from its messages."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     if status < 0:
         checks = _CHECK.findall(errors)
         said = checks[-1] if checks else f"signal {signal.Signals(-status).name}"
         return Outcome(failure="aborted", reason=f"XLA's compiler aborted: {_short(said)}")
-    # XLA ends its message with where in Python the program comes from
+    # XLA's message ends with the program's position in the Python sources, not with the reason
     raised = [line for line in lines if _RAISED.match(line)] or lines[-1:]
     last = raised[-1] if raised else f"exit status {status}"
     for line in reversed(lines):

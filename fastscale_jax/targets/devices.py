@@ -92,7 +92,7 @@ def by_kind(device_kind: str) -> Device | None:
 
 
 def makers_rates(device_kind: str, dtype: str) -> tuple[float, float] | None:
-    """Returns operations and bytes a second of what JAX calls `device_kind`, as its maker says.
+    """Returns the maker's operations and bytes per second of the device that JAX calls so.
 
     None: it is not in the table, or has no such dtype.
     """
@@ -138,7 +138,7 @@ def xla_text(device: Device) -> str:
 
 
 def _device(key: str, entry: dict[str, Any], table: dict[str, Any]) -> Device:
-    """One device, with what all of its compute capability share and with sources written out."""
+    """One device, with the fields that its compute capability shares and with full sources."""
     sources = dict(entry["sources"])
     xla = entry.get("xla", {})
     if xla:
@@ -148,7 +148,7 @@ def _device(key: str, entry: dict[str, Any], table: dict[str, Any]) -> Device:
         xla = shared | xla
     fields = entry | {"xla": xla, "other_names": tuple(entry.get("other_names", ()))}
     fields["sources"] = {
-        name: re.sub(r"\[(.+?)\]", lambda found: table["documents"][found[1]], source)
+        name: re.sub(r"\[(.+?)\]", lambda match: table["documents"][match[1]], source)
         for names, source in sources.items()
         for name in names.split(", ")
     }

@@ -1,4 +1,4 @@
-"""The compilers for GPUs and TPUs: wheels that need no device, and must be of JAX's own version."""
+"""The compilers for GPUs and TPUs: wheels that need no device, and must match JAX's version."""
 
 import importlib.metadata
 import os
@@ -8,14 +8,14 @@ import re
 EXTRAS = {"gpu": "targets-gpu", "tpu": "targets-tpu"}
 _GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
 _GPU_COMPILERS = ("jax-cuda12-pjrt", "jax-cuda13-pjrt")  # which the plugins bring
-# What the extra `cuda` of JAX's brings beside the compiler: without it nothing runs on a GPU.
+# Installed by JAX's extra `cuda` beside the compiler: without these nothing runs on a GPU.
 _GPU_LIBRARIES = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
-_GPU_TOOLS = ("nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvcc")  # of which XLA takes libdevice
+_GPU_TOOLS = ("nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvcc")  # XLA needs their libdevice
 _DEVICES, _LOCAL_CUDA = pathlib.Path("/dev"), pathlib.Path("/usr/local/cuda")
 
 
 def check_compiler(platform: str) -> None:
-    """Refuses a platform whose compiler is not installed, or is not JAX's.
+    """Refuses a platform whose compiler is not installed, or is of another version than JAX.
 
     Args:
         platform: `gpu` or `tpu`.
@@ -32,7 +32,7 @@ def check_compiler(platform: str) -> None:
 
 
 def compiler_versions(platform: str) -> dict[str, str]:
-    """Returns the versions of all that decides what a program for a platform becomes."""
+    """Returns the versions of all packages that decide the compiled program for a platform."""
     names = ["jax", "jaxlib", "flax", "optax"]
     names += [*_GPU_PLUGINS, *_GPU_COMPILERS, *_GPU_TOOLS] if platform == "gpu" else ["libtpu"]
     return {name: version for name in names if (version := _version(name))}
@@ -41,9 +41,9 @@ def compiler_versions(platform: str) -> dict[str, str]:
 def leave_out_devices_that_are_not_here() -> None:
     """Keeps JAX from looking for a device whose compiler alone is installed.
 
-    It would complain of it at length, in every command. An environment with CUDA's libraries, a
-    machine with a TPU, and a user who has chosen platforms are left alone. To be called before JAX
-    is imported.
+    Else every command would print long warnings. Nothing changes in an environment with CUDA's
+    libraries, on a machine with a TPU, or if the user has chosen platforms. Must be called before
+    JAX is imported.
     """
     has_gpu_plugin, has_libtpu = any(map(_version, _GPU_PLUGINS)), bool(_version("libtpu"))
     can_use_gpu = has_gpu_plugin and (any(map(_version, _GPU_LIBRARIES)) or _LOCAL_CUDA.exists())
@@ -66,16 +66,17 @@ def _missing_gpu() -> str:
 
 
 def _missing_tpu() -> str:
-    found, wanted = _version("libtpu"), _wanted_libtpu()
-    if not found:
+    installed, wanted = _version("libtpu"), _wanted_libtpu()
+    if not installed:
         return "libtpu has to be installed"
-    if wanted and not f"{found}.".startswith(wanted):
-        return f"libtpu must be {wanted}*, as jax {_version('jax')} asks for, and here is {found}"
+    if wanted and not f"{installed}.".startswith(wanted):
+        jax_version = _version("jax")
+        return f"libtpu must be {wanted}*, as jax {jax_version} asks for, and here is {installed}"
     return ""
 
 
 def _wanted_libtpu() -> str:
-    """The beginning of the version that JAX asks for, as in `0.0.42.`; empty: it does not say."""
+    """The beginning of the version that JAX requires, as in `0.0.42.`; empty: it requires none."""
     for line in importlib.metadata.requires("jax") or ():
         if match := re.match(r"libtpu\s*==\s*([\d.]+)\*?.*extra == ['\"]tpu['\"]", line):
             return match[1].rstrip(".") + "."

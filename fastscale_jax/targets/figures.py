@@ -1,7 +1,7 @@
-"""What a compiled program costs a device: memory, kernels, bytes, and the least time it can take.
+"""The cost of a compiled program on a device: memory, kernels, bytes, and the least possible time.
 
-Nothing is run. What is real: that the program compiles, its memory, its kernels and the bytes that
-they move. What is not: a time. See docs/accelerators.md.
+Nothing is run. The memory, the kernels and the bytes that they move are real; no time is measured.
+See docs/accelerators.md.
 """
 
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from fastscale_jax.train.batch import check_divides
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 _NETWORKS_IN = {"step": 3, "inference": 1}  # gradients cost two more networks
-_OPERATIONS = 2  # of a device, in a flop of ours: one multiply-add
-# what is said of every program; null of one that does not fit
+_OPERATIONS = 2  # operations of a device per flop of ours, which is one multiply-add
+# figures of every program; null if it does not fit
 _OF_A_PROGRAM = (
     "peak_bytes",
     "flops",
@@ -32,7 +32,7 @@ _OF_A_PROGRAM = (
 
 
 class Rates(NamedTuple):
-    """What a device offers a program."""
+    """The memory and the speed that a device has for a program."""
 
     usable_bytes: int  # of its memory
     bandwidth: float  # of that memory, bytes a second
@@ -48,14 +48,14 @@ def program_figures(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> dict[str, Any]:
-    """Returns what a program costs each of its devices, ready for JSON.
+    """Returns the cost of a program on each of its devices, ready for JSON.
 
     Args:
         program: to compile, unless the store has it.
         store: of outcomes; None: compile anew.
-        usable_bytes: of a device's memory; None: what programs may have of it.
+        usable_bytes: of a device's memory; None: the part that programs may use.
         timeout: seconds that the compiler may take.
-        tell: is told what the compiler does.
+        tell: called with the compiler's stage.
 
     Raises:
         FailedError: the compiler fails, and not for lack of memory.
@@ -76,11 +76,11 @@ def program_figures(
 
 
 def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
-    """Returns what a compiled program costs each of its devices, ready for JSON.
+    """Returns the cost of a compiled program on each of its devices, ready for JSON.
 
     Args:
         program: that was compiled.
-        outcome: a program, or a lack of memory.
+        outcome: a program, or the failure for lack of memory.
         rates: of the device.
     """
     network, recipe, target = program.network, program.recipe, program.target
@@ -142,13 +142,13 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
 
 
 def _estimate_ms(cycles: int | None, target: Target | None) -> float | None:
-    """The compiler's estimate, by which programs may be ranked: it is no time."""
+    """The compiler's estimate in ms, which ranks programs but is no measured time."""
     clock = target.device.clock_hz if target else None
     return None if cycles is None or clock is None else 1e3 * cycles / clock
 
 
 def _rates(program: Program, outcome: Outcome) -> Rates:
-    """What the target's maker says; of devices here that no maker speaks of, what was measured."""
+    """The maker's rates; measured rates for attached devices that are not in the table."""
     target, dtype = program.target, program.recipe.dtype
     if target is not None:
         device = target.device
@@ -159,7 +159,7 @@ def _rates(program: Program, outcome: Outcome) -> Rates:
     if device is not None and dtype in device.peak_flops:
         rates = device.bandwidth, device.peak(dtype)
         return Rates(usable, *rates, f"{device.name}, as its maker says")
-    from fastscale_jax.measure import roofline  # JAX, which a target does without
+    from fastscale_jax.measure import roofline  # imports JAX, which a target does not need
 
     measured = roofline.ceilings(dtype)
     return Rates(usable, measured.memory, measured.flops, measured.origin)

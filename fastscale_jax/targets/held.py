@@ -1,4 +1,4 @@
-"""What a training step holds, here or on a target, and the largest batch that fits."""
+"""The memory of a training step, on attached devices or a target, and the largest batch."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,11 +34,11 @@ def held(
 
     Args:
         network: to train.
-        recipe: its batch is laid out; 0: the largest that fits.
-        gigabytes: of a device, to find the largest batch for; None: what it has.
-        target: devices that need not be here; None: those that are.
+        recipe: with the batch size of the step; 0: the largest that fits.
+        gigabytes: of a device, for the largest batch; None: what the device has.
+        target: devices that need not be attached; None: the attached ones.
         store: of programs compiled for a target.
-        tell: is told what each program holds.
+        tell: called with a line on the memory of each program.
 
     Raises:
         ValueError: the batch cannot be shared by the devices, not even the smallest fits, or the
@@ -48,12 +48,12 @@ def held(
     devices = target.count if target else jax.device_count()
     if recipe.data.batch_size:
         check_divides(recipe, devices)
-    found = (
+    step_memory = (
         _on(target, network, recipe, gigabytes, store, tell)
         if target
-        else _here(network, recipe, gigabytes, tell)
+        else _on_local_devices(network, recipe, gigabytes, tell)
     )
-    recipe, largest, step = found.recipe, found.largest, found.step
+    recipe, largest, step = step_memory.recipe, step_memory.largest, step_memory.step
     images = recipe.data.batch_size // devices
     itemsize = jnp.dtype(recipe.dtype).itemsize
     return {
@@ -71,24 +71,26 @@ def held(
         "limit_bytes": largest.limit,
         "largest_batch_size": largest.images,
         "largest_batch_bytes": largest.held,
-        **({"note": found.note} if found.note else {}),
+        **({"note": step_memory.note} if step_memory.note else {}),
     }
 
 
-class _Found(NamedTuple):
-    """What devices hold: the recipe with its batch, the largest batch, and a step's memory."""
+class _StepMemory(NamedTuple):
+    """The memory of a step: the recipe with its batch, the largest batch, and the step's bytes."""
 
     recipe: Recipe
     largest: LargestBatch
-    step: Memory | None  # None: the compiler finds no room for it
+    step: Memory | None  # None: the compiler says that it does not fit
     note: str = ""
 
 
-def _here(network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell) -> _Found:
+def _on_local_devices(
+    network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell
+) -> _StepMemory:
     largest = memory.largest_batch(network, recipe, memory_limit(gigabytes), tell=tell)
     if not recipe.data.batch_size:
         recipe = memory.with_batch(recipe, largest.images)
-    return _Found(recipe, largest, memory.step_memory(network, recipe))
+    return _StepMemory(recipe, largest, memory.step_memory(network, recipe))
 
 
 def _on(
@@ -98,7 +100,7 @@ def _on(
     gigabytes: float | None,
     store: Store | None,
     tell: Tell,
-) -> _Found:
+) -> _StepMemory:
     limit = int(gigabytes * 1e9) if gigabytes else target.usable_bytes
     largest = on_target.largest_batch(network, recipe, target, limit, store=store, tell=tell)
     if not recipe.data.batch_size:
@@ -106,28 +108,29 @@ def _on(
     program = Program(network, recipe, target)
     outcome = compiled(program, store=store, tell=tell)
     if outcome.failure == "out of memory":
-        return _Found(recipe, largest, None, outcome.reason)
+        return _StepMemory(recipe, largest, None, outcome.reason)
     if outcome.memory is None:
         raise FailedError(program, outcome)
     note = on_target.better_batch(network, recipe, target, limit, store=store, tell=tell)
-    return _Found(recipe, largest, Memory(**outcome.memory), note)
+    return _StepMemory(recipe, largest, Memory(**outcome.memory), note)
 
 
-def table(found: dict[str, Any]) -> "Table":
-    """Returns the figures of `held` for people."""
+def memory_table(figures: dict[str, Any]) -> "Table":
+    """Returns the figures of `held` as a table for people."""
     from rich.table import Table
 
-    several = f"{found['devices']} x " if found["devices"] > 1 else ""
+    several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
     result = Table(
         title=(
-            f"{found['network']}: a training step on {several}{found['device']}, "
-            f"{found['batch_size']:,} images, {found['dtype']}"
-            + ("" if found["fits"] else ": does not fit")
+            f"{figures['network']}: a training step on {several}{figures['device']}, "
+            f"{figures['batch_size']:,} images, {figures['dtype']}"
+            + ("" if figures["fits"] else ": does not fit")
         ),
         caption=(
-            f"the largest batch that fits {found['limit_bytes'] / 1e9:,.4g} GB: "
-            f"{found['largest_batch_size']:,} images, {found['largest_batch_bytes'] / 1e9:,.4g} GB"
-            + (f"\n{found['note']}" if "note" in found else "")
+            f"the largest batch that fits {figures['limit_bytes'] / 1e9:,.4g} GB: "
+            f"{figures['largest_batch_size']:,} images, "
+            f"{figures['largest_batch_bytes'] / 1e9:,.4g} GB"
+            + (f"\n{figures['note']}" if "note" in figures else "")
         ),
     )
     result.add_column("of a device")
@@ -142,6 +145,6 @@ def table(found: dict[str, Any]) -> "Table":
         "what JAX keeps for the backward pass": "saved_for_backward_bytes",
     }
     for name, key in rows.items():
-        amount = "does not fit" if found[key] is None else f"{found[key] / 1e9:,.3f}"
+        amount = "does not fit" if figures[key] is None else f"{figures[key] / 1e9:,.3f}"
         result.add_row(name, amount, end_section=key == "peak_bytes")
     return result

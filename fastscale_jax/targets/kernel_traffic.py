@@ -9,37 +9,37 @@ from fastscale_jax.targets.kernel_runs import Computations, Key, Run, Value, com
 
 HOST = 5  # memory space of the host, on GPUs and TPUs
 
-# they pass on the elements of one operand: a slice after them is a slice of the operand
+# operations that keep the elements of their operand: a slice after them is a slice of the operand
 PASSING = frozenset(("bitcast", "reshape", "convert", "transpose", "copy", "reverse"))
 SLICES = frozenset(("slice", "dynamic-slice", "gather"))
 
 
 class Access(NamedTuple):
-    """What a kernel reads or writes of one array."""
+    """The part of one array that a kernel reads or writes."""
 
     key: Key
     array: Array
-    bytes: int  # of whole tiles, where the array has some
+    bytes: int  # of whole tiles, if the array has tiles
     is_write: bool
 
 
 class Dilation(NamedTuple):
     """An array into which zeros were written between the elements of another."""
 
-    share: float  # of the elements: those of the other array
-    spread: int  # how much larger it makes a conv, all directions together
+    share: float  # of its elements that come from the other array
+    spread: int  # factor by which the zeros enlarge a conv, over all directions
 
 
 class Traffic:
-    """Counts the kernels of one program. What a fusion's computation reads is worked out once."""
+    """Counts the bytes of one program's kernels. Each fusion's computation is analysed once."""
 
     def __init__(self, program: Computations, *, is_tpu: bool) -> None:
         """Takes the computations, from `hlo_text.computations`.
 
         Args:
             program: not modified.
-            is_tpu: any memory space but the first is then another memory, as VMEM is; on GPUs only
-                the host's is.
+            is_tpu: on TPUs any memory space but the first is another memory, such as VMEM; on GPUs
+                only the host's is.
         """
         self._program, self._is_tpu = program, is_tpu
         self._bodies: dict[str, _Body] = {}
@@ -47,8 +47,8 @@ class Traffic:
     def of(self, run: Run) -> list[Access]:
         """Returns what a kernel reads and writes in the device's main memory.
 
-        An array that is several operands counts once. Of an array that is only sliced, the slices
-        count. An update in place writes the update, and does not read the buffer.
+        An array that is several operands counts once. If an array is only sliced, its slices count.
+        An update in place writes the update, and does not read the buffer.
         """
         body = self.body(run)
         reads: dict[Key, Access] = {}
@@ -67,7 +67,7 @@ class Traffic:
         return [*reads.values(), *(x for x in writes if x.bytes)]
 
     def body(self, run: Run) -> "_Body":
-        """Returns what a kernel does: a fusion's computation, or the instruction by itself."""
+        """Returns the instructions of a kernel: a fusion's computation, or a single instruction."""
         called = run.instruction.called
         if run.opcode == "fusion" and called:
             return self._body(called[0])
@@ -75,8 +75,8 @@ class Traffic:
 
     def dilations(self, run: Run) -> Mapping[Key, Dilation]:
         """Returns the arrays that a kernel writes with zeros in between."""
-        found = self.body(run).dilations(len(run.results))
-        return {v.key: x for v, x in zip(run.results, found, strict=True) if x is not None}
+        all_dilations = self.body(run).dilations(len(run.results))
+        return {v.key: x for v, x in zip(run.results, all_dilations, strict=True) if x is not None}
 
     def _body(self, name: str) -> "_Body":
         if name not in self._bodies:
@@ -91,7 +91,7 @@ class Traffic:
 
 
 class _Body:
-    """The instructions of a kernel, and what of its parameters and results they touch."""
+    """The instructions of a kernel, and the parts of parameters and results that they access."""
 
     def __init__(self, instructions: list[Instruction], body_of: Callable[[str], "_Body"]) -> None:
         self.instructions = {x.name: x for x in instructions}
@@ -99,14 +99,14 @@ class _Body:
         self._uses: dict[str, list[tuple[Instruction, int]]] = {}
         self._parameters: dict[int, Instruction] = {}
         for x in instructions:
-            for place, operand in enumerate(x.operands):
-                self._uses.setdefault(operand, []).append((x, place))
+            for index, operand in enumerate(x.operands):
+                self._uses.setdefault(operand, []).append((x, index))
             if x.opcode == "parameter":
                 self._parameters[_number(x)] = x
         self._shares: dict[int, float] = {}
 
     def read_share(self, number: int) -> float:
-        """Returns what share of a parameter's elements is read."""
+        """Returns the share of a parameter's elements that is read."""
         if number not in self._shares:
             parameter = self._parameters.get(number)
             self._shares[number] = 1.0 if parameter is None else self._share(parameter)
@@ -118,33 +118,33 @@ class _Body:
         whole = max(1, x.arrays[0].elements)
         return min(1.0, sum(self._share_of_use(whole, *use) for use in self._uses.get(x.name, ())))
 
-    def _share_of_use(self, whole: int, user: Instruction, place: int) -> float:
-        if user.opcode in SLICES and place == 0:
+    def _share_of_use(self, whole: int, user: Instruction, index: int) -> float:
+        if user.opcode in SLICES and index == 0:
             return user.arrays[0].elements / whole
-        if self._is_updated(user, place):
+        if self._is_updated(user, index):
             return 0.0
         if user.opcode in PASSING and not user.is_tuple:
             return self._share(user)
         if user.opcode == "fusion" and user.called:
-            return self._body_of(user.called[0]).read_share(place)
+            return self._body_of(user.called[0]).read_share(index)
         return 1.0
 
-    def _is_updated(self, user: Instruction, place: int) -> bool:
+    def _is_updated(self, user: Instruction, index: int) -> bool:
         """Whether the operand is a buffer that the instruction updates in place."""
         if user.opcode == "scatter":
-            is_buffer = place < (len(user.operands) - 1) // 2
+            is_buffer = index < (len(user.operands) - 1) // 2
         else:
-            is_buffer = user.opcode == "dynamic-update-slice" and place == 0
-        return is_buffer and self._is_in_place(user, place)
+            is_buffer = user.opcode == "dynamic-update-slice" and index == 0
+        return is_buffer and self._is_in_place(user, index)
 
-    def _is_in_place(self, update: Instruction, place: int) -> bool:
+    def _is_in_place(self, update: Instruction, index: int) -> bool:
         """Whether an update's buffer is a parameter of the kernel, and the update a result."""
-        buffer = self._origin(self.instructions.get(update.operands[place]))
+        buffer = self._origin(self.instructions.get(update.operands[index]))
         is_result = any(x is not None and x.name == update.name for x in self._outputs())
         return buffer is not None and buffer.opcode == "parameter" and is_result
 
     def _outputs(self) -> list[Instruction | None]:
-        """The instructions that compute the results, bitcasts passed over."""
+        """The instructions that compute the results, without bitcasts."""
         root = next((x for x in self.instructions.values() if x.is_root), None)
         if root is None or root.opcode != "tuple":
             return [self._origin(root)]
@@ -160,7 +160,7 @@ class _Body:
         return x
 
     def written_shares(self, count: int) -> list[float]:
-        """Returns what share of each result is written."""
+        """Returns the share of each result that is written."""
         return [self._written(x, number) for number, x in enumerate(self._output_of_each(count))]
 
     def _written(self, x: Instruction | None, number: int) -> float:
@@ -181,7 +181,7 @@ class _Body:
         return min(1.0, update.arrays[0].elements / max(1, whole.elements))
 
     def dilations(self, count: int) -> list[Dilation | None]:
-        """Returns of each result whether it is another array with zeros in between."""
+        """Returns for each result its dilation, or None if no zeros were written into it."""
         return [self._dilation(x) for x in self._output_of_each(count)]
 
     def _dilation(self, x: Instruction | None) -> Dilation | None:
@@ -203,7 +203,7 @@ def _number(parameter: Instruction) -> int:
 
 
 def _alone(run: Run) -> list[Instruction]:
-    """An instruction that is no fusion, as the computation of one."""
+    """The computation that an instruction would have as a fusion of its own."""
     x = run.instruction
     parameters = [
         Instruction(f"operand {i}", _type(values), "parameter", (str(i),), "", is_root=False)

@@ -1,6 +1,6 @@
-"""What a program compiled for a GPU or a TPU does: its kernels, their bytes and flops, the floor.
+"""Kernels of a program compiled for a GPU or a TPU, their bytes and flops, and the least time.
 
-Nothing here needs the device, or JAX: it reads the text of the optimised module.
+This reads the text of the optimised module, and needs neither the device nor JAX.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from fastscale_jax.targets.kernel_products import products
 from fastscale_jax.targets.kernel_runs import COLLECTIVES, Computations, Key, Run, name_flow, runs
 from fastscale_jax.targets.kernel_traffic import Access, Dilation, Traffic
 
-SMALL_BYTES = 4_000_000  # such a kernel takes about as long to start as to run
+SMALL_BYTES = 4_000_000  # a kernel below this takes about as long to start as to run
 
 
 class Kernel(NamedTuple):
@@ -26,8 +26,8 @@ class Kernel(NamedTuple):
     kind: str  # one of `kernel_kinds.KINDS`
     op_name: str  # of the traced operation, or empty
     bytes: int  # to and from the device's main memory
-    # Of convs and products, two a multiply-add, taps in the padding included. Calls of other
-    # libraries than cuDNN and cuBLAS have none, nor has elementwise work.
+    # Of convs and products: two per multiply-add, taps in the padding included. It is 0 for
+    # elementwise work, and for calls of other libraries than cuDNN and cuBLAS.
     flops: int
     useful_flops: int  # without those that meet zeros written between a gradient's elements
     times: int  # more than once in loops
@@ -57,8 +57,8 @@ class ProgramCount:
 
     Attributes:
         kernels: in the order of the text.
-        collectives: by opcode. Their bytes are those of the array that is shared: the larger of
-            what a device gives and what it gets.
+        collectives: by opcode. Their bytes are those of the shared array: the larger of what a
+            device sends and what it receives.
         avoidable: bytes by cause, see `avoidable.avoidable`.
         custom_calls: targets of all custom calls: of libraries, of the compiler itself, of others.
         unknown_loops: loops whose length is not known; their kernels count once.
@@ -114,8 +114,8 @@ class ProgramCount:
         """Returns the least time of the kernels, one after the other, collectives left out.
 
         Each takes bytes / `bandwidth` or flops / `peak`, whichever is longer. Asynchronous copies
-        run beside kernels that have bandwidth to spare. What does not fit there is added to the
-        part bound by memory. No program reaches its floor.
+        run beside kernels that have bandwidth to spare; the rest of their time is added to the part
+        bound by memory. No program reaches its floor.
 
         Args:
             bandwidth: of the main memory, bytes/s.
@@ -147,10 +147,10 @@ def count(text: str) -> ProgramCount:
         HloError: the text is not that of an HLO module, or lacks what it refers to.
     """
     program = computations(text)
-    found, unknown_loops = runs(program)
+    all_runs, unknown_loops = runs(program)
     traffic = Traffic(program, is_tpu=":T(" in text)
     kernels, moved, dilated = [], [], {}
-    for run in found:
+    for run in all_runs:
         accesses, dilations = traffic.of(run), traffic.dilations(run)
         dilated.update(dilations)
         kernel, opcodes = _kernel(run, accesses, dilated, program)
@@ -159,7 +159,7 @@ def count(text: str) -> ProgramCount:
         moved.append(Moved(kernel.kind, accesses, run.times, flow, opcodes, dilations))
     called = frozenset(x.target for lines in program.values() for x in lines if x.target)
     return ProgramCount(
-        tuple(kernels), _collectives(found), avoidable(moved), called, unknown_loops
+        tuple(kernels), _collectives(all_runs), avoidable(moved), called, unknown_loops
     )
 
 
@@ -200,13 +200,13 @@ def _is_transfer(run: Run) -> bool:
     return len({value.array.memory_space for value in values}) > 1
 
 
-def _collectives(found: list[Run]) -> dict[str, Total]:
+def _collectives(all_runs: list[Run]) -> dict[str, Total]:
     result: dict[str, Total] = {}
-    for run in found:
+    for run in all_runs:
         if run.opcode in COLLECTIVES:
-            given = sum(x.array.bytes for values in run.operands for x in values)
-            got = sum(x.array.bytes for x in run.results)
+            sent = sum(x.array.bytes for values in run.operands for x in values)
+            received = sum(x.array.bytes for x in run.results)
             before = result.get(run.opcode, Total(0, 0))
-            size = before.bytes + max(given, got) * run.times
+            size = before.bytes + max(sent, received) * run.times
             result[run.opcode] = Total(before.count + run.times, size)
     return result

@@ -19,9 +19,9 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.recipe import Recipe
 
-# XLA lays a TPU's batch along its 128 lanes, else along its 8 sublanes, and pads what is missing.
+# On a TPU, XLA lays the batch along the 128 lanes, else along the 8 sublanes, and pads the rest.
 _TPU_UNITS = (128, 8, 1)
-_WORTH_A_NOTE = 0.02  # of the bytes an image
+_WORTH_A_NOTE = 0.02  # share of the bytes per image
 
 Tell = Callable[[str], None]
 
@@ -33,7 +33,7 @@ def step_bytes(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> float:
-    """Returns what a program holds on a device; infinite where the compiler finds no room.
+    """Returns the bytes of a program on a device; infinite if the compiler says it does not fit.
 
     Raises:
         FailedError: the compiler fails for another reason.
@@ -61,20 +61,20 @@ def largest_batch(
 ) -> LargestBatch:
     """Returns the largest batch that fits each device of a target, over all of them.
 
-    On TPUs it is a multiple of 128 images a chip, which fill the lanes, unless not even these fit.
-    Batches are tried up to their layout, of which a GPU's program has all of its memory.
+    On TPUs it is a multiple of 128 images per chip, which fill the lanes, unless not even 128 fit.
+    Programs are compiled up to the layout, which decides all of a GPU program's memory.
 
     Args:
         network: to train.
-        recipe: its batch size is not looked at.
+        recipe: its batch size is ignored.
         target: to train on.
         limit: bytes of a device.
-        most: images, more than which are not wanted; None: no such number.
+        most: the largest batch to consider; None: there is no such limit.
         until: `end`: a TPU's program is compiled to the end, and a batch that proves too large is
-            made smaller; `layout`: its memory may be some percent more than is said.
+            reduced; `layout`: the real memory may exceed the result by some percent.
         store: of outcomes.
         timeout: seconds that each compilation may take.
-        tell: is told what each program holds.
+        tell: called with a line on the memory of each program.
 
     Raises:
         NoRoomError: the smallest batch that the devices can share does not fit.
@@ -92,14 +92,14 @@ def largest_batch(
     for unit in _units(target, least):
         options = {"unit": unit, "first": max(target.usual[0], unit), "name": network.name}
         try:
-            found = largest_fitting(held, limit, **options, most=most, tell=tell)
-            images, size = found.images, held(found.images, "end") if is_rough else found.held
+            largest = largest_fitting(held, limit, **options, most=most, tell=tell)
+            images, size = largest.images, held(largest.images, "end") if is_rough else largest.held
             while size > limit:
                 images = min(int(images * limit / size), images - 1) // unit * unit
                 if not images:
                     raise NoRoomError(f"{network.name}: not even a batch of {unit} fits")
                 size = held(images, "end")
-            return found._replace(images=images, held=int(size))
+            return largest._replace(images=images, held=int(size))
         except NoRoomError:
             if unit == least:
                 raise
@@ -108,7 +108,7 @@ def largest_batch(
 
 
 def _units(target: Target, least: int) -> list[int]:
-    """What batches are multiples of, from the best to the least that devices can share."""
+    """Units that batches may be multiples of, from the best to the least that devices share."""
     if target.device.platform != "tpu":
         return [least]
     return sorted({math.lcm(n * target.count, least) for n in _TPU_UNITS}, reverse=True)
@@ -123,17 +123,15 @@ def better_batch(
     store: Store | None = None,
     tell: Tell = lambda line: None,
 ) -> str:
-    """Returns a note for people where 128 images a chip fit and move fewer bytes an image.
-
-    Else nothing.
+    """Returns a note if 128 images per chip fit and move fewer bytes per image; else empty.
 
     Args:
         network: to train.
-        recipe: its batch is the one that is compared.
-        target: TPUs; others have no such batch.
+        recipe: with the batch size to compare with.
+        target: for other targets than TPUs the note is empty.
         limit: bytes of a device.
         store: of outcomes.
-        tell: is told what is compiled.
+        tell: called with the compiler's stage.
     """
     lanes, images = _TPU_UNITS[0], recipe.data.batch_size // target.count
     if target.device.platform != "tpu" or images == lanes:

@@ -1,4 +1,4 @@
-"""A network's program for a target: what is to be compiled, and what comes of it."""
+"""A network's program for a target: what is to be compiled, and the outcome."""
 
 import dataclasses
 import hashlib
@@ -13,9 +13,15 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.train.recipe import Checkpoint, Recipe
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
-# what decides the program of a network; the rest of the package is about it
+# the sources that decide the program of a network; the rest of the package does not change it
 _ROOMS = ("arch", "convs", "models", "data", "distributed", "train")
-_FILES = ("utils/compiling.py", "measure/lowering.py", "targets/child.py", "targets/devices.py")
+_FILES = (
+    "utils/compiling.py",
+    "utils/varying.py",
+    "measure/lowering.py",
+    "targets/child.py",
+    "targets/devices.py",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +29,9 @@ class Program:
     """What is to be compiled.
 
     Attributes:
-        network: whose program it is.
-        recipe: its batch is that of all devices.
-        target: to compile for; None: the devices that are here.
+        network: to compile.
+        recipe: with the batch size over all devices.
+        target: to compile for; None: the attached devices.
         part: as `measure.lowering.lower` takes it.
         until: `end`, or `layout`: stop once the buffers are laid out. What follows is machine code,
             half of the work for a GPU and nine tenths for a TPU. It changes neither kernels nor
@@ -41,7 +47,7 @@ class Program:
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """A description for messages."""
         where = self.target.name if self.target else "the device here"
         part = {"step": "training step", "inference": "inference"}[self.part]
         return (
@@ -50,16 +56,16 @@ class Program:
         )
 
     def key(self) -> str:
-        """Returns a name for all that decides what the compiler makes of it.
+        """Returns a digest of all that decides the compiled program.
 
         Raises:
-            ValueError: it is for the devices here, about which too little is known.
+            ValueError: it is for the attached devices, about which too little is known.
         """
         if self.target is None:
             raise ValueError("what is compiled for the devices here is not kept")
         recipe = dataclasses.replace(self.recipe, checkpoint=Checkpoint(), seed=0, init_from="")
         device = self.target.device
-        # of a device only what XLA is told: another source for a rate makes no other program
+        # only the device's fields that XLA gets: a rate's source, for one, changes no program
         told = {"memory": device.memory_bytes, "bandwidth": device.bandwidth, **device.xla}
         content = {
             "network": dataclasses.asdict(dataclasses.replace(self.network, name="")),
@@ -76,16 +82,16 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What the compiler made of a program, or why it made nothing.
+    """A compiled program, or the reason why there is none.
 
     Attributes:
         memory: bytes of a device by name, as `measure.memory.Memory` has them; None: it failed.
         text: the optimised HLO module; empty: it failed.
-        seconds: that lowering and compiling took, by name.
+        seconds: of lowering and compiling, by name.
         failure: empty, or `out of memory`, `aborted`, `refused`, `timed out`.
         reason: of a failure, in one line.
-        here: of a program for the devices here: their `kind`, how many (`devices`), and the
-            `usable_bytes` of the smallest.
+        here: for a program for the attached devices: their `kind`, their number (`devices`), and
+            the `usable_bytes` of the smallest.
     """
 
     memory: Mapping[str, int] | None = None
@@ -105,7 +111,7 @@ class Outcome:
 
 
 def _digest_of_sources() -> str:
-    """Changes with any line that may change a program."""
+    """Digests the sources, so that a key changes with any line that may change a program."""
     digest = hashlib.sha256()
     paths = [_PACKAGE / name for name in _FILES]
     for room in _ROOMS:

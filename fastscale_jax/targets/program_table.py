@@ -1,4 +1,4 @@
-"""The table of --mode=program."""
+"""The table of `fastscale program`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,107 +8,109 @@ if TYPE_CHECKING:
 _NOT_A_TIME = "nothing was run: no kernel reaches its floor, and what a step takes is not known"
 
 
-def table(found: dict[str, Any]) -> "Group":
-    """Returns what `figures.figures` found, for people."""
+def program_table(figures: dict[str, Any]) -> "Group":
+    """Returns the figures of `figures.figures` as tables for people."""
     from rich.console import Group
     from rich.table import Table
 
-    several = f"{found['devices']} x " if found["devices"] > 1 else ""
-    part = {"step": "a training step", "inference": "inference"}[found["part"]]
+    several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
+    part = {"step": "a training step", "inference": "inference"}[figures["part"]]
     title = (
-        f"{found['network']}: {part} on {several}{found['device']}, "
-        f"{found['batch_size']:,} images, {found['dtype']}"
+        f"{figures['network']}: {part} on {several}{figures['device']}, "
+        f"{figures['batch_size']:,} images, {figures['dtype']}"
     )
-    if found["peak_bytes"] is None:
+    if figures["peak_bytes"] is None:
         refused = Table(title=title, show_header=False)
-        refused.add_row("does not fit", found["reason"])
+        refused.add_row("does not fit", figures["reason"])
         return Group(refused)
-    return Group(_totals(found, title), _kernels(found), *_avoidable(found))
+    return Group(_totals(figures, title), _kernels(figures), *_avoidable(figures))
 
 
-def _totals(found: dict[str, Any], title: str) -> Any:
+def _totals(figures: dict[str, Any], title: str) -> Any:
     from rich.table import Table
 
-    if found["devices"] > 1:
+    if figures["devices"] > 1:
         title += "; figures of each"
-    caption = _NOT_A_TIME if found["target"] else None
+    caption = _NOT_A_TIME if figures["target"] else None
     result = Table(title=title, caption=caption, show_header=False)
     result.add_column()
     result.add_column(justify="right")
     result.add_column()
-    limit = found["limit_bytes"]
-    fits = f"{found['peak_bytes'] / limit:.0%} of {_gb(limit)}" if limit else ""
+    limit = figures["limit_bytes"]
+    fits = f"{figures['peak_bytes'] / limit:.0%} of {_gb(limit)}" if limit else ""
     result.add_row(
         "memory at most",
-        _gb(found["peak_bytes"]),
-        fits if found["fits"] else f"does not fit: {fits}",
+        _gb(figures["peak_bytes"]),
+        fits if figures["fits"] else f"does not fit: {fits}",
     )
-    passes = f"{found['passes']:.1f} passes over the activations, {_gb(found['activation_bytes'])}"
-    result.add_row("bytes moved", _gb(found["bytes"]), passes)
-    share = found["flops"] / found["analytic_flops"]
+    activations = _gb(figures["activation_bytes"])
+    passes = f"{figures['passes']:.1f} passes over the activations, {activations}"
+    result.add_row("bytes moved", _gb(figures["bytes"]), passes)
+    share = figures["flops"] / figures["analytic_flops"]
     what = f"multiply-adds, {share:.2f} of the analytic count"
-    result.add_row("flops", _flops(found["flops"]), what)
-    if found["useful_flops"] < found["flops"]:
-        wasted = found["flops"] - found["useful_flops"]
+    result.add_row("flops", _flops(figures["flops"]), what)
+    if figures["useful_flops"] < figures["flops"]:
+        wasted = figures["flops"] - figures["useful_flops"]
         result.add_row("", _flops(wasted), "of these with zeros between a gradient's elements")
     bound = (
-        f"{found['floor_memory_ms']:.4g} ms bound by memory, "
-        f"{found['floor_operations_ms']:.4g} ms by operations"
+        f"{figures['floor_memory_ms']:.4g} ms bound by memory, "
+        f"{figures['floor_operations_ms']:.4g} ms by operations"
     )
-    result.add_row("floor", f"{found['floor_ms']:.4g} ms", bound)
+    result.add_row("floor", f"{figures['floor_ms']:.4g} ms", bound)
     rates = (
-        f"{found['bandwidth'] / 1e12:.4g} TB/s and {found['peak_operations'] / 1e12:.4g}e12 "
+        f"{figures['bandwidth'] / 1e12:.4g} TB/s and {figures['peak_operations'] / 1e12:.4g}e12 "
         "operations/s, two a flop"
     )
-    result.add_row("", "", f"at {rates} ({found['rates_origin']})")
-    estimate = found["compiler_estimate_ms"]
+    result.add_row("", "", f"at {rates} ({figures['rates_origin']})")
+    estimate = figures["compiler_estimate_ms"]
     if estimate is not None:
         what = "by the compiler's cycles: ranks programs, and is no time"
         result.add_row("compiler's estimate", f"{estimate:.4g} ms", what)
-    for name, total in found["collectives"].items():
+    for name, total in figures["collectives"].items():
         result.add_row(name, _gb(total["bytes"]), f"{total['count']} a step")
-    if found["unknown_loops"]:
+    if figures["unknown_loops"]:
         what = "of unknown length, their kernels counted once; random keys are made in such"
-        result.add_row("loops", f"{found['unknown_loops']}", what)
-    seconds = ", ".join(f"{name} {x:.0f} s" for name, x in found["seconds"].items())
-    result.add_row("compiling took", f"{sum(found['seconds'].values()):.0f} s", seconds)
+        result.add_row("loops", f"{figures['unknown_loops']}", what)
+    seconds = ", ".join(f"{name} {x:.0f} s" for name, x in figures["seconds"].items())
+    result.add_row("compiling took", f"{sum(figures['seconds'].values()):.0f} s", seconds)
     return result
 
 
-def _kernels(found: dict[str, Any]) -> Any:
+def _kernels(figures: dict[str, Any]) -> Any:
     from rich.table import Table
 
     result = Table(
         title=(
-            f"{found['kernel_count']:,} kernels, {found['small_kernel_count']:,} of them under 4 MB"
+            f"{figures['kernel_count']:,} kernels, "
+            f"{figures['small_kernel_count']:,} of them under 4 MB"
         )
     )
     result.add_column("kind")
     for name in ("kernels", "GB", "%", "passes", "TF"):
         result.add_column(name, justify="right")
-    kinds = sorted(found["kernels"].items(), key=lambda item: -item[1]["bytes"])
+    kinds = sorted(figures["kernels"].items(), key=lambda item: -item[1]["bytes"])
     for name, total in kinds:
-        result.add_row(name, *_row(total, found))
+        result.add_row(name, *_row(total, figures))
     result.add_section()
-    total = {"count": found["kernel_count"], "bytes": found["bytes"], "flops": found["flops"]}
-    result.add_row("all", *_row(total, found))
+    total = {"count": figures["kernel_count"], "bytes": figures["bytes"], "flops": figures["flops"]}
+    result.add_row("all", *_row(total, figures))
     return result
 
 
-def _row(total: dict[str, int], found: dict[str, Any]) -> tuple[str, ...]:
+def _row(total: dict[str, int], figures: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{total['count']:,}",
         f"{total['bytes'] / 1e9:,.2f}",
-        f"{100 * total['bytes'] / found['bytes']:.1f}",
-        f"{total['bytes'] / found['activation_bytes']:.2f}",
+        f"{100 * total['bytes'] / figures['bytes']:.1f}",
+        f"{total['bytes'] / figures['activation_bytes']:.2f}",
         f"{total['flops'] / 1e12:,.3f}",
     )
 
 
-def _avoidable(found: dict[str, Any]) -> list[Any]:
+def _avoidable(figures: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    causes = {name: size for name, size in found["avoidable_bytes"].items() if size}
+    causes = {name: size for name, size in figures["avoidable_bytes"].items() if size}
     if not causes:
         return []
     result = Table(title="avoidable bytes", caption="causes may overlap")
@@ -116,7 +118,7 @@ def _avoidable(found: dict[str, Any]) -> list[Any]:
     for name in ("GB", "%"):
         result.add_column(name, justify="right")
     for name, size in sorted(causes.items(), key=lambda item: -item[1]):
-        result.add_row(name, f"{size / 1e9:,.2f}", f"{100 * size / found['bytes']:.1f}")
+        result.add_row(name, f"{size / 1e9:,.2f}", f"{100 * size / figures['bytes']:.1f}")
     return [result]
 
 

@@ -1,1 +1,1 @@
-"""Training: the recipe, the step, the loop, and what a person sees of them."""
+"""What a training step computes: the recipe, the step, the optimiser, the evaluation."""

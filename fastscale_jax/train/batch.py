@@ -11,8 +11,8 @@ def check_batch_is_known(recipe: Recipe) -> None:
     """
     if not recipe.data.batch_size:
         raise ValueError(
-            "--config.data.batch_size=auto is for --mode=train, time and memory, and for the "
-            "training step of --mode=program with a --target; give a number"
+            "--config.data.batch_size=auto is for train, time and memory, and for the "
+            "training step of program with a --target; give a number"
         )
 
 

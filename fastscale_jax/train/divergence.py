@@ -1,4 +1,4 @@
-"""Notices that a run has come to no good."""
+"""Detects NaN or infinite losses and weights."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ class DivergenceError(Exception):
     """The loss of a step, or a weight after it, is NaN or infinite."""
 
     def __init__(self, step: int, message: str) -> None:
-        """Takes the step, counted from 1, and what to say."""
+        """Takes the step, counted from 1, and the message."""
         super().__init__(message)
         self.step = step
 
@@ -26,11 +26,11 @@ class DivergenceError(Exception):
 def is_finite(tree: Any) -> bool:
     """Returns whether all numbers in a tree of arrays are finite."""
     leaves = jax.tree.leaves(tree)
-    here = [on_host(leaf) for leaf in leaves]
-    elsewhere = [leaf for leaf, x in zip(leaves, here, strict=True) if x is None]
-    # before anything is returned: hosts that share arrays out must all take part in it
+    host_arrays = [on_host(leaf) for leaf in leaves]
+    elsewhere = [leaf for leaf, x in zip(leaves, host_arrays, strict=True) if x is None]
+    # computed before any return: all hosts that share sharded arrays must take part
     finite_elsewhere = not elsewhere or bool(_on_devices()(elsewhere))
-    return finite_elsewhere and all(np.isfinite(x).all() for x in here if x is not None)
+    return finite_elsewhere and all(np.isfinite(x).all() for x in host_arrays if x is not None)
 
 
 @functools.cache
@@ -42,23 +42,23 @@ def _on_devices() -> Callable[[list[Array]], Array]:
 
 
 class LossWatch:
-    """Looks at a step's loss once the next is on its way, so that the device never waits."""
+    """Checks a step's loss only after the next step has started, so that the device never waits."""
 
     def __init__(self) -> None:
-        """Starts with nothing to look at."""
+        """Starts without a loss to check."""
         self._latest: tuple[int, Array] | None = None
 
     def add(self, step: int, loss: Array) -> None:
-        """Takes in the loss of a step, and looks at the one before.
+        """Takes the loss of a step, and checks the loss of the step before.
 
         Raises:
-            DivergenceError: that one is not finite.
+            DivergenceError: the loss of the step before is not finite.
         """
         self.catch_up()
         self._latest = step, loss
 
     def catch_up(self) -> None:
-        """Looks at the last loss too: before anything is made of the state that it led to.
+        """Checks the last loss too, as is needed before its step's state is used.
 
         Raises:
             DivergenceError: it is not finite.

@@ -19,7 +19,7 @@ from fastscale_jax.train.step import Metrics, Task, eval_step
 
 
 class Evaluation(NamedTuple):
-    """What a model makes of a split."""
+    """A model's metrics and predictions on a split."""
 
     metrics: dict[str, float]  # loss, and top1_error and top5_error in percent
     labels: np.ndarray  # [images] int
@@ -33,7 +33,7 @@ class Evaluator:
         """Takes what stays the same.
 
         Args:
-            task: the network and what it expects of images.
+            task: the network, and the conventions of its images.
             split: of a source.
             batch_size: of each step, over all devices, rounded up to a multiple of their number;
                 the last batch is padded, and the padding not counted.
@@ -63,8 +63,10 @@ class Evaluator:
         self, state: TrainState, tick: Callable[[], object] = lambda: None
     ) -> dict[str, Evaluation]:
         """Returns the evaluation of the model, and of the average where one is kept, by prefix."""
-        found = {"": self(state.weights, tick)}
-        return found if state.average is None else {**found, "ema_": self(state.average, tick)}
+        evaluations = {"": self(state.weights, tick)}
+        if state.average is not None:
+            evaluations["ema_"] = self(state.average, tick)
+        return evaluations
 
 
 def _step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, tuple[Array, Array, Array]]:
@@ -90,9 +92,9 @@ def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:
 
 
 def error_of(evaluations: dict[str, Evaluation]) -> float | None:
-    """Returns the top-1 error that a state is judged by: the average's, where one is kept.
+    """Returns the top-1 error that decides the best checkpoint: the average's, if there is one.
 
-    Without an evaluation, or where the loss is no number, it is None.
+    It is None without an evaluation, and if the loss is not finite.
     """
     if not evaluations:
         return None

@@ -1,7 +1,7 @@
-"""BatchNorm statistics taken anew from many images, before an evaluation.
+"""BatchNorm statistics computed anew from many images, before an evaluation.
 
-The running statistics are those of the last few batches, of a network that changed meanwhile, and
-the averaged model's belong to no network at all. So do the paper's authors
+The running statistics are of the last few batches, during which the network changed; and those of
+the averaged model are of no single network. The paper's authors compute them anew, too
 (arXiv:2103.06877, section 6.1; arXiv:2105.07576, section 3).
 """
 
@@ -34,18 +34,18 @@ from fastscale_jax.models.layers import NEW_SHARE
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
 
-_NO_STEP = 2**32 - 1  # keys of training have the number of their step folded in
+_NO_STEP = 2**32 - 1  # folded into the key, where training steps fold in their number
 
 
 class PreciseStatistics:
-    """Takes the statistics of networks of one task; compiles once."""
+    """Computes the statistics of networks of one task; compiles once."""
 
     def __init__(self, task: Task, images: int) -> None:
         """Takes what stays the same.
 
         Args:
             task: the network, and how images are augmented.
-            images: to take them from; rounded up to whole batches.
+            images: to compute them from; rounded up to whole batches.
         """
         self._batches, self._mesh = math.ceil(images / task.recipe.data.batch_size), task.mesh
         everywhere = NamedSharding(task.mesh, ON_ALL)
@@ -63,20 +63,20 @@ class PreciseStatistics:
 
         Args:
             models: weights of the network, on all devices.
-            batches: of training images, this host's share; as many are taken as are needed.
-            key: of a run; each batch has its own, and none of a training step's.
+            batches: of training images, this host's share; only those that are needed are read.
+            key: of a run; each batch gets its own key, which no training step has.
             tick: called with each batch.
         """
         parts: list[list[Tree]] = [[] for _ in models]
         key = jax.random.fold_in(key, _NO_STEP)
         for number, batch in enumerate(itertools.islice(batches, self._batches)):
             batch_key, batch = jax.random.fold_in(key, number), shared_out(batch, self._mesh)
-            for model, found in zip(models, parts, strict=True):
-                found.append(self._of_batch(model, batch, batch_key))
+            for model, statistics in zip(models, parts, strict=True):
+                statistics.append(self._of_batch(model, batch, batch_key))
             tick()
         return [
-            Weights(model.params, replicated(over_all(found), self._mesh))
-            for model, found in zip(models, parts, strict=True)
+            Weights(model.params, replicated(over_all(statistics), self._mesh))
+            for model, statistics in zip(models, parts, strict=True)
         ]
 
 
@@ -110,8 +110,8 @@ def _of_device(task: Task, weights: Weights, batch: Batch, key: Array) -> Tree:
         keys, axis = dropout_key[None], AXIS
     else:
         keys, axis = image_keys(dropout_key, len(groups), AXIS), ""
-    how = dataclasses.replace(task.model.how, bn_group_size=0, axis=axis)
-    of_group = functools.partial(_of_group, task.model.clone(how=how), own(weights))
+    computation = dataclasses.replace(task.model.computation, bn_group_size=0, axis=axis)
+    of_group = functools.partial(_of_group, task.model.clone(computation=computation), own(weights))
     if len(groups) == 1:
         return jax.tree.map(lambda x: x[None], of_group(groups[0], keys[0]))
     return lax.map(lambda group: of_group(*group), (groups, keys))
@@ -126,15 +126,15 @@ def _of_group(model: Network, weights: Weights, pixels: Array, key: Array) -> Tr
         mutable=["batch_stats"],
         rngs={"dropout": key},
     )
-    # running statistics that begin with nothing hold a known share of the batch's
+    # running statistics that begin with 0 are NEW_SHARE times the batch's
     return jax.tree.map(lambda x: x / NEW_SHARE, own(updated["batch_stats"]))
 
 
 def over_all(parts: Iterable[Tree]) -> Tree:
     """Returns the statistics of all images of some batches, as numpy arrays.
 
-    The variance of all is the mean of the groups' variances and the variance of their means; the
-    paper's code leaves the second out.
+    The variance is the mean of the groups' variances plus the variance of their means; the paper's
+    code leaves the second term out.
 
     Args:
         parts: of each batch, as `batch_statistics` returns them; all groups are equally large.

@@ -139,6 +139,11 @@ def default_config() -> ConfigDict:
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
+    """Returns a dataclass of a section's values.
+
+    cattrs and pydantic let a key with a default be missing, and take True for 1. Hooks that make
+    cattrs refuse both are longer than this. pydantic's strict mode takes no mapping for a section.
+    """
     if not isinstance(values, (Mapping, ConfigDict)):
         raise ValueError(f"{path} must be a section with keys of its own; got {values!r}")
     types, values = typing.get_type_hints(kind), dict(values.items())

@@ -40,10 +40,10 @@ class Metrics(clu.metrics.Metric):
     """Sums over the images of all devices, so that batches can be added up.
 
     It is one metric of four sums, not a `clu.metrics.Collection` of three averages. A collection
-    takes as long (of a step of 1.1 ms on a CPU, medians of 3,000 differ by 0.2 %), but has seven
-    arrays: three equal counts, and a counter of merges, which the sum over devices would spoil. Its
-    averages merge in float32, which changed the mean loss of 100 steps in the seventh digit. With
-    four sums the step lowers to the same program as with a plain tuple of them.
+    is as fast (medians of 3,000 steps of 1.1 ms on a CPU differ by 0.2 %), but has seven arrays:
+    three of them are equal counts, and one counts merges, which a sum over devices would make
+    wrong. Its averages merge in float32, which changed the mean loss of 100 steps in the seventh
+    digit. With four sums the step lowers to the same program as with a plain tuple of them.
     """
 
     loss: Array
@@ -57,8 +57,8 @@ class Metrics(clu.metrics.Metric):
     ) -> Self:
         """Sums over the images that are not padding.
 
-        An image is right at k if under k classes beat it. Ties count against the network, and so
-        does NaN, so that one that says nothing is not called right.
+        An image is right at k if fewer than k other classes have a logit that is not smaller than
+        its label's. So ties and NaN count as errors.
 
         Args:
             losses: `[batch]`.
@@ -91,7 +91,7 @@ class Metrics(clu.metrics.Metric):
 
 
 class Task(NamedTuple):
-    """What a step needs to know beside its data. Nothing in it changes during a run."""
+    """All that a step needs beside its data; constant during a run."""
 
     model: Network
     recipe: Recipe
@@ -145,16 +145,16 @@ def train_step(
     """One SGD update; the average is not moved.
 
     Args:
-        task: what to train, and how.
+        task: network, recipe, optimiser and mesh.
         state: before the update.
-        batch: `images` are `[batch, h, w, 3]` uint8, of any size; of all devices.
-        key: of the run; the step is folded in here.
-        signals: `[devices, n]` int32, anything that hosts have to tell one another; None: nothing.
+        batch: `images` are `[batch, h, w, 3]` uint8, of any size; over all devices.
+        key: of the run; the step's number is folded in.
+        signals: `[devices, n]` int32, values of each host that are summed; None: none.
 
     Returns:
         The state after the update; the batch's metrics before it; and the signals' sums, `[n]`.
-        Where images are mixed, the errors are those of the larger part. In float16 an update whose
-        gradients overflow is left out, but counts as a step.
+        For mixed images, the errors are by the label with the larger share. In float16 an update
+        whose gradients overflow is skipped, but counts as a step.
     """
     if signals is None:
         signals = jnp.zeros((task.mesh.size, 1), jnp.int32)
@@ -166,17 +166,19 @@ def train_step(
         out=ON_ALL,
     )
     step_key = jax.random.fold_in(key, state.step)
-    (found, batch_stats), (metrics, summed) = of_device(
+    (mean_gradients, batch_stats), (metrics, summed) = of_device(
         state.weights, scale, step_key, batch, signals
     )
-    updates, opt_state = task.optimizer.update(found, state.opt_state, state.params)
+    updates, opt_state = task.optimizer.update(mean_gradients, state.opt_state, state.params)
     after = state.replace(
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
     if state.loss_scale is not None:
-        is_finite = jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(found)]).all()
+        is_finite = jnp.array(
+            [jnp.isfinite(x).all() for x in jax.tree.leaves(mean_gradients)]
+        ).all()
         after = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), after, state)
         after = after.replace(loss_scale=state.loss_scale.after(is_finite))
     return after.replace(step=state.step + 1), metrics, summed
@@ -206,7 +208,7 @@ def _of_device(
         losses = optax.softmax_cross_entropy(logits, examples.targets)
         return losses.mean(), (Outputs(losses, logits), updated["batch_stats"])
 
-    found = gradients(
+    results = gradients(
         loss,
         own(weights.params),
         own(weights.batch_stats),
@@ -216,8 +218,8 @@ def _of_device(
         scale=scale,
     )
     labels = examples.targets.argmax(-1)
-    metrics = _metrics(found.outputs, labels, batch)
-    return agreed((found.gradients, found.batch_stats), (metrics, signals.sum(0)))
+    metrics = _metrics(results.outputs, labels, batch)
+    return agreed((results.gradients, results.batch_stats), (metrics, signals.sum(0)))
 
 
 def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:
@@ -244,7 +246,7 @@ def _evaluated(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Arr
 
 
 def training_images(task: Task, batch: Batch, keys: Array) -> Array:
-    """Returns a batch as the network is trained on it, but for mixing: `[batch, h, w, 3]`."""
+    """Returns a batch's augmented, normalised images before mixing: `[batch, h, w, 3]`."""
     return prepare(batch.images, **_normalisation(task), augment=task.recipe.augment, keys=keys)
 
 

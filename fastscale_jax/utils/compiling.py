@@ -1,4 +1,4 @@
-"""Compiling in less time: programs kept on disk, and programs that need not be fast."""
+"""Shorter compilation: programs kept on disk, and options for programs that need not be fast."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def hasty(platform: str | None = None) -> Any:
-    """Returns JAX's options to compile what runs once, or not at all.
+    """Returns options to compile quickly a program that runs once, or not at all.
 
-    How well machine code is made changes neither what it computes nor what it works on.
+    They change the speed of the machine code, but neither its results nor its buffers.
 
     Args:
-        platform: `cpu`, `gpu` or `tpu`, of devices that need not be here; None: of those here, of
-            which an accelerator is left its own options.
+        platform: `cpu`, `gpu` or `tpu`, of devices that need not be attached; None: the attached
+            devices', for which an accelerator keeps the default options.
     """
     if platform is None:
         import jax
@@ -37,27 +37,27 @@ def default_folder() -> str:
 
 
 def keep_compiled_programs(folder: str) -> bool:
-    """Lets JAX keep what it compiles, and take from there what it compiled before.
+    """Turns on JAX's compilation cache.
 
-    A setting of JAX's own, `JAX_COMPILATION_CACHE_DIR`, is left as it is. A folder that cannot be
-    written is passed over: the programs are then compiled each time.
+    If JAX's own setting, `JAX_COMPILATION_CACHE_DIR`, is set, it stays. A folder that cannot be
+    written is ignored: programs are then compiled each time.
 
     Args:
         folder: made if need be; empty: nothing is kept.
 
     Returns:
-        False where the folder cannot be written.
+        False if the folder cannot be written.
     """
     import jax
 
-    # a flag of JAX's, which its types do not know of
+    # a flag of JAX that its type annotations lack
     if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return True
-    # a home folder may be shared by machines that cannot run one another's programs
-    place = pathlib.Path(folder).expanduser() / _processor()
-    if not is_writable(place):
+    # machines that share a home folder may not be able to run each other's programs
+    cache_folder = pathlib.Path(folder).expanduser() / _processor()
+    if not is_writable(cache_folder):
         return False
-    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder))
     return True
 
 

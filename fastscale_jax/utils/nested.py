@@ -6,10 +6,10 @@ from typing import Any
 
 def as_flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the values of a config by their dotted keys."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found |= as_flat(value, f"{prefix}{key}.")
+            flat |= as_flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat

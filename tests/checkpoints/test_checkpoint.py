@@ -1,5 +1,6 @@
 """Checkpoints come back to the bit, or not at all."""
 
+import asyncio
 import json
 import math
 import pathlib
@@ -21,6 +22,7 @@ from fastscale_jax.checkpoints.saved import (
     find_checkpoint,
     kept_checkpoints,
     latest_step,
+    patient_loops,
     read_models,
     read_variables,
 )
@@ -231,6 +233,8 @@ def refusals(tmp_path_factory):
         text=True,
         check=True,
     )
+    # files that report after the first one that failed
+    assert "Event loop is closed" not in run.stderr
     return json.loads(run.stdout)
 
 
@@ -247,6 +251,20 @@ def test_where_there_is_one_before_it_that_is_used_and_the_damaged_one_said(refu
     assert said.partition("cannot be read: ")[:2] == refusal.partition("cannot be read: ")[:2]
     assert said.endswith("; it is moved to damaged-5")
     assert names == ["4", "5", "damaged-5"]
+
+
+def test_loops_made_meanwhile_take_late_reports_and_others_refuse_them():
+    before = asyncio.new_event_loop
+    with patient_loops():
+        patient = asyncio.new_event_loop()
+    assert asyncio.new_event_loop is before
+    patient.close()
+    assert patient.call_soon_threadsafe(print) is None
+    patient.call_exception_handler({"message": "too late"})  # else it is logged
+    other = asyncio.new_event_loop()
+    other.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        other.call_soon_threadsafe(print)
 
 
 def save_all(workdir, errors):

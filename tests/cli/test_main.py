@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -280,6 +281,17 @@ NEEDED = {
     "fit": ["--results=x"],
     "report": ["--output=x"],
 }
+
+
+def test_a_reader_that_leaves_gets_no_traceback():
+    command = [sys.executable, "-m", "fastscale_jax.main", "--config=digits", "--mode=info"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as nobody:
+        done = subprocess.run(
+            command, cwd=REPOSITORY, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):

@@ -80,7 +80,7 @@ def test_of_weights_that_fit_no_memory_there_is_a_table(network):
 
 def test_without_values_there_are_no_columns_for_them(network):
     assert all(row.keys() == {"name", "shape", "dtype", "size"} for row in parameters.rows(network))
-    for said in (shown(parameters.table(network)), parameters.text(network)):
+    for said in (shown(parameters.parameters_table(network)), parameters.text(network)):
         assert "mean" not in said.lower()
         assert "std" not in said.lower()
 
@@ -96,7 +96,7 @@ def test_means_and_deviations_are_those_of_the_values(network, weights):
     assert row["std"] == pytest.approx(kernel.std(), rel=1e-12)
     scale = by_name["stem.conv.bn.scale"]
     assert (scale["mean"], scale["std"]) == (1, 0)
-    lines = shown(parameters.table(network, weights)).splitlines()
+    lines = shown(parameters.parameters_table(network, weights)).splitlines()
     line = next(line for line in lines if "s2.b1.a.kernel" in line)
     assert f"{kernel.mean():.3g}" in line
     assert f"{kernel.std():.3g}" in line
@@ -110,11 +110,11 @@ def test_json_has_null_for_what_is_no_number(network, weights, bad):
     assert row["name"] == "head.fc.bias"
     assert row["std"] is None
     assert "NaN" not in json.dumps(parameters.rows(network, broken))
-    assert "nan" in shown(parameters.table(network, broken))
+    assert "nan" in shown(parameters.parameters_table(network, broken))
 
 
 def test_the_table_ends_with_the_total(network):
-    lines = shown(parameters.table(network)).splitlines()
+    lines = shown(parameters.parameters_table(network)).splitlines()
     total = next(line for line in lines if "total" in line)
     assert f"{count(network).params:,}" in total
     assert parameters.overview(network) in lines[-1]

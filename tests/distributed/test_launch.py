@@ -9,8 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from fastscale_jax import main  # the flags
-from fastscale_jax.distributed import cluster  # the flags
+from fastscale_jax.cli.application import application
 from tests.commands import REPOSITORY, installed
 
 LAUNCH = REPOSITORY / "launch"
@@ -18,9 +17,8 @@ SCRIPTS = sorted([*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch"])
 
 
 def our_flags():
-    modules = (main.__name__, cluster.__name__)
-    defined = main.flags.FLAGS.flags_by_module_dict()
-    return {flag.name for module in modules for flag in defined[module]}
+    arguments = application()["train"].assemble_argument_collection()
+    return {"mode", *(name.removeprefix("--") for argument in arguments for name in argument.names)}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -39,7 +37,8 @@ def test_shellcheck_finds_nothing(script):
 def test_every_flag_that_is_passed_is_one_of_ours(path):
     lines = [x for x in path.read_text().splitlines() if not x.lstrip().startswith(("#", "-", ">"))]
     text = "\n".join(lines) if path.suffix == ".md" else path.read_text()
-    passed = re.findall(r"--([a-z_]+)=", "".join(re.findall(r"fastscale_jax\.main.*", text)))
+    commands = re.findall(r"(?:fastscale_jax\.main|fastscale train).*", text)
+    passed = re.findall(r"--([a-z_]+)=", "".join(commands))
     assert set(passed) <= our_flags()
 
 

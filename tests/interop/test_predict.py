@@ -220,7 +220,7 @@ def printed(*predictions):
     """The rows of the table, as texts of their cells."""
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(predict.table(predictions))
+        console.print(predict.predictions_table(predictions))
     lines = [line for line in capture.get().splitlines() if line.startswith("│")]
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 

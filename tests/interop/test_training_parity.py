@@ -89,8 +89,9 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
 
 def in_double(run: Run) -> Task:
     task = run.task()
-    how = dataclasses.replace(task.model.how, dtype="float64", implementation="portable")
-    return task._replace(model=task.model.clone(how=how))
+    options = {"dtype": "float64", "implementation": "portable"}
+    computation = dataclasses.replace(task.model.computation, **options)
+    return task._replace(model=task.model.clone(computation=computation))
 
 
 def test_twenty_steps_of_sgd_lose_what_pytorch_s_lose(run, batches):

@@ -139,7 +139,7 @@ def test_a_run_takes_the_largest_batch_and_goes_on_with_it(tmp_path):
 def test_an_evaluation_wants_a_number():
     result = run(*TINY, "--config.data.batch_size=auto", "--mode=eval")
     assert result.returncode == 2
-    assert "batch_size=auto is for --mode=train, time and memory" in result.stderr
+    assert "batch_size=auto is for train, time and memory" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -36,7 +36,7 @@ def test_the_command_writes_a_page_without_jax(tmp_path):
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert "Nothing was measured for this report." in page
     assert "runtime was not given" not in page  # it stands in the drawings
-    assert "What is missing is measured by <code>python -m fastscale_jax.measure.curves" in page
+    assert "What is missing is measured by <code>fastscale curves" in page
 
 
 def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):

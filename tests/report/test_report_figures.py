@@ -106,7 +106,7 @@ def test_what_is_missing_is_said_with_the_command_that_measures_it(plain, given)
         assert (panel.note, panel.y) == (series.NO_RUNTIME, series.ACTS)
     for number in ("01", "02", "04", "06", "11", "12"):
         command = plain[f"figure-{number}"].command
-        assert command.startswith("python -m fastscale_jax.measure.curves --results=")
+        assert command.startswith("fastscale curves --results=")
         assert not plain[f"figure-{number}"].source
     assert not given["figure-01"].command
     assert not given["figure-01"].panels[-1].note

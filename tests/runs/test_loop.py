@@ -21,8 +21,7 @@ from fastscale_jax.logs.records import Recorder, read_metrics
 from fastscale_jax.runs import loop, trainer
 from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
 from fastscale_jax.runs.interrupt import Preempted
-from fastscale_jax.runs.run import Start
-from fastscale_jax.runs.start import load_for
+from fastscale_jax.runs.start import Start, load_for
 from fastscale_jax.train.evaluate import as_record
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run

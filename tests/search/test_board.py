@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fastscale_jax.search.board import Board, table
+from fastscale_jax.search.board import Board, entries_table
 from fastscale_jax.search.jobs import Entry
 from tests.search.small import done, jobs
 
@@ -57,7 +57,7 @@ def test_a_terminal_has_a_table_that_stays_as_it_was_last():
 
 
 def cells(entries, column, **options):
-    found = table(entries, **options)
+    found = entries_table(entries, **options)
     (wanted,) = (c for c in found.columns if c.header == column)
     return list(wanted.cells)
 
@@ -85,5 +85,5 @@ def test_of_many_those_at_work_and_the_best_come_first(most):
 def test_a_failed_network_is_done_with_but_never_the_best():
     entries = done([3.0, 1.0])
     entries[1] = dataclasses.replace(entries[1], state="failed", error=None, reason="it broke")
-    assert table(entries).title == "2 of 2 networks trained"
+    assert entries_table(entries).title == "2 of 2 networks trained"
     assert cells(entries, "") == ["lowest error", "failed: it broke"]

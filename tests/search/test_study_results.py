@@ -46,7 +46,7 @@ def test_a_study_without_times_says_so(tmp_path):
     figure = study_results.figure(trials)
     missing = "no time was measured"
     assert [panel.note for panel in figure.panels] == ["", "", missing, "", missing, missing]
-    assert {row[5].text for row in study_results.table(trials).rows} == {DASH}
+    assert {row[5].text for row in study_results.study_table(trials).rows} == {DASH}
 
 
 @pytest.mark.parametrize("other", [{"device": "Another"}, {"versions": {"jax": "2"}}])
@@ -56,7 +56,7 @@ def test_times_of_several_machines_are_not_mixed(tmp_path, other):
     path.write_text(path.read_text() + second.read_text())
     trials = study_results.read(path)
     assert {g.seeds for g in study_results.groups(trials)} == {4}
-    assert {row[5].text for row in study_results.table(trials).rows} == {DASH}
+    assert {row[5].text for row in study_results.study_table(trials).rows} == {DASH}
     figure = study_results.figure(trials)
     assert [panel.note.startswith("times of several machines") for panel in figure.panels] == [
         *(False, False, True, False, True, True)

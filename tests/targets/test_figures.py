@@ -120,7 +120,7 @@ def test_the_table_says_all_kinds_and_that_nothing_was_run(answer):
 
 def printed(said):
     file = io.StringIO()
-    Console(file=file, width=160).print(report.table(said))
+    Console(file=file, width=160).print(report.program_table(said))
     return file.getvalue()
 
 

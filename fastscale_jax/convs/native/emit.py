@@ -58,11 +58,11 @@ class Emitter:
         b.position_at_end(after)
 
     def address(self, base: Value, index: Value | int, element: ir.Type) -> Value:
-        """Of an element of an array."""
+        """The address of an element of an array."""
         return self.builder.gep(base, [_value(index)], source_etype=element)
 
     def load(self, base: Value, index: Value | int, scalar: ir.Type, lanes: int = 0) -> Value:
-        """An element, or as many as there are lanes, from that of the index on."""
+        """The element at an index, or a vector of `lanes` elements that begins there."""
         kind = ir.VectorType(scalar, lanes) if lanes else scalar
         return self.builder.load(self.address(base, index, scalar), typ=kind, align=_size(scalar))
 
@@ -91,9 +91,9 @@ class Emitter:
         return self.builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), mask)
 
     def inlined(self, name: str, body: Callable[["Emitter", Value], Value], x: Value) -> Value:
-        """What a function makes of a vector. It is written once, and LLVM copies it to its callers.
+        """The result of a function of a vector, written once; LLVM copies it to its callers.
 
-        To write all of it at each place would take longer than to compile it: a kernel has many.
+        A kernel calls it many times: writing it out each time would take longer than compiling it.
         """
         module, name = self.function.module, f"{name}_{x.type.count}"
         function = module.globals.get(name)
@@ -106,23 +106,23 @@ class Emitter:
         return self.builder.call(function, [x])
 
     def pointer(self, base: Value, offset: int) -> Value:
-        """The pointer that stands so many bytes from where another points to."""
+        """Loads the pointer that stands `offset` bytes after `base`."""
         return self.builder.load(self.address(base, offset, I8), typ=POINTER)
 
     def record(self, *fields: tuple[int, Value]) -> Value:
-        """Fields of at most eight bytes, each at an offset, on the stack; returns the pointer."""
+        """Stores fields of at most eight bytes at offsets on the stack; returns the pointer."""
         size = max(offset for offset, _ in fields) // 8 + 1
-        place = self.builder.alloca(POINTER, size)
+        pointer = self.builder.alloca(POINTER, size)
         for offset, value in fields:
-            self.builder.store(value, self.address(place, offset, I8))
-        return place
+            self.builder.store(value, self.address(pointer, offset, I8))
+        return pointer
 
     def variable(self, kind: ir.Type) -> Value:
-        """A place on the stack, at zero; LLVM turns it into a register."""
+        """A variable on the stack, set to zero; LLVM turns it into a register."""
         with self.builder.goto_entry_block():
-            place = self.builder.alloca(kind)
-        self.builder.store(ir.Constant(kind, None), place)
-        return place
+            pointer = self.builder.alloca(kind)
+        self.builder.store(ir.Constant(kind, None), pointer)
+        return pointer
 
     def value(self, variable: Value) -> Value:
         """What a variable holds."""

@@ -1,4 +1,4 @@
-"""What a convolution, or the gradient to its input, reads for each result; and in which pieces."""
+"""What a convolution, or the gradient to its input, reads for each result, and in which strips."""
 
 import dataclasses
 import itertools
@@ -11,13 +11,13 @@ from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.native.emit import Emitter, Value, const
 from fastscale_jax.convs.native.host import vector_registers
 
-# Of an image's rows that are worked on at a time. More means that fewer rows are copied twice,
-# until the copy leaves a core's L2 cache: 384 KB was the best of 48 to 384 where that has 2 MB.
+# Size of the rows of an image that are worked on at a time. A larger strip copies fewer rows twice,
+# as long as it fits a core's L2 cache: 384 KB was the best of 48 to 384 with a cache of 2 MB.
 _STRIP_BYTES = 384 * 1024
 
 
 class Tap(NamedTuple):
-    """One weight's place: the row and column of the source, counted from a result's own."""
+    """One weight, and the row and column of the source that it reads, relative to the result's."""
 
     row: int
     column: int
@@ -38,7 +38,7 @@ class Phase(NamedTuple):
 
     @property
     def first(self) -> Tap:
-        """The first; one of no weight where there is none."""
+        """The first tap; `Tap(0, 0, 0)` for a phase without taps."""
         return self.taps[0] if self.taps else Tap(0, 0, 0)
 
 
@@ -51,42 +51,42 @@ class Vector(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """The numbers that are computed with."""
+    """The number format that kernels compute in."""
 
     double: bool  # float64 instead of float32
 
     @property
     def scalar(self) -> ir.Type:
-        """The type of one."""
+        """LLVM's type of one number."""
         return ir.DoubleType() if self.double else ir.FloatType()
 
     @property
     def bytes(self) -> int:
-        """The size of one."""
+        """The size of one number."""
         return 8 if self.double else 4
 
     @property
     def lanes(self) -> int:
-        """How many fit into a vector register."""
+        """How many numbers fit into a vector register."""
         return vector_registers()[1] // self.bytes
 
     def vector(self, lanes: int) -> ir.Type:
-        """The type of several."""
+        """LLVM's type of a vector."""
         return ir.VectorType(self.scalar, lanes)
 
     def zeros(self, lanes: int) -> Value:
-        """Several zeros."""
+        """A vector of zeros."""
         return ir.Constant(self.vector(lanes), None)
 
     def vectors(self, channels: int) -> list[Vector]:
         """Splits channels into vectors, the widest first."""
-        found, offset, lanes = [], 0, self.lanes
+        vectors, offset, lanes = [], 0, self.lanes
         while offset < channels:
             while lanes > channels - offset:
                 lanes //= 2
-            found.append(Vector(offset, lanes))
+            vectors.append(Vector(offset, lanes))
             offset += lanes
-        return found
+        return vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Plan:
 
     @property
     def taps(self) -> list[Tap]:
-        """Those of all phases."""
+        """The taps of all phases."""
         return [tap for phase in self.phases for tap in phase.taps]
 
     @property
@@ -149,8 +149,8 @@ class Plan:
 
 def forward_plan(s: ConvShape) -> Plan:
     """The convolution itself."""
-    places = itertools.product(range(s.kernel), repeat=2)
-    taps = tuple(Tap(i - s.pad, j - s.pad, i * s.kernel + j) for i, j in places)
+    pairs = itertools.product(range(s.kernel), repeat=2)
+    taps = tuple(Tap(i - s.pad, j - s.pad, i * s.kernel + j) for i, j in pairs)
     return Plan(s, s.x[1:], s.y[1:], s.stride, 1, (Phase(0, 0, taps),), is_transposed=False)
 
 
@@ -174,7 +174,7 @@ def input_gradient_plan(s: ConvShape) -> Plan:
 class Strips:
     """A plan's source cut into strips: some rows of some channels, copied, with zeros around.
 
-    No border needs a case of its own then, and what is read again lies together.
+    The zeros save a special case at borders, and values that are read again lie close together.
     """
 
     plan: Plan
@@ -183,7 +183,7 @@ class Strips:
 
     @property
     def columns(self) -> int:
-        """Of a strip, zeros included."""
+        """Columns of a strip, zeros included."""
         return (self.plan.columns - 1) * self.plan.step + self.plan.reach[1]
 
     @property
@@ -201,7 +201,7 @@ class Strips:
 
     @property
     def rows(self) -> int:
-        """Of a strip."""
+        """Rows of a strip."""
         return (self.results - 1) * self.plan.step + self.plan.reach[0]
 
     @property
@@ -209,17 +209,17 @@ class Strips:
         """The size of a strip."""
         return self.rows * self.columns * self.channels * self.numbers.bytes
 
-    def place(self, e: Emitter, row: Value, column: Value | int) -> Value:
-        """Where the first tap of a result stands, its row counted from the strip's first."""
+    def position(self, e: Emitter, row: Value, column: Value | int) -> Value:
+        """Position in the strip of a result's first tap; `row` counts from the strip's first."""
         steps = e.add(e.mul(row, self.columns), column)
         return e.mul(steps, self.plan.step * self.channels)
 
     def step(self, rows: int, columns: int) -> int:
-        """From a pixel's place in the strip to that of one so many rows and columns on."""
+        """Distance in the strip from a pixel to the one so many rows and columns further on."""
         return (rows * self.columns + columns) * self.channels
 
     def offset(self, tap: Tap, pixels: int = 0) -> int:
-        """From the first tap's place to another's, for a result so many columns on."""
+        """Distance from the first tap to another, for a result `pixels` columns further on."""
         row, column = self.plan.origin
         return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
 
@@ -239,8 +239,10 @@ class Strips:
                     self._clear(e, scratch, to, left)
                     first = e.add(e.mul(e.add(e.mul(image, height), y), width * channels), channel)
                     with e.loop(0, inside) as column:
-                        place = e.add(to, e.mul(e.add(column, left), self.channels))
-                        self._copy(e, scratch, place, source, e.add(first, e.mul(column, channels)))
+                        target = e.add(to, e.mul(e.add(column, left), self.channels))
+                        self._copy(
+                            e, scratch, target, source, e.add(first, e.mul(column, channels))
+                        )
                     end = e.add(to, (left + inside) * self.channels)
                     self._clear(e, scratch, end, self.columns - left - inside)
                 with otherwise:
@@ -249,8 +251,8 @@ class Strips:
     def _clear(self, e: Emitter, scratch: Value, to: Value, pixels: int) -> None:
         with e.loop(0, pixels) as pixel:
             for offset, lanes in self.numbers.vectors(self.channels):
-                place = e.add(to, e.mul(pixel, self.channels), offset)
-                e.store(self.numbers.zeros(lanes), scratch, place, self.numbers.scalar)
+                target = e.add(to, e.mul(pixel, self.channels), offset)
+                e.store(self.numbers.zeros(lanes), scratch, target, self.numbers.scalar)
 
     def _copy(self, e: Emitter, scratch: Value, to: Value, source: Value, start: Value) -> None:
         scalar = self.numbers.scalar
@@ -269,7 +271,7 @@ def spans(size: int, most: int) -> list[tuple[int, int]]:
 def result_index(
     e: Emitter, plan: Plan, phase: Phase, image: Value, row: Value, column: Value
 ) -> Value:
-    """Where the first channel of a phase's result stands."""
+    """Index of the first channel of a phase's result."""
     height, width, channels = plan.result
     y = e.add(e.mul(image, height), e.mul(row, plan.spread), phase.row)
     x = e.add(e.mul(column, plan.spread), phase.column)

@@ -48,7 +48,7 @@ class _Blocks:
 
 
 def _rotation(lanes: int, group: int, by: int) -> list[int]:
-    """Where each lane's value comes from if the lanes of each group move down by so many."""
+    """The source of each lane when the lanes of each group rotate down by `by`."""
     return [lane // group * group + (lane + by) % group for lane in range(lanes)]
 
 
@@ -62,7 +62,7 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
     pixels = 4 if g == 1 else 6  # in a row, which share the weights
 
     def prepare(e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
-        """Weights `[taps, rotation, channels]`: for each lane, that of its input once rotated."""
+        """Weights `[taps, rotation, channels]`: for each lane, the weight of its rotated input."""
         with e.loop(0, taps) as tap, e.loop(0, g) as by, e.loop(0, channels) as channel:
             _, lane = e.divmod(channel, g)
             _, other = e.divmod(e.add(lane, by), g)
@@ -72,35 +72,35 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
             to = e.add(e.mul(e.add(e.mul(tap, g), by), channels), channel)
             e.store(e.load(kernel, at, scalar), prepared, to, scalar)
 
-    def piece(e: Emitter, given: Piece) -> None:
-        number, strip = e.divmod(given.number, strips.count)
+    def piece(e: Emitter, args: Piece) -> None:
+        number, strip = e.divmod(args.number, strips.count)
         image, block = e.divmod(number, blocks.count)
         channel, start = blocks.start(e, block), e.mul(strip, strips.results)
-        strips.copy(e, given.a, given.scratch, image, start, channel)
+        strips.copy(e, args.a, args.scratch, image, start, channel)
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             with e.loop(start, stop) as row, e.loop(0, size, lanes) as offset:
                 for column, width in tiles(e, plan.columns_of(phase), pixels):
-                    place = e.add(strips.place(e, e.builder.sub(row, start), column), offset)
+                    position = e.add(strips.position(e, e.builder.sub(row, start), column), offset)
                     at = e.add(channel, offset)
-                    totals = tile(e, given, phase, width, place, at)
+                    totals = tile(e, args, phase, width, position, at)
                     to = e.add(result_index(e, plan, phase, image, row, column), at)
                     for pixel, total in enumerate(totals):
-                        value = finish(e, total, given.c, at, lanes) if finish else total
+                        value = finish(e, total, args.c, at, lanes) if finish else total
                         index = e.add(to, pixel * plan.spread * channels)
-                        e.store(value, given.result, index, scalar)
+                        e.store(value, args.result, index, scalar)
 
     def tile(
-        e: Emitter, given: Piece, phase: Phase, width: int, place: Value, channel: Value
+        e: Emitter, args: Piece, phase: Phase, width: int, position: Value, channel: Value
     ) -> list[Value]:
         totals = [numbers.zeros(lanes)] * width
         for tap in phase.taps:
             for by in range(g):
                 index = e.add((tap.weight * g + by) * channels, channel)
-                weights = e.load(given.prepared, index, scalar, lanes)
+                weights = e.load(args.prepared, index, scalar, lanes)
                 for pixel in range(width):
-                    where = e.add(place, strips.offset(tap, pixel))
-                    x = e.load(given.scratch, where, scalar, lanes)
+                    where = e.add(position, strips.offset(tap, pixel))
+                    x = e.load(args.scratch, where, scalar, lanes)
                     x = e.permuted(x, _rotation(lanes, g, by))
                     totals[pixel] = e.multiply_add(x, weights, totals[pixel])
         return totals
@@ -125,28 +125,28 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
     # as many taps at a time as there are registers for, all rotations of each
     passes = spans(len(taps), max(1, (vector_registers()[0] - 6) // g))
 
-    def piece(e: Emitter, given: Piece) -> None:
-        channel = blocks.start(e, given.number)
-        totals = e.address(given.scratch, strips.bytes // numbers.bytes, scalar)
+    def piece(e: Emitter, args: Piece) -> None:
+        channel = blocks.start(e, args.number)
+        totals = e.address(args.scratch, strips.bytes // numbers.bytes, scalar)
         with e.loop(0, len(taps) * g * size, lanes) as i:
             e.store(numbers.zeros(lanes), totals, i, scalar)
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
             start = e.mul(strip, strips.results)
-            strips.copy(e, given.a, given.scratch, image, start, channel)
+            strips.copy(e, args.a, args.scratch, image, start, channel)
             with e.loop(0, size, lanes) as offset:
                 for first, count in passes:
-                    add_strip(e, given, totals, taps[first:][:count], image, start, channel, offset)
+                    add_strip(e, args, totals, taps[first:][:count], image, start, channel, offset)
         with e.loop(0, len(taps)) as tap, e.loop(0, g) as by, e.loop(0, size) as lane:
             row = e.mul(tap, g)
             total = e.load(totals, e.add(e.mul(e.add(row, by), size), lane), scalar)
             _, c_in = e.divmod(lane, g)
             _, other = e.divmod(e.add(c_in, by), g)
             c_out = e.add(channel, e.builder.sub(lane, c_in), other)
-            e.store(total, given.result, e.add(e.mul(e.add(row, c_in), channels), c_out), scalar)
+            e.store(total, args.result, e.add(e.mul(e.add(row, c_in), channels), c_out), scalar)
 
     def add_strip(
         e: Emitter,
-        given: Piece,
+        args: Piece,
         totals: Value,
         together: tuple[Tap, ...],
         image: Value,
@@ -159,11 +159,11 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
         stop = e.minimum(e.add(start, strips.results), plan.rows)
         with e.loop(start, stop) as row, e.loop(0, plan.columns) as column:
             at = e.add(result_index(e, plan, plan.phases[0], image, row, column), channel, offset)
-            dy = e.load(given.b, at, scalar, lanes)
+            dy = e.load(args.b, at, scalar, lanes)
             rotated = [e.permuted(dy, _rotation(lanes, g, by)) for by in range(g)]
-            place = e.add(strips.place(e, e.builder.sub(row, start), column), offset)
+            position = e.add(strips.position(e, e.builder.sub(row, start), column), offset)
             for tap in together:
-                x = e.load(given.scratch, e.add(place, strips.offset(tap)), scalar, lanes)
+                x = e.load(args.scratch, e.add(position, strips.offset(tap)), scalar, lanes)
                 for by in range(g):
                     e.accumulate(sums[tap, by], x, rotated[by])
         for (tap, by), total in sums.items():

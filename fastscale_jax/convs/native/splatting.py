@@ -52,7 +52,7 @@ class _Tile(NamedTuple):
     phase: Phase
     pixels: int
     vectors: list[Vector]
-    source: Value  # where the first pixel's first tap stands in the strip
+    source: Value  # position of the first pixel's first tap in the strip
     channel: Value  # the group's first
 
     @property
@@ -85,7 +85,7 @@ class _Apply:
         return Strips(self.plan, self.numbers, self.group_from)
 
     def transpose(self, e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
-        """The kernel `[taps, c_out/groups, c_in]`, inputs and outputs having changed places."""
+        """The kernel `[taps, c_out/groups, c_in]`: inputs and outputs are exchanged."""
         shape, scalar = self.plan.shape, self.numbers.scalar
         with (
             e.loop(0, shape.kernel**2) as tap,
@@ -98,28 +98,28 @@ class _Apply:
             row = e.mul(e.add(e.mul(tap, shape.group_out), c_out), shape.c_in)
             e.store(weight, prepared, e.add(row, e.mul(group, shape.group_in), c_in), scalar)
 
-    def piece(self, e: Emitter, given: Piece) -> None:
+    def piece(self, e: Emitter, args: Piece) -> None:
         plan, strips, registers = self.plan, self.strips, vector_registers()[0]
-        number, strip = e.divmod(given.number, strips.count)
+        number, strip = e.divmod(args.number, strips.count)
         image, group = e.divmod(number, plan.shape.groups)
         start, channel = e.mul(strip, strips.results), e.mul(group, self.group_to)
-        strips.copy(e, given.a, given.scratch, image, start, e.mul(group, self.group_from))
+        strips.copy(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             for vectors in _shared_out(self.numbers, self.group_to, 4 if registers >= 32 else 2):
                 pixels = min(12, (registers - 4) // len(vectors) - 1)
                 with e.loop(start, stop) as row:
                     for column, width in tiles(e, plan.columns_of(phase), pixels):
-                        source = strips.place(e, e.builder.sub(row, start), column)
+                        source = strips.position(e, e.builder.sub(row, start), column)
                         tile = _Tile(phase, width, vectors, source, channel)
                         first = e.add(result_index(e, plan, phase, image, row, column), channel)
-                        self._store(e, given, tile, self._totals(e, given, tile), first)
+                        self._store(e, args, tile, self._totals(e, args, tile), first)
 
-    def _totals(self, e: Emitter, given: Piece, tile: _Tile) -> list[Value]:
+    def _totals(self, e: Emitter, args: Piece, tile: _Tile) -> list[Value]:
         """Emits a tile's sums over all taps and all inputs. Loops keep the code short."""
         plan, strips, numbers = self.plan, self.strips, self.numbers
         scalar, (down, right) = numbers.scalar, plan.steps
-        weights = given.prepared if plan.is_transposed else given.b
+        weights = args.prepared if plan.is_transposed else args.b
         totals = {cell: e.variable(numbers.vector(cell[1].lanes)) for cell in tile.cells}
         rows, columns = tile.phase.grid
         with e.loop(0, rows) as i, e.loop(0, columns) as j, e.loop(0, self.group_from) as c:
@@ -136,21 +136,21 @@ class _Apply:
             )
             for pixel in range(tile.pixels):
                 at = e.add(first, c, strips.step(0, pixel * plan.step))
-                x = e.load(given.scratch, at, scalar)
+                x = e.load(args.scratch, at, scalar)
                 for v in tile.vectors:
                     e.accumulate(totals[pixel, v], e.splat(x, v.lanes), filters[v])
         return [e.value(total) for total in totals.values()]
 
     def _store(
-        self, e: Emitter, given: Piece, tile: _Tile, values: list[Value], first: Value
+        self, e: Emitter, args: Piece, tile: _Tile, values: list[Value], first: Value
     ) -> None:
         plan = self.plan
         for (pixel, v), value in zip(tile.cells, values, strict=True):
             if self.finish:
                 channel = e.add(tile.channel, v.offset)
-                value = self.finish(e, value, given.c, channel, v.lanes)
+                value = self.finish(e, value, args.c, channel, v.lanes)
             index = e.add(first, pixel * plan.spread * plan.result[2] + v.offset)
-            e.store(value, given.result, index, self.numbers.scalar)
+            e.store(value, args.result, index, self.numbers.scalar)
 
 
 class _Weights(NamedTuple):
@@ -190,32 +190,32 @@ class _FilterGradient:
         """Of one group."""
         return Strips(self.plan, self.numbers, self.plan.shape.group_in)
 
-    def piece(self, e: Emitter, given: Piece) -> None:
+    def piece(self, e: Emitter, args: Piece) -> None:
         shape, strips = self.plan.shape, self.strips
-        group, part = e.divmod(given.number, self.parts)
+        group, part = e.divmod(args.number, self.parts)
         own = shape.kernel**2 // self.parts  # taps of the piece
         first, last = e.mul(part, own), e.mul(e.add(part, 1), own)
         channel = e.mul(group, shape.group_out)
-        self._clear(e, given, e.mul(first, shape.group_in), e.mul(last, shape.group_in), channel)
+        self._clear(e, args, e.mul(first, shape.group_in), e.mul(last, shape.group_in), channel)
         blocks = _shared_out(self.numbers, shape.group_out, 3)
         most = (vector_registers()[0] - 4) // max(map(len, blocks))
         inputs = max(n for n in range(1, most + 1) if shape.group_in % n == 0)
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
             start = e.mul(strip, strips.results)
-            strips.copy(e, given.a, given.scratch, image, start, e.mul(group, shape.group_in))
+            strips.copy(e, args.a, args.scratch, image, start, e.mul(group, shape.group_in))
             for vectors in blocks:
                 with e.loop(first, last) as tap, e.loop(0, shape.group_in, inputs) as c_in:
                     weights = _Weights(tap, c_in, inputs, channel, vectors)
-                    self._add(e, given, weights, self._sums(e, given, weights, image, start))
+                    self._add(e, args, weights, self._sums(e, args, weights, image, start))
 
-    def _clear(self, e: Emitter, given: Piece, first: Value, last: Value, channel: Value) -> None:
+    def _clear(self, e: Emitter, args: Piece, first: Value, last: Value, channel: Value) -> None:
         with e.loop(first, last) as row:
             for offset, lanes in self.numbers.vectors(self.plan.shape.group_out):
                 to = e.add(e.mul(row, self.plan.shape.c_out), channel, offset)
-                e.store(self.numbers.zeros(lanes), given.result, to, self.numbers.scalar)
+                e.store(self.numbers.zeros(lanes), args.result, to, self.numbers.scalar)
 
     def _sums(
-        self, e: Emitter, given: Piece, weights: _Weights, image: Value, start: Value
+        self, e: Emitter, args: Piece, weights: _Weights, image: Value, start: Value
     ) -> dict[tuple[int, Vector], Value]:
         """Emits a strip's sums of input times gradient."""
         plan, strips, scalar = self.plan, self.strips, self.numbers.scalar
@@ -227,27 +227,27 @@ class _FilterGradient:
         with e.loop(start, stop) as row, e.loop(0, plan.columns) as column:
             at = result_index(e, plan, plan.phases[0], image, row, column)
             at = e.add(at, weights.channel)
-            dy = {v: e.load(given.b, e.add(at, v.offset), scalar, v.lanes) for v in weights.vectors}
-            place = e.add(strips.place(e, e.builder.sub(row, start), column), offset)
+            dy = {v: e.load(args.b, e.add(at, v.offset), scalar, v.lanes) for v in weights.vectors}
+            position = e.add(strips.position(e, e.builder.sub(row, start), column), offset)
             for n in range(weights.inputs):
-                x = e.load(given.scratch, e.add(place, n), scalar)
+                x = e.load(args.scratch, e.add(position, n), scalar)
                 for v in weights.vectors:
                     e.accumulate(sums[n, v], e.splat(x, v.lanes), dy[v])
         return sums
 
     def _add(
-        self, e: Emitter, given: Piece, weights: _Weights, sums: dict[tuple[int, Vector], Value]
+        self, e: Emitter, args: Piece, weights: _Weights, sums: dict[tuple[int, Vector], Value]
     ) -> None:
         """Emits the addition of a strip's sums to the result."""
         shape, scalar = self.plan.shape, self.numbers.scalar
         first = e.add(e.mul(weights.tap, shape.group_in), weights.c_in)
         for (n, v), total in sums.items():
             index = e.add(e.mul(e.add(first, n), shape.c_out), weights.channel, v.offset)
-            before = e.load(given.result, index, scalar, v.lanes)
-            e.store(e.builder.fadd(before, e.value(total)), given.result, index, scalar)
+            before = e.load(args.result, index, scalar, v.lanes)
+            e.store(e.builder.fadd(before, e.value(total)), args.result, index, scalar)
 
 
 def _shared_out(numbers: Numbers, channels: int, most: int) -> list[list[Vector]]:
-    """The vectors of a group's channels, so many at a time at most."""
+    """The vectors of a group's channels, in lists of at most `most`."""
     vectors = numbers.vectors(channels)
     return [vectors[first:][:count] for first, count in spans(len(vectors), most)]

@@ -16,8 +16,8 @@ from fastscale_jax.convs.native.host import loaded, object_code
 
 _CACHE_LINE = 64  # bytes
 
-# Where things stand in the structures that XLA passes, in bytes: jaxlib's xla/ffi/api/c_api.h.
-# They only ever grow at the end.
+# Offsets, in bytes, in the structures that XLA passes: jaxlib's xla/ffi/api/c_api.h. New versions
+# append fields at the end only.
 _FFI_VERSION = (0, 1)
 _FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 16, 72, 112
 _METADATA = 1  # the type of the extension that asks for the version
@@ -32,12 +32,12 @@ _NULL = ir.Constant(POINTER, None)
 
 
 class Piece(NamedTuple):
-    """What one piece of work is given. The values are of LLVM's, the pointers to numbers."""
+    """The arguments of one piece of work: values of LLVM; all but `number` point to numbers."""
 
     a: Value  # the operands
     b: Value
     c: Value  # b again where there are but two
-    prepared: Value  # what was made of them for all pieces
+    prepared: Value  # made from the operands once, for all pieces
     result: Value
     scratch: Value  # this thread's own memory
     number: Value  # of the piece
@@ -59,9 +59,9 @@ def register(name: str, job: Job, threads: int) -> None:
     """Compiles a job, and makes it known to XLA by a name.
 
     Args:
-        name: says all that the job depends on, so that its machine code is kept by it.
-        job: to be done.
-        threads: how many share the work, at most.
+        name: names all that the job depends on: it is the key of the cached machine code.
+        job: the work.
+        threads: the most threads that share the work.
     """
     code = object_code(name, lambda: _xla_call(job, threads), job.unroll)
     new = ctypes.pythonapi.PyCapsule_New
@@ -93,7 +93,7 @@ def _xla_call(job: Job, threads: int) -> ir.Module:
 
 
 class _Library:
-    """What is called of the C library, which the process has loaded in any case."""
+    """The functions of the C library that are called; every process has it loaded."""
 
     def __init__(self, module: ir.Module) -> None:
         def declared(name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
@@ -202,7 +202,7 @@ def _out_of_memory(module: ir.Module) -> ir.Function:
     message.initializer, message.global_constant, message.linkage = content, True, "internal"
     function = _function(module, "out_of_memory", POINTER, [POINTER])
     e = Emitter(function)
-    given = e.record(
+    arguments = e.record(
         (0, const(_ERROR_SIZE)),
         (_ERROR_EXTENSION, _NULL),
         (_ERROR_MESSAGE, message),
@@ -211,7 +211,7 @@ def _out_of_memory(module: ir.Module) -> ir.Function:
     api = e.pointer(function.args[0], _FRAME_API)
     kind = ir.FunctionType(POINTER, [POINTER]).as_pointer()
     new_error = e.builder.load(e.address(api, _API_NEW_ERROR, I8), typ=kind)
-    e.builder.ret(e.builder.call(new_error, [given]))
+    e.builder.ret(e.builder.call(new_error, [arguments]))
     return function
 
 

@@ -1,10 +1,9 @@
-"""Moving an image's pixels by an affine map, bilinearly, as `PIL.Image.transform` does.
+"""Moves an image's pixels by an affine map, bilinearly, as `PIL.Image.transform` does.
 
-A map says where in the source a pixel of the result comes from: (x, y) from
-(a x + b y + c, d x + e y + f), in pixels right and down. So `trans_x` by a positive level shows
-what was further right: it moves things to the left. A coefficient array `[2, 3]` here counts x and
-y from the image's middle; PIL's, from its upper left corner. In both, a pixel is where its centre
-is. What comes from outside the source is grey.
+The pixel (x, y) of the result is read at (a x + b y + c, d x + e y + f) of the source, in pixels
+right and down. So `trans_x` by a positive level reads further right: it moves things to the left. A
+coefficient array `[2, 3]` counts x and y from the image's middle; PIL's counts from the upper left
+corner. In both, a pixel's position is its centre. Pixels read outside the source are grey.
 """
 
 from collections.abc import Callable
@@ -13,14 +12,14 @@ import jax.numpy as jnp
 from jax import Array
 
 FILL = 128  # the level outside the source
-# PIL computes in doubles. So much more than the rounding of float32 is forgiven where they hit an
-# edge of the source, in pixels, or a whole level, which is rounded down.
+# PIL computes in doubles. These tolerances exceed the rounding errors of float32: for positions at
+# an edge of the source, in pixels; and for whole levels, which are rounded down.
 _AT_EDGE = 2.0**-14
 _AT_LEVEL = 2.0**-8
 
 
 def rotate(level: Array, height: int, width: int) -> Array:
-    """By `level` degrees, counterclockwise about the middle."""
+    """Rotates by `level` degrees, counterclockwise about the middle."""
     del height, width
     angle = jnp.deg2rad(level)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -28,25 +27,25 @@ def rotate(level: Array, height: int, width: int) -> Array:
 
 
 def shear_x(level: Array, height: int, width: int) -> Array:
-    """A row comes from `level` times its distance from the top further right."""
+    """Reads each row further right, by `level` times its distance from the top."""
     del width
     return jnp.array([[1, level, level * height / 2], [0, 1, 0]])
 
 
 def shear_y(level: Array, height: int, width: int) -> Array:
-    """A column comes from `level` times its distance from the left further down."""
+    """Reads each column further down, by `level` times its distance from the left."""
     del height
     return jnp.array([[1, 0, 0], [level, 1, level * width / 2]])
 
 
 def trans_x(level: Array, height: int, width: int) -> Array:
-    """All comes from `level` times the width further right."""
+    """Reads all pixels further right, by `level` times the width."""
     del height
     return jnp.array([[1, 0, level * width], [0, 1, 0]])
 
 
 def trans_y(level: Array, height: int, width: int) -> Array:
-    """All comes from `level` times the height further down."""
+    """Reads all pixels further down, by `level` times the height."""
     del width
     return jnp.array([[1, 0, 0], [0, 1, level * height]])
 
@@ -57,11 +56,11 @@ MAPS: dict[str, Callable[[Array, int, int], Array]] = {
 
 
 def move(image: Array, coefficients: Array) -> Array:
-    """Returns the image, its pixels fetched by an affine map.
+    """Returns the image moved by an affine map.
 
     Args:
         image: `[h, w, 3]` uint8.
-        coefficients: `[2, 3]`, as above.
+        coefficients: `[2, 3]`, as at the top of this file.
 
     Returns:
         `[h, w, 3]` uint8.
@@ -83,22 +82,22 @@ def move(image: Array, coefficients: Array) -> Array:
 
 
 def _sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]:
-    """Where each pixel of the result comes from, from the upper left corner: `[h, w]` each."""
+    """The x and y that each pixel is read at, from the upper left corner: `[h, w]` each."""
     x = jnp.arange(width) + (0.5 - width / 2)
     y = jnp.arange(height)[:, None] + (0.5 - height / 2)
     (a, b, c), (d, e, f) = coefficients
     return a * x + b * y + (c + width / 2), d * x + e * y + (f + height / 2)
 
 
-def _is_within(place: Array, side: int) -> Array:
-    return (place >= -_AT_EDGE) & (place < side - _AT_EDGE)
+def _is_within(coordinate: Array, side: int) -> Array:
+    return (coordinate >= -_AT_EDGE) & (coordinate < side - _AT_EDGE)
 
 
-def _neighbours(place: Array, side: int) -> tuple[Array, Array, Array]:
-    """The pixels before and after a place, repeated at the edge, and the share of the way."""
-    before = jnp.floor(place - 0.5)
+def _neighbours(coordinate: Array, side: int) -> tuple[Array, Array, Array]:
+    """The pixels before and after a coordinate, clipped to the image, and the second's weight."""
+    before = jnp.floor(coordinate - 0.5)
     pixel = before.astype(jnp.int32)
-    share = (place - 0.5 - before)[..., None]
+    share = (coordinate - 0.5 - before)[..., None]
     return jnp.clip(pixel, 0, side - 1), jnp.clip(pixel + 1, 0, side - 1), share
 
 

@@ -22,16 +22,16 @@ def prepare(
 ) -> Array:
     """Returns images at the network's resolution, augmented and normalised.
 
-    In this order: shift and zoom, flip, the policy, lighting. What they move in is black, but for
-    the policy's, which is grey.
+    In this order: shift and zoom, flip, the policy, lighting. Pixels from outside the image are
+    black; the policy's are grey.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
         resolution: side of the result, pixels. Resizing is bilinear.
         mean: of each channel, with pixels in [0, 1].
         std: of each channel, likewise.
-        augment: the random part; None: there is none.
-        keys: for it, `[batch]`.
+        augment: the random part; None: nothing is random.
+        keys: for `augment`, `[batch]`.
 
     Returns:
         `[batch, resolution, resolution, 3]` float32.
@@ -51,7 +51,7 @@ def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple
         images: `[batch, h, w, 3]`.
         targets: `[batch, num_classes]`, each summing to 1.
         keys: `[groups]`: the batch is mixed in so many equal groups, one draw for each.
-        augment: with both, a coin decides for each group.
+        augment: with both mixup and cutmix, a coin decides for each group.
     """
     if not (augment.mixup or augment.cutmix):
         return images, targets
@@ -59,8 +59,8 @@ def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple
         return _mixed_group(augment, images, targets, keys[0])
     groups = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (images, targets)]
     mix = jax.vmap(functools.partial(_mixed_group, augment))
-    found = mix(groups[0], groups[1], keys)
-    return found[0].reshape(images.shape), found[1].reshape(targets.shape)
+    mixes = mix(groups[0], groups[1], keys)
+    return mixes[0].reshape(images.shape), mixes[1].reshape(targets.shape)
 
 
 def _mixed_group(
@@ -76,13 +76,13 @@ def _mixed_group(
 
 
 def _augmented(images: Array, resolution: int, augment: Augment, keys: Array) -> Array:
-    """Pixels from 0 to 1."""
-    place_keys, flip_keys, policy_keys, light_keys = jax.vmap(lambda key: random.split(key, 4))(
+    """The augmented pixels, from 0 to 1."""
+    resize_keys, flip_keys, policy_keys, light_keys = jax.vmap(lambda key: random.split(key, 4))(
         keys
     ).T
     pixels = images.astype(jnp.float32) / 255
     if augment.shift or augment.zoom:
-        pixels = _resize_at_random(pixels, resolution, place_keys, augment.shift, augment.zoom)
+        pixels = _resize_at_random(pixels, resolution, resize_keys, augment.shift, augment.zoom)
     else:
         pixels = _resize(pixels, resolution)
     if augment.flip:
@@ -116,7 +116,7 @@ def _resize_at_random(
     _, height, width, channels = pixels.shape
     full = jnp.array([resolution / height, resolution / width])
 
-    def place(image: Array, key: Array) -> Array:
+    def resized(image: Array, key: Array) -> Array:
         shift_key, zoom_key = random.split(key)
         factors = 1 + random.uniform(zoom_key, (2,), minval=-zoom, maxval=zoom)
         moves = random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
@@ -126,4 +126,4 @@ def _resize_at_random(
         scales = factors * full
         return jax.image.scale_and_translate(image, shape, (0, 1), scales, offsets, "linear")
 
-    return jax.vmap(place)(pixels, keys)
+    return jax.vmap(resized)(pixels, keys)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from fastscale_jax.convs.grouped_conv import varying_alike
 from fastscale_jax.data.augment.affine import MAPS, move
 from fastscale_jax.data.augment.level_tables import TABLES, Choose, look_up
 from fastscale_jax.data.augment.pixels import blend, grey, smooth
+from fastscale_jax.utils.varying import varying_alike
 
 COPIES: dict[str, Callable[[Array], Array]] = {
     "color": lambda image: jnp.broadcast_to(grey(image), image.shape),

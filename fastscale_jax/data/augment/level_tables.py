@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fastscale_jax.convs.grouped_conv import varying_alike
 from fastscale_jax.data.augment.pixels import blend, grey
+from fastscale_jax.utils.varying import varying_alike
 
 Table = Callable[[Array, Array, Array], Array]
-Choose = Callable[..., Array]  # of a branch by its index, branches, and their arguments
+Choose = Callable[..., Array]  # takes a branch's index, the branches, and their arguments
 
 
 def auto_contrast(old: Array, image: Array, level: Array) -> Array:
@@ -35,7 +35,7 @@ def equalize(old: Array, image: Array, level: Array) -> Array:
     counts = jnp.zeros((256, 3), jnp.int32)
     counts = counts.at[image.astype(jnp.int32), jnp.arange(3)].add(1, mode="promise_in_bounds")
     below = jnp.cumsum(counts, 0) - counts
-    # all but the brightest level's pixels share 255 steps, in whole pixels
+    # the pixels, without those of the brightest level, are divided into 255 steps of whole pixels
     step = below[image.max((0, 1)).astype(jnp.int32), jnp.arange(3)] // 255
     spread = (below + step // 2) // jnp.maximum(step, 1)
     return jnp.where(step > 0, spread, old)
@@ -66,7 +66,7 @@ def solarize_add(old: Array, image: Array, level: Array) -> Array:
 
 
 def contrast(old: Array, image: Array, level: Array) -> Array:
-    """Blends the image's mean grey with it: 0 is all grey, 1 the image, and more exaggerates."""
+    """Blends mean grey with the image: 0 is all grey, 1 the image, and more raises the contrast."""
     height, width, _ = image.shape
     pixels = height * width
     mean = (2 * jnp.sum(grey(image), dtype=jnp.int32) + pixels) // (2 * pixels)
@@ -98,10 +98,10 @@ def look_up(choose: Choose, image: Array, which: Array, level: Array) -> Array:
     """Returns an image, its levels replaced by those of a table.
 
     Args:
-        choose: `lax.switch`, or what stands in for it.
+        choose: `lax.switch`, or a function that replaces it.
         image: `[h, w, 3]` uint8.
         which: the table's index in `TABLES`.
-        level: its argument.
+        level: the operation's argument.
     """
     old = jnp.arange(256, dtype=jnp.int32)[:, None]
     old, image, which, level = varying_alike(old, image, which, level)
@@ -120,21 +120,21 @@ def _is_short(low: Array, high: Array, level: Array) -> Array:
     """Where PIL's stretched level is 1 less than the exact quotient, rounded down: `[256, 3]`."""
     codes = jnp.asarray(_short_codes())
     asked = _code(low, high, level)
-    found = codes.at[jnp.searchsorted(codes, asked)].get(mode="clip")
-    return (found == asked).astype(jnp.int32)
+    nearest = codes.at[jnp.searchsorted(codes, asked)].get(mode="clip")
+    return (nearest == asked).astype(jnp.int32)
 
 
 @functools.cache
 def _short_codes() -> np.ndarray:
     """Every (low, high, level) at which PIL's doubles fall just short of a whole number."""
-    found = []
+    codes = []
     for low in range(255):
         high, level = np.meshgrid(np.arange(low + 1, 256), np.arange(low, 256), indexing="ij")
         scale = 255.0 / (high - low)
         stretched = np.trunc(level * scale + -low * scale)
         is_short = (level <= high) & (stretched < (level - low) * 255 // (high - low))
-        found.append(_code(low, high, level)[is_short])
-    return np.sort(np.concatenate(found)).astype(np.int32)
+        codes.append(_code(low, high, level)[is_short])
+    return np.sort(np.concatenate(codes)).astype(np.int32)
 
 
 def _code(low: Any, high: Any, level: Any) -> Any:

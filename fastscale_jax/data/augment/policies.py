@@ -1,4 +1,4 @@
-"""What chance does to each image: AutoAugment, RandAugment, and AlexNet's lighting."""
+"""Random augmentation of each image: AutoAugment, RandAugment, and AlexNet's lighting."""
 
 import functools
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 from fastscale_jax.data.augment.image_ops import NAMES, operate
 from fastscale_jax.data.augment.operations import level_of
 
-# For each image one line: two (operation, probability, magnitude), one after the other. The policy
-# found on ImageNet as EfficientNet's code has it ("v0" there); the one that arXiv:1805.09501 prints
-# in its appendix differs.
+# Each image gets one line: two (operation, probability, magnitude), one after the other. This is
+# the policy found on ImageNet as EfficientNet's code has it, under the name "v0". The one printed
+# in the appendix of arXiv:1805.09501 differs.
 AUTOAUGMENT = (
     (("equalize", 0.8, 0.1), ("shear_y", 0.8, 0.4)),
     (("color", 0.4, 0.9), ("equalize", 0.6, 0.3)),
@@ -62,8 +62,8 @@ RANDAUGMENT = (
     "trans_y",
 )
 
-# Of the covariance of ImageNet's RGB values, from 0 to 1; each vector is a column. As handed down
-# since fb.resnet.torch, datasets/imagenet.lua.
+# Of the covariance of ImageNet's RGB values, from 0 to 1; each vector is a column. The numbers of
+# fb.resnet.torch, datasets/imagenet.lua, which others copied.
 EIGENVALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 EIGENVECTORS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
@@ -104,7 +104,7 @@ def randaugment(images: ArrayLike, keys: Array, layers: int = 2, magnitude: floa
         `[batch, h, w, 3]` uint8.
 
     Raises:
-        ValueError: a magnitude outside.
+        ValueError: a magnitude not from 0 to 1.
     """
     return operate(jnp.asarray(images), *sample_randaugment(keys, layers, magnitude))
 
@@ -140,14 +140,14 @@ def sample_randaugment(keys: Array, layers: int, magnitude: float) -> Draw:
 
 
 def lighting(pixels: Array, keys: Array, std: float = 0.1) -> Array:
-    """Returns pixels, each image's moved along the principal axes of ImageNet's colours.
+    """Returns pixels shifted, image by image, along the principal axes of ImageNet's colours.
 
     As in AlexNet's paper, section 4.1. The result may leave the range from 0 to 1.
 
     Args:
         pixels: `[batch, h, w, 3]` floats from 0 to 1, RGB.
-        keys: `[batch]`, for how far along each axis.
-        std: of that, in eigenvalues.
+        keys: `[batch]`, for the shift along each axis.
+        std: of the shifts, in eigenvalues.
     """
     alphas = jax.vmap(lambda key: random.normal(key, (3,)))(keys)
     shifts = std * alphas * EIGENVALUES @ EIGENVECTORS.T
@@ -166,12 +166,12 @@ def _autoaugment_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _both_ways(steps: list[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
     """Each step's operation `[steps]`, and its level with each sign `[steps, 2]`."""
-    found = [[level_of(*step, sign) for sign in (1, -1)] for step in steps]
-    operations = np.array([there for (there, _), _ in found], np.int32)
-    return operations, np.array([[level for _, level in both] for both in found], np.float32)
+    pairs = [[level_of(*step, sign) for sign in (1, -1)] for step in steps]
+    operations = np.array([there for (there, _), _ in pairs], np.int32)
+    return operations, np.array([[level for _, level in both] for both in pairs], np.float32)
 
 
 def _either(key: Array, levels: Array) -> Array:
-    """One of the last axis, by even chance."""
+    """The first or the second of the last axis, with equal chance."""
     is_second = random.bernoulli(key, shape=levels.shape[:-1])
     return jnp.where(is_second, levels[..., 1], levels[..., 0])

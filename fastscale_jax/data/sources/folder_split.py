@@ -22,7 +22,7 @@ class FolderSplit:
     Attributes:
         paths: `[n]` bytes, as the file system has them.
         labels: `[n]` int32.
-        resolution: of the images that are handed over, pixels.
+        resolution: of the images that the batches hold, pixels.
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
     """
@@ -40,13 +40,13 @@ class FolderSplit:
 
     @functools.cached_property
     def bad(self) -> BadImages:
-        """What could not be read so far."""
+        """The images that could not be read so far."""
         return BadImages(self.examples)
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields random crops in full batches for ever, as planned.
 
-        An image that cannot be read leaves its place to the next one of the listing.
+        An image that cannot be read is replaced by the next one of the listing.
 
         Raises:
             DataError: too many images cannot be read.
@@ -93,8 +93,8 @@ class FolderSplit:
         return pixels, label, is_read
 
     def _read_or_next(self, path: Any, index: Any, label: Any) -> Rescued:
-        found = self._read(path, index, label)
-        while not found[-1] and not self.bad.too_many:
+        image = self._read(path, index, label)
+        while not image[-1] and not self.bad.too_many:
             index = (index + 1) % self.examples
-            found = self._read(self.paths[index], index, self.labels[index])
-        return found
+            image = self._read(self.paths[index], index, self.labels[index])
+        return image

@@ -21,20 +21,20 @@ def find_images(path: pathlib.Path) -> list[pathlib.Path]:
             return [path]
         if not path.is_dir():
             raise ValueError(f"there is no image or folder {path}")
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if not found:
+    if not files:
         raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
-    return found
+    return files
 
 
 def read_image(path: pathlib.Path | str, content: bytes | None = None) -> Image.Image:
-    """Returns an image file's pixels in RGB, the way up that its camera says.
+    """Returns an image file's pixels in RGB, turned upright as its EXIF data say.
 
     Args:
-        path: where it is, or what to call it.
-        content: its bytes, where they have been read already.
+        path: of the file; with `content`, only a name for messages.
+        content: the file's bytes; None: they are read.
 
     Raises:
         ValueError: it is not an image, or a damaged one.
@@ -72,7 +72,7 @@ def centre_crop(image: Image.Image, resolution: int, crop: float) -> Image.Image
         resolution: side of the result, pixels.
         crop: the share of the short side that is kept; resizing is bilinear.
     """
-    # of a strip the middle is enough: all of it, enlarged, could fill the memory
+    # of a long, narrow image the middle is enough: enlarged as a whole, it could fill the memory
     longest = 16 * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)
     image = image.crop((left, top, image.width - left, image.height - top))

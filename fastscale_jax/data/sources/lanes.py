@@ -1,9 +1,9 @@
 """Records in files, shared out so that each host reads its own.
 
-A record is reached only through those before it in its file. So a split is cut into lanes, each a
-range of its records, and every batch has as many rows from one lane as from another, lane after
-lane. How many there are depends on the split and the batch alone: the batches are the same for any
-number of hosts, and a host reads only the lanes that its rows come from.
+To reach a record, all records before it in its file must be read. So a split is cut into lanes,
+each a range of its records, and every batch takes the same number of rows from each lane, lane
+after lane. The number of lanes depends on the split and the batch size only: the batches are the
+same for any number of hosts, and a host reads only the lanes that its rows come from.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from fastscale_jax.data.pipeline import Plan
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor
 
-MOST_LANES = 64  # so many hosts can read nothing in vain, and one host can read from all of them
-# of all lanes together; the buffer holds about 1 GB of ImageNet's records
+MOST_LANES = 64  # up to so many hosts read nothing in vain; one host can still read from all lanes
+# for all lanes together; the buffer holds about 1 GB of ImageNet's records
 _SHUFFLE_BUFFER, _FILES_AT_ONCE = 8192, 16
 _RECORDS_AT_ONCE = 16  # from a file
 
@@ -135,7 +135,7 @@ class Lanes:
             deterministic=True,
         )
 
-        def place(i: Tensor, content: Any) -> tuple[Tensor, Any]:
+        def with_position(i: Tensor, content: Any) -> tuple[Tensor, Any]:
             step, row = skipped_steps + i // rows, first + i % rows
             return step * self.plan.batch_size + row, content
 
@@ -144,14 +144,15 @@ class Lanes:
             row = position % self.plan.batch_size
             return (self.plan.rows.start <= row) & (row < self.plan.rows.stop)
 
-        return joined.enumerate().map(place).filter(is_ours)
+        return joined.enumerate().map(with_position).filter(is_ours)
 
     def _records(self, lane: dict[str, Tensor]) -> Any:
         """Returns a lane's records, in an order that is the same each time."""
 
         def of_piece(piece: dict[str, Tensor]) -> Any:
             records = tf.data.TFRecordDataset(piece["path"])
-            # a file cut short may just end; then all rows after it would be other lanes'
+            # reading a file that was cut short may end without an error; without this check, the
+            # rows after it would come from other lanes
             whole = tf.data.experimental.assert_cardinality(piece["take"])
             return records.skip(piece["skip"]).take(piece["take"]).apply(whole)
 

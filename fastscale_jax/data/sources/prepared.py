@@ -28,8 +28,8 @@ class PreparedSplit:
 
     Attributes:
         info: TFDS's description of the data set.
-        split: its name there.
-        resolution: of the images that are handed over, pixels.
+        split: its name in TFDS.
+        resolution: of the images that the batches hold, pixels.
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
     """
@@ -47,13 +47,13 @@ class PreparedSplit:
 
     @functools.cached_property
     def bad(self) -> BadImages:
-        """What could not be read so far."""
+        """The images that could not be read so far."""
         return BadImages(self.examples)
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields random crops in full batches for ever, as planned.
 
-        An image that cannot be read leaves its place to the next one of this host's batch.
+        An image that cannot be read is replaced by the next one of this host's batch.
 
         Raises:
             DataError: too many images cannot be read, or a label is out of range.
@@ -86,18 +86,18 @@ class PreparedSplit:
         return Lanes([self._pieces(*pair) for pair in itertools.pairwise(ends)], plan)
 
     def _pieces(self, start: int, stop: int) -> list[Piece]:
-        """Returns where the records from one number to another are."""
+        """Returns the file ranges of the records from `start` to before `stop`."""
         part = self.info.splits[f"{self.split}[{start}:{stop}]"]
         return [Piece(str(f.filename), f.skip, f.take) for f in part.file_instructions]
 
     def _parsed(self, record: Tensor) -> dict[str, Tensor]:
         image, label = self.info.supervised_keys
         decoders = {image: tfds.decode.SkipDecoding()}
-        found = self.info.features.deserialize_example(record, decoders=decoders)
+        fields = self.info.features.deserialize_example(record, decoders=decoders)
         return {
-            "file": found[image],
-            "key": found.get("file_name", tf.constant("")),
-            "label": tf.cast(found[label], tf.int32),
+            "file": fields[image],
+            "key": fields.get("file_name", tf.constant("")),
+            "label": tf.cast(fields[label], tf.int32),
         }
 
     def _batches(self, plan: Plan, images: Any, view: View) -> Iterator[Batch]:
@@ -115,7 +115,7 @@ class PreparedSplit:
     def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         try:
             yield from batches
-        except tf.errors.OpError as error:  # of the files; images that are no good are rescued
+        except tf.errors.OpError as error:  # from the files; damaged images are rescued
             problem = str(error.message).partition("\n")[0]
             raise DataError(
                 f"{self.info.full_name}, {self.split}: a file of records cannot be read: "
@@ -124,8 +124,8 @@ class PreparedSplit:
 
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:
         name = name.decode() or f"image with CRC-32 {zlib.crc32(content):08x}"
-        place = f"{self.info.full_name}, {self.split}: {name}"
-        pixels, is_read = read_in_python(place, self.bad, content)
+        source = f"{self.info.full_name}, {self.split}: {name}"
+        pixels, is_read = read_in_python(source, self.bad, content)
         return pixels, label, is_read
 
 
@@ -133,9 +133,9 @@ def find_classes(directory: str, name: str, num_classes: int) -> tuple[str, ...]
     """Returns the classes of a prepared set, in the order of their labels.
 
     Args:
-        directory: TFDS's `data_dir`; empty: its own.
+        directory: TFDS's `data_dir`; empty: TFDS's default.
         name: of the set, as TFDS knows it.
-        num_classes: that there must be.
+        num_classes: of the network.
 
     Raises:
         ValueError: unknown, not prepared, not for image classification, or of other classes.
@@ -206,7 +206,7 @@ def _how_to_prepare(name: str, builder: Any) -> str:
 
 
 def _filled(batch: Batch) -> Batch:
-    """Returns a training batch without gaps: the next image that could be read is in each."""
+    """Returns a training batch without gaps: each gap gets the next image that could be read."""
     if batch.mask.all():
         return batch
     good = np.flatnonzero(batch.mask)

@@ -1,0 +1,93 @@
+"""Recipes by name, read in this process: packaged ones, files and what runs wrote down."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fastscale_jax.cli.recipes import packaged, read_config, split
+from fastscale_jax.runs.run import Run
+from fastscale_jax.train.recipe import Recipe, default_config
+from tests.train.tiny import tiny_config
+
+
+def test_overrides_are_those_that_are_handed_in():
+    config = read_config("digits", ["--config.train.epochs=3", "--config.dtype=bfloat16"])
+    assert (config.train.epochs, config.dtype) == (3, "bfloat16")
+
+
+def test_of_a_key_that_is_given_twice_the_last_counts():
+    depths = ["--config.model.depths=(1,2,1,1)", "--config.model.depths=(2,1,1,1)"]
+    assert read_config("digits", depths).model.depths == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", sorted(packaged()))
+def test_every_packaged_recipe_describes_a_run(name):
+    run = Run.of(read_config(name))
+    assert run.scaling is None or name == "digits"
+    assert Run.of(read_config(f"configs/{name}.py")).config == run.config
+
+
+@pytest.mark.parametrize(
+    ("name", "weight_decay"),
+    [("efficientnet", 1e-5), ("regnetx", 2e-5), ("regnety", 2e-5), ("regnetz", 2e-5)],
+)
+def test_the_families_have_the_paper_s_recipe(name, weight_decay):
+    optim = dataclasses.replace(Recipe().optim, weight_decay=weight_decay)
+    assert Run.of(read_config(name)).recipe == Recipe(optim=optim)
+
+
+def test_what_a_run_wrote_down_is_read_as_it_was(tmp_path):
+    run = Run.of(tiny_config(**{"optim.step_epochs": (1, 2)}), tmp_path)
+    recorded = tmp_path / "config.json"
+    recorded.write_text(json.dumps(run.config))
+    for again in (read_config(str(recorded)), read_config(None, workdir=tmp_path)):
+        assert Run.of(again).config == run.config
+        assert Run.of(again).network == run.network
+
+
+def test_keys_that_an_older_run_did_not_have_get_their_defaults(tmp_path):
+    config = Run.of(tiny_config()).config
+    del config["scan_blocks"], config["bn"]["group_size"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    read = read_config(None, workdir=tmp_path)
+    assert (read.scan_blocks, read.bn.group_size) == (False, 0)
+
+
+def test_a_config_and_its_run_record_the_same():
+    config = default_config()
+    config.model = tiny_config().model
+    config.optim.learning_rate = 1  # an int, where a float is meant
+    assert Run.of(config).config == json.loads(json.dumps(config.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rest", "overrides"),
+    [
+        (["info", "digits"], ["info", "digits"], []),
+        (["--config.seed=1", "x"], ["x"], ["--config.seed=1"]),
+        (["--config.seed", "1", "x"], ["x"], ["--config.seed=1"]),
+        (["-config.seed=1"], [], ["--config.seed=1"]),
+        (["--config=digits"], ["--config=digits"], []),
+        (["--config.seed"], [], ["--config.seed"]),
+    ],
+)
+def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
+    assert split(tokens) == (rest, overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("digit", "unknown recipe 'digit'; choose one of digits, "),
+        ("no/such.py", "no such file as no/such.py"),
+        ("{}/bad.json", "is not the config of a run"),
+        ("{}/none.json", "No such file or directory"),
+        (None, "and {} has no config.json"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, name, words):
+    (tmp_path / "bad.json").write_text("[]")
+    with pytest.raises(ValueError, match=words.format(tmp_path)) as caught:
+        read_config(name and name.format(tmp_path), workdir=tmp_path)
+    assert "\n" not in str(caught.value)
