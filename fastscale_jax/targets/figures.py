@@ -85,7 +85,6 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
     """
     network, recipe, target = program.network, program.recipe, program.target
     devices = target.count if target else outcome.here.get("devices", 1)
-    images = recipe.data.batch_size // devices
     asked = {
         "network": network.name,
         "part": program.part,
@@ -100,11 +99,29 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
         return {**asked, "fits": False, **dict.fromkeys(_OF_A_PROGRAM), "reason": outcome.reason}
     held = outcome.peak_bytes
     assert held is not None  # a program that did not fail has its memory
-    counted, cost = kernels.count(outcome.text), count(network)
-    floor = counted.floor(rates.bandwidth, rates.peak)
+    images, cost = recipe.data.batch_size // devices, count(network)
     activations = _ITEMSIZE[recipe.dtype] * cost.acts * images
-    of_program: dict[str, Any] = {
+    return {
+        **asked,
+        "fits": held <= rates.usable_bytes,
         "peak_bytes": held,
+        **_of_module(kernels.count(outcome.text), rates, activations, target),
+        **{f"{name}_bytes": size for name, size in (outcome.memory or {}).items()},
+        "analytic_flops": cost.flops * images * _NETWORKS_IN[program.part],
+        "activation_bytes": activations,
+        "bandwidth": rates.bandwidth,
+        "peak_operations": rates.peak,
+        "rates_origin": rates.origin,
+        "seconds": dict(outcome.seconds),
+    }
+
+
+def _of_module(
+    counted: kernels.ProgramCount, rates: Rates, activations: int, target: Target | None
+) -> dict[str, Any]:
+    """The figures that are counted in the optimised module."""
+    floor = counted.floor(rates.bandwidth, rates.peak)
+    return {
         "flops": counted.flops // _OPERATIONS,
         "bytes": counted.bytes,
         "passes": counted.bytes / activations,
@@ -118,15 +135,7 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
             for name, total in counted.by_kind().items()
         },
         "compiler_estimate_ms": _estimate_ms(counted.estimated_cycles, target),
-    }
-    return {
-        **asked,
-        "fits": held <= rates.usable_bytes,
-        **{name: of_program[name] for name in _OF_A_PROGRAM},
-        **{f"{name}_bytes": size for name, size in (outcome.memory or {}).items()},
         "useful_flops": counted.useful_flops // _OPERATIONS,
-        "analytic_flops": cost.flops * images * _NETWORKS_IN[program.part],
-        "activation_bytes": activations,
         "floor_memory_ms": 1e3 * floor.memory_seconds,
         "floor_operations_ms": 1e3 * floor.operation_seconds,
         "kernel_count": counted.count,
@@ -134,10 +143,6 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
         "unknown_loops": counted.unknown_loops,
         "avoidable_bytes": dict(counted.avoidable),
         "custom_calls": sorted(counted.custom_calls),
-        "bandwidth": rates.bandwidth,
-        "peak_operations": rates.peak,
-        "rates_origin": rates.origin,
-        "seconds": dict(outcome.seconds),
     }
 
 
