@@ -242,7 +242,7 @@ def main() -> None:
         nargs="+",
         type=pathlib.Path,
         metavar="FILE",
-        help="measure nothing; write what models/conv_choice.py reads, from results of CPUs",
+        help="measure nothing; write what convs/conv_choice.py reads, from results of CPUs",
     )
     arguments = parser.parse_args()
     if arguments.choices:

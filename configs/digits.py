@@ -2,7 +2,7 @@
 
 Real images, no download, no accelerator: the first network that a new user trains.
 
-    python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits
+    fastscale train digits --workdir=runs/digits
 """
 
 from ml_collections import ConfigDict

@@ -55,10 +55,10 @@ def _with_mode(tokens: list[str]) -> list[str]:
             rest.append(token)
         else:
             mode = match[1] if match[1] is not None else next(waiting, "")
-    if not {*rest} - {"--help", "-h"}:
-        return ["--help"]
     if mode not in MODES:
         sys.exit(usage_error(f"unknown --mode={mode}; choose one of {', '.join(MODES)}"))
+    if rest in (["--help"], ["-h"]):
+        return ["--help"]
     return [mode, *rest]
 
 

@@ -30,7 +30,6 @@ REPOSITORY = DOCS.parent
 PAGES = sorted({REPOSITORY / "README.md", *DOCS.glob("*.md")} - {DOCS / "log.md"})
 TEXTS = {page.name: page.read_text("utf-8") for page in PAGES}
 # of ml_collections, which loads config files so
-ignoring_how_configs_load = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 WITHOUT_THE_PACKAGE = "import sys\nsys.modules['fastscale_jax'] = None\n"
 
 
@@ -94,7 +93,6 @@ def parsed(command):
     return application().parse_args(rest, exit_on_error=False, print_error=False)
 
 
-@ignoring_how_configs_load
 @pytest.mark.parametrize("command", whole_commands())
 def test_a_command_of_the_manual_is_one(command):
     function, bound, _ = parsed(command)
@@ -102,7 +100,6 @@ def test_a_command_of_the_manual_is_one(command):
     assert bound is not None
 
 
-@ignoring_how_configs_load
 @pytest.mark.parametrize("command", mentioned_commands())
 def test_a_command_that_the_manual_mentions_is_one(command):
     with contextlib.suppress(cyclopts.MissingArgumentError):

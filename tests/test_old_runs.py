@@ -29,7 +29,8 @@ def workdir(tmp_path):
 
 def test_a_run_of_an_older_version_evaluates_to_what_it_did(workdir):
     before = json.loads((workdir / "evaluation.json").read_text())["last"]
-    evaluated = run(*FLAGS, f"--workdir={workdir}", "--mode=eval", "--format=json", quickly=False)
+    flags = (f"--workdir={workdir}", "--mode=eval", "--format=json")  # its config says the rest
+    evaluated = run(*flags, quickly=False)
     assert evaluated.returncode == 0, evaluated.stderr
     now = json.loads(evaluated.stdout)
     assert now["step"] == before["step"] == 30

@@ -80,7 +80,7 @@ def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
 
 
 def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexity, Complexity]:
-    """Cost of projections that `cheap` may have too many and `dear` too few, as bounds go.
+    """Corrects the bounds for projections that appear or vanish.
 
     A bottleneck of stride 1 projects its skip unless its widths are equal, the one cost that does
     not grow with the widths: between two networks it comes and goes as widths pass each other.

@@ -1,17 +1,15 @@
 """`fastscale`: one command with subcommands, each of them a function in this folder."""
 
 import difflib
-import importlib.metadata
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cyclopts
-from absl import logging
 
-from fastscale_jax.cli.options import Session
+import fastscale_jax
 from fastscale_jax.cli.recipes import read_config, split
-from fastscale_jax.utils.compiling import keep_compiled_programs
 from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
 
 
@@ -22,7 +20,6 @@ class Command(NamedTuple):
     group: str
     help: str
     example: str
-    compiles: bool = True  # and keeps what it compiles
 
 
 _TRAIN, _KNOW, _FIND = "Train and use", "What it costs", "Find a network"
@@ -56,21 +53,18 @@ COMMANDS = {
         _KNOW,
         "List the networks that have names.",
         "fastscale list 'regnety*'",
-        compiles=False,
     ),
     "info": Command(
         "info_command:info",
         _KNOW,
         "Say what a network is and costs, without JAX.",
         "fastscale info regnetz:dWr_16gf",
-        compiles=False,
     ),
     "time": Command(
         "time_command:time",
         _KNOW,
         "Time a training step and an evaluation on this machine.",
         "fastscale time regnetz:500mf --config.data.batch_size=64",
-        compiles=False,
     ),
     "memory": Command(
         "memory_command:memory",
@@ -83,28 +77,24 @@ COMMANDS = {
         _KNOW,
         "Say what the compiled step is made of: kernels, bytes, the least time.",
         "fastscale program regnetz:500mf --target=gpu:h100 --config.dtype=bfloat16",
-        compiles=False,
     ),
     "choose": Command(
         "choose_command:choose_network",
         _FIND,
         "Find the largest network within a budget of time or memory.",
         "fastscale choose regnetz:500mf --strategy=dWr --step_ms=25",
-        compiles=False,
     ),
     "curves": Command(
         "curves_command:curves",
         _FIND,
         "Time networks at many scales, here or on a target, and draw them.",
         "fastscale curves --results=curves.jsonl --output=curves/",
-        compiles=False,
     ),
     "fit": Command(
         "fit_command:fit",
         _FIND,
         "Fit a model of this device to what curves measured.",
         "fastscale fit --results=curves.jsonl --name=mine",
-        compiles=False,
     ),
     "search": Command(
         "search_commands:search",
@@ -129,7 +119,6 @@ COMMANDS = {
         _FIND,
         "Write the paper's tables and figures, and an explorer, as one page.",
         "fastscale report --output=report",
-        compiles=False,
     ),
 }
 
@@ -141,7 +130,7 @@ def application() -> cyclopts.App:
         help="Scale convolutional networks to a budget, say what they cost, and train them.",
         help_epilogue="Try: fastscale info regnetz:dWr_16gf, then fastscale train digits",
         help_format="markdown",
-        version=importlib.metadata.version("fastscale_jax"),
+        version=fastscale_jax.__version__,
         result_action="return_value",
         default_parameter=cyclopts.Parameter(
             name_transform=lambda name: name,
@@ -166,7 +155,7 @@ def application() -> cyclopts.App:
 
 def _is_worth_showing(value: Any) -> str | None:
     """A default for `--help`; of what is empty there is nothing to show."""
-    return None if value in (None, "", False) else str(value)
+    return None if value is None or value is False or value == "" else str(value)
 
 
 def main(tokens: Sequence[str]) -> int:
@@ -196,10 +185,6 @@ def main(tokens: Sequence[str]) -> int:
             )
         elif overrides:
             return usage_error(f"{overrides[0]}: {rest[0]} takes no config")
-        session: Session = arguments.get("session") or Session()
-        _quieten(session.verbosity)
-        if rest and rest[0] in COMMANDS and COMMANDS[rest[0]].compiles:
-            _keep_programs(session.compile_cache)
         return function(*bound.args, **bound.kwargs) or OK
     except ValueError as error:
         return usage_error(str(error))
@@ -209,7 +194,9 @@ def main(tokens: Sequence[str]) -> int:
 
 
 def _underscored(token: str) -> str:
-    """The token with the underscores of our flags: `--memory-gb=4` means `--memory_gb=4`."""
+    """The token as our flags are written: `--memory-gb=4` and `-memory_gb=4` as `--memory_gb=4`."""
+    if re.match(r"-[a-zA-Z]\w", token):
+        token = f"-{token}"
     if not token.startswith("--"):
         return token
     flag, equals, value = token.partition("=")
@@ -217,7 +204,7 @@ def _underscored(token: str) -> str:
 
 
 def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
-    """A line about an option that the command has not, and which commands have it."""
+    """A line about an option of other commands: which these are."""
     option = error.token.keyword or ""
     app = application()
     having = [
@@ -231,27 +218,9 @@ def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
 
 
 def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
-    unused = getattr(error, "unused_tokens", None)
-    if unused:
-        return f"unexpected argument {unused[0]!r}; flags are written --name=value"
     missing = isinstance(error, cyclopts.MissingArgumentError)
+    unused = getattr(error, "unused_tokens", None)
+    if unused and not missing:
+        return f"unexpected argument {unused[0]!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""
     return " ".join(str(error).split()) + (f" Example: {example}" if example else "")
-
-
-def _quieten(verbosity: int | None) -> None:
-    """Keeps libraries quiet, unless a verbosity is given.
-
-    Orbax tells in a dozen lines of every checkpoint, and in pages of one that fails, which we say
-    in one.
-    """
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.FATAL if verbosity is None else verbosity)
-
-
-def _keep_programs(folder: str) -> None:
-    if folder and not keep_compiled_programs(folder):
-        complain(
-            f"{folder} cannot be written: programs are compiled anew each time; give another "
-            "--compile_cache, or an empty one"
-        )

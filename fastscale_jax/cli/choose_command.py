@@ -8,7 +8,7 @@ from typing import Literal
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
-from fastscale_jax.cli.options import Session
+from fastscale_jax.cli.options import Session, Whole
 from fastscale_jax.measure.choose import (
     NEAR,
     Choice,
@@ -21,7 +21,7 @@ from fastscale_jax.measure.choose import (
 )
 from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.target import Target
-from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+from fastscale_jax.utils.console import FAILURE, OK, complain
 
 Measure = Callable[[Architecture], float]
 _KINDS = {"step_ms": "step_ms", "memory_gb": "memory_bytes", "floor_ms": "floor_ms"}
@@ -35,7 +35,7 @@ def choose_network(
     memory_gb: float | None = None,
     floor_ms: float | None = None,
     target: str | None = None,
-    batch_size: int | None = None,
+    batch_size: Whole | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     noise: float = 0.03,
     session: Session = Session(),
@@ -56,6 +56,7 @@ def choose_network(
         noise: What a median may be off by, as a share of it.
         session: see `Session`.
     """
+    session.start()
     from fastscale_jax.measure.timing import NoisyError
 
     try:
@@ -80,8 +81,6 @@ def choose_network(
             model=model,
             tell=complain,
         )
-    except ValueError as error:
-        return usage_error(str(error))
     except (UnmetError, NoisyError, FailedError) as error:
         complain(str(error))
         return FAILURE

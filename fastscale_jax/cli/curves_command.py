@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from cyclopts import Group, Parameter
 
-from fastscale_jax.cli.options import Session
+from fastscale_jax.cli.options import OptionalPath, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.curves import measure_all, measured
 from fastscale_jax.measure.points import FRAMEWORKS, Spec
 from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
-from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain, usage_error
+from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 
 _GRID, _MEASURING = Group("Which points", sort_key=1), Group("How they are measured", sort_key=2)
 
@@ -44,7 +44,7 @@ class Grid:
     frameworks: str = ""
     target: str | None = None
     batch_size: str = ""
-    resolution: int = 0
+    resolution: Whole = 0
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
 
@@ -63,7 +63,7 @@ class Measuring:
 
     noise: float = 0.05
     seconds: float = 30.0
-    rounds: int = 1
+    rounds: Whole = 1
     timeout: float = 1800.0
     again: bool = False
 
@@ -71,7 +71,7 @@ class Measuring:
 def curves(
     *,
     results: pathlib.Path,
-    output: pathlib.Path | None = None,
+    output: OptionalPath = None,
     only_draw: bool = False,
     grid: Grid = Grid(),
     measuring: Measuring = Measuring(),
@@ -93,6 +93,7 @@ def curves(
         measuring: see `Measuring`.
         session: see `Session`.
     """
+    session.start()
     try:
         target = Target.parse(grid.target) if grid.target else None
         specs = _specs(grid, target)
@@ -114,8 +115,6 @@ def curves(
             )
         if output is not None:
             _draw(records, output)
-    except ValueError as error:
-        return usage_error(str(error))
     except OSError as error:
         complain(f"{error.filename or results} cannot be written: {error.strerror}")
         return USAGE_ERROR

@@ -1,15 +1,13 @@
 """`fastscale eval`: the test metrics of checkpoints, or of other weights."""
 
-import pathlib
-
-from fastscale_jax.cli.options import Config, Output, Processes, Session, run_of
+from fastscale_jax.cli.options import Config, OptionalPath, Output, Processes, Session, run_of
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_json, usage_error
 
 
 def evaluate(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     format: Output = "table",  # noqa: A002 # the flag has this name
     processes: Processes = Processes(),
     session: Session = Session(),
@@ -24,6 +22,7 @@ def evaluate(
         processes: see `Processes`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from rich.console import Console
 
     from fastscale_jax.checkpoints.saved import CheckpointError, latest_step
@@ -48,8 +47,6 @@ def evaluate(
         return FAILURE
     except CheckpointError as error:
         return usage_error(f"{error}; train moves it away, and goes on from the one before")
-    except ValueError as error:
-        return usage_error(str(error))
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}
     if format == "json":
         step = latest_step(run.checkpoints) if workdir else None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastscale_jax.measure import points
 from fastscale_jax.measure.fitted import folder
-from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, usage_error
+from fastscale_jax.utils.console import OK, USAGE_ERROR, complain
 
 
 def fit(
@@ -35,8 +35,6 @@ def fit(
         path = folder() / f"{model.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(model.as_json())
-    except ValueError as error:
-        return usage_error(str(error))
     except OSError as error:
         complain(f"{error.filename}: {error.strerror}")
         return USAGE_ERROR

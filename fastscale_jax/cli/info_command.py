@@ -1,17 +1,16 @@
 """`fastscale info`: what the network is and costs."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.cli.described import describe, network_table, predicted, prediction_line
-from fastscale_jax.cli.options import Config, Output, Session, run_of
+from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
 from fastscale_jax.runs.run import Run
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_divides
-from fastscale_jax.utils.console import OK, print_table, usage_error
+from fastscale_jax.utils.console import OK, print_table
 
 # counters, by the names in `cost.counters`, which needs JAX
 KNOWN = ("analytic", "jaxpr", "xla")
@@ -20,7 +19,7 @@ KNOWN = ("analytic", "jaxpr", "xla")
 def info(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     target: str | None = None,
     counters: str = "analytic",
     parameters: bool = False,
@@ -40,13 +39,11 @@ def info(
         format: json prints one object on stdout.
         session: see `Session`.
     """
-    try:
-        run = run_of(config, workdir)
-        prediction = predicted(run)
-        rows, figures = _counted(run.network, counters.split(","))
-        least = _least(run, Target.parse(target)) if target else {}
-    except ValueError as error:
-        return usage_error(str(error))
+    session.start()
+    run = run_of(config, workdir)
+    prediction = predicted(run)
+    rows, figures = _counted(run.network, counters.split(","))
+    least = _least(run, Target.parse(target)) if target else {}
     tensors = _parameters(run.network) if parameters else []
     if format == "json":
         rests_on = {"predicted": prediction} if prediction else {}

@@ -6,7 +6,7 @@ import json
 from fastscale_jax.arch import FAMILIES, count
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.cli.options import Output
-from fastscale_jax.utils.console import OK, print_table, usage_error
+from fastscale_jax.utils.console import OK, print_table
 
 
 def show(pattern: str = "*", *, format: Output = "table") -> int:  # noqa: A002 # the flag's name
@@ -21,7 +21,7 @@ def show(pattern: str = "*", *, format: Output = "table") -> int:  # noqa: A002 
     names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
     chosen = fnmatch.filter(names, pattern)
     if not chosen:
-        return usage_error(f"no network is named like {pattern!r}; families: {', '.join(FAMILIES)}")
+        raise ValueError(f"no network is named like {pattern!r}; families: {', '.join(FAMILIES)}")
     networks = {name: base_architecture(*name.split(":")) for name in chosen}
     if format == "json":
         sizes = {n: {"resolution": a.resolution, **count(a)._asdict()} for n, a in networks.items()}

@@ -1,20 +1,27 @@
 """`fastscale memory`: what a training step holds, and the largest batch that fits."""
 
 import json
-import pathlib
 
-from fastscale_jax.cli.options import Config, Output, Processes, Session, check_amount, run_of
+from fastscale_jax.cli.options import (
+    Config,
+    OptionalPath,
+    Output,
+    Processes,
+    Session,
+    check_amount,
+    run_of,
+)
 from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
-from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
+from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
 
 
 def memory(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     target: str | None = None,
     memory_gb: float | None = None,
     format: Output = "table",  # noqa: A002 # the flag has this name
@@ -34,6 +41,7 @@ def memory(
         processes: see `Processes`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from fastscale_jax.targets import held
 
     try:
@@ -46,8 +54,6 @@ def memory(
             holds = held.held(
                 run.network, run.recipe, gigabytes=memory_gb, target=device, store=store, tell=tell
             )
-    except ValueError as error:
-        return usage_error(str(error))
     except FailedError as error:
         complain(str(error))
         return FAILURE

@@ -4,28 +4,41 @@ import dataclasses
 import pathlib
 from typing import Annotated, Literal
 
+from absl import logging
 from cyclopts import Group, Parameter
 from ml_collections import ConfigDict
 
 from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.distributed.cluster import Cluster
 from fastscale_jax.runs.run import Run
-from fastscale_jax.utils.compiling import default_folder
+from fastscale_jax.utils.compiling import default_folder, is_writable, keep_compiled_programs
+from fastscale_jax.utils.console import complain
 
 _SESSION = Group("Of every command", sort_key=3)
 _PROCESSES = Group("Several processes", sort_key=2)
 
+_WHAT = (
+    "What to work with: a recipe with a variant, as in regnetz:dWr_16gf; a file, as in "
+    "my/recipe.py; or a run's config.json."
+)
+_OVERRIDES = (
+    "Any key can be overridden: --config.data.batch_size=64, or auto for the largest that fits."
+)
+_AS_IT_IS = Parameter(accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value)
 Config = Annotated[
     str | ConfigDict | None,
-    Parameter(
-        accepts_keys=False,
-        n_tokens=1,
-        converter=lambda _, tokens: tokens[0].value,
-        help="What to work with: a recipe with a variant, as in regnetz:dWr_16gf; a file, as in "
-        "my/recipe.py; or a run's config.json. Without it, that of --workdir. Any key can be "
-        "overridden: --config.data.batch_size=64, or auto for the largest that fits.",
-    ),
+    _AS_IT_IS,
+    Parameter(help=f"{_WHAT} Without it, that of --workdir. {_OVERRIDES}"),
 ]
+# of commands that have no workdir
+OwnConfig = Annotated[str | ConfigDict | None, _AS_IT_IS, Parameter(help=f"{_WHAT} {_OVERRIDES}")]
+# an empty one is none
+OptionalPath = Annotated[
+    pathlib.Path | None,
+    Parameter(n_tokens=1, converter=lambda _, tokens: _path_or_none(tokens[0].value)),
+]
+# a fraction is refused, not rounded
+Whole = Annotated[int, Parameter(n_tokens=1, converter=lambda _, tokens: int(tokens[0].value))]
 Output = Literal["table", "json"]
 
 
@@ -42,7 +55,32 @@ class Session:
     """
 
     compile_cache: str = dataclasses.field(default_factory=default_folder)
-    verbosity: int | None = None
+    verbosity: Whole | None = None
+
+    def start(self, *, compiles: bool = False) -> None:
+        """Makes the process work so; the first thing that a command does.
+
+        Args:
+            compiles: the command compiles programs here, which can be kept.
+        """
+        # Orbax tells in a dozen lines of every checkpoint, and in pages of one that fails, which
+        # we say in one.
+        logging.use_absl_handler()
+        logging.set_verbosity(logging.FATAL if self.verbosity is None else self.verbosity)
+        kept = self.compile_cache
+        if compiles and kept and not keep_compiled_programs(kept):
+            self._complain()
+
+    def check_store(self) -> None:
+        """Says so where programs compiled for targets cannot be kept."""
+        if self.targets and not is_writable(self.targets):
+            self._complain()
+
+    def _complain(self) -> None:
+        complain(
+            f"{self.compile_cache} cannot be written: programs are compiled anew each time; give "
+            "another --compile_cache, or an empty one"
+        )
 
     @property
     def targets(self) -> pathlib.Path | None:
@@ -72,10 +110,10 @@ class Processes:
     """
 
     coordinator_address: str = ""
-    num_processes: int = 0
-    process_id: int = -1
+    num_processes: Whole = 0
+    process_id: Whole = -1
     distributed: Literal["auto", "yes", "no"] = "auto"
-    cluster_timeout: int = 300
+    cluster_timeout: Whole = 300
     peer_timeout: float = 30.0
     hang_timeout: float = 1800.0
 
@@ -110,6 +148,10 @@ class Processes:
                 f"{command} is for one process, on all devices that it has; start it by itself, or "
                 "with --distributed=no"
             )
+
+
+def _path_or_none(text: str) -> pathlib.Path | None:
+    return pathlib.Path(text) if text else None
 
 
 def run_of(config: str | ConfigDict | None, workdir: pathlib.Path | None = None) -> Run:

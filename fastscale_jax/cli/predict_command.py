@@ -1,20 +1,16 @@
 """`fastscale predict`: what the network sees in images."""
 
 import json
-import pathlib
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from fastscale_jax.cli.options import Config, Output, Session, run_of
-from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, print_table, usage_error
+from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
+from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, print_table
 
 
 def predict(
-    input: Annotated[pathlib.Path | None, Parameter()] = None,  # noqa: A002 # the flag's name
+    input: OptionalPath = None,  # noqa: A002 # the flag's name
     *,
     config: Config = None,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     format: Output = "table",  # noqa: A002 # likewise
     session: Session = Session(),
 ) -> int:
@@ -28,21 +24,19 @@ def predict(
         format: json prints one object on stdout.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from fastscale_jax.data.sources.images import find_images
     from fastscale_jax.interop import prediction
     from fastscale_jax.models import build
     from fastscale_jax.runs.start import conventions_for, load_for
 
     if not input:
-        return usage_error("predict needs --input: an image, or a folder of images")
-    try:
-        run = run_of(config, workdir)
-        files = find_images(input)
-        weights = load_for(run)
-        recipe = run.recipe
-        model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
-    except ValueError as error:
-        return usage_error(str(error))
+        raise ValueError("predict needs --input: an image, or a folder of images")
+    run = run_of(config, workdir)
+    files = find_images(input)
+    weights = load_for(run)
+    recipe = run.recipe
+    model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     conventions = conventions_for(weights, recipe.data.name)
     predictions = list(
         prediction.predict(model, weights.variables, files, conventions, run.class_names)

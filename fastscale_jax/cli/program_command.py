@@ -1,12 +1,10 @@
 """`fastscale program`: what a compiled program is made of, here or on a device that is not here."""
 
-import dataclasses
 import json
-import pathlib
 from typing import Literal
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.cli.options import Config, Output, Session, check_amount, run_of
+from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, check_amount, run_of
 from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError, Tell
 from fastscale_jax.targets.figures import program_figures
@@ -16,14 +14,13 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_batch_is_known
 from fastscale_jax.train.recipe import Recipe
-from fastscale_jax.utils.compiling import is_writable
-from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
+from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
 
 
 def program(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     target: str | None = None,
     part: Literal["step", "inference"] = "step",
     memory_gb: float | None = None,
@@ -44,13 +41,10 @@ def program(
         format: json prints one object on stdout.
         session: see `Session`.
     """
+    session.start()
     check_amount("memory_gb", memory_gb, 0.001, 1e6)
     limit = int(memory_gb * 1e9) if memory_gb else None
-    if session.targets and not is_writable(session.targets):
-        complain(
-            f"{session.compile_cache} cannot be written: programs are compiled anew each time; "
-            "give another --compile_cache, or an empty one"
-        )
+    session.check_store()
     try:
         device = Target.parse(target) if target else None
         run = run_of(config, workdir)
@@ -60,8 +54,6 @@ def program(
                 recipe = _filled(run.network, recipe, device, part, limit, store, tell)
             compiled = Program(run.network, recipe, device, part)
             figures = program_figures(compiled, store=store, usable_bytes=limit, tell=tell)
-    except ValueError as error:
-        return usage_error(str(error))
     except FailedError as error:
         complain(str(error))
         return FAILURE
@@ -89,10 +81,9 @@ def _filled(
     if target is None or part != "step":
         check_batch_is_known(recipe)
     assert target is not None
+    from fastscale_jax.measure.memory import with_batch
     from fastscale_jax.targets.largest import largest_batch
 
     limit = limit or target.usable_bytes
     largest = largest_batch(network, recipe, target, limit, store=store, tell=tell)
-    return dataclasses.replace(
-        recipe, data=dataclasses.replace(recipe.data, batch_size=largest.images)
-    )
+    return with_batch(recipe, largest.images)

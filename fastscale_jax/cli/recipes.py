@@ -1,6 +1,5 @@
 """Recipes by name: packaged ones, files, and what a run wrote down."""
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -58,6 +57,10 @@ def read_config(
         name = str(recorded)
     path, colon, variant = name.partition(":")
     if path.endswith(".json"):
+        if colon:
+            raise ValueError(
+                f"{path} is the config of a run, which has no variants; got {variant!r}"
+            )
         config = _recorded(pathlib.Path(path))
     else:
         config = _made(_file(path), variant if colon else None)
@@ -71,8 +74,8 @@ def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
         ValueError: it makes none, or fails; says how.
     """
     spec = importlib.util.spec_from_file_location("recipe", file)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no recipe: those are Python files, or a run's config.json")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -96,7 +99,8 @@ def _file(path: str) -> pathlib.Path:
         ValueError: there is no such recipe, and no such file.
     """
     known = packaged()
-    if path.endswith(".py") or os.sep in path:
+    is_file = path not in known and pathlib.Path(path).is_file()
+    if is_file or path.endswith(".py") or os.sep in path:
         if pathlib.Path(path).is_file():
             return pathlib.Path(path)
         raise ValueError(
@@ -125,9 +129,12 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
         raise ValueError(f"{path} is not the config of a run: it has no model")
     config = default_config()
-    with config.unlocked():
-        config.model = ConfigDict(_with_tuples(values.pop("model")))
-        config.update(_with_tuples(values))
+    try:
+        with config.unlocked():
+            config.model = ConfigDict(_with_tuples(values.pop("model")))
+            config.update(_with_tuples(values))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the config of a run: {explain(error)}") from error
     return config
 
 
@@ -150,7 +157,7 @@ def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         ValueError: there is no such key, or the value is of another type.
     """
     # of a tuple that is given twice absl would make one of both
-    last = {override.partition("=")[0]: override for override in overrides}
+    last = {override.partition("=")[0].replace("--no", "--"): override for override in overrides}
     tokens = ["fastscale", *map(_with_number, last.values())]
     values = flags.FlagValues()
     try:
@@ -171,17 +178,19 @@ def _with_number(override: str) -> str:
 def split(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the arguments of a command line, and the overrides of config keys among them.
 
-    An override is written `--config.key=value` or `--config.key value`.
+    An override is written `--config.key=value` or `--config.key value`; of a bool, `--config.key`
+    and `--noconfig.key` will do.
     """
-    rest, overrides, waiting = [], [], iter(tokens)
-    for token in waiting:
-        if token.startswith("-config."):
+    rest, overrides, waiting = [], [], list(tokens)
+    while waiting:
+        token = waiting.pop(0)
+        if re.match(r"-(no)?config\.", token):
             token = f"-{token}"
-        if not token.startswith(PREFIX):
+        if not token.startswith((PREFIX, "--noconfig.")):
             rest.append(token)
             continue
-        if "=" not in token:
-            with contextlib.suppress(StopIteration):
-                token = f"{token}={next(waiting)}"
+        is_followed = waiting and not re.match(r"--?[a-zA-Z]", waiting[0])
+        if "=" not in token and is_followed and not token.startswith("--no"):
+            token = f"{token}={waiting.pop(0)}"
         overrides.append(token)
     return rest, overrides

@@ -4,7 +4,8 @@ import importlib.util
 import pathlib
 import tempfile
 
-from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+from fastscale_jax.cli.options import OptionalPath
+from fastscale_jax.utils.console import FAILURE, OK, complain
 
 NEEDED = ("jinja2", "plotly")
 
@@ -13,7 +14,7 @@ def report(
     *,
     output: pathlib.Path,
     results: str = "",
-    study: pathlib.Path | None = None,
+    study: OptionalPath = None,
     device: str | None = None,
     workdirs: str = "",
 ) -> int:
@@ -41,11 +42,8 @@ def report(
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write
 
-    try:
-        given = inputs.read(_paths(results), study, device, _paths(workdirs))
-        _check_writable(output)
-    except ValueError as error:
-        return usage_error(str(error))
+    given = inputs.read(_paths(results), study, device, _paths(workdirs))
+    _check_writable(output)
     try:
         write(given, output)
     except OSError as error:

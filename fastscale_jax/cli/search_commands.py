@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from fastscale_jax.cli.options import Config, Session, check_amount, run_of
-from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
+from fastscale_jax.cli.options import OptionalPath, OwnConfig, Session, Whole, check_amount, run_of
+from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
 
 if TYPE_CHECKING:
     from fastscale_jax.search.jobs import Entry
@@ -32,16 +32,16 @@ class Workers:
         storage: Where workers agree who does what: postgresql://user@host/database, or
             sqlite:///FILE for those of one machine. Without it, a file in the output folder. Start
             the same command as often as there are workers; each takes a job that no other has.
-        name: Of the search in that storage; without it, that of the command.
+        name: Of the search in that storage; without it regnets, compound or study.
         heartbeat_seconds: Between signs of life of a worker; one that gave none for four times as
             long has lost its job to another.
     """
 
-    output: pathlib.Path | None = None
-    epochs: int | None = None
+    output: OptionalPath = None
+    epochs: Whole | None = None
     storage: str = ""
     name: str = ""
-    heartbeat_seconds: int = 10
+    heartbeat_seconds: Whole = 10
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., int]:
@@ -51,7 +51,7 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
     def guarded(*args: Any, **kwargs: Any) -> int:
         for package in ("optuna", "psycopg"):
             if importlib.util.find_spec(package) is None:
-                return usage_error(
+                raise ValueError(
                     f"{package} is not installed; pip install 'fastscale_jax[search]' brings it"
                 )
         from fastscale_jax.checkpoints.checkpoint import SaveError
@@ -65,10 +65,8 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
         except (DataError, NoMemoryError, SaveError, StorageError) as error:
             complain(str(error))  # the first is a ValueError
             return FAILURE
-        except ValueError as error:
-            return usage_error(str(error))
         except OSError as error:
-            complain(f"{error.filename or '--output'}: {error.strerror or error}")
+            complain(f"{error.filename or 'the output folder'}: {error.strerror or error}")
             return FAILURE
         except (KeyboardInterrupt, Preempted) as error:
             complain("interrupted; the same command goes on")
@@ -115,13 +113,13 @@ def _report(entries: "Sequence[Entry]", lines: Sequence[str]) -> int:
 
 @_guarded
 def search(
-    config: Config = None,
+    config: OwnConfig = None,
     *,
     family: Literal["regnetx", "regnety", "regnetz"] = "regnety",
     window: str = "200mf:600mf",
-    networks: int = 32,
-    candidates: int = 100_000,
-    seed: int = 0,
+    networks: Whole = 32,
+    candidates: Whole = 100_000,
+    seed: Whole = 0,
     scale: str = "",
     depth: str = "",
     w0: str = "",
@@ -154,6 +152,7 @@ def search(
         workers: see `Workers`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from fastscale_jax.search.regnets import search_regnets, space_of
 
     check_amount("networks", networks, 1)
@@ -173,7 +172,7 @@ def search(
 
 @_guarded
 def compound(
-    config: Config = None,
+    config: OwnConfig = None,
     *,
     step: float = 0.1,
     tolerance: float = 0.05,
@@ -194,6 +193,7 @@ def compound(
         workers: see `Workers`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from fastscale_jax.search.compound import run_grid
 
     check_amount("step", step, 0.02, 1.0)
@@ -205,11 +205,11 @@ def compound(
 
 @_guarded
 def study(
-    config: Config = None,
+    config: OwnConfig = None,
     *,
     strategies: str = "w,d,r,dwr,dWr,dw",
     factors: str = "2,4",
-    seeds: int = 3,
+    seeds: Whole = 3,
     base: str = "d_x0.15",
     workers: Workers = Workers(),
     session: Session = Session(),
@@ -229,6 +229,7 @@ def study(
         workers: see `Workers`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     from fastscale_jax.search.study import run_study
 
     check_amount("seeds", seeds, 1)

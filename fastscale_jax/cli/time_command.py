@@ -1,10 +1,17 @@
 """`fastscale time`: how long a step takes here."""
 
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
-from fastscale_jax.cli.options import Config, Output, Processes, Session, check_amount, run_of
+from fastscale_jax.cli.options import (
+    Config,
+    OptionalPath,
+    Output,
+    Processes,
+    Session,
+    check_amount,
+    run_of,
+)
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
 
@@ -15,10 +22,10 @@ if TYPE_CHECKING:
 def time(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     noise: float = 0.03,
     memory_gb: float | None = None,
-    profile: pathlib.Path | None = None,
+    profile: OptionalPath = None,
     format: Output = "table",  # noqa: A002 # the flag has this name
     processes: Processes = Processes(),
     session: Session = Session(),
@@ -37,6 +44,7 @@ def time(
         processes: see `Processes`.
         session: see `Session`.
     """
+    session.start()
     import jax
 
     from fastscale_jax.measure import earlier, step_times
@@ -44,13 +52,10 @@ def time(
     from fastscale_jax.measure.timing import NoisyError
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
 
-    try:
-        check_amount("noise", noise, 0.001)
-        check_amount("memory_gb", memory_gb, 0.001, 1e6)
-        processes.check_alone("time")
-        run = with_batch_size(run_of(config, workdir), gigabytes=memory_gb)
-    except ValueError as error:
-        return usage_error(str(error))
+    check_amount("noise", noise, 0.001)
+    check_amount("memory_gb", memory_gb, 0.001, 1e6)
+    processes.check_alone("time")
+    run = with_batch_size(run_of(config, workdir), gigabytes=memory_gb)
     try:
         network, recipe = run.network, run.recipe
         timed = step_times.timed(
@@ -66,8 +71,6 @@ def time(
         return FAILURE
     except OSError as error:
         return usage_error(f"--profile={profile} cannot be written: {error.strerror}")
-    except ValueError as error:
-        return usage_error(str(error))
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise

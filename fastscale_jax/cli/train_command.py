@@ -6,7 +6,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from fastscale_jax.cli.options import Config, Output, Processes, Session, check_amount, run_of
+from ml_collections import ConfigDict
+
+from fastscale_jax.cli.options import Config, OptionalPath, Output, Processes, Session, check_amount
+from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.distributed.cluster import other_hosts
 from fastscale_jax.distributed.rendezvous import ClusterError, ClusterUsageError
 from fastscale_jax.runs.run import Run
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 def train(
     config: Config = None,
     *,
-    workdir: pathlib.Path | None = None,
+    workdir: OptionalPath = None,
     memory_gb: float | None = None,
     format: Output = "table",  # noqa: A002 # the flag has this name
     processes: Processes = Processes(),
@@ -44,16 +47,19 @@ def train(
         processes: see `Processes`.
         session: see `Session`.
     """
+    session.start(compiles=True)
     check_amount("memory_gb", memory_gb, 0.001, 1e6)
-    cluster, run = processes.cluster, run_of(config, workdir)
+    cluster = processes.cluster
+    if workdir is None and cluster.joins_others:
+        raise ValueError("several processes need a --workdir, one that all of them see")
+    if config is None or isinstance(config, str):
+        config = read_config(config, workdir=workdir)
     if workdir is None:
-        if cluster.joins_others:
-            return usage_error("several processes need a --workdir, one that all of them see")
-        workdir = pathlib.Path(f"runs/{run.network.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    run = run.at(workdir)
+        name = Run.of(config).network.name
+        workdir = pathlib.Path(f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         with other_hosts(workdir, cluster) as peers:
-            status = _train(run, memory_gb, peers, as_json=format == "json")
+            status = _train(config, workdir, memory_gb, peers, as_json=format == "json")
     except ClusterError as error:
         complain(str(error))
         return USAGE_ERROR if isinstance(error, ClusterUsageError) else FAILURE
@@ -64,9 +70,17 @@ def train(
     return status
 
 
-def _train(run: Run, gigabytes: float | None, peers: "Peers", *, as_json: bool) -> int:
+def _train(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    gigabytes: float | None,
+    peers: "Peers",
+    *,
+    as_json: bool,
+) -> int:
     from fastscale_jax.checkpoints.checkpoint import SaveError
     from fastscale_jax.checkpoints.saved import latest_step
+    from fastscale_jax.checkpoints.workdir import as_recorded
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.distributed.hosts import check_same, is_of_cluster
     from fastscale_jax.measure.memory import is_out_of_memory
@@ -76,9 +90,10 @@ def _train(run: Run, gigabytes: float | None, peers: "Peers", *, as_json: bool) 
     from fastscale_jax.runs.start import load_to_start
     from fastscale_jax.train.divergence import DivergenceError
 
-    workdir = run.folder
+    run = None
     try:
-        check_same(run.config)
+        check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
+        run = Run.of(config, workdir)
         run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
         start, init_from = None, run.recipe.init_from
         if init_from and latest_step(run.checkpoints) is None:
@@ -111,7 +126,7 @@ def _train(run: Run, gigabytes: float | None, peers: "Peers", *, as_json: bool) 
     except Exception as error:
         if is_of_cluster(error):
             peers.lost()
-        if not is_out_of_memory(error):
+        if run is None or not is_out_of_memory(error):
             raise
         complain(out_of_memory(run))
         return FAILURE

@@ -1,4 +1,4 @@
-"""What hosts wish to do between two steps, agreed on without a message of its own."""
+"""Agrees on interrupts and saves across hosts, in the step's all-reduce."""
 
 import signal
 import time

@@ -32,7 +32,7 @@ def plot_curves(records: _Records, path: pathlib.Path, title: str) -> None:
         path: of the PNG; its folder is made if need be.
         title: shown as it is, above both panels.
     """
-    # Imported here, because it takes half a second that `--mode=info` does not have.
+    # Imported here, because it takes half a second that `fastscale info` does not have.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

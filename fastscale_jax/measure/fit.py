@@ -61,7 +61,7 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
     if len(batches) > 1:
         raise ValueError(
             f"these points are of several batch sizes ({', '.join(map(str, batches))}); a fit is "
-            "of one, which --batch_size of measure.curves sets"
+            "of one, which --batch_size of fastscale curves sets"
         )
     counts = collections.Counter(r["strategy"] for r in used if r["strategy"])
     if len(counts) < 2 or len(used) - max(counts.values()) < _FEWEST // 2:

@@ -91,7 +91,7 @@ def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
 def _measured_source(inputs: Inputs) -> str:
     results = inputs.results
     if not results.points:
-        return "Nothing was given; `--results` takes files of `fastscale_jax.measure.curves`."
+        return "Nothing was given; `--results` takes files of `fastscale curves`."
     said = f"{results.source}; {len(results.points)} networks."
     if results.left_aside:
         said += f" {results.left_aside} points of other frameworks in the files are not shown."

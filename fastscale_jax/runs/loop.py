@@ -17,6 +17,7 @@ from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.checkpoints.workdir import check_recipe
+from fastscale_jax.cost.parameters import text
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
 from fastscale_jax.logs.plots import plot_curves
@@ -85,6 +86,7 @@ def train(
         step, is_due = int(state.step), bool(about.get("is_evaluation_due"))
         if is_first and step < run.total_steps:
             write_config(run.folder, run.config)
+            (run.folder / "parameters.txt").write_text(text(run.network, state.params) + "\n")
         recorder = None
         if is_first:
             recorder = Recorder(run.folder, step, is_evaluation_due=is_due)

@@ -1,4 +1,4 @@
-"""A config file for `main`, written for a network that a search found."""
+"""A config file, written for a network that a search found."""
 
 import dataclasses
 import json

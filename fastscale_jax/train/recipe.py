@@ -64,7 +64,7 @@ class Ema:
     """`config.ema`: the moving average of weights and statistics that is evaluated as well."""
 
     every_steps: int = 32  # counted from the start of each epoch; 0: no average
-    rate: float = 1e-5  # an image's, at one epoch of ImageNet; see `train.ema`
+    rate: float = 1e-5  # of one image, for a one-epoch ImageNet run; see `train.ema`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Bn:
 
     precise_images: int = 8192  # that its statistics are taken from before an evaluation; 0: none
     sync: bool = False  # statistics of all devices' images, not of each one's
-    group_size: int = 0  # or of so many images each; 0: of all that a device has
+    group_size: int = 0  # images per BatchNorm group; 0: the device's whole batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Recipe:
 def default_config() -> ConfigDict:
     """Returns the defaults as a config that lacks `model`.
 
-    `variant` says, for `--mode=info`, which named network `model` is, as in `regnetz:dWr_16gf`;
+    `variant` says, for `fastscale info`, which named network `model` is, as in `regnetz:dWr_16gf`;
     empty: none.
     """
     return ConfigDict({"variant": "", **dataclasses.asdict(Recipe())})

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from fastscale_jax.cli.application import COMMANDS, application
+from fastscale_jax.cli.application import COMMANDS, application, main
+from fastscale_jax.cli.info_command import info
 from fastscale_jax.logs.records import read_metrics
 from tests.commands import REPOSITORY, TINY, run, start
 
@@ -177,6 +178,9 @@ BAD_INPUT = {
     "--config=configs/digits.py --mode=export --names=keras": ['"fastscale_jax", "pycls", "timm"'],
     "--config=configs/digits.py stray": ["'stray'"],
     "--workers=3": ["workers"],
+    "--config=README.md": ["README.md is no recipe"],
+    "--config=configs/digits.py --num_processes=1.5": ["--num_processes", "1.5"],
+    "--config=configs/digits.py --mode=info --format": ["--format requires an argument"],
     "": ["a recipe is missing", "digits, efficientnet"],
 }
 
@@ -281,6 +285,44 @@ NEEDED = {
     "fit": ["--results=x"],
     "report": ["--output=x"],
 }
+
+
+@pytest.mark.parametrize("mode", ["fly", ""])
+def test_an_unknown_mode_is_refused_by_itself(mode):
+    result = run(f"--mode={mode}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"unknown --mode={mode}; choose one of train, eval" in result.stderr
+
+
+def test_flags_may_be_written_as_before():
+    result = run("-config=configs/digits.py", "-mode=info", "-format=json", "-config.seed=3")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["resolution"] == 32
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "time", "search"])
+def test_an_empty_path_is_none(command):
+    given = {name: f"--{name}=" for name in ("workdir", "output", "profile", "input")}
+    function, _, _ = application().parse_args([command])
+    names = [name for name in given if name in inspect.signature(function).parameters]
+    _, bound, _ = application().parse_args([command, *(given[name] for name in names)])
+    assert all(bound.arguments[name] is None for name in names)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [["search", "--networks=2.6"], ["study", "--seeds=1.5"], ["train", "--process_id=0.5"]],
+)
+def test_fractions_are_not_rounded(capsys, tokens):
+    assert main(tokens) == 2
+    assert tokens[1].split("=")[1] in capsys.readouterr().err
+
+
+def test_a_command_is_a_function_for_python_too(capsys):
+    assert info("digits", format="json") == 0
+    assert json.loads(capsys.readouterr().out)["resolution"] == 32
+    with pytest.raises(ValueError, match="unknown recipe 'digit'"):
+        info("digit")
 
 
 def test_a_reader_that_leaves_gets_no_traceback():

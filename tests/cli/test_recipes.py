@@ -16,6 +16,12 @@ def test_overrides_are_those_that_are_handed_in():
     assert (config.train.epochs, config.dtype) == (3, "bfloat16")
 
 
+def test_a_bool_needs_no_value():
+    assert read_config("digits", ["--config.scan_blocks"]).scan_blocks is True
+    twice = ["--config.scan_blocks", "--noconfig.scan_blocks"]
+    assert read_config("digits", twice).scan_blocks is False
+
+
 def test_of_a_key_that_is_given_twice_the_last_counts():
     depths = ["--config.model.depths=(1,2,1,1)", "--config.model.depths=(2,1,1,1)"]
     assert read_config("digits", depths).model.depths == (2, 1, 1, 1)
@@ -70,6 +76,9 @@ def test_a_config_and_its_run_record_the_same():
         (["-config.seed=1"], [], ["--config.seed=1"]),
         (["--config=digits"], ["--config=digits"], []),
         (["--config.seed"], [], ["--config.seed"]),
+        (["--config.seed", "-1"], [], ["--config.seed=-1"]),
+        (["--config.scan_blocks", "--format=json"], ["--format=json"], ["--config.scan_blocks"]),
+        (["--noconfig.scan_blocks", "x"], ["x"], ["--noconfig.scan_blocks"]),
     ],
 )
 def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
@@ -83,11 +92,17 @@ def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
         ("no/such.py", "no such file as no/such.py"),
         ("{}/bad.json", "is not the config of a run"),
         ("{}/none.json", "No such file or directory"),
+        ("{}/notes.txt", "notes.txt is no recipe: those are Python files"),
+        ("{}/run.json", "run.json is not the config of a run: .*seed"),
+        ("{}/run.json:dWr_x4", "which has no variants; got 'dWr_x4'"),
         (None, "and {} has no config.json"),
     ],
 )
 def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, name, words):
     (tmp_path / "bad.json").write_text("[]")
+    (tmp_path / "notes.txt").write_text("mine")
+    damaged = {**Run.of(tiny_config()).config, "seed": "x"}
+    (tmp_path / "run.json").write_text(json.dumps(damaged))
     with pytest.raises(ValueError, match=words.format(tmp_path)) as caught:
         read_config(name and name.format(tmp_path), workdir=tmp_path)
     assert "\n" not in str(caught.value)
