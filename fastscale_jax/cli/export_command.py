@@ -1,6 +1,7 @@
 """`fastscale export`: the network in files, to be used without this package."""
 
 import json
+import pathlib
 from typing import Literal
 
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
@@ -33,12 +34,13 @@ def export(
 
     if not output:
         raise ValueError("export needs --output: a folder to write to")
-    if output.is_file():
+    folder = pathlib.Path(output)  # Python callers give strings
+    if folder.is_file():
         raise ValueError(f"--output={output} is a file; give a folder to write to")
     run = run_of(config, workdir)
     weights = load_for(run)
     files = export_network(
-        output,
+        folder,
         run.network,
         weights.variables,
         conventions=conventions_for(weights, run.recipe.data.name),

@@ -154,7 +154,7 @@ def _path_or_none(text: str) -> pathlib.Path | None:
     return pathlib.Path(text) if text else None
 
 
-def run_of(config: str | ConfigDict | None, workdir: pathlib.Path | None = None) -> Run:
+def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None = None) -> Run:
     """Returns what a command works with; this is where configs are read.
 
     Args:
@@ -164,6 +164,7 @@ def run_of(config: str | ConfigDict | None, workdir: pathlib.Path | None = None)
     Raises:
         ValueError: says what is wrong with the config and what would be right.
     """
+    workdir = None if workdir is None else pathlib.Path(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):
         config = read_config(config, workdir=workdir)
     return Run.of(config, workdir)

@@ -1,6 +1,7 @@
 """`fastscale predict`: what the network sees in images."""
 
 import json
+import pathlib
 
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
 from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, print_table
@@ -33,7 +34,7 @@ def predict(
     if not input:
         raise ValueError("predict needs --input: an image, or a folder of images")
     run = run_of(config, workdir)
-    files = find_images(input)
+    files = find_images(pathlib.Path(input))
     weights = load_for(run)
     recipe = run.recipe
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)

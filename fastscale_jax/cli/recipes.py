@@ -103,6 +103,8 @@ def _file(path: str) -> pathlib.Path:
     if is_file or path.endswith(".py") or os.sep in path:
         if pathlib.Path(path).is_file():
             return pathlib.Path(path)
+        if pathlib.Path(path).is_dir():
+            raise ValueError(f"{path} is a folder; if it is a run's, give --workdir={path}")
         raise ValueError(
             f"there is no such file as {path}; recipes that need none are {', '.join(known)}"
         )

@@ -52,6 +52,7 @@ def train(
     cluster = processes.cluster
     if workdir is None and cluster.joins_others:
         raise ValueError("several processes need a --workdir, one that all of them see")
+    workdir = None if workdir is None else pathlib.Path(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):
         config = read_config(config, workdir=workdir)
     if workdir is None:

@@ -325,6 +325,14 @@ def test_a_command_is_a_function_for_python_too(capsys):
         info("digit")
 
 
+def test_python_may_give_paths_as_strings(trained, capsys):
+    workdir, _ = trained
+    assert info(workdir=str(workdir), format="json") == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "regnetz-500mf_dWr_x0.016"
+    with pytest.raises(ValueError, match="is a folder; if it is a run's, give --workdir"):
+        info(str(workdir))
+
+
 def test_a_reader_that_leaves_gets_no_traceback():
     command = [sys.executable, "-m", "fastscale_jax.main", "--config=digits", "--mode=info"]
     reader, writer = os.pipe()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastscale_jax import arch
 from fastscale_jax.checkpoints.saved import latest_step, steps_in
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.data.sources.bad_images import DataError
@@ -84,7 +85,10 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
         "evaluation.json",
         "lock",
         "metrics.jsonl",
+        "parameters.txt",
     ]
+    described = (workdir / "parameters.txt").read_text()
+    assert f"{arch.count(tiny_config().model).params:,} parameters" in described
     wanted = tiny_config(**{"train.steps": STEPS}).to_dict()
     assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(wanted))
     assert latest_step(checkpoints_of(workdir)) == STEPS
