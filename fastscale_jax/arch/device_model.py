@@ -58,6 +58,10 @@ class DeviceModel:
     smallest: Complexity
     largest: Complexity
 
+    def __hash__(self) -> int:
+        """Makes it a key: its mappings have no hash of their own."""
+        return hash((self.name, self.device, self.framework, self.dtype, self.date))
+
     def fit_of(self, measured: str, base: str) -> Linear:
         """Returns the coefficients for networks scaled from a base.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
-from fastscale_jax.arch.device_model import MEASURED, Device
+from fastscale_jax.arch.device_model import MEASURED, Device, DeviceModel, model_of
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
 from fastscale_jax.arch.scaling import AMOUNTS, Scaling, amount_name, scaled
 from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
@@ -234,18 +234,18 @@ def resolve(
         ValueError: unknown family, base, strategy or amount, with the grammar and the choices; or
             a budget that no factor reaches.
     """
-    if {*budget_of(variant)} & {*MEASURED}:
-        return _resolved(family, variant, device)
-    return _resolved_once(family, variant)
+    kinds = {*budget_of(variant)} & {*MEASURED}
+    return _resolved(family, variant, model_of(device, *kinds) if kinds else None)
 
 
+@functools.cache  # a variant is solved for once, whoever asks for it
 def _resolved(
-    family: str, variant: str, device: Device | None
+    family: str, variant: str, device: DeviceModel | None
 ) -> tuple[Architecture, Scaling | None]:
     members = _family(family)
     if not variant or variant in members.bases:
         return base_architecture(family, variant), None
-    match = _VARIANT.fullmatch(variant)
+    match = _parsed(variant)
     if not match or (match["base"] or members.default) not in members.bases:
         raise ValueError(f"unknown variant {variant!r} of {family}; {grammar(family)}")
     base = match["base"] or members.default
@@ -264,20 +264,19 @@ def _resolved(
     return dataclasses.replace(network, name=name), scaling
 
 
-@functools.cache
-def _resolved_once(family: str, variant: str) -> tuple[Architecture, Scaling | None]:
-    """Cached: a variant that rests on no device is always the same network."""
-    return _resolved(family, variant, None)
-
-
 def budget_of(variant: str) -> dict[str, float]:
     """Returns what a variant is scaled to, as `scale` takes it: `{"step_ms": 25.0}`.
 
     Args:
         variant: without its family; of a name that is no scaled network the result is empty.
     """
-    match = _VARIANT.fullmatch(variant)
+    match = _parsed(variant)
     return _amount(match) if match else {}
+
+
+@functools.cache
+def _parsed(variant: str) -> re.Match[str] | None:
+    return _VARIANT.fullmatch(variant)
 
 
 def _amount(match: re.Match[str]) -> dict[str, float]:

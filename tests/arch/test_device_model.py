@@ -6,10 +6,13 @@ import json
 import pytest
 
 from fastscale_jax import arch
-from fastscale_jax.arch import Complexity
+from fastscale_jax.arch import Complexity, zoo
 from fastscale_jax.arch.device_model import DeviceModel, Linear
+from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.measure.fitted import find, folder, load
+from fastscale_jax.runs.named import named_config
+from fastscale_jax.runs.run import Run
 from tests.commands import run
 
 MODEL = DeviceModel(
@@ -130,3 +133,20 @@ def test_a_network_far_from_what_was_measured_is_said_to_be(tmp_path):
     save(dataclasses.replace(MODEL, largest=Complexity(10**9, 10**7, 10**6)))
     line = run("--config=configs/regnetz.py:dWr_25ms", "--mode=info").stdout.splitlines()[-1]
     assert line.endswith("nothing near this size was measured, so do not rely on it")
+
+
+def test_a_variant_is_parsed_and_solved_for_once(monkeypatch):
+    save(MODEL)
+    zoo._resolved.cache_clear()
+    solved = []
+    monkeypatch.setattr(
+        zoo, "scaled", lambda *args, **budget: solved.append(args) or scaled(*args, **budget)
+    )
+    for _ in range(2):
+        run = Run.of(named_config("regnetz", "dWr_25ms"))
+        assert run.scaling is not None
+        assert run.budget == {"step_ms": 25.0}
+    assert len(solved) == 1
+    save(dataclasses.replace(MODEL, date="2026-11-22"))  # fitted again: another device
+    assert Run.of(named_config("regnetz", "dWr_25ms")).scaling is not None
+    assert len(solved) == 2
