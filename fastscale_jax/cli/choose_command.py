@@ -116,7 +116,7 @@ def _tell(
             f"{family}:{variant} --target={device.name} says what all of it costs there"
         )
     if choice.amount < NEAR * wanted:
-        complain(f"the next larger network of {strategy} takes more than the budget")
+        complain(f"no larger network of {strategy} was found that fits the budget")
 
 
 def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, float]:

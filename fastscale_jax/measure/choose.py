@@ -65,7 +65,7 @@ def choose(
     shares(strategy)
     price = _price(base, kind, measure, model)
     known: dict[float, float] = {}  # of the price of a network, what it took
-    wanted, best = budget, None
+    wanted, largest, best = budget, 0.0, None
     while len(known) < _ROUNDS:
         factor = _factor(base, strategy, kind, wanted, price, known)
         network, _ = scaled(base, strategy, factor=factor)
@@ -74,8 +74,9 @@ def choose(
             break
         amount = known[predicted] = measure(network)
         tell(f"{strategy} x{factor:.4g}: {in_words(amount, kind)} of {in_words(budget, kind)}")
-        if amount <= budget and (best is None or amount > best.amount):
-            best = Choice(factor, network, amount)
+        # the larger one, which under noise may have taken less
+        if amount <= budget and predicted > largest:
+            largest, best = predicted, Choice(factor, network, amount)
         if NEAR * budget <= amount <= budget:
             break
         wanted = _price_of(_AIM * budget, known)
