@@ -7,6 +7,7 @@ fastscale train digits --workdir=runs/digits
 
 # What is imported at the top starts with every command; JAX comes with the commands that need it.
 
+import errno
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 from fastscale_jax.cli.application import main
 from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
-from fastscale_jax.utils.console import FAILURE, usage_error
+from fastscale_jax.utils.console import FAILURE, complain, usage_error
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 # subcommands of `fastscale` that `--mode` names
@@ -40,8 +41,13 @@ def _run(tokens: list[str]) -> NoReturn:
     try:
         status = main(tokens)
         sys.stdout.flush()
-    except BrokenPipeError:  # of `| head`: nobody reads what is left
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # `| head` has read enough, or the disk that the output goes to is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            complain(f"the output cannot be written: {error.strerror}")
         status = FAILURE
     sys.exit(status)
 

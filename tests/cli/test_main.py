@@ -352,6 +352,17 @@ def test_a_reader_that_leaves_gets_no_traceback():
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_an_output_that_is_full_gets_one_line():
+    command = [sys.executable, "-m", "fastscale_jax.main", "--config=digits", "--mode=info"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == ("fastscale_jax: the output cannot be written: No space left on device\n")
+
+
 def test_a_config_without_a_variant_is_shown_without_a_scale(tmp_path):
     own = tmp_path / "own.py"
     own.write_text(
