@@ -10,6 +10,7 @@ import cyclopts
 
 import fastscale_jax
 from fastscale_jax.cli.recipes import read_config, split
+from fastscale_jax.cli.usage import in_plain_words
 from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
 
 
@@ -223,4 +224,6 @@ def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
     if unused and not missing:
         return f"unexpected argument {unused[0]!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""
-    return " ".join(str(error).split()) + (f" Example: {example}" if example else "")
+    return in_plain_words(" ".join(str(error).split())) + (
+        f" Example: {example}" if example else ""
+    )

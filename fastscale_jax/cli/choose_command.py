@@ -46,14 +46,14 @@ def choose_network(
 
     Args:
         base: family:base, as in regnetz:500mf.
-        strategy: As in the variants; dWr is the fast one.
-        step_ms: Budget: of a training step here, at most.
+        strategy: Scaling strategy, as in the variants; dWr is the fast one.
+        step_ms: Budget: milliseconds of a training step here, at most.
         memory_gb: Budget: gigabytes (1e9 bytes) that a training step holds, at most.
         floor_ms: Budget: of the least time that the compiled step can take on --target, at most.
         target: A device that need not be here, as in gpu:h100 or tpu:v5e:2x2.
         batch_size: Images of the step; without it the fitted device's, or 128 a device of --target.
         dtype: Of the computation, likewise.
-        noise: What a median may be off by, as a share of it.
+        noise: Largest error of a median, as a share of it.
         session: see `Session`.
     """
     session.start()

@@ -27,13 +27,13 @@ class Grid:
 
     Attributes:
         bases: family:base, with commas between.
-        strategies: As in w, dWr, a0.6; with commas between.
-        factors: Of flops, with commas between.
+        strategies: Scaling strategies, as in w,dWr,a0.6.
+        factors: Growth of flops, with commas between.
         rows: The rows of the paper's Tables 5 to 8, in place of bases, strategies and factors.
         frameworks: jax, torch and torch-compile, with commas between; all without it.
         target: A device that need not be here, as in gpu:h100 or tpu:v5e.
         batch_size: Images a device, or auto: the most that fit; 8, or 128 with --target.
-        resolution: Of the bases; 0: their own.
+        resolution: Pixels of a side of the bases; 0: their own.
         dtype: float32, or with --target the device's 16-bit one.
     """
 
@@ -54,9 +54,9 @@ class Measuring:
     """How points are measured.
 
     Attributes:
-        noise: What a median may be off by, as a share of it.
-        seconds: After which a noisy point is given up.
-        rounds: Of all points; the fastest counts.
+        noise: Largest error of a median, as a share of it.
+        seconds: Seconds after which a noisy point is given up.
+        rounds: Times that all points are measured; the fastest counts.
         timeout: Seconds for a whole point.
         again: Measure points that failed again.
     """

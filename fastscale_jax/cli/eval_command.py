@@ -16,8 +16,8 @@ def evaluate(
 
     Args:
         config: a recipe.
-        workdir: Of a run: its latest and its best checkpoint are evaluated. Without a checkpoint,
-            the weights of --config.init_from are.
+        workdir: Folder of a run: its latest and its best checkpoint are evaluated. Without a
+            checkpoint, the weights of --config.init_from are.
         format: json prints one object on stdout.
         processes: see `Processes`.
         session: see `Session`.

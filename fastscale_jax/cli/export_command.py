@@ -21,10 +21,10 @@ def export(
 
     Args:
         config: a recipe.
-        workdir: Of a run, whose latest checkpoint is taken. Without a checkpoint, the weights of
-            --config.init_from are.
+        workdir: Folder of a run, whose latest checkpoint is taken. Without a checkpoint, the
+            weights of --config.init_from are.
         output: Folder to write to.
-        names: Whose names the tensors in weights.safetensors have.
+        names: Naming scheme of the tensors in weights.safetensors.
         format: json prints one object on stdout.
         session: see `Session`.
     """

@@ -20,7 +20,7 @@ def fit(
     Args:
         results: A file of `fastscale curves`.
         framework: Whose times are fitted.
-        name: To save it by, and to set FASTSCALE_DEVICE to.
+        name: Name to save the model by; FASTSCALE_DEVICE can be set to it.
     """
     from rich.console import Console
 

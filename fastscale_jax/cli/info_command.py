@@ -30,10 +30,10 @@ def info(
 
     Args:
         config: a recipe.
-        workdir: Of a run, whose config.json is taken where there is no recipe.
+        workdir: Folder of a run, whose config.json is taken where there is no recipe.
         target: A device that need not be here, as in gpu:h100 or tpu:v5e:4x4: the least time that a
             step can take there by arithmetic.
-        counters: Whose figures: analytic, from the description; jaxpr, from what JAX traces; xla,
+        counters: Counters to ask: analytic, from the description; jaxpr, from what JAX traces; xla,
             from the program that XLA gets. Several, with commas between, are set side by side.
         parameters: List the parameters too: their names, shapes and sizes.
         format: json prints one object on stdout.

@@ -32,7 +32,7 @@ def memory(
 
     Args:
         config: a recipe.
-        workdir: Of a run, whose config.json is taken where there is no recipe.
+        workdir: Folder of a run, whose config.json is taken where there is no recipe.
         target: A device that need not be here, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4: the
             program is compiled for it, and not run.
         memory_gb: Gigabytes (1e9 bytes) of each device to find the largest batch for; without it,

@@ -20,8 +20,8 @@ def predict(
     Args:
         input: An image, or a folder of images with folders in it.
         config: a recipe.
-        workdir: Of a run, whose latest checkpoint is used. Without a checkpoint, the weights of
-            --config.init_from are.
+        workdir: Folder of a run, whose latest checkpoint is used. Without a checkpoint, the weights
+            of --config.init_from are.
         format: json prints one object on stdout.
         session: see `Session`.
     """

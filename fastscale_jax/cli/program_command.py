@@ -33,7 +33,7 @@ def program(
 
     Args:
         config: a recipe.
-        workdir: Of a run, whose config.json is taken where there is no recipe.
+        workdir: Folder of a run, whose config.json is taken where there is no recipe.
         target: A device that need not be here, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4: the
             program is compiled for it, and not run. Without it, for the device that is here.
         part: A training step, or the network's answer to images.

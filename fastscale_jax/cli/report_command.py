@@ -30,7 +30,7 @@ def report(
         study: A file of trained networks, JSON lines.
         device: A model of `fastscale fit`: its file or name; without it, the one that was fitted
             here, if there is just one.
-        workdirs: Of runs, with commas between.
+        workdirs: Folders of runs, with commas between.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:

@@ -27,14 +27,14 @@ class Workers:
 
     Attributes:
         output: Folder for the runs and the results; all workers see it. Without it, runs/NAME.
-        epochs: That each network is trained for; 0: as many as the recipe says. Without it 10, and
-            8 in a study.
-        storage: Where workers agree who does what: postgresql://user@host/database, or
+        epochs: Epochs that each network is trained for; 0: as many as the recipe says. Without it
+            10, and 8 in a study.
+        storage: Database in which workers agree who does what: postgresql://user@host/database, or
             sqlite:///FILE for those of one machine. Without it, a file in the output folder. Start
             the same command as often as there are workers; each takes a job that no other has.
-        name: Of the search in that storage; without it regnets, compound or study.
-        heartbeat_seconds: Between signs of life of a worker; one that gave none for four times as
-            long has lost its job to another.
+        name: Name of the search in that storage; without it regnets, compound or study.
+        heartbeat_seconds: Seconds between signs of life of a worker; one that gave none for four
+            times as long has lost its job to another.
     """
 
     output: OptionalPath = None
@@ -138,11 +138,11 @@ def search(
     Args:
         config: a recipe; its network is not looked at, but for resolution and classes.
         family: Whose blocks the networks have.
-        window: Of the flops of one image, as in 200mf:600mf or 3.5gf:4.5gf.
-        networks: To be trained.
-        candidates: To draw before the window is given up.
-        seed: Of what is drawn.
-        scale: What the best network is scaled to in the end: dWr_16gf, dWr_x4.
+        window: Least and most flops of one image, as in 200mf:600mf or 3.5gf:4.5gf.
+        networks: Number of networks to train.
+        candidates: Number of networks to draw before the window is given up.
+        seed: Seed of the random draw.
+        scale: Variant that the best network is scaled to in the end: dWr_16gf, dWr_x4.
         depth: Least and most blocks, as in 4:63.
         w0: Least and most channels of the first block, as in 8:248.
         wa: Least and most channels more with each block, as in 8:255.
@@ -187,9 +187,9 @@ def compound(
 
     Args:
         config: a recipe; its network is the one that grows.
-        step: Of the grid.
+        step: Step of the grid.
         tolerance: How far alpha * beta^2 * gamma^2 may be from 2, as a share.
-        phi: The power that the best ones are raised to in the end.
+        phi: Power that the best three are raised to in the end.
         workers: see `Workers`.
         session: see `Session`.
     """
@@ -222,10 +222,10 @@ def study(
 
     Args:
         config: a recipe; its network, made smaller, is the base.
-        strategies: That the base is scaled by, with commas between.
-        factors: Of flops, each strategy's, with commas between; the base is 1.
-        seeds: From which each network is trained.
-        base: What the network is scaled to first, as in dWr_x0.5; empty: it is the base.
+        strategies: Strategies that the base is scaled by, with commas between.
+        factors: Growth of flops by each strategy, with commas between; the base is 1.
+        seeds: Number of seeds that each network is trained from.
+        base: Variant that the network is scaled to first, as in dWr_x0.5; empty: it is the base.
         workers: see `Workers`.
         session: see `Session`.
     """

@@ -34,8 +34,8 @@ def time(
 
     Args:
         config: a recipe.
-        workdir: Of a run, whose config.json is taken where there is no recipe.
-        noise: What a median may be off by, as a share of it; on a machine that is noisier nothing
+        workdir: Folder of a run, whose config.json is taken where there is no recipe.
+        noise: Largest error of a median, as a share of it; on a machine that is noisier nothing
             is reported.
         memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
             without it, what the device has.

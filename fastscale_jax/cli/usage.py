@@ -1,6 +1,16 @@
 """What a person needs of an error that came up while keys of a config were overridden."""
 
+import re
+
 _QUOTES = "'\""
+# how Python and absl say that a value is of another type, and what it must be
+_TYPES = {
+    "invalid literal for int()": "a whole number",
+    "could not convert string to float": "a number",
+    "Non-boolean argument": "true or false",
+    "as a ConfigDict": "given key by key, as in --config.section.key=value",
+    "Could not parse ''": "the value of a key, as in --config.key=value",
+}
 
 
 def explain(error: BaseException) -> str:
@@ -14,4 +24,16 @@ def explain(error: BaseException) -> str:
         # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
         key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
         return f"the config has no key '{key.strip(_QUOTES)}'" + (f". {hint}" if hint else "")
-    return message
+    return in_plain_words(message)
+
+
+def in_plain_words(message: str) -> str:
+    """Returns what is wrong with a value that is of the wrong type; other messages as they are."""
+    wanted = next((kind for sign, kind in _TYPES.items() if sign in message), None)
+    if wanted is None:
+        return message
+    flag = re.match(r"flag (\S+?): |Invalid value for (\S+?): ", message)
+    name = (flag[1] or flag[2]) if flag else "what follows --config."
+    auto = ", or auto" if name.startswith("--config.data.batch_size=") else ""
+    value = re.search(r"base 10: ('.*')", message) if flag and flag[2] else None
+    return f"{name} must be {wanted}{auto}" + (f"; got {value[1]}" if value else "")

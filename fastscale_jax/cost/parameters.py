@@ -58,7 +58,7 @@ def parameters(network: Architecture, params: Tree = None) -> list[Parameter]:
 
     Args:
         network: to describe.
-        params: its weights, all on this host's devices, or their shapes; None: as initialised.
+        params: its weights, whole on this host, or their shapes; None: as initialised.
             Means and standard deviations are computed where there are values.
     """
     params = shapes(network) if params is None else params

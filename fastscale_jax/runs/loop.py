@@ -5,7 +5,7 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.whole_file import replacing
 
 
 def train(
@@ -68,9 +69,7 @@ def train(
     console = console or Console(stderr=True, quiet=not is_first)
     with contextlib.ExitStack() as stack:
         if is_first:
-            stack.enter_context(locked(run.folder))
-            if not is_remote(run.checkpoints) and run.recipe.checkpoint.dir:
-                stack.enter_context(locked(pathlib.Path(run.checkpoints)))
+            stack.enter_context(_locked(run))
         progress = stack.enter_context(Progress(run.total_steps, console))
         interrupts = stack.enter_context(Interrupts(progress.note))
 
@@ -83,13 +82,11 @@ def train(
             stack.enter_context(checkpoints)
             restored = _restored(run, task, checkpoints)
             state, about, start = _beginning(run, task, restored, start)
-        step, is_due = int(state.step), bool(about.get("is_evaluation_due"))
-        if is_first and step < run.total_steps:
-            write_config(run.folder, run.config)
-            (run.folder / "parameters.txt").write_text(text(run.network, state.params) + "\n")
         recorder = None
         if is_first:
-            recorder = Recorder(run.folder, step, is_evaluation_due=is_due)
+            _write_down(run, state)
+            is_due = bool(about.get("is_evaluation_due"))
+            recorder = Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
             stack.enter_context(recorder)
         _tell_beginning(run, state, restored, start, progress)
         peers = peers or Peers.none()
@@ -107,6 +104,29 @@ def train(
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[None]:
+    """Keeps other runs out of the workdir, and out of a folder of checkpoints elsewhere.
+
+    Raises:
+        InUseError: another run is at work there.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(run.folder))
+        if run.recipe.checkpoint.dir and not is_remote(run.checkpoints):
+            stack.enter_context(locked(pathlib.Path(run.checkpoints)))
+        yield
+
+
+def _write_down(run: Run, state: TrainState) -> None:
+    """Writes the config of a run that has steps to take, and the parameters that it begins with."""
+    if int(state.step) < run.total_steps:
+        write_config(run.folder, run.config)
+    if not int(state.step):
+        with replacing(run.folder / "parameters.txt") as partial:
+            partial.write_text(text(run.network, state.params) + "\n", encoding="utf-8")
 
 
 def _tell_beginning(

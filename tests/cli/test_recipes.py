@@ -27,6 +27,23 @@ def test_of_a_key_that_is_given_twice_the_last_counts():
     assert read_config("digits", depths).model.depths == (2, 1, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.epochs=abc", "--config.train.epochs=abc must be a whole number"),
+        ("data.batch_size=abc", "--config.data.batch_size=abc must be a whole number, or auto"),
+        ("optim.decay=abc", "--config.optim.decay=abc must be a number"),
+        ("scan_blocks=maybe", "--config.scan_blocks=maybe must be true or false"),
+        ("optim=3", "--config.optim=3 must be given key by key, as in --config.section.key=value"),
+        ("=3", "what follows --config. must be the value of a key, as in --config.key=value"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_the_type(override, words):
+    with pytest.raises(ValueError, match="must be") as caught:
+        read_config("digits", [f"--config.{override}"])
+    assert str(caught.value) == words
+
+
 @pytest.mark.parametrize("name", sorted(packaged()))
 def test_every_packaged_recipe_describes_a_run(name):
     run = Run.of(read_config(name))
