@@ -1,6 +1,12 @@
 """What a network is, what it costs, and how it scales. Pure Python: no JAX, no arrays."""
 
-from fastscale_jax.arch.architecture import Architecture, BlockShape, Stage, as_architecture
+from fastscale_jax.arch.architecture import (
+    Architecture,
+    BlockShape,
+    FeatureMap,
+    Stage,
+    as_architecture,
+)
 from fastscale_jax.arch.complexity import Complexity, Layer, Part, count, layers, parts
 from fastscale_jax.arch.growth import Growth, group_growth, growth
 from fastscale_jax.arch.scaling import Scaling, scale
@@ -19,6 +25,7 @@ __all__ = [
     "Architecture",
     "BlockShape",
     "Complexity",
+    "FeatureMap",
     "Growth",
     "Layer",
     "Multipliers",

@@ -44,6 +44,14 @@ class BlockShape(NamedTuple):
         return self.c_mid // self.group_width
 
 
+class FeatureMap(NamedTuple):
+    """What a stage returns, as `models.Network.features` does."""
+
+    name: str  # `stem`, `s1`, …
+    channels: int
+    stride: int  # pixels of the image to one of the map
+
+
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """A network. Every family is a function that returns one of these.
@@ -61,7 +69,7 @@ class Architecture:
     se_ratio: float
     head_width: int
     activation: str
-    num_classes: int
+    num_classes: int  # 0: no classifier
     dropout: float = 0.0
     stochastic_depth: float = 0.0
 
@@ -89,6 +97,18 @@ class Architecture:
         """
         blocks = sum(stage.depth for stage in self.stages)
         return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
+
+    @property
+    def feature_maps(self) -> tuple[FeatureMap, ...]:
+        """The outputs of the stem's conv, before a ResNet pools, and of each stage."""
+        stride = 2
+        maps = [FeatureMap("stem", self.stem_width, stride)]
+        if self.stem == "conv7x7_pool":
+            stride *= 2
+        for index, stage in enumerate(self.stages, start=1):
+            stride *= stage.stride
+            maps.append(FeatureMap(f"s{index}", stage.width, stride))
+        return tuple(maps)
 
     def _block_shape(self, stage: Stage, c_in: int, stride: int) -> BlockShape:
         kind, c_out = self.block, stage.width
@@ -182,9 +202,13 @@ def validate(architecture: Architecture) -> None:
     _check_choice("block", a.block, BLOCKS)
     _check_choice("stem", a.stem, STEMS)
     _check_choice("activation", a.activation, ACTIVATIONS)
-    for field in ("resolution", "stem_width", "num_classes"):
-        _check_int(field, getattr(a, field), 1)
-    _check_int("head_width", a.head_width, 0)
+    for field, least in (
+        ("resolution", 1),
+        ("stem_width", 1),
+        ("num_classes", 0),
+        ("head_width", 0),
+    ):
+        _check_int(field, getattr(a, field), least)
     _check_real("se_ratio", a.se_ratio, 0, 1)
     for field in ("dropout", "stochastic_depth"):
         if _check_real(field, getattr(a, field), 0, 1) == 1:

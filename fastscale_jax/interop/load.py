@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fastscale_jax.arch import as_architecture
+from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.interop.claims import check_claims, check_file_name
 from fastscale_jax.interop.files import read, write
 from fastscale_jax.interop.layout import OURS
@@ -20,26 +20,31 @@ from fastscale_jax.interop.weights import (
     import_tensors,
     to_library,
 )
+from fastscale_jax.models import build, initial_variables
+from fastscale_jax.utils.compiling import hasty
 
 
 class Loaded(NamedTuple):
     """A network's weights."""
 
-    variables: Variables  # float32
-    lacks_classifier: bool  # the file's is for another number of classes
+    variables: Variables  # float32; all that the network has
+    has_fresh_classifier: bool  # random: the file's is for another number of classes, or missing
     description: str  # where they come from, for people
     # mean and standard deviation of the images that they were made for, where the file says so
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
-def load(path: str | os.PathLike[str], config: Config, *, other_classes: bool = False) -> Loaded:
+def load(
+    path: str | os.PathLike[str], config: Config, *, other_classes: bool = False, seed: int = 0
+) -> Loaded:
     """Returns the weights of a network from a file, whoever named its tensors.
 
     Args:
         path: as in `files.read`.
         config: the fields of `config.model`, or an `Architecture`; not modified.
-        other_classes: where the file's classifier is for another number of classes, leave it out
-            instead of raising.
+        other_classes: where the file has no classifier, or one for another number of classes, draw
+            a new one instead of raising.
+        seed: of the new classifier, which is that of an untrained network with this seed.
 
     Raises:
         WeightsError: the file cannot be read, or holds another network's weights.
@@ -56,6 +61,8 @@ def load(path: str | os.PathLike[str], config: Config, *, other_classes: bool = 
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)
+    if imported.lacks_classifier:
+        variables["params"].setdefault("head", {})["fc"] = _fresh_classifier(a, seed)
     description = f"{path}" + (f", in {library}'s names" if library != OURS else "")
     return Loaded(variables, imported.lacks_classifier, description, _normalisation(stored.about))
 
@@ -79,6 +86,16 @@ def save(
     a = as_architecture(config)
     about = {"model": a.to_config().to_dict()} if library == OURS else {}
     write(pathlib.Path(path), to_library(library, a, variables), about)
+
+
+def _fresh_classifier(a: Architecture, seed: int) -> Variables:
+    """The classifier of an untrained network; the rest of it is traced, and not computed."""
+
+    def classifier(key: jax.Array) -> Variables:
+        return initial_variables(build(a, grouped_conv="portable"), key)["params"]["head"]["fc"]
+
+    fresh = jax.jit(classifier, compiler_options=hasty())(jax.random.key(seed))
+    return jax.tree.map(np.asarray, fresh)
 
 
 def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

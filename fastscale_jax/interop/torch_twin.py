@@ -205,7 +205,7 @@ class Head(nn.Module):
             self.activation = Activation(a.activation)
             width = a.head_width
         self.dropout = a.dropout
-        self.fc = nn.Linear(width, a.num_classes)
+        self.fc = nn.Linear(width, a.num_classes) if a.num_classes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c, h, w]` to logits `[batch, num_classes]`."""

@@ -9,6 +9,7 @@ of networks that are known.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Imported(NamedTuple):
     """Variables, perhaps without the classifier."""
 
     variables: Variables
-    lacks_classifier: bool  # the file's is for another number of classes
+    lacks_classifier: bool  # the file's is for another number of classes, or missing
 
 
 def from_pycls(config: Config, state_dict: Mapping[str, Any]) -> Variables:
@@ -170,20 +171,21 @@ def import_tensors(
     except WeightsError as error:
         hint = _hint(_shapes(arrays))
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
-    lacks_classifier = _has_other_classes(wanted, arrays)
-    if lacks_classifier and not other_classes:
-        (bias,) = (t.name for t in wanted if t.path == (*_CLASSIFIER, "bias"))
+    kernel, bias = _classifier(a, library)
+    classes = _classes(kernel, bias, arrays)
+    is_left_out = classes not in (None, a.num_classes)
+    if is_left_out and not other_classes:
         raise WeightsError(
-            f"these weights are for another number of classes: {bias} has {len(arrays[bias])}, "
+            f"these weights are for another number of classes: {bias.name} has {classes}, "
             f"{a.name} {a.num_classes}"
         )
-    if lacks_classifier:
-        left_out = {tensor.name for tensor in wanted if tensor.path[:3] == _CLASSIFIER}
+    if is_left_out:
+        left_out = {kernel.name, bias.name}
         wanted = [tensor for tensor in wanted if tensor.name not in left_out]
         arrays = {name: x for name, x in arrays.items() if name not in left_out}
     _check(a, arrays, {tensor.name: tensor.shape for tensor in wanted})
     flat = {t.path: t.to_ours(_array(t.name, arrays[t.name])) for t in wanted}
-    return Imported(nested(flat), lacks_classifier)
+    return Imported(nested(flat), is_left_out and a.num_classes > 0)
 
 
 def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
@@ -201,7 +203,9 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
     names = {name for name in shapes if not _is_counter(name)}
     for library in LIBRARIES:
         with contextlib.suppress(ValueError):  # the library has no network like this one
-            if names == {tensor.name for tensor in tensors(a, library)}:
+            classifier = {tensor.name for tensor in _classifier(a, library)}
+            wanted = {tensor.name for tensor in tensors(a, library)}
+            if names - classifier == wanted - classifier:
                 return library
     # Not this network's tensors, but perhaps another's: the library's names then serve the message.
     closest = closest_named(shapes)
@@ -276,16 +280,24 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _has_other_classes(wanted: list[Tensor], arrays: Mapping[str, Any]) -> bool:
-    """Whether the classifier differs from this network's in the number of classes alone."""
-    kernel, bias = (tensor for tensor in wanted if tensor.path[:3] == _CLASSIFIER)
+def _classifier(a: Architecture, library: str) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of a network's classifier; where it has none, as if for one class."""
+    of_one = a if a.num_classes else dataclasses.replace(a, num_classes=1)
+    kernel, bias = (t for t in _tensors(of_one, library) if t.path[:3] == _CLASSIFIER)
+    return kernel, bias
+
+
+def _classes(kernel: Tensor, bias: Tensor, arrays: Mapping[str, Any]) -> int | None:
+    """For how many classes a state dict's classifier is; 0: it has none; None: it does not fit."""
+    if kernel.name not in arrays and bias.name not in arrays:
+        return 0
     if kernel.name not in arrays or bias.name not in arrays:
-        return False
+        return None
     both = _shapes({name: arrays[name] for name in (kernel.name, bias.name)})
     shapes, classes = tuple(both.values()), kernel.axes[1]
     (other,) = shapes[1] if len(shapes[1]) == 1 else bias.shape
     expected = tuple(other if i == classes else n for i, n in enumerate(kernel.shape))
-    return other != bias.shape[0] and shapes == (expected, (other,))
+    return other if shapes == (expected, (other,)) else None
 
 
 def _check(a: Architecture, arrays: Mapping[str, Any], wanted: Mapping[str, Shape]) -> None:

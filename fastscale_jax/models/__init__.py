@@ -1,6 +1,6 @@
 """Networks in Flax Linen, one module for every architecture."""
 
 from fastscale_jax.convs.grouped_conv import grouped_conv
-from fastscale_jax.models.network import Network, build
+from fastscale_jax.models.network import Network, build, initial_variables
 
-__all__ = ["Network", "build", "grouped_conv"]
+__all__ = ["Network", "build", "grouped_conv", "initial_variables"]

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch import Architecture, BlockShape, as_architecture
+from fastscale_jax.arch import Architecture, BlockShape, FeatureMap, as_architecture
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.models.computation import Computation, Dtype
@@ -52,11 +52,18 @@ def build(
     return Network(architecture, computation)
 
 
+def initial_variables(model: "Network", key: Array) -> dict[str, Any]:
+    """Returns `params` and `batch_stats` before training, float32; `key` decides them."""
+    resolution = model.architecture.resolution
+    return dict(model.init(key, jnp.zeros((1, resolution, resolution, 3)), train=False))
+
+
 class Network(nn.Module):
-    """Images to logits.
+    """Images to logits, to feature maps, or to vectors.
 
     Layers bear the names that `arch.layers` counts them under: the parameters of `s2.b1.se.reduce`
-    are `params["s2"]["b1"]["se"]["reduce"]`.
+    are `params["s2"]["b1"]["se"]["reduce"]`. Images may be of any size: `architecture.resolution`
+    is the one that the network is meant for, and counted at.
 
     Attributes:
         architecture: what to build.
@@ -66,44 +73,105 @@ class Network(nn.Module):
     architecture: Architecture
     computation: Computation = Computation()
 
-    @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Array:
-        """Maps images `[batch, h, w, 3]`, RGB, normalised, to logits `[batch, num_classes]`.
-
-        With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
-        dropout and stochastic depth draw from the `dropout` keys. Logits are float32.
-        """
+    def setup(self) -> None:
+        """Names the stem, the stages and the head, by which Flax knows their parameters."""
         a, computation = self.architecture, self.computation
-        x = Stem(a, computation, name="stem")(images.astype(computation.dtype), train=train)
+        self.stem = Stem(a, computation)
         drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            x = StageBlocks(shapes, rates, a.activation, computation, name=f"s{i}")(x, train=train)
-        return Head(a, computation, name="head")(x, train=train)
+            setattr(self, f"s{i}", StageBlocks(shapes, rates, a.activation, computation))
+        self.head = Head(a, computation)
+
+    def __call__(self, images: Array, *, train: bool) -> Array:
+        """Maps images `[batch, h, w, 3]`, RGB, normalised, to logits `[batch, num_classes]`.
+
+        With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
+        dropout and stochastic depth draw from the `dropout` keys. Logits are float32. A network
+        with `num_classes` 0 has no classifier, and returns what `embed` does, after dropout.
+        """
+        return self.head(self._last_map(images, train), train=train)
+
+    def features(
+        self, images: Array, *, train: bool, stages: Sequence[int] | None = None
+    ) -> list[Array]:
+        """Maps images to the outputs of stages, as a detector takes them.
+
+        Nothing is computed beyond the last stage that is asked for.
+
+        Args:
+            images: `[batch, h, w, 3]`, RGB, normalised.
+            train: as in `__call__`.
+            stages: their numbers from 1 on; 0 is the stem's conv, before a ResNet pools. None: all
+                stages, without the stem.
+
+        Returns:
+            A map `[batch, h/stride, w/stride, channels]` for each stage, the finest first, in
+            `computation.dtype`. Sizes are rounded up; `feature_info` has channels and strides.
+
+        Raises:
+            ValueError: there is no such stage, or one is named twice.
+        """
+        last = len(self.architecture.stages)
+        wanted = sorted(range(1, last + 1) if stages is None else stages)
+        if len({*wanted}) != len(wanted) or not {*wanted} <= {*range(last + 1)} or not wanted:
+            raise ValueError(
+                f"stages must be some of 0 (the stem) to {last}, each once; got {stages!r}"
+            )
+        maps, x = [], images
+        for index in range(wanted[-1] + 1):
+            x = self._part(index, x, train)
+            if index in wanted:
+                maps.append(x)
+        return maps
+
+    def embed(self, images: Array, *, train: bool) -> Array:
+        """Maps images `[batch, h, w, 3]` to vectors `[batch, c]`: pooled, before the classifier.
+
+        They are float32. With `train`, dropout is left to the caller.
+        """
+        return self.head(self._last_map(images, train), train=train, classifies=False)
+
+    @property
+    def feature_info(self) -> tuple[FeatureMap, ...]:
+        """Name, channels and stride of each map that `features` returns by default."""
+        return self.architecture.feature_maps[1:]
+
+    def _last_map(self, images: Array, train: bool) -> Array:
+        x = images
+        for index in range(len(self.architecture.stages) + 1):
+            x = self._part(index, x, train)
+        return x
+
+    def _part(self, index: int, x: Array, train: bool) -> Array:
+        """The stem (0) or a stage, of what the part before it returns."""
+        if index == 0:
+            return self.stem(x.astype(self.computation.dtype), train=train)
+        if index == 1 and self.architecture.stem == "conv7x7_pool":
+            x = _max_pool(x)
+        return getattr(self, f"s{index}")(x, train=train)
 
 
 class Stem(nn.Module):
-    """The first conv, and the pooling of a ResNet."""
+    """The first conv."""
 
     architecture: Architecture
     computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, 3]` to `[batch, h/2, w/2, c]`, or `h/4` with pooling."""
+        """Maps `[batch, h, w, 3]` to `[batch, h/2, w/2, c]`."""
         a = self.architecture
-        pools = a.stem == "conv7x7_pool"
         conv = ConvNorm(
             a.stem_width,
-            kernel_size=7 if pools else 3,
+            kernel_size=7 if a.stem == "conv7x7_pool" else 3,
             stride=2,
             activation=a.activation,
             computation=self.computation,
             name="conv",
         )
-        x = conv(x, train=train)
-        return _max_pool(x) if pools else x
+        return conv(x, train=train)
 
 
 def _max_pool(x: Array) -> Array:
@@ -203,8 +271,14 @@ class Head(nn.Module):
     computation: Computation
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, c]` to logits `[batch, num_classes]`."""
+    def __call__(self, x: Array, *, train: bool, classifies: bool = True) -> Array:
+        """Maps `[batch, h, w, c]` to logits `[batch, num_classes]`.
+
+        Args:
+            x: output of the last stage.
+            train: as in `Network`.
+            classifies: whether dropout and the classifier follow the pooling.
+        """
         a = self.architecture
         if a.head_width:
             x = ConvNorm(
@@ -212,7 +286,11 @@ class Head(nn.Module):
             )(x, train=train)
         # The classifier is cheap, and the softmax and the loss after it need the precision.
         x = x.astype(jnp.promote_types(self.computation.dtype, jnp.float32)).mean((1, 2))
+        if not classifies:
+            return x
         x = Dropout(a.dropout, self.computation)(x, train=train)
+        if not a.num_classes:
+            return x
         return nn.Dense(
             a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"
         )(x)

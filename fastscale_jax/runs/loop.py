@@ -30,7 +30,7 @@ from fastscale_jax.runs.start import Start
 from fastscale_jax.runs.summary import announcement, summarise
 from fastscale_jax.runs.trainer import Outputs, Trainer
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
-from fastscale_jax.train.state import TrainState
+from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.whole_file import replacing
@@ -196,7 +196,7 @@ def _beginning(
 def _with_weights(state: TrainState, start: Start | None) -> TrainState:
     if start is None:
         return state
-    weights = state.weights.overlaid(start.variables)
+    weights = Weights(**jax.tree.map(jnp.asarray, dict(start.variables)))
     state = state.with_weights(weights)
     if state.average is None:
         return state

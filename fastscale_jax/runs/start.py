@@ -15,7 +15,7 @@ from fastscale_jax.runs.run import Run
 class Start(NamedTuple):
     """Weights that a run begins with."""
 
-    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
+    variables: Mapping[str, Any]  # `params` and `batch_stats`
     note: str  # where they come from, for people
 
 
@@ -69,14 +69,14 @@ def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from:
 def load_to_start(run: Run) -> Start:
     """Returns the weights of `config.init_from` for training to begin with.
 
-    A classifier for another number of classes is left out, to start afresh.
+    A classifier for another number of classes starts afresh.
 
     Raises:
         WeightsError: as `load`.
     """
-    loaded = load(run.recipe.init_from, run.network, other_classes=True)
+    loaded = load(run.recipe.init_from, run.network, other_classes=True, seed=run.recipe.seed)
     note = f"weights from {_described(loaded, run.recipe.data.name)}"
-    if loaded.lacks_classifier:
+    if loaded.has_fresh_classifier:
         note += (
             "; its last layer is for another number of classes than "
             f"{run.network.num_classes}, and starts afresh"

@@ -26,7 +26,7 @@ from fastscale_jax.distributed.sharding import (
     on_each_device,
     own,
 )
-from fastscale_jax.models import Network, build
+from fastscale_jax.models import Network, build, initial_variables
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.gradients import Examples, Outputs, gradients
 from fastscale_jax.train.loss_scale import LossScale
@@ -125,9 +125,7 @@ class Task(NamedTuple):
 
 def create_state(task: Task, key: Array) -> TrainState:
     """Returns the state before the first step; `key` decides the initial weights."""
-    resolution = task.model.architecture.resolution
-    images = jnp.zeros((1, resolution, resolution, 3))
-    weights = Weights(**task.model.init(key, images, train=False))
+    weights = Weights(**initial_variables(task.model, key))
     in_half = task.recipe.dtype == "float16"
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -31,6 +31,7 @@ from fastscale_jax.logs.records import write_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import load_for, load_to_start
 from fastscale_jax.train.state import TrainState
+from fastscale_jax.utils.compiling import hasty
 from tests.passes import rule
 from tests.train.tiny import tiny_config
 
@@ -94,7 +95,7 @@ def test_there_and_back_through_a_file_changes_no_bit(tmp_path, family, library)
     assert stored.keys() == {t.name for t in tensors(arch.as_architecture(config), library)}
     found = load(path, config)
     assert_same(found.variables, wanted)
-    assert not found.lacks_classifier
+    assert not found.has_fresh_classifier
     # torchvision's ResNets bear the names that timm's do
     named = "timm" if (family, library) == ("resnet", "torchvision") else library
     assert found.description == str(path) + ("" if library == OURS else f", in {named}'s names")
@@ -371,7 +372,7 @@ def test_our_own_weights_are_taken_from_a_folder_of_any_name(tmp_path, kind):
 # head widths of which one is the number of classes here, and one the file's
 @pytest.mark.parametrize("head_width", [32, 10, 7])
 @pytest.mark.parametrize("library", [OURS, "pycls", "timm"])
-def test_a_classifier_for_other_classes_is_refused_or_left_out(tmp_path, library, head_width):
+def test_a_classifier_for_other_classes_is_refused_or_starts_afresh(tmp_path, library, head_width):
     config, path = small(head_width=head_width), tmp_path / "x"
     theirs = small(head_width=head_width, num_classes=7)
     save(path, theirs, variables_of(theirs), library)
@@ -387,13 +388,23 @@ def test_a_classifier_for_other_classes_is_refused_or_left_out(tmp_path, library
     )
 
     found = load(path, config, other_classes=True)
-    assert found.lacks_classifier
-    wanted = variables_of(theirs)
+    assert found.has_fresh_classifier
+    model = models.build(config, grouped_conv="portable")
+    initial = functools.partial(models.initial_variables, model)
+    untrained = jax.jit(initial, compiler_options=hasty())(jax.random.key(0))
+    fresh, wanted = found.variables["params"]["head"].pop("fc"), variables_of(theirs)
     del wanted["params"]["head"]["fc"]
     assert_same(found.variables, wanted)
+    for leaf, drawn in untrained["params"]["head"]["fc"].items():
+        np.testing.assert_allclose(fresh[leaf], drawn, rtol=1e-5)
+    found.variables["params"]["head"]["fc"] = fresh
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    jax.eval_shape(functools.partial(model.apply, train=False), found.variables, images)
+    another = load(path, config, other_classes=True, seed=1).variables["params"]["head"]["fc"]
+    assert np.abs(another["kernel"] - fresh["kernel"]).max() > 1e-3
 
     whole = load(path, theirs, other_classes=True)
-    assert not whole.lacks_classifier
+    assert not whole.has_fresh_classifier
     assert_same(whole.variables, variables_of(theirs))
 
 
@@ -612,11 +623,13 @@ def test_a_run_starts_with_the_file_s_weights_and_says_so(choice):
     assert start.note == f"weights from {config.init_from}"
 
 
-def test_a_run_of_other_classes_starts_without_the_classifier_and_says_so(choice):
+def test_a_run_of_other_classes_starts_with_a_fresh_classifier_and_says_so(choice):
     config, folder, _, others = choice
     config.init_from = str(folder / "others.safetensors")
     config.model.num_classes, config.data.name = 3, "synthetic"
     start = load_to_start(Run.of(config))
+    fresh = start.variables["params"]["head"].pop("fc")
+    assert fresh["kernel"].shape[1] == 3
     del others["params"]["head"]["fc"]
     assert_same(start.variables, others)
     assert start.note == (
