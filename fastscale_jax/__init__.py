@@ -1,3 +1,86 @@
-"""Scale convolutional networks to a budget, say what they cost, and train them, in JAX."""
+"""Scale convolutional networks to a budget, say what they cost, and train them, in JAX.
+
+    import fastscale_jax as fs
+
+    model, variables = fs.create_model("regnety:400mf", num_classes=10)
+    logits = model.apply(variables, images, train=False)
+
+Everything that `api` has is here, and the rooms of the package, as in `fs.arch`. They are imported
+when they are first used: `import fastscale_jax` takes no time, and does not import JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fastscale_jax.api import Classifier as Classifier
+    from fastscale_jax.api import Complexity as Complexity
+    from fastscale_jax.api import Source as Source
+    from fastscale_jax.api import count as count
+    from fastscale_jax.api import create_model as create_model
+    from fastscale_jax.api import from_arrays as from_arrays
+    from fastscale_jax.api import from_csv as from_csv
+    from fastscale_jax.api import from_examples as from_examples
+    from fastscale_jax.api import from_folder as from_folder
+    from fastscale_jax.api import list_models as list_models
+    from fastscale_jax.api import load as load
+    from fastscale_jax.api import model_config as model_config
+    from fastscale_jax.api import recipe as recipe
+    from fastscale_jax.api import save as save
+    from fastscale_jax.api import scale as scale
+    from fastscale_jax.api import torch_twin as torch_twin
+    from fastscale_jax.api import train as train
+
+_API = (
+    "Classifier",
+    "Complexity",
+    "Source",
+    "count",
+    "create_model",
+    "from_arrays",
+    "from_csv",
+    "from_examples",
+    "from_folder",
+    "list_models",
+    "load",
+    "model_config",
+    "recipe",
+    "save",
+    "scale",
+    "torch_twin",
+    "train",
+)
+_ROOMS = (
+    "arch",
+    "checkpoints",
+    "convs",
+    "cost",
+    "data",
+    "distributed",
+    "interop",
+    "logs",
+    "measure",
+    "models",
+    "report",
+    "runs",
+    "search",
+    "targets",
+    "utils",
+)
+__all__ = [*_API, *_ROOMS]  # all of them are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":  # the room, which can be called: see its docstring
+        return importlib.import_module("fastscale_jax.train")
+    if name in _API:
+        return getattr(importlib.import_module("fastscale_jax.api"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"fastscale_jax.{name}")
+    raise AttributeError(f"module 'fastscale_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

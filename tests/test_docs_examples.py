@@ -18,10 +18,11 @@ from PIL import Image
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture
 from fastscale_jax.cli.application import COMMANDS, application
-from fastscale_jax.cli.recipes import packaged, read_config, split
+from fastscale_jax.cli.overrides import split
 from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.sources.source import SOURCES, class_names, load_source
 from fastscale_jax.interop.exporting import export_network
+from fastscale_jax.runs.recipes import packaged, read_config
 from tests.train.tiny import tiny_config
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"

@@ -99,6 +99,11 @@ class Architecture:
         return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
 
     @property
+    def vector_width(self) -> int:
+        """Channels of what is pooled, which the classifier takes."""
+        return self.head_width or self.stages[-1].width
+
+    @property
     def feature_maps(self) -> tuple[FeatureMap, ...]:
         """The outputs of the stem's conv, before a ResNet pools, and of each stage."""
         stride = 2

@@ -94,8 +94,7 @@ def parts(network: Architecture | ConfigDict | Mapping[str, object]) -> list[Par
         name, width, group = f"s{index}", first.c_out, first.group_width
         counted_parts.append(Part(name, depth, width, group, size, at_first, at_rest))
     head = _head_layers(a, size)
-    width = a.num_classes or a.head_width or a.stages[-1].width
-    counted_parts.append(Part("head", 1, width, 0, 1, head, ()))
+    counted_parts.append(Part("head", 1, a.num_classes or a.vector_width, 0, 1, head, ()))
     return counted_parts
 
 
@@ -150,7 +149,7 @@ def _head_layers(a: Architecture, size: int) -> tuple[Layer, ...]:
         head = (_conv("conv", 1, c_in, a.head_width, size),)
     if not a.num_classes:
         return head
-    return *head, _biased("fc", a.head_width or c_in, a.num_classes)
+    return *head, _biased("fc", a.vector_width, a.num_classes)
 
 
 def _conv(name: str, kernel: int, c_group: int, c_out: int, size: int) -> Layer:

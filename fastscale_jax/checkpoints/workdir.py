@@ -13,7 +13,6 @@ from fastscale_jax.checkpoints.stores import (
     checkpoints_of,
     is_remote,
 )
-from fastscale_jax.data.sources.conventions import SOURCES
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.train.recipe import default_config
 from fastscale_jax.utils.nested import as_flat
@@ -141,7 +140,7 @@ def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:
 
 
 def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuses a workdir without a checkpoint, or with one of another network or for other images.
+    """Refuses a workdir without a checkpoint, or with one of another network.
 
     Returns:
         The config that it was trained with.
@@ -158,15 +157,7 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
         raise ValueError(
             f"there is no checkpoint in {where}; train first, with fastscale train and this workdir"
         )
-    recorded = _check_network(workdir, config)
-    data = recorded.get("data", {}).get("name")
-    wanted = config["data"]["name"]
-    if SOURCES.get(data) != SOURCES.get(wanted):
-        raise ValueError(
-            f"the run in {workdir} was trained on {data}, whose images are normalised otherwise "
-            f"than those of {wanted}; repeat its --config.data.name={data}"
-        )
-    return recorded
+    return _check_network(workdir, config)
 
 
 def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int:
@@ -194,7 +185,7 @@ def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[
     It is the one that its latest checkpoint was saved with, and without that `config.json`.
     """
     checkpoints = _checkpoints(workdir, config)
-    recorded, saved = _recorded_config(workdir / "config.json"), _saved_config(checkpoints)
+    recorded, saved = _recorded_config(workdir / "config.json"), saved_config(checkpoints)
     for where, one in ((workdir, recorded), (checkpoints, saved)):
         if one:
             _check_same_network(where, one["model"], config["model"])
@@ -206,8 +197,8 @@ def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[
     return saved or recorded
 
 
-def _saved_config(checkpoints: Folder) -> Mapping[str, Any]:
-    """The config that the latest checkpoint was saved with; empty: none, or it is damaged."""
+def saved_config(checkpoints: Folder) -> Mapping[str, Any]:
+    """Returns the config that the latest checkpoint was saved with; empty: none can be read."""
     step = latest_step(checkpoints)
     if step is None:
         return {}

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import cyclopts
 
 import fastscale_jax
-from fastscale_jax.cli.recipes import read_config, split
-from fastscale_jax.cli.usage import in_plain_words
+from fastscale_jax.cli.overrides import split
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+from fastscale_jax.utils.usage import in_plain_words
 
 
 class Command(NamedTuple):

@@ -26,6 +26,7 @@ def evaluate(
     from rich.console import Console
 
     from fastscale_jax.checkpoints.saved import CheckpointError, latest_step
+    from fastscale_jax.checkpoints.trained_on import check_same_images
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.logs.progress import summary
     from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
@@ -41,6 +42,10 @@ def evaluate(
             origin = f"{workdir}, step {latest_step(run.checkpoints)}"
         else:
             weights = load_for(run)
+            if weights.images is not None:
+                check_same_images(
+                    run.recipe.init_from, weights.images, run.source.name, run.source.info
+                )
             metrics, origin = evaluate_weights(run, weights.variables), weights.description
     except DataError as error:
         complain(str(error))

@@ -30,7 +30,7 @@ def export(
     """
     session.start(compiles=True)
     from fastscale_jax.interop.exporting import export_network
-    from fastscale_jax.runs.start import conventions_for, load_for
+    from fastscale_jax.runs.start import images_of, load_for
 
     if not output:
         raise ValueError("export needs --output: a folder to write to")
@@ -43,8 +43,8 @@ def export(
         folder,
         run.network,
         weights.variables,
-        conventions=conventions_for(weights, run.recipe.data.name),
-        classes=run.class_names,
+        images=images_of(run, weights),
+        config=run.config,
         dtype=run.recipe.dtype,
         grouped_conv=run.recipe.grouped_conv,
         names=names,

@@ -8,8 +8,8 @@ from absl import logging
 from cyclopts import Group, Parameter
 from ml_collections import ConfigDict
 
-from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.distributed.cluster import Cluster
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.compiling import default_folder, is_writable, keep_compiled_programs
 from fastscale_jax.utils.console import complain

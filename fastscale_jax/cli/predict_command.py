@@ -29,7 +29,7 @@ def predict(
     from fastscale_jax.data.sources.images import find_images
     from fastscale_jax.interop import prediction
     from fastscale_jax.models import build
-    from fastscale_jax.runs.start import conventions_for, load_for
+    from fastscale_jax.runs.start import images_of, load_for
 
     if not input:
         raise ValueError("predict needs --input: an image, or a folder of images")
@@ -38,9 +38,9 @@ def predict(
     weights = load_for(run)
     recipe = run.recipe
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
-    conventions = conventions_for(weights, recipe.data.name)
+    images = images_of(run, weights)
     predictions = list(
-        prediction.predict(model, weights.variables, files, conventions, run.class_names)
+        prediction.predict(model, weights.variables, files, images.conventions, images.classes)
     )
     for problem in filter(None, (p.problem for p in predictions)):
         complain(problem)

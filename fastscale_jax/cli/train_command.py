@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Processes, Session, check_amount
-from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.distributed.cluster import other_hosts
 from fastscale_jax.distributed.rendezvous import ClusterError, ClusterUsageError
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import (
     FAILURE,
@@ -80,7 +80,6 @@ def _train(
     as_json: bool,
 ) -> int:
     from fastscale_jax.checkpoints.checkpoint import SaveError
-    from fastscale_jax.checkpoints.saved import latest_step
     from fastscale_jax.checkpoints.workdir import as_recorded
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.distributed.hosts import check_same, is_of_cluster
@@ -88,20 +87,15 @@ def _train(
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
     from fastscale_jax.runs.interrupt import PREEMPTED, Preempted
     from fastscale_jax.runs.loop import train as run_training
-    from fastscale_jax.runs.start import load_to_start
+    from fastscale_jax.runs.start import start_of
     from fastscale_jax.train.divergence import DivergenceError
 
     run = None
     try:
         check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
-        run = Run.of(config, workdir)
+        run = Run.of(config, workdir).with_classes()
         run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
-        start, init_from = None, run.recipe.init_from
-        if init_from and latest_step(run.checkpoints) is None:
-            start = load_to_start(run)
-        elif init_from:
-            complain(f"{workdir} has a checkpoint, so {init_from} is not read again")
-        metrics = run_training(run, start, peers)
+        metrics = run_training(run, start_of(run), peers)
     except (DataError, DivergenceError, SaveError) as error:
         if isinstance(error, SaveError):
             peers.lost()  # if one is, that is why, and the watch ends the process

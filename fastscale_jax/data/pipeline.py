@@ -125,6 +125,10 @@ class Split(Protocol):
         """How many there are."""
         ...
 
+    def at(self, resolution: int, workers: int) -> "Split":
+        """Returns the same images at another resolution, decoded by so many threads."""
+        ...
+
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields full batches for ever, as planned."""
         ...

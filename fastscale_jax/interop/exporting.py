@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from jax import export
 import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
-from fastscale_jax.data.sources.source import Conventions
+from fastscale_jax.data.sources.conventions import SourceInfo
+from fastscale_jax.interop.files import EXPORTED, MANIFEST, WEIGHTS
 from fastscale_jax.interop.load import save
 from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
@@ -27,8 +28,8 @@ def export_network(
     network: Architecture,
     variables: Mapping[str, Any],
     *,
-    conventions: Conventions,
-    classes: Sequence[str],
+    images: SourceInfo,
+    config: Mapping[str, Any],
     dtype: str = "float32",
     grouped_conv: str = "auto",
     names: str = "fastscale_jax",
@@ -44,8 +45,8 @@ def export_network(
         folder: made if need be.
         network: what to export.
         variables: its weights.
-        conventions: of the images that the network was trained on.
-        classes: what they are called, in the order of their labels.
+        images: that the network was trained on.
+        config: of the run, as in `config.json`.
         dtype: of the computation.
         grouped_conv: as in `models.build`; `auto` takes what suits each platform.
         names: those of the tensors in `weights.safetensors`, as in `load.save`.
@@ -59,8 +60,8 @@ def export_network(
     """
     to_library(names, network, variables)  # refuses before anything is written
     function = serialized(network, variables, dtype, grouped_conv)
-    text = json.dumps(manifest(network, conventions, classes), indent=2) + "\n"
-    files = [folder / name for name in ("model.jaxexport", "manifest.json", "weights.safetensors")]
+    text = json.dumps(manifest(network, images, config), indent=2) + "\n"
+    files = [folder / name for name in (EXPORTED, MANIFEST, WEIGHTS)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -99,17 +100,17 @@ def serialized(
 
 
 def manifest(
-    network: Architecture, conventions: Conventions, classes: Sequence[str]
+    network: Architecture, images: SourceInfo, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns what must be known to use the exported function."""
-    side = network.resolution
+    """Returns what must be known to use the exported function, and to train the network further."""
+    side, conventions = network.resolution, images.conventions
     resize: dict[str, int] = {"height": side, "width": side}
     if conventions.crop:
         resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
     return {
         "name": network.name,
         "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
-        "function": "model.jaxexport",
+        "function": EXPORTED,
         "platforms": list(PLATFORMS),
         "input": {
             "shape": ["batch", side, side, 3],
@@ -121,11 +122,13 @@ def manifest(
             "pixel_range": [0, 1],
             "mean": list(conventions.mean),
             "std": list(conventions.std),
+            "crop": conventions.crop,
         },
         "output": {
-            "shape": ["batch", network.num_classes],
+            "shape": ["batch", network.num_classes or network.vector_width],
             "dtype": "float32",
-            "meaning": "logits",
+            "meaning": "logits" if network.num_classes else "vector",
         },
-        "classes": list(classes),
+        "classes": list(images.classes),
+        "config": dict(config),
     }

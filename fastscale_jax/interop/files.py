@@ -23,6 +23,7 @@ from fastscale_jax.checkpoints.saved import (
     read_variables,
 )
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
+from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop.weights import WeightsError
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision
@@ -30,6 +31,8 @@ _STATE_DICT_KEYS = ("model_state", "state_dict", "model")
 # what DistributedDataParallel and torch.compile put before every name
 _WRAPPERS = ("module.", "_orig_mod.")
 _METADATA_KEY = "fastscale_jax"
+# of an export
+EXPORTED, MANIFEST, WEIGHTS = "model.jaxexport", "manifest.json", "weights.safetensors"
 _DTYPES = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -43,7 +46,8 @@ class Stored(NamedTuple):
     """What a file holds."""
 
     tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
-    about: dict[str, Any]  # what it says about its network: our own metadata, pycls's or timm's
+    # what it says about its network: our own metadata, pycls's or timm's; `images`, a SourceInfo
+    about: dict[str, Any]
 
 
 def read(path: str | os.PathLike[str]) -> Stored:
@@ -108,7 +112,7 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 def _read_folder(folder: pathlib.Path) -> Stored:
     if find_checkpoint(Folder(folder)) is not None:
         return _read_checkpoint(Folder(folder))
-    for name in ("weights.safetensors", "model.safetensors"):
+    for name in (WEIGHTS, "model.safetensors"):
         if (folder / name).is_file():
             return _read_safetensors(folder / name)
     raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
@@ -122,8 +126,13 @@ def _read_checkpoint(folder: Folder) -> Stored:
         variables = read_variables(checkpoint)
     except CheckpointError as error:
         raise WeightsError(str(error)) from error
-    model = read_about(checkpoint.parent).get("config", {}).get("model")
-    return Stored(_flat(variables), {"model": model} if isinstance(model, dict) else {})
+    saved = read_about(checkpoint.parent)
+    about: dict[str, Any] = {"config": saved.get("config", {})}
+    if isinstance(about["config"].get("model"), dict):
+        about["model"] = about["config"]["model"]
+    if saved.get("source"):
+        about["images"] = SourceInfo.from_json(saved["source"])
+    return Stored(_flat(variables), about)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -155,7 +164,48 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
         about["names"] = [beside["architecture"]]
     if _METADATA_KEY in metadata:
         about = _own_metadata(path, metadata[_METADATA_KEY])
+    about |= _manifest(path.parent)
     return Stored(_unwrapped(tensors), about)
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """What the manifest of an export says of its network and its images; nothing: it is none.
+
+    Raises:
+        WeightsError: an export without its manifest, or a damaged one.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        if (folder / EXPORTED).is_file():
+            raise WeightsError(
+                f"{folder} is an export without its {MANIFEST}, which says for which images and "
+                "classes it is; export it again"
+            )
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if "function" not in manifest:  # of something else
+            return {}
+        about = {"images": images_of_manifest(manifest)}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{path} is not the manifest of an export: {error}") from error
+    config = manifest.get("config")
+    return about | ({"config": config, "model": config["model"]} if config else {})
+
+
+def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
+    """Returns what the manifest of an export says of the images.
+
+    Raises:
+        ValueError: something is missing.
+    """
+    image = manifest.get("input", {})
+    side, resize = image.get("size"), image.get("resize", {})
+    crop = image.get("crop", side / resize["short_side"] if resize.get("short_side") else 0.0)
+    name = (manifest.get("config") or {}).get("data", {}).get("name", OWN)
+    return SourceInfo.from_json(
+        {**image, "crop": crop, "classes": manifest.get("classes"), "name": name}
+    )
 
 
 def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:

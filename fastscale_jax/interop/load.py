@@ -9,8 +9,10 @@ import jax
 import numpy as np
 
 from fastscale_jax.arch import Architecture, as_architecture
+from fastscale_jax.checkpoints.stores import is_remote
+from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.interop.claims import check_claims, check_file_name
-from fastscale_jax.interop.files import read, write
+from fastscale_jax.interop.files import Stored, read, write
 from fastscale_jax.interop.layout import OURS
 from fastscale_jax.interop.weights import (
     Config,
@@ -32,6 +34,7 @@ class Loaded(NamedTuple):
     description: str  # where they come from, for people
     # mean and standard deviation of the images that they were made for, where the file says so
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    images: SourceInfo | None = None  # what a run or an export says of them
 
 
 def load(
@@ -50,8 +53,31 @@ def load(
         WeightsError: the file cannot be read, or holds another network's weights.
         ValueError: the config describes no network.
     """
+    path = pathlib.Path(os.path.expanduser(path)) if not is_remote(path) else path
+    return of_stored(read(path), path, config, other_classes=other_classes, seed=seed)
+
+
+def of_stored(
+    stored: Stored,
+    path: str | os.PathLike[str],
+    config: Config,
+    *,
+    other_classes: bool = False,
+    seed: int = 0,
+) -> Loaded:
+    """Returns the weights of a network, as `load`, from a file that has been read.
+
+    Args:
+        stored: as `files.read` returns it.
+        path: of the file.
+        config: as in `load`.
+        other_classes: as in `load`.
+        seed: as in `load`.
+
+    Raises:
+        WeightsError: as `load`.
+    """
     a = as_architecture(config)
-    stored = read(os.path.expanduser(path))
     try:
         check_claims(a, stored.about)
         library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
@@ -61,10 +87,36 @@ def load(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)
-    if imported.lacks_classifier:
-        variables["params"].setdefault("head", {})["fc"] = _fresh_classifier(a, seed)
-    description = f"{path}" + (f", in {library}'s names" if library != OURS else "")
-    return Loaded(variables, imported.lacks_classifier, description, _normalisation(stored.about))
+    loaded = Loaded(
+        variables,
+        False,
+        f"{path}" + (f", in {library}'s names" if library != OURS else ""),
+        _normalisation(stored.about),
+        stored.about.get("images"),
+    )
+    return with_fresh_classifier(loaded, a, seed) if imported.lacks_classifier else loaded
+
+
+def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> Loaded:
+    """Returns weights whose classifier is that of an untrained network.
+
+    The network is traced for it, and no more of it computed than the classifier.
+
+    Args:
+        loaded: the weights; not modified.
+        network: theirs.
+        seed: of the classifier.
+    """
+
+    def classifier(key: jax.Array) -> Variables:
+        model = build(network, grouped_conv="portable")
+        return initial_variables(model, key)["params"]["head"]["fc"]
+
+    drawn = jax.jit(classifier, compiler_options=hasty())(jax.random.key(seed))
+    params = loaded.variables["params"]
+    head = {**params.get("head", {}), "fc": jax.tree.map(np.asarray, drawn)}
+    variables = {**loaded.variables, "params": {**params, "head": head}}
+    return loaded._replace(variables=variables, has_fresh_classifier=True)
 
 
 def save(
@@ -88,18 +140,10 @@ def save(
     write(pathlib.Path(path), to_library(library, a, variables), about)
 
 
-def _fresh_classifier(a: Architecture, seed: int) -> Variables:
-    """The classifier of an untrained network; the rest of it is traced, and not computed."""
-
-    def classifier(key: jax.Array) -> Variables:
-        return initial_variables(build(a, grouped_conv="portable"), key)["params"]["head"]["fc"]
-
-    fresh = jax.jit(classifier, compiler_options=hasty())(jax.random.key(seed))
-    return jax.tree.map(np.asarray, fresh)
-
-
 def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Returns what the config.json beside a download of timm's says, if it makes sense."""
+    if about.get("images") is not None:
+        return about["images"].conventions[:2]
     settings: Any = about.get("pretrained_cfg")
     try:
         mean, std = (tuple(map(float, settings[key])) for key in ("mean", "std"))

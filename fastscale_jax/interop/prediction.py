@@ -123,6 +123,16 @@ def _probabilities(model: Network, variables: Any, images: jax.Array) -> jax.Arr
 def _prediction(file: str, probabilities: np.ndarray, classes: Sequence[str]) -> Prediction:
     if not np.isfinite(probabilities).all():
         return Prediction(file, (), f"{file}: the network gives NaN; its weights have diverged")
-    order = np.argsort(-probabilities, kind="stable")[:_TOP]
-    top = (Guess(classes[i], i, float(probabilities[i])) for i in map(int, order))
-    return Prediction(file, tuple(top))
+    return Prediction(file, best(probabilities, classes, _TOP))
+
+
+def best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[Guess, ...]:
+    """Returns the likeliest classes, the first one first.
+
+    Args:
+        probabilities: `[classes]`.
+        classes: their names.
+        top: how many; where there are fewer, all of them.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple(Guess(classes[i], i, float(probabilities[i])) for i in map(int, order))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
+from fastscale_jax.interop.weights import to_pycls
 
 # names of the 1x1 expansion, the spatial conv and the last 1x1; `_bn` makes their BatchNorm's
 _BOTTLENECK_CONVS = ("a", "b", "c")
@@ -33,6 +34,34 @@ def build(config: ConfigDict | Mapping[str, object] | Architecture) -> "Twin":
         ValueError: the config does not describe a network.
     """
     return Twin(as_architecture(config)).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def twin(
+    config: ConfigDict | Mapping[str, object] | Architecture,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    channels: str = "RGB",
+) -> "Twin":
+    """Returns the network that a config describes, for inference, with the weights of ours.
+
+    Args:
+        config: as in `build`.
+        variables: of our network; None: fresh ones.
+        channels: order in the images that it takes: `RGB`, as our networks; or `BGR`, as the
+            reference's.
+
+    Raises:
+        ValueError: the variables are not those of the network, or an unknown order.
+    """
+    if channels not in ("RGB", "BGR"):
+        raise ValueError(f"channels must be RGB or BGR; got {channels!r}")
+    result = build(config).eval()
+    if variables is not None:
+        state = {k: torch.from_numpy(x) for k, x in to_pycls(config, variables).items()}
+        if channels == "RGB":
+            state["stem.conv.weight"] = state["stem.conv.weight"].flip(1)
+        result.load_state_dict(state, strict=False)  # without BatchNorm's counters
+    return result
 
 
 def fused(twin: "Twin") -> "Twin":

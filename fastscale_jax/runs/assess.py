@@ -1,11 +1,14 @@
 """The evaluation of weights, and of a run's checkpoints."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from fastscale_jax.checkpoints.saved import kept_checkpoints, read_models
+from fastscale_jax.checkpoints.trained_on import result_name
+from fastscale_jax.checkpoints.workdir import saved_config
 from fastscale_jax.logs.class_errors import account_of_all
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
@@ -30,7 +33,10 @@ def evaluate_checkpoints(
     last: dict[str, Evaluation] | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, Evaluation]]:
-    """Evaluates the `last` and the `best` checkpoint of a run, and writes `evaluation.json`.
+    """Evaluates the `last` and the `best` checkpoint of a run, and writes the result down.
+
+    It is `evaluation.json` in the workdir, and another file for images that the run was not trained
+    with; see `trained_on.result_name`.
 
     Args:
         run: it has a checkpoint.
@@ -54,11 +60,14 @@ def evaluate_checkpoints(
                 for name, weights in read_models(path).items()
             }
     evaluations = {which: by_path[path] for which, path in kept.items()}
-    content = account_of_all(evaluations, run.source.classes)
+    data = dataclasses.asdict(run.recipe.data)
+    images = {key: data[key] for key in ("name", "dir")} | {"images": run.source.test.examples}
+    content = {"source": images, **account_of_all(evaluations, run.source.classes)}
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:
-        write_json(run.folder / "evaluation.json", content)
+        recorded = saved_config(run.checkpoints).get("data", {})
+        write_json(run.folder / result_name(recorded, data), content)
     return evaluations
 
 

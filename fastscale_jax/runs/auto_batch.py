@@ -9,7 +9,7 @@ from fastscale_jax.utils.console import complain
 AUTO = 0  # what `auto` is in a config, whose key holds an int
 
 
-def with_batch_size(run: Run, *, gigabytes: float | None, trains: bool = False) -> Run:
+def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = False) -> Run:
     """Returns the run with a batch size, if it has none, and says which on stderr.
 
     A run that goes on from a checkpoint keeps the one that it has. On several hosts all take the

@@ -40,9 +40,16 @@ class Interrupts:
     thread, where signals cannot be caught, nothing changes.
     """
 
-    def __init__(self, tell: Callable[[str], None] = lambda line: None) -> None:
-        """Takes what shows a line to a person; it is called from the thread."""
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[str], None] = lambda line: None, *, ends_process: bool = True
+    ) -> None:
+        """Takes what stays the same.
+
+        Args:
+            tell: shows a line to a person; it is called from the thread.
+            ends_process: whether a signal at rest may end the process; if not, it waits.
+        """
+        self._tell, self._ends_process = tell, ends_process
         self._came: signal.Signals | None = None
         self._presses = 0  # of Ctrl-C
         self._leave: Callable[[signal.Signals], None] | None = None
@@ -100,7 +107,7 @@ class Interrupts:
             leave: called from the thread, with the signal; it saves what there is, and ends the
                 program.
         """
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 or not self._ends_process:
             yield
             return
         self._leave = leave

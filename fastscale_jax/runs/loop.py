@@ -42,6 +42,8 @@ def train(
     peers: Peers | None = None,
     console: Console | None = None,
     before_leaving: Callable[[], object] = lambda: None,
+    *,
+    ends_process: bool = True,
 ) -> dict[str, float]:
     """Trains a network, or continues from the workdir's checkpoint.
 
@@ -52,6 +54,8 @@ def train(
         console: shows the progress; None: stderr, of the first host.
         before_leaving: called from another thread when a signal ends the process at once, while
             the main thread is busy for long.
+        ends_process: a signal may end the process while the main thread is busy for long. If not,
+            it waits until that is done; then, as between steps, it raises.
 
     Returns:
         The metrics of the final evaluation, by the names of `metrics.jsonl`.
@@ -71,7 +75,7 @@ def train(
         if is_first:
             stack.enter_context(_locked(run))
         progress = stack.enter_context(Progress(run.total_steps, console))
-        interrupts = stack.enter_context(Interrupts(progress.note))
+        interrupts = stack.enter_context(Interrupts(progress.note, ends_process=ends_process))
 
         def leave(which: signal.Signals) -> None:
             before_leaving()

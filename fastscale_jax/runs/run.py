@@ -14,10 +14,17 @@ from fastscale_jax.arch import Architecture, Scaling
 from fastscale_jax.arch.zoo import budget_of, resolve
 from fastscale_jax.checkpoints.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.data.pipeline import steps_per_epoch
-from fastscale_jax.data.sources.source import Source, check_source, class_names, load_source
+from fastscale_jax.data.sources.source import (
+    Source,
+    check_count,
+    check_source,
+    class_names,
+    load_source,
+)
 from fastscale_jax.measure.fitted import find
 from fastscale_jax.train.batch import check_batch_is_known, check_divides
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.utils.paths import absolute
 
 if TYPE_CHECKING:
     from fastscale_jax.train.step import Task
@@ -32,27 +39,39 @@ class Run:
         recipe: of its training.
         variant: the name that the config gave the network, as in `regnetz:dWr_16gf`; empty: none.
         workdir: of the run; None: it has none.
+        own_source: images that the caller brings; None: those of `recipe.data`.
     """
 
     network: Architecture
     recipe: Recipe
     variant: str = ""
     workdir: pathlib.Path | None = None
+    own_source: Source | None = None
 
     @classmethod
-    def of(cls, config: Any, workdir: pathlib.Path | None = None) -> "Run":
+    def of(
+        cls, config: Any, workdir: pathlib.Path | None = None, source: Source | None = None
+    ) -> "Run":
         """Returns what a config asks for. Nothing is imported or read that takes long.
 
         Args:
             config: the whole config, a ConfigDict; not modified.
             workdir: of the run; not looked at.
+            source: images that the caller brings; None: those of `config.data`.
 
         Raises:
             ValueError: says what is wrong with the config and what would be right.
         """
         network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+        run = cls(network, recipe, config.get("variant", ""), workdir, source)
+        run = run.changed("data", dir=absolute(recipe.data.dir))
+        run = run.changed("checkpoint", dir=absolute(recipe.checkpoint.dir))
+        recipe = dataclasses.replace(run.recipe, init_from=absolute(recipe.init_from))
+        run = dataclasses.replace(run, recipe=recipe)
+        if source is not None:
+            return run.changed("data", name=source.name)
         check_source(recipe.data.name, network.num_classes)
-        return cls(network, recipe, config.get("variant", ""), workdir)
+        return run
 
     @classmethod
     def prepare(cls, config: Any, workdir: pathlib.Path, mode: str) -> "Run":
@@ -66,7 +85,8 @@ class Run:
             mode: `train` or `eval`.
 
         Returns:
-            The run, with the folder of its checkpoints written down where it has one of its own.
+            The run, with the folder of its checkpoints written down where it has one of its own,
+            and with as many classes as the images have where the config has 0.
 
         Raises:
             ValueError: says what is wrong and what would be right.
@@ -75,9 +95,10 @@ class Run:
 
         recipe, data = self.recipe, self.recipe.data
         build(self.network, grouped_conv=recipe.grouped_conv)
-        check_source(
-            data.name, self.network.num_classes, directory=data.dir, tfds_name=data.tfds_name
-        )
+        if self.own_source is None:
+            check_source(
+                data.name, self.network.num_classes, directory=data.dir, tfds_name=data.tfds_name
+            )
         if re.match(r"\w+:/", str(self.workdir)):
             raise ValueError(
                 f"the workdir {self.workdir} is in an object store; give a folder that all hosts "
@@ -85,9 +106,34 @@ class Run:
             )
         check_scheme(recipe.checkpoint.dir, "config.checkpoint.dir")
         check_batch_is_known(recipe)
-        run = self._trainable() if mode == "train" else self
+        run = self.with_classes()
+        run = run._trainable() if mode == "train" else run
         steps_per_epoch(run.source.train, data.batch_size)
+        run._check_images()
         return run
+
+    def with_classes(self) -> "Run":
+        """Returns the run with as many classes as its images have, where the config has 0.
+
+        Raises:
+            ValueError: the images are not there.
+        """
+        if self.network.num_classes:
+            return self
+        network = dataclasses.replace(self.network, num_classes=len(self.source.classes))
+        return dataclasses.replace(self, network=network)
+
+    def _check_images(self) -> None:
+        """Refuses images of other classes than those of the workdir's checkpoint, if it has one."""
+        from fastscale_jax.checkpoints.saved import latest_step
+        from fastscale_jax.checkpoints.trained_on import check_same_images, trained_on
+        from fastscale_jax.checkpoints.workdir import saved_config
+
+        if self.workdir is None or latest_step(self.checkpoints) is None:
+            return
+        name = saved_config(self.checkpoints).get("data", {}).get("name", self.source.name)
+        run = f"the run in {self.workdir}"
+        check_same_images(run, trained_on(self.checkpoints), name, self.source.info)
 
     def _trainable(self) -> "Run":
         """The run, if this machine and its workdir can take it."""
@@ -153,14 +199,19 @@ class Run:
         Raises:
             ValueError: they are not there, or have other classes than the network.
         """
-        data = self.recipe.data
+        data, classes = self.recipe.data, self.network.num_classes
+        if self.own_source is not None:
+            check_count("the source", len(self.own_source.classes), classes)
+            return self.own_source.at(self.network.resolution, data.workers)
         return load_source(
             data.name,
             resolution=self.network.resolution,
-            num_classes=self.network.num_classes,
+            num_classes=classes,
             directory=data.dir,
             tfds_name=data.tfds_name,
             workers=data.workers,
+            holdout=data.holdout,
+            holdout_seed=data.holdout_seed,
         )
 
     @property

@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastscale_jax.checkpoints.saved import latest_step
-from fastscale_jax.checkpoints.workdir import check_evaluable
-from fastscale_jax.data.sources.source import SOURCES, Conventions
-from fastscale_jax.interop.load import Loaded, load
+from fastscale_jax.checkpoints.workdir import check_evaluable, saved_config
+from fastscale_jax.data.sources.conventions import (
+    SOURCES,
+    Conventions,
+    SourceInfo,
+    first_difference,
+)
+from fastscale_jax.data.sources.source import class_names
+from fastscale_jax.interop.load import Loaded, load, with_fresh_classifier
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import absolute
 
 
 class Start(NamedTuple):
@@ -31,6 +39,7 @@ def load_for(run: Run) -> Loaded:
     """
     if is_checkpoint_meant(run):
         loaded = load(run.checkpoints, run.network)
+        loaded = loaded._replace(images=loaded.images or _recorded_images(run))
         step = latest_step(run.checkpoints)
         return loaded._replace(description=f"{run.workdir}, step {step}")
     if not run.recipe.init_from:
@@ -39,7 +48,9 @@ def load_for(run: Run) -> Loaded:
             "--config.init_from, a file of weights"
         )
     loaded = load(run.recipe.init_from, run.network)
-    return loaded._replace(description=_described(loaded, run.recipe.data.name))
+    name = run.recipe.data.name
+    described = _described(loaded, SourceInfo(name, (), SOURCES[name]))
+    return loaded._replace(description=described)
 
 
 def is_checkpoint_meant(run: Run) -> bool:
@@ -59,46 +70,98 @@ def is_checkpoint_meant(run: Run) -> bool:
 
 def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from: str) -> None:
     """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
-    if init_from and init_from != recorded.get("init_from"):
+    if init_from and init_from != absolute(recorded.get("init_from", "")):
         raise WeightsError(
             f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "
             "weights; give one of them"
         )
 
 
-def load_to_start(run: Run) -> Start:
-    """Returns the weights of `config.init_from` for training to begin with.
-
-    A classifier for another number of classes starts afresh.
+def start_of(run: Run) -> Start | None:
+    """Returns what a run that begins is to begin with; None: random weights, or a checkpoint's.
 
     Raises:
         WeightsError: as `load`.
     """
-    loaded = load(run.recipe.init_from, run.network, other_classes=True, seed=run.recipe.seed)
-    note = f"weights from {_described(loaded, run.recipe.data.name)}"
+    init_from = run.recipe.init_from
+    if not init_from:
+        return None
+    if latest_step(run.checkpoints) is None:
+        return load_to_start(run)
+    complain(f"{run.workdir} has a checkpoint, so {init_from} is not read again")
+    return None
+
+
+def load_to_start(run: Run) -> Start:
+    """Returns the weights of `config.init_from` for training to begin with.
+
+    A classifier for other classes starts afresh.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    recipe, network = run.recipe, run.network
+    loaded = load(recipe.init_from, network, other_classes=True, seed=recipe.seed)
+    note = f"weights from {_described(loaded, run.source.info)}"
     if loaded.has_fresh_classifier:
         note += (
             "; its last layer is for another number of classes than "
-            f"{run.network.num_classes}, and starts afresh"
+            f"{network.num_classes}, and starts afresh"
         )
+        return Start(loaded.variables, note)
+    difference = loaded.images and first_difference(loaded.images.classes, run.source.classes)
+    if difference:
+        loaded = with_fresh_classifier(loaded, network, recipe.seed)
+        note += f"; its last layer is for other classes ({difference}), and starts afresh"
     return Start(loaded.variables, note)
 
 
-def conventions_for(loaded: Loaded, source: str) -> Conventions:
-    """Returns what weights expect of images: a source's conventions, or those their file names."""
-    conventions = SOURCES[source]
-    if loaded.normalisation is None:
-        return conventions
-    mean, std = loaded.normalisation
-    return conventions._replace(mean=mean, std=std)
+def images_of(run: Run, loaded: Loaded) -> SourceInfo:
+    """Returns what weights expect of images, and what their classes are called.
+
+    Weights that say it themselves, as a run's and an export's do, are taken at their word. Other
+    ones are taken to be for the images of the config.
+
+    Args:
+        run: what the weights are used in.
+        loaded: the weights.
+    """
+    if loaded.images is not None:
+        return loaded.images
+    conventions = SOURCES[run.recipe.data.name]
+    if loaded.normalisation is not None:
+        mean, std = loaded.normalisation
+        conventions = conventions._replace(mean=mean, std=std)
+    return SourceInfo(run.recipe.data.name, run.class_names, conventions)
 
 
-def _described(loaded: Loaded, source: str) -> str:
-    """Returns where weights come from, and that they want other images than a source's."""
-    theirs, ours = conventions_for(loaded, source), SOURCES[source]
-    if theirs == ours:
+def _recorded_images(run: Run) -> SourceInfo:
+    """What the config of a workdir says of the images, for a checkpoint of an older version."""
+    recorded = saved_config(run.checkpoints).get("data", {})
+    data = {key: recorded.get(key, "") for key in ("name", "dir", "tfds_name")}
+    name = data["name"] if data["name"] in SOURCES else run.recipe.data.name
+    names = class_names(
+        name, run.network.num_classes, directory=data["dir"], tfds_name=data["tfds_name"]
+    )
+    complain(
+        f"the run in {run.workdir} is of an older version, which kept no class names; they are "
+        f"those that {name} has now"
+    )
+    return SourceInfo(name, names, SOURCES[name])
+
+
+def _described(loaded: Loaded, images: SourceInfo) -> str:
+    """Returns where weights come from, and that they are for images of another normalisation."""
+    if loaded.images is not None:
+        theirs = loaded.images.conventions
+    elif loaded.normalisation is not None:
+        theirs = Conventions(*loaded.normalisation, images.conventions.crop)
+    else:
+        return loaded.description
+    ours = images.conventions
+    if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return loaded.description
     return (
         f"{loaded.description}, made for images normalised by {theirs.mean} and {theirs.std}; "
-        f"{source} has {ours.mean} and {ours.std}"
+        f"{images.name} has {ours.mean} and {ours.std}"
     )

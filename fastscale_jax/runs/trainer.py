@@ -211,7 +211,12 @@ class Trainer:
     def about(self) -> dict[str, Any]:
         """Returns what is saved with a state's arrays; the step tells the position in the data."""
         parts = self.meter.parts()
-        return {"config": self.run.config, "metrics": parts, "devices": jax.device_count()}
+        return {
+            "config": self.run.config,
+            "source": self.run.source.info.to_json(),
+            "metrics": parts,
+            "devices": jax.device_count(),
+        }
 
     @contextlib.contextmanager
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:

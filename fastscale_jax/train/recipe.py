@@ -24,11 +24,13 @@ REFERENCE_BATCH_SIZE = 1024
 class Data:
     """`config.data`."""
 
-    name: str = "synthetic"  # a source: digits, synthetic, folder, tfds
-    dir: str = ""  # where a folder's images lie, or what TFDS prepared; empty: TFDS's own place
+    name: str = "synthetic"  # a source: digits, synthetic, folder, csv, tfds
+    dir: str = ""  # a folder of images, a CSV file, or what TFDS prepared; empty: TFDS's own place
     tfds_name: str = "imagenet2012"  # a set of TFDS's for image classification
     batch_size: int = 1024  # images a step, over all devices; 0, or auto: as many as fit
     workers: int = 0  # threads that decode, on each host; 0: one a core
+    holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
+    holdout_seed: int = 0  # of their choice
 
 
 @dataclasses.dataclass(frozen=True)

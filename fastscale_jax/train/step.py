@@ -109,7 +109,16 @@ class Task(NamedTuple):
         conventions: Conventions,
         mesh: Mesh | None = None,
     ) -> "Task":
-        """Returns the task of training a network; without a mesh, on one device."""
+        """Returns the task of training a network; without a mesh, on one device.
+
+        Raises:
+            ValueError: the network has no classifier.
+        """
+        if not network.num_classes:
+            raise ValueError(
+                f"{network.name} has no classifier, because num_classes is 0; set "
+                "--config.model.num_classes"
+            )
         model = build(
             network,
             dtype=recipe.dtype,

@@ -143,15 +143,6 @@ def test_a_run_goes_on_with_what_it_kept_so_far(tmp_path, changes, message):
         check_trainable(tmp_path, config_of(**changes))
 
 
-def test_a_network_is_evaluated_on_any_images_of_its_conventions(tmp_path):
-    photos = {"name": "folder", "batch_size": 64}
-    write_config(tmp_path, config_of(data=photos))
-    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
-    check_evaluable(tmp_path, config_of(data={**photos, "name": "tfds"}))
-    with pytest.raises(ValueError, match="was trained on folder, whose images are normalised"):
-        check_evaluable(tmp_path, config_of())
-
-
 def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
     with_run(tmp_path)
     (tmp_path / "config.json").unlink()

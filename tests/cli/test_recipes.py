@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from fastscale_jax.cli.recipes import packaged, read_config, split
+from fastscale_jax.cli.overrides import split
+from fastscale_jax.runs.recipes import packaged, read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.recipe import Recipe, default_config
 from tests.train.tiny import tiny_config

@@ -27,7 +27,7 @@ def test_images_are_listed_by_class_and_then_by_name_with_their_labels(root):
     write(root, "train/a/notes.txt", "train/a/._1.jpg", "train/.hidden/1.jpg", "train/readme")
     classes = folder.find_classes(root, 3)
     assert classes == ("a", "b", "c")
-    paths, labels = folder.list_split(root, "train", classes)
+    paths, labels = folder.list_split(root / "train", classes)
     names = ["a/1.jpg", "a/deep/er.png", "b/0.JPEG", "b/1.jpg", "c/x.jpg"]
     assert [path.decode() for path in paths] == [str(root / "train" / name) for name in names]
     np.testing.assert_array_equal(labels, [0, 0, 1, 1, 2])
@@ -42,7 +42,7 @@ def test_the_source_counts_what_is_listed(root):
 
 def test_names_that_are_no_text_are_found(root):
     (root / "train/a" / b"\xff.jpg".decode(errors="surrogateescape")).write_bytes(b"")
-    paths, _ = folder.list_split(root, "train", ("a",))
+    paths, _ = folder.list_split(root / "train", ("a",))
     assert paths[1] == bytes(root / "train/a") + b"/\xff.jpg"
 
 
@@ -69,11 +69,11 @@ def test_folders_that_do_not_fit_are_refused_with_what_would(root, names, num_cl
         (
             (),
             "none",
-            r"none/train cannot be read: No such .*; without data, try --config\.data\.na",
+            r"none cannot be read: No such .*; without data, try --config\.data\.na",
         ),
         (("data/train/a/1.jpg",), "data", r"data/val cannot be read: No such file or directory"),
         (("data/train/x", "data/val/x"), "data", "data/train has no folders"),
-        (("data",), "data", "data/train cannot be read: Not a directory"),
+        (("data",), "data", "data cannot be read: Not a directory"),
     ],
 )
 def test_a_folder_that_is_not_there_is_refused(tmp_path, names, directory, message):
@@ -93,3 +93,39 @@ def test_classes_are_called_as_their_folders_or_as_imagenet_s_numbers_mean(tmp_p
 def test_classes_of_a_folder_that_is_gone_are_numbered_and_a_thousand_imagenet_s(tmp_path):
     assert class_names("folder", 3, directory=str(tmp_path)) == ("0", "1", "2")
     assert class_names("folder", 1000, directory=str(tmp_path))[207] == "golden retriever"
+
+
+def test_a_folder_of_classes_alone_is_split_by_class(tmp_path):
+    write(tmp_path, *(f"{c}/{i}.jpg" for c in ("cat", "dog") for i in range(20)))
+    options = {"directory": str(tmp_path), "resolution": 8}
+    source = load_source("folder", holdout=0.25, **options)
+    assert source.classes == ("cat", "dog")
+    for split, each in ((source.train, 15), (source.test, 5)):
+        np.testing.assert_array_equal(np.bincount(split.labels), [each, each])
+        assert all(
+            f"/{source.classes[y]}/" in p.decode() for p, y in zip(split.paths, split.labels)
+        )
+    every = {*source.train.paths, *source.test.paths}
+    assert len(every) == source.train.examples + source.test.examples == 40
+    again = load_source("folder", holdout=0.25, **options)
+    np.testing.assert_array_equal(again.test.paths, source.test.paths)
+    another = load_source("folder", holdout=0.25, holdout_seed=1, **options)
+    assert {*another.test.paths} != {*source.test.paths}
+
+
+@pytest.mark.parametrize(
+    ("names", "holdout", "message"),
+    [
+        (("a/1.jpg", "a/2.jpg", "b/1.jpg"), 0.1, "the class 'b' has 1 image, too few to hold one"),
+        (("a/1.jpg", "a/2.jpg"), 0.0, r"data\.holdout must be above 0 and below 1, .* got 0$"),
+        (
+            ("a/1.jpg", "a/2.jpg", "b/x.txt"),
+            0.1,
+            r"class folder \S+/b has no image .*; add some",
+        ),
+    ],
+)
+def test_a_holdout_that_leaves_a_class_empty_is_refused(tmp_path, names, holdout, message):
+    write(tmp_path, *names)
+    with pytest.raises(ValueError, match=message):
+        load_source("folder", directory=str(tmp_path), holdout=holdout)

@@ -93,7 +93,7 @@ def load(name, num_classes):
         (
             "mnist",
             10,
-            "unknown data source 'mnist'; choose one of digits, synthetic, folder, tfds$",
+            "unknown data source 'mnist'; choose one of digits, synthetic, folder, csv, tfds$",
         ),
         ("digits", 1000, "digits has 10 classes, but the network has 1000; set --config.model"),
     ],

@@ -15,7 +15,8 @@ from PIL import Image
 
 import fastscale_jax
 from fastscale_jax import arch, models
-from fastscale_jax.data.sources.source import SOURCES, class_names
+from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
+from fastscale_jax.data.sources.source import class_names
 from fastscale_jax.interop import exporting as export
 from fastscale_jax.interop import prediction as predict
 from fastscale_jax.interop import weights
@@ -25,12 +26,14 @@ from fastscale_jax.interop.weights import WeightsError
 from tests.passes import assert_close, rule
 from tests.train.tiny import tiny_config
 
+CONFIG = tiny_config().to_dict()
 FILES = ["manifest.json", "model.jaxexport", "weights.safetensors"]
 
 
 def of(source, num_classes=10):
     """What an export is told of a source."""
-    return {"conventions": SOURCES[source], "classes": class_names(source, num_classes)}
+    images = SourceInfo(source, class_names(source, num_classes), SOURCES[source])
+    return {"images": images, "config": {**CONFIG, "data": {"name": source}}}
 
 
 def tiny(**changes):
@@ -166,7 +169,9 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
         "pixel_range": [0, 1],
         "mean": list(SOURCES[source].mean),
         "std": list(SOURCES[source].std),
+        "crop": SOURCES[source].crop,
     }
+    assert found["config"]["data"] == {"name": source}
     assert found["output"] == {
         "shape": ["batch", num_classes],
         "dtype": "float32",

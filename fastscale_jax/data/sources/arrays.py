@@ -27,6 +27,11 @@ class ArraySplit:
     labels: np.ndarray
     examples: int
 
+    def at(self, resolution: int, workers: int) -> "ArraySplit":
+        """Returns itself: the device resizes."""
+        del resolution, workers
+        return self
+
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the images and labels of `indices`, each below `examples`."""
         indices = indices % len(self.labels)

@@ -1,6 +1,8 @@
-"""What each source's images are normalised by and how they are cropped."""
+"""What a network must know of the images that it is for: classes, normalisation and cropping."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Conventions(NamedTuple):
@@ -17,9 +19,77 @@ class Conventions(NamedTuple):
 # are close enough
 _IMAGENET = Conventions((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256)
 
+OWN = "own"  # images that a Python program brings
+
 SOURCES = {
     "digits": Conventions((0.305,) * 3, (0.376,) * 3, 0.0),  # over the training split
     "synthetic": _IMAGENET,
     "folder": _IMAGENET,
+    "csv": _IMAGENET,
     "tfds": _IMAGENET,
+    OWN: _IMAGENET,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceInfo:
+    """What a checkpoint and an export keep of the images that a network was trained on.
+
+    Attributes:
+        name: of the source, one of `SOURCES`.
+        classes: their names, in the order of their labels.
+        conventions: normalisation and cropping.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    conventions: Conventions
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the same as JSON has it."""
+        return {
+            "name": self.name,
+            "classes": list(self.classes),
+            **self.conventions._asdict(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SourceInfo":
+        """Returns what `to_json` wrote.
+
+        Raises:
+            ValueError: something is missing or of the wrong kind; says what.
+        """
+        try:
+            mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
+            crop, classes = float(values["crop"]), tuple(map(str, values["classes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"its description of the images is damaged: {error!r}") from error
+        return cls(str(values.get("name", OWN)), classes, checked(Conventions(mean, std, crop)))
+
+
+def checked(conventions: Conventions) -> Conventions:
+    """Returns conventions that can be computed with.
+
+    Raises:
+        ValueError: says which number is wrong.
+    """
+    for name in ("mean", "std"):
+        values = getattr(conventions, name)
+        if len(values) != 3 or not all(-10 < value < 10 for value in values):
+            raise ValueError(f"{name} must be three numbers, of pixels from 0 to 1; got {values}")
+    if min(conventions.std) <= 0:
+        raise ValueError(f"std must be above 0; got {conventions.std}")
+    if not 0 <= conventions.crop <= 1:
+        raise ValueError(f"crop must be from 0 to 1; got {conventions.crop}")
+    return conventions
+
+
+def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Returns what differs first between two lists of classes, for people; empty: nothing."""
+    if len(ours) != len(theirs):
+        return f"{len(ours):,} classes there, {len(theirs):,} here"
+    for label, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if one != other:
+            return f"class {label} is {one!r} there and {other!r} here"
+    return ""

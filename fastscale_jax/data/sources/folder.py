@@ -1,4 +1,4 @@
-"""A plain ImageNet folder: `train/<class>/` and `val/<class>/`, with image files in them."""
+"""A folder with a folder of image files for each class, in `train` and `val` or by themselves."""
 
 import os
 import pathlib
@@ -11,48 +11,57 @@ from fastscale_jax.data.sources.images import SUFFIXES
 SPLITS = TRAIN, TEST = "train", "val"
 
 
+def has_splits(directory: pathlib.Path) -> bool:
+    """Returns whether a folder has `train` and `val`; with neither, its folders are classes."""
+    return any((directory / split).is_dir() for split in SPLITS)
+
+
 def find_classes(directory: pathlib.Path, num_classes: int) -> tuple[str, ...]:
     """Returns the classes of a folder, in the order of their labels: by name.
 
     Looks at names only.
 
     Args:
-        directory: with `train` and `val` in it.
-        num_classes: that there must be.
+        directory: with `train` and `val` in it, or with the classes' folders.
+        num_classes: that there must be; 0: any number.
 
     Raises:
         ValueError: a folder is missing, a class has no image, or classes differ.
     """
-    train, test = (_subfolders(directory / split) for split in SPLITS)
-    if train != test:
+    folders = [directory / s for s in SPLITS] if has_splits(directory) else [directory]
+    classes, *others = (_subfolders(folder) for folder in folders)
+    for test in others:
+        if classes != test:
+            raise ValueError(
+                f"{directory / TRAIN} and {directory / TEST} must have the same classes; "
+                + _difference(set(classes), set(test))
+            )
+    if num_classes not in (0, len(classes)):
         raise ValueError(
-            f"{directory / TRAIN} and {directory / TEST} must have the same classes; "
-            + _difference(set(train), set(test))
+            f"{folders[0]} has {len(classes)} classes, but the network has {num_classes}; "
+            f"set --config.model.num_classes={len(classes)}"
         )
-    if len(train) != num_classes:
-        raise ValueError(
-            f"{directory / TRAIN} has {len(train)} classes, but the network has {num_classes}; "
-            f"set --config.model.num_classes={len(train)}"
-        )
-    for split in SPLITS:
-        for name in train:
-            if next(_image_files(directory / split / name), None) is None:
+    for folder in folders:
+        for name in classes:
+            if next(_image_files(folder / name), None) is None:
                 raise ValueError(
-                    f"the class folder {directory / split / name} has no image "
-                    f"({', '.join(SUFFIXES)}); add some, or remove it from {TRAIN} and {TEST}"
+                    f"the class folder {folder / name} has no image ({', '.join(SUFFIXES)}); add "
+                    "some, or remove it" + (f" from {TRAIN} and {TEST}" if others else "")
                 )
-    return train
+    return classes
 
 
-def list_split(
-    directory: pathlib.Path, split: str, classes: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all images of `train` or `val`, sorted by class and then by path.
+def list_split(folder: pathlib.Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all images of the classes' folders, sorted by class and then by path.
+
+    Args:
+        folder: that has a folder for each class.
+        classes: their names.
 
     Returns:
         Their paths `[n]` as the file system's bytes, and their labels `[n]` int32.
     """
-    files = [sorted(_image_files(directory / split / name)) for name in classes]
+    files = [sorted(_image_files(folder / name)) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(paths) for paths in files])
     return np.array([path for paths in files for path in paths]), labels
 
@@ -65,7 +74,8 @@ def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
         raise ValueError(
             f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
             f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, as ImageNet-1k's two "
-            "archives hold them; without data, try --config.data.name=synthetic"
+            "archives hold them, or in <class>/ alone; without data, try "
+            "--config.data.name=synthetic"
         ) from error
     if not names:
         raise ValueError(f"{directory} has no folders; it must have one for each class")

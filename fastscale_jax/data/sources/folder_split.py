@@ -38,6 +38,10 @@ class FolderSplit:
         """How many images there are."""
         return len(self.paths)
 
+    def at(self, resolution: int, workers: int) -> "FolderSplit":
+        """Returns the same images at another resolution."""
+        return dataclasses.replace(self, resolution=resolution, workers=workers)
+
     @functools.cached_property
     def bad(self) -> BadImages:
         """The images that could not be read so far."""

@@ -45,6 +45,10 @@ class PreparedSplit:
         """How many images there are."""
         return self.info.splits[self.split].num_examples
 
+    def at(self, resolution: int, workers: int) -> "PreparedSplit":
+        """Returns the same images at another resolution."""
+        return dataclasses.replace(self, resolution=resolution, workers=workers)
+
     @functools.cached_property
     def bad(self) -> BadImages:
         """The images that could not be read so far."""
@@ -135,14 +139,14 @@ def find_classes(directory: str, name: str, num_classes: int) -> tuple[str, ...]
     Args:
         directory: TFDS's `data_dir`; empty: TFDS's default.
         name: of the set, as TFDS knows it.
-        num_classes: of the network.
+        num_classes: of the network; 0: any number.
 
     Raises:
         ValueError: unknown, not prepared, not for image classification, or of other classes.
     """
     info = _info(directory, name)
     label = info.features[info.supervised_keys[1]]
-    if label.num_classes != num_classes:
+    if num_classes not in (0, label.num_classes):
         raise ValueError(
             f"{name} has {label.num_classes} classes, but the network has {num_classes}; "
             f"set --config.model.num_classes={label.num_classes}"

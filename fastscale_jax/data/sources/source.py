@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastscale_jax.data.pipeline import Split as Split
-from fastscale_jax.data.sources import arrays, folder
-from fastscale_jax.data.sources.conventions import SOURCES, Conventions
+from fastscale_jax.data.sources import arrays, csv_files, folder
+from fastscale_jax.data.sources.conventions import OWN, SOURCES, Conventions, SourceInfo
+from fastscale_jax.data.sources.holdout import held_out
+from fastscale_jax.data.sources.labels import as_labels, check_every_class
 
 # the packages of the `data` extra that a source is read with
-_NEEDED = {"folder": ("tensorflow",), "tfds": ("tensorflow", "tensorflow_datasets")}
+_NEEDED = {
+    "folder": ("tensorflow",),
+    "csv": ("tensorflow",),
+    "tfds": ("tensorflow", "tensorflow_datasets"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,11 +30,22 @@ class Source:
     train: Split
     test: Split
     classes: tuple[str, ...]  # what they are called, in the order of their labels
+    conventions: Conventions  # what its images are normalised by, and how they are cropped
 
     @property
-    def conventions(self) -> Conventions:
-        """What its images are normalised by."""
-        return SOURCES[self.name]
+    def info(self) -> SourceInfo:
+        """What a network that is trained on it must know of it later."""
+        return SourceInfo(self.name, self.classes, self.conventions)
+
+    def at(self, resolution: int, workers: int = 0) -> "Source":
+        """Returns the same images as a network takes them.
+
+        Args:
+            resolution: of the network, pixels.
+            workers: threads that decode; 0: one a core.
+        """
+        train, test = (split.at(resolution, workers) for split in (self.train, self.test))
+        return dataclasses.replace(self, train=train, test=test)
 
     @property
     def summary(self) -> str:
@@ -68,7 +85,7 @@ def check_source(
 
     Args:
         name: one of `SOURCES`.
-        num_classes: of the network.
+        num_classes: of the network; 0: as many as the data have.
         directory: as in `load_source`; None: files are not looked for.
         tfds_name: as in `load_source`.
 
@@ -77,11 +94,20 @@ def check_source(
             that is not there.
     """
     if name not in SOURCES:
-        raise ValueError(f"unknown data source {name!r}; choose one of {', '.join(SOURCES)}")
-    if name == "digits" and num_classes != 10:
+        choices = ", ".join(source for source in SOURCES if source != OWN)
+        raise ValueError(f"unknown data source {name!r}; choose one of {choices}")
+    if name == "digits":
+        check_count("digits", 10, num_classes)
+    if name == "synthetic" and not num_classes and directory is not None:
         raise ValueError(
-            f"digits has 10 classes, but the network has {num_classes}; "
-            "set --config.model.num_classes=10"
+            "synthetic images have as many classes as the network, which has none; set "
+            "--config.model.num_classes"
+        )
+    if name == OWN and directory is not None:
+        raise ValueError(
+            "the run was trained on images that a Python program brought, and they are not here; "
+            "go on with fastscale_jax.train(…, source=…), or give other images with "
+            "--config.data.name and --config.data.dir"
         )
     if directory is not None:
         _check_installed(name)
@@ -91,53 +117,79 @@ def check_source(
 def load_source(
     name: str,
     *,
-    resolution: int,
-    num_classes: int,
+    resolution: int = 224,
+    num_classes: int = 0,
     directory: str = "",
     tfds_name: str = "imagenet2012",
     workers: int = 0,
+    holdout: float = 0.1,
+    holdout_seed: int = 0,
 ) -> Source:
     """Returns a source by name.
 
     `digits` are scikit-learn's 1,797 real handwritten digits, 8×8 pixels, in a fixed stratified
     split of 1,437 to train and 360 to test. `synthetic` is noise with random labels, for speed:
     nothing can be learned from it. Its training split counts as many images as ImageNet-1k's.
-    `folder` is a plain ImageNet folder, and `tfds` what TensorFlow Datasets has prepared.
+    `folder` has a folder for each class, `csv` a list of files, and `tfds` what TensorFlow Datasets
+    has prepared.
 
     Args:
         name: one of `SOURCES`.
         resolution: of the images, pixels; digits stay as they are, for the device to resize.
-        num_classes: of the network.
-        directory: of `folder`, with `train` and `val` in it; of `tfds`, its `data_dir`.
+        num_classes: of the network; 0: as many as the data have.
+        directory: of `folder`, with `train` and `val` in it or with the classes alone; of `csv`,
+            the file; of `tfds`, its `data_dir`.
         tfds_name: of a set for image classification.
         workers: threads that decode; 0: one a core.
+        holdout: share of the images to evaluate on, where the data have no such split.
+        holdout_seed: of their choice.
 
     Raises:
         ValueError: unknown name, a number of classes that is not the source's, or a data set
-            that is not there.
+            that is not there or lacks images of a class.
     """
     check_source(name, num_classes)
+    if name == OWN:
+        raise ValueError("images of your own are given as source=…, not by name")
     _check_installed(name)
     labels = _labels(name, num_classes, directory, tfds_name)
-    options = {"resolution": resolution, "crop": SOURCES[name].crop, "workers": workers}
+    conventions = SOURCES[name]
+    options = {"resolution": resolution, "crop": conventions.crop, "workers": workers}
     if name == "digits":
         train, test = arrays.digits()
     elif name == "synthetic":
         train, test = arrays.synthetic(resolution, num_classes)
-    elif name == "folder":
-        train, test = _folder(pathlib.Path(directory), labels, **options)
-    else:
+    elif name == "tfds":
         from fastscale_jax.data.sources import prepared
 
         train, test = prepared.splits(directory, tfds_name, **options)
-    return Source(name, train, test, _names(name, num_classes, labels))
+    else:
+        from fastscale_jax.data.sources.folder_split import FolderSplit
+
+        listed = _files_by_split(name, directory, labels, holdout, holdout_seed)
+        train, test = (FolderSplit(*files, **options) for files in listed)
+    return Source(name, train, test, _names(name, num_classes or len(labels), labels), conventions)
 
 
-def _folder(directory: pathlib.Path, classes: tuple[str, ...], **options: Any) -> Iterator[Split]:
-    from fastscale_jax.data.sources.folder_split import FolderSplit
-
-    listed = [folder.list_split(directory, split, classes) for split in folder.SPLITS]
-    return (FolderSplit(paths, labels, **options) for paths, labels in listed)
+def _files_by_split(
+    name: str, directory: str, classes: tuple[str, ...], holdout: float, seed: int
+) -> Iterator[tuple[Any, Any]]:
+    """The paths and labels of the images to train, and of those to evaluate on."""
+    path = pathlib.Path(directory)
+    if name == "folder" and folder.has_splits(path):
+        return (folder.list_split(path / split, classes) for split in folder.SPLITS)
+    if name == "folder":
+        (paths, labels), is_test = folder.list_split(path, classes), None
+    else:
+        listed = csv_files.read_csv(path)
+        paths, is_test = listed.paths, listed.is_test
+        labels = as_labels(listed.names, classes)[0]
+    if is_test is None:
+        indices = held_out(labels, classes, holdout, seed)
+    else:
+        indices = [(~is_test).nonzero()[0], is_test.nonzero()[0]]
+    check_every_class(labels[indices[0]], classes)
+    return ((paths[i], labels[i]) for i in indices)
 
 
 def _labels(name: str, num_classes: int, directory: str, tfds_name: str) -> tuple[str, ...]:
@@ -146,15 +198,42 @@ def _labels(name: str, num_classes: int, directory: str, tfds_name: str) -> tupl
         if not directory:
             raise ValueError(
                 "the source 'folder' needs --config.data.dir, a folder that holds "
-                f"{folder.TRAIN}/<class>/ and {folder.TEST}/<class>/"
+                f"{folder.TRAIN}/<class>/ and {folder.TEST}/<class>/, or <class>/ alone"
             )
         return folder.find_classes(pathlib.Path(directory), num_classes)
+    if name == "csv":
+        if not directory:
+            raise ValueError(
+                "the source 'csv' needs --config.data.dir, a CSV file with the path and the class "
+                "of an image in each line"
+            )
+        labels = tuple(sorted(set(csv_files.read_csv(pathlib.Path(directory)).names)))
+        check_count(directory, len(labels), num_classes)
+        return labels
     if name == "tfds":
         _check_installed(name)
         from fastscale_jax.data.sources import prepared
 
         return prepared.find_classes(directory, tfds_name, num_classes)
     return ()
+
+
+def check_count(what: str, count: int, num_classes: int) -> None:
+    """Refuses a network for another number of classes than the data have.
+
+    Args:
+        what: the data, for the message.
+        count: their classes.
+        num_classes: of the network; 0: any number.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if num_classes not in (0, count):
+        raise ValueError(
+            f"{what} has {count} classes, but the network has {num_classes}; "
+            f"set --config.model.num_classes={count}"
+        )
 
 
 def _check_installed(name: str) -> None:
@@ -171,7 +250,7 @@ def _names(name: str, num_classes: int, labels: tuple[str, ...]) -> tuple[str, .
         return tuple(_imagenet_names().get(label, label) for label in labels)
     if name != "digits" and num_classes == 1000:
         return tuple(_imagenet_names().values())
-    return tuple(map(str, range(num_classes)))
+    return tuple(map(str, range(10 if name == "digits" else num_classes)))
 
 
 @functools.cache

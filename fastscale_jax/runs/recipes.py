@@ -11,9 +11,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from fastscale_jax.cli.usage import explain
 from fastscale_jax.train.recipe import default_config
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.usage import explain
 
 PREFIX = "--config."
 _BATCH_SIZE = f"{PREFIX}data.batch_size"
@@ -49,6 +49,9 @@ def read_config(
     if name is None:
         recorded = workdir / "config.json" if workdir else None
         if recorded is None or not recorded.is_file():
+            saved = _saved(workdir) if workdir else {}
+            if saved:
+                return _overridden(_completed(saved, f"the checkpoint in {workdir}"), overrides)
             there = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
                 f"a recipe is missing{there}; give one of {', '.join(packaged())}, with a variant "
@@ -128,15 +131,32 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{path} is not the config of a run: {reason}") from error
+    return _completed(values, str(path))
+
+
+def _saved(workdir: pathlib.Path) -> Mapping[str, Any]:
+    """The config in a workdir's latest checkpoint, for one that has lost its `config.json`."""
+    from fastscale_jax.checkpoints.stores import checkpoints_of
+    from fastscale_jax.checkpoints.workdir import saved_config
+
+    return saved_config(checkpoints_of(workdir))
+
+
+def _completed(values: Any, where: str) -> ConfigDict:
+    """A recorded config, with the defaults of keys that it does not have.
+
+    Raises:
+        ValueError: it is no config of a run.
+    """
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise ValueError(f"{path} is not the config of a run: it has no model")
+        raise ValueError(f"{where} is not the config of a run: it has no model")
     config = default_config()
     try:
         with config.unlocked():
-            config.model = ConfigDict(_with_tuples(values.pop("model")))
-            config.update(_with_tuples(values))
+            config.model = ConfigDict(_with_tuples(values["model"]))
+            config.update(_with_tuples({k: v for k, v in values.items() if k != "model"}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the config of a run: {explain(error)}") from error
+        raise ValueError(f"{where} is not the config of a run: {explain(error)}") from error
     return config
 
 
@@ -175,24 +195,3 @@ def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 def _with_number(override: str) -> str:
     """The override with 0 for an automatic batch size, whose key holds an int."""
     return re.sub(rf"^({re.escape(_BATCH_SIZE)})=auto$", r"\1=0", override)
-
-
-def split(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the arguments of a command line, and the overrides of config keys among them.
-
-    An override is written `--config.key=value` or `--config.key value`; of a bool, `--config.key`
-    and `--noconfig.key` will do.
-    """
-    rest, overrides, waiting = [], [], list(tokens)
-    while waiting:
-        token = waiting.pop(0)
-        if re.match(r"-(no)?config\.", token):
-            token = f"-{token}"
-        if not token.startswith((PREFIX, "--noconfig.")):
-            rest.append(token)
-            continue
-        is_followed = waiting and not re.match(r"--?[a-zA-Z]", waiting[0])
-        if "=" not in token and is_followed and not token.startswith("--no"):
-            token = f"{token}={waiting.pop(0)}"
-        overrides.append(token)
-    return rest, overrides

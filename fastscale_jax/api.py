@@ -1,0 +1,283 @@
+"""What `import fastscale_jax as fs` gives: a network in one line, its weights, and its training.
+
+docs/python.md is the guide to it.
+"""
+
+import fnmatch
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import FAMILIES, Architecture, Complexity, as_architecture, count, scale
+from fastscale_jax.arch import model_config as _model_config
+from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples, from_folder
+from fastscale_jax.data.sources.source import Source
+from fastscale_jax.runs.recipes import read_config
+from fastscale_jax.runs.run import Run
+
+if TYPE_CHECKING:
+    from fastscale_jax.interop.classifier import Classifier
+    from fastscale_jax.interop.torch_twin import Twin
+    from fastscale_jax.models import Network
+
+__all__ = [
+    "Classifier",
+    "Complexity",
+    "Source",
+    "count",
+    "create_model",
+    "from_arrays",
+    "from_csv",
+    "from_examples",
+    "from_folder",
+    "list_models",
+    "load",
+    "model_config",
+    "recipe",
+    "save",
+    "scale",
+    "torch_twin",
+    "train",
+]
+
+Config = str | ConfigDict | Mapping[str, object] | Architecture
+Path = str | os.PathLike[str]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Classifier":  # it needs JAX, which listing and counting do without
+        from fastscale_jax.interop.classifier import Classifier
+
+        return Classifier
+    raise AttributeError(f"module 'fastscale_jax.api' has no attribute {name!r}")
+
+
+def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
+    """Returns the names of networks, as `create_model` takes them.
+
+    Any of them can be scaled by its name: `regnetz:dWr_16gf` is `regnetz:500mf` at 16 GF.
+
+    Args:
+        pattern: of names, as in `regnety*` or `*:500mf`; a case that differs does not matter.
+        weights: only those that timm has trained weights of on the Hugging Face hub.
+
+    Example:
+        >>> import fastscale_jax as fs
+        >>> fs.list_models("regnetz*")
+        ['regnetz:500mf', 'regnetz:4gf', 'regnetz:500mf-g1']
+    """
+    names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
+    if weights:
+        from fastscale_jax.interop.counterparts import with_weights
+
+        names = [name for name in names if name in with_weights()]
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
+
+
+def model_config(name: str) -> ConfigDict:
+    """Returns the network that a name means, as `config.model`.
+
+    Args:
+        name: family and variant, as in `regnetz:dWr_16gf`; the family alone is its default.
+
+    Raises:
+        ValueError: unknown name, with the grammar and the choices.
+    """
+    from fastscale_jax.measure.fitted import find
+
+    family, _, variant = name.partition(":")
+    return _model_config(family, variant, device=find)
+
+
+def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Returns a whole config: the network, and how it is trained.
+
+    Args:
+        name: a packaged recipe with a variant (`digits`, `finetune:regnety:400mf`), a file, or a
+            run's `config.json`.
+        overrides: values by key, as in `{"train.epochs": 3}`.
+
+    Raises:
+        ValueError: there is none of that name; or no such key, or a value of another type.
+    """
+    changes = [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
+    return read_config(name, changes)
+
+
+def create_model(
+    config: Config,
+    *,
+    num_classes: int | None = None,
+    weights: Path | None = None,
+    seed: int = 0,
+    resolution: int | None = None,
+    dtype: Any = "float32",
+    grouped_conv: str = "auto",
+) -> "tuple[Network, dict[str, Any]]":
+    """Returns a network as a Flax module, and variables that it can be applied with.
+
+    Args:
+        config: a name, as in `regnety:400mf` or `regnetz:dWr_16gf`; the fields of `config.model`;
+            or an `Architecture`. Not modified.
+        num_classes: None: as the config has it; 0: no classifier.
+        weights: a file, a workdir or an export; None: random ones. A last layer for another number
+            of classes is not taken, but drawn anew.
+        seed: of random weights.
+        resolution: that the network is meant for, pixels; None: as the config has it. It may be
+            applied to images of any size.
+        dtype: of the computation; parameters and logits are float32.
+        grouped_conv: implementation of the spatial convs, as in `models.build`.
+
+    Returns:
+        The module, and `{"params": …, "batch_stats": …}`, float32, complete.
+
+    Raises:
+        ValueError: an unknown name, a network that cannot be built, or weights of another one.
+
+    Example:
+        >>> model, variables = fs.create_model("regnetz:dWr_x0.1", num_classes=10, resolution=32)
+        >>> model.apply(variables, jnp.zeros((1, 32, 32, 3)), train=False).shape
+        (1, 10)
+    """
+    import jax
+
+    from fastscale_jax.interop.load import load as load_weights
+    from fastscale_jax.models import build, initial_variables
+    from fastscale_jax.utils.compiling import hasty
+
+    network = _network(config, num_classes=num_classes, resolution=resolution)
+    model = build(network, dtype=dtype, grouped_conv=grouped_conv)
+    if weights is not None:
+        loaded = load_weights(weights, network, other_classes=True, seed=seed).variables
+        return model, jax.tree.map(jax.numpy.asarray, loaded)
+    untrained = build(network, grouped_conv="portable")  # draws the same, and is quick to trace
+    draw = jax.jit(lambda key: initial_variables(untrained, key), compiler_options=hasty())
+    return model, draw(jax.random.key(seed))
+
+
+def load(
+    path: Path, config: Config | None = None, *, classes: Sequence[str] | None = None
+) -> "Classifier":
+    """Returns a trained network that takes images and names what is in them.
+
+    Args:
+        path: a workdir, one of its checkpoints, an export, or a file of weights.
+        config: the network, for a file that does not say it; otherwise None.
+        classes: names in the order of their labels, for a file that does not say them. None: those
+            of ImageNet-1k for 1,000 classes, and otherwise numbers.
+
+    Raises:
+        ValueError: there are no weights, they are damaged or of another network, or the network has
+            to be named.
+
+    Example:
+        >>> classify = fs.load("runs/digits")
+        >>> classify("photo.png")[0].name
+    """
+    from fastscale_jax.interop.classifier import load as load_classifier
+
+    return load_classifier(path, None if config is None else _network(config), classes)
+
+
+def save(
+    path: Path, config: Config, variables: Mapping[str, Any], *, names: str = "fastscale_jax"
+) -> None:
+    """Writes weights to a safetensors file, which `create_model` and `load` take.
+
+    Args:
+        path: its folder is made if need be; a file of that name is replaced.
+        config: the network, as in `create_model`, or its module's `architecture`.
+        variables: `{"params": …, "batch_stats": …}`; not modified.
+        names: whose names the tensors get: `fastscale_jax`, `pycls`, `timm` or `torchvision`.
+
+    Raises:
+        ValueError: the variables are not those of the network, the file cannot be written, or the
+            library has no such network.
+    """
+    from fastscale_jax.interop.load import save as save_weights
+
+    save_weights(pathlib.Path(path).expanduser(), _network(config), variables, names)
+
+
+def train(
+    config: "str | ConfigDict | Run",
+    *,
+    source: Source | None = None,
+    workdir: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Trains a network, or goes on from the workdir's checkpoint, and returns its test metrics.
+
+    Ctrl-C saves the state and raises KeyboardInterrupt; the same call goes on from there.
+
+    Args:
+        config: a recipe's name or a whole config, as `recipe` returns it; or a `Run`.
+        source: one's own images, as `from_arrays` and its like return them; None: those of
+            `config.data`. Of a network with `num_classes` 0 the classifier gets as many classes as
+            the images have.
+        workdir: folder for checkpoints, metrics and curves; None: a new one under `runs/`.
+        overrides: as in `recipe`, where `config` is a name.
+
+    Returns:
+        The metrics of the last evaluation, by the names of `metrics.jsonl`: `test_top1_error`, in
+        percent, and so on; those of the averaged model begin with `ema_`.
+
+    Raises:
+        ValueError: something in the config, the images or the workdir is wrong; says what.
+    """
+    from fastscale_jax.runs.auto_batch import with_batch_size
+    from fastscale_jax.runs.loop import train as run_training
+    from fastscale_jax.runs.start import start_of
+
+    run = config if isinstance(config, Run) else _run(config, source, overrides)
+    folder = workdir if workdir is not None else run.workdir or _new_workdir(run)
+    run = with_batch_size(run.at(pathlib.Path(folder).expanduser()).with_classes(), trains=True)
+    run = run.prepared("train")
+    return run_training(run, start_of(run), ends_process=False)
+
+
+def torch_twin(
+    config: Config, variables: Mapping[str, Any] | None = None, *, channels: str = "RGB"
+) -> "Twin":
+    """Returns the same network as a PyTorch module, for inference, in channels_last.
+
+    Args:
+        config: the network, as in `create_model`, or its module's `architecture`.
+        variables: weights; None: random ones.
+        channels: order in the images that it takes, `[batch, 3, h, w]`: `RGB`, as our networks; or
+            `BGR`, as the reference's, whose state dicts it then loads and gives.
+
+    Raises:
+        ValueError: the variables are not those of the network, or an unknown order.
+    """
+    from fastscale_jax.interop.torch_twin import twin
+
+    return twin(_network(config), variables, channels=channels)
+
+
+def _network(
+    config: Config, *, num_classes: int | None = None, resolution: int | None = None
+) -> Architecture:
+    """The network of any description, with some of its fields changed."""
+    network = as_architecture(model_config(config) if isinstance(config, str) else config)
+    changes = {"num_classes": num_classes, "resolution": resolution}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    return as_architecture({**network.to_config(), **changes}) if changes else network
+
+
+def _run(
+    config: str | ConfigDict, source: Source | None, overrides: Mapping[str, Any] | None
+) -> Run:
+    if isinstance(config, str):
+        config = recipe(config, overrides)
+    elif overrides:
+        raise ValueError("overrides are for a recipe's name; change the config itself")
+    return Run.of(config, source=source)
+
+
+def _new_workdir(run: Run) -> str:
+    return f"runs/{run.network.name}-{time.strftime('%Y%m%d-%H%M%S')}"

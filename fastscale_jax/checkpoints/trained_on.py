@@ -1,0 +1,95 @@
+"""What a run's network was trained on, against the images that it is to be used with."""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.stores import Folder
+from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo, first_difference
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import absolute
+
+
+def trained_on(checkpoints: Folder) -> SourceInfo | None:
+    """Returns what the latest checkpoint says of the images; None: an older version wrote nothing.
+
+    Args:
+        checkpoints: folder of a run's checkpoints.
+    """
+    step = latest_step(checkpoints)
+    if step is None:
+        return None
+    try:
+        values = read_about(checkpoints / str(step)).get("source")
+    except ValueError:  # the checkpoint is damaged, which restoring it says
+        return None
+    return SourceInfo.from_json(values) if values else None
+
+
+def check_same_images(
+    where: pathlib.Path | str, trained: SourceInfo | None, recorded_name: str, here: SourceInfo
+) -> None:
+    """Refuses images whose classes or whose normalisation are not those of the training.
+
+    Args:
+        where: the run or the file of weights, for messages.
+        trained: what its network was trained on; None: an older version wrote nothing down.
+        recorded_name: of the source in its config.
+        here: the images at hand.
+
+    Raises:
+        ValueError: names the first difference, and what would be right.
+    """
+    if trained is None:
+        complain(
+            f"{where} is of an older version and has no class names; those of {here.name} are taken"
+        )
+        trained = SourceInfo(
+            recorded_name, here.classes, SOURCES.get(recorded_name, SOURCES["own"])
+        )
+    repeat = f"repeat its --config.data.name={trained.name}"
+    if trained.conventions != here.conventions:
+        raise ValueError(
+            f"{where} was trained on {trained.name}, whose images are normalised otherwise than "
+            f"those of {here.name}; {repeat}"
+        )
+    if (trained.name == "synthetic") != (here.name == "synthetic"):
+        raise ValueError(
+            f"{where} was trained on {trained.name}, and the images here are {here.name}: an "
+            f"error on noise says nothing; {repeat}, or leave the recipe out"
+        )
+    difference = first_difference(trained.classes, here.classes)
+    if difference:
+        raise ValueError(
+            f"{where} was trained on other classes than {here.name} has: {difference}; give images "
+            "whose classes have the same names in the same order"
+        )
+
+
+def result_name(recorded: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Returns the name of the file for an evaluation's result.
+
+    Args:
+        recorded: `config.data` of the run; keys that an older version lacks are as here.
+        data: `config.data` of the evaluation.
+
+    Returns:
+        `evaluation.json` for the run's own images, and another name for each other set of images.
+    """
+    keys = ["name", "dir", "holdout", "holdout_seed"]
+    keys += ["tfds_name"] if data["name"] == "tfds" else []
+    images = {key: data[key] for key in keys}
+    if images == {key: _whole(key, recorded.get(key, data[key])) for key in keys}:
+        return "evaluation.json"
+    words = re.sub(r"\W+", "-", f"{data['name']}-{pathlib.Path(data['dir']).name}").strip("-")
+    digest = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]
+    return f"evaluation-{words}-{digest}.json"
+
+
+def _whole(key: str, value: Any) -> Any:
+    """A value of `config.data`, with the folder as configs have it now: as an absolute path."""
+    return absolute(value) if key == "dir" else value

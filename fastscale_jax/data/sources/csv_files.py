@@ -1,0 +1,71 @@
+"""Image files that a CSV file lists: path and class, and perhaps the split."""
+
+import csv
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from fastscale_jax.data.sources.images import SUFFIXES
+
+_HEADER = ("path", "class", "split")
+_TRAIN, _TEST = ("train", "training"), ("val", "validation", "test", "testing")
+
+
+class Listed(NamedTuple):
+    """The lines of a CSV file."""
+
+    paths: np.ndarray  # [n] bytes, as the file system has them
+    names: list[str]  # of the classes, [n]
+    is_test: np.ndarray | None  # [n] bool; None: the file has no splits
+
+
+def read_csv(path: pathlib.Path) -> Listed:
+    """Returns what a CSV file lists, in the order of its lines.
+
+    A line has the path of an image, relative to the file's folder, the name of its class, and
+    perhaps `train` or `val`. A first line `path,class` or `path,class,split` is its header.
+
+    Raises:
+        ValueError: it cannot be read; or a line has other fields, a file that is not there or is no
+            image, or an unknown split. Names the first such line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"the CSV file {path} cannot be read: {reason}") from error
+    if lines and tuple(cell.strip().lower() for cell in lines[0][1]) in (_HEADER[:2], _HEADER):
+        lines = lines[1:]
+    if not lines:
+        raise ValueError(f"the CSV file {path} lists no image; a line has path,class")
+    columns = len(lines[0][1])
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(_row(path.parent, [cell.strip() for cell in line], columns))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    paths, names, is_test = zip(*rows, strict=True)
+    splits = np.array(is_test) if columns == len(_HEADER) else None
+    if splits is not None and splits.all() | ~splits.any():
+        raise ValueError(f"{path} has images of one split alone; it needs some of train and of val")
+    return Listed(np.array(paths), list(names), splits)
+
+
+def _row(folder: pathlib.Path, line: list[str], columns: int) -> tuple[bytes, str, bool]:
+    if len(line) != columns or columns not in (2, 3) or not all(line):
+        raise ValueError(
+            f"it must have path and class, or path, class and split, as the first line; got {line}"
+        )
+    file = folder / os.path.expanduser(line[0])
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}")
+    if file.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{file} is no image ({', '.join(SUFFIXES)})")
+    split = line[2].lower() if columns == 3 else "train"
+    if split not in (*_TRAIN, *_TEST):
+        raise ValueError(f"the split must be train or val; got {line[2]!r}")
+    return os.fsencode(file), line[1], split in _TEST

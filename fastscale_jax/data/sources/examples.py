@@ -1,0 +1,215 @@
+"""Images that a Python program brings: arrays, or examples one by one."""
+
+import concurrent.futures
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fastscale_jax.data.pipeline import Batch, Picks, Plan
+from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.data.sources.images import centre_crop, read_image
+from fastscale_jax.utils.processor import cores
+
+# of the area and of width over height, and tries, as `views` has them for files
+_AREA, _ASPECT, _TRIES = (0.08, 1.0), 4 / 3, 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExampleSplit:
+    """Labelled images, which are fetched one by one when a batch needs them.
+
+    Attributes:
+        examples_of: the images by index; what they may be, `as_image` says.
+        indices: which of them are this split's, `[n]`.
+        labels: theirs, `[n]` int32.
+        resolution: of the images that the batches hold, pixels.
+        crop: as in `conventions.Conventions`; 0: images are shown whole, to train too.
+        workers: threads; 0: one a core.
+    """
+
+    examples_of: Sequence[Any]
+    indices: np.ndarray
+    labels: np.ndarray
+    resolution: int = 224
+    crop: float = 0.0
+    workers: int = 0
+
+    @property
+    def examples(self) -> int:
+        """How many images there are."""
+        return len(self.indices)
+
+    def at(self, resolution: int, workers: int) -> "ExampleSplit":
+        """Returns the same images at another resolution."""
+        return dataclasses.replace(self, resolution=resolution, workers=workers)
+
+    def train_batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yields random crops in full batches for ever, as planned.
+
+        Raises:
+            DataError: an example is no image.
+        """
+        return self._batches(plan.train_picks(), trains=True)
+
+    def eval_batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yields the middle of every image once; the last batch is padded and masked.
+
+        Raises:
+            DataError: an example is no image.
+        """
+        return self._batches(plan.eval_picks(), trains=False)
+
+    def _batches(self, all_picks: Iterator[Picks], trains: bool) -> Iterator[Batch]:
+        with concurrent.futures.ThreadPoolExecutor(self.workers or cores()) as threads:
+            for picks in all_picks:
+                seeds = picks.seeds if trains else [None] * len(picks.indices)
+                images = list(threads.map(self._view, picks.indices, seeds))
+                yield Batch(np.stack(images), self.labels[picks.indices], picks.mask)
+
+    def _view(self, position: int, seed: np.ndarray | None) -> np.ndarray:
+        index, side = int(self.indices[position]), (self.resolution, self.resolution)
+        try:
+            image = as_image(image_and_label(self.examples_of[index])[0])
+        except ValueError as error:
+            raise DataError(f"example {index}: {error}") from error
+        if not self.crop:
+            resized = image.resize(side, Image.Resampling.BILINEAR)
+        elif seed is None:
+            resized = centre_crop(image, self.resolution, self.crop)
+        else:
+            box = random_box(image.size, np.random.default_rng([int(n) for n in seed]))
+            resized = image.resize(side, Image.Resampling.BILINEAR, box)
+        return np.asarray(resized)
+
+
+def random_box(size: tuple[int, int], random: np.random.Generator) -> tuple[int, int, int, int]:
+    """Returns a random part of an image, by the rule of `views.random_box`.
+
+    Args:
+        size: width and height, pixels.
+        random: numbers.
+
+    Returns:
+        Left, top, right, bottom.
+    """
+    width, height = size
+    for _ in range(_TRIES):
+        area = random.uniform(*_AREA) * width * height
+        aspect = np.exp(np.log(_ASPECT) * random.uniform(-1, 1))
+        part = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < part[0] <= width and 0 < part[1] <= height:
+            left, top = (
+                int(random.integers(0, s - p + 1)) for s, p in zip(size, part, strict=True)
+            )
+            return left, top, left + part[0], top + part[1]
+    part = min(width, round(height * _ASPECT)), min(height, round(width * _ASPECT))
+    left, top = ((s - p) // 2 for s, p in zip(size, part, strict=True))
+    return left, top, left + part[0], top + part[1]
+
+
+def as_array(images: Any) -> np.ndarray:
+    """Returns images in an array as `ArraySplit` takes them, `[n, h, w, 3]` uint8.
+
+    Args:
+        images: `[n, h, w, 3]`, or grey `[n, h, w]` or `[n, h, w, 1]`; uint8.
+
+    Raises:
+        ValueError: another shape or dtype.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"images must be uint8, from 0 to 255; got {images.dtype}. Of numbers from 0 to 1 make "
+            "(255 * images).round().astype('uint8'); normalisation comes later"
+        )
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            f"images must be [n, h, w, 3], or grey [n, h, w]; got the shape {list(images.shape)}"
+        )
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+
+
+def as_image(image: Any) -> Image.Image:
+    """Returns an image in RGB.
+
+    Args:
+        image: an array `[h, w, 3]`, or grey `[h, w]` or `[h, w, 1]`, uint8; a Pillow image; the
+            path of a file; or a file's bytes.
+
+    Raises:
+        ValueError: none of these, or a file that cannot be read.
+    """
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, (str, pathlib.Path)):
+        return read_image(image)
+    if isinstance(image, bytes):
+        return read_image("its bytes", image)
+    return Image.fromarray(as_array(np.asarray(image)[None])[0])
+
+
+def listed(examples: Iterable[Any]) -> Sequence[Any]:
+    """Returns examples by index.
+
+    What has a length and takes an index stays as it is, so that images are fetched when they are
+    needed: a list, a map-style data set of PyTorch or Grain. All else is read into memory once.
+
+    Raises:
+        ValueError: it cannot be iterated over.
+    """
+    if hasattr(examples, "__len__") and hasattr(examples, "__getitem__"):
+        return examples  # pyright: ignore[reportReturnType] # what is needed of a sequence
+    as_numpy = getattr(examples, "as_numpy_iterator", None)  # of tf.data
+    if as_numpy is not None:
+        examples = as_numpy()
+    if not hasattr(examples, "__iter__"):
+        raise ValueError(
+            "examples must be an iterable of (image, label), or a data set of Grain, tf.data or "
+            f"PyTorch; got {type(examples).__name__}"
+        )
+    return list(examples)
+
+
+def image_and_label(example: Any) -> tuple[Any, Any]:
+    """Returns both parts of an example: a pair, or a dict with `image` and `label`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(example, Mapping):
+        if "image" in example and "label" in example:
+            return example["image"], example["label"]
+        raise ValueError(f"an example needs image and label; got {', '.join(map(str, example))}")
+    if isinstance(example, (tuple, list)) and len(example) == 2:
+        return example[0], example[1]
+    raise ValueError(
+        "an example must be (image, label), or a dict with image and label; got "
+        f"{type(example).__name__}"
+    )
+
+
+def label_of(example: Any, index: int) -> Any:
+    """Returns the label of an example as a number or a name.
+
+    Raises:
+        ValueError: it is neither; or the example is of another kind, or a whole batch.
+    """
+    try:
+        label = image_and_label(example)[1]
+    except ValueError as error:
+        raise ValueError(f"example {index}: {error}") from error
+    if isinstance(label, (str, bytes)):
+        return label
+    values = np.asarray(label)
+    if values.ndim:
+        raise ValueError(
+            f"example {index} has a label of the shape {list(values.shape)}; examples must be "
+            "single images, so a batched data set must be unbatched first"
+        )
+    return values.item()
