@@ -16,7 +16,9 @@ from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
 
 if TYPE_CHECKING:
+    from fastscale_jax.arch import Architecture
     from fastscale_jax.measure.roofline import Ceilings
+    from fastscale_jax.train.recipe import Recipe
 
 
 def time(
@@ -24,6 +26,7 @@ def time(
     *,
     workdir: OptionalPath = None,
     noise: float = 0.03,
+    strict: bool = False,
     memory_gb: float | None = None,
     profile: OptionalPath = None,
     format: Output = "table",  # noqa: A002 # the flag has this name
@@ -35,8 +38,9 @@ def time(
     Args:
         config: a recipe.
         workdir: Folder of a run, whose config.json is taken where there is no recipe.
-        noise: Largest error of a median, as a share of it; on a machine that is noisier nothing
-            is reported.
+        noise: Error of a median that is small enough, as a share of it. Sampling goes on for a
+            minute to get there.
+        strict: Report nothing if an error is larger than --noise, and end with status 1.
         memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
             without it, what the device has.
         profile: Folder for a profile of five steps, for xprof, TensorBoard or ui.perfetto.dev.
@@ -47,7 +51,7 @@ def time(
     session.start()
     import jax
 
-    from fastscale_jax.measure import earlier, step_times
+    from fastscale_jax.measure import step_times
     from fastscale_jax.measure.memory import is_out_of_memory
     from fastscale_jax.measure.timing import NoisyError
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
@@ -59,11 +63,16 @@ def time(
     try:
         network, recipe = run.network, run.recipe
         timed = step_times.timed(
-            network, recipe, noise=noise, profile=profile, known=_published(recipe.dtype)
+            network,
+            recipe,
+            noise=noise,
+            profile=profile,
+            known=_published(recipe.dtype),
+            strict=strict,
+            tell=complain,
         )
-        before = earlier.exchange(earlier.key(network, recipe), timed, earlier.default_path())
-        if before is not None and (why := earlier.explained(timed, before)):
-            complain(why)
+        if timed["noise"] <= noise:  # a noisier figure can be compared with nothing
+            _compare(network, recipe, timed)
         if run.scaling is not None:  # as the variant has it
             timed |= _of_budget(run, timed)
     except NoisyError as error:
@@ -81,6 +90,15 @@ def time(
     else:
         print_table(step_times.step_times_table(timed))
     return OK
+
+
+def _compare(network: "Architecture", recipe: "Recipe", timed: dict[str, Any]) -> None:
+    """Says why the step takes another time than it did before on this machine."""
+    from fastscale_jax.measure import earlier
+
+    before = earlier.exchange(earlier.key(network, recipe), timed, earlier.default_path())
+    if before is not None and (why := earlier.explained(timed, before)):
+        complain(why)
 
 
 def _published(dtype: str) -> "Ceilings | None":

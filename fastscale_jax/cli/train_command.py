@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Processes, Session, check_amount
+from fastscale_jax.cli.status_line import told_if_long
 from fastscale_jax.distributed.cluster import other_hosts
 from fastscale_jax.distributed.rendezvous import ClusterError, ClusterUsageError
 from fastscale_jax.runs.recipes import read_config
@@ -93,8 +94,9 @@ def _train(
     run = None
     try:
         check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
-        run = Run.of(config, workdir).with_classes()
-        run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
+        with told_if_long(f"looking at the workdir, and listing {config.data.name}'s images"):
+            run = Run.of(config, workdir).with_classes()
+            run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
         metrics = run_training(run, start_of(run), peers)
     except (DataError, DivergenceError, SaveError) as error:
         if isinstance(error, SaveError):

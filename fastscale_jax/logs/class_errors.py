@@ -18,10 +18,10 @@ def account(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
         classes: the names of the labels.
 
     Returns:
-        `loss`, `top1_error` and `top5_error` (percent); `images`; for each class its `name`, its
-        number of `images` and its `top1_error`, null without images; and the most frequent
-        confusions, each with the class that the images are `of`, the class that they were
-        `taken_for`, and the number of these `images`.
+        `loss`, `top1_error` and, of more than five classes, `top5_error` (percent); `images`; for
+        each class its `name`, its number of `images` and its `top1_error`, null without images; and
+        the most frequent confusions, each with the class that the images are `of`, the class that
+        they were `taken_for`, and the number of these `images`.
     """
     labels, predicted = evaluation.labels.tolist(), evaluation.predicted.tolist()
     pairs = list(zip(labels, predicted, strict=True))

@@ -1,14 +1,23 @@
 """What a person sees while a run goes on: one live line in a terminal, plain lines elsewhere."""
 
+import contextlib
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
 import rich.progress
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column
 from rich.text import Text
+
+from fastscale_jax.logs.ticking import EVERY_SECOND, Wait, doubling, duration, ticking
+
+# what a narrow terminal has no room for, from the least important on
+_LEFT_OUT = ("", "wait", "average", "speed", "test")
+_LEAST_BAR = 6  # columns
 
 
 class Progress:
@@ -25,6 +34,7 @@ class Progress:
         console: Console | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wait: Wait = threading.Event.wait,
     ) -> None:
         """Describes the run; nothing is shown before the `with` statement is entered.
 
@@ -32,12 +42,16 @@ class Progress:
             total_steps: the step at which the run ends.
             console: where to show it; by default, stderr.
             clock: seconds since any moment.
+            wait: as for `ticking`.
         """
         self._total_steps = total_steps
         self._console = console or Console(stderr=True)
-        self._clock = clock
+        self._clock, self._wait = clock, wait
         self._first: tuple[int, float] | None = None  # step and time of the first update
-        # No thread redraws the line: nothing changes between updates, and training needs the core.
+        self._tested: dict[str, str] = {}  # parts of the live line: the last evaluation
+        self._line = "[dim]waiting for the first step[/]"  # the live one, between what takes long
+        # While it trains, no thread redraws the line: nothing changes between updates, and training
+        # needs the core.
         self._live = rich.progress.Progress(
             rich.progress.BarColumn(
                 bar_width=None,
@@ -52,7 +66,7 @@ class Progress:
             redirect_stdout=False,
             disable=not self._console.is_interactive,
         )
-        self._task = self._live.add_task("[dim]waiting for the first step[/]", total=total_steps)
+        self._task = self._live.add_task(self._line, total=total_steps)
 
     def __enter__(self) -> Self:
         """Shows the live line, where there is one, and returns itself."""
@@ -62,6 +76,43 @@ class Progress:
     def __exit__(self, *raised: object) -> None:
         """Leaves the last state of the live line on screen and gives the terminal back."""
         self._live.stop()
+
+    def expect(self, total_steps: int) -> None:
+        """Takes another last step, as a checkpoint has it."""
+        self._total_steps = total_steps
+        self._live.update(self._task, total=total_steps)
+
+    @contextlib.contextmanager
+    def doing(self, what: str, *, is_said: bool = False, ticks: bool = True) -> Iterator[None]:
+        """Shows what else than training is done, and how long it has taken so far.
+
+        In a terminal the live line says so at once, and a thread counts the seconds. Elsewhere
+        there is a line after 10 s, 20 s, 40 s and so on.
+
+        Args:
+            what: as in "compiling the step"; shown as it is.
+            is_said: outside a terminal too there is a line at the start.
+            ticks: whether time is shown; not for what is done again and again.
+        """
+        is_live = not self._live.disable
+
+        def tell(seconds: float) -> None:
+            if is_live:
+                self._show(f"[dim]{escape(what)}[/] {duration(seconds)}")
+            else:
+                self.note(f"{what}, {duration(seconds)}")
+
+        if is_live:
+            self._show(f"[dim]{escape(what)}[/]")
+        elif is_said:
+            self.note(what)
+        moments = () if not ticks else EVERY_SECOND if is_live else doubling()
+        try:
+            with ticking(tell, moments, clock=self._clock, wait=self._wait):
+                yield
+        finally:
+            if is_live:
+                self._show(self._line)
 
     def update(
         self,
@@ -86,25 +137,46 @@ class Progress:
             images_per_second: over all devices; NaN is not shown.
             data_wait_percent: share of the time spent waiting for data; shown from one percent on.
         """
-        parts = [
-            f"[dim]step[/] {step:>{len(str(self._total_steps))}}/{self._total_steps}",
-            f"[dim]epoch[/] {epoch:.1f}",
-            f"[dim]loss[/] {_three_digits(loss)}",
-            f"[dim]error[/] {error:.1f} %",
-        ]
+        parts = {
+            "step": f"[dim]step[/] {step:>{len(str(self._total_steps))}}/{self._total_steps}",
+            "epoch": f"[dim]epoch[/] {epoch:.1f}",
+            "loss": f"[dim]loss[/] {_three_digits(loss)}",
+            "error": f"[dim]error[/] {error:.1f} %",
+        }
+        if not self._live.disable:
+            parts |= self._tested
         if not math.isnan(images_per_second):
             digits = 0 if images_per_second >= 10 else 1
-            parts.append(f"{images_per_second:,.{digits}f} [dim]images/s[/]")
+            parts["speed"] = f"{images_per_second:,.{digits}f} [dim]images/s[/]"
         if data_wait_percent >= 1:
-            parts.append(f"{data_wait_percent:.0f} % [dim]waiting for data[/]")
+            parts["wait"] = f"{data_wait_percent:.0f} % [dim]waiting for data[/]"
         seconds_left = self._seconds_left(step)
         if seconds_left is not None:
-            parts.append(f"{_clock_time(seconds_left)} [dim]left[/]")
-        line = "  ".join(parts)
+            parts["left"] = f"{_clock_time(seconds_left)} [dim]left[/]"
         if self._live.disable:
-            self._print(line)
-        else:
-            self._live.update(self._task, completed=step, description=line, refresh=True)
+            self._print("  ".join(parts.values()))
+            return
+        self._line = self._fitted(parts)
+        self._live.update(self._task, completed=step)
+        self._show(self._line)
+
+    def evaluated(
+        self, *, epoch: float, error: float, average: float | None = None, remark: str = ""
+    ) -> None:
+        """Prints a line on an evaluation, which stays; later updates of the live line repeat it.
+
+        Args:
+            epoch: epochs done.
+            error: top-1, of the test images, in percent.
+            average: the averaged model's; None: no average is kept.
+            remark: what else is to be said, as in "best so far".
+        """
+        self._tested = {"test": f"[dim]test[/] {error:.1f} %"}
+        parts = [f"epoch {epoch:.1f}", f"test error {error:.2f} %"]
+        if average is not None:
+            self._tested["average"] = f"[dim]average[/] {average:.1f} %"
+            parts.append(f"average {average:.2f} %")
+        self.note("  ".join([*parts, remark]).rstrip())
 
     def note(self, line: str) -> None:
         """Prints a line that stays, above the live line if there is one.
@@ -113,6 +185,20 @@ class Progress:
             line: shown as it is.
         """
         self._print(Text(line))
+
+    def _show(self, line: str) -> None:
+        """Rewrites the live line."""
+        self._live.update(self._task, description=line, refresh=True)
+
+    def _fitted(self, parts: Mapping[str, str]) -> str:
+        """The parts that the terminal has room for, in a line."""
+        left, line = dict(parts), ""
+        for name in _LEFT_OUT:
+            left.pop(name, None)
+            line = "  ".join(left.values())
+            if Text.from_markup(line).cell_len <= self._console.width - _LEAST_BAR:
+                break
+        return line
 
     def _print(self, line: str | Text) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)

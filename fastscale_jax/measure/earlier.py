@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fastscale_jax.arch import Architecture
+from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import default_folder
@@ -49,6 +50,11 @@ class Probe:
     def ms(self) -> float:
         """The median of the samples, of which there is at least one."""
         return 1000 * statistics.median(self._seconds)
+
+    @property
+    def noise(self) -> float:
+        """The median's largest relative error; there are at least four samples."""
+        return timing.summary(self._seconds).noise
 
 
 def default_path() -> pathlib.Path:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.measure.timing import measure
+from fastscale_jax.measure.timing import sample
 
 # Passes over the output of a conv, where each conv is one program and all else is fused into them.
 # Forward: it is written, with BatchNorm's sums on the way, and read by the next conv.
@@ -33,9 +33,6 @@ def ceilings(dtype: str) -> Ceilings:
     """Returns what a device here can do at most in a dtype, measured.
 
     It is the best of a few sizes: a ceiling is what can be reached, not what is usual.
-
-    Raises:
-        NoisyError: the machine is too noisy.
     """
     is_cpu = jax.default_backend() == "cpu"
     sides, sizes = ((1024, 2048), (2**28,)) if is_cpu else ((4096, 8192), (2**28,))
@@ -51,7 +48,7 @@ def ceilings(dtype: str) -> Ceilings:
 
 
 def _fastest(function: Callable[..., Any], *args: Any) -> float:
-    return measure(lambda: function(*args), noise=math.inf, least=0.5).least
+    return sample(lambda: function(*args), noise=math.inf, least=0.5).least
 
 
 class Floor(NamedTuple):

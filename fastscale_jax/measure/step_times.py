@@ -1,6 +1,8 @@
 """`fastscale time`: a training step and an evaluation timed, beside what the device could do."""
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -26,22 +28,26 @@ def timed(
     seconds: float = 60.0,
     profile: pathlib.Path | None = None,
     known: roofline.Ceilings | None = None,
+    strict: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Times a network on all devices of this host, on noise that is on the devices already.
 
     Args:
         network: to time.
         recipe: its batch, dtype, augmentation and optimiser are those of the step.
-        noise: the largest relative error of the median.
-        seconds: to give up after, for the step and for the evaluation.
+        noise: the relative error of a median that is small enough to stop.
+        seconds: to stop after in any case, for the step and for the evaluation.
         profile: a folder for a profile of some steps, made if need be; None: none.
         known: the maker's figures of one device, in the recipe's dtype; None: they are measured.
+        strict: a median with a larger error than `noise` is refused.
+        tell: is told of such a median otherwise, in a line for people.
 
     Returns:
         The figures by name, ready for JSON; times are in milliseconds, medians.
 
     Raises:
-        NoisyError: the machine was too noisy.
+        NoisyError: the machine was too noisy; if `strict`.
         OSError: the folder for the profile cannot be made.
         ValueError: the batch cannot be shared by the devices.
     """
@@ -52,10 +58,11 @@ def timed(
     ceiling = known or roofline.ceilings(recipe.dtype)
     step = load.start("step")
     probe = earlier.Probe()
-    of_step = timing.measure(step, noise=noise, seconds=seconds, between=probe)
+    take = functools.partial(_take, noise=noise, seconds=seconds, tell=None if strict else tell)
+    of_step = take("training step", step, between=probe)
     if profile is not None:
         _profile(step, profile)
-    of_inference = timing.measure(load.start("inference"), noise=noise, seconds=seconds)
+    of_inference = take("inference", load.start("inference"))
     batch = recipe.data.batch_size
     cost, itemsize = count(network), jnp.dtype(recipe.dtype).itemsize
     floors = (
@@ -76,8 +83,10 @@ def timed(
         "grouped_conv": recipe.grouped_conv,
         "compile_seconds": round(load.compile_seconds["step"], 3),
         **{of_step_name.get(name, name): figure for name, figure in training.items()},
+        "noise": of_step.noise,
         "epoch_minutes": IMAGENET_IMAGES / training["images_per_second"] / 60,
         "probe_ms": probe.ms,
+        "probe_noise": probe.noise,
         "peak_bytes": load.peak_bytes("step"),
         **{f"inference_{name}": figure for name, figure in inference.items()},
         "ceiling_flops": ceiling.flops,
@@ -85,6 +94,26 @@ def timed(
         "ceiling_origin": ceiling.origin,
         "jax": jax.__version__,
     }
+
+
+def _take(
+    what: str,
+    start: Callable[[], Any],
+    *,
+    noise: float,
+    tell: Callable[[str], object] | None,
+    **options: Any,
+) -> timing.Timing:
+    """Times calls. A median that is not known well enough is told of; without `tell`, refused."""
+    if tell is None:
+        return timing.measure(start, noise=noise, **options)
+    times = timing.sample(start, noise=noise, **options)
+    if problem := times.too_noisy(noise):
+        tell(
+            f"the {what} is not known well, the machine is too noisy: {problem}. Stop what else "
+            "runs here, and time it again"
+        )
+    return times
 
 
 def _figures(took: timing.Timing, floor: roofline.Floor, images: int) -> dict[str, Any]:

@@ -27,11 +27,27 @@ class Timing(NamedTuple):
     precision: float  # half of the median's 95 % interval, as a share of the median
     drift: float  # between the medians of the first half and the second, likewise
     samples: int
+    seconds: float = 0.0  # from the first sample to the last
 
     @property
     def noise(self) -> float:
         """The median's largest relative error."""
         return max(self.precision, self.drift)
+
+    def too_noisy(self, noise: float) -> str:
+        """Returns why the median is not known well enough, for people; empty: it is.
+
+        Args:
+            noise: the relative error of the median that is small enough.
+        """
+        if self.noise <= noise:
+            return ""
+        return (
+            f"{self.samples} samples in {self.seconds:.3g} s have a median of "
+            f"{1000 * self.median:.4g} ms, half of them from {1000 * self.low:.4g} to "
+            f"{1000 * self.high:.4g}; it is known to ±{self.precision:.1%}, and moved by "
+            f"{self.drift:.1%}, where {noise:.1%} is asked for"
+        )
 
 
 def measure(
@@ -43,7 +59,38 @@ def measure(
     wait: Callable[[Any], Any] = jax.block_until_ready,
     between: Callable[[], object] = lambda: None,
 ) -> Timing:
-    """Times calls until their median is known well enough.
+    """Times calls until their median is known well enough, and refuses it if it never is.
+
+    Args:
+        start: starts a call; this and the others as for `sample`.
+        noise: the relative error of the median that is small enough.
+        seconds: after which to give up.
+        least: seconds to go on at least.
+        wait: returns when a result is ready.
+        between: called after each sample.
+
+    Raises:
+        NoisyError: the median was not known well enough in time.
+    """
+    times = sample(start, noise=noise, seconds=seconds, least=least, wait=wait, between=between)
+    if problem := times.too_noisy(noise):
+        raise NoisyError(
+            f"the machine is too noisy: {problem}. Stop what else runs here, or allow more with "
+            "--noise"
+        )
+    return times
+
+
+def sample(
+    start: Callable[[], Any],
+    *,
+    noise: float = 0.03,
+    seconds: float = 60.0,
+    least: float = 2.0,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
+    between: Callable[[], object] = lambda: None,
+) -> Timing:
+    """Times calls until their median is known well enough, or the time is over.
 
     Programs run while the next ones are started, as in training; the clock stops when the last one
     of a sample is done.
@@ -51,13 +98,10 @@ def measure(
     Args:
         start: starts a call, and returns its result, which need not be ready.
         noise: the relative error of the median that is small enough.
-        seconds: after which to give up.
+        seconds: after which the median is returned as it is known then.
         least: seconds to go on at least, so that a burst of other work shows.
         wait: returns when a result is ready.
         between: called after each sample, outside the clock.
-
-    Raises:
-        NoisyError: the median was not known well enough in time.
     """
     for _ in range(2):
         wait(start())
@@ -72,21 +116,11 @@ def measure(
         wait(start())
         samples.append((time.perf_counter() - since) / calls)
         between()
-        if len(samples) < LEAST_SAMPLES:
-            continue
-        times = summary(samples)
-        if times.noise <= noise and time.perf_counter() - began >= least:
-            return times
-    times = summary(samples)
-    if times.noise <= noise:  # a program too slow for `LEAST_SAMPLES` in that time
-        return times
-    raise NoisyError(
-        f"the machine is too noisy: {times.samples} samples in {seconds:g} s have a median of "
-        f"{1000 * times.median:.4g} ms, half of them from {1000 * times.low:.4g} to "
-        f"{1000 * times.high:.4g}; it is known to ±{times.precision:.1%}, and moved by "
-        f"{times.drift:.1%}, where {noise:.1%} is asked for. Stop what else runs here, or allow "
-        "more with --noise"
-    )
+        passed = time.perf_counter() - began
+        if len(samples) >= LEAST_SAMPLES and passed >= least and summary(samples).noise <= noise:
+            break
+    # a program may be too slow for `LEAST_SAMPLES` in that time
+    return summary(samples)._replace(seconds=time.perf_counter() - began)
 
 
 def summary(samples: list[float]) -> Timing:

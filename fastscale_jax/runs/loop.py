@@ -24,11 +24,13 @@ from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
 from fastscale_jax.runs.assess import evaluate_checkpoints
+from fastscale_jax.runs.course import Course
 from fastscale_jax.runs.interrupt import Interrupts, end_run
+from fastscale_jax.runs.outputs import Outputs
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import Start
-from fastscale_jax.runs.summary import announcement, summarise
-from fastscale_jax.runs.trainer import Outputs, Trainer
+from fastscale_jax.runs.summary import announcement, change_of_course, summarise
+from fastscale_jax.runs.trainer import Trainer
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Task, create_state
@@ -69,7 +71,7 @@ def train(
         SaveError: a checkpoint cannot be written.
         ValueError: another run is at work in the workdir, or its run has another recipe.
     """
-    task, started, is_first = run.task(), time.monotonic(), jax.process_index() == 0
+    started, is_first = time.monotonic(), jax.process_index() == 0
     console = console or Console(stderr=True, quiet=not is_first)
     with contextlib.ExitStack() as stack:
         if is_first:
@@ -84,19 +86,24 @@ def train(
         with interrupts.at_rest(leave):
             checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
             stack.enter_context(checkpoints)
-            restored = _restored(run, task, checkpoints)
-            state, about, start = _beginning(run, task, restored, start)
+            with progress.doing("reading the checkpoint"):
+                restored = _restored(run, checkpoints)
+            course = _course(run, restored)
+            progress.expect(course.last_step)
+            task = run.task(course.shift)
+            with progress.doing("preparing the weights"):
+                state, about, start = _beginning(run, task, restored, start)
         recorder = None
         if is_first:
-            _write_down(run, state)
+            _write_down(run, course, state)
             is_due = bool(about.get("is_evaluation_due"))
             recorder = Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
             stack.enter_context(recorder)
-        _tell_beginning(run, state, restored, start, progress)
+        _tell_beginning(run, course, state, restored, start, progress)
         peers = peers or Peers.none()
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
-        trainer = Trainer(run, task, evaluator, outputs)
+        trainer = Trainer(run, course, task, evaluator, outputs)
         state, last_evaluations = trainer.train(state, about)
         checkpoints.save(state, error_of(last_evaluations), trainer.about())
         checkpoints.wait()
@@ -104,7 +111,8 @@ def train(
             if is_first:
                 records = read_metrics(run.folder / "metrics.jsonl")
                 plot_curves(records, run.folder / "curves.png", run.network.name)
-            evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
+            with progress.doing("evaluating the best checkpoint"):
+                evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
@@ -124,9 +132,9 @@ def _locked(run: Run) -> Iterator[None]:
         yield
 
 
-def _write_down(run: Run, state: TrainState) -> None:
+def _write_down(run: Run, course: Course, state: TrainState) -> None:
     """Writes the config of a run that has steps to take, and the parameters that it begins with."""
-    if int(state.step) < run.total_steps:
+    if int(state.step) < course.last_step:
         write_config(run.folder, run.config)
     if not int(state.step):
         with replacing(run.folder / "parameters.txt") as partial:
@@ -135,16 +143,19 @@ def _write_down(run: Run, state: TrainState) -> None:
 
 def _tell_beginning(
     run: Run,
+    course: Course,
     state: TrainState,
     restored: Restored | None,
     start: Start | None,
     progress: Progress,
 ) -> None:
     """Says what is trained, from which step, and which checkpoints were damaged."""
-    progress.note(announcement(run, int(state.step), state.params))
+    progress.note(announcement(run, course, int(state.step), state.params))
     if restored is not None:
         for problem in restored.passed_over:
             progress.note(f"warning: {problem}; going on from the one before")
+        if change := change_of_course(run.recipe, course, int(state.step), restored.about):
+            progress.note(change)
         _warn_of_devices(run, restored.about, progress)
     if start is not None:
         progress.note(start.note)
@@ -161,18 +172,23 @@ def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> 
         )
 
 
-def _restored(run: Run, task: Task, checkpoints: Checkpoints) -> Restored | None:
+def _restored(run: Run, checkpoints: Checkpoints) -> Restored | None:
     """Returns the workdir's last checkpoint, if any.
 
     Raises:
         ValueError: it has another recipe. `config.json` was checked before, but it may be of a run
             that was allowed changes and ended before it saved anything.
     """
-    like = jax.eval_shape(functools.partial(create_state, task), jax.random.key(0))
+    like = jax.eval_shape(functools.partial(create_state, run.task()), jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
         check_recipe(run.checkpoints, restored.about["config"], run.config)
     return restored
+
+
+def _course(run: Run, restored: Restored | None) -> Course:
+    course = Course.of(run)
+    return course if restored is None else course.after(int(restored.state.step), restored.about)
 
 
 def _all_say(yes: bool) -> bool:

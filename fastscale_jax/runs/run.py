@@ -241,8 +241,8 @@ class Run:
         """Steps of the whole run."""
         return self.recipe.train.steps or self.recipe.total_epochs * self.epoch_steps
 
-    def task(self) -> "Task":
-        """Returns what the steps need to know."""
+    def task(self, shift: int = 0) -> "Task":
+        """Returns what the steps need to know; `shift` is that of the run's `Course`."""
         from fastscale_jax.distributed.sharding import device_mesh
         from fastscale_jax.train.step import Task
 
@@ -252,4 +252,5 @@ class Run:
             epoch_steps=self.epoch_steps,
             conventions=self.source.conventions,
             mesh=device_mesh(),
+            shift=shift,
         )

@@ -8,15 +8,19 @@ from rich.console import Console
 
 from fastscale_jax.cost.parameters import overview
 from fastscale_jax.logs.progress import summary
+from fastscale_jax.runs.course import Course
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation
+from fastscale_jax.train.optim import learning_rate
+from fastscale_jax.train.recipe import Recipe
 
 
-def announcement(run: Run, first_step: int, params: Any) -> str:
+def announcement(run: Run, course: Course, first_step: int, params: Any) -> str:
     """Returns a message: the network, the data, the devices, and the step to continue from.
 
     Args:
         run: to be trained.
+        course: of the run.
         first_step: steps that were taken before.
         params: of the network.
     """
@@ -27,11 +31,30 @@ def announcement(run: Run, first_step: int, params: Any) -> str:
         where += f", {len(devices)} devices"
     if jax.process_count() > 1:
         where += f" of {jax.process_count()} hosts"
-    if first_step >= run.total_steps:
+    if first_step >= course.last_step:
         return f"{where}: already trained for {first_step} steps; evaluating"
     if first_step:
-        return f"{where}: going on after step {first_step} of {run.total_steps}"
-    return f"{where}: {run.total_steps} steps"
+        return f"{where}: going on after step {first_step} of {course.last_step}"
+    return f"{where}: {course.last_step} steps"
+
+
+def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[str, Any]) -> str:
+    """Returns a message: from where in the schedule a changed run goes on; empty: no change.
+
+    Args:
+        recipe: of the run.
+        course: of the run.
+        step: the last one taken.
+        about: what was saved with the checkpoint of that step.
+    """
+    changes = course.changes(course.before(about))
+    if not changes or step >= course.last_step:
+        return ""
+    rate = float(learning_rate(recipe, course.epoch_steps, course.shift)(step))
+    return (
+        f"going on at epoch {course.epoch(step):.1f} ({course.images_seen(step):,} images seen): "
+        f"{changes}; learning rate {rate:.3g}"
+    )
 
 
 def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:
@@ -55,10 +78,12 @@ def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]])
 
 def in_words(metrics: Mapping[str, float]) -> str:
     """Returns the metrics of an evaluation on one line."""
-    return (
-        f"top-1 error {metrics['top1_error']:.2f} %, top-5 error {metrics['top5_error']:.2f} %, "
-        f"loss {metrics['loss']:.4f}"
-    )
+    errors = [
+        f"top-{k} error {metrics[name]:.2f} %"
+        for k in (1, 5)
+        if (name := f"top{k}_error") in metrics
+    ]
+    return f"{', '.join(errors)}, loss {metrics['loss']:.4f}"
 
 
 def summarise(

@@ -1,79 +1,57 @@
 """The steps of a run, and what is due between them."""
 
 import contextlib
+import dataclasses
 import functools
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.sharding import NamedSharding
 
-from fastscale_jax.checkpoints.checkpoint import Checkpoints, SaveError
+from fastscale_jax.checkpoints.checkpoint import SaveError
 from fastscale_jax.checkpoints.saved import kept_checkpoints
 from fastscale_jax.data.pipeline import Batch, train_batches
 from fastscale_jax.data.prefetch import Prefetch
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.distributed.agreement import Agreement
-from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import ON_ALL, replicated, shared_out, this_host
 from fastscale_jax.logs.meter import Meter
-from fastscale_jax.logs.progress import Progress
-from fastscale_jax.logs.records import Recorder
-from fastscale_jax.runs.interrupt import Interrupted, Interrupts, Preempted
+from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.runs.best import Best
+from fastscale_jax.runs.course import Course
+from fastscale_jax.runs.interrupt import Interrupted, Preempted
+from fastscale_jax.runs.outputs import Outputs
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train import ema
 from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
-from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
+from fastscale_jax.train.evaluate import Evaluation, Evaluator, error_of
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.precise_bn import PreciseStatistics
 from fastscale_jax.train.state import TrainState, shardings
 from fastscale_jax.train.step import Metrics, Task, train_step
 
 
-class Outputs(NamedTuple):
-    """Logs, checkpoints and other hosts of a run, and the signals that interrupt it."""
-
-    recorder: Recorder | None  # of the first host alone
-    progress: Progress
-    checkpoints: Checkpoints
-    interrupts: Interrupts
-    peers: Peers
-    leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
-
-    def record(self, record: dict[str, float]) -> None:
-        """Writes a line of `metrics.jsonl`."""
-        if self.recorder is not None:
-            self.recorder.write(record)
-
-    def log(self, step: int, epoch: float, record: dict[str, float]) -> None:
-        """Writes a line, and shows it."""
-        self.record({"step": step, "epoch": epoch, **record})
-        self.progress.update(
-            step,
-            epoch=epoch,
-            loss=record["train_loss"],
-            error=record["train_top1_error"],
-            images_per_second=record["images_per_second"],
-            data_wait_percent=record["data_wait_percent"],
-        )
-
-
 class Trainer:
     """Takes a run's steps, and does what is due between them."""
 
-    def __init__(self, run: Run, task: Task, evaluator: Evaluator, outputs: Outputs) -> None:
+    def __init__(
+        self, run: Run, course: Course, task: Task, evaluator: Evaluator, outputs: Outputs
+    ) -> None:
         """Takes what stays the same during a run."""
-        self.run, self.recipe, self.epoch_steps = run, run.recipe, run.epoch_steps
+        self.run, self.recipe, self.course = run, run.recipe, course
         self.task, self.evaluator, self.outputs = task, evaluator, outputs
         self.key = jax.random.key(run.recipe.seed)
         self.step: Callable[..., tuple[TrainState, Metrics, jax.Array]]
         # not more than the data set has
         images = min(run.recipe.bn.precise_images, run.source.train.examples)
         self.precise = PreciseStatistics(task, images)
-        self.rate = learning_rate(run.recipe, run.epoch_steps)
+        self.rate = learning_rate(run.recipe, course.epoch_steps, course.shift)
         self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
-        self.lowest_error = outputs.checkpoints.lowest_error()
+        records = read_metrics(run.folder / "metrics.jsonl")
+        self.best = Best(outputs.checkpoints.lowest_error(), records)
+        self.has_evaluated = False  # so that the evaluation is compiled
         self.wishes = Agreement(
             task.mesh, lambda: outputs.interrupts.came, run.recipe.checkpoint.every_minutes
         )
@@ -111,13 +89,14 @@ class Trainer:
             out_shardings=(layout, on_all, on_all),
         )
         self.move = jax.jit(ema.moved, donate_argnums=0, out_shardings=layout.average)
-        first_step, last_step = int(state.step) + 1, self.run.total_steps
+        first_step, last_step = int(state.step) + 1, self.course.last_step
         evaluations: dict[str, Evaluation] = {}
         self.meter.take_back(about.get("metrics", []))
         if about.get("is_evaluation_due"):
             state, evaluations = self._settled(state, first_step - 1)
         elif first_step > last_step:
-            evaluations = self.evaluator.of_state(state, self.outputs.peers.beat)
+            with self._told_evaluation():
+                evaluations = self.evaluator.of_state(state, self.outputs.peers.beat)
         if first_step > last_step:
             return state, evaluations
         with Prefetch(self._batches(first_step - 1), put=self._put) as batches:
@@ -139,7 +118,9 @@ class Trainer:
         return state
 
     def _first_step(self, step: int, state: TrainState, batch: Batch) -> TrainState:
-        with self._at_rest(None):  # it compiles; there is nothing yet to lose
+        what = f"compiling the step of {self.run.network.name}"
+        # there is nothing yet to lose
+        with self._at_rest(None), self.outputs.progress.doing(what, is_said=True):
             state = self._step(step, state, batch)
             seconds = self.meter.restart()
         self.outputs.progress.note(f"compiled and ran the first step in {seconds:.1f} s")
@@ -149,23 +130,26 @@ class Trainer:
         self, state: TrainState, step: int
     ) -> tuple[TrainState, dict[str, Evaluation]]:
         """Logs, evaluates, saves and stops, where that is due."""
-        is_last = step == self.run.total_steps
+        is_last = step == self.course.last_step
         if is_last or step % self.recipe.train.log_every_steps == 0:
             self.watch.catch_up()
             rate = float(jax.device_get(self.rate(step - 1)))
-            self.outputs.log(step, self._epoch(step), {**self.meter.read(), "learning_rate": rate})
+            self.outputs.log(
+                step, self.course.epoch(step), {**self.meter.read(), "learning_rate": rate}
+            )
         return self._settled(state, step)
 
     def _settled(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
         """Evaluates, saves and stops, where that is due."""
-        is_last, evaluations = step == self.run.total_steps, {}
-        if is_last or self._ends_epochs(step, self.recipe.train.eval_every_epochs):
+        is_last, is_best, evaluations = step == self.course.last_step, False, {}
+        if is_last or self.course.ends_epochs(step, self.recipe.train.eval_every_epochs):
             with self.meter.paused(), self._saved_first(state, is_evaluation_due=True):
                 self._check(state)
                 state, evaluations = self._evaluated(state, step)
+            epoch = self.course.epoch(step)
+            is_best = self.outputs.log_evaluation(step, epoch, evaluations, self.best)
         error, agreed = error_of(evaluations), self.wishes.agreed()
         stops = (agreed.interrupt or agreed.preempt) and not is_last
-        is_best = error is not None and error < self.lowest_error
         if stops or is_best or agreed.save or self._saves_after(step):
             self._save(state, error)
         if stops:
@@ -174,20 +158,27 @@ class Trainer:
 
     def _averaged(self, state: TrainState, step: int) -> TrainState:
         images = self.run.source.train.examples
-        share = ema.share_to_move(self.recipe, images, self.epoch_steps, step)
+        share = ema.share_to_move(
+            self.recipe, images, self.course.epoch_steps, self.course.position(step)
+        )
         if not share or state.average is None:
             return state
         return state.replace(average=self.move(state.average, state.weights, share))
 
     def _evaluated(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
         """Returns the state with the statistics that it was evaluated with."""
-        with self._at_rest(state):
+        with self._at_rest(state), self._told_evaluation():
             if self.recipe.bn.precise_images:
                 state = self._with_precise_statistics(state, step)
             evaluations = self.evaluator.of_state(state, self.outputs.peers.beat)
-        record = as_record(evaluations)
-        self.outputs.record({"step": step, "epoch": self._epoch(step), **record})
         return state, evaluations
+
+    @contextlib.contextmanager
+    def _told_evaluation(self) -> Iterator[None]:
+        what = "evaluating" if self.has_evaluated else "compiling the evaluation, and evaluating"
+        with self.outputs.progress.doing(what, ticks=not self.has_evaluated):
+            yield
+        self.has_evaluated = True
 
     def _with_precise_statistics(self, state: TrainState, step: int) -> TrainState:
         models = [state.weights] if state.average is None else [state.weights, state.average]
@@ -205,16 +196,17 @@ class Trainer:
             self._check(state)
             self.outputs.checkpoints.save(state, error, {**self.about(), **about})
         self.wishes.saved()
-        if error is not None:
-            self.lowest_error = min(self.lowest_error, error)
 
     def about(self) -> dict[str, Any]:
-        """Returns what is saved with a state's arrays; the step tells the position in the data."""
-        parts = self.meter.parts()
+        """Returns what is saved with a state's arrays.
+
+        Step and course tell the position in the data.
+        """
         return {
             "config": self.run.config,
             "source": self.run.source.info.to_json(),
-            "metrics": parts,
+            "course": dataclasses.asdict(self.course),
+            "metrics": self.meter.parts(),
             "devices": jax.device_count(),
         }
 
@@ -280,20 +272,14 @@ class Trainer:
             self.run.source.train,
             self.recipe.data.batch_size,
             seed=self.recipe.seed,
-            first_step=done,
+            first_step=self.course.position(done),
             **this_host(),
         )
 
     def _saves_after(self, step: int) -> bool:
         every = self.recipe.checkpoint
         of_steps = bool(every.every_steps) and step % every.every_steps == 0
-        return of_steps or self._ends_epochs(step, every.every_epochs)
-
-    def _ends_epochs(self, step: int, every: int) -> bool:
-        return bool(every) and step % (every * self.epoch_steps) == 0
-
-    def _epoch(self, step: int) -> float:
-        return step / self.epoch_steps
+        return of_steps or self.course.ends_epochs(step, every.every_epochs)
 
     def _explained(self, error: DivergenceError) -> DivergenceError:
         rate = float(jax.device_get(self.rate(error.step - 1)))

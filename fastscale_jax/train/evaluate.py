@@ -21,7 +21,9 @@ from fastscale_jax.train.step import Metrics, Task, eval_step
 class Evaluation(NamedTuple):
     """A model's metrics and predictions on a split."""
 
-    metrics: dict[str, float]  # loss, and top1_error and top5_error in percent
+    metrics: dict[
+        str, float
+    ]  # loss, and top1_error and, of more than 5 classes, top5_error: percent
     labels: np.ndarray  # [images] int
     predicted: np.ndarray  # [images] int
 
@@ -41,6 +43,7 @@ class Evaluator:
         everywhere = NamedSharding(task.mesh, ON_ALL)
         self._step = jax.jit(functools.partial(_step, task), out_shardings=everywhere)
         self._split, self._mesh = split, task.mesh
+        self._has_top5 = task.model.architecture.num_classes > 5  # or else it is always 0
         self._batch_size = task.mesh.size * math.ceil(batch_size / task.mesh.size)
 
     def __call__(self, weights: Weights, tick: Callable[[], object] = lambda: None) -> Evaluation:
@@ -57,7 +60,10 @@ class Evaluator:
             tick()
         metrics, classes = zip(*parts, strict=True)
         labels, predicted, mask = map(np.concatenate, zip(*jax.device_get(classes), strict=True))
-        return Evaluation(averages(list(metrics)), labels[mask], predicted[mask])
+        means = averages(list(metrics))
+        if not self._has_top5:
+            del means["top5_error"]
+        return Evaluation(means, labels[mask], predicted[mask])
 
     def of_state(
         self, state: TrainState, tick: Callable[[], object] = lambda: None

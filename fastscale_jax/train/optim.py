@@ -19,7 +19,7 @@ _CURVES: dict[str, Callable[[Optim, Array], Array]] = {
 }
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
+def learning_rate(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax.Schedule:
     """Returns the rate as a function of the step.
 
     For epoch t of T and a share β = `decay` that is left at the end, it falls from its peak as
@@ -32,11 +32,17 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
     Over the first epochs it is held down by a factor that rises linearly from `warmup_start` to 1
     (arXiv:1706.02677). Epochs are counted in fractions; the paper's code sets the rate once an
     epoch.
+
+    Args:
+        recipe: of the run.
+        steps_per_epoch: of the run as it is now.
+        shift: added to a step to get its position in the schedule; see `runs.course`.
     """
     optim, epochs = recipe.optim, recipe.total_epochs
 
     def rate(step: jax.typing.ArrayLike) -> Array:
-        epoch = jnp.asarray(step, jnp.float32) / steps_per_epoch
+        position = jnp.asarray(step, jnp.float32) + shift if shift else step
+        epoch = jnp.asarray(position, jnp.float32) / steps_per_epoch
         warm = jnp.minimum(epoch / optim.warmup_epochs, 1.0) if optim.warmup_epochs else 1.0
         held = optim.warmup_start + (1 - optim.warmup_start) * warm
         if optim.curve == "steps":
@@ -49,13 +55,16 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
     return rate
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Returns SGD as the paper's: decay is added to the gradient, before the momentum."""
+def optimizer(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax.GradientTransformation:
+    """Returns SGD as the paper's: decay is added to the gradient, before the momentum.
+
+    The arguments are those of `learning_rate`.
+    """
     optim = recipe.optim
     return optax.chain(
         optax.add_decayed_weights(optim.weight_decay, mask=_is_decayed),
         optax.sgd(
-            learning_rate(recipe, steps_per_epoch),
+            learning_rate(recipe, steps_per_epoch, shift),
             momentum=optim.momentum,
             nesterov=optim.nesterov,
         ),

@@ -108,8 +108,11 @@ class Task(NamedTuple):
         epoch_steps: int,
         conventions: Conventions,
         mesh: Mesh | None = None,
+        shift: int = 0,
     ) -> "Task":
         """Returns the task of training a network; without a mesh, on one device.
+
+        `epoch_steps` and `shift` are those of the learning rate; see `optim.learning_rate`.
 
         Raises:
             ValueError: the network has no classifier.
@@ -129,7 +132,7 @@ class Task(NamedTuple):
             bn_group_size=recipe.bn.group_size,
         )
         mesh = mesh or device_mesh(jax.local_devices()[:1])
-        return cls(model, recipe, optimizer(recipe, epoch_steps), conventions, mesh)
+        return cls(model, recipe, optimizer(recipe, epoch_steps, shift), conventions, mesh)
 
 
 def create_state(task: Task, key: Array) -> TrainState:

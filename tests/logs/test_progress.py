@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import threading
 
 import pytest
 from rich.console import Console
@@ -198,3 +199,134 @@ def test_a_speed_that_is_not_known_is_left_out():
         update(progress, 10, images_per_second=float("nan"))
     assert written(console).strip().endswith("error 3.1 %")
     assert "images/s" not in written(console)
+
+
+class Waits:
+    """Lets some waits pass at once, and their time with them; after those comes the end."""
+
+    def __init__(self, clock, number):
+        self.clock, self.left, self.are_over = clock, number, threading.Event()
+
+    def __call__(self, done, seconds):
+        if not self.left:
+            self.are_over.set()
+            return done.wait()
+        self.left -= 1
+        self.clock.seconds += seconds
+        return False
+
+
+def compile_for(console, seconds_told, **options):
+    """Shows that something is compiled, until its time was told so many times."""
+    clock = Clock()
+    waits = Waits(clock, seconds_told)
+    with Progress(900, console, clock=clock, wait=waits) as progress:
+        with progress.doing("compiling the step of [a] network", **options):
+            assert waits.are_over.wait(60) or not options.get("ticks", True)
+        update(progress, 10)
+    return written(console)
+
+
+def test_a_log_says_ever_more_rarely_how_long_it_has_compiled():
+    *lines, last = compile_for(plain(), 4, is_said=True).splitlines()
+    what = "compiling the step of [a] network"
+    assert lines == [what, *(f"{what}, {x}" for x in ("10 s", "20 s", "40 s", "1:20 min"))]
+    assert last.startswith("step  10/900")
+
+
+def test_what_takes_no_time_is_not_logged():
+    lines = compile_for(plain(), 0).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("step  10/900")
+
+
+def test_a_terminal_counts_the_seconds_of_compiling_in_its_live_line():
+    text = compile_for(terminal(), 65)
+    for passed in ("", " 1 s", " 59 s", " 1:00 min", " 1:05 min"):
+        assert f"compiling the step of [a] network{passed}" in re.sub(r"\x1b\[[\d;]*m", "", text)
+    lines = on_screen(text)
+    assert len(lines) == 2  # the live one, and what is after it
+    assert "step  10/900" in lines[0]
+    assert "compiling" not in lines[0]
+
+
+def test_what_is_done_again_and_again_is_shown_without_a_thread():
+    text = re.sub(r"\x1b\[[\d;]*m", "", compile_for(terminal(), 3, ticks=False))
+    assert "compiling the step of [a] network" in text
+    assert " 1 s" not in text
+
+
+def test_an_error_while_compiling_ends_the_thread():
+    before = threading.active_count()
+    with (
+        pytest.raises(RuntimeError, match="no memory"),
+        Progress(900, plain()) as progress,
+        progress.doing("compiling"),
+    ):
+        raise RuntimeError("no memory")
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("average", "remark", "line"),
+    [
+        (10.126, "best so far", "epoch 4.0  test error 12.35 %  average 10.13 %  best so far"),
+        (
+            None,
+            "best 9.80 % at epoch 3.0",
+            "epoch 4.0  test error 12.35 %  best 9.80 % at epoch 3.0",
+        ),
+        (None, "", "epoch 4.0  test error 12.35 %"),
+    ],
+)
+@pytest.mark.parametrize("console", [plain, terminal])
+def test_an_evaluation_is_a_line_that_stays_and_part_of_the_live_one(
+    console, average, remark, line
+):
+    console = console() if console is plain else terminal(150)
+    with Progress(900, console) as progress:
+        update(progress, 10)
+        progress.evaluated(epoch=4.0, error=12.346, average=average, remark=remark)
+        update(progress, 20)
+    *_, above, live, _ = (
+        on_screen(written(console))
+        if console.is_terminal
+        else [
+            *written(console).splitlines()[1:],
+            "",
+        ]
+    )
+    assert above.strip() == line
+    repeated = "test 12.3 %" if average is None else "test 12.3 %  average 10.1 %"
+    assert (repeated in live) == console.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        (150, ("test 12.3 %", "average 10.1 %", "images/s", "waiting for data")),
+        (120, ("test 12.3 %", "average 10.1 %", "images/s")),
+        (100, ("test 12.3 %", "images/s")),
+        (80, ("test 12.3 %",)),
+        (70, ()),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_what_matters_least_but_not_the_time_left(width, kept):
+    console, clock = terminal(width), Clock()
+    with Progress(900, console, clock=clock) as progress:
+        progress.evaluated(epoch=4.0, error=12.34, average=10.1)
+        update(progress, 10)
+        clock.seconds = 10.0
+        update(progress, 20, data_wait_percent=12.0)
+    live = on_screen(written(console))[-2]
+    assert live.rstrip().endswith("14:40 left")
+    for part in ("test 12.3 %", "average 10.1 %", "images/s", "waiting for data"):
+        assert (part in live) == (part in kept), part
+
+
+def test_another_last_step_counts_from_then_on():
+    console = plain()
+    with Progress(900, console) as progress:
+        progress.expect(1200)
+        update(progress, 10)
+    assert "step   10/1200" in written(console)

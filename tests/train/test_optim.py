@@ -114,3 +114,17 @@ def test_ten_updates_are_pytorch_s_with_decay_for_all_but_batch_norm(nesterov):
             np.testing.assert_allclose(
                 np.asarray(x), wanted, rtol=1e-5, atol=1e-6, err_msg=f"{name}, {step}"
             )
+
+
+def test_a_shifted_rate_and_its_optimiser_are_further_on():
+    recipe = recipe_of(warmup_epochs=2.0, momentum=0.0, weight_decay=0.0)
+    rate, shifted = learning_rate(recipe, 8), learning_rate(recipe, 8, shift=-5)
+    assert [float(shifted(step)) for step in (5, 9, 25)] == [float(rate(k)) for k in (0, 4, 20)]
+    ours = optimizer(recipe, 8, shift=13)
+    params = {"w": jnp.zeros(1)}
+    state = ours.init(params)
+    for step in range(3):
+        updates, state = ours.update({"w": jnp.ones(1)}, state, params)
+        epoch = (step + 13) / 8
+        wanted = 1.0 * (0.1 + 0.9 * min(epoch / 2, 1)) * 0.02 ** (epoch / 20)
+        np.testing.assert_allclose(updates["w"], [-wanted], rtol=1e-5)

@@ -1,0 +1,68 @@
+"""Where a run's figures and states go, and who else has a say in it."""
+
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastscale_jax.checkpoints.checkpoint import Checkpoints
+from fastscale_jax.distributed.peers import Peers
+from fastscale_jax.logs.progress import Progress
+from fastscale_jax.logs.records import Recorder
+from fastscale_jax.runs.best import Best
+from fastscale_jax.runs.interrupt import Interrupts
+from fastscale_jax.train.evaluate import Evaluation, as_record, error_of
+
+
+class Outputs(NamedTuple):
+    """Logs, checkpoints and other hosts of a run, and the signals that interrupt it."""
+
+    recorder: Recorder | None  # of the first host alone
+    progress: Progress
+    checkpoints: Checkpoints
+    interrupts: Interrupts
+    peers: Peers
+    leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
+
+    def record(self, record: dict[str, float]) -> None:
+        """Writes a line of `metrics.jsonl`."""
+        if self.recorder is not None:
+            self.recorder.write(record)
+
+    def log(self, step: int, epoch: float, record: dict[str, float]) -> None:
+        """Writes a line, and shows it."""
+        self.record({"step": step, "epoch": epoch, **record})
+        self.progress.update(
+            step,
+            epoch=epoch,
+            loss=record["train_loss"],
+            error=record["train_top1_error"],
+            images_per_second=record["images_per_second"],
+            data_wait_percent=record["data_wait_percent"],
+        )
+
+    def log_evaluation(
+        self, step: int, epoch: float, evaluations: dict[str, Evaluation], best: Best
+    ) -> bool:
+        """Writes and shows an evaluation, beside the best one so far.
+
+        Args:
+            step: steps done.
+            epoch: epochs done.
+            evaluations: of the model, and of the average where one is kept, by prefix.
+            best: takes in the evaluation.
+
+        Returns:
+            Whether it is better than all before.
+        """
+        self.record({"step": step, "epoch": epoch, **as_record(evaluations)})
+        error = error_of(evaluations)
+        is_best = best.add(error, epoch)
+        average = evaluations.get("ema_")
+        said = "best so far" if is_best else str(best)
+        self.progress.evaluated(
+            epoch=epoch,
+            error=evaluations[""].metrics["top1_error"],
+            average=None if average is None else average.metrics["top1_error"],
+            remark=said if error is not None else f"the loss is not finite; {said}",
+        )
+        return is_best
