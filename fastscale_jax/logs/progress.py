@@ -15,7 +15,8 @@ from rich.text import Text
 
 from fastscale_jax.logs.ticking import EVERY_SECOND, Wait, doubling, duration, ticking
 
-# what a narrow terminal has no room for, from the least important on
+# parts of the live line, and those that a narrow terminal has no room for, least important first
+_PARTS = ("step", "epoch", "loss", "error", "test", "average", "speed", "wait", "left")
 _LEFT_OUT = ("", "wait", "average", "speed", "test")
 _LEAST_BAR = 6  # columns
 
@@ -49,7 +50,8 @@ class Progress:
         self._clock, self._wait = clock, wait
         self._first: tuple[int, float] | None = None  # step and time of the first update
         self._tested: dict[str, str] = {}  # parts of the live line: the last evaluation
-        self._line = "[dim]waiting for the first step[/]"  # the live one, between what takes long
+        self._trained: dict[str, str] = {}  # and the last update
+        self._line = "[dim]waiting for the first figures[/]"  # between what takes long
         # While it trains, no thread redraws the line: nothing changes between updates, and training
         # needs the core.
         self._live = rich.progress.Progress(
@@ -106,9 +108,10 @@ class Progress:
             self._show(f"[dim]{escape(what)}[/]")
         elif is_said:
             self.note(what)
-        moments = () if not ticks else EVERY_SECOND if is_live else doubling()
+        moments = EVERY_SECOND if is_live else doubling()
+        counts = ticking(tell, moments, clock=self._clock, wait=self._wait)
         try:
-            with ticking(tell, moments, clock=self._clock, wait=self._wait):
+            with counts if ticks else contextlib.nullcontext():
                 yield
         finally:
             if is_live:
@@ -143,8 +146,6 @@ class Progress:
             "loss": f"[dim]loss[/] {_three_digits(loss)}",
             "error": f"[dim]error[/] {error:.1f} %",
         }
-        if not self._live.disable:
-            parts |= self._tested
         if not math.isnan(images_per_second):
             digits = 0 if images_per_second >= 10 else 1
             parts["speed"] = f"{images_per_second:,.{digits}f} [dim]images/s[/]"
@@ -156,9 +157,9 @@ class Progress:
         if self._live.disable:
             self._print("  ".join(parts.values()))
             return
-        self._line = self._fitted(parts)
+        self._trained = parts
         self._live.update(self._task, completed=step)
-        self._show(self._line)
+        self._show_all()
 
     def evaluated(
         self, *, epoch: float, error: float, average: float | None = None, remark: str = ""
@@ -177,6 +178,8 @@ class Progress:
             self._tested["average"] = f"[dim]average[/] {average:.1f} %"
             parts.append(f"average {average:.2f} %")
         self.note("  ".join([*parts, remark]).rstrip())
+        if self._trained and not self._live.disable:
+            self._show_all()
 
     def note(self, line: str) -> None:
         """Prints a line that stays, above the live line if there is one.
@@ -190,15 +193,15 @@ class Progress:
         """Rewrites the live line."""
         self._live.update(self._task, description=line, refresh=True)
 
-    def _fitted(self, parts: Mapping[str, str]) -> str:
-        """The parts that the terminal has room for, in a line."""
-        left, line = dict(parts), ""
+    def _show_all(self) -> None:
+        """Rewrites the live line with the latest figures that the terminal has room for."""
+        parts = {**self._trained, **self._tested}
         for name in _LEFT_OUT:
-            left.pop(name, None)
-            line = "  ".join(left.values())
-            if Text.from_markup(line).cell_len <= self._console.width - _LEAST_BAR:
+            parts.pop(name, None)
+            self._line = "  ".join(parts[name] for name in _PARTS if name in parts)
+            if Text.from_markup(self._line).cell_len <= self._console.width - _LEAST_BAR:
                 break
-        return line
+        self._show(self._line)
 
     def _print(self, line: str | Text) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)

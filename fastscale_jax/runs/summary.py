@@ -50,10 +50,10 @@ def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[s
     changes = course.changes(course.before(about))
     if not changes or step >= course.last_step:
         return ""
-    rate = float(learning_rate(recipe, course.epoch_steps, course.shift)(step))
+    rate = learning_rate(recipe, course.epoch_steps, course.shift)(step)
     return (
         f"going on at epoch {course.epoch(step):.1f} ({course.images_seen(step):,} images seen): "
-        f"{changes}; learning rate {rate:.3g}"
+        f"{changes}; learning rate {jax.device_get(rate):.3g}"
     )
 
 

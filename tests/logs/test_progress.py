@@ -222,7 +222,7 @@ def compile_for(console, seconds_told, **options):
     waits = Waits(clock, seconds_told)
     with Progress(900, console, clock=clock, wait=waits) as progress:
         with progress.doing("compiling the step of [a] network", **options):
-            assert waits.are_over.wait(60) or not options.get("ticks", True)
+            assert not options.get("ticks", True) or waits.are_over.wait(60)
         update(progress, 10)
     return written(console)
 
@@ -287,6 +287,7 @@ def test_an_evaluation_is_a_line_that_stays_and_part_of_the_live_one(
     with Progress(900, console) as progress:
         update(progress, 10)
         progress.evaluated(epoch=4.0, error=12.346, average=average, remark=remark)
+        at_once = written(console)
         update(progress, 20)
     *_, above, live, _ = (
         on_screen(written(console))
@@ -299,6 +300,7 @@ def test_an_evaluation_is_a_line_that_stays_and_part_of_the_live_one(
     assert above.strip() == line
     repeated = "test 12.3 %" if average is None else "test 12.3 %  average 10.1 %"
     assert (repeated in live) == console.is_terminal
+    assert (repeated in on_screen(at_once)[-1]) == console.is_terminal
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is said of times, with clocks of our own, and the command on this machine."""
 
+import functools
 import json
 import random
 import types
@@ -10,7 +11,7 @@ import pytest
 from fastscale_jax.arch import Complexity, as_architecture, count, model_config
 from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.cli import time_command
-from fastscale_jax.measure import fitted, roofline, timing
+from fastscale_jax.measure import earlier, fitted, roofline, step_times, timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.roofline import Ceilings
 from fastscale_jax.measure.timing import NoisyError, summary
@@ -78,6 +79,17 @@ def test_one_that_drifts_is_refused_however_smooth_it_is(clock):
         timing.measure(clock(lambda i: 1 + i / 20).start, seconds=60)
 
 
+def test_a_sample_that_stays_noisy_is_returned_with_its_noise(clock):
+    draw = random.Random(0)
+    program = clock(lambda _: draw.uniform(0.1, 3))
+    found = timing.sample(program.start, seconds=30)
+    assert found.noise > 0.03
+    assert 30 <= found.seconds < 36
+    assert found.median == pytest.approx(1.55, rel=found.noise)
+    assert f"it is known to ±{found.precision:.1%}" in found.too_noisy(0.03)
+    assert found.too_noisy(found.noise) == ""
+
+
 def test_the_interval_of_a_median_holds_it_in_nineteen_of_twenty_cases():
     draw, held = random.Random(1), 0
     for _ in range(400):
@@ -116,6 +128,71 @@ def test_the_maker_s_figures_are_those_of_the_devices_here(monkeypatch, kind, dt
     assert time_command._published(dtype) == expected
 
 
+class NoisyWorkload:
+    """Stands in for a network: its step takes between 0.1 and 3 s, its inference 0.02 s."""
+
+    compile_seconds = types.MappingProxyType({"step": 1.5})
+
+    def __init__(self, clock):
+        draw = random.Random(0)
+        self._now = 0.0
+        self._seconds = {"step": lambda: draw.uniform(0.1, 3), "inference": lambda: 0.02}
+        clock.perf_counter = lambda: self._now
+
+    def start(self, part):
+        def call():
+            self._now += self._seconds[part]()
+
+        return call
+
+    def peak_bytes(self, part):
+        return 1000
+
+
+@pytest.fixture
+def noisy(clock, monkeypatch, tmp_path):
+    """Starts `fastscale time` on a machine whose steps take now this long, now that."""
+    workload = NoisyWorkload(clock(lambda _: 0.0))
+    monkeypatch.setattr(step_times, "Workload", lambda *args, **options: workload)
+    monkeypatch.setattr(roofline, "ceilings", lambda dtype: Ceilings(1e12, 1e11, "made up"))
+    monkeypatch.setattr(earlier, "default_path", lambda: tmp_path / "times.json")
+    return functools.partial(time_command.time, "digits", format="json")
+
+
+def test_a_noisy_time_is_reported_with_its_noise_and_a_warning(noisy, capsys, tmp_path):
+    assert noisy() == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["noise"] == found["step_noise"] > 0.03
+    assert found["step_ms"] == pytest.approx(1550, rel=found["noise"])
+    assert found["inference_ms"] == pytest.approx(20)
+    assert found["inference_noise"] < 1e-9
+    assert found["probe_noise"] >= 0
+    wanted = {"device", "batch_size", "dtype", "compile_seconds", "images_per_second"}
+    assert found.keys() >= wanted | {"epoch_minutes", "peak_bytes"}
+    (line,) = said.err.splitlines()
+    assert "the training step is not known well, the machine is too noisy:" in line
+    assert f"a median of {found['step_ms']:.4g} ms" in line
+    assert not (tmp_path / "times.json").exists()  # nothing to compare the next one with
+
+
+def test_a_noisy_time_is_refused_where_strictness_is_asked_for(noisy, capsys):
+    assert noisy(strict=True) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert "the machine is too noisy:" in line
+    assert "where 3.0% is asked for" in line
+
+
+def test_a_time_that_is_known_well_enough_is_compared_with_the_next(noisy, capsys, tmp_path):
+    assert noisy(noise=2.0, strict=True) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    (kept,) = json.loads((tmp_path / "times.json").read_text()).values()
+    assert kept["step_ms"] == json.loads(said.out)["step_ms"]
+
+
 TIME = ("--mode=time", "--noise=0.9", "--format=json")
 
 
@@ -133,6 +210,7 @@ def test_the_command_says_what_follows_from_what_it_measured(found):
     assert said["device"] == "cpu"
     assert (said["batch_size"], said["dtype"], said["devices"]) == (100, "float32", 1)
     assert said["step_ms"] > 0
+    assert 0 <= said["noise"] == said["step_noise"] <= 0.9
     assert said["images_per_second"] == pytest.approx(100 / said["step_ms"] * 1000)
     assert said["epoch_minutes"] == pytest.approx(1_281_167 / said["images_per_second"] / 60)
     assert said["step_ms_quartiles"][0] <= said["step_ms"] <= said["step_ms_quartiles"][1]

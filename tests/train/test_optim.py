@@ -127,4 +127,4 @@ def test_a_shifted_rate_and_its_optimiser_are_further_on():
         updates, state = ours.update({"w": jnp.ones(1)}, state, params)
         epoch = (step + 13) / 8
         wanted = 1.0 * (0.1 + 0.9 * min(epoch / 2, 1)) * 0.02 ** (epoch / 20)
-        np.testing.assert_allclose(updates["w"], [-wanted], rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(updates["w"]), [-wanted], rtol=1e-5)
