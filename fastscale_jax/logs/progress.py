@@ -94,9 +94,10 @@ class Progress:
         Args:
             what: as in "compiling the step"; shown as it is.
             is_said: outside a terminal too there is a line at the start.
-            ticks: whether time is shown; not for what is done again and again.
+            ticks: false for what is done again and again: its time is not shown, and counts for the
+                time left.
         """
-        is_live = not self._live.disable
+        is_live, since = not self._live.disable, self._clock()
 
         def tell(seconds: float) -> None:
             if is_live:
@@ -114,6 +115,9 @@ class Progress:
             with counts if ticks else contextlib.nullcontext():
                 yield
         finally:
+            if ticks and self._first is not None:
+                step, first_time = self._first
+                self._first = step, first_time + self._clock() - since
             if is_live:
                 self._show(self._line)
 

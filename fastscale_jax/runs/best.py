@@ -34,12 +34,16 @@ class Best:
         self.error, self.epoch = error, epoch
         return True
 
-    def __str__(self) -> str:
-        """The error and the epoch, for people."""
+    def in_words(self, name: str) -> str:
+        """Returns the error and the epoch, for people.
+
+        Args:
+            name: of the best, as in "best average".
+        """
         if math.isinf(self.error):
             return "no best yet"
         at = "" if self.epoch is None else f" at epoch {self.epoch:.1f}"
-        return f"best {self.error:.2f} %{at}"
+        return f"{name} {self.error:.2f} %{at}"
 
 
 def _error_in(record: Mapping[str, float]) -> float | None:

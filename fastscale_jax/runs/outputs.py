@@ -58,7 +58,8 @@ class Outputs(NamedTuple):
         error = error_of(evaluations)
         is_best = best.add(error, epoch)
         average = evaluations.get("ema_")
-        said = "best so far" if is_best else str(best)
+        name = "best" if average is None else "best average"
+        said = "best so far" if is_best else best.in_words(name)
         self.progress.evaluated(
             epoch=epoch,
             error=evaluations[""].metrics["top1_error"],

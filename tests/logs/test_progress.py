@@ -1,6 +1,7 @@
 """A run tells how far it is, in one live line or in plain ones, and leaves stdout alone."""
 
 import io
+import pathlib
 import re
 import sys
 import threading
@@ -157,6 +158,19 @@ def test_time_left_is_told_by_the_steps_since_the_first_update(first, second, se
     before, after = written(console).splitlines()
     assert "left" not in before
     assert after.endswith("  " + left)
+
+
+@pytest.mark.parametrize(("ticks", "left"), [(True, "1:10 left"), (False, "8:10 left")])
+def test_time_left_counts_evaluations_but_not_their_compilation(ticks, left):
+    console, clock = plain(), Clock()
+    with Progress(900, console, clock=clock) as progress:
+        update(progress, 100)
+        clock.seconds = 4.0
+        with progress.doing("evaluating", ticks=ticks):
+            clock.seconds = 64.0
+        clock.seconds = 70.0
+        update(progress, 200)
+    assert written(console).strip().endswith("  " + left)
 
 
 @pytest.mark.parametrize(
@@ -332,3 +346,23 @@ def test_another_last_step_counts_from_then_on():
         progress.expect(1200)
         update(progress, 10)
     assert "step   10/1200" in written(console)
+
+
+def test_the_manual_shows_these_lines():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+    (block,) = re.findall(r"<!-- example: what a run shows -->\n```text\n(.*?)```", page, re.DOTALL)
+    lines = [x for x in block.splitlines() if x.startswith(("step ", "epoch ", "compiling "))]
+    console, clock = plain(), Clock()
+    waits = Waits(clock, 1)
+    with Progress(330, console, clock=clock, wait=waits) as progress:
+        with progress.doing("compiling the step of regnetz-500mf_dWr_x0.1", is_said=True):
+            assert waits.are_over.wait(60)
+        of_steps = {"loss": 0.928, "error": 8.0, "images_per_second": 380.0}
+        progress.update(154, epoch=7.0, data_wait_percent=3.0, **of_steps)
+        progress.evaluated(epoch=7.0, error=2.22, average=2.22, remark="best so far")
+        clock.seconds += 2.8
+        of_steps = {"loss": 0.947, "error": 7.1, "images_per_second": 386.0}
+        progress.update(176, epoch=8.0, data_wait_percent=1.0, **of_steps)
+        remark = "best average 2.22 % at epoch 7.0"
+        progress.evaluated(epoch=8.0, error=2.5, average=2.22, remark=remark)
+    assert written(console).splitlines() == lines

@@ -114,7 +114,9 @@ def test_each_evaluation_is_said_beside_the_best(workdir_and_words):
         if best is None or error < best["ema_test_top1_error"]:
             best, remark = record, "best so far"
         else:
-            remark = f"best {best['ema_test_top1_error']:.2f} % at epoch {best['epoch']:.1f}"
+            remark = (
+                f"best average {best['ema_test_top1_error']:.2f} % at epoch {best['epoch']:.1f}"
+            )
         wanted.append(
             f"epoch {record['epoch']:.1f}  test error {record['test_top1_error']:.2f} %  "
             f"average {error:.2f} %  {remark}"
