@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -94,7 +95,8 @@ def _train(
     run = None
     try:
         check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
-        with told_if_long(f"looking at the workdir, and listing {config.data.name}'s images"):
+        folder = config.data.dir
+        with told_if_long(f"listing the images in {folder}") if folder else nullcontext():
             run = Run.of(config, workdir).with_classes()
             run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
         metrics = run_training(run, start_of(run), peers)

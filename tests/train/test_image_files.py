@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.runs import loop
 from fastscale_jax.runs.assess import evaluate_checkpoints
-from fastscale_jax.train.evaluate import as_record
+from fastscale_jax.runs.summary import result_rows
+from fastscale_jax.train.evaluate import Evaluation, as_record
 from tests.data.photos import CLASSES, write_folder
 from tests.train.tiny import tiny_run
 
@@ -42,7 +44,17 @@ def test_a_network_trains_on_a_folder(trained):
     assert all(map(math.isfinite, losses))
     # five images count, so errors are whole fifths
     assert (metrics["test_top1_error"] / 20).is_integer()
-    assert metrics["test_top5_error"] == 0
+
+
+def test_of_two_classes_there_is_no_top_5_error(trained):
+    prepare, metrics = trained
+    run = prepare("eval")
+    assert "test_top1_error" in metrics
+    found = {"last": {"": Evaluation({"loss": 0.5, "top1_error": 20.0}, *2 * (np.zeros(1),))}}
+    assert result_rows(run, found)["model"] == "top-1 error 20.00 %, loss 0.5000"
+    written = [run.workdir / name for name in ("metrics.jsonl", "evaluation.json")]
+    assert not any("top5" in text for text in (*metrics, *(x.read_text() for x in written)))
+    assert all("top1_error" in path.read_text() for path in written)
 
 
 def test_an_evaluation_of_the_folder_finds_the_metrics_of_the_run(trained):
