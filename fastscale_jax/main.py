@@ -13,6 +13,7 @@ import re
 import sys
 from typing import NoReturn
 
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.application import main
 from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
 from fastscale_jax.utils.console import FAILURE, complain, usage_error
@@ -62,7 +63,8 @@ def _with_mode(tokens: list[str]) -> list[str]:
         else:
             mode = match[1] if match[1] is not None else next(waiting, "")
     if mode not in MODES:
-        sys.exit(usage_error(f"unknown --mode={mode}; choose one of {', '.join(MODES)}"))
+        question = did_you_mean(nearest(mode, MODES))
+        sys.exit(usage_error(f"unknown --mode={mode}; {question}choose one of {', '.join(MODES)}"))
     if rest in (["--help"], ["-h"]):
         return ["--help"]
     return [mode, *rest]

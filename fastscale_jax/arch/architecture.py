@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from fastscale_jax.arch.spelling import did_you_mean, nearest
+
 BLOCKS = ("bottleneck", "linear_bottleneck", "mbconv")
 STEMS = ("conv3x3", "conv7x7_pool")
 ACTIVATIONS = ("relu", "silu")
@@ -270,7 +272,8 @@ def _check_resolution(a: Architecture) -> None:
 
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"unknown {field} {value!r}; choose one of {', '.join(choices)}")
+        question = did_you_mean(nearest(str(value), choices))
+        raise ValueError(f"unknown {field} {value!r}; {question}choose one of {', '.join(choices)}")
 
 
 def _check_int(field: str, value: object, low: int) -> None:

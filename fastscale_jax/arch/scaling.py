@@ -11,7 +11,13 @@ from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.budget import largest_factor, nearest_factor
 from fastscale_jax.arch.device_model import MEASURED, Device, model_of
 from fastscale_jax.arch.growing import grow
-from fastscale_jax.arch.strategies import ORIG_FACTOR, Multipliers, multipliers, phi_multipliers
+from fastscale_jax.arch.strategies import (
+    ORIG_FACTOR,
+    Multipliers,
+    multipliers,
+    phi_multipliers,
+    spelled,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +56,7 @@ def scaled(
         )
     ((kind, amount),) = amounts.items()
     _check_amount(kind, amount)
+    strategy = spelled(strategy)
     if kind == "phi":
         if strategy != "orig":
             raise ValueError(f"phi goes with strategy 'orig' alone; got strategy {strategy!r}")
@@ -122,9 +129,9 @@ def scale(
         "memory_bytes": memory_bytes,
         "phi": phi,
     }
-    grown, _ = scaled(a, strategy, device, **budget)
+    grown, scaling = scaled(a, strategy, device, **budget)
     return dataclasses.replace(
-        grown, name=f"{a.name}_{strategy}_{amount_name(**budget)}"
+        grown, name=f"{a.name}_{scaling.strategy}_{amount_name(**budget)}"
     ).to_config()
 
 

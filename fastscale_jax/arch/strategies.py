@@ -4,6 +4,8 @@ import math
 import re
 from typing import NamedTuple
 
+from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
+
 # EfficientNet's own multipliers of (depth, width, resolution) for phi = 1; arXiv:1905.11946, 3.3
 ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
 # what they multiply flops by: 1.2 · 1.1² · 1.15²
@@ -46,7 +48,8 @@ def shares(strategy: str) -> tuple[float, float, float]:
 
     Args:
         strategy: a key of `STRATEGIES`, or `a<alpha>` with alpha in [0, 1], which gives alpha to
-            the width and halves the rest (arXiv:2103.06877, equation 4).
+            the width and halves the rest (arXiv:2103.06877, equation 4). The case of letters counts
+            between `dwr` and `dWr` alone.
 
     Raises:
         ValueError: unknown strategy, or alpha out of range.
@@ -55,16 +58,28 @@ def shares(strategy: str) -> tuple[float, float, float]:
         return STRATEGIES[strategy]
     match = re.fullmatch(_ALPHA, strategy)
     if not match:
-        alike = [name for name in STRATEGIES if name.lower() == strategy.lower()]
+        name = spelled(strategy)
+        if is_strategy(name):
+            return shares(name)
         raise ValueError(
-            f"unknown strategy {strategy!r}; choose one of {' '.join(STRATEGIES)}, "
-            "or a<alpha> with alpha from 0 to 1, as in a0.6"
-            + (f". Did you mean {' or '.join(alike)}?" if alike else "")
+            f"unknown strategy {strategy!r}; {did_you_mean(nearest(strategy, STRATEGIES))}choose "
+            f"one of {' '.join(STRATEGIES)}, or a<alpha> with alpha from 0 to 1, as in a0.6"
         )
     alpha = float(match[1])
     if alpha > 1:
         raise ValueError(f"alpha must be from 0 to 1; got {match[1]} in strategy {strategy!r}")
     return (1 - alpha) / 2, alpha, (1 - alpha) / 2
+
+
+def spelled(strategy: str) -> str:
+    """Returns a strategy as `STRATEGIES` writes it; what is none, or several, as it is."""
+    name = meant(strategy, STRATEGIES)
+    return name.lower() if re.fullmatch(_ALPHA, name.lower()) else name
+
+
+def is_strategy(name: str) -> bool:
+    """Whether this is a strategy, exactly as it is written."""
+    return name in STRATEGIES or re.fullmatch(_ALPHA, name) is not None
 
 
 def multipliers(strategy: str, factor: float) -> Multipliers:

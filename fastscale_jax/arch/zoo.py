@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,8 +10,10 @@ from ml_collections import ConfigDict
 from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.device_model import MEASURED, Device, DeviceModel, model_of
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
-from fastscale_jax.arch.scaling import AMOUNTS, Scaling, amount_name, scaled
-from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN
+from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
+from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
+from fastscale_jax.arch.strategies import STRATEGIES
+from fastscale_jax.arch.variants import parsed, question
 
 # (depth, w0, wa, wm, group width) of arXiv:2003.13678, Tables 5 (X) and 6 (Y)
 _REGNETX = {
@@ -191,15 +192,6 @@ _PAPER_FACTORS = {
     (row.family, row.base, row.strategy, row.flops): row.factor for row in PAPER_ROWS if row.flops
 }
 
-_NUMBER = r"\d+(?:\.\d+)?"
-_UNITS = {name: (argument, unit) for argument, name, unit in AMOUNTS}
-_VARIANT = re.compile(
-    rf"(?:(?P<base>[^_]+)_)?(?P<strategy>{STRATEGY_PATTERN})_"
-    rf"(?:(?P<number>{_NUMBER})(?P<unit>{'|'.join(_UNITS)})|x(?P<factor>{_NUMBER})"
-    rf"|phi(?P<phi>-?{_NUMBER}))"
-)
-
-
 _FORM = "a variant is <base> or [<base>_]<strategy>_<amount>"
 
 
@@ -209,13 +201,50 @@ def base_architecture(family: str, base: str = "") -> Architecture:
     Raises:
         ValueError: unknown family or base.
     """
-    members = _family(family)
-    base = base or members.default
-    if base not in members.bases:
+    family, members = _family(family)
+    name = meant(base or members.default, members.bases)
+    if name not in members.bases:
         raise ValueError(
-            f"unknown base {base!r} of {family}; choose one of {' '.join(members.bases)}"
+            f"unknown base {base!r} of {family}; {did_you_mean(nearest(base, members.bases))}"
+            f"choose one of {' '.join(members.bases)}"
         )
-    return members.build(family, base)
+    return members.build(family, name)
+
+
+@functools.cache
+def spelled(family: str, variant: str = "") -> tuple[str, str]:
+    """Returns the names of a family and a variant as they are recorded, the case of letters right.
+
+    Args:
+        family: a key of `FAMILIES`, without regard to case.
+        variant: likewise; where it could be several, as `DWR_16gf` could, it is refused.
+
+    Raises:
+        ValueError: unknown family or variant, with what may have been meant and the choices.
+    """
+    family, members = _family(family)
+    base = meant(variant, members.bases)
+    if not variant or base in members.bases:
+        return family, base
+    scaled_by = parsed(variant)
+    base = meant(scaled_by.base, members.bases) if scaled_by else ""
+    if not scaled_by or base not in ("", *members.bases):
+        raise ValueError(
+            f"unknown variant {variant!r} of {family}; {question(variant, members.bases)}"
+            f"{grammar(family)}"
+        )
+    return family, "_".join(filter(None, (base, scaled_by.strategy, scaled_by.amount)))
+
+
+def spelled_base(text: str) -> str:
+    """Returns `family:base` as it is recorded, from a text like `RegNetZ:500MF`.
+
+    Raises:
+        ValueError: unknown family or base.
+    """
+    family, _, base = text.partition(":")
+    base_architecture(family, base)
+    return ":".join(filter(None, spelled(family, base)))
 
 
 def resolve(
@@ -224,10 +253,10 @@ def resolve(
     """Returns the network that a variant names, and how it was scaled (None: it was not).
 
     Args:
-        family: a key of `FAMILIES`.
-        variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows; empty: the
-            family's default. Where the paper prints a row for that base, strategy and budget, the
-            result is that row.
+        family: a key of `FAMILIES`, without regard to case.
+        variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows, without regard to
+            case where that leaves no doubt; empty: the family's default. Where the paper prints a
+            row for that base, strategy and budget, the result is that row.
         device: the device model that predicts `25ms` and `40gb`, or a function that returns it.
 
     Raises:
@@ -242,15 +271,12 @@ def resolve(
 def _resolved(
     family: str, variant: str, device: DeviceModel | None
 ) -> tuple[Architecture, Scaling | None]:
-    members = _family(family)
-    if not variant or variant in members.bases:
+    family, variant = spelled(family, variant)
+    scaled_by = parsed(variant)
+    if not scaled_by:
         return base_architecture(family, variant), None
-    match = _parsed(variant)
-    if not match or (match["base"] or members.default) not in members.bases:
-        raise ValueError(f"unknown variant {variant!r} of {family}; {grammar(family)}")
-    base = match["base"] or members.default
-    strategy = match["strategy"]
-    amount = _amount(match)
+    base = scaled_by.base or FAMILIES[family].default
+    strategy, amount = scaled_by.strategy, scaled_by.budget
     name = f"{family}-{base}_{strategy}_{amount_name(**amount)}"
     if "flops" in amount:
         factor = _PAPER_FACTORS.get((family, base, strategy, amount["flops"]))
@@ -270,21 +296,8 @@ def budget_of(variant: str) -> dict[str, float]:
     Args:
         variant: without its family; of a name that is no scaled network the result is empty.
     """
-    match = _parsed(variant)
-    return _amount(match) if match else {}
-
-
-@functools.cache
-def _parsed(variant: str) -> re.Match[str] | None:
-    return _VARIANT.fullmatch(variant)
-
-
-def _amount(match: re.Match[str]) -> dict[str, float]:
-    for argument in ("factor", "phi"):
-        if match[argument] is not None:
-            return {argument: float(match[argument])}
-    argument, unit = _UNITS[match["unit"]]
-    return {argument: float(match["number"]) * unit}
+    scaled_by = parsed(variant)
+    return dict(scaled_by.budget) if scaled_by else {}
 
 
 def model_config(family: str, variant: str = "", *, device: Device | None = None) -> ConfigDict:
@@ -294,7 +307,7 @@ def model_config(family: str, variant: str = "", *, device: Device | None = None
 
 def grammar(family: str) -> str:
     """Returns one line that says how variants of a family are written."""
-    members = _family(family)
+    family, members = _family(family)
     strategies = " ".join(STRATEGIES)
     return (
         f"{_FORM}; bases: {' '.join(members.bases)} "
@@ -304,7 +317,12 @@ def grammar(family: str) -> str:
     )
 
 
-def _family(family: str) -> Family:
+def _family(name: str) -> tuple[str, Family]:
+    """The name and the networks of a family."""
+    family = meant(name, FAMILIES)
     if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; choose one of {' '.join(FAMILIES)}; {_FORM}")
-    return FAMILIES[family]
+        raise ValueError(
+            f"unknown family {name!r}; {did_you_mean(nearest(name, FAMILIES))}choose one of "
+            f"{' '.join(FAMILIES)}; {_FORM}"
+        )
+    return family, FAMILIES[family]

@@ -1,6 +1,5 @@
 """`fastscale`: one command with subcommands, each of them a function in this folder."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import cyclopts
 
 import fastscale_jax
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
@@ -168,9 +168,10 @@ def main(tokens: Sequence[str]) -> int:
     """
     rest, overrides = split(tokens)
     if rest and not rest[0].startswith("-") and rest[0] not in COMMANDS:
-        near = difflib.get_close_matches(rest[0], COMMANDS, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        return usage_error(f"unknown command {rest[0]!r}; {meant}there are {', '.join(COMMANDS)}")
+        return usage_error(
+            f"unknown command {rest[0]!r}; {did_you_mean(nearest(rest[0], COMMANDS))}there are "
+            f"{', '.join(COMMANDS)}"
+        )
     try:
         function, bound, _ = application().parse_args(
             [_underscored(token) for token in rest], exit_on_error=False, print_error=False

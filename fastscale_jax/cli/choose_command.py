@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.arch.strategies import shares
-from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.arch.strategies import shares, spelled
+from fastscale_jax.arch.zoo import base_architecture, spelled_base
 from fastscale_jax.cli.options import Session, Whole
 from fastscale_jax.measure.choose import (
     NEAR,
@@ -66,7 +66,8 @@ def choose_network(
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"--batch_size must be above 0; got {batch_size}")
         shares(strategy)
-        network = base_architecture(*base.split(":", 1))
+        strategy, base = spelled(strategy), spelled_base(base)
+        network = base_architecture(*base.split(":"))
         model = None if device else model_of_here(kind, batch_size, dtype, complain)
         usual = device.usual if device else (8, "float32")
         batch = batch_size or (model.batch_size if model else usual[0])

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from cyclopts import Group, Parameter
 
+from fastscale_jax.arch.strategies import spelled
+from fastscale_jax.arch.zoo import spelled_base
 from fastscale_jax.cli.options import OptionalPath, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.curves import measure_all, measured
@@ -170,7 +172,8 @@ def _specs(grid: Grid, target: Target | None) -> list[Spec]:
         factors = [float(x) for x in grid.factors.split(",")]
     except ValueError:
         raise ValueError(f"--factors must be numbers; got {grid.factors!r}") from None
-    bases, strategies = grid.bases.split(","), grid.strategies.split(",")
+    bases = [spelled_base(base) for base in grid.bases.split(",")]
+    strategies = [spelled(strategy) for strategy in grid.strategies.split(",")]
     specs = points.grid(bases, strategies, factors, frameworks, **setting)
     for spec in specs:
         spec.network()

@@ -4,6 +4,7 @@ import fnmatch
 import json
 
 from fastscale_jax.arch import FAMILIES, count
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.cli.options import Output
 from fastscale_jax.utils.console import OK, print_table
@@ -13,15 +14,18 @@ def show(pattern: str = "*", *, format: Output = "table") -> int:  # noqa: A002 
     """Lists the networks that have names, with what they cost. Returns the exit status.
 
     Args:
-        pattern: Of names, as in 'regnety*' or '*:500mf'.
+        pattern: Of names, without regard to case, as in 'regnety*' or '*:500mf'.
         format: json prints one object on stdout.
     """
     from rich.table import Table
 
     names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
-    chosen = fnmatch.filter(names, pattern)
+    chosen = fnmatch.filter(names, pattern.lower())
     if not chosen:
-        raise ValueError(f"no network is named like {pattern!r}; families: {', '.join(FAMILIES)}")
+        question = did_you_mean(nearest(pattern, [*FAMILIES, *names]))
+        raise ValueError(
+            f"no network is named like {pattern!r}; {question}families: {', '.join(FAMILIES)}"
+        )
     networks = {name: base_architecture(*name.split(":")) for name in chosen}
     if format == "json":
         sizes = {n: {"resolution": a.resolution, **count(a)._asdict()} for n, a in networks.items()}

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.train.recipe import default_config
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.usage import explain
@@ -37,8 +38,9 @@ def read_config(
     """Returns the config that a command is given.
 
     Args:
-        name: a packaged recipe (`regnetz:dWr_16gf`), a file (`my/recipe.py`, also with a variant
-            after a colon), or a run's `config.json`; None: the workdir's.
+        name: a packaged recipe (`regnetz:dWr_16gf`, without regard to case), a file
+            (`my/recipe.py`, also with a variant after a colon), or a run's `config.json`; None: the
+            workdir's.
         overrides: of keys, as in `--config.train.epochs=3`.
         workdir: of a run, whose `config.json` is taken where there is no name.
 
@@ -103,6 +105,7 @@ def _file(path: str) -> pathlib.Path:
     """
     known = packaged()
     is_file = path not in known and pathlib.Path(path).is_file()
+    name = meant(path, known)
     if is_file or path.endswith(".py") or os.sep in path:
         if pathlib.Path(path).is_file():
             return pathlib.Path(path)
@@ -111,13 +114,14 @@ def _file(path: str) -> pathlib.Path:
         raise ValueError(
             f"there is no such file as {path}; recipes that need none are {', '.join(known)}"
         )
-    if path not in known:
+    if name not in known:
         raise ValueError(
-            f"unknown recipe {path!r}; choose one of {', '.join(known)}, or give a file"
+            f"unknown recipe {path!r}; {did_you_mean(nearest(path, known))}choose one of "
+            f"{', '.join(known)}, or give a file"
         )
     if pathlib.Path(f"{path}.py").is_file():
         complain(f"{path} is the packaged recipe; write ./{path}.py for the file here")
-    return known[path]
+    return known[name]
 
 
 def _recorded(path: pathlib.Path) -> ConfigDict:

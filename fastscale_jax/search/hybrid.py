@@ -36,6 +36,6 @@ def scaled_up(network: Architecture, scaling: str, *, flag: str = "scale") -> Ar
         ValueError: it says no scaling, or no factor reaches the amount.
     """
     check(scaling, flag)
-    strategy, budget = scaling.partition("_")[0], budget_of(scaling)
-    grown, _ = scaled(network, strategy, find, **budget)
-    return dataclasses.replace(grown, name=f"{network.name}_{strategy}_{amount_name(**budget)}")
+    budget = budget_of(scaling)
+    grown, by = scaled(network, scaling.partition("_")[0], find, **budget)
+    return dataclasses.replace(grown, name=f"{network.name}_{by.strategy}_{amount_name(**budget)}")

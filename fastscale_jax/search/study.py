@@ -8,7 +8,7 @@ seeds.
 from collections.abc import Sequence
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.arch.strategies import shares
+from fastscale_jax.arch.strategies import shares, spelled
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid, study_results
 from fastscale_jax.search.jobs import Entry
@@ -44,7 +44,7 @@ def run_study(
     base: Architecture = settings.run.network
     if smaller:
         base = hybrid.scaled_up(base, smaller, flag="base")
-    names = list(dict.fromkeys(strategies))
+    names = list(dict.fromkeys(map(spelled, strategies)))
     about = {
         "search": "study",
         "network": base.to_config().to_dict(),

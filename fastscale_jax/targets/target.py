@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.targets.devices import Device, devices
 
 # XLA on a GPU takes this share of its memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise:
@@ -28,16 +29,20 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Returns the target of a text like `gpu:h100`, `gpu:h100:8`, `tpu:v5e` or `tpu:v5e:4x4`.
+        """Returns the target of a text like `gpu:h100`, `GPU:H100:8`, `tpu:v5e` or `tpu:v5e:4x4`.
 
         Raises:
             ValueError: there is no such device or topology; says which there are.
         """
-        platform, _, rest = text.partition(":")
+        platform, _, rest = text.lower().partition(":")
         generation, separator, size = rest.partition(":")
-        device = devices().get(f"{platform}:{generation}")
+        name = f"{platform}:{generation}"
+        device = devices().get(name)
         if device is None or (separator and not size):
-            raise ValueError(f"unknown target {text!r}; choose one of {', '.join(devices())}")
+            raise ValueError(
+                f"unknown target {text!r}; {did_you_mean(nearest(name, devices()))}choose one of "
+                f"{', '.join(devices())}"
+            )
         if device.platform == "gpu":
             return cls(device, _gpus(text, size))
         topology = _topology(text, size, device)

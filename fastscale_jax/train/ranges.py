@@ -3,6 +3,8 @@
 import operator
 from typing import Any
 
+from fastscale_jax.arch.spelling import did_you_mean, nearest
+
 # of each key: the least it may be, and what it must stay at or below
 _FROM_TO = {
     "data.batch_size": (0, None),
@@ -70,7 +72,11 @@ def check_ranges(recipe: Any) -> None:
         if value not in choices:
             among = ", ".join(map(str, choices)).removeprefix(", ")
             empty = ", or empty" if "" in choices else ""
-            raise ValueError(f"config.{key} must be one of {among}{empty}; got {value!r}")
+            question = did_you_mean(nearest(str(value), map(str, choices))).rstrip()
+            raise ValueError(
+                f"config.{key} must be one of {among}{empty}; got {value!r}"
+                + (f"; {question}" if question else "")
+            )
     _check_optim(recipe.optim, recipe.data.batch_size)
     if recipe.bn.sync and recipe.bn.group_size:
         raise ValueError(

@@ -13,11 +13,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fastscale_jax.arch.spelling import meant
 from fastscale_jax.data.augment.augment_config import Augment
-from fastscale_jax.train.ranges import check_ranges
+from fastscale_jax.data.sources.conventions import SOURCES
+from fastscale_jax.train.ranges import CHOICES, check_ranges
 
 # the batch size that the paper's learning rate is for; others are scaled in proportion
 REFERENCE_BATCH_SIZE = 1024
+
+# values that are names, which are taken without regard to case
+_NAMES = CHOICES | {"data.name": tuple(SOURCES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +172,8 @@ def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
         if typing.get_origin(expected) is tuple:
             if type(value) is not tuple or any(type(item) is not int for item in value):
                 raise ValueError(f"{path}.{key} must be a tuple of integers; got {value!r}")
+        elif expected is str and type(value) is str:
+            value = meant(value, _NAMES.get(f"{path}.{key}".removeprefix("config."), ()))
         elif type(value) is not expected:
             raise ValueError(f"{path}.{key} must be of type {expected.__name__}; got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):

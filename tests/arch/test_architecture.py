@@ -104,7 +104,7 @@ REFUSED = {
     "unknown stem": (
         "resnet",
         {"stem": "conv5x5"},
-        "unknown stem 'conv5x5'; choose one of conv3x3",
+        r"unknown stem 'conv5x5'; did you mean conv3x3\? choose one of conv3x3",
     ),
     "unknown activation": ("resnet", {"activation": "gelu"}, "activation 'gelu'; .* relu, silu"),
     "a choice that is no string": ("resnet", {"block": 3}, "unknown block 3; choose one of"),

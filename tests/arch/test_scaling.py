@@ -130,7 +130,11 @@ def test_efficientnets_are_said_to_keep_their_group_width():
 
 
 REFUSED = {
-    "unknown strategy": ("wd", {"factor": 2}, "unknown strategy 'wd'; choose one of d w r"),
+    "unknown strategy": (
+        "wd",
+        {"factor": 2},
+        r"unknown strategy 'wd'; did you mean dw\? choose one of d w r",
+    ),
     "strategy in the wrong case": ("DWR", {"factor": 2}, "unknown strategy 'DWR'"),
     "alpha above 1": ("a1.2", {"factor": 2}, "alpha must be from 0 to 1; got 1.2"),
     "negative alpha": ("a-0.2", {"factor": 2}, "unknown strategy 'a-0.2'"),

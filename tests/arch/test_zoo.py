@@ -141,13 +141,12 @@ WRONG_VARIANTS = {
     "unknown base to scale": ("regnetz", "5gf_dWr_16gf"),
     "base to scale of another family": ("resnet", "b0_dWr_16gf"),
     "unknown strategy": ("regnety", "wd_16gf"),
-    "strategy in the wrong case": ("regnety", "DWR_16gf"),
+    "strategy that could be dwr or dWr": ("regnety", "DWR_16gf"),
     "alpha without a number": ("regnety", "a_16gf"),
     "no amount": ("regnety", "dWr"),
     "empty amount": ("regnety", "dWr_"),
     "amount without a unit": ("regnety", "dWr_16"),
     "unknown unit": ("regnety", "dWr_16tf"),
-    "unit in the wrong case": ("regnety", "dWr_16GF"),
     "negative amount": ("regnety", "dWr_-16gf"),
     "not a number": ("regnety", "dWr_xx"),
     "factor the wrong way round": ("regnety", "dWr_8x"),
@@ -161,8 +160,8 @@ def test_wrong_variant_is_refused_with_the_grammar_and_the_choices(family, varia
     with pytest.raises(ValueError, match="unknown variant") as refusal:
         arch.resolve(family, variant)
     message = str(refusal.value)
-    assert f"unknown variant {variant!r} of {family}; a variant is <base> or" in message
-    assert "[<base>_]<strategy>_<amount>" in message
+    assert message.startswith(f"unknown variant {variant!r} of {family}; ")
+    assert "a variant is <base> or [<base>_]<strategy>_<amount>" in message
     assert " ".join(arch.FAMILIES[family].bases) in message
     assert "strategies: d w r dw dr wr dwr dWr orig a<alpha>" in message
     assert (

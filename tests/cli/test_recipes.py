@@ -106,7 +106,7 @@ def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("digit", "unknown recipe 'digit'; choose one of digits, "),
+        ("digit", r"unknown recipe 'digit'; did you mean digits\? choose one of digits, "),
         ("no/such.py", "no such file as no/such.py"),
         ("{}/bad.json", "is not the config of a run"),
         ("{}/none.json", "No such file or directory"),

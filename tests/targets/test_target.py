@@ -35,9 +35,15 @@ def test_a_single_device_has_one_name():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("h100", "unknown target 'h100'; choose one of gpu:h100, "),
-        ("gpu:h100:", "unknown target 'gpu:h100:'; choose one of gpu:h100, "),
-        ("gpu:h300", "unknown target 'gpu:h300'; choose one of gpu:h100, "),
+        ("h100", "unknown target 'h100'; did you mean gpu:h100? choose one of gpu:h100, "),
+        (
+            "gpu:h100:",
+            "unknown target 'gpu:h100:'; did you mean gpu:h100? choose one of gpu:h100, ",
+        ),
+        (
+            "gpu:h300",
+            "unknown target 'gpu:h300'; did you mean gpu:h100 or gpu:h200? choose one of ",
+        ),
         ("gpu:v5e", "unknown target"),
         ("gpu:h100:0", "give a number of GPUs, as in gpu:h100:8"),
         ("gpu:h100:2x2", "give a number of GPUs, as in gpu:h100:8"),

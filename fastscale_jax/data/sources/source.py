@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.data.pipeline import Split as Split
 from fastscale_jax.data.sources import arrays, csv_files, folder
 from fastscale_jax.data.sources.conventions import OWN, SOURCES, Conventions, SourceInfo
@@ -94,8 +95,11 @@ def check_source(
             that is not there.
     """
     if name not in SOURCES:
-        choices = ", ".join(source for source in SOURCES if source != OWN)
-        raise ValueError(f"unknown data source {name!r}; choose one of {choices}")
+        choices = [source for source in SOURCES if source != OWN]
+        raise ValueError(
+            f"unknown data source {name!r}; {did_you_mean(nearest(name, choices))}choose one of "
+            f"{', '.join(choices)}"
+        )
     if name == "digits":
         check_count("digits", 10, num_classes)
     if name == "synthetic" and not num_classes and directory is not None:

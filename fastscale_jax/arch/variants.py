@@ -1,0 +1,69 @@
+"""The grammar of variants: `<base>`, or `[<base>_]<strategy>_<amount>`."""
+
+import functools
+import itertools
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from fastscale_jax.arch.scaling import AMOUNTS
+from fastscale_jax.arch.spelling import did_you_mean, nearest
+from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN, is_strategy, spelled
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_UNITS = {name: (argument, unit) for argument, name, unit in AMOUNTS}
+_VARIANT = re.compile(
+    rf"(?:(?P<base>[^_]+)_)?(?P<strategy>{STRATEGY_PATTERN})_"
+    rf"(?P<amount>(?P<number>{_NUMBER})(?P<unit>{'|'.join(_UNITS)})|x(?P<factor>{_NUMBER})"
+    rf"|phi(?P<phi>-?{_NUMBER}))",
+    re.IGNORECASE,
+)
+
+
+class Variant(NamedTuple):
+    """A scaled network, as a variant names it."""
+
+    base: str  # as it was written; empty: the family's default
+    strategy: str
+    amount: str  # `16gf`, `x4`
+    budget: dict[str, float]  # the same, as `scale` takes it
+
+
+@functools.cache
+def parsed(text: str) -> Variant | None:
+    """Returns what a variant says; None: it names no scaled network, or more than one."""
+    match = _VARIANT.fullmatch(text)
+    strategy = spelled(match["strategy"]) if match else ""
+    if not match or not is_strategy(strategy):  # `DWR` is dwr or dWr
+        return None
+    return Variant(match["base"] or "", strategy, match["amount"].lower(), _budget(match))
+
+
+def _budget(match: re.Match[str]) -> dict[str, float]:
+    for argument in ("factor", "phi"):
+        if match[argument] is not None:
+            return {argument: float(match[argument])}
+    argument, unit = _UNITS[match["unit"].lower()]
+    return {argument: float(match["number"]) * unit}
+
+
+def question(text: str, bases: Iterable[str]) -> str:
+    """Returns what may have been meant by a misspelt variant, for an error message."""
+    *base, strategy, amount = ["", *text.split("_")]
+    if not strategy:
+        return did_you_mean(nearest(amount, bases))
+    of_bases = nearest(base[-1], bases) if base[1:] else [""]
+    of_strategies = [spelled(strategy)]
+    if not is_strategy(of_strategies[0]):
+        of_strategies = nearest(strategy, STRATEGIES)
+    parts = itertools.product(of_bases, of_strategies, _nearest_amounts(amount))
+    return did_you_mean(["_".join(filter(None, names)) for names in parts])
+
+
+def _nearest_amounts(text: str) -> list[str]:
+    match = re.fullmatch(rf"(x|phi-?)?({_NUMBER})(\w*)", text.lower())
+    if not match or (match[1] and match[3]):
+        return []
+    if match[1]:
+        return [text.lower()]
+    return [match[2] + unit for unit in nearest(match[3], _UNITS)]
