@@ -7,7 +7,7 @@ so on until a network takes from 90 to 100 % of the budget.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
@@ -46,8 +46,9 @@ def choose(
 ) -> Choice:
     """Returns the largest network of a strategy that meets a budget, as measured.
 
-    It takes at least 90 % of the budget, unless no network lies between it and one that takes more
-    than the budget, or the measurements contradict one another.
+    Of the networks that were measured and met it, it is the one of most flops. It takes at least
+    90 % of the budget, unless no network lies between it and one that takes more than the budget,
+    or the measurements contradict one another.
 
     Args:
         base: to scale.
@@ -63,29 +64,41 @@ def choose(
         UnmetError: every network that was measured takes more than the budget.
     """
     shares(strategy)
-    price = _price(base, kind, measure, model)
-    known: dict[float, float] = {}  # of the price of a network, what it took
-    wanted, largest, best = budget, 0.0, None
-    while len(known) < _ROUNDS:
+    measured: list[Choice] = []
+
+    def take(factor: float, network: Architecture) -> Choice:
+        measured.append(Choice(factor, network, measure(network)))
+        amounts = f"{in_words(measured[-1].amount, kind)} of {in_words(budget, kind)}"
+        tell(f"{strategy} x{factor:.4g}, {count(network).flops / 1e9:.4g} GF: {amounts}")
+        return measured[-1]
+
+    price = _price(base, kind, take, model)
+    wanted = min([budget, *(_LONGEST * choice.amount for choice in measured)])
+    while len(measured) < _ROUNDS:
+        known = {price(count(choice.network)): choice.amount for choice in measured}
         factor = _factor(base, strategy, kind, wanted, price, known)
         network, _ = scaled(base, strategy, factor=factor)
         predicted = price(count(network))
         if predicted in known:  # there is no network between this one and the next
             break
-        amount = known[predicted] = measure(network)
-        tell(f"{strategy} x{factor:.4g}: {in_words(amount, kind)} of {in_words(budget, kind)}")
-        # the larger one, which under noise may have taken less
-        if amount <= budget and predicted > largest:
-            largest, best = predicted, Choice(factor, network, amount)
-        if NEAR * budget <= amount <= budget:
+        choice = take(factor, network)
+        if NEAR * budget <= choice.amount and choice is _largest(measured, budget):
             break
-        wanted = _price_of(_AIM * budget, known)
-    if best is None:
+        wanted = _price_of(_AIM * budget, {**known, predicted: choice.amount})
+    largest = _largest(measured, budget)
+    if largest is None:
+        least = min(choice.amount for choice in measured)
         raise UnmetError(
             f"no network of {strategy!r} was found to take at most {in_words(budget, kind)}; the "
-            f"least of {len(known)} took {in_words(min(known.values()), kind)}"
+            f"least of {len(measured)} took {in_words(least, kind)}"
         )
-    return best
+    return largest
+
+
+def _largest(measured: Sequence[Choice], budget: float) -> Choice | None:
+    """The one of most flops among those that fit, which under noise may take less than another."""
+    fitting = [choice for choice in measured if choice.amount <= budget]
+    return max(fitting, key=lambda choice: count(choice.network).flops, default=None)
 
 
 def in_words(amount: float, kind: str) -> str:
@@ -132,12 +145,12 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
 def _price(
     base: Architecture,
     kind: str,
-    measure: Callable[[Architecture], float],
+    take: Callable[[float, Architecture], Choice],
     model: DeviceModel | None,
 ) -> Callable[[Complexity], float]:
     if model is not None:
         return functools.partial(model.predict, kind, base.name)
-    an_activation = measure(base) / count(base).acts
+    an_activation = take(1.0, base).amount / count(base).acts
     if math.isinf(an_activation):
         raise UnmetError(f"not even {base.name} itself fits into the memory here")
     return lambda cost: an_activation * cost.acts
