@@ -33,54 +33,20 @@ if TYPE_CHECKING:
     from fastscale_jax.api import torch_twin as torch_twin
     from fastscale_jax.api import train as train
 
-_API = (
-    "Classifier",
-    "Complexity",
-    "Source",
-    "count",
-    "create_model",
-    "from_arrays",
-    "from_csv",
-    "from_examples",
-    "from_folder",
-    "list_models",
-    "load",
-    "model_config",
-    "recipe",
-    "save",
-    "scale",
-    "torch_twin",
-    "train",
-)
-_ROOMS = (
-    "arch",
-    "checkpoints",
-    "convs",
-    "cost",
-    "data",
-    "distributed",
-    "interop",
-    "logs",
-    "measure",
-    "models",
-    "report",
-    "runs",
-    "search",
-    "targets",
-    "utils",
-)
-__all__ = [*_API, *_ROOMS]  # all of them are strings
+_ROOMS = ("arch", "checkpoints", "convs", "cost", "data", "distributed", "interop", "logs")
+_ROOMS += ("measure", "models", "report", "runs", "search", "targets", "train", "utils")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":  # the room, which can be called: see its docstring
-        return importlib.import_module("fastscale_jax.train")
-    if name in _API:
-        return getattr(importlib.import_module("fastscale_jax.api"), name)
-    if name in _ROOMS:
+    if name in _ROOMS:  # `train` too, which can be called: see its docstring
         return importlib.import_module(f"fastscale_jax.{name}")
+    if not name.startswith("_"):
+        api = importlib.import_module("fastscale_jax.api")
+        if name in api.__all__:
+            return getattr(api, name)
     raise AttributeError(f"module 'fastscale_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    api = importlib.import_module("fastscale_jax.api")
+    return sorted({*globals(), *api.__all__, *_ROOMS})

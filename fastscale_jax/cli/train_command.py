@@ -95,10 +95,11 @@ def _train(
     run = None
     try:
         check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
-        folder = config.data.dir
+        run = Run.of(config, workdir)
+        folder = run.recipe.data.dir
         with told_if_long(f"listing the images in {folder}") if folder else nullcontext():
-            run = Run.of(config, workdir).with_classes()
-            run = with_batch_size(run, gigabytes=gigabytes, trains=True).prepared("train")
+            run = with_batch_size(run.with_classes(), gigabytes=gigabytes, trains=True)
+            run = run.prepared("train")
         metrics = run_training(run, start_of(run), peers)
     except (DataError, DivergenceError, SaveError) as error:
         if isinstance(error, SaveError):

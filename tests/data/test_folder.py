@@ -102,9 +102,8 @@ def test_a_folder_of_classes_alone_is_split_by_class(tmp_path):
     assert source.classes == ("cat", "dog")
     for split, each in ((source.train, 15), (source.test, 5)):
         np.testing.assert_array_equal(np.bincount(split.labels), [each, each])
-        assert all(
-            f"/{source.classes[y]}/" in p.decode() for p, y in zip(split.paths, split.labels)
-        )
+        for path, label in zip(split.paths, split.labels, strict=True):
+            assert f"/{source.classes[label]}/" in path.decode()
     every = {*source.train.paths, *source.test.paths}
     assert len(every) == source.train.examples + source.test.examples == 40
     again = load_source("folder", holdout=0.25, **options)

@@ -1,10 +1,11 @@
 """Labels as people have them: numbers, or names of classes."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from fastscale_jax.arch.spelling import did_you_mean, nearest
 
 
 def as_labels(
@@ -64,9 +65,11 @@ def _numbered(names: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
         raise ValueError(f"the class {twice!r} is named twice")
     for i, name in enumerate(names):
         if name not in numbers:
-            near = difflib.get_close_matches(name, classes, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"the label {name!r} of image {i} is none of the classes{meant}")
+            meant = did_you_mean(nearest(name, classes))
+            raise ValueError(
+                f"the label {name!r} of image {i} is none of the {len(classes)} classes"
+                + (f"; {meant}".rstrip() if meant else "")
+            )
     return np.array([numbers[name] for name in names], np.int32)
 
 
