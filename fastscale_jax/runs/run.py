@@ -118,8 +118,11 @@ class Run:
         Raises:
             ValueError: the images are not there.
         """
+        data = self.recipe.data
         if self.network.num_classes:
             return self
+        if self.own_source is None:
+            check_source(data.name, 0, directory=data.dir, tfds_name=data.tfds_name)
         network = dataclasses.replace(self.network, num_classes=len(self.source.classes))
         return dataclasses.replace(self, network=network)
 

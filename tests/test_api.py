@@ -1,0 +1,296 @@
+"""The package as a library: `import fastscale_jax as fs`."""
+
+import ast
+import functools
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import fastscale_jax as fs
+from fastscale_jax import api, arch
+from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.cli.application import main
+from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.runs.interrupt import Interrupts
+from tests.train.tiny import tiny_config
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+CLASSES = ("cat", "dog", "owl")
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+NAMES = np.array(CLASSES)[np.arange(60) % 3]
+
+
+def own_recipe(**changes):
+    """A tiny recipe for as many classes as the images have."""
+    sizes = {
+        "model.num_classes": 0,
+        "data.batch_size": 18,
+        "train.epochs": 1,
+        "bn.precise_images": 0,
+    }
+    return tiny_config(**{**sizes, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a run on one's own images, and what training returned."""
+    workdir = tmp_path_factory.mktemp("runs") / "own"
+    source = fs.from_arrays(PIXELS, NAMES)
+    return workdir, fs.train(own_recipe(), source=source, workdir=workdir)
+
+
+def test_importing_and_counting_need_no_jax():
+    program = (
+        "import sys, fastscale_jax as fs\n"
+        "names = fs.list_models(), fs.list_models(weights=False)\n"
+        "config = fs.scale(fs.model_config('regnetz:500mf'), 'dWr', factor=2)\n"
+        "print(fs.count(config).flops, 'jax' in sys.modules, 'fastscale_jax.api' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    wanted = arch.count(arch.scale(arch.model_config("regnetz"), "dWr", factor=2)).flops
+    assert result.stdout.split() == [str(wanted), "False", "True"]
+
+
+def test_the_names_that_type_checkers_see_are_those_that_there_are():
+    tree = ast.parse(pathlib.Path(fs.__file__).read_text("utf-8"))
+    declared = {
+        name.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "fastscale_jax.api"
+        for name in node.names
+    }
+    assert declared == {*api.__all__}
+    for name in api.__all__:
+        assert callable(getattr(fs, name)), name
+    assert {*api.__all__, "arch", "models"} <= {*dir(fs)}
+    with pytest.raises(AttributeError, match="has no attribute 'modles'"):
+        _ = fs.modles
+
+
+def test_the_room_of_the_same_name_as_train_is_both():
+    assert fs.train.recipe.Recipe is __import__("fastscale_jax.train.recipe").train.recipe.Recipe
+    with pytest.raises(ValueError, match="unknown recipe 'nothing'"):
+        fs.train("nothing")
+
+
+def test_networks_are_listed_by_pattern_and_by_weights():
+    assert fs.list_models("RegNetZ*") == ["regnetz:500mf", "regnetz:4gf", "regnetz:500mf-g1"]
+    assert fs.list_models("*:no") == []
+    names = fs.list_models()
+    assert {name.partition(":")[0] for name in names} == {*arch.FAMILIES}
+    # of what the hub has weights of, timm's network is ours, tensor by tensor
+    of_timm = {f"{c.family}:{c.base}" for c in COUNTERPARTS if c.package == "timm"}
+    assert {*fs.list_models(weights=True)} < of_timm & {*names}
+
+
+def test_a_name_means_the_network_of_the_command_line():
+    assert fs.model_config("RegNetZ:dWr_16gf") == arch.model_config("regnetz", "dWr_16gf")
+    assert fs.count(fs.model_config("resnet")) == arch.count(arch.model_config("resnet", "50"))
+    with pytest.raises(ValueError, match="did you mean regnety"):
+        fs.model_config("regnty:400mf")
+
+
+def tiny(**changes):
+    model = tiny_config().model
+    model.update(changes)
+    return model
+
+
+def flat(variables):
+    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in jax.tree.leaves_with_path(variables)}
+
+
+def test_a_created_network_can_be_applied_as_it_is():
+    model, variables = fs.create_model(tiny(), num_classes=4, resolution=24, seed=1)
+    assert (model.architecture.num_classes, model.architecture.resolution) == (4, 24)
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    assert apply(variables, np.zeros((2, 31, 24, 3))).shape == (2, 4)
+    _, same = fs.create_model(tiny(num_classes=4, resolution=24), seed=1)
+    _, other = fs.create_model(tiny(num_classes=4), seed=2)
+    kernel = "['params']['s1']['b1']['b']['kernel']"
+    np.testing.assert_array_equal(flat(variables)[kernel], flat(same)[kernel])
+    assert (flat(variables)[kernel] != flat(other)[kernel]).any()
+
+
+@pytest.mark.parametrize("num_classes", [None, 4, 0])
+def test_weights_of_any_number_of_classes_make_complete_variables(trained, num_classes):
+    workdir, _ = trained
+    config = tiny(num_classes=3)
+    model, variables = fs.create_model(config, num_classes=num_classes, weights=workdir)
+    classifier = variables["params"].get("head", {}).get("fc")
+    width = model.architecture.num_classes
+    assert (classifier is None) if num_classes == 0 else classifier["bias"].shape == (width,)
+    of_run = flat(fs.load(workdir).variables)
+    ours = flat(variables)
+    assert ours.keys() == {k for k in of_run if num_classes != 0 or "['fc']" not in k}
+    same = [key for key in ours if "['fc']" not in key or num_classes is None]
+    for key in same:
+        np.testing.assert_array_equal(ours[key], of_run[key])
+    images = jax.ShapeDtypeStruct((2, 20, 20, 3), np.float32)
+    jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
+
+
+def test_what_is_saved_comes_back_and_under_other_names(tmp_path):
+    model, variables = fs.create_model("regnety:200mf", num_classes=3)
+    for names in ("fastscale_jax", "timm"):
+        fs.save(tmp_path / "x", model.architecture, variables, names=names)
+        _, back = fs.create_model("regnety:200mf", num_classes=3, weights=tmp_path / "x")
+        one, other = flat(variables), flat(back)
+        assert one.keys() == other.keys()
+        assert all((one[key] == other[key]).all() for key in one)
+
+
+def test_the_twin_takes_rgb_unless_told_otherwise():
+    model, variables = fs.create_model(tiny())
+    images = np.random.default_rng(1).standard_normal((2, 20, 20, 3)).astype(np.float32)
+    variables = jax.tree.map(lambda x: x + 0.1, variables)  # fresh classifiers give next to nothing
+    ours = jax.jit(functools.partial(model.apply, train=False))(variables, images)
+    rgb = torch.from_numpy(images).permute(0, 3, 1, 2)
+    for channels, seen in (("RGB", rgb), ("BGR", rgb.flip(1))):
+        twin = fs.torch_twin(model.architecture, variables, channels=channels)
+        theirs = twin(seen).detach().numpy()
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5 * np.abs(ours).max())
+    with pytest.raises(ValueError, match="channels must be RGB or BGR; got 'GBR'"):
+        fs.torch_twin(model.architecture, channels="GBR")
+
+
+def test_a_run_on_one_s_own_images_keeps_what_it_needs(trained):
+    workdir, metrics = trained
+    assert 0 <= metrics["test_top1_error"] <= 100
+    about = read_about(checkpoints_of(workdir) / str(latest_step(checkpoints_of(workdir))))
+    assert about["source"] == {
+        "name": "own",
+        "classes": list(CLASSES),
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "crop": 0.0,
+    }
+    config = json.loads((workdir / "config.json").read_text())
+    assert (config["model"]["num_classes"], config["data"]["name"]) == (3, "own")
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    assert evaluation["source"]["name"] == "own"
+    assert evaluation["source"]["images"] == 6
+
+
+def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_path, capsys):
+    workdir = shutil.copytree(trained[0], tmp_path / "run")
+    longer = own_recipe(**{"train.epochs": 2, "checkpoint.allow_changes": True})
+    fs.train(longer, source=fs.from_arrays(PIXELS, NAMES), workdir=f"{workdir}/")
+    assert "going on" in capsys.readouterr().err
+    swapped = fs.from_arrays(PIXELS, NAMES, classes=("dog", "cat", "owl"))
+    with pytest.raises(ValueError, match="class 0 is 'cat' there and 'dog' here; give"):
+        fs.train(longer, source=swapped, workdir=workdir)
+    two = fs.from_arrays(PIXELS[:40], np.array(["cat", "dog"] * 20))
+    with pytest.raises(ValueError, match=r"holds another network, .*num_classes is 3"):
+        fs.train(longer, source=two, workdir=workdir)
+
+
+def test_a_trained_network_names_what_it_sees(trained):
+    classify = fs.load(trained[0])
+    assert classify.classes == CLASSES
+    probabilities = classify.probabilities(list(PIXELS[:40]))
+    guesses = classify(list(PIXELS[:40]), top=2)
+    for row, best in zip(probabilities, guesses, strict=True):
+        assert [g.label for g in best] == list(np.argsort(-row, kind="stable")[:2])
+        assert best[0].name == CLASSES[best[0].label]
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    alone = classify(PIXELS[0], top=9)
+    assert len(alone) == 3
+    np.testing.assert_allclose(
+        [g.probability for g in alone[:2]], [g.probability for g in guesses[0]]
+    )
+
+    # by hand: resized on the device, normalised, and the network applied
+    ready = classify.prepare([PIXELS[0]])
+    logits = classify.model.apply(classify.variables, ready, train=False)
+    np.testing.assert_allclose(jax.nn.softmax(logits)[0], probabilities[0], rtol=1e-4)
+    vector = classify.model.apply(classify.variables, ready, train=False, method="embed")
+    np.testing.assert_allclose(classify.embed([PIXELS[0]]), vector, atol=1e-5 * vector.max())
+
+
+def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path, capsys):
+    workdir, exported = trained[0], tmp_path / "exported"
+    assert main(["export", f"--workdir={workdir}", f"--output={exported}"]) == 0
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["classes"] == list(CLASSES)
+    assert manifest["config"]["model"]["num_classes"] == 3
+    images = list(PIXELS[:3])
+    of_run, of_export = fs.load(workdir), fs.load(exported)
+    assert of_export.images == of_run.images
+    np.testing.assert_array_equal(of_export.probabilities(images), of_run.probabilities(images))
+
+    # the last layer is kept for the same classes, and drawn anew for others
+    for names, told in ((NAMES, False), (np.array(["ant", "bee", "cow"])[np.arange(60) % 3], True)):
+        recipe = own_recipe(init_from=str(exported))
+        fs.train(recipe, source=fs.from_arrays(PIXELS, names), workdir=tmp_path / names[0])
+        note = "its last layer is for other classes (class 0 is 'cat' there and 'ant' here)"
+        assert (note in " ".join(capsys.readouterr().err.split())) is told
+
+    (exported / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"is an export without its manifest\.json"):
+        fs.load(exported)
+    with pytest.raises(ValueError, match=r"is an export without its manifest\.json"):
+        fs.create_model(tiny(num_classes=3), weights=exported)
+
+
+def test_every_mode_takes_a_workdir_alone_even_without_its_config(trained, tmp_path, capsys):
+    workdir = shutil.copytree(trained[0], tmp_path / "run")
+    (workdir / "config.json").unlink()
+    np.save(tmp_path / "x.npy", PIXELS[0])
+    from PIL import Image
+
+    Image.fromarray(PIXELS[0]).save(tmp_path / "x.png")
+    arguments = [str(tmp_path / "x.png"), f"--workdir={workdir}", "--format=json"]
+    assert main(["predict", *arguments]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert {guess["class"] for guess in seen["top"]} == {*CLASSES}
+    assert main(["info", f"--workdir={workdir}", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == tiny().name
+    # the images are not here: a line says how to bring them
+    assert main(["eval", f"--workdir={workdir}"]) == 2
+    assert "images that a Python program brought" in capsys.readouterr().err
+
+
+def test_a_file_of_weights_must_say_its_network_or_be_told(tmp_path):
+    model, variables = fs.create_model("regnety:200mf", num_classes=3)
+    fs.save(tmp_path / "ours", model.architecture, variables)
+    assert fs.load(tmp_path / "ours").classes == ("0", "1", "2")
+    assert fs.load(tmp_path / "ours", classes=CLASSES).classes == CLASSES
+    with pytest.raises(ValueError, match="2 classes are named, and the network has 3"):
+        fs.load(tmp_path / "ours", classes=CLASSES[:2])
+    fs.save(tmp_path / "timm", model.architecture, variables, names="timm")
+    with pytest.raises(ValueError, match="does not say of which network its weights are; name it"):
+        fs.load(tmp_path / "timm")
+    named = fs.load(tmp_path / "timm", model.architecture.to_config())
+    assert flat(named.variables).keys() == flat(variables).keys()
+
+
+def test_a_recipe_is_read_with_changes():
+    recipe = fs.recipe("digits", {"train.epochs": 3, "optim.learning_rate": 0.5})
+    assert (recipe.train.epochs, recipe.optim.learning_rate) == (3, 0.5)
+    with pytest.raises(ValueError, match="epoch"):
+        fs.recipe("digits", {"train.epoch": 3})
+    with pytest.raises(ValueError, match="overrides are for a recipe's name"):
+        fs.train(recipe, overrides={"seed": 1})
+
+
+def test_a_network_without_classes_is_not_trained_on_noise():
+    with pytest.raises(ValueError, match="synthetic images have as many classes as the network"):
+        fs.train(tiny_config(**{"model.num_classes": 0, "data.name": "synthetic"}))
+
+
+def test_in_a_library_signals_wait_for_what_takes_long():
+    left = []
+    with Interrupts(ends_process=False) as interrupts, interrupts.at_rest(left.append):
+        interrupts._act(2)
+    assert left == []
