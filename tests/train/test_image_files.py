@@ -1,17 +1,21 @@
 """Runs on image files: a folder of photographs, from training to evaluation."""
 
+import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
 
+from fastscale_jax.cli.application import main
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.runs import loop
 from fastscale_jax.runs.assess import evaluate_checkpoints
+from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.summary import result_rows
 from fastscale_jax.train.evaluate import Evaluation, as_record
 from tests.data.photos import CLASSES, write_folder
-from tests.train.tiny import tiny_run
+from tests.train.tiny import tiny_config, tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -86,3 +90,84 @@ def test_a_network_trains_on_tfds_s_mock_data(tmp_path):
     assert math.isfinite(metrics["test_loss"])
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [r["step"] for r in records if "train_loss" in r] == [2, 4]
+
+
+def config_file(trained, path):
+    """The recipe of the run in a file of its own, whose source is noise, as recipes have it."""
+    config = trained[0]("eval").config
+    config["data"] |= {"name": "synthetic", "dir": ""}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_a_classifier_of_photographs_is_not_evaluated_on_noise(trained, tmp_path, capsys):
+    run = trained[0]("eval")
+    before = (run.folder / "evaluation.json").read_bytes()
+    config = config_file(trained, tmp_path / "recipe.json")
+    assert main(["eval", str(config), f"--workdir={run.folder}"]) == 2
+    said = capsys.readouterr().err
+    assert "was trained on folder, and the images here are synthetic" in said
+    assert "repeat its --config.data.name=folder" in said
+    assert (run.folder / "evaluation.json").read_bytes() == before
+    # with the workdir alone it is the run's own images
+    assert main(["eval", f"--workdir={run.folder}", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_top1_error"] == trained[1]["test_top1_error"]
+
+
+def test_other_images_of_the_same_classes_have_a_result_of_their_own(trained, tmp_path, capsys):
+    run = trained[0]("eval")
+    before = (run.folder / "evaluation.json").read_bytes()
+    other = write_folder(tmp_path / "other", train=1, test=2)
+    flags = [f"--workdir={run.folder}", f"--config.data.dir={other}/"]
+    assert main(["eval", *flags, "--config.data.batch_size=2"]) == 0
+    capsys.readouterr()
+    assert (run.folder / "evaluation.json").read_bytes() == before
+    (written,) = run.folder.glob("evaluation-folder-other-*.json")
+    assert json.loads(written.read_text())["source"] == {
+        "name": "folder",
+        "dir": str(other),
+        "images": 4,
+    }
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_classes_of_other_names_or_in_another_order_are_refused(trained, tmp_path, capsys, mode):
+    run = trained[0]("eval")
+    other = write_folder(tmp_path / "other", train=8, test=1)
+    for split in ("train", "val"):  # goldfish first, then another
+        (other / split / CLASSES[0]).rename(other / split / "z")
+    flags = [f"--workdir={run.folder}", f"--config.data.dir={other}", "--config.train.steps=6"]
+    assert main([mode, *flags]) == 2
+    said = capsys.readouterr().err
+    assert "class 0 is 'tench' there and 'goldfish' here" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_predict_uses_the_run_s_names_wherever_the_images_are(trained, tmp_path, capsys):
+    run = trained[0]("eval")
+    config = config_file(trained, tmp_path / "recipe.json")
+    photo = next((pathlib.Path(run.recipe.data.dir) / "val" / CLASSES[0]).glob("*.JPEG"))
+    seen = []
+    for arguments in (
+        [f"--workdir={run.folder}"],
+        [f"--config={config}", f"--workdir={run.folder}/"],
+        [f"--workdir={run.folder}", f"--config.data.dir={tmp_path / 'gone'}"],
+    ):
+        assert main(["predict", str(photo), *arguments, "--format=json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["predictions"]
+        seen.append(found["top"])
+    assert {guess["class"] for guess in seen[0]} == {"tench", "goldfish"}
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_path_is_the_same_however_it_is_written(trained, tmp_path, monkeypatch):
+    run = trained[0]("eval")
+    home = run.folder.parent
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    for folder in (run.folder, f"{run.folder}/", run.folder.name, f"~/{run.folder.name}"):
+        config = tiny_config(init_from=str(folder), **{"data.dir": str(folder)})
+        of = Run.of(config)
+        assert (of.recipe.init_from, of.recipe.data.dir) == (str(run.folder),) * 2
+    stored = Run.of(tiny_config(init_from="hf:timm/x", **{"checkpoint.dir": "gs://bucket/x"}))
+    assert (stored.recipe.init_from, stored.recipe.checkpoint.dir) == ("hf:timm/x", "gs://bucket/x")
