@@ -72,6 +72,7 @@ EXTRAS = {
     "report": REPORT,
     "test": [
         "build>=1.2,<2",
+        "grain>=0.2.16,<0.3",  # that sources are made of its data sets is tested
         "hypothesis>=6.100,<7",
         "import-linter>=2.5,<3",  # that each folder imports only from those below it
         "optuna-dashboard>=0.20,<1",  # that it shows our searches is tested

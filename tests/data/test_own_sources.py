@@ -118,6 +118,21 @@ def test_tf_data_is_read_as_it_comes():
     ):
         from_examples(dataset.batch(2))
 
+    with pytest.raises(ValueError, match="examples must come to an end; leave out repeat"):
+        from_examples(dataset.repeat())
+
+
+def test_data_sets_of_grain_are_read_as_they_come():
+    grain = pytest.importorskip("grain")
+    dataset = grain.MapDataset.source(range(12)).map(lambda i: {"image": PHOTOS[i], "label": i % 2})
+    wanted = of_split(from_examples(generated()).at(8).test)
+    for examples in (dataset, dataset.to_iter_dataset()):
+        images, labels = of_split(from_examples(examples).at(8).test)
+        np.testing.assert_array_equal(images, wanted[0])
+        np.testing.assert_array_equal(labels, wanted[1])
+    with pytest.raises(ValueError, match="examples must come to an end; leave out repeat"):
+        from_examples(dataset.repeat())
+
 
 def test_training_batches_depend_on_seed_and_position_alone():
     source = from_examples(generated()).at(8)

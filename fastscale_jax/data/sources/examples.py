@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -161,8 +162,12 @@ def listed(examples: Iterable[Any]) -> Sequence[Any]:
     needed: a list, a map-style data set of PyTorch or Grain. All else is read into memory once.
 
     Raises:
-        ValueError: it cannot be iterated over.
+        ValueError: it cannot be iterated over, or has no end.
     """
+    if _is_endless(examples):
+        raise ValueError(
+            "examples must come to an end; leave out repeat, the run begins anew itself"
+        )
     if hasattr(examples, "__len__") and hasattr(examples, "__getitem__"):
         return examples  # pyright: ignore[reportReturnType] # what is needed of a sequence
     as_numpy = getattr(examples, "as_numpy_iterator", None)  # of tf.data
@@ -174,6 +179,13 @@ def listed(examples: Iterable[Any]) -> Sequence[Any]:
             f"PyTorch; got {type(examples).__name__}"
         )
     return list(examples)
+
+
+def _is_endless(examples: Any) -> bool:
+    """Whether a data set of Grain or tf.data is repeated without end."""
+    if hasattr(examples, "cardinality"):
+        return int(examples.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
+    return hasattr(examples, "__len__") and len(examples) >= sys.maxsize
 
 
 def image_and_label(example: Any) -> tuple[Any, Any]:
