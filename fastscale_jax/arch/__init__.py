@@ -9,6 +9,7 @@ from fastscale_jax.arch.architecture import (
 )
 from fastscale_jax.arch.complexity import Complexity, Layer, Part, count, layers, parts
 from fastscale_jax.arch.growth import Growth, group_growth, growth
+from fastscale_jax.arch.parameter_names import parameter_names
 from fastscale_jax.arch.scaling import Scaling, scale
 from fastscale_jax.arch.strategies import STRATEGIES, Multipliers, shares
 from fastscale_jax.arch.zoo import (
@@ -38,6 +39,7 @@ __all__ = [
     "growth",
     "layers",
     "model_config",
+    "parameter_names",
     "parts",
     "resolve",
     "scale",

@@ -57,6 +57,7 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(checkpoints) is not None:
         _check_kept(workdir, recorded, config)
+        _check_optimiser(workdir, recorded, config)
         check_recipe(_run_folder(workdir, checkpoints), recorded, config)
 
 
@@ -128,6 +129,20 @@ def _check_kept(
             raise ValueError(
                 f"the run in {workdir} goes {kept} {thing}, and config.{key} asks for {asked}; to "
                 "change it, give the run another workdir"
+            )
+
+
+def _check_optimiser(
+    workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """Refuses another optimiser, or other frozen parts: the state in a checkpoint fits no other."""
+    for key, default in (("optim.name", "sgd"), ("train.freeze", "")):
+        before, wanted = (_value(one, key, default) for one in (recorded, config))
+        if before != wanted:
+            raise ValueError(
+                f"the run in {workdir} goes with config.{key} = {before!r}, and its checkpoint "
+                f"fits no other; to go on with {wanted!r}, give the run another workdir and this "
+                "one as --config.init_from"
             )
 
 

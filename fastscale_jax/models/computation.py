@@ -22,6 +22,8 @@ class Computation:
             whole.
         sync_bn: BatchNorm's statistics are those of all devices' images, not of one device's.
         bn_group_size: images per BatchNorm group, in the batch's order; 0: the whole batch.
+        frozen_norms: layers, as `s2.b1.a`, whose BatchNorm keeps its running statistics: in
+            training it computes with them, as in evaluation.
     """
 
     dtype: Dtype = jnp.float32
@@ -30,6 +32,16 @@ class Computation:
     axis: str = ""
     sync_bn: bool = False
     bn_group_size: int = 0
+    frozen_norms: frozenset[str] = frozenset()
+
+    def within(self, name: str) -> "Computation":
+        """Returns the settings of a part of the network, whose layers go by their names in it.
+
+        Args:
+            name: of the part, as `s2.b1`.
+        """
+        inner = (x.removeprefix(f"{name}.") for x in self.frozen_norms if x.startswith(f"{name}."))
+        return dataclasses.replace(self, frozen_norms=frozenset(inner))
 
 
 def image_keys(key: Array, images: int, axis: str = "") -> Array:

@@ -45,7 +45,7 @@ class ConvNorm(nn.Module):
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)
         norm, implementation = BatchNorm(self.width, name="bn"), self._implementation()
-        if not train:
+        if not train or self._is_frozen():
             return activated_conv(
                 x,
                 kernel,
@@ -58,6 +58,9 @@ class ConvNorm(nn.Module):
         y = convolved(x, kernel, self.stride, self.groups, implementation)
         factor, offset = norm(*_moments(y, self.computation))
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
+
+    def _is_frozen(self) -> bool:
+        return ".".join(self.path) in self.computation.frozen_norms
 
     def _implementation(self) -> str:
         """The kernel choice; for dense convs `portable`, unless the setting is `auto` or `lax`."""

@@ -27,6 +27,7 @@ def build(
     axis: str = "",
     sync_bn: bool = False,
     bn_group_size: int = 0,
+    frozen_norms: frozenset[str] = frozenset(),
 ) -> "Network":
     """Returns the network that a config describes.
 
@@ -39,6 +40,8 @@ def build(
         axis: the mesh axis that the batch is sharded over, inside `shard_map`; empty: none.
         sync_bn: in training, BatchNorm's statistics are those of all images along `axis`.
         bn_group_size: in training, images per BatchNorm group; 0: the device's whole batch.
+        frozen_norms: layers whose BatchNorm keeps its running statistics, and computes with them
+            in training too.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
@@ -48,7 +51,9 @@ def build(
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))
-    computation = Computation(dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size)
+    computation = Computation(
+        dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size, frozen_norms
+    )
     return Network(architecture, computation)
 
 
@@ -192,6 +197,7 @@ class StageBlocks(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
         rolls = self.computation.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
+        rolls = rolls and len(self._settings_of_rest()) == 1
         unrolled = 1 if rolls else len(self.shapes)
         for j in range(unrolled):
             x = self._block(j, name=f"b{j + 1}")(x, self.drop_rates[j], train=train)
@@ -200,6 +206,11 @@ class StageBlocks(nn.Module):
     def _block(self, j: int, **options: Any) -> "Block":
         return Block(self.shapes[j], self.activation, self.computation, **options)
 
+    def _settings_of_rest(self) -> set[Computation]:
+        """The settings of the blocks after the first; they differ in what is frozen."""
+        blocks = [".".join((*self.path, f"b{j}")) for j in range(2, len(self.shapes) + 1)]
+        return {self.computation.within(block) for block in blocks}
+
     def _scan(self, x: Array, train: bool) -> Array:
         """Runs the equal blocks after the first in a loop, which compiles one block.
 
@@ -207,7 +218,9 @@ class StageBlocks(nn.Module):
         """
         names = [f"b{j}" for j in range(2, len(self.shapes) + 1)]
         each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
-        rates, block = self.drop_rates[1:], self._block(1, parent=None)
+        (computation,) = self._settings_of_rest()
+        rates = self.drop_rates[1:]
+        block = Block(self.shapes[1], self.activation, computation, parent=None)
         draws = train and any(rates)
         keys = random.split(self.make_rng("dropout") if draws else random.key(0), len(names))
 

@@ -23,6 +23,7 @@ from fastscale_jax.data.sources.source import (
 )
 from fastscale_jax.measure.fitted import find
 from fastscale_jax.train.batch import check_batch_is_known, check_divides
+from fastscale_jax.train.frozen_names import frozen_names
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.paths import absolute
 
@@ -63,6 +64,7 @@ class Run:
             ValueError: says what is wrong with the config and what would be right.
         """
         network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+        frozen_names(network, recipe.train.freeze)
         run = cls(network, recipe, config.get("variant", ""), workdir, source)
         run = run.changed("data", dir=absolute(recipe.data.dir))
         run = run.changed("checkpoint", dir=absolute(recipe.checkpoint.dir))
@@ -85,8 +87,9 @@ class Run:
             mode: `train` or `eval`.
 
         Returns:
-            The run, with the folder of its checkpoints written down where it has one of its own,
-            and with as many classes as the images have where the config has 0.
+            The run, with as many epochs as `train.least_steps` takes, with the folder of its
+            checkpoints written down where it has one of its own, and with as many classes as the
+            images have where the config has 0.
 
         Raises:
             ValueError: says what is wrong and what would be right.
@@ -94,6 +97,11 @@ class Run:
         from fastscale_jax.models import build
 
         recipe, data = self.recipe, self.recipe.data
+        if mode == "train" and recipe.train.needs_weights and not recipe.init_from:
+            raise ValueError(
+                "this recipe needs weights to begin with: give --config.init_from, a file of "
+                "weights or the folder of a trained run"
+            )
         build(self.network, grouped_conv=recipe.grouped_conv)
         if self.own_source is None:
             check_source(
@@ -145,9 +153,11 @@ class Run:
         from fastscale_jax.checkpoints.workdir import check_trainable
 
         check_divides(self.recipe, jax.device_count())
-        run, chosen = self, self.recipe.checkpoint.dir
+        long_enough = self.recipe.long_enough(self.epoch_steps)  # `config.json` keeps the epochs
+        run = dataclasses.replace(self, recipe=long_enough)
+        chosen = self.recipe.checkpoint.dir
         if chosen or recorded_dir(self.folder):  # so that `config.json` keeps it
-            run = self.changed("checkpoint", dir=str(self.checkpoints))
+            run = run.changed("checkpoint", dir=str(self.checkpoints))
         check_trainable(self.folder, run.config)
         return run
 

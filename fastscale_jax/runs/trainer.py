@@ -88,7 +88,8 @@ class Trainer:
             donate_argnums=0,
             out_shardings=(layout, on_all, on_all),
         )
-        self.move = jax.jit(ema.moved, donate_argnums=0, out_shardings=layout.average)
+        move = functools.partial(ema.moved, frozen=self.task.frozen)
+        self.move = jax.jit(move, donate_argnums=0, out_shardings=layout.average)
         first_step, last_step = int(state.step) + 1, self.course.last_step
         evaluations: dict[str, Evaluation] = {}
         self.meter.take_back(about.get("metrics", []))

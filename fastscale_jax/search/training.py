@@ -63,7 +63,7 @@ def shortened(run: Run, epochs: int) -> Run:
         warmup_epochs=recipe.optim.warmup_epochs * share,
         step_epochs=tuple(sorted({*steps})),
     )
-    train = dataclasses.replace(recipe.train, epochs=epochs, steps=0)
+    train = dataclasses.replace(recipe.train, epochs=epochs, steps=0, least_steps=0)
     recipe = dataclasses.replace(recipe, train=train, optim=optim, schedule=1)
     check_ranges(recipe)
     return dataclasses.replace(run, recipe=recipe)

@@ -7,6 +7,7 @@ keeps an exponential average, moved every 32 steps, which during warmup is a cop
 import jax
 from jax import Array
 
+from fastscale_jax.train.freezing import NOTHING_FROZEN, Frozen
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.state import Weights
 
@@ -47,12 +48,17 @@ def share_to_move(recipe: Recipe, images: int, steps_per_epoch: int, step: int) 
     return 1.0 if epoch < recipe.optim.warmup_epochs else averaging_rate(recipe, images)
 
 
-def moved(average: Weights, model: Weights, share: Array | float) -> Weights:
+def moved(
+    average: Weights, model: Weights, share: Array | float, frozen: Frozen = NOTHING_FROZEN
+) -> Weights:
     """Returns the average after an update: average + share·(model - average).
 
     Args:
         average: before it.
         model: the model's weights and statistics now.
         share: of the way, in (0, 1]; at 1 the result is the model.
+        frozen: parts that stay as they are, to the bit.
     """
-    return jax.tree.map(lambda a, x: (1 - share) * a + share * x, average, model)
+    before, now = frozen.trained(average), frozen.trained(model)
+    after = jax.tree.map(lambda a, x: (1 - share) * a + share * x, before, now)
+    return average.overlaid({"params": after.params, "batch_stats": after.batch_stats})

@@ -1,6 +1,6 @@
-"""SGD with momentum, weight decay that spares BatchNorm, and the learning rate."""
+"""The optimisers, what weight decay spares, and the learning rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,9 +29,11 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax
     - lin: 1 - (1 - β)·t/T;
     - steps: `step_factor` to the number of `step_epochs` behind, which are for schedule 1.
 
-    Over the first epochs it is held down by a factor that rises linearly from `warmup_start` to 1
-    (arXiv:1706.02677). Epochs are counted in fractions; the paper's code sets the rate once an
-    epoch.
+    Over the first W = `warmup_epochs` epochs it is held down by a factor that rises linearly from
+    `warmup_start` to 1 (arXiv:1706.02677). `curve_from` says where the curve begins: at the `start`
+    of the run, as the paper's, so that the rate has fallen a little when warmup ends; or where the
+    `warmup` ends, with t - W for t and T - W for T, so that the full rate is reached there.
+    Epochs are counted in fractions; the paper's code sets the rate once an epoch.
 
     Args:
         recipe: of the run.
@@ -39,37 +41,123 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax
         shift: added to a step to get its position in the schedule; see `runs.course`.
     """
     optim, epochs = recipe.optim, recipe.total_epochs
+    begin = optim.warmup_epochs if optim.curve_from == "warmup" else 0
 
     def rate(step: jax.typing.ArrayLike) -> Array:
         position = jnp.asarray(step, jnp.float32) + shift if shift else step
         epoch = jnp.asarray(position, jnp.float32) / steps_per_epoch
         warm = jnp.minimum(epoch / optim.warmup_epochs, 1.0) if optim.warmup_epochs else 1.0
         held = optim.warmup_start + (1 - optim.warmup_start) * warm
+        along = jnp.maximum(epoch - begin, 0.0) if begin else epoch
         if optim.curve == "steps":
             ends = recipe.schedule * jnp.asarray(optim.step_epochs, jnp.float32)
-            left = optim.step_factor ** (ends <= epoch).sum()
+            left = optim.step_factor ** (ends <= along).sum()
         else:
-            left = _CURVES[optim.curve](optim, epoch / epochs)
+            left = _CURVES[optim.curve](optim, along / (epochs - begin))
         return recipe.peak_learning_rate * held * left
 
     return rate
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax.GradientTransformation:
-    """Returns SGD as the paper's: decay is added to the gradient, before the momentum.
+# what `beta2` and `eps` of 0 stand for
+_BETA2 = {"rmsprop": 0.9, "adamw": 0.999, "lamb": 0.999, "lion": 0.99}
+_EPS = {"rmsprop": 1e-3, "adamw": 1e-8, "lamb": 1e-6}
 
-    The arguments are those of `learning_rate`.
+
+def optimizer(
+    recipe: Recipe,
+    steps_per_epoch: int,
+    factors: Mapping[str, float] | None = None,
+    *,
+    shift: int = 0,
+) -> optax.GradientTransformation:
+    """Returns the optimiser of a recipe.
+
+    The gradient is clipped to the norm `clip_norm` first, and each parameter's update is multiplied
+    by its factor last. With sgd and rmsprop, weight decay is added to the (clipped) gradient; with
+    the others it is multiplied by the rate and added to the update. It spares BatchNorm, and with
+    all but sgd every parameter of one dimension: biases too.
+
+    Args:
+        recipe: of the run.
+        steps_per_epoch: of the run.
+        factors: by dotted name, as `rate_factors` returns them; a name that is not there has 1.
+        shift: as in `learning_rate`.
     """
     optim = recipe.optim
+    inner = _OPTIMISERS[optim.name](optim, learning_rate(recipe, steps_per_epoch, shift))
+    if not optim.clip_norm and not factors:
+        return inner
+    clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
+    nothing = clip.init({})
+
+    def update(gradients: Any, state: optax.OptState, params: Any = None) -> Any:
+        clipped, _ = clip.update(gradients, nothing)
+        updates, state = inner.update(clipped, state, params)
+        return _scaled(updates, factors or {}), state
+
+    # its state is that of the inner one, whatever is clipped and scaled
+    return optax.GradientTransformation(inner.init, update)
+
+
+def _sgd(optim: Optim, rate: optax.Schedule) -> optax.GradientTransformation:
+    """The paper's: decay is added to the gradient, before the momentum."""
     return optax.chain(
-        optax.add_decayed_weights(optim.weight_decay, mask=_is_decayed),
-        optax.sgd(
-            learning_rate(recipe, steps_per_epoch, shift),
+        optax.add_decayed_weights(optim.weight_decay, mask=_is_no_norm),
+        optax.sgd(rate, momentum=optim.momentum, nesterov=optim.nesterov),
+    )
+
+
+def _rmsprop(optim: Optim, rate: optax.Schedule) -> optax.GradientTransformation:
+    """TensorFlow's, as EfficientNet's (arXiv:1905.11946): it begins at 1, ε is inside the root."""
+    return optax.chain(
+        optax.add_decayed_weights(optim.weight_decay, mask=_is_matrix),
+        optax.rmsprop(
+            rate,
+            decay=optim.beta2 or _BETA2["rmsprop"],
+            eps=optim.eps or _EPS["rmsprop"],
+            initial_scale=1.0,
+            eps_in_sqrt=True,
             momentum=optim.momentum,
-            nesterov=optim.nesterov,
         ),
     )
 
 
-def _is_decayed(params: Any) -> Any:
+def _adamw(optim: Optim, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adamw(rate, eps=optim.eps or _EPS["adamw"], **_decoupled(optim))
+
+
+def _lamb(optim: Optim, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.lamb(rate, eps=optim.eps or _EPS["lamb"], **_decoupled(optim))
+
+
+def _lion(optim: Optim, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.lion(rate, **_decoupled(optim))
+
+
+def _decoupled(optim: Optim) -> dict[str, Any]:
+    return {
+        "b1": optim.beta1,
+        "b2": optim.beta2 or _BETA2[optim.name],
+        "weight_decay": optim.weight_decay,
+        "mask": _is_matrix,
+    }
+
+
+_OPTIMISERS = {"sgd": _sgd, "rmsprop": _rmsprop, "adamw": _adamw, "lamb": _lamb, "lion": _lion}
+
+
+def _is_no_norm(params: Any) -> Any:
     return path_aware_map(lambda path, _: "bn" not in path, params)
+
+
+def _is_matrix(params: Any) -> Any:
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def _scaled(updates: Any, factors: Mapping[str, float]) -> Any:
+    def scaled(path: tuple[str, ...], update: Array) -> Array:
+        factor = factors.get(".".join(path), 1.0)
+        return update if factor == 1 else factor * update
+
+    return path_aware_map(scaled, updates)

@@ -28,7 +28,6 @@ from fastscale_jax.distributed.sharding import (
     replicated,
     shared_out,
 )
-from fastscale_jax.models import Network
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.models.layers import NEW_SHARE
 from fastscale_jax.train.state import Tree, Weights
@@ -44,10 +43,11 @@ class PreciseStatistics:
         """Takes what stays the same.
 
         Args:
-            task: the network, and how images are augmented.
+            task: the network, what of it is frozen, and how images are augmented.
             images: to compute them from; rounded up to whole batches.
         """
         self._batches, self._mesh = math.ceil(images / task.recipe.data.batch_size), task.mesh
+        self._frozen = task.frozen
         everywhere = NamedSharding(task.mesh, ON_ALL)
         of_batch = functools.partial(batch_statistics, task)
         self._of_batch = jax.jit(of_batch, out_shardings=everywhere)
@@ -61,12 +61,16 @@ class PreciseStatistics:
     ) -> list[Weights]:
         """Returns the same weights, each with the statistics of the same training images.
 
+        Those of a frozen BatchNorm stay; where all are frozen, no images are read.
+
         Args:
             models: weights of the network, on all devices.
             batches: of training images, this host's share; only those that are needed are read.
             key: of a run; each batch gets its own key, which no training step has.
             tick: called with each batch.
         """
+        if not jax.tree.leaves([self._frozen.trained_stats(x.batch_stats) for x in models]):
+            return list(models)
         parts: list[list[Tree]] = [[] for _ in models]
         key = jax.random.fold_in(key, _NO_STEP)
         for number, batch in enumerate(itertools.islice(batches, self._batches)):
@@ -75,7 +79,9 @@ class PreciseStatistics:
                 statistics.append(self._of_batch(model, batch, batch_key))
             tick()
         return [
-            Weights(model.params, replicated(over_all(statistics), self._mesh))
+            model.overlaid(
+                {"params": {}, "batch_stats": replicated(over_all(statistics), self._mesh)}
+            )
             for model, statistics in zip(models, parts, strict=True)
         ]
 
@@ -90,7 +96,8 @@ def batch_statistics(task: Task, weights: Weights, batch: Batch, key: Array) -> 
         key: of augmentation and dropout.
 
     Returns:
-        As `batch_stats`, `[groups, …]`: of each device, or of each group of `bn.group_size`.
+        As the part of `batch_stats` that is not frozen, `[groups, …]`: of each device, or of each
+        group of `bn.group_size`.
     """
     of_device = on_each_device(
         functools.partial(_of_device, task),
@@ -111,23 +118,26 @@ def _of_device(task: Task, weights: Weights, batch: Batch, key: Array) -> Tree:
     else:
         keys, axis = image_keys(dropout_key, len(groups), AXIS), ""
     computation = dataclasses.replace(task.model.computation, bn_group_size=0, axis=axis)
-    of_group = functools.partial(_of_group, task.model.clone(computation=computation), own(weights))
+    task = task._replace(model=task.model.clone(computation=computation))
+    of_group = functools.partial(_of_group, task, own(weights))
     if len(groups) == 1:
         return jax.tree.map(lambda x: x[None], of_group(groups[0], keys[0]))
     return lax.map(lambda group: of_group(*group), (groups, keys))
 
 
-def _of_group(model: Network, weights: Weights, pixels: Array, key: Array) -> Tree:
-    empty = jax.tree.map(jnp.zeros_like, weights.batch_stats)
-    _, updated = model.apply(
-        {"params": weights.params, "batch_stats": empty},
+def _of_group(task: Task, weights: Weights, pixels: Array, key: Array) -> Tree:
+    empty = jax.tree.map(jnp.zeros_like, task.frozen.trained_stats(weights.batch_stats))
+    begin = weights.overlaid({"params": {}, "batch_stats": empty})
+    _, updated = task.model.apply(
+        {"params": begin.params, "batch_stats": begin.batch_stats},
         pixels,
         train=True,
         mutable=["batch_stats"],
         rngs={"dropout": key},
     )
     # running statistics that begin with 0 are NEW_SHARE times the batch's
-    return jax.tree.map(lambda x: x / NEW_SHARE, own(updated["batch_stats"]))
+    moved = task.frozen.trained_stats(updated["batch_stats"])
+    return jax.tree.map(lambda x: x / NEW_SHARE, own(moved))
 
 
 def over_all(parts: Iterable[Tree]) -> Tree:

@@ -11,12 +11,15 @@ _FROM_TO = {
     "data.workers": (0, None),
     "train.epochs": (1, None),
     "train.steps": (0, None),
+    "train.least_steps": (0, None),
     "train.log_every_steps": (1, None),
     "train.eval_every_epochs": (1, None),
     "optim.decay": (0, 1),
     "optim.step_factor": (0, 1),
     "optim.warmup_epochs": (0, None),
     "optim.weight_decay": (0, None),
+    "optim.eps": (0, None),
+    "optim.clip_norm": (0, None),
     "optim.accumulate": (1, None),
     "augment.randaugment_layers": (1, 15),
     "augment.randaugment_magnitude": (0, 1),
@@ -35,16 +38,28 @@ _FROM_TO = {
 }
 _FROM_0_TO_BELOW_1 = (
     "optim.momentum",
+    "optim.beta1",
+    "optim.beta2",
     "optim.warmup_start",
     "augment.label_smoothing",
     "augment.shift",
     "augment.zoom",
 )
 CHOICES = {
+    "optim.name": ("sgd", "adamw", "rmsprop", "lamb", "lion"),
+    "optim.curve_from": ("start", "warmup"),
     "optim.curve": ("exp", "cos", "lin", "steps"),
     "augment.policy": ("", "autoaugment", "randaugment"),
     "schedule": (1, 2, 4),
     "dtype": ("float32", "bfloat16", "float16"),
+}
+# of each key that not all optimisers know, those that do
+_KNOWN_TO = {
+    "momentum": ("sgd", "rmsprop"),
+    "nesterov": ("sgd",),
+    "beta1": ("adamw", "lamb", "lion"),
+    "beta2": ("adamw", "lamb", "lion", "rmsprop"),
+    "eps": ("adamw", "lamb", "rmsprop"),
 }
 
 
@@ -78,6 +93,7 @@ def check_ranges(recipe: Any) -> None:
                 + (f"; {question}" if question else "")
             )
     _check_optim(recipe.optim, recipe.data.batch_size)
+    _check_warmup(recipe.optim, recipe.total_epochs)
     if recipe.bn.sync and recipe.bn.group_size:
         raise ValueError(
             "config.bn.sync takes statistics of all images and config.bn.group_size of "
@@ -86,8 +102,12 @@ def check_ranges(recipe: Any) -> None:
 
 
 def _check_optim(optim: Any, batch_size: int) -> None:
-    if not optim.learning_rate > 0:
-        raise ValueError(f"config.optim.learning_rate must be above 0; got {optim.learning_rate}")
+    for key in ("learning_rate", "head_rate", "layer_decay"):
+        if not getattr(optim, key) > 0:
+            raise ValueError(f"config.optim.{key} must be above 0; got {getattr(optim, key)}")
+    if optim.layer_decay > 1:
+        raise ValueError(f"config.optim.layer_decay must be at most 1; got {optim.layer_decay}")
+    _check_keys(optim)
     if optim.curve == "exp" and not optim.decay:
         raise ValueError("config.optim.decay must be above 0 where config.optim.curve is exp")
     steps = optim.step_epochs
@@ -97,4 +117,24 @@ def _check_optim(optim: Any, batch_size: int) -> None:
         raise ValueError(
             "config.data.batch_size must be divisible by config.optim.accumulate; "
             f"got {batch_size} and {optim.accumulate}"
+        )
+
+
+def _check_keys(optim: Any) -> None:
+    """Refuses values for keys that the optimiser does not know."""
+    defaults = type(optim)()
+    for key, known_to in _KNOWN_TO.items():
+        value, default = getattr(optim, key), getattr(defaults, key)
+        if optim.name not in known_to and value != default:
+            raise ValueError(
+                f"config.optim.{key} is for {', '.join(known_to)}, not for config.optim.name = "
+                f"{optim.name}; leave it at {default}"
+            )
+
+
+def _check_warmup(optim: Any, epochs: int) -> None:
+    if optim.curve_from == "warmup" and optim.warmup_epochs >= epochs:
+        raise ValueError(
+            f"config.optim.warmup_epochs = {optim.warmup_epochs:g} must be below the {epochs} "
+            "epochs of the run where config.optim.curve_from is warmup"
         )

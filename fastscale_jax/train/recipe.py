@@ -44,6 +44,9 @@ class Train:
 
     epochs: int = 100  # at schedule 1
     steps: int = 0  # stop after this many; 0: as many as the epochs take
+    least_steps: int = 0  # epochs are added until they take so many; 0: none
+    freeze: str = ""  # what is not trained: backbone, or patterns of names, as in stem.*,*.se.*
+    needs_weights: bool = False  # refuse to begin without `init_from`
     log_every_steps: int = 50
     eval_every_epochs: int = 1
     shard_optimizer: bool = False  # momentum and average are shared out over the devices
@@ -51,18 +54,26 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
-    """`config.optim`: SGD with momentum, and how its rate falls."""
+    """`config.optim`: the optimiser, and how its rate falls."""
 
+    name: str = "sgd"  # or adamw, rmsprop, lamb, lion
     learning_rate: float = 2.0  # at batch 1,024; in proportion at others
     curve: str = "exp"  # of the rate: exp, cos, lin or steps
+    curve_from: str = "start"  # where the curve begins: start (of the run), or (the end of) warmup
     decay: float = 0.02  # share of the rate that is left at the end; of exp, cos and lin
     step_epochs: tuple[int, ...] = (30, 60, 90)  # after which `steps` lowers it, at schedule 1
     step_factor: float = 0.1  # by which it does
     warmup_epochs: float = 5.0
     warmup_start: float = 0.1  # share of the rate that warmup begins with
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 2e-5  # BatchNorm is exempt
+    momentum: float = 0.9  # of sgd and rmsprop
+    nesterov: bool = True  # of sgd
+    beta1: float = 0.9  # of adamw, lamb and lion
+    beta2: float = 0.0  # of these and rmsprop; 0: the optimiser's own, 0.999, for lion 0.99, 0.9
+    eps: float = 0.0  # of adamw, lamb and rmsprop; 0: the optimiser's own, 1e-8, 1e-6, 1e-3
+    weight_decay: float = 2e-5  # BatchNorm is exempt; with all but sgd, biases too
+    head_rate: float = 1.0  # what the classifier's rate is multiplied by
+    layer_decay: float = 1.0  # what the rate is multiplied by from block to block, towards the stem
+    clip_norm: float = 0.0  # the largest norm of the whole gradient; 0: any
     accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
 
 
@@ -122,6 +133,17 @@ class Recipe:
     def peak_learning_rate(self) -> float:
         """The rate at the end of warmup, for this batch size."""
         return self.optim.learning_rate * self.data.batch_size / REFERENCE_BATCH_SIZE
+
+    def long_enough(self, epoch_steps: int) -> "Recipe":
+        """Returns the recipe with as many epochs as `train.least_steps` takes.
+
+        Args:
+            epoch_steps: steps of an epoch.
+        """
+        epochs = math.ceil(self.train.least_steps / (epoch_steps * self.schedule))
+        if epochs <= self.train.epochs:
+            return self
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, epochs=epochs))
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":

@@ -28,7 +28,9 @@ from fastscale_jax.distributed.sharding import (
 )
 from fastscale_jax.models import Network, build, initial_variables
 from fastscale_jax.models.computation import image_keys
+from fastscale_jax.train.freezing import Frozen
 from fastscale_jax.train.gradients import Examples, Outputs, gradients
+from fastscale_jax.train.layer_rates import rate_factors
 from fastscale_jax.train.loss_scale import LossScale
 from fastscale_jax.train.optim import optimizer
 from fastscale_jax.train.recipe import Recipe
@@ -98,6 +100,7 @@ class Task(NamedTuple):
     optimizer: optax.GradientTransformation
     conventions: Conventions
     mesh: Mesh
+    frozen: Frozen = Frozen()
 
     @classmethod
     def of(
@@ -115,13 +118,15 @@ class Task(NamedTuple):
         `epoch_steps` and `shift` are those of the learning rate; see `optim.learning_rate`.
 
         Raises:
-            ValueError: the network has no classifier.
+            ValueError: the network has no classifier, `train.freeze` fits no parameter of it, or
+                the recipe's kernels do not fit it.
         """
         if not network.num_classes:
             raise ValueError(
                 f"{network.name} has no classifier, because num_classes is 0; set "
                 "--config.model.num_classes"
             )
+        frozen = Frozen.of(network, recipe.train.freeze)
         model = build(
             network,
             dtype=recipe.dtype,
@@ -130,9 +135,12 @@ class Task(NamedTuple):
             axis=AXIS,
             sync_bn=recipe.bn.sync,
             bn_group_size=recipe.bn.group_size,
+            frozen_norms=frozen.norms,
         )
         mesh = mesh or device_mesh(jax.local_devices()[:1])
-        return cls(model, recipe, optimizer(recipe, epoch_steps, shift), conventions, mesh)
+        factors = rate_factors(recipe.optim, network)
+        updates = optimizer(recipe, epoch_steps, factors, shift=shift)
+        return cls(model, recipe, updates, conventions, mesh, frozen)
 
 
 def create_state(task: Task, key: Array) -> TrainState:
@@ -143,7 +151,7 @@ def create_state(task: Task, key: Array) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         params=weights.params,
         batch_stats=weights.batch_stats,
-        opt_state=task.optimizer.init(weights.params),
+        opt_state=task.optimizer.init(task.frozen.trained_params(weights.params)),
         average=weights if task.recipe.ema.every_steps else None,
         loss_scale=LossScale.first() if in_half else None,
     )
@@ -152,7 +160,7 @@ def create_state(task: Task, key: Array) -> TrainState:
 def train_step(
     task: Task, state: TrainState, batch: Batch, key: Array, signals: Array | None = None
 ) -> tuple[TrainState, Metrics, Array]:
-    """One SGD update; the average is not moved.
+    """One update; the average is not moved, nor what is frozen.
 
     Args:
         task: network, recipe, optimiser and mesh.
@@ -179,12 +187,10 @@ def train_step(
     (mean_gradients, batch_stats), (metrics, summed) = of_device(
         state.weights, scale, step_key, batch, signals
     )
-    updates, opt_state = task.optimizer.update(mean_gradients, state.opt_state, state.params)
-    after = state.replace(
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-    )
+    params = task.frozen.trained_params(state.params)
+    updates, opt_state = task.optimizer.update(mean_gradients, state.opt_state, params)
+    moved = {"params": optax.apply_updates(params, updates), "batch_stats": batch_stats}
+    after = state.with_weights(state.weights.overlaid(moved)).replace(opt_state=opt_state)
     if state.loss_scale is not None:
         is_finite = jnp.array(
             [jnp.isfinite(x).all() for x in jax.tree.leaves(mean_gradients)]
@@ -197,7 +203,10 @@ def train_step(
 def _of_device(
     task: Task, weights: Weights, scale: Array | None, key: Array, batch: Batch, signals: Array
 ) -> tuple[tuple[Tree, Tree], tuple[Metrics, Array]]:
-    """Returns gradients and running statistics, and metrics and signals, each over all devices."""
+    """Returns gradients and running statistics, and metrics and signals, each over all devices.
+
+    The first two are those of what is trained.
+    """
     recipe, images = task.recipe, len(batch.labels)
     augment_key, mix_key, dropout_key = jax.random.split(key, 3)
     pixels = training_images(task, batch, image_keys(augment_key, images, AXIS))
@@ -205,23 +214,28 @@ def _of_device(
     mix_keys = image_keys(mix_key, groups, AXIS)
     examples = Examples(*mixed(pixels, _targets(task, batch), mix_keys, recipe.augment))
 
+    whole = Weights(own(weights.params), own(weights.batch_stats))
+    trained = task.frozen.trained(whole)
+
     def loss(
         params: Tree, batch_stats: Tree, examples: Examples, key: Array
     ) -> tuple[Array, tuple[Outputs, Tree]]:
+        weights = whole.overlaid({"params": params, "batch_stats": batch_stats})
         logits, updated = task.model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": weights.params, "batch_stats": weights.batch_stats},
             examples.images,
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
         losses = optax.softmax_cross_entropy(logits, examples.targets)
-        return losses.mean(), (Outputs(losses, logits), updated["batch_stats"])
+        moved = task.frozen.trained_stats(updated["batch_stats"])
+        return losses.mean(), (Outputs(losses, logits), moved)
 
     results = gradients(
         loss,
-        own(weights.params),
-        own(weights.batch_stats),
+        trained.params,
+        trained.batch_stats,
         examples,
         dropout_key,
         parts=recipe.optim.accumulate,

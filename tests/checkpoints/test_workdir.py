@@ -134,6 +134,14 @@ def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
             {"ema": {"every_steps": 32}, "checkpoint": {"allow_changes": True}},
             "goes without an average, and config.ema.every_steps asks for one",
         ),
+        (
+            {"optim": {"name": "adamw"}, "checkpoint": {"allow_changes": True}},
+            "config.optim.name = 'sgd', and its checkpoint fits no other; to go on with 'adamw'",
+        ),
+        (
+            {"train": {"freeze": "stem.*"}, "checkpoint": {"allow_changes": True}},
+            "goes with config.train.freeze = '', and its checkpoint fits no other",
+        ),
         ({"dtype": "float16"}, "goes without a loss scale, and config.dtype asks for one;"),
     ],
 )

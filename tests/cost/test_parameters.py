@@ -14,7 +14,14 @@ import pytest
 from clu.parameter_overview import get_parameter_overview
 from rich.console import Console
 
-from fastscale_jax.arch import FAMILIES, as_architecture, count, layers, model_config
+from fastscale_jax.arch import (
+    FAMILIES,
+    as_architecture,
+    count,
+    layers,
+    model_config,
+    parameter_names,
+)
 from fastscale_jax.cost import parameters
 from fastscale_jax.models import build
 from tests.commands import REPOSITORY
@@ -57,6 +64,8 @@ def test_the_sizes_are_those_counted_layer_by_layer(family):
     assert list(sizes) == list(wanted)  # in the order of the network
     assert sizes == wanted
     assert sizes.total() == count(network).params
+    # and the names are known without JAX
+    assert [row["name"] for row in parameters.rows(network)] == [*parameter_names(network)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

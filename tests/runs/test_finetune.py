@@ -1,0 +1,112 @@
+"""The recipe for fine-tuning: it needs weights, takes enough steps, and keeps what is frozen."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from fastscale_jax import models
+from fastscale_jax.arch import FAMILIES, Architecture, model_config
+from fastscale_jax.checkpoints.saved import read_models
+from fastscale_jax.cli.recipes import read_config
+from fastscale_jax.interop import load
+from fastscale_jax.runs import loop
+from fastscale_jax.runs.run import Run
+from fastscale_jax.runs.start import load_to_start
+from tests.train.tiny import tiny_config
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def flat(tree):
+    return {name: np.asarray(x) for name, x in flatten_dict(tree, sep=".").items()}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of weights of the tiny network, for seven classes."""
+    network = Architecture.from_config(tiny_config(**{"model.num_classes": 7}).model)
+    images = jax.ShapeDtypeStruct((1, 20, 20, 3), "float32")
+    shapes = jax.eval_shape(
+        lambda key, x: models.build(network).init(key, x, train=False), jax.random.key(0), images
+    )
+    random = np.random.default_rng(0)
+    values = jax.tree.map(lambda x: random.uniform(0.1, 0.2, x.shape).astype("float32"), shapes)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    load.save(str(path), network, values)
+    return path, values
+
+
+def finetune_run(workdir, init_from="", **changes):
+    """The recipe, on the tiny network and three hundred digits of four steps an epoch."""
+    config = read_config("finetune:regnetz")
+    tiny = tiny_config()
+    config.model = tiny.model
+    config.init_from = str(init_from)
+    config.data.update(name="digits", batch_size=359)
+    config.train.update(epochs=2, least_steps=10, log_every_steps=4)
+    config.bn.precise_images = 300
+    config.update_from_flattened_dict(changes)
+    return Run.prepare(config, workdir, "train")
+
+
+def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_steps(
+    weights, tmp_path
+):
+    path, begin = weights
+    freeze = "stem.*, s1.*"
+    run = finetune_run(tmp_path / "run", path, **{"train.freeze": freeze})
+    assert (run.recipe.train.epochs, run.total_steps) == (3, 12)  # ten are no whole epochs
+    metrics = loop.train(run, load_to_start(run))
+    assert metrics.keys() >= {"test_top1_error", "ema_test_top1_error"}
+    assert json.loads((run.folder / "config.json").read_text())["train"]["epochs"] == 3
+    for model in read_models(run.checkpoints / "12" / "state").values():
+        for kind in ("params", "batch_stats"):
+            was = flat(begin[kind])
+            for name, x in flat(model[kind]).items():
+                if name.startswith("head.fc."):
+                    assert x.shape[-1] == 10  # of other classes: begun afresh
+                elif name.startswith(("stem.", "s1.")):
+                    np.testing.assert_array_equal(x, was[name], name)
+                elif name.endswith(("kernel", "var")):
+                    assert not np.array_equal(x, was[name]), name
+    again = finetune_run(tmp_path / "run", path, **{"train.freeze": freeze})
+    assert again.config == run.config  # and the same command goes on
+    with pytest.raises(ValueError, match=r"goes with config\.train\.freeze = 'stem\.\*, s1\.\*'"):
+        finetune_run(tmp_path / "run", path)
+
+
+def test_without_weights_it_is_refused_in_a_line_that_says_what_to_give(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"needs weights to begin with: give --config.init_from, a"
+    ):
+        finetune_run(tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_of_any_named_network(family):
+    run = Run.of(read_config(f"finetune:{family}"))
+    assert run.network.to_config().to_dict() == model_config(family).to_dict()
+    assert run.variant == f"{family}:"
+    assert run.recipe.train.needs_weights
+
+
+def test_a_variant_is_that_of_the_family():
+    run = Run.of(read_config("finetune:regnetz:4gf_dWr_x2"))
+    assert run.network.to_config().to_dict() == model_config("regnetz", "4gf_dWr_x2").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("finetune", "give finetune:<family> or finetune:<family>:<variant>; families: efficient"),
+        ("finetune:regnet", "unknown family 'regnet'; choose one of efficientnet"),
+        ("finetune:regnetz:5gf", "unknown variant '5gf' of regnetz"),
+    ],
+)
+def test_a_network_that_has_no_name_is_refused_with_the_choices(name, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(name)
