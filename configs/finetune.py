@@ -26,10 +26,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.batch_size = 32
     config.train.needs_weights = True
     config.train.epochs = 20
-    config.train.least_steps = 600
+    config.train.least_steps = 1000
     config.train.eval_every_epochs = 5
+    config.optim.name = "adamw"
+    config.optim.learning_rate = 0.064  # 0.002 at batch 32
+    config.optim.weight_decay = 0.05
     config.optim.curve = "cos"
+    config.optim.decay = 0.0
     config.optim.curve_from = "warmup"
-    config.optim.warmup_epochs = 1.0
-    config.ema.every_steps = 1
+    config.optim.warmup_epochs = 2.0
+    config.augment.update(policy="", lighting=0.0)
+    config.ema.every_steps = 1  # an epoch has few steps
     return config

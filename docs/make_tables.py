@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from docs import (
     accelerator_programs,
     accelerator_tables,
+    finetune_tables,
     report_tables,
     scale_out,
     speed_tables,
@@ -66,6 +67,10 @@ def _costs(a: arch.Architecture) -> str:
 # by page
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
+    "fine-tuning.md": {
+        "methods": finetune_tables.methods,
+        "ablations": finetune_tables.ablations,
+    },
     "weights.md": {"counterparts": counterparts},
     "performance.md": {
         "train step": speed_tables.train_step,

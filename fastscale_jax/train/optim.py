@@ -91,8 +91,8 @@ def optimizer(
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
     nothing = clip.init({})
 
-    def update(gradients: Any, state: optax.OptState, params: Any = None) -> Any:
-        clipped, _ = clip.update(gradients, nothing)
+    def update(updates: Any, state: optax.OptState, params: Any = None) -> Any:
+        clipped, _ = clip.update(updates, nothing)
         updates, state = inner.update(clipped, state, params)
         return _scaled(updates, factors or {}), state
 
@@ -156,7 +156,7 @@ def _is_matrix(params: Any) -> Any:
 
 
 def _scaled(updates: Any, factors: Mapping[str, float]) -> Any:
-    def scaled(path: tuple[str, ...], update: Array) -> Array:
+    def scaled(path: tuple[Any, ...], update: Array) -> Array:
         factor = factors.get(".".join(path), 1.0)
         return update if factor == 1 else factor * update
 

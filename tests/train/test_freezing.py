@@ -31,6 +31,8 @@ CASES = {
     "*.bn.*": {"train.shard_optimizer": True, "optim.name": "adamw", "optim.clip_norm": 1.0},
     "*.se.*,*.b.bn.scale": {"bn.group_size": 8, "optim.layer_decay": 0.5},
 }
+# the others take half as long again
+MOST = [*[*CASES][:2], *(pytest.param(x, marks=pytest.mark.slow) for x in [*CASES][2:])]
 # arrays of the optimiser for each array that is trained, and what it has beside them
 STATES = {"sgd": (1, 1), "adamw": (2, 2)}
 
@@ -73,7 +75,7 @@ def is_frozen(name, freeze):
     }[freeze]
 
 
-@pytest.mark.parametrize("freeze", CASES)
+@pytest.mark.parametrize("freeze", MOST)
 def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(freeze):
     _, before, state, _ = trained(freeze)
     for now in (state.weights, state.average):
@@ -82,7 +84,7 @@ def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(freeze):
                 assert np.array_equal(x, y) == is_frozen(name, freeze), name
 
 
-@pytest.mark.parametrize("freeze", CASES)
+@pytest.mark.parametrize("freeze", MOST)
 def test_precise_statistics_are_those_of_what_is_trained(freeze):
     _, before, state, settled = trained(freeze)
     for model, was in zip(settled, (state.weights, state.average), strict=True):
@@ -92,7 +94,7 @@ def test_precise_statistics_are_those_of_what_is_trained(freeze):
             assert np.array_equal(x, wanted) == is_frozen(name, freeze), name
 
 
-@pytest.mark.parametrize("freeze", CASES)
+@pytest.mark.parametrize("freeze", MOST)
 def test_the_optimiser_keeps_nothing_for_what_is_frozen(freeze):
     run, _, state, _ = trained(freeze)
     names = [name for name in arch.parameter_names(run.network) if not is_frozen(name, freeze)]
@@ -147,6 +149,7 @@ def test_a_frozen_norm_computes_as_in_evaluation():
     jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], variables["batch_stats"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["s2.b3.*", "s2.*"])
 def test_blocks_in_a_loop_are_frozen_as_they_are_one_by_one(freeze):
     config = tiny_config(**{"model.depths": (1, 4)})
