@@ -10,7 +10,6 @@ Needs scikit-image and mlxtend.
 
 import dataclasses
 import importlib.resources
-import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,8 +32,8 @@ _STRIPS = {"pool": (0, 2, 4, 6), "validation": (3,), "test": (1, 5)}
 
 _LEAST_CONTRAST = 10  # standard deviation of the grey of a crop, from 0 to 255
 
-_CROPPED = types.MappingProxyType({"flip": True, "shift": 0.0, "zoom": 0.0})
-_DIGITS = types.MappingProxyType({"flip": False, "shift": 0.1, "zoom": 0.1})
+_CROPPED = {"flip": True, "shift": 0.0, "zoom": 0.0}
+_DIGITS = {"flip": False, "shift": 0.1, "zoom": 0.1}
 
 
 class CroppedSplit(ArraySplit):
@@ -65,8 +64,8 @@ class ImageSet:
     validation: ArraySplit
     test: ArraySplit
     training_images: int
-    crops: bool = True
-    augment: Mapping[str, Any] = _CROPPED
+    crops: bool
+    augment: Mapping[str, Any]
 
     @property
     def classes(self) -> int:
@@ -106,7 +105,12 @@ def _digits() -> ImageSet:
     order = np.random.default_rng(0).permutation(whole.examples)
     test = _split(np.stack([_resized(x[..., 0]) for x in test.images]), test.labels)
     return ImageSet(
-        _part(whole, order[:1000]), _part(whole, order[1000:]), test, 300, crops=False, flips=False
+        _part(whole, order[:1000]),
+        _part(whole, order[1000:]),
+        test,
+        300,
+        crops=False,
+        augment=_DIGITS,
     )
 
 
@@ -122,7 +126,7 @@ def _photographs() -> ImageSet:
         ]
         labels = np.repeat(np.arange(len(_TO_TUNE)), each)
         splits[name] = _split(np.concatenate(crops), labels)
-    return ImageSet(**splits, training_images=196)
+    return ImageSet(**splits, training_images=196, crops=True, augment=_CROPPED)
 
 
 def _faces() -> ImageSet:
@@ -135,7 +139,9 @@ def _faces() -> ImageSet:
     random = np.random.default_rng(2)
     order = np.stack([random.permutation(100), 100 + random.permutation(100)], axis=1).ravel()
     parts = (order[:80], order[80:120], order[120:])
-    return ImageSet(*(_part(whole, part) for part in parts), training_images=80)
+    return ImageSet(
+        *(_part(whole, part) for part in parts), training_images=80, crops=True, augment=_CROPPED
+    )
 
 
 def _crops(

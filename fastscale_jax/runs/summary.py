@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from fastscale_jax.cost.parameters import overview
@@ -11,12 +12,15 @@ from fastscale_jax.logs.progress import summary
 from fastscale_jax.runs.course import Course
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation
+from fastscale_jax.train.frozen_names import frozen_names
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.recipe import Recipe
 
 
 def announcement(run: Run, course: Course, first_step: int, params: Any) -> str:
     """Returns a message: the network, the data, the devices, and the step to continue from.
+
+    Where something is frozen, it says how much is trained.
 
     Args:
         run: to be trained.
@@ -26,6 +30,8 @@ def announcement(run: Run, course: Course, first_step: int, params: Any) -> str:
     """
     devices = jax.devices()
     where = f"{run.source.summary}\n{run.network.name}: {overview(run.network, params)}\n"
+    if run.recipe.train.freeze:
+        where += f"{_trained(run, params)}\n"
     where += devices[0].device_kind
     if len(devices) > 1:
         where += f", {len(devices)} devices"
@@ -55,6 +61,13 @@ def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[s
         f"going on at epoch {course.epoch(step):.1f} ({course.images_seen(step):,} images seen): "
         f"{changes}; learning rate {jax.device_get(rate):.3g}"
     )
+
+
+def _trained(run: Run, params: Any) -> str:
+    frozen = frozen_names(run.network, run.recipe.train.freeze)
+    sizes = {name: x.size for name, x in flatten_dict(params, sep=".").items()}
+    trained = [size for name, size in sizes.items() if name not in frozen]
+    return f"frozen: all but {len(trained)} arrays, {sum(trained):,} parameters"
 
 
 def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:

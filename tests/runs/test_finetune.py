@@ -8,7 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fastscale_jax import models
-from fastscale_jax.arch import FAMILIES, Architecture, model_config
+from fastscale_jax.arch import FAMILIES, Architecture, model_config, parameter_names
 from fastscale_jax.checkpoints.saved import read_models
 from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.interop import load
@@ -53,13 +53,15 @@ def finetune_run(workdir, init_from="", **changes):
 
 
 def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_steps(
-    weights, tmp_path
+    weights, tmp_path, capsys
 ):
     path, begin = weights
     freeze = "stem.*, s1.*"
     run = finetune_run(tmp_path / "run", path, **{"train.freeze": freeze})
     assert (run.recipe.train.epochs, run.total_steps) == (3, 12)  # ten are no whole epochs
     metrics = loop.train(run, load_to_start(run))
+    names = [name for name in parameter_names(run.network) if not name.startswith(("stem.", "s1."))]
+    assert f"frozen: all but {len(names)} arrays, " in capsys.readouterr().err
     assert metrics.keys() >= {"test_top1_error", "ema_test_top1_error"}
     assert json.loads((run.folder / "config.json").read_text())["train"]["epochs"] == 3
     for model in read_models(run.checkpoints / "12" / "state").values():

@@ -21,6 +21,13 @@ CASES = {
     "sync": {"bn.sync": True, "augment.mixup": 0.0},
     "groups": {"bn.group_size": 4, "augment.mixup": 0.3, "augment.flip": True},
     "shared": {"bn.group_size": 4, "augment.mixup": 0.0, "train.shard_optimizer": True},
+    "frozen": {
+        "bn.group_size": 4,
+        "augment.mixup": 0.0,
+        "train.freeze": "stem.*,s1.*",
+        "optim.clip_norm": 1.0,
+        "optim.layer_decay": 0.7,
+    },
 }
 COMMON = {
     "data.batch_size": 16,
