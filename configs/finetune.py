@@ -1,7 +1,7 @@
 """Fine-tuning of a network that was trained on other images, on a few hundred to a few thousand.
 
     fastscale train finetune:regnety:400mf --workdir=runs/tuned \
-      --config.init_from=weights.safetensors --config.data.dir=photos --config.model.num_classes=10
+      --config.init_from=weights.safetensors --config.data.dir=photos
 
 Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`.
 """
@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
             f"finetune:<family>:<variant>; families: {', '.join(FAMILIES)}"
         )
     config = named_config(family, name)
-    config.model.num_classes = 1000
+    config.model.num_classes = 0  # as many as the images have
 
     config.data.name = "folder"
     config.data.batch_size = 32

@@ -65,7 +65,8 @@ def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[s
 
 def _trained(run: Run, params: Any) -> str:
     frozen = frozen_names(run.network, run.recipe.train.freeze)
-    sizes = {name: x.size for name, x in flatten_dict(params, sep=".").items()}
+    arrays: dict[str, Any] = flatten_dict(params, sep=".")
+    sizes = {name: x.size for name, x in arrays.items()}
     trained = [size for name, size in sizes.items() if name not in frozen]
     return f"frozen: all but {len(trained)} arrays, {sum(trained):,} parameters"
 

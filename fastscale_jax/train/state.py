@@ -1,8 +1,10 @@
 """All that a run changes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
@@ -17,6 +19,17 @@ class Weights(struct.PyTreeNode):
 
     params: Tree
     batch_stats: Tree  # BatchNorm's running statistics
+
+    def overlaid(self, variables: Mapping[str, Any]) -> "Weights":
+        """Returns other weights; what is left out of `variables` stays as it is.
+
+        Args:
+            variables: `params` and `batch_stats`.
+        """
+        return Weights(
+            _overlaid(self.params, variables["params"]),
+            _overlaid(self.batch_stats, variables["batch_stats"]),
+        )
 
 
 class TrainState(struct.PyTreeNode):
@@ -55,3 +68,9 @@ def shardings(state: TrainState, mesh: Mesh, shards_optimizer: bool) -> Any:
         opt_state=along_a_dimension(state.opt_state, mesh),
         average=along_a_dimension(state.average, mesh),
     )
+
+
+def _overlaid(tree: Tree, over: Tree) -> Tree:
+    if not isinstance(tree, Mapping):
+        return jnp.asarray(over, tree.dtype)
+    return {key: _overlaid(x, over[key]) if key in over else x for key, x in tree.items()}
