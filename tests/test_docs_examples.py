@@ -20,7 +20,8 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.cli.application import COMMANDS, application
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.data.augment.augmented import prepare
-from fastscale_jax.data.sources.source import SOURCES, class_names, load_source
+from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
+from fastscale_jax.data.sources.source import class_names, load_source
 from fastscale_jax.interop.exporting import export_network
 from fastscale_jax.runs.recipes import packaged, read_config
 from tests.train.tiny import tiny_config
@@ -34,10 +35,18 @@ TEXTS = {page.name: page.read_text("utf-8") for page in PAGES}
 WITHOUT_THE_PACKAGE = "import sys\nsys.modules['fastscale_jax'] = None\n"
 
 
-def test_the_example_runs_an_export_without_the_package(tmp_path):
+def example(name):
+    """A program of the page on weights."""
     page = (DOCS / "weights.md").read_text()
-    block = re.search(r"<!-- example: run an export -->\n```python\n(.*?)```", page, re.DOTALL)
+    block = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", page, re.DOTALL)
     assert block
+    return block[1]
+
+
+@pytest.mark.parametrize("names", [["run an export"], ["run an export", "run ONNX"]])
+def test_the_examples_run_an_export_without_the_package(names, tmp_path):
+    if "run ONNX" in names:
+        pytest.importorskip("onnxruntime")
     network = Architecture.from_config(tiny_config().model)
     model = models.build(network)
     images = np.zeros((1, network.resolution, network.resolution, 3))
@@ -46,21 +55,23 @@ def test_the_example_runs_an_export_without_the_package(tmp_path):
         tmp_path / "exported",
         network,
         variables,
-        conventions=SOURCES["digits"],
-        classes=class_names("digits", 10),
+        images=SourceInfo("digits", class_names("digits", 10), SOURCES["digits"]),
+        config={},
+        formats=["stablehlo", "onnx"][: len(names)],
     )
     pixels = load_source("digits", resolution=20, num_classes=10).test.images[0]  # 8×8
     Image.fromarray(pixels).save(tmp_path / "image.png")
 
-    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE + block[1] + "print(logits.tolist())"]
+    program = "".join([WITHOUT_THE_PACKAGE, *map(example, names), "print(logits.tolist())"])
+    command = [sys.executable, "-c", program]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    name, logits = result.stdout.splitlines()
+    *printed, logits = result.stdout.splitlines()
     mean, std, _ = SOURCES["digits"]
     ready = prepare(pixels[None], resolution=network.resolution, mean=mean, std=std)
     wanted = np.asarray(model.apply(variables, ready, train=False))
     np.testing.assert_allclose(json.loads(logits), wanted, rtol=0, atol=0.02 * np.ptp(wanted))
-    assert name == str(wanted.argmax())
+    assert printed == [str(wanted.argmax())] * len(names)
 
 
 def blocks(language):

@@ -4,8 +4,9 @@ import json
 import pathlib
 from typing import Literal
 
+from fastscale_jax.arch.spelling import meant
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
-from fastscale_jax.utils.console import OK
+from fastscale_jax.utils.console import OK, complain
 
 
 def export(
@@ -13,6 +14,8 @@ def export(
     *,
     workdir: OptionalPath = None,
     output: OptionalPath = None,
+    formats: str = "stablehlo",
+    stored_dtype: Literal["float32", "float16"] = "float32",
     names: Literal["fastscale_jax", "pycls", "timm", "torchvision"] = "fastscale_jax",
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
@@ -24,12 +27,16 @@ def export(
         workdir: Folder of a run, whose latest checkpoint is taken. Without a checkpoint, the
             weights of --config.init_from are.
         output: Folder to write to.
+        formats: stablehlo, onnx and tflite, with commas between. onnx needs the extra onnx, tflite
+            TensorFlow, of the extra data.
+        stored_dtype: Of the weights in model.onnx and model.tflite; float16 halves their size.
         names: Naming scheme of the tensors in weights.safetensors.
         format: json prints one object on stdout.
         session: see `Session`.
     """
     session.start(compiles=True)
     from fastscale_jax.interop.exporting import export_network
+    from fastscale_jax.interop.formats import FORMATS, check_formats
     from fastscale_jax.runs.start import images_of, load_for
 
     if not output:
@@ -37,6 +44,10 @@ def export(
     folder = pathlib.Path(output)  # Python callers give strings
     if folder.is_file():
         raise ValueError(f"--output={output} is a file; give a folder to write to")
+    chosen = list(dict.fromkeys(meant(name, FORMATS) for name in formats.split(",")))
+    check_formats(chosen)
+    if stored_dtype != "float32" and chosen == ["stablehlo"]:
+        raise ValueError(f"--stored_dtype={stored_dtype} is for --formats=onnx and tflite")
     run = run_of(config, workdir)
     weights = load_for(run)
     files = export_network(
@@ -48,6 +59,8 @@ def export(
         dtype=run.recipe.dtype,
         grouped_conv=run.recipe.grouped_conv,
         names=names,
+        formats=chosen,
+        stored_dtype=stored_dtype,
     )
     if format == "json":
         origin = {"network": run.network.name, "weights": weights.description}
@@ -55,4 +68,7 @@ def export(
     else:
         print(f"{run.network.name}, weights from {weights.description}")
         print("\n".join(map(str, files)))
+    for earlier in (folder / known.file for known in FORMATS.values()):
+        if earlier.exists() and earlier not in files:
+            complain(f"{earlier} is of an earlier export, and was left as it is")
     return OK

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
 from fastscale_jax.data.sources.conventions import SourceInfo
-from fastscale_jax.interop.files import EXPORTED, MANIFEST, WEIGHTS
+from fastscale_jax.interop.files import MANIFEST, WEIGHTS
+from fastscale_jax.interop.formats import FORMATS, check_formats, converted
 from fastscale_jax.interop.load import save
 from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
@@ -33,13 +34,16 @@ def export_network(
     dtype: str = "float32",
     grouped_conv: str = "auto",
     names: str = "fastscale_jax",
+    formats: Sequence[str] = ("stablehlo",),
+    stored_dtype: str = "float32",
 ) -> list[pathlib.Path]:
     """Writes a network's inference function, what must be known to use it, and its weights.
 
     `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
     normalised images `[batch, resolution, resolution, 3]` float32, RGB, to logits
     `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
-    and the classes. `weights.safetensors` has the weights by themselves.
+    and the classes. `weights.safetensors` has the weights by themselves. `model.onnx` is the same
+    function for other runtimes, and so is `model.tflite`.
 
     Args:
         folder: made if need be.
@@ -50,28 +54,37 @@ def export_network(
         dtype: of the computation.
         grouped_conv: as in `models.build`; `auto` takes what suits each platform.
         names: those of the tensors in `weights.safetensors`, as in `load.save`.
+        formats: of the function, from `FORMATS`.
+        stored_dtype: of the weights in `model.onnx` and `model.tflite`: `float32` or `float16`.
 
     Returns:
         The files.
 
     Raises:
-        WeightsError: the files cannot be written, or the library of `names` has no such network.
-            Then none is.
+        WeightsError: the files cannot be written, the library of `names` has no such network, or a
+            format computes other logits. Then none is written.
+        ValueError: a format is unknown, or its package is not installed.
     """
+    check_formats(formats)
     to_library(names, network, variables)  # refuses before anything is written
-    function = serialized(network, variables, dtype, grouped_conv)
-    text = json.dumps(manifest(network, images, config), indent=2) + "\n"
-    files = [folder / name for name in (EXPORTED, MANIFEST, WEIGHTS)]
+    about = manifest(network, images, config, formats)
+    others = [name for name in formats if name != "stablehlo"]
+    functions: dict[str, bytes | bytearray] = {}
+    functions |= converted(others, network, variables, stored_dtype, about)
+    if "stablehlo" in formats:
+        functions["stablehlo"] = serialized(network, variables, dtype, grouped_conv)
+    contents = {FORMATS[name].file: functions[name] for name in formats}
+    contents[MANIFEST] = (json.dumps(about, indent=2) + "\n").encode()
+    files = [folder / name for name in (*contents, WEIGHTS)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
             if file.is_dir():
                 raise WeightsError(f"{file} cannot be written: it is a folder")
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-            model, facts, weights = (pathlib.Path(unfinished, file.name) for file in files)
-            model.write_bytes(function)
-            facts.write_text(text, encoding="utf-8")
-            save(weights, network, variables, names)
+            for name, content in contents.items():
+                pathlib.Path(unfinished, name).write_bytes(content)
+            save(pathlib.Path(unfinished, WEIGHTS), network, variables, names)
             for file in files:
                 os.replace(pathlib.Path(unfinished, file.name), file)
     except OSError as error:
@@ -100,7 +113,10 @@ def serialized(
 
 
 def manifest(
-    network: Architecture, images: SourceInfo, config: Mapping[str, Any]
+    network: Architecture,
+    images: SourceInfo,
+    config: Mapping[str, Any],
+    formats: Sequence[str] = ("stablehlo",),
 ) -> dict[str, Any]:
     """Returns what must be known to use the exported function, and to train the network further."""
     side, conventions = network.resolution, images.conventions
@@ -110,8 +126,9 @@ def manifest(
     return {
         "name": network.name,
         "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
-        "function": EXPORTED,
-        "platforms": list(PLATFORMS),
+        "function": FORMATS[formats[0]].file,
+        "formats": {name: FORMATS[name].file for name in formats},
+        "platforms": list(PLATFORMS),  # of stablehlo
         "input": {
             "shape": ["batch", side, side, 3],
             "size": side,

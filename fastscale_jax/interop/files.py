@@ -31,8 +31,9 @@ _STATE_DICT_KEYS = ("model_state", "state_dict", "model")
 # what DistributedDataParallel and torch.compile put before every name
 _WRAPPERS = ("module.", "_orig_mod.")
 _METADATA_KEY = "fastscale_jax"
-# of an export
-EXPORTED, MANIFEST, WEIGHTS = "model.jaxexport", "manifest.json", "weights.safetensors"
+# the files of an export
+STABLEHLO, ONNX, TFLITE = "model.jaxexport", "model.onnx", "model.tflite"
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 _DTYPES = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -176,7 +177,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        if (folder / EXPORTED).is_file():
+        if any((folder / name).is_file() for name in (STABLEHLO, ONNX, TFLITE)):
             raise WeightsError(
                 f"{folder} is an export without its {MANIFEST}, which says for which images and "
                 "classes it is; export it again"

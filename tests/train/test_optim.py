@@ -183,6 +183,8 @@ def test_a_shifted_rate_and_its_optimiser_are_further_on():
         epoch = (step + 13) / 8
         wanted = 1.0 * (0.1 + 0.9 * min(epoch / 2, 1)) * 0.02 ** (epoch / 20)
         np.testing.assert_allclose(np.asarray(updates["w"]), [-wanted], rtol=1e-5)
+
+
 def drawn(seed):
     draw = np.random.default_rng(seed).standard_normal
     return {name: draw(shape).astype(np.float32) for name, shape in SHAPES.items()}

@@ -1,0 +1,120 @@
+"""A network for inference, layer by layer, as calls of another framework's operators.
+
+BatchNorm is folded into the conv before it, and dense layers are 1x1 convs: what is left are seven
+operators, which a framework says how to write.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from fastscale_jax.arch import Architecture, BlockShape
+from fastscale_jax.interop.layout import OUR_EPS
+
+T = TypeVar("T")  # what a framework has for an array that is not computed yet
+
+
+class Operators(Protocol[T]):
+    """The operators of a framework; arrays are those of the layer before."""
+
+    def conv(
+        self, x: T, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int, groups: int
+    ) -> T:
+        """A conv padded by `(k - 1) // 2` on both sides; `kernel` is `[k, k, c_in/groups, c]`."""
+        ...
+
+    def relu(self, x: T) -> T:
+        """The larger of x and 0."""
+        ...
+
+    def sigmoid(self, x: T) -> T:
+        """The logistic function."""
+        ...
+
+    def multiply(self, x: T, y: T) -> T:
+        """The product; `y` may have a single pixel."""
+        ...
+
+    def add(self, x: T, y: T) -> T:
+        """The sum."""
+        ...
+
+    def max_pool(self, x: T) -> T:
+        """The largest of 3×3 pixels, with stride 2, padded by one pixel."""
+        ...
+
+    def mean(self, x: T) -> T:
+        """The mean over all pixels, which leaves one."""
+        ...
+
+
+def logits(
+    network: Architecture, variables: Mapping[str, Any], operators: Operators[T], images: T
+) -> T:
+    """Returns the logits of images, of one pixel: `[batch, 1, 1, num_classes]`.
+
+    Args:
+        network: to compute.
+        variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
+        operators: of the framework.
+        images: normalised, RGB, in the layout that the operators have.
+    """
+    return _Walk(variables, network.activation, operators).logits(network, images)
+
+
+class _Walk(Generic[T]):
+    def __init__(
+        self, variables: Mapping[str, Any], activation: str, operators: Operators[T]
+    ) -> None:
+        self.variables, self.kind, self.operators = variables, activation, operators
+
+    def logits(self, a: Architecture, x: T) -> T:
+        x = self.activation(self.conv(x, "stem.conv", 2))
+        if a.stem == "conv7x7_pool":
+            x = self.operators.max_pool(x)
+        for name, shape in a.blocks():
+            x = self.block(name, shape, x)
+        if a.head_width:
+            x = self.activation(self.conv(x, "head.conv"))
+        return self.dense(self.operators.mean(x), "head.fc")
+
+    def block(self, name: str, shape: BlockShape, x: T) -> T:
+        skip = x
+        if shape.has_projection:
+            skip = self.conv(x, f"{name}.proj", shape.stride)
+        if shape.has_expansion:
+            x = self.activation(self.conv(x, f"{name}.a"))
+        x = self.activation(self.conv(x, f"{name}.b", shape.stride, shape.groups))
+        if shape.c_se:
+            inner = self.activation(self.dense(self.operators.mean(x), f"{name}.se.reduce"))
+            gate = self.operators.sigmoid(self.dense(inner, f"{name}.se.expand"))
+            x = self.operators.multiply(x, gate)
+        x = self.conv(x, f"{name}.c")
+        if shape.has_skip:
+            x = self.operators.add(x, skip)
+        return self.activation(x) if shape.kind == "bottleneck" else x
+
+    def activation(self, x: T) -> T:
+        if self.kind == "relu":
+            return self.operators.relu(x)
+        return self.operators.multiply(x, self.operators.sigmoid(x))
+
+    def conv(self, x: T, path: str, stride: int = 1, groups: int = 1) -> T:
+        """A conv with its BatchNorm."""
+        scale, bias = (self.leaf("params", f"{path}.bn.{leaf}") for leaf in ("scale", "bias"))
+        mean, var = (self.leaf("batch_stats", f"{path}.bn.{leaf}") for leaf in ("mean", "var"))
+        scale = scale / np.sqrt(var + OUR_EPS)
+        kernel = self.leaf("params", f"{path}.kernel") * scale
+        return self.operators.conv(x, path, kernel, bias - mean * scale, stride, groups)
+
+    def dense(self, x: T, path: str) -> T:
+        kernel, bias = (self.leaf("params", f"{path}.{leaf}") for leaf in ("kernel", "bias"))
+        return self.operators.conv(x, path, kernel[None, None], bias, 1, 1)
+
+    def leaf(self, collection: str, path: str) -> np.ndarray:
+        """An array of the variables, in float64, by a path like `s1.b1.a.kernel`."""
+        node: Any = self.variables[collection]
+        for key in path.split("."):
+            node = node[key]
+        return np.asarray(node, np.float64)

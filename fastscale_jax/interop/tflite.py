@@ -1,0 +1,108 @@
+"""The network of an `Architecture` as a TFLite model. Needs TensorFlow, of the extra `data`."""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.interop import folded
+
+
+def tflite_model(
+    network: Architecture, variables: Mapping[str, Any], dtype: str = "float32"
+) -> bytes:
+    """Returns a network as TFLite: `images` to `logits`, both float32, for any batch.
+
+    Args:
+        network: what to write.
+        variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
+        dtype: of the weights in the file; `float16` ones are computed with in float32 on CPUs.
+    """
+    with _in_silence():
+        import tensorflow as tf  # pyright: ignore[reportMissingImports]
+
+        side = network.resolution
+        images = tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
+
+        def infer(images: Any) -> Any:
+            logits = folded.logits(network, variables, _Operators(tf), images)
+            return {"logits": tf.reshape(logits, (-1, network.num_classes))}
+
+        function: Any = tf.function(infer, input_signature=[images], autograph=False)
+        concrete = function.get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+        if dtype == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        return bytes(converter.convert())
+
+
+def run(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Returns the logits that TensorFlow's own interpreter computes."""
+    with _in_silence():
+        import tensorflow as tf  # pyright: ignore[reportMissingImports]
+
+        interpreter = tf.lite.Interpreter(model_content=content)
+        (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(taken["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(taken["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+
+
+class _Operators:
+    """TensorFlow's operators, for `folded.logits`; arrays are tensors `[batch, h, w, c]`."""
+
+    def __init__(self, tf: Any) -> None:
+        self.tf = tf
+        self.relu, self.sigmoid = tf.nn.relu, tf.nn.sigmoid
+        self.multiply, self.add = tf.multiply, tf.add
+
+    def conv(
+        self, x: Any, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int, groups: int
+    ) -> Any:
+        nn, pad = self.tf.nn, (len(kernel) - 1) // 2
+        # at stride 1 TensorFlow pads as we do; at 2 on one side
+        if stride > 1 and pad:
+            x = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        padding = "VALID" if stride > 1 else "SAME"
+        kernel = kernel.astype(np.float32)
+        if kernel.shape[2] == 1 and groups == kernel.shape[3]:
+            strides = (1, stride, stride, 1)
+            kernel = kernel.transpose(0, 1, 3, 2)
+            y = nn.depthwise_conv2d(x, kernel, strides=strides, padding=padding)
+        else:
+            y = nn.conv2d(x, kernel, strides=stride, padding=padding)
+        return nn.bias_add(y, bias.astype(np.float32))
+
+    def max_pool(self, x: Any) -> Any:
+        lowest = self.tf.float32.min
+        x = self.tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest)
+        return self.tf.nn.max_pool2d(x, 3, 2, "VALID")
+
+    def mean(self, x: Any) -> Any:
+        return self.tf.reduce_mean(x, (1, 2), keepdims=True)
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Keeps what TensorFlow's converter says for its developers from the user's screen.
+
+    It writes to the file behind stderr, past Python.
+    """
+    sys.stderr.flush()
+    with warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:
+        warnings.simplefilter("ignore")
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
