@@ -10,7 +10,7 @@ import cyclopts
 import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.overrides import split
-from fastscale_jax.runs.recipes import read_config
+from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
 from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
 from fastscale_jax.utils.usage import in_plain_words
 
@@ -125,6 +125,10 @@ COMMANDS = {
 }
 
 
+# what a run's config.json alone names: its weights, and not those that it began with
+_WITH_WEIGHTS = ("eval", "predict", "export")
+
+
 def application() -> cyclopts.App:
     """Returns the command; a subcommand is imported when it is asked for."""
     app = cyclopts.App(
@@ -183,6 +187,9 @@ def main(tokens: Sequence[str]) -> int:
     arguments = bound.arguments
     try:
         if "config" in inspect.signature(function).parameters:
+            chooses_weights = any(x.startswith(f"{PREFIX}init_from") for x in overrides)
+            if rest[0] in _WITH_WEIGHTS and not (arguments.get("workdir") or chooses_weights):
+                arguments["workdir"] = run_of_config(arguments.get("config"))
             arguments["config"] = read_config(
                 arguments.get("config"), overrides, arguments.get("workdir")
             )

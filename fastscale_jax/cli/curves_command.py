@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from fastscale_jax.arch.strategies import spelled
 from fastscale_jax.arch.zoo import spelled_base
-from fastscale_jax.cli.options import OptionalPath, Session, Whole
+from fastscale_jax.cli.options import OptionalPath, Path, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.curves import measure_all, measured
 from fastscale_jax.measure.points import FRAMEWORKS, Spec
@@ -72,7 +72,7 @@ class Measuring:
 
 def curves(
     *,
-    results: pathlib.Path,
+    results: Path,
     output: OptionalPath = None,
     only_draw: bool = False,
     grid: Grid = Grid(),

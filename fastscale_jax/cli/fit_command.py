@@ -1,9 +1,9 @@
 """`fastscale fit`: a model of this device, from what `curves` measured."""
 
-import pathlib
 import re
 from typing import Literal
 
+from fastscale_jax.cli.options import Path
 from fastscale_jax.measure import points
 from fastscale_jax.measure.fitted import folder
 from fastscale_jax.utils.console import OK, USAGE_ERROR, complain
@@ -11,7 +11,7 @@ from fastscale_jax.utils.console import OK, USAGE_ERROR, complain
 
 def fit(
     *,
-    results: pathlib.Path,
+    results: Path,
     framework: Literal["jax", "torch", "torch-compile"] = "jax",
     name: str = "",
 ) -> int:

@@ -32,6 +32,10 @@ Config = Annotated[
 ]
 # of commands that have no workdir
 OwnConfig = Annotated[str | ConfigDict | None, _AS_IT_IS, Parameter(help=f"{_WHAT} {_OVERRIDES}")]
+# every path of every command is one of these two, so that all are read alike; tests see to it
+Path = Annotated[
+    pathlib.Path, Parameter(n_tokens=1, converter=lambda _, tokens: as_path(tokens[0].value))
+]
 # an empty one is none
 OptionalPath = Annotated[
     pathlib.Path | None,
@@ -150,8 +154,24 @@ class Processes:
             )
 
 
+def as_path(text: str) -> pathlib.Path:
+    """Returns a path as people write it: `~` and `~user` are home folders.
+
+    A shell expands them in `--output ~/x`, but not in `--output=~/x`.
+
+    Raises:
+        ValueError: it is empty, or there is no such user.
+    """
+    if not text:
+        raise ValueError("a path is missing")
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text}: {error}") from error
+
+
 def _path_or_none(text: str) -> pathlib.Path | None:
-    return pathlib.Path(text) if text else None
+    return as_path(text) if text else None
 
 
 def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None = None) -> Run:

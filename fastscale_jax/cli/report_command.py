@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 import tempfile
 
-from fastscale_jax.cli.options import OptionalPath
+from fastscale_jax.cli.options import OptionalPath, Path, as_path
 from fastscale_jax.utils.console import FAILURE, OK, complain
 
 NEEDED = ("jinja2", "plotly")
@@ -12,7 +12,7 @@ NEEDED = ("jinja2", "plotly")
 
 def report(
     *,
-    output: pathlib.Path,
+    output: Path,
     results: str = "",
     study: OptionalPath = None,
     device: str | None = None,
@@ -54,7 +54,7 @@ def report(
 
 
 def _paths(names: str) -> list[pathlib.Path]:
-    return [pathlib.Path(name) for name in names.split(",") if name]
+    return [as_path(name) for name in names.split(",") if name]
 
 
 def _check_writable(folder: pathlib.Path) -> None:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from fastscale_jax.cli.options import OptionalPath, OwnConfig, Session, Whole, check_amount, run_of
+from fastscale_jax.cli.options import (
+    OptionalPath,
+    OwnConfig,
+    Session,
+    Whole,
+    as_path,
+    check_amount,
+    run_of,
+)
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
 
 if TYPE_CHECKING:
@@ -92,10 +100,16 @@ def _settings(config: Any, workers: Workers, name: str, epochs: int) -> "Setting
         run=run_of(config),
         output=output,
         epochs=epochs if workers.epochs is None else workers.epochs,
-        storage=workers.storage or f"sqlite:///{output / 'search.db'}",
+        storage=_with_home(workers.storage) or f"sqlite:///{output / 'search.db'}",
         name=name,
         heartbeat_seconds=workers.heartbeat_seconds,
     )
+
+
+def _with_home(storage: str) -> str:
+    """A storage whose file is in a home folder, as in sqlite:///~/search.db."""
+    scheme, _, path = storage.partition("sqlite:///")
+    return f"sqlite:///{as_path(path)}" if not scheme and path.startswith("~") else storage
 
 
 def _report(entries: "Sequence[Entry]", lines: Sequence[str]) -> int:

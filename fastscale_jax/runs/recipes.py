@@ -61,15 +61,24 @@ def read_config(
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")
+    path = os.path.expanduser(path)
     if path.endswith(".json"):
         if colon:
             raise ValueError(
                 f"{path} is the config of a run, which has no variants; got {variant!r}"
             )
         config = _recorded(pathlib.Path(path))
+        if workdir is None or workdir.resolve() != pathlib.Path(path).parent.resolve():
+            config.checkpoint.dir = ""  # that of another run
     else:
         config = _made(_file(path), variant if colon else None)
     return _overridden(config, overrides)
+
+
+def run_of_config(name: str | None) -> pathlib.Path | None:
+    """Returns the folder of the run whose `config.json` is named; None: none is."""
+    path = pathlib.Path(os.path.expanduser(name or ""))
+    return path.parent if path.name == "config.json" and path.is_file() else None
 
 
 def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
