@@ -69,7 +69,7 @@ def read_config(
             )
         config = _recorded(pathlib.Path(path))
         if workdir is None or workdir.resolve() != pathlib.Path(path).parent.resolve():
-            config.checkpoint.dir = ""  # that of another run
+            config.update({"checkpoint": {"dir": ""}})  # that of another run
     else:
         config = _made(_file(path), variant if colon else None)
     return _overridden(config, overrides)
