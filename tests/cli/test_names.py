@@ -6,7 +6,7 @@ import pytest
 
 from fastscale_jax.cli.application import main
 from fastscale_jax.cli.options import run_of
-from fastscale_jax.cli.recipes import read_config
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.ranges import CHOICES
 

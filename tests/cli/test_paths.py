@@ -10,10 +10,10 @@ import pytest
 from fastscale_jax.cli import export_command
 from fastscale_jax.cli.application import COMMANDS, application, main
 from fastscale_jax.cli.options import Session, as_path
-from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.cli.report_command import _paths
 from fastscale_jax.cli.search_commands import _with_home
 from fastscale_jax.runs.named import named_config
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 
 APP = application()

@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.data.pipeline import Plan
 from fastscale_jax.runs.course import Course
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.summary import change_of_course
 from fastscale_jax.train.recipe import Recipe
 

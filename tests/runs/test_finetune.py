@@ -10,9 +10,9 @@ from flax.traverse_util import flatten_dict
 from fastscale_jax import models
 from fastscale_jax.arch import FAMILIES, Architecture, model_config, parameter_names
 from fastscale_jax.checkpoints.saved import read_models
-from fastscale_jax.cli.recipes import read_config
 from fastscale_jax.interop import load
 from fastscale_jax.runs import loop
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import load_to_start
 from tests.train.tiny import tiny_config
