@@ -29,7 +29,12 @@ from fastscale_jax.runs.interrupt import Interrupts, end_run
 from fastscale_jax.runs.outputs import Outputs
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import Start
-from fastscale_jax.runs.summary import announcement, change_of_course, summarise
+from fastscale_jax.runs.summary import (
+    announcement,
+    change_of_course,
+    summarise,
+    warmup_warning,
+)
 from fastscale_jax.runs.trainer import Trainer
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState, Weights
@@ -159,6 +164,8 @@ def _tell_beginning(
         _warn_of_devices(run, restored.about, progress)
     if start is not None:
         progress.note(start.note)
+    if warning := warmup_warning(run):
+        progress.note(warning)
 
 
 def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> None:

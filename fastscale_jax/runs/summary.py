@@ -66,9 +66,20 @@ def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[s
 def _trained(run: Run, params: Any) -> str:
     frozen = frozen_names(run.network, run.recipe.train.freeze)
     arrays: dict[str, Any] = flatten_dict(params, sep=".")
-    sizes = {name: x.size for name, x in arrays.items()}
-    trained = [size for name, size in sizes.items() if name not in frozen]
+    trained = [x.size for name, x in arrays.items() if name not in frozen]
     return f"frozen: all but {len(trained)} arrays, {sum(trained):,} parameters"
+
+
+def warmup_warning(run: Run) -> str:
+    """Returns a line that says that a run ends within its warmup; empty: it does not."""
+    optim, epochs = run.recipe.optim, run.recipe.total_epochs
+    if run.recipe.train.steps or optim.warmup_epochs <= epochs:
+        return ""
+    return (
+        f"warning: warmup takes {optim.warmup_epochs:g} epochs and the run {epochs}: the rate never "
+        "reaches config.optim.learning_rate; --config.optim.curve_from=warmup with fewer "
+        "--config.optim.warmup_epochs does"
+    )
 
 
 def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from fastscale_jax.arch.spelling import meant
 from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.data.sources.conventions import SOURCES
-from fastscale_jax.train.ranges import CHOICES, check_ranges
+from fastscale_jax.train.ranges import CHOICES, check_ranges, check_warmup
 
 # the batch size that the paper's learning rate is for; others are scaled in proportion
 REFERENCE_BATCH_SIZE = 1024
@@ -139,11 +139,15 @@ class Recipe:
 
         Args:
             epoch_steps: steps of an epoch.
+
+        Raises:
+            ValueError: its warmup takes all of them.
         """
         epochs = math.ceil(self.train.least_steps / (epoch_steps * self.schedule))
-        if epochs <= self.train.epochs:
-            return self
-        return dataclasses.replace(self, train=dataclasses.replace(self.train, epochs=epochs))
+        train = dataclasses.replace(self.train, epochs=max(epochs, self.train.epochs))
+        recipe = dataclasses.replace(self, train=train)
+        check_warmup(recipe)
+        return recipe
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":

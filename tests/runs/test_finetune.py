@@ -15,6 +15,7 @@ from fastscale_jax.runs import loop
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import load_to_start
+from fastscale_jax.runs.summary import warmup_warning
 from tests.train.tiny import tiny_config
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -47,6 +48,7 @@ def finetune_run(workdir, init_from="", **changes):
     config.init_from = str(init_from)
     config.data.update(name="digits", batch_size=359)
     config.train.update(epochs=2, least_steps=10, log_every_steps=4)
+    config.optim.warmup_epochs = 1.0
     config.bn.precise_images = 300
     config.update_from_flattened_dict(changes)
     return Run.prepare(config, workdir, "train")
@@ -112,3 +114,17 @@ def test_a_variant_is_that_of_the_family():
 def test_a_network_that_has_no_name_is_refused_with_the_choices(name, message):
     with pytest.raises(ValueError, match=message):
         read_config(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"optim.warmup_epochs": 3.0}, True),
+        ({"optim.warmup_epochs": 2.0}, False),
+        ({"optim.warmup_epochs": 3.0, "train.steps": 5}, False),  # cut short on purpose
+    ],
+)
+def test_a_run_that_ends_within_its_warmup_says_so(changes, warned):
+    line = warmup_warning(Run.of(tiny_config(**changes)))
+    assert line.startswith("warning: warmup takes 3 epochs and the run 2: ") == warned
+    assert bool(line) == warned

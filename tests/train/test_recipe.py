@@ -165,6 +165,11 @@ def test_a_warmup_that_leaves_nothing_for_the_curve_is_refused():
             check_ranges(Recipe(optim=optim, train=train))
         check_ranges(Recipe(train=train))  # the paper's curve multiplies it
     check_ranges(Recipe(optim=optim, train=Train(epochs=3), schedule=2))
+    # where epochs are added, it is looked at afterwards
+    check_ranges(recipe := Recipe(optim=optim, train=Train(epochs=3, least_steps=60)))
+    assert recipe.long_enough(10).total_epochs == 6
+    with pytest.raises(ValueError, match="must be below the 5 epochs"):
+        recipe.long_enough(12)
 
 
 @pytest.mark.parametrize(
