@@ -141,7 +141,7 @@ def _check_optimiser(
         if before != wanted:
             raise ValueError(
                 f"the run in {workdir} goes with config.{key} = {before!r}, and its checkpoint "
-                f"fits no other; to go on with {wanted!r}, give the run another workdir and this "
+                f"fits no other; repeat it, or, for {wanted!r}, give the run another workdir and this "
                 "one as --config.init_from"
             )
 

@@ -76,8 +76,8 @@ def warmup_warning(run: Run) -> str:
     if run.recipe.train.steps or optim.warmup_epochs <= epochs:
         return ""
     return (
-        f"warning: warmup takes {optim.warmup_epochs:g} epochs and the run {epochs}: the rate never "
-        "reaches config.optim.learning_rate; --config.optim.curve_from=warmup with fewer "
+        f"warning: warmup takes {optim.warmup_epochs:g} epochs and the run {epochs}: the rate "
+        "never reaches config.optim.learning_rate; --config.optim.curve_from=warmup with fewer "
         "--config.optim.warmup_epochs does"
     )
 
