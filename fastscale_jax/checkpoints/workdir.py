@@ -141,8 +141,8 @@ def _check_optimiser(
         if before != wanted:
             raise ValueError(
                 f"the run in {workdir} goes with config.{key} = {before!r}, and its checkpoint "
-                f"fits no other; repeat it, or, for {wanted!r}, give the run another workdir and this "
-                "one as --config.init_from"
+                f"fits no other; repeat it, or, for {wanted!r}, give the run another workdir and "
+                "this one as --config.init_from"
             )
 
 

@@ -136,7 +136,7 @@ def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
         ),
         (
             {"optim": {"name": "adamw"}, "checkpoint": {"allow_changes": True}},
-            "config.optim.name = 'sgd', and its checkpoint fits no other; repeat it, or, for 'adamw'",
+            "name = 'sgd', and its checkpoint fits no other; repeat it, or, for 'adamw'",
         ),
         (
             {"train": {"freeze": "stem.*"}, "checkpoint": {"allow_changes": True}},
