@@ -14,7 +14,7 @@ from fastscale_jax.checkpoints.stores import (
     is_remote,
 )
 from fastscale_jax.logs.records import read_metrics
-from fastscale_jax.train.recipe import default_config
+from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
@@ -29,6 +29,8 @@ _FREE = (
     "scan_blocks",
 )
 _FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
+_OF_FILES = ("data.exif",)  # says nothing about sources without files, which are
+_WITHOUT_FILES = ("digits", "synthetic", "own")
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
@@ -102,12 +104,13 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
     """Returns what of a recipe has changed and matters, for people.
 
     Args:
-        recorded: the config that a run began with. Keys that an older version lacks had their
-            defaults.
+        recorded: the config that a run began with. Keys that an older version lacks are as in
+            `older_config`.
         config: the config that it is to go on with.
     """
-    before, after = as_flat(as_recorded(default_config())) | as_flat(recorded), as_flat(config)
-    keys = [key for key in after if key not in _FREE and not key.startswith(_FREE_SECTIONS)]
+    before, after = as_flat(as_recorded(older_config())) | as_flat(recorded), as_flat(config)
+    free = _FREE + (_OF_FILES if after.get("data.name") in _WITHOUT_FILES else ())
+    keys = [key for key in after if key not in free and not key.startswith(_FREE_SECTIONS)]
     return [
         f"config.{key} is {before.get(key)!r} there and {after[key]!r} here"
         for key in keys

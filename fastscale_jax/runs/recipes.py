@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
-from fastscale_jax.train.recipe import default_config
+from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.usage import explain
 
@@ -134,7 +134,7 @@ def _file(path: str) -> pathlib.Path:
 
 
 def _recorded(path: pathlib.Path) -> ConfigDict:
-    """The config that a run wrote down; keys that it does not have yet get their defaults.
+    """The config that a run wrote down; keys that it does not have yet are as in `older_config`.
 
     Raises:
         ValueError: the file is no config of a run.
@@ -163,7 +163,7 @@ def _completed(values: Any, where: str) -> ConfigDict:
     """
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
         raise ValueError(f"{where} is not the config of a run: it has no model")
-    config = default_config()
+    config = older_config()
     try:
         with config.unlocked():
             config.model = ConfigDict(_with_tuples(values["model"]))

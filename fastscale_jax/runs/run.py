@@ -225,6 +225,7 @@ class Run:
             workers=data.workers,
             holdout=data.holdout,
             holdout_seed=data.holdout_seed,
+            exif=data.exif,
         )
 
     @property

@@ -23,6 +23,8 @@ REFERENCE_BATCH_SIZE = 1024
 
 # values that are names, which are taken without regard to case
 _NAMES = CHOICES | {"data.name": tuple(SOURCES)}
+# What a run did that an older version recorded without a key, where that is not the key's default.
+BEFORE = {"data.exif": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Data:
     workers: int = 0  # threads that decode, on each host; 0: one a core
     holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
     holdout_seed: int = 0  # of their choice
+    exif: bool = True  # turn photographs upright as their EXIF data say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +172,16 @@ def default_config() -> ConfigDict:
     empty: none.
     """
     return ConfigDict({"variant": "", **dataclasses.asdict(Recipe())})
+
+
+def older_config() -> ConfigDict:
+    """Returns what keys mean that a recorded config lacks, because an older version wrote it.
+
+    They are the defaults of keys, except for those that changed what a run does (`BEFORE`).
+    """
+    config = default_config()
+    config.update_from_flattened_dict(BEFORE)
+    return config
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fastscale_jax.checkpoints.workdir import changes
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.runs.recipes import packaged, read_config
 from fastscale_jax.runs.run import Run
@@ -76,6 +77,21 @@ def test_keys_that_an_older_run_did_not_have_get_their_defaults(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     read = read_config(None, workdir=tmp_path)
     assert (read.scan_blocks, read.bn.group_size) == (False, 0)
+
+
+def test_a_run_that_was_recorded_before_exif_data_were_heeded_goes_on_without_them(tmp_path):
+    config = Run.of(tiny_config(**{"data.name": "folder"})).config
+    heeding = json.loads(json.dumps(config))
+    assert config["data"].pop("exif")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = Run.of(read_config(None, workdir=tmp_path))
+    assert not again.recipe.data.exif
+    assert changes(config, again.config) == []
+    assert changes(config, heeding) == ["config.data.exif is False there and True here"]
+    # digits have no such data, and their runs go on with the default recipe
+    for one in (config, heeding):
+        one["data"]["name"] = "digits"
+    assert changes(config, heeding) == []
 
 
 def test_a_config_and_its_run_record_the_same():

@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from fastscale_jax.data.pipeline import eval_batches, train_batches
 from fastscale_jax.data.sources.bad_images import ALLOWED_ALWAYS, NAMED, BadImages, DataError
@@ -16,8 +16,8 @@ from tests.data.photos import CLASSES, encoded, photo, write_folder
 SIZE = 24
 
 
-def load(root):
-    options = {"resolution": SIZE, "num_classes": 2, "workers": 2}
+def load(root, **more):
+    options = {"resolution": SIZE, "num_classes": 2, "workers": 2, **more}
     return load_source("folder", directory=str(root), **options)
 
 
@@ -67,6 +67,49 @@ def test_unusual_images_are_evaluated_as_pillow_reads_them(unusual):
         # of a CMYK file each library mixes the colours by itself
         limit = 2 if path.stem in ("cmyk", "16 bits") else 1
         assert abs(pixels.astype(int) - wanted).max() <= limit, path.name
+
+
+def noted(kind):
+    """A photograph whose EXIF data turn it, in a form that only Pillow is asked to read or not."""
+    image, exif = photo(4, 50, 70), Image.Exif()
+    exif[0x0112] = 6
+    return encoded(image, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_folders_and_predictions_agree_on_what_is_upright(tmp_path, turns):
+    root = write_folder(tmp_path, train=1, test=1)
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
+        (root / "val" / CLASSES[0] / f"{kind}.JPEG").write_bytes(noted(kind))
+    source = load(root, exif=turns)
+    (batch,) = eval_batches(source.test, source.test.examples)
+    paths = sorted((root / "val").rglob("*.JPEG"))
+    for path, pixels in zip(paths, batch.images, strict=True):
+        wanted = as_evaluated(read_image(path, exif=turns), SIZE, SOURCES["folder"].crop)
+        assert abs(pixels.astype(int) - wanted).max() <= 1, path.name
+
+
+def with_text(chunk):
+    """A PNG with two megabytes of text, as it is or compressed; or a colour profile as long."""
+    if chunk == "iCCP":
+        return encoded(PHOTO, "PNG", icc_profile=bytes(2 << 20))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("words", "x" * (2 << 20), zip=chunk == "zTXt")
+    return encoded(PHOTO, "PNG", pnginfo=text)
+
+
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt", "iCCP"])
+def test_png_files_with_much_text_are_read_in_training_and_by_pillow(tmp_path, chunk):
+    root = write_folder(tmp_path, train=1, test=1)
+    path = root / "val" / CLASSES[0] / "text.png"
+    path.write_bytes(with_text(chunk))
+    source = load(root)
+    (batch,) = eval_batches(source.test, 3)
+    assert batch.mask.all()
+    pixels = np.asarray(read_image(path))
+    np.testing.assert_array_equal(pixels, np.asarray(PHOTO))
+    wanted = as_evaluated(read_image(path), SIZE, SOURCES["folder"].crop)
+    assert abs(batch.images[1].astype(int) - wanted).max() <= 1
 
 
 JUNK = {

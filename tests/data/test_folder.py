@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastscale_jax.data.sources import folder
+from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.source import check_source, class_names, load_source
 
 
@@ -27,7 +28,7 @@ def test_images_are_listed_by_class_and_then_by_name_with_their_labels(root):
     write(root, "train/a/notes.txt", "train/a/._1.jpg", "train/.hidden/1.jpg", "train/readme")
     classes = folder.find_classes(root, 3)
     assert classes == ("a", "b", "c")
-    paths, labels = folder.list_split(root / "train", classes)
+    paths, labels = folder.list_split(root / "train", classes, PassedOver())
     names = ["a/1.jpg", "a/deep/er.png", "b/0.JPEG", "b/1.jpg", "c/x.jpg"]
     assert [path.decode() for path in paths] == [str(root / "train" / name) for name in names]
     np.testing.assert_array_equal(labels, [0, 0, 1, 1, 2])
@@ -40,9 +41,25 @@ def test_the_source_counts_what_is_listed(root):
     assert source.summary == "folder: 2 classes, 3 training and 2 test images"
 
 
+def test_what_is_passed_over_is_said_with_the_size(root):
+    write(root, "train/a/notes.txt", "val/b/clip.MP4", "val/b/more.txt", "train/a/._1.jpg")
+    write(root, "train/.cache/1.jpg", "val/b/@eaDir/1.jpg", "train/labels.csv", "train/9.jpg")
+    source = load_source("folder", resolution=8, num_classes=2, directory=str(root))
+    assert source.summary == (
+        "folder: 2 classes, 2 training and 2 test images; passed over 3 files that are no images "
+        "(.txt, .mp4), 2 files outside the class folders, 1 hidden file and 2 hidden folders"
+    )
+
+
+@pytest.mark.parametrize("name", ["@eaDir", ".hidden", "__MACOSX", ".ipynb_checkpoints"])
+def test_hidden_folders_and_those_of_systems_are_no_classes(root, name):
+    write(root, f"train/{name}/1.jpg")
+    assert folder.find_classes(root, 2) == ("a", "b")
+
+
 def test_names_that_are_no_text_are_found(root):
     (root / "train/a" / b"\xff.jpg".decode(errors="surrogateescape")).write_bytes(b"")
-    paths, _ = folder.list_split(root / "train", ("a",))
+    paths, _ = folder.list_split(root / "train", ("a",), PassedOver())
     assert paths[1] == bytes(root / "train/a") + b"/\xff.jpg"
 
 

@@ -1,22 +1,18 @@
-"""Image files: which are found, what their pixels are, and what evaluation makes of them."""
+"""Image files: what their pixels are, and what evaluation makes of them."""
 
 import io
 import pathlib
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFile
 
-from fastscale_jax.data.sources.images import (
-    SUFFIXES,
-    as_evaluated,
-    centre_crop,
-    find_images,
-    read_image,
-)
+from fastscale_jax.data.sources import images
+from fastscale_jax.data.sources.images import as_evaluated, centre_crop, read_image
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -28,31 +24,6 @@ def image_bytes(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
-
-
-def test_a_file_is_found_whatever_it_is_called(tmp_path):
-    path = tmp_path / "photo"
-    path.write_bytes(b"")
-    assert find_images(path) == [path]
-
-
-def test_images_are_found_in_folders_in_folders_sorted_by_their_suffix(tmp_path):
-    images = ["a.png", "b/c.JPEG", "b/d/e.webp", "b-1/x.Gif", "z.jpg", *(f"s{x}" for x in SUFFIXES)]
-    others = ["notes.txt", "b/labels.json", "png", "b/archive.png.zip", ".png"]
-    for name in images + others:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "folder.png").mkdir()
-    assert find_images(tmp_path) == sorted(tmp_path / name for name in images)
-    assert find_images(tmp_path / "b") == [tmp_path / "b/c.JPEG", tmp_path / "b/d/e.webp"]
-
-
-def test_nothing_and_a_folder_without_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"there is no image or folder \S+/none"):
-        find_images(tmp_path / "none")
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=rf"{tmp_path} has no image \(.*\.png.*\)"):
-        find_images(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF"])
@@ -85,6 +56,14 @@ def test_grey_images_of_sixteen_bits_are_scaled_and_not_cut_off(tmp_path, suffix
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"x.{suffix}")
     found = np.asarray(read_image(tmp_path / f"x.{suffix}"))
     np.testing.assert_array_equal(found, np.repeat(grey[..., None], 3, -1))
+
+
+@pytest.mark.parametrize("most", [65535, 1023])
+def test_pgm_files_of_sixteen_bits_are_scaled_by_their_own_maximum(tmp_path, most):
+    grey = noise(6, 9, 1).astype(np.uint16) * (most // 255)
+    content = b"P5 9 6 %d\n" % most + grey.astype(">u2").tobytes()
+    found = np.asarray(read_image("x.pgm", content))[..., 0]
+    np.testing.assert_allclose(found, grey * (255 / most), rtol=0, atol=0.51)
 
 
 def test_transparency_is_left_aside(tmp_path):
@@ -130,6 +109,43 @@ def test_photos_are_turned_the_way_their_camera_says(tmp_path, orientation):
     Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
     found = np.asarray(read_image(tmp_path / "x.png"))
     np.testing.assert_array_equal(found, UPRIGHT[orientation](pixels))
+    as_stored = np.asarray(read_image(tmp_path / "x.png", exif=False))
+    np.testing.assert_array_equal(as_stored, pixels)
+
+
+def test_damaged_exif_data_turn_nothing(tmp_path):
+    pixels = noise(6, 9)
+    Image.fromarray(pixels).save(tmp_path / "x.webp", exif=b"Exif\0\0words", lossless=True)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "x.webp")), pixels)
+
+
+class Plugin:
+    """Stands in for pillow_heif: reads a format of its own."""
+
+    @staticmethod
+    def register_heif_opener():
+        class Grey(ImageFile.ImageFile):
+            format = "GREY"
+
+            def _open(self):
+                self._size, self._mode = (9, 6), "L"
+                self.tile = [ImageFile._Tile("raw", (0, 0, 9, 6), 4, ("L", 0, 1))]
+
+        Image.register_open("GREY", Grey, lambda prefix: prefix.startswith(b"grey"))
+
+
+def test_the_plugin_for_heic_is_used_where_it_is_installed(monkeypatch):
+    grey = noise(6, 9, 1)
+    content = b"grey" + grey.tobytes()
+    with pytest.raises(ValueError, match=r"x\.heic is not an image .*: its format is unknown"):
+        read_image("x.heic", content)
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    images._add_heif.cache_clear()
+    np.testing.assert_array_equal(np.asarray(read_image("x.heic", content))[..., 0], grey)
+    images._add_heif.cache_clear()
 
 
 JPEG = image_bytes(Image.fromarray(noise(40, 60)), "JPEG")

@@ -1,12 +1,14 @@
 """Views: crops that are where they should be, and pixels that Pillow and PyTorch agree with."""
 
 import io
+import struct
+import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
 from fastscale_jax.data.sources.images import as_evaluated
@@ -88,7 +90,7 @@ def test_where_no_crop_fits_it_is_the_middle_and_it_is_never_outside(size, box):
 def test_a_training_crop_is_pytorch_s_resize_of_the_box_of_the_whole_image(number):
     content = encoded(photo(number, 90 + number, 131), quality=90)
     seed = tf.constant([5, number], tf.int64)
-    found = train_view(32).of_file(content, seed).numpy()
+    found = train_view(32, exif=True).of_file(content, seed).numpy()
     pixels = np.asarray(Image.open(io.BytesIO(content)))
     top, left, height, width = random_box(tf.constant(pixels.shape[:2]), seed).numpy()
     part = torch.from_numpy(pixels[top : top + height, left : left + width].copy())
@@ -106,7 +108,7 @@ def test_a_training_crop_is_pytorch_s_resize_of_the_box_of_the_whole_image(numbe
 @pytest.mark.parametrize("resolution", [224, 96])
 def test_evaluation_sees_what_pillow_sees_of_whole_photographs(image, resolution):
     content = encoded(Image.fromarray(load_sample_images().images[image]), quality=92)
-    found = eval_view(resolution, CROP).of_file(content, tf.zeros(2, tf.int64)).numpy()
+    found = eval_view(resolution, CROP, exif=True).of_file(content, tf.zeros(2, tf.int64)).numpy()
     wanted = as_evaluated(Image.open(io.BytesIO(content)), resolution, CROP)
     difference = abs(found.astype(int) - wanted)
     assert difference.max() <= 1  # Pillow rounds twice, once in each direction
@@ -116,7 +118,9 @@ def test_evaluation_sees_what_pillow_sees_of_whole_photographs(image, resolution
 @pytest.mark.parametrize("size", [(37, 53), (53, 37), (40, 40), (17, 150), (224, 301)], ids=str)
 def test_evaluation_takes_the_same_pixels_of_any_shape(size):
     noise = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
-    found = eval_view(32, CROP).of_pixels(tf.constant(noise), tf.zeros(2, tf.int64)).numpy()
+    found = (
+        eval_view(32, CROP, exif=True).of_pixels(tf.constant(noise), tf.zeros(2, tf.int64)).numpy()
+    )
     wanted = as_evaluated(Image.fromarray(noise), 32, CROP)
     assert abs(found.astype(int) - wanted).max() <= 1
 
@@ -124,7 +128,135 @@ def test_evaluation_takes_the_same_pixels_of_any_shape(size):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
 def test_png_files_are_read_as_their_pixels(mode):
     image = photo(0, 50, 60).convert(mode)
-    view, seed = train_view(24), tf.constant([1, 2], tf.int64)
+    view, seed = train_view(24, exif=True), tf.constant([1, 2], tf.int64)
     wanted = view.of_pixels(tf.constant(np.asarray(image.convert("RGB"))), seed)
     found = view.of_file(encoded(image, "PNG"), seed)
     np.testing.assert_array_equal(found, wanted)
+
+
+def tiff(orientation, order, others=3):
+    """EXIF data: a directory with some other entries first."""
+    sign = {"II": "<", "MM": ">"}[order]
+    entries = [struct.pack(f"{sign}HHII", 0x9000 + i, 4, 1, 0x0112) for i in range(others)]
+    entries.append(struct.pack(f"{sign}HHIHH", 0x0112, 3, 1, orientation, 0))
+    start = order.encode() + struct.pack(f"{sign}HIH", 42, 8, len(entries))
+    return start + b"".join(entries) + bytes(4)
+
+
+def in_a_jpeg(image, *segments):
+    """A JPEG file with segments of metadata, each a marker's number and its content.
+
+    Its colours are stored for every pixel, so that a part is decoded as it is in the whole.
+    """
+    parts = (
+        bytes((0xFF, number)) + struct.pack(">H", len(content) + 2) + content
+        for number, content in segments
+    )
+    content = encoded(image, quality=90, subsampling=0)
+    return content[:2] + b"".join(parts) + content[2:]
+
+
+def exif(orientation, order="MM", **options):
+    return 0xE1, b"Exif\0\0" + tiff(orientation, order, **options)
+
+
+def xmp(text):
+    return 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x " + text.encode() + b"/>"
+
+
+@pytest.fixture(scope="module")
+def seen_of():
+    """Both views of a file and of pixels, each compiled once."""
+    views = train_view(32, exif=True), eval_view(32, CROP, exif=True)
+    seed = tf.constant([3, 4], tf.int64)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def of_file(content):
+        return [view.of_file(content, seed) for view in views]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    def of_pixels(pixels):
+        return [view.of_pixels(pixels, seed) for view in views]
+
+    return lambda x: np.stack(of_file(x) if isinstance(x, bytes) else of_pixels(x))
+
+
+def assert_seen_as_pillow_turns_it(seen_of, content):
+    """The crop of the upright image, to the pixel."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged data
+        image = Image.open(io.BytesIO(content))
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(seen_of(content), seen_of(pixels))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_photos_are_turned_upright_before_the_crop_is_chosen(seen_of, kind, order):
+    for orientation in range(10):  # 1 to 8, and two that mean nothing
+        image, notes = photo(orientation, 90, 131), tiff(orientation, order)
+        content = (
+            in_a_jpeg(image, (0xE1, b"Exif\0\0" + notes))
+            if kind == "JPEG"
+            else encoded(image, "PNG", exif=notes)
+        )
+        assert_seen_as_pillow_turns_it(seen_of, content)
+
+
+NOTED = {
+    "a comment, a profile and Photoshop's notes first": [
+        (0xFE, b"words"),
+        (0xE2, b"ICC_PROFILE\0" + bytes(3000)),
+        (0xED, b"Photoshop 3.0\0" + bytes(9000)),
+        exif(6),
+    ],
+    "no orientation in it": [(0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")],
+    "XMP as well": [exif(8), xmp('tiff:Orientation="3"')],
+    "XMP first": [xmp('tiff:Orientation="3"'), exif(8)],
+    "XMP that turns nothing": [xmp('tiff:Orientation="1"')],
+    "XMP without orientation": [xmp('tiff:Make="x"')],
+    "two of them": [exif(5), exif(3)],
+    "many entries": [exif(7, others=200)],
+    "cut short": [(0xE1, exif(6)[1][:20])],
+}
+
+
+@pytest.mark.parametrize("segments", NOTED.values(), ids=NOTED.keys())
+def test_orientation_is_found_where_pillow_finds_it(seen_of, segments):
+    assert_seen_as_pillow_turns_it(seen_of, in_a_jpeg(photo(1, 90, 131), *segments))
+
+
+LEFT_TO_PILLOW = {
+    "only XMP turns it": [xmp('tiff:Orientation="6"')],
+    "damaged": [(0xE1, b"Exif\0\0words")],
+    "not a short number": [(0xE1, exif(6)[1].replace(b"\x01\x12\0\x03", b"\x01\x12\0\x04"))],
+}
+
+
+@pytest.mark.parametrize("segments", LEFT_TO_PILLOW.values(), ids=LEFT_TO_PILLOW.keys())
+def test_what_is_unusual_is_left_to_pillow(seen_of, segments):
+    content = in_a_jpeg(photo(1, 90, 131), *segments)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        seen_of(content)
+
+
+def test_without_the_key_files_are_taken_as_they_are_stored():
+    content = in_a_jpeg(photo(1, 90, 131), exif(6))
+    seed, stored = tf.constant([3, 4], tf.int64), np.asarray(Image.open(io.BytesIO(content)))
+    for view in (train_view(32, exif=False), eval_view(32, CROP, exif=False)):
+        wanted = view.of_pixels(tf.constant(stored), seed)
+        np.testing.assert_array_equal(view.of_file(content, seed), wanted)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_too_large_for_pillow_are_left_to_it(monkeypatch, kind):
+    content = encoded(photo(1, 90, 131), kind)
+    seed = tf.constant([3, 4], tf.int64)
+    for most, is_read in ((90 * 131 // 2 + 1, True), (90 * 131 // 2 - 1, False), (None, True)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        try:
+            eval_view(32, CROP, exif=True).of_file(content, seed)
+        except tf.errors.InvalidArgumentError:
+            assert not is_read
+        else:
+            assert is_read

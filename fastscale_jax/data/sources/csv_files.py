@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastscale_jax.data.sources.images import SUFFIXES
+from fastscale_jax.data.sources.image_files import is_image, suffixes
 
 _HEADER = ("path", "class", "split")
 _TRAIN, _TEST = ("train", "training"), ("val", "validation", "test", "testing")
@@ -63,8 +63,8 @@ def _row(folder: pathlib.Path, line: list[str], columns: int) -> tuple[bytes, st
     file = folder / os.path.expanduser(line[0])
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
-    if file.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{file} is no image ({', '.join(SUFFIXES)})")
+    if not is_image(file.name):
+        raise ValueError(f"{file} is no image ({', '.join(suffixes())})")
     split = line[2].lower() if columns == 3 else "train"
     if split not in (*_TRAIN, *_TEST):
         raise ValueError(f"the split must be train or val; got {line[2]!r}")

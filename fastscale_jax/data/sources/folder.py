@@ -2,11 +2,15 @@
 
 import os
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 
-from fastscale_jax.data.sources.images import SUFFIXES
+from fastscale_jax.data.sources.image_files import (
+    PassedOver,
+    image_files,
+    is_hidden,
+    suffixes,
+)
 
 SPLITS = TRAIN, TEST = "train", "val"
 
@@ -43,33 +47,62 @@ def find_classes(directory: pathlib.Path, num_classes: int) -> tuple[str, ...]:
         )
     for folder in folders:
         for name in classes:
-            if next(_image_files(folder / name), None) is None:
-                raise ValueError(
-                    f"the class folder {folder / name} has no image ({', '.join(SUFFIXES)}); add "
-                    "some, or remove it" + (f" from {TRAIN} and {TEST}" if others else "")
-                )
+            _check_not_empty(folder / name, f" from {TRAIN} and {TEST}" if others else "")
     return classes
 
 
-def list_split(folder: pathlib.Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def list_split(
+    folder: pathlib.Path, classes: tuple[str, ...], passed_over: PassedOver
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns all images of the classes' folders, sorted by class and then by path.
 
     Args:
         folder: that has a folder for each class.
-        classes: their names.
+        classes: names of these folders, in the order of their labels.
+        passed_over: counts what is left out.
 
     Returns:
         Their paths `[n]` as the file system's bytes, and their labels `[n]` int32.
+
+    Raises:
+        ValueError: a class folder cannot be read.
     """
-    files = [sorted(_image_files(folder / name)) for name in classes]
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                passed_over.add_file(entry.name, outside=True)
+            elif entry.name not in classes:
+                passed_over.add_folder()
+    files = [_sorted_files(folder / name, passed_over) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(paths) for paths in files])
     return np.array([path for paths in files for path in paths]), labels
+
+
+def _sorted_files(folder: pathlib.Path, passed_over: PassedOver) -> list[bytes]:
+    try:
+        return sorted(image_files(folder, passed_over))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _check_not_empty(folder: pathlib.Path, where: str) -> None:
+    passed_over = PassedOver()
+    try:
+        if next(image_files(folder, passed_over), None):
+            return
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
+    left_out = f", only {passed_over}" if passed_over else ""
+    raise ValueError(
+        f"the class folder {folder} has no image ({', '.join(suffixes())}){left_out}; add some, or "
+        f"remove it{where}"
+    )
 
 
 def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
     try:
         with os.scandir(directory) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            names = sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
     except OSError as error:
         raise ValueError(
             f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
@@ -80,16 +113,6 @@ def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"{directory} has no folders; it must have one for each class")
     return tuple(names)
-
-
-def _image_files(directory: pathlib.Path) -> Iterator[bytes]:
-    """Yields the files by their suffix, in any order; none is opened, and links are followed."""
-    suffixes = tuple(os.fsencode(suffix) for suffix in SUFFIXES)
-    for parent, _, names in os.walk(os.fsencode(directory), followlinks=True):
-        for name in names:
-            # a name that begins with a dot is some system's note on a file
-            if name.lower().endswith(suffixes) and not name.startswith(b"."):
-                yield os.path.join(parent, name)
 
 
 def _difference(train: set[str], test: set[str]) -> str:

@@ -25,6 +25,7 @@ class FolderSplit:
         resolution: of the images that the batches hold, pixels.
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
+        exif: whether images are turned upright as their EXIF data say.
     """
 
     paths: np.ndarray
@@ -32,6 +33,7 @@ class FolderSplit:
     resolution: int
     crop: float
     workers: int
+    exif: bool = True
 
     @property
     def examples(self) -> int:
@@ -55,7 +57,9 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        return self._batches(plan.train_picks, train_view(self.resolution), self._read_or_next)
+        return self._batches(
+            plan.train_picks, train_view(self.resolution, exif=self.exif), self._read_or_next
+        )
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields the middle of every image once; the last batch is padded and masked.
@@ -63,7 +67,7 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        view = eval_view(self.resolution, self.crop)
+        view = eval_view(self.resolution, self.crop, exif=self.exif)
         return self._batches(plan.eval_picks, view, self._read)
 
     def _batches(
@@ -93,7 +97,7 @@ class FolderSplit:
         }
 
     def _read(self, path: Any, index: Any, label: Any) -> Rescued:
-        pixels, is_read = read_in_python(os.fsdecode(path), self.bad)
+        pixels, is_read = read_in_python(os.fsdecode(path), self.bad, exif=self.exif)
         return pixels, label, is_read
 
     def _read_or_next(self, path: Any, index: Any, label: Any) -> Rescued:

@@ -1,5 +1,7 @@
 """Image files as the arrays that a network takes."""
 
+import functools
+import importlib.util
 import io
 import pathlib
 import warnings
@@ -7,34 +9,18 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def find_images(path: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the image files at a path: itself, or all below a folder, by their suffix, sorted.
-
-    Raises:
-        ValueError: there is nothing, or no image in the folder.
-    """
-    try:
-        if path.is_file():
-            return [path]
-        if not path.is_dir():
-            raise ValueError(f"there is no image or folder {path}")
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if not files:
-        raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
-    return files
-
-
-def read_image(path: pathlib.Path | str, content: bytes | None = None) -> Image.Image:
-    """Returns an image file's pixels in RGB, turned upright as its EXIF data say.
+def read_image(
+    path: pathlib.Path | str, content: bytes | None = None, *, exif: bool = True
+) -> Image.Image:
+    """Returns an image file's pixels in RGB.
 
     Args:
         path: of the file; with `content`, only a name for messages.
         content: the file's bytes; None: they are read.
+        exif: turn the image upright as its EXIF data say.
 
     Raises:
         ValueError: it is not an image, or a damaged one.
@@ -42,8 +28,8 @@ def read_image(path: pathlib.Path | str, content: bytes | None = None) -> Image.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
-            with Image.open(path if content is None else io.BytesIO(content)) as image:
-                return _in_rgb(ImageOps.exif_transpose(image))
+            _add_heif()
+            return _decoded(path, content, exif)
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{path} is not an image that can be read: its format is unknown"
@@ -51,6 +37,49 @@ def read_image(path: pathlib.Path | str, content: bytes | None = None) -> Image.
     except Exception as error:  # whatever a decoder makes of a damaged file
         reason = str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
+
+
+def _decoded(path: pathlib.Path | str, content: bytes | None, exif: bool) -> Image.Image:
+    try:
+        return _opened(path if content is None else io.BytesIO(content), exif)
+    except Exception:
+        content = pathlib.Path(path).read_bytes() if content is None else content
+        if not content.startswith(_PNG):
+            raise
+        # Pillow refuses long or damaged text beside the pixels; TensorFlow passes over it
+        return _opened(io.BytesIO(_without_text(content)), exif)
+
+
+def _opened(file: pathlib.Path | str | io.BytesIO, exif: bool) -> Image.Image:
+    with Image.open(file) as image:
+        image.load()
+        return _in_rgb(_upright(image) if exif else image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data; the pixels are fine
+        return image
+
+
+@functools.cache
+def _add_heif() -> None:
+    """Has Pillow read HEIC and HEIF files, where its plugin is installed."""
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def _without_text(png: bytes) -> bytes:
+    """The file without text and colour profile."""
+    kept, start = [png[: len(_PNG)]], len(_PNG)
+    while start < len(png):
+        # a chunk: length, name, that many bytes, checksum
+        end = start + 12 + int.from_bytes(png[start : start + 4])
+        if png[start + 4 : start + 8] not in (b"iCCP", b"iTXt", b"tEXt", b"zTXt"):
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:

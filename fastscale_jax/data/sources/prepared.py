@@ -32,6 +32,7 @@ class PreparedSplit:
         resolution: of the images that the batches hold, pixels.
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
+        exif: whether images are turned upright as their EXIF data say.
     """
 
     info: Any
@@ -39,6 +40,7 @@ class PreparedSplit:
     resolution: int
     crop: float
     workers: int
+    exif: bool = True
 
     @property
     def examples(self) -> int:
@@ -67,7 +69,9 @@ class PreparedSplit:
             .train()
             .map(lambda record, seed: {**self._parsed(record), "seed": seed, "mask": True})
         )
-        return map(_filled, self._batches(plan, records, train_view(self.resolution)))
+        return map(
+            _filled, self._batches(plan, records, train_view(self.resolution, exif=self.exif))
+        )
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields the middle of every image once; the last batch is padded and masked.
@@ -80,7 +84,7 @@ class PreparedSplit:
             .eval()
             .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
         )
-        return self._batches(plan, records, eval_view(self.resolution, self.crop))
+        return self._batches(plan, records, eval_view(self.resolution, self.crop, exif=self.exif))
 
     def _lanes(self, plan: Plan) -> Lanes:
         files = self.info.splits[self.split].filepaths
@@ -129,7 +133,7 @@ class PreparedSplit:
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:
         name = name.decode() or f"image with CRC-32 {zlib.crc32(content):08x}"
         source = f"{self.info.full_name}, {self.split}: {name}"
-        pixels, is_read = read_in_python(source, self.bad, content)
+        pixels, is_read = read_in_python(source, self.bad, content, exif=self.exif)
         return pixels, label, is_read
 
 
@@ -155,7 +159,7 @@ def find_classes(directory: str, name: str, num_classes: int) -> tuple[str, ...]
 
 
 def splits(
-    directory: str, name: str, *, resolution: int, crop: float, workers: int
+    directory: str, name: str, *, resolution: int, crop: float, workers: int, exif: bool = True
 ) -> Iterator[PreparedSplit]:
     """Returns the images to train and to test, of which none is read yet.
 
@@ -164,7 +168,7 @@ def splits(
     """
     info = _info(directory, name)
     test = next(split for split in TEST if split in info.splits)
-    return (PreparedSplit(info, split, resolution, crop, workers) for split in (TRAIN, test))
+    return (PreparedSplit(info, split, resolution, crop, workers, exif) for split in (TRAIN, test))
 
 
 def _info(directory: str, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Batches from image files: one tf.data pipeline for a whole run."""
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -84,7 +85,7 @@ class Reader:
         return _first_without_error(one.map(self._read), one.map(self._read_in_python))
 
     def _read(self, image: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        pixels = self.view.of_file(self.load(image["file"]), image["seed"])
+        pixels = _traced(self.view)(self.load(image["file"]), image["seed"])
         return pixels, image["label"], image["mask"]
 
     def _read_in_python(self, image: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +99,7 @@ class Reader:
 
 
 def read_in_python(
-    path: str, bad: BadImages, content: bytes | None = None
+    path: str, bad: BadImages, content: bytes | None = None, *, exif: bool = True
 ) -> tuple[np.ndarray, bool]:
     """Returns the pixels `[h, w, 3]` uint8 of an image that TensorFlow could not read.
 
@@ -106,16 +107,24 @@ def read_in_python(
         path: where it is, or what to call it.
         bad: where it is noted if Pillow cannot read it either.
         content: its bytes, where they have been read already.
+        exif: as in `read_image`.
 
     Returns:
         Pixels, and True; of an image that nobody can read, one black pixel, and False.
     """
     try:
         with _PILLOW:
-            return np.asarray(read_image(path, content)), True
+            return np.asarray(read_image(path, content, exif=exif)), True
     except ValueError as error:
         bad.add(path, str(error))
         return np.zeros((1, 1, 3), np.uint8), False
+
+
+@functools.cache
+def _traced(view: View) -> Callable[[Tensor, Tensor], Tensor]:
+    """The view of a file, traced once in a process: each pipeline needs it twice."""
+    signature = tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64)
+    return tf.function(view.of_file, input_signature=signature, autograph=False)
 
 
 def _first_without_error(first: Any, second: Any) -> Any:

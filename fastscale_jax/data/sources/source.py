@@ -13,6 +13,7 @@ from fastscale_jax.data.pipeline import Split as Split
 from fastscale_jax.data.sources import arrays, csv_files, folder
 from fastscale_jax.data.sources.conventions import OWN, SOURCES, Conventions, SourceInfo
 from fastscale_jax.data.sources.holdout import held_out
+from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
 
 # the packages of the `data` extra that a source is read with
@@ -32,6 +33,7 @@ class Source:
     test: Split
     classes: tuple[str, ...]  # what they are called, in the order of their labels
     conventions: Conventions  # what its images are normalised by, and how they are cropped
+    passed_over: str = ""  # files and folders that are no images of it, for people
 
     @property
     def info(self) -> SourceInfo:
@@ -54,6 +56,7 @@ class Source:
         return (
             f"{self.name}: {len(self.classes):,} classes, {self.train.examples:,} training and "
             f"{self.test.examples:,} test images"
+            + (f"; passed over {self.passed_over}" if self.passed_over else "")
         )
 
 
@@ -128,6 +131,7 @@ def load_source(
     workers: int = 0,
     holdout: float = 0.1,
     holdout_seed: int = 0,
+    exif: bool = True,
 ) -> Source:
     """Returns a source by name.
 
@@ -147,6 +151,7 @@ def load_source(
         workers: threads that decode; 0: one a core.
         holdout: share of the images to evaluate on, where the data have no such split.
         holdout_seed: of their choice.
+        exif: turn photographs upright as their EXIF data say.
 
     Raises:
         ValueError: unknown name, a number of classes that is not the source's, or a data set
@@ -157,8 +162,9 @@ def load_source(
         raise ValueError("images of your own are given as source=…, not by name")
     _check_installed(name)
     labels = _labels(name, num_classes, directory, tfds_name)
-    conventions = SOURCES[name]
+    conventions, passed_over = SOURCES[name], PassedOver()
     options = {"resolution": resolution, "crop": conventions.crop, "workers": workers}
+    options["exif"] = exif
     if name == "digits":
         train, test = arrays.digits()
     elif name == "synthetic":
@@ -170,20 +176,26 @@ def load_source(
     else:
         from fastscale_jax.data.sources.folder_split import FolderSplit
 
-        listed = _files_by_split(name, directory, labels, holdout, holdout_seed)
+        listed = _files_by_split(name, directory, labels, passed_over, holdout, holdout_seed)
         train, test = (FolderSplit(*files, **options) for files in listed)
-    return Source(name, train, test, _names(name, num_classes or len(labels), labels), conventions)
+    names, left_out = _names(name, num_classes or len(labels), labels), str(passed_over or "")
+    return Source(name, train, test, names, conventions, left_out)
 
 
 def _files_by_split(
-    name: str, directory: str, classes: tuple[str, ...], holdout: float, seed: int
+    name: str,
+    directory: str,
+    classes: tuple[str, ...],
+    passed_over: PassedOver,
+    holdout: float,
+    seed: int,
 ) -> Iterator[tuple[Any, Any]]:
     """The paths and labels of the images to train, and of those to evaluate on."""
     path = pathlib.Path(directory)
     if name == "folder" and folder.has_splits(path):
-        return (folder.list_split(path / split, classes) for split in folder.SPLITS)
+        return (folder.list_split(path / split, classes, passed_over) for split in folder.SPLITS)
     if name == "folder":
-        (paths, labels), is_test = folder.list_split(path, classes), None
+        (paths, labels), is_test = folder.list_split(path, classes, passed_over), None
     else:
         listed = csv_files.read_csv(path)
         paths, is_test = listed.paths, listed.is_test

@@ -3,11 +3,22 @@
 In TensorFlow, and traced once: every image of a pipeline goes through the same graph.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from fastscale_jax.data.sources.orientation import (
+    jpeg_has_notes,
+    only_if,
+    orientation_of,
+    png_has_notes,
+    stored_box,
+    upright,
+    upright_size,
+)
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 
 Tensor = Any  # a tf.Tensor
@@ -24,6 +35,7 @@ class View(NamedTuple):
     # of height and width `[2]` int32 and a seed `[2]` int64: top, left, height, width `[4]` int32
     box: Callable[[Tensor, Tensor], Tensor]
     resize: Callable[[Tensor], Tensor]  # of pixels `[h, w, 3]` uint8, likewise
+    exif: bool  # whether files are turned upright as their EXIF data say
 
     def of_file(self, content: Tensor, seed: Tensor) -> Tensor:
         """Returns the view of a JPEG or PNG file.
@@ -38,10 +50,16 @@ class View(NamedTuple):
         Returns:
             `[resolution, resolution, 3]` uint8.
         """
+        is_jpeg = tf.io.is_jpeg(content)
+        as_stored = is_jpeg & ~jpeg_has_notes(content) if self.exif else is_jpeg
         pixels = tf.cond(
-            tf.io.is_jpeg(content),
+            as_stored,
             lambda: self._jpeg_box(content, seed),
-            lambda: self._cut(tf.io.decode_png(content, channels=3), seed),
+            lambda: (
+                self._turned(content, seed, is_jpeg)
+                if self.exif
+                else self._cut(_decoded_png(content), seed)
+            ),
         )
         return self.resize(pixels)
 
@@ -49,37 +67,75 @@ class View(NamedTuple):
         """Returns the view of an image `[h, w, 3]` uint8 that has been decoded."""
         return self.resize(self._cut(pixels, seed))
 
-    def _jpeg_box(self, content: Tensor, seed: Tensor) -> Tensor:
-        size = tf.image.extract_jpeg_shape(content)[:2]
-        # the exact transform, as in Pillow; the fast one is no faster where there is SIMD
-        return tf.image.decode_and_crop_jpeg(
-            content, self.box(size, seed), channels=3, dct_method="INTEGER_ACCURATE"
+    def _turned(self, content: Tensor, seed: Tensor, is_jpeg: Tensor) -> Tensor:
+        """The box's pixels of a file that may say how to turn it."""
+        orientation = tf.cond(
+            is_jpeg | png_has_notes(tf.where(is_jpeg, b"", content)),
+            lambda: orientation_of(content, is_jpeg),
+            lambda: 1,
         )
+        return tf.cond(
+            is_jpeg,
+            lambda: self._jpeg_box(content, seed, orientation),
+            lambda: self._cut(upright(_decoded_png(content), orientation), seed),
+        )
+
+    def _jpeg_box(self, content: Tensor, seed: Tensor, orientation: Tensor = None) -> Tensor:
+        stored = _bounded(tf.image.extract_jpeg_shape(content)[:2])
+        size = stored if orientation is None else upright_size(stored, orientation)
+        box = self.box(size, seed)
+        if orientation is not None:
+            box = stored_box(box, stored, orientation)
+        # the exact transform, as in Pillow; the fast one is no faster where there is SIMD
+        pixels = tf.image.decode_and_crop_jpeg(
+            content, box, channels=3, dct_method="INTEGER_ACCURATE"
+        )
+        return pixels if orientation is None else upright(pixels, orientation)
 
     def _cut(self, pixels: Tensor, seed: Tensor) -> Tensor:
         box = self.box(tf.shape(pixels)[:2], seed)
         return tf.slice(pixels, [box[0], box[1], 0], [box[2], box[3], 3])
 
 
-def train_view(resolution: int) -> View:
+def _decoded_png(content: Tensor) -> Tensor:
+    """The pixels of a PNG file, and of a GIF file that is not animated."""
+    is_png = tf.strings.substr(content, 1, 3) == "PNG"
+    size = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
+    with tf.control_dependencies([_bounded(tf.where(is_png, size, 0))]):
+        return tf.io.decode_png(content, channels=3)
+
+
+def _bounded(size: Tensor) -> Tensor:
+    """The height and width; an error where Pillow refuses to decode so large an image."""
+    if Image.MAX_IMAGE_PIXELS is None:
+        return size
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    return only_if(pixels <= 2 * Image.MAX_IMAGE_PIXELS, size)
+
+
+@functools.cache
+def train_view(resolution: int, *, exif: bool) -> View:
     """Returns random resized crops: bilinear, without antialiasing, as OpenCV's in the reference.
 
     Args:
         resolution: side of the result, pixels.
+        exif: whether files are turned upright as their EXIF data say.
     """
 
     def resize(pixels: Tensor) -> Tensor:
         return _as_uint8(tf.image.resize(pixels, (resolution, resolution)))
 
-    return View(random_box, resize)
+    return View(random_box, resize, exif)
 
 
-def eval_view(resolution: int, crop: float) -> View:
+@functools.cache
+def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
     """Returns the middle, as `images.centre_crop` does: bilinear, with antialiasing.
 
     Args:
         resolution: side of the result, pixels.
         crop: the share of the short side that is kept.
+        exif: as in `train_view`.
     """
     short = round(resolution / crop)
 
@@ -102,7 +158,7 @@ def eval_view(resolution: int, crop: float) -> View:
         )
         return _as_uint8(tf.ensure_shape(middle[0], (resolution, resolution, 3)))
 
-    return View(whole, resize)
+    return View(whole, resize, exif)
 
 
 def random_box(size: Tensor, seed: Tensor) -> Tensor:
