@@ -174,6 +174,7 @@ def test_a_run_on_one_s_own_images_keeps_what_it_needs(trained):
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
         "crop": 0.0,
+        "exif": True,
     }
     config = json.loads((workdir / "config.json").read_text())
     assert (config["model"]["num_classes"], config["data"]["name"]) == (3, "own")

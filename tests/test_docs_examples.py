@@ -23,6 +23,8 @@ from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.source import class_names, load_source
 from fastscale_jax.interop.exporting import export_network
+from fastscale_jax.interop.prediction import Embedding
+from fastscale_jax.interop.vectors import write_vectors
 from fastscale_jax.runs.recipes import packaged, read_config
 from tests.train.tiny import tiny_config
 
@@ -72,6 +74,18 @@ def test_the_examples_run_an_export_without_the_package(names, tmp_path):
     wanted = np.asarray(model.apply(variables, ready, train=False))
     np.testing.assert_allclose(json.loads(logits), wanted, rtol=0, atol=0.02 * np.ptp(wanted))
     assert printed == [str(wanted.argmax())] * len(names)
+
+
+def test_the_example_finds_the_image_that_is_most_like_the_first(tmp_path):
+    page = (DOCS / "weights.md").read_text()
+    block = re.search(r"<!-- example: read vectors -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert block
+    vectors = np.array([[3, 4], [4, -3], [6, 7]], np.float32)
+    write_vectors(tmp_path / "vectors.npy", map(Embedding, ("a", "b", "c"), vectors))
+    values = {}
+    with contextlib.chdir(tmp_path):
+        exec(block[1], values)
+    assert values["most_alike"] == ["a", "c", "b"]
 
 
 def blocks(language):

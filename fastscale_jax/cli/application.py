@@ -11,7 +11,7 @@ import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
-from fastscale_jax.utils.console import FAILURE, OK, complain, usage_error
+from fastscale_jax.utils.console import FAILURE, OK, STDIN, complain, usage_error
 from fastscale_jax.utils.usage import in_plain_words
 
 
@@ -205,6 +205,8 @@ def main(tokens: Sequence[str]) -> int:
 
 def _underscored(token: str) -> str:
     """The token as our flags are written: `--memory-gb=4` and `-memory_gb=4` as `--memory_gb=4`."""
+    if token == "-":
+        return STDIN
     if re.match(r"-[a-zA-Z]\w", token):
         token = f"-{token}"
     if not token.startswith("--"):
@@ -231,7 +233,9 @@ def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError)
     unused = getattr(error, "unused_tokens", None)
     if unused and not missing:
-        return f"unexpected argument {unused[0]!r}; flags are written --name=value"
+        # of a command that takes any number of arguments, an unknown option leaves all unused
+        first = next((token for token in unused if token.startswith("-")), unused[0])
+        return f"unexpected argument {first!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""
     return in_plain_words(" ".join(str(error).split())) + (
         f" Example: {example}" if example else ""

@@ -1,54 +1,175 @@
 """`fastscale predict`: what the network sees in images."""
 
+import dataclasses
+import itertools
 import json
+import os
 import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
-from fastscale_jax.utils.console import OK, USAGE_ERROR, complain, print_table
+from cyclopts import Parameter
+
+from fastscale_jax.cli.options import (
+    Config,
+    OptionalPath,
+    Output,
+    Session,
+    Whole,
+    check_amount,
+    run_of,
+)
+from fastscale_jax.utils.console import OK, STDIN, USAGE_ERROR, complain, print_table
+
+if TYPE_CHECKING:
+    from fastscale_jax.interop.prediction import File, Read
+
+# empty ones are none
+Inputs = Annotated[
+    tuple[str, ...] | None,
+    Parameter(
+        n_tokens=-1,
+        converter=lambda _, tokens: tuple(t.value for t in tokens if t.value) or None,
+    ),
+]
+_STDIN = "-"  # as it is called in the output
+_PER_TABLE = 256  # predictions; one table of a million images would fill the memory
 
 
 def predict(
-    input: OptionalPath = None,  # noqa: A002 # the flag's name
+    input: Inputs = None,  # noqa: A002 # the flag's name
     *,
     config: Config = None,
     workdir: OptionalPath = None,
+    top: Whole = 5,
+    embed: OptionalPath = None,
     format: Output = "table",  # noqa: A002 # likewise
     session: Session = Session(),
 ) -> int:
     """Prints what the network sees in images. Returns the exit status.
 
     Args:
-        input: An image, or a folder of images with folders in it.
+        input: Images, and folders of images with folders in them; - is an image on stdin.
         config: a recipe.
         workdir: Folder of a run, whose latest checkpoint is used. Without a checkpoint, the weights
             of --config.init_from are.
+        top: How many of the likeliest classes to say of each image.
+        embed: A file, as in vectors.npy, to write each image's vector to: what the classifier
+            takes. Their names are written beside it, as in vectors.json. No classes are printed.
         format: json prints one object on stdout.
         session: see `Session`.
     """
     session.start(compiles=True)
-    from fastscale_jax.data.sources.images import find_images
-    from fastscale_jax.interop import prediction
+    from fastscale_jax.interop import prediction, vectors
     from fastscale_jax.models import build
     from fastscale_jax.runs.start import images_of, load_for
 
-    if not input:
-        raise ValueError("predict needs --input: an image, or a folder of images")
+    check_amount("top", top, 1)
+    output = pathlib.Path(embed) if embed else None
+    if output:
+        vectors.check_vectors_file(output)
     run = run_of(config, workdir)
-    files = find_images(pathlib.Path(input))
+    if not run.network.num_classes and not output:
+        raise ValueError("the network has no classifier; --embed=FILE.npy writes its vectors")
+    files = _files([input] if isinstance(input, (str, os.PathLike)) else input or ())
     weights = load_for(run)
     recipe = run.recipe
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     images = images_of(run, weights)
-    predictions = list(
-        prediction.predict(model, weights.variables, files, images.conventions, images.classes)
-    )
-    for problem in filter(None, (p.problem for p in predictions)):
-        complain(problem)
-    seen = [p for p in predictions if not p.problem]
-    if format == "json":
-        origin = {"network": run.network.name, "weights": weights.description}
-        print(json.dumps({**origin, "predictions": prediction.describe(seen)}))
-    elif seen:
-        print(f"{run.network.name}, weights from {weights.description}")
-        print_table(prediction.predictions_table(seen))
-    return OK if len(seen) == len(predictions) else USAGE_ERROR
+    origin = {"network": run.network.name, "weights": weights.description}
+    read = _reader(exif=images.exif)
+    arguments = model, weights.variables, files, images.conventions
+    if output:
+        seen = _Seen(prediction.embed(*arguments, read=read))
+        _print_written(origin, output, *vectors.write_vectors(output, seen), format)
+    else:
+        seen = _Seen(prediction.predict(*arguments, images.classes, top=top, read=read))
+        (_print_json if format == "json" else _print_tables)(origin, seen)
+    return USAGE_ERROR if seen.problems else OK
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What was seen, without the images that could not be read: they are told and counted."""
+
+    outputs: Iterator[Any]
+    problems: int = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for output in self.outputs:
+            if output.problem:
+                self.problems += 1
+                complain(output.problem)
+            else:
+                yield output
+
+
+def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
+    """The images to see, in the order in which they are given, and in that of names in a folder."""
+    from fastscale_jax.data.sources.image_files import PassedOver, find_images
+
+    names = [os.fspath(name) for name in inputs]
+    if not names:
+        raise ValueError("predict needs --input: an image, or a folder of images")
+    if sum(name in (_STDIN, STDIN) for name in names) > 1:
+        raise ValueError("- is given twice, and there is one image on stdin; give it once")
+    passed_over, files = PassedOver(), []
+    for name in names:
+        is_stdin = name in (_STDIN, STDIN)
+        files += [_STDIN] if is_stdin else find_images(pathlib.Path(name), passed_over)
+    if passed_over:
+        complain(f"passed over {passed_over}")
+    return files
+
+
+def _reader(*, exif: bool) -> "Read":
+    from fastscale_jax.data.sources.images import read_image
+
+    def read(file: "File") -> Any:
+        return read_image(file, _stdin() if file == _STDIN else None, exif=exif)
+
+    return read
+
+
+def _stdin() -> bytes:
+    if sys.stdin.isatty():
+        raise ValueError("- is an image on stdin, which is a terminal; give one, as in < photo.jpg")
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise ValueError("- is an image on stdin, which is empty; give one, as in < photo.jpg")
+    return content
+
+
+def _print_json(origin: dict[str, str], predictions: Iterable[Any]) -> None:
+    """Prints one object, each prediction when it is there."""
+    from fastscale_jax.interop.prediction import describe
+
+    print(json.dumps({**origin, "predictions": []}).removesuffix("]}"), end="")
+    for i, prediction in enumerate(predictions):
+        print(", " * (i > 0) + json.dumps(describe(prediction)), end="")
+    print("]}")
+
+
+def _print_tables(origin: dict[str, str], predictions: Iterable[Any]) -> None:
+    from fastscale_jax.interop.prediction import predictions_table
+
+    waiting, is_first = iter(predictions), True
+    while part := list(itertools.islice(waiting, _PER_TABLE)):
+        if is_first:
+            print(f"{origin['network']}, weights from {origin['weights']}")
+        print_table(predictions_table(part))
+        is_first = False
+
+
+def _print_written(
+    origin: dict[str, str], output: pathlib.Path, images: int, channels: int, kind: str
+) -> None:
+    from fastscale_jax.interop.vectors import names_beside
+
+    files = {"vectors": str(output), "names": str(names_beside(output))} if images else {}
+    if kind == "json":
+        print(json.dumps({**origin, **files, "images": images, "channels": channels}))
+    elif images:
+        print(f"{origin['network']}, weights from {origin['weights']}")
+        print(f"{output}: {images:,} x {channels:,} float32; their names: {files['names']}")

@@ -140,6 +140,7 @@ def manifest(
             "mean": list(conventions.mean),
             "std": list(conventions.std),
             "crop": conventions.crop,
+            "exif": images.exif,
         },
         "output": {
             "shape": ["batch", network.num_classes or network.vector_width],

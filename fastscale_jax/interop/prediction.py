@@ -2,12 +2,13 @@
 
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from fastscale_jax.data.augment.augmented import prepare
 from fastscale_jax.data.sources.images import as_evaluated, read_image
@@ -17,9 +18,12 @@ from fastscale_jax.models import Network
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TOP = 5
+TOP = 5
 # large enough to keep a machine busy, small enough for any machine's memory
 _BATCH = 16
+
+File = pathlib.Path | str
+Read = Callable[[File], Image.Image]  # a ValueError says what is wrong with the file
 
 
 class Guess(NamedTuple):
@@ -38,14 +42,25 @@ class Prediction(NamedTuple):
     problem: str = ""
 
 
+class Embedding(NamedTuple):
+    """The vector of one file, or the problem with it."""
+
+    file: str
+    vector: np.ndarray  # `[c]` float32; empty where there is a problem
+    problem: str = ""
+
+
 def predict(
     model: Network,
     variables: Any,
-    files: Sequence[pathlib.Path],
+    files: Sequence[File],
     conventions: Conventions,
     classes: Sequence[str],
+    *,
+    top: int = TOP,
+    read: Read = read_image,
 ) -> Iterator[Prediction]:
-    """Yields the five most likely classes of each file, in order.
+    """Yields the most likely classes of each file, in order.
 
     Args:
         model: the network.
@@ -53,22 +68,36 @@ def predict(
         files: images. One that cannot be read does not stop the others.
         conventions: of the images that the network was trained on.
         classes: their names, in the order of their labels.
+        top: how many classes, at least 1; all of them, where there are fewer.
+        read: reads a file's pixels.
     """
-    probabilities = jax.jit(functools.partial(_probabilities, model))
-    size = min(_BATCH, len(files))
-    for start in range(0, len(files), size):
-        batch = files[start : start + size]
-        read = [_read(file, model.architecture.resolution, conventions) for file in batch]
-        images = [x for x in read if not isinstance(x, str)]
-        padded = images + images[:1] * (size - len(images))  # one size, so compiled once
-        image_probabilities = iter(
-            np.asarray(probabilities(variables, np.stack(padded))) if images else ()
-        )
-        for file, image in zip(batch, read, strict=True):
-            if isinstance(image, str):
-                yield Prediction(str(file), (), image)
-            else:
-                yield _prediction(str(file), next(image_probabilities), classes)
+    probabilities = functools.partial(_probabilities, model)
+    for file, row, problem in _outputs(probabilities, model, variables, files, conventions, read):
+        yield Prediction(file, () if problem else best(row, classes, top), problem)
+
+
+def embed(
+    model: Network,
+    variables: Any,
+    files: Sequence[File],
+    conventions: Conventions,
+    *,
+    read: Read = read_image,
+) -> Iterator[Embedding]:
+    """Yields the vector that the network makes of each file, in order.
+
+    It is what the classifier takes: the last feature map, pooled.
+
+    Args:
+        model: the network.
+        variables: its weights.
+        files: as in `predict`.
+        conventions: likewise.
+        read: likewise.
+    """
+    vectors = functools.partial(model.apply, train=False, method="embed")
+    for output in _outputs(vectors, model, variables, files, conventions, read):
+        yield Embedding(*output)
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> "Table":
@@ -89,25 +118,48 @@ def predictions_table(predictions: Sequence[Prediction]) -> "Table":
     return result
 
 
-def describe(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Returns the predictions ready for JSON."""
-    return [
-        {
-            "file": prediction.file,
-            "top": [
-                {"class": name, "label": label, "probability": probability}
-                for name, label, probability in prediction.top
-            ],
-        }
-        for prediction in predictions
-        if not prediction.problem
-    ]
+def describe(prediction: Prediction) -> dict[str, Any]:
+    """Returns a prediction ready for JSON."""
+    return {
+        "file": prediction.file,
+        "top": [
+            {"class": name, "label": label, "probability": probability}
+            for name, label, probability in prediction.top
+        ],
+    }
 
 
-def _read(file: pathlib.Path, resolution: int, conventions: Conventions) -> np.ndarray | str:
+def _outputs(
+    function: Callable[[Any, jax.Array], Any],
+    model: Network,
+    variables: Any,
+    files: Sequence[File],
+    conventions: Conventions,
+    read: Read,
+) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Yields each file's name, its row of what the function makes of images, and its problem."""
+    function, resolution = jax.jit(function), model.architecture.resolution
+    size, nothing = min(_BATCH, len(files)), np.zeros(0, np.float32)
+    for start in range(0, len(files), size):
+        batch = files[start : start + size]
+        inputs = [_input(file, resolution, conventions, read) for file in batch]
+        images = [x for x in inputs if not isinstance(x, str)]
+        padded = images + images[:1] * (size - len(images))  # one size, so compiled once
+        rows = iter(np.asarray(function(variables, np.stack(padded))) if images else ())
+        for file, image in zip(map(str, batch), inputs, strict=True):
+            if isinstance(image, str):
+                yield file, nothing, image
+                continue
+            row = next(rows)
+            finite = np.isfinite(row).all()
+            diverged = f"{file}: the network gives NaN; its weights have diverged"
+            yield (file, row, "") if finite else (file, nothing, diverged)
+
+
+def _input(file: File, resolution: int, conventions: Conventions, read: Read) -> np.ndarray | str:
     """Returns the network's input `[h, w, 3]`, or the problem with the file."""
     try:
-        pixels = as_evaluated(read_image(file), resolution, conventions.crop)
+        pixels = as_evaluated(read(file), resolution, conventions.crop)
     except ValueError as error:
         return str(error)
     images = prepare(
@@ -118,12 +170,6 @@ def _read(file: pathlib.Path, resolution: int, conventions: Conventions) -> np.n
 
 def _probabilities(model: Network, variables: Any, images: jax.Array) -> jax.Array:
     return jax.nn.softmax(jnp.asarray(model.apply(variables, images, train=False)))
-
-
-def _prediction(file: str, probabilities: np.ndarray, classes: Sequence[str]) -> Prediction:
-    if not np.isfinite(probabilities).all():
-        return Prediction(file, (), f"{file}: the network gives NaN; its weights have diverged")
-    return Prediction(file, best(probabilities, classes, _TOP))
 
 
 def best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[Guess, ...]:

@@ -14,6 +14,7 @@ from fastscale_jax.arch import Architecture, Scaling
 from fastscale_jax.arch.zoo import budget_of, resolve
 from fastscale_jax.checkpoints.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.data.pipeline import steps_per_epoch
+from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.data.sources.source import (
     Source,
     check_count,
@@ -227,6 +228,11 @@ class Run:
             holdout_seed=data.holdout_seed,
             exif=data.exif,
         )
+
+    @property
+    def images(self) -> SourceInfo:
+        """What the network must know of its images when they are not here any more."""
+        return dataclasses.replace(self.source.info, exif=self.recipe.data.exif)
 
     @property
     def class_names(self) -> tuple[str, ...]:

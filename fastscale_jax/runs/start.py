@@ -16,6 +16,7 @@ from fastscale_jax.data.sources.source import class_names
 from fastscale_jax.interop.load import Loaded, load, with_fresh_classifier
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
+from fastscale_jax.train.recipe import BEFORE
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.paths import absolute
 
@@ -132,7 +133,8 @@ def images_of(run: Run, loaded: Loaded) -> SourceInfo:
     if loaded.normalisation is not None:
         mean, std = loaded.normalisation
         conventions = conventions._replace(mean=mean, std=std)
-    return SourceInfo(run.recipe.data.name, run.class_names, conventions)
+    data = run.recipe.data
+    return SourceInfo(data.name, run.class_names, conventions, data.exif)
 
 
 def _recorded_images(run: Run) -> SourceInfo:
@@ -147,7 +149,7 @@ def _recorded_images(run: Run) -> SourceInfo:
         f"the run in {run.workdir} is of an older version, which kept no class names; they are "
         f"those that {name} has now"
     )
-    return SourceInfo(name, names, SOURCES[name])
+    return SourceInfo(name, names, SOURCES[name], recorded.get("exif", BEFORE["data.exif"]))
 
 
 def _described(loaded: Loaded, images: SourceInfo) -> str:

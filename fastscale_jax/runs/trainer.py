@@ -205,7 +205,7 @@ class Trainer:
         """
         return {
             "config": self.run.config,
-            "source": self.run.source.info.to_json(),
+            "source": self.run.images.to_json(),
             "course": dataclasses.asdict(self.course),
             "metrics": self.meter.parts(),
             "devices": jax.device_count(),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
+# what commands are given for an argument -, which cyclopts takes for an option
+STDIN = "/dev/stdin"
 
 
 def complain(message: str) -> None:

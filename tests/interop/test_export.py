@@ -170,6 +170,7 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
         "mean": list(SOURCES[source].mean),
         "std": list(SOURCES[source].std),
         "crop": SOURCES[source].crop,
+        "exif": True,
     }
     assert found["config"]["data"] == {"name": source}
     assert found["output"] == {

@@ -18,7 +18,8 @@ from fastscale_jax.data.sources.source import SOURCES, class_names, load_source
 from fastscale_jax.interop import prediction as predict
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
-from fastscale_jax.interop.prediction import Guess, Prediction
+from fastscale_jax.interop.prediction import Embedding, Guess, Prediction
+from fastscale_jax.interop.vectors import write_vectors
 from fastscale_jax.runs.assess import evaluate_weights
 from fastscale_jax.train.evaluate import as_record
 from tests.passes import rule
@@ -161,7 +162,7 @@ def test_digits_come_out_of_their_files_as_evaluation_has_them(digits):
     images = np.stack([as_evaluated(read_image(file), 20, crop) for file in files])
     np.testing.assert_array_equal(images, split.images)
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
-    alone = np.stack([predict._read(file, 20, SOURCES["digits"]) for file in files])
+    alone = np.stack([predict._input(file, 20, SOURCES["digits"], read_image) for file in files])
     np.testing.assert_allclose(alone, prepared, rtol=0, atol=1e-6)
 
 
@@ -194,16 +195,74 @@ PREDICTIONS = (
 
 
 def test_the_description_is_plain_json_of_what_was_seen():
-    assert json.loads(json.dumps(predict.describe(PREDICTIONS))) == [
-        {
-            "file": "a.png",
-            "top": [
-                {"class": "tench", "label": 0, "probability": 0.75},
-                {"class": "goldfish", "label": 1, "probability": 0.125},
-            ],
-        },
-        {"file": "c.png", "top": [{"class": "7", "label": 7, "probability": 1.0}]},
-    ]
+    assert json.loads(json.dumps(predict.describe(PREDICTIONS[0]))) == {
+        "file": "a.png",
+        "top": [
+            {"class": "tench", "label": 0, "probability": 0.75},
+            {"class": "goldfish", "label": 1, "probability": 0.125},
+        ],
+    }
+
+
+@pytest.mark.parametrize("top", [1, 3, 10, 99])
+def test_as_many_classes_are_said_as_asked_for_or_all_of_them(tmp_path, top):
+    files = save_noise(tmp_path, [(20, 20)])
+    (found,) = predict.predict(*network(), files, *of("synthetic"), top=top)
+    (whole,) = predict.predict(*network(), files, *of("synthetic"), top=10)
+    assert found.top == whole.top[:top]
+    assert sum(guess.probability for guess in whole.top) == pytest.approx(1)
+
+
+def test_the_classifier_makes_the_logits_of_the_vectors(tmp_path):
+    model, variables = network()
+    files = save_noise(tmp_path, [(20, 20), (31, 47), (60, 23)])
+    files[1].write_text("words")
+    first, broken, last = predict.embed(model, variables, files, SOURCES["synthetic"])
+    assert broken.problem.startswith(f"{files[1]} is not an image")
+    head = variables["params"]["head"]["fc"]
+    wanted = predict.predict(model, variables, files, *of("synthetic"), top=10)
+    for embedding, prediction in zip((first, last), (next(wanted), list(wanted)[-1]), strict=True):
+        assert embedding.file == prediction.file
+        assert embedding.vector.dtype == np.float32
+        logits = embedding.vector.astype(np.float64) @ head["kernel"] + head["bias"]
+        found = {guess.label: guess.probability for guess in prediction.top}
+        np.testing.assert_allclose([found[i] for i in range(10)], softmax(logits), rtol=1e-4)
+
+
+def test_images_are_read_no_faster_than_they_are_seen(tmp_path):
+    read = []
+
+    def note(file):
+        read.append(file)
+        return read_image(file)
+
+    files = save_noise(tmp_path, [(20, 20)]) * 100
+    found = predict.predict(*network(), files, *of("synthetic"), read=note)
+    next(found)
+    assert len(read) <= 16
+
+
+def test_vectors_are_in_the_file_in_order_with_their_names_beside(tmp_path):
+    random = np.random.default_rng(0).normal(size=(123, 7)).astype(np.float32)
+    names = [f"{i}.jpg" for i in range(122)] + ["ü\n\udcff.jpg"]
+    path = tmp_path / "vectors.npy"
+    written = write_vectors(path, map(Embedding, names, random))
+    assert written == (123, 7)
+    found = np.load(path)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, random)
+    assert json.loads((tmp_path / "vectors.json").read_text()) == names
+
+
+def test_vectors_are_written_whole_or_not_at_all(tmp_path):
+    def failing():
+        yield Embedding("a.jpg", np.zeros(3, np.float32))
+        raise ValueError("the weights are gone")
+
+    with pytest.raises(ValueError, match="gone"):
+        write_vectors(tmp_path / "vectors.npy", failing())
+    assert write_vectors(tmp_path / "vectors.npy", []) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_has_diverged_says_so_instead_of_guessing(tmp_path):

@@ -39,11 +39,13 @@ class SourceInfo:
         name: of the source, one of `SOURCES`.
         classes: their names, in the order of their labels.
         conventions: normalisation and cropping.
+        exif: photographs are turned upright as their EXIF data say.
     """
 
     name: str
     classes: tuple[str, ...]
     conventions: Conventions
+    exif: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Returns the same as JSON has it."""
@@ -51,6 +53,7 @@ class SourceInfo:
             "name": self.name,
             "classes": list(self.classes),
             **self.conventions._asdict(),
+            "exif": self.exif,
         }
 
     @classmethod
@@ -65,7 +68,10 @@ class SourceInfo:
             crop, classes = float(values["crop"]), tuple(map(str, values["classes"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"its description of the images is damaged: {error!r}") from error
-        return cls(str(values.get("name", OWN)), classes, checked(Conventions(mean, std, crop)))
+        conventions = checked(Conventions(mean, std, crop))
+        return cls(
+            str(values.get("name", OWN)), classes, conventions, bool(values.get("exif", True))
+        )
 
 
 def checked(conventions: Conventions) -> Conventions:

@@ -136,12 +136,13 @@ def as_array(images: Any) -> np.ndarray:
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
-def as_image(image: Any) -> Image.Image:
+def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     """Returns an image in RGB.
 
     Args:
         image: an array `[h, w, 3]`, or grey `[h, w]` or `[h, w, 1]`, uint8; a Pillow image; the
             path of a file; or a file's bytes.
+        exif: turn the image of a file upright as its EXIF data say.
 
     Raises:
         ValueError: none of these, or a file that cannot be read.
@@ -149,9 +150,9 @@ def as_image(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(image)
+        return read_image(image, exif=exif)
     if isinstance(image, bytes):
-        return read_image("its bytes", image)
+        return read_image("its bytes", image, exif=exif)
     return Image.fromarray(as_array(np.asarray(image)[None])[0])
 
 
