@@ -9,11 +9,9 @@ Everything that `api` has is here, and the rooms of the package, as in `fs.arch`
 when they are first used: `import fastscale_jax` takes no time, and does not import JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's, which type checkers take for true; importing typing takes time
 if TYPE_CHECKING:
     from fastscale_jax.api import Classifier as Classifier
     from fastscale_jax.api import Complexity as Complexity
@@ -37,7 +35,9 @@ _ROOMS = ("arch", "checkpoints", "convs", "cost", "data", "distributed", "intero
 _ROOMS += ("measure", "models", "report", "runs", "search", "targets", "train", "utils")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+
     if name in _ROOMS:  # `train` too, which can be called: see its docstring
         return importlib.import_module(f"fastscale_jax.{name}")
     if not name.startswith("_"):
@@ -48,5 +48,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    import importlib
+
     api = importlib.import_module("fastscale_jax.api")
     return sorted({*globals(), *api.__all__, *_ROOMS})

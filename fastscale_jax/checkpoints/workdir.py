@@ -16,6 +16,7 @@ from fastscale_jax.checkpoints.stores import (
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
+from fastscale_jax.utils.paths import is_same_path
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
@@ -109,6 +110,8 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
         config: the config that it is to go on with.
     """
     before, after = as_flat(as_recorded(older_config())) | as_flat(recorded), as_flat(config)
+    if is_same_path(before["init_from"], after["init_from"]):
+        before["init_from"] = after["init_from"]
     free = _FREE + (_OF_FILES if after.get("data.name") in _WITHOUT_FILES else ())
     keys = [key for key in after if key not in free and not key.startswith(_FREE_SECTIONS)]
     return [

@@ -37,7 +37,7 @@ from fastscale_jax.runs.summary import (
 )
 from fastscale_jax.runs.trainer import Trainer
 from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
-from fastscale_jax.train.state import TrainState, Weights
+from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.whole_file import replacing
@@ -223,7 +223,7 @@ def _beginning(
 def _with_weights(state: TrainState, start: Start | None) -> TrainState:
     if start is None:
         return state
-    weights = Weights(**jax.tree.map(jnp.asarray, dict(start.variables)))
+    weights = state.weights.overlaid(start.variables)
     state = state.with_weights(weights)
     if state.average is None:
         return state

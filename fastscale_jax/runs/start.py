@@ -18,13 +18,13 @@ from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.recipe import BEFORE
 from fastscale_jax.utils.console import complain
-from fastscale_jax.utils.paths import absolute
+from fastscale_jax.utils.paths import is_same_path
 
 
 class Start(NamedTuple):
     """Weights that a run begins with."""
 
-    variables: Mapping[str, Any]  # `params` and `batch_stats`
+    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
     note: str  # where they come from, for people
 
 
@@ -71,7 +71,7 @@ def is_checkpoint_meant(run: Run) -> bool:
 
 def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from: str) -> None:
     """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
-    if init_from and init_from != absolute(recorded.get("init_from", "")):
+    if init_from and not is_same_path(recorded.get("init_from", ""), init_from):
         raise WeightsError(
             f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "
             "weights; give one of them"

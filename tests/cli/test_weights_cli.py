@@ -224,7 +224,7 @@ def test_a_run_does_not_go_on_from_one_file_in_the_name_of_another(run, trained)
     result = run(f"--workdir={trained[0]}", "--config.init_from=another.pth")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "another recipe: config.init_from is " in result.stderr
-    assert "there and 'another.pth' here" in result.stderr
+    assert f"there and '{REPOSITORY / 'another.pth'}' here" in result.stderr
 
 
 def test_a_run_of_other_classes_says_that_the_last_layer_starts_afresh(run, tmp_path):

@@ -93,21 +93,26 @@ def test_without_weights_it_is_refused_in_a_line_that_says_what_to_give(tmp_path
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_of_any_named_network(family):
     run = Run.of(read_config(f"finetune:{family}"))
-    assert run.network.to_config().to_dict() == model_config(family).to_dict()
+    wanted = {**model_config(family).to_dict(), "num_classes": 0}  # as many as the images have
+    assert run.network.to_config().to_dict() == wanted
     assert run.variant == f"{family}:"
     assert run.recipe.train.needs_weights
 
 
 def test_a_variant_is_that_of_the_family():
     run = Run.of(read_config("finetune:regnetz:4gf_dWr_x2"))
-    assert run.network.to_config().to_dict() == model_config("regnetz", "4gf_dWr_x2").to_dict()
+    wanted = {**model_config("regnetz", "4gf_dWr_x2").to_dict(), "num_classes": 0}
+    assert run.network.to_config().to_dict() == wanted
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("finetune", "give finetune:<family> or finetune:<family>:<variant>; families: efficient"),
-        ("finetune:regnet", "unknown family 'regnet'; choose one of efficientnet"),
+        (
+            "finetune:regnet",
+            "unknown family 'regnet'; did you mean regnetx, regnety or regnetz. choose one",
+        ),
         ("finetune:regnetz:5gf", "unknown variant '5gf' of regnetz"),
     ],
 )
