@@ -5,8 +5,8 @@
     model, variables = fs.create_model("regnety:400mf", num_classes=10)
     logits = model.apply(variables, images, train=False)
 
-Everything that `api` has is here, and the rooms of the package, as in `fs.arch`. They are imported
-when they are first used: `import fastscale_jax` takes no time, and does not import JAX.
+Everything in `api` is here, and so are the subpackages, as in `fs.arch`. Both are imported on first
+use: `import fastscale_jax` takes no time, and does not import JAX.
 """
 
 __version__ = "0.1.0"
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastscale_jax.api import Source as Source
     from fastscale_jax.api import count as count
     from fastscale_jax.api import create_model as create_model
+    from fastscale_jax.api import evaluate as evaluate
     from fastscale_jax.api import from_arrays as from_arrays
     from fastscale_jax.api import from_csv as from_csv
     from fastscale_jax.api import from_examples as from_examples

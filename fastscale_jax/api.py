@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch import FAMILIES, Architecture, Complexity, as_architecture, count, scale
-from fastscale_jax.arch import model_config as _model_config
+from fastscale_jax import arch
+from fastscale_jax.arch import FAMILIES, Architecture, Complexity, as_architecture
 from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples, from_folder
 from fastscale_jax.data.sources.source import Source
 from fastscale_jax.runs.recipes import read_config
@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "count",
     "create_model",
+    "evaluate",
     "from_arrays",
     "from_csv",
     "from_examples",
@@ -62,7 +63,7 @@ def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
     Any of them can be scaled by its name: `regnetz:dWr_16gf` is `regnetz:500mf` at 16 GF.
 
     Args:
-        pattern: of names, as in `regnety*` or `*:500mf`; a case that differs does not matter.
+        pattern: such as `regnety*` or `*:500mf`; case does not matter.
         weights: only those that timm has trained weights of on the Hugging Face hub.
 
     Example:
@@ -90,10 +91,37 @@ def model_config(name: str) -> ConfigDict:
     from fastscale_jax.measure.fitted import find
 
     family, _, variant = name.partition(":")
-    return _model_config(family, variant, device=find)
+    return arch.model_config(family, variant, device=find)
 
 
-def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+def scale(config: "Config", strategy: str, **budget: Any) -> ConfigDict:
+    """Returns a network grown, or shrunk, by a strategy to one budget; see `arch.scale`.
+
+    Args:
+        config: a name, the fields of `config.model`, or an `Architecture`; not modified.
+        strategy: as in `dWr` or `a0.6`.
+        budget: one of `factor`, `flops`, `params`, `acts`, `step_ms`, `memory_bytes` and `phi`, and
+            the `device` of the last two but one.
+
+    Raises:
+        ValueError: as `arch.scale`.
+    """
+    return arch.scale(_network(config), strategy, **budget)
+
+
+def count(config: "Config") -> Complexity:
+    """Returns flops, parameters and activations of a network for one image; see `arch.count`.
+
+    Args:
+        config: a name, the fields of `config.model`, or an `Architecture`.
+
+    Raises:
+        ValueError: it describes no network.
+    """
+    return arch.count(_network(config))
+
+
+def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """Returns a whole config: the network, and how it is trained.
 
     Args:
@@ -105,7 +133,7 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         ValueError: there is none of that name; or no such key, or a value of another type.
     """
     changes = [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
-    return read_config(name, changes)
+    return read_config(os.fspath(name), changes)
 
 
 def create_model(
@@ -229,15 +257,40 @@ def train(
     Raises:
         ValueError: something in the config, the images or the workdir is wrong; says what.
     """
+    import jax
+
     from fastscale_jax.runs.auto_batch import with_batch_size
     from fastscale_jax.runs.loop import train as run_training
     from fastscale_jax.runs.start import start_of
 
     run = config if isinstance(config, Run) else _run(config, source, overrides)
+    if workdir is None and run.workdir is None and jax.process_count() > 1:
+        raise ValueError("several processes need a workdir that all of them see")
     folder = workdir if workdir is not None else run.workdir or _new_workdir(run)
     run = with_batch_size(run.at(pathlib.Path(folder).expanduser()).with_classes(), trains=True)
     run = run.prepared("train")
     return run_training(run, start_of(run), ends_process=False)
+
+
+def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]:
+    """Returns the test metrics of a run's latest checkpoint.
+
+    They are written to the workdir too, as `fastscale eval` does.
+
+    Args:
+        workdir: of the run.
+        source: one's own images; None: those that the run was trained on. Their classes must be the
+            run's, in the same order.
+
+    Raises:
+        ValueError: there is no checkpoint, or the images are others.
+    """
+    from fastscale_jax.runs.assess import evaluate_checkpoints
+    from fastscale_jax.train.evaluate import as_record
+
+    folder = pathlib.Path(workdir).expanduser()
+    run = Run.of(read_config(None, workdir=folder), folder, source).prepared("eval")
+    return as_record(evaluate_checkpoints(run)["last"])
 
 
 def torch_twin(

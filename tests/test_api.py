@@ -3,23 +3,29 @@
 import ast
 import functools
 import json
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import fastscale_jax as fs
 from fastscale_jax import api, arch
 from fastscale_jax.checkpoints.saved import latest_step, read_about
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.cli.application import main
+from fastscale_jax.data.sources.source import load_source
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.runs.interrupt import Interrupts
+from fastscale_jax.runs.run import Run
 from tests.train.tiny import tiny_config
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -78,7 +84,10 @@ def test_the_names_that_type_checkers_see_are_those_that_there_are():
 
 
 def test_the_room_of_the_same_name_as_train_is_both():
-    assert fs.train.recipe.Recipe is __import__("fastscale_jax.train.recipe").train.recipe.Recipe
+    from fastscale_jax.train.recipe import Recipe
+
+    room: Any = fs.train
+    assert room.recipe.Recipe is Recipe
     with pytest.raises(ValueError, match="unknown recipe 'nothing'"):
         fs.train("nothing")
 
@@ -95,7 +104,9 @@ def test_networks_are_listed_by_pattern_and_by_weights():
 
 def test_a_name_means_the_network_of_the_command_line():
     assert fs.model_config("RegNetZ:dWr_16gf") == arch.model_config("regnetz", "dWr_16gf")
-    assert fs.count(fs.model_config("resnet")) == arch.count(arch.model_config("resnet", "50"))
+    assert fs.count("resnet") == arch.count(arch.model_config("resnet", "50"))
+    twice = arch.scale(arch.model_config("resnet", "50"), "dWr", factor=2)
+    assert fs.scale("resnet:50", "dWr", factor=2) == twice
     with pytest.raises(ValueError, match="did you mean regnety"):
         fs.model_config("regnty:400mf")
 
@@ -189,7 +200,9 @@ def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_pa
     fs.train(longer, source=fs.from_arrays(PIXELS, NAMES), workdir=f"{workdir}/")
     assert "going on" in capsys.readouterr().err
     swapped = fs.from_arrays(PIXELS, NAMES, classes=("dog", "cat", "owl"))
-    with pytest.raises(ValueError, match="class 0 is 'cat' there and 'dog' here; give"):
+    with pytest.raises(
+        ValueError, match="class 0 is 'cat' in the network and 'dog' in these images"
+    ):
         fs.train(longer, source=swapped, workdir=workdir)
     two = fs.from_arrays(PIXELS[:40], np.array(["cat", "dog"] * 20))
     with pytest.raises(ValueError, match=r"holds another network, .*num_classes is 3"):
@@ -215,8 +228,11 @@ def test_a_trained_network_names_what_it_sees(trained):
     ready = classify.prepare([PIXELS[0]])
     logits = classify.model.apply(classify.variables, ready, train=False)
     np.testing.assert_allclose(jax.nn.softmax(logits)[0], probabilities[0], rtol=1e-4)
-    vector = classify.model.apply(classify.variables, ready, train=False, method="embed")
-    np.testing.assert_allclose(classify.embed([PIXELS[0]]), vector, atol=1e-5 * vector.max())
+    embed = functools.partial(classify.model.apply, train=False, method="embed")
+    vector = np.asarray(embed(classify.variables, ready))
+    assert classify.embed(PIXELS[0]).shape == vector.shape  # one image, not a list of its rows
+    near = 1e-5 * np.abs(vector).max()
+    np.testing.assert_allclose(classify.embed([PIXELS[0]]), vector, rtol=0, atol=near)
 
 
 def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path, capsys):
@@ -234,7 +250,7 @@ def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path,
     for names, told in ((NAMES, False), (np.array(["ant", "bee", "cow"])[np.arange(60) % 3], True)):
         recipe = own_recipe(init_from=str(exported))
         fs.train(recipe, source=fs.from_arrays(PIXELS, names), workdir=tmp_path / names[0])
-        note = "its last layer is for other classes (class 0 is 'cat' there and 'ant' here)"
+        note = "its last layer is for other classes (class 0 is 'cat' in the network and 'ant' in"
         assert (note in " ".join(capsys.readouterr().err.split())) is told
 
     (exported / "manifest.json").unlink()
@@ -244,12 +260,53 @@ def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path,
         fs.create_model(tiny(num_classes=3), weights=exported)
 
 
-def test_every_mode_takes_a_workdir_alone_even_without_its_config(trained, tmp_path, capsys):
+def test_a_run_is_evaluated_with_the_images_that_it_was_trained_on(trained, tmp_path):
+    workdir, metrics = trained
+    source = fs.from_arrays(PIXELS, NAMES)
+    assert fs.evaluate(workdir, source=source) == pytest.approx(metrics)
+    with pytest.raises(ValueError, match="class 0 is 'cat' in the network and 'ant'"):
+        fs.evaluate(workdir, source=fs.from_arrays(PIXELS, np.where(NAMES == "cat", "ant", NAMES)))
+    with pytest.raises(ValueError, match="give its source the same mean, std and crop"):
+        fs.evaluate(workdir, source=fs.from_arrays(PIXELS, NAMES, std=(0.5,) * 3))
+
+
+def test_a_run_does_not_go_on_with_other_test_images(trained):
+    other = fs.from_arrays(PIXELS, NAMES, seed=1)
+    with pytest.raises(ValueError, match=r"config\.data\.holdout_seed is 0 there and 1"):
+        fs.train(own_recipe(), source=other, workdir=trained[0])
+
+
+def test_a_source_of_a_folder_is_written_down_as_flags_would_have_it(tmp_path):
+    for i, name in enumerate("abab"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{i}.jpg").touch()
+    source = fs.from_folder(tmp_path, holdout=0.5, seed=3)
+    run = Run.of(own_recipe(), source=source)
+    data = run.recipe.data
+    assert (data.name, data.dir, data.holdout, data.holdout_seed) == (
+        "folder",
+        str(tmp_path),
+        0.5,
+        3,
+    )
+    again = load_source("folder", directory=data.dir, holdout=0.5, holdout_seed=3)
+    np.testing.assert_array_equal(again.test.paths, source.test.paths)
+
+
+def test_weights_of_an_export_bring_their_config(trained, tmp_path, capsys):
+    exported, image = tmp_path / "exported", tmp_path / "x.png"
+    Image.fromarray(PIXELS[0]).save(image)
+    assert main(["export", f"--workdir={trained[0]}", f"--output={exported}"]) == 0
+    capsys.readouterr()
+    weights = f"--config.init_from={exported}"
+    assert main(["predict", str(image), weights, "--format=json"]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert {guess["class"] for guess in seen["top"]} == {*CLASSES}
+
+
+def test_predict_info_and_export_take_a_workdir_alone_without_its_config(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained[0], tmp_path / "run")
     (workdir / "config.json").unlink()
-    np.save(tmp_path / "x.npy", PIXELS[0])
-    from PIL import Image
-
     Image.fromarray(PIXELS[0]).save(tmp_path / "x.png")
     arguments = [str(tmp_path / "x.png"), f"--workdir={workdir}", "--format=json"]
     assert main(["predict", *arguments]) == 0
@@ -257,8 +314,12 @@ def test_every_mode_takes_a_workdir_alone_even_without_its_config(trained, tmp_p
     assert {guess["class"] for guess in seen["top"]} == {*CLASSES}
     assert main(["info", f"--workdir={workdir}", "--format=json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == tiny().name
-    # the images are not here: a line says how to bring them
-    assert main(["eval", f"--workdir={workdir}"]) == 2
+    assert main(["export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}"]) == 0
+    capsys.readouterr()
+
+
+def test_the_command_says_how_a_run_on_one_s_own_images_is_evaluated(trained, capsys):
+    assert main(["eval", f"--workdir={trained[0]}"]) == 2
     assert "images that a Python program brought" in capsys.readouterr().err
 
 
@@ -293,5 +354,8 @@ def test_a_network_without_classes_is_not_trained_on_noise():
 def test_in_a_library_signals_wait_for_what_takes_long():
     left = []
     with Interrupts(ends_process=False) as interrupts, interrupts.at_rest(left.append):
-        interrupts._act(2)
-    assert left == []
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            if interrupts.came is not None:
+                break
+    assert (left, interrupts.came) == ([], signal.SIGINT)

@@ -9,7 +9,13 @@ from typing import Any
 
 from fastscale_jax.checkpoints.saved import latest_step, read_about
 from fastscale_jax.checkpoints.stores import Folder
-from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo, first_difference
+from fastscale_jax.data.sources.conventions import (
+    OWN,
+    SOURCES,
+    Conventions,
+    SourceInfo,
+    first_difference,
+)
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.paths import absolute
 
@@ -27,11 +33,16 @@ def trained_on(checkpoints: Folder) -> SourceInfo | None:
         values = read_about(checkpoints / str(step)).get("source")
     except ValueError:  # the checkpoint is damaged, which restoring it says
         return None
-    return SourceInfo.from_json(values) if values else None
+    if not values:
+        return None
+    try:
+        return SourceInfo.from_json(values)
+    except ValueError as error:
+        raise ValueError(f"{checkpoints / str(step)}: {error}") from error
 
 
 def check_same_images(
-    where: pathlib.Path | str, trained: SourceInfo | None, recorded_name: str, here: SourceInfo
+    where: pathlib.Path | str, trained: SourceInfo | None, recorded_name: str, images: SourceInfo
 ) -> None:
     """Refuses images whose classes or whose normalisation are not those of the training.
 
@@ -39,42 +50,51 @@ def check_same_images(
         where: the run or the file of weights, for messages.
         trained: what its network was trained on; None: an older version wrote nothing down.
         recorded_name: of the source in its config.
-        here: the images at hand.
+        images: those at hand.
 
     Raises:
         ValueError: names the first difference, and what would be right.
     """
     if trained is None:
         complain(
-            f"{where} is of an older version and has no class names; those of {here.name} are taken"
+            f"{where} is of an older version and has no class names; those of {images.name} are "
+            "taken"
         )
         trained = SourceInfo(
-            recorded_name, here.classes, SOURCES.get(recorded_name, SOURCES["own"])
+            recorded_name, images.classes, SOURCES.get(recorded_name, SOURCES["own"])
         )
     repeat = f"repeat its --config.data.name={trained.name}"
-    if trained.conventions != here.conventions:
+    if trained.name == OWN:
+        repeat = "give its source the same mean, std and crop"
+    if trained.conventions != images.conventions:
         raise ValueError(
             f"{where} was trained on {trained.name}, whose images are normalised otherwise than "
-            f"those of {here.name}; {repeat}"
+            f"those of {images.name}: {_in_words(trained.conventions)} there, "
+            f"{_in_words(images.conventions)} here; {repeat}"
         )
-    if (trained.name == "synthetic") != (here.name == "synthetic"):
+    if (trained.name == "synthetic") != (images.name == "synthetic"):
         raise ValueError(
-            f"{where} was trained on {trained.name}, and the images here are {here.name}: an "
+            f"{where} was trained on {trained.name}, and the images here are {images.name}: an "
             f"error on noise says nothing; {repeat}, or leave the recipe out"
         )
-    difference = first_difference(trained.classes, here.classes)
+    difference = first_difference(trained.classes, images.classes)
     if difference:
         raise ValueError(
-            f"{where} was trained on other classes than {here.name} has: {difference}; give images "
-            "whose classes have the same names in the same order"
+            f"{where} was trained on other classes than {images.name} has: {difference}; give "
+            "images whose classes have the same names in the same order"
         )
+
+
+def _in_words(conventions: Conventions) -> str:
+    mean, std = (tuple(round(x, 4) for x in numbers) for numbers in conventions[:2])
+    return f"mean {mean}, std {std}, crop {conventions.crop:g}"
 
 
 def result_name(recorded: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Returns the name of the file for an evaluation's result.
 
     Args:
-        recorded: `config.data` of the run; keys that an older version lacks are as here.
+        recorded: `config.data` of the run; keys that an older version lacks are as images.
         data: `config.data` of the evaluation.
 
     Returns:

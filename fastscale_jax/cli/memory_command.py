@@ -9,7 +9,7 @@ from fastscale_jax.cli.options import (
     Processes,
     Session,
     check_amount,
-    run_of,
+    run_to_measure,
 )
 from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError
@@ -48,7 +48,7 @@ def memory(
         check_amount("memory_gb", memory_gb, 0.001, 1e6)
         processes.check_alone("memory")
         device = Target.parse(target) if target else None
-        run = run_of(config, workdir)
+        run = run_to_measure(config, workdir)
         with shown_progress() as tell:
             store = Store(session.targets) if session.targets else None
             holds = held.held(

@@ -190,6 +190,21 @@ def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None =
     return Run.of(config, workdir)
 
 
+def run_to_measure(
+    config: str | ConfigDict | None, workdir: str | pathlib.Path | None = None
+) -> Run:
+    """Returns what a command measures without images: with 0 classes, it is a network of 1,000.
+
+    The arguments and the errors are those of `run_of`.
+    """
+    run = run_of(config, workdir)
+    if run.network.num_classes:
+        return run
+    complain("config.model.num_classes is 0, as many as the images have; measured with 1,000")
+    network = dataclasses.replace(run.network, num_classes=1000)
+    return dataclasses.replace(run, network=network)
+
+
 def check_amount(flag: str, value: float | None, least: float, most: float = float("inf")) -> None:
     """Refuses a number that is out of its range.
 

@@ -4,7 +4,14 @@ import json
 from typing import Literal
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, check_amount, run_of
+from fastscale_jax.cli.options import (
+    Config,
+    OptionalPath,
+    Output,
+    Session,
+    check_amount,
+    run_to_measure,
+)
 from fastscale_jax.cli.status_line import shown_progress
 from fastscale_jax.targets.compiler import FailedError, Tell
 from fastscale_jax.targets.figures import program_figures
@@ -47,7 +54,7 @@ def program(
     session.check_store()
     try:
         device = Target.parse(target) if target else None
-        run = run_of(config, workdir)
+        run = run_to_measure(config, workdir)
         recipe, store = run.recipe, Store(session.targets) if session.targets else None
         with shown_progress() as tell:
             if not recipe.data.batch_size:

@@ -10,7 +10,7 @@ from fastscale_jax.cli.options import (
     Processes,
     Session,
     check_amount,
-    run_of,
+    run_to_measure,
 )
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table, usage_error
@@ -59,7 +59,7 @@ def time(
     check_amount("noise", noise, 0.001)
     check_amount("memory_gb", memory_gb, 0.001, 1e6)
     processes.check_alone("time")
-    run = with_batch_size(run_of(config, workdir), gigabytes=memory_gb)
+    run = with_batch_size(run_to_measure(config, workdir), gigabytes=memory_gb)
     try:
         network, recipe = run.network, run.recipe
         timed = step_times.timed(

@@ -60,21 +60,23 @@ class Classifier:
         Raises:
             ValueError: something is no image; or the network has no classifier.
         """
-        if not isinstance(images, (list, tuple)):
-            return self([images], top=top)[0]
-        return [best(row, self.classes, top) for row in self.probabilities(images)]
+        guesses = [best(row, self.classes, top) for row in self.probabilities(images)]
+        return guesses if isinstance(images, (list, tuple)) else guesses[0]
 
-    def probabilities(self, images: Sequence[Any]) -> np.ndarray:
+    def probabilities(self, images: Any) -> np.ndarray:
         """Returns the probability of each class, `[images, classes]` float32.
 
         Raises:
-            ValueError: something is no image; or the network has no classifier.
+            ValueError: something is no image; or the network has no classifier, or has diverged.
         """
         if not self.model.architecture.num_classes:
             raise ValueError("the network has no classifier; its vectors are given by embed")
-        return self._batched(self._probabilities, images)
+        probabilities = self._batched(self._probabilities, images)
+        if not np.isfinite(probabilities).all():
+            raise ValueError("the network gives NaN; its weights have diverged")
+        return probabilities
 
-    def embed(self, images: Sequence[Any]) -> np.ndarray:
+    def embed(self, images: Any) -> np.ndarray:
         """Returns the vectors that the classifier would take, `[images, channels]` float32.
 
         Raises:
@@ -82,7 +84,7 @@ class Classifier:
         """
         return self._batched(self._vectors, images)
 
-    def prepare(self, images: Sequence[Any]) -> np.ndarray:
+    def prepare(self, images: Any) -> np.ndarray:
         """Returns images as the network takes them, `[images, h, w, 3]` float32, normalised.
 
         Raises:
@@ -95,8 +97,9 @@ class Classifier:
         ]
         return np.stack([np.asarray(ready(one[None])[0]) for one in pixels])
 
-    def _batched(self, function: Any, images: Sequence[Any]) -> np.ndarray:
-        if not len(images):
+    def _batched(self, function: Any, images: Any) -> np.ndarray:
+        images = _as_list(images)
+        if not images:
             raise ValueError("there is no image")
         size, parts = min(_BATCH, len(images)), []
         for start in range(0, len(images), size):
@@ -118,6 +121,11 @@ class Classifier:
         return jax.jit(
             lambda variables, x: self.model.apply(variables, x, train=False, method="embed")
         )
+
+
+def _as_list(images: Any) -> list[Any]:
+    """One image, or several in a list or tuple, as a list."""
+    return list(images) if isinstance(images, (list, tuple)) else [images]
 
 
 def load(

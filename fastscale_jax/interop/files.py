@@ -165,7 +165,8 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
         about["names"] = [beside["architecture"]]
     if _METADATA_KEY in metadata:
         about = _own_metadata(path, metadata[_METADATA_KEY])
-    about |= _manifest(path.parent)
+    if path.name == WEIGHTS:
+        about |= _manifest(path.parent)
     return Stored(_unwrapped(tensors), about)
 
 

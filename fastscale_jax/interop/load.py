@@ -10,7 +10,8 @@ import numpy as np
 
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.checkpoints.stores import is_remote
-from fastscale_jax.data.sources.conventions import SourceInfo
+from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
+from fastscale_jax.data.sources.source import class_names
 from fastscale_jax.interop.claims import check_claims, check_file_name
 from fastscale_jax.interop.files import Stored, read, write
 from fastscale_jax.interop.layout import OURS
@@ -24,6 +25,7 @@ from fastscale_jax.interop.weights import (
 )
 from fastscale_jax.models import build, initial_variables
 from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.console import complain
 
 
 class Loaded(NamedTuple):
@@ -92,7 +94,7 @@ def of_stored(
         False,
         f"{path}" + (f", in {library}'s names" if library != OURS else ""),
         _normalisation(stored.about),
-        stored.about.get("images"),
+        stored.about.get("images") or _images_of_config(path, a, stored.about.get("config", {})),
     )
     return with_fresh_classifier(loaded, a, seed) if imported.lacks_classifier else loaded
 
@@ -138,6 +140,23 @@ def save(
     a = as_architecture(config)
     about = {"model": a.to_config().to_dict()} if library == OURS else {}
     write(pathlib.Path(path), to_library(library, a, variables), about)
+
+
+def _images_of_config(
+    path: str | os.PathLike[str], a: Architecture, config: Mapping[str, Any]
+) -> SourceInfo | None:
+    """What the config of a run says of its images, for a checkpoint of an older version."""
+    recorded = config.get("data", {})
+    if recorded.get("name") not in SOURCES:
+        return None
+    data = {key: recorded.get(key, "") for key in ("name", "dir", "tfds_name")}
+    name = data["name"]
+    names = class_names(name, a.num_classes, directory=data["dir"], tfds_name=data["tfds_name"])
+    complain(
+        f"the run of {path} is of an older version, which kept no class names; they are those that "
+        f"{name} has now"
+    )
+    return SourceInfo(name, names, SOURCES[name], recorded.get("exif", False))
 
 
 def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -16,8 +16,10 @@ from rich.console import Console
 from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
+from fastscale_jax.checkpoints.trained_on import check_same_images
 from fastscale_jax.checkpoints.workdir import check_recipe
 from fastscale_jax.cost.parameters import text
+from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
 from fastscale_jax.logs.plots import plot_curves
@@ -190,6 +192,9 @@ def _restored(run: Run, checkpoints: Checkpoints) -> Restored | None:
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
         check_recipe(run.checkpoints, restored.about["config"], run.config)
+    if restored is not None and "source" in restored.about:  # an earlier one, if one was damaged
+        trained = SourceInfo.from_json(restored.about["source"])
+        check_same_images(f"the run in {run.folder}", trained, trained.name, run.images)
     return restored
 
 

@@ -54,6 +54,9 @@ def read_config(
             saved = _saved(workdir) if workdir else {}
             if saved:
                 return _overridden(_completed(saved, f"the checkpoint in {workdir}"), overrides)
+            of_weights = _of_weights(overrides)
+            if of_weights:
+                return _overridden(_completed(of_weights, "its manifest"), overrides)
             there = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
                 f"a recipe is missing{there}; give one of {', '.join(packaged())}, with a variant "
@@ -145,6 +148,19 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{path} is not the config of a run: {reason}") from error
     return _completed(values, str(path))
+
+
+def _of_weights(overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The config that an export keeps, where `init_from` is one; empty: it is none."""
+    prefix = f"{PREFIX}init_from="
+    folder = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
+    manifest = pathlib.Path(folder).expanduser() / "manifest.json"
+    if not folder or not manifest.is_file():
+        return {}
+    try:
+        return json.loads(manifest.read_text(encoding="utf-8")).get("config", {})
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{manifest} is not the manifest of an export: {error}") from error
 
 
 def _saved(workdir: pathlib.Path) -> Mapping[str, Any]:

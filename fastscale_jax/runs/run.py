@@ -65,14 +65,17 @@ class Run:
             ValueError: says what is wrong with the config and what would be right.
         """
         network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
-        frozen_names(network, recipe.train.freeze)
+        # where the images decide the number of classes, there will be a classifier
+        frozen_names(
+            dataclasses.replace(network, num_classes=network.num_classes or 1), recipe.train.freeze
+        )
         run = cls(network, recipe, config.get("variant", ""), workdir, source)
         run = run.changed("data", dir=absolute(recipe.data.dir))
         run = run.changed("checkpoint", dir=absolute(recipe.checkpoint.dir))
         recipe = dataclasses.replace(run.recipe, init_from=absolute(recipe.init_from))
         run = dataclasses.replace(run, recipe=recipe)
         if source is not None:
-            return run.changed("data", name=source.name)
+            return run.changed("data", **source.data)
         check_source(recipe.data.name, network.num_classes)
         return run
 
@@ -133,7 +136,7 @@ class Run:
         if self.own_source is None:
             check_source(data.name, 0, directory=data.dir, tfds_name=data.tfds_name)
         network = dataclasses.replace(self.network, num_classes=len(self.source.classes))
-        return dataclasses.replace(self, network=network)
+        return self._hand_over_source(dataclasses.replace(self, network=network))
 
     def _check_images(self) -> None:
         """Refuses images of other classes than those of the workdir's checkpoint, if it has one."""
@@ -164,7 +167,7 @@ class Run:
 
     def at(self, workdir: pathlib.Path) -> "Run":
         """Returns the run in a workdir."""
-        return dataclasses.replace(self, workdir=workdir)
+        return self._hand_over_source(dataclasses.replace(self, workdir=workdir))
 
     def changed(self, section: str, **values: Any) -> "Run":
         """Returns the run with other values in one section of its recipe.
@@ -175,7 +178,15 @@ class Run:
         """
         inner = dataclasses.replace(getattr(self.recipe, section), **values)
         recipe = dataclasses.replace(self.recipe, **{section: inner})
-        return dataclasses.replace(self, recipe=recipe)
+        changed = dataclasses.replace(self, recipe=recipe)
+        is_same_data = section != "data" or {*values} == {"batch_size"}
+        return self._hand_over_source(changed) if is_same_data else changed
+
+    def _hand_over_source(self, other: "Run") -> "Run":
+        """Saves a run of the same images from listing them again."""
+        if "source" in self.__dict__:
+            other.__dict__["source"] = self.source
+        return other
 
     @property
     def config(self) -> dict[str, Any]:

@@ -5,18 +5,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastscale_jax.checkpoints.saved import latest_step
-from fastscale_jax.checkpoints.workdir import check_evaluable, saved_config
+from fastscale_jax.checkpoints.workdir import check_evaluable
 from fastscale_jax.data.sources.conventions import (
     SOURCES,
     Conventions,
     SourceInfo,
     first_difference,
 )
-from fastscale_jax.data.sources.source import class_names
 from fastscale_jax.interop.load import Loaded, load, with_fresh_classifier
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
-from fastscale_jax.train.recipe import BEFORE
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.paths import is_same_path
 
@@ -40,7 +38,6 @@ def load_for(run: Run) -> Loaded:
     """
     if is_checkpoint_meant(run):
         loaded = load(run.checkpoints, run.network)
-        loaded = loaded._replace(images=loaded.images or _recorded_images(run))
         step = latest_step(run.checkpoints)
         return loaded._replace(description=f"{run.workdir}, step {step}")
     if not run.recipe.init_from:
@@ -135,21 +132,6 @@ def images_of(run: Run, loaded: Loaded) -> SourceInfo:
         conventions = conventions._replace(mean=mean, std=std)
     data = run.recipe.data
     return SourceInfo(data.name, run.class_names, conventions, data.exif)
-
-
-def _recorded_images(run: Run) -> SourceInfo:
-    """What the config of a workdir says of the images, for a checkpoint of an older version."""
-    recorded = saved_config(run.checkpoints).get("data", {})
-    data = {key: recorded.get(key, "") for key in ("name", "dir", "tfds_name")}
-    name = data["name"] if data["name"] in SOURCES else run.recipe.data.name
-    names = class_names(
-        name, run.network.num_classes, directory=data["dir"], tfds_name=data["tfds_name"]
-    )
-    complain(
-        f"the run in {run.workdir} is of an older version, which kept no class names; they are "
-        f"those that {name} has now"
-    )
-    return SourceInfo(name, names, SOURCES[name], recorded.get("exif", BEFORE["data.exif"]))
 
 
 def _described(loaded: Loaded, images: SourceInfo) -> str:

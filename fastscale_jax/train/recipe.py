@@ -37,7 +37,7 @@ class Data:
     batch_size: int = 1024  # images a step, over all devices; 0, or auto: as many as fit
     workers: int = 0  # threads that decode, on each host; 0: one a core
     holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
-    holdout_seed: int = 0  # of their choice
+    holdout_seed: int = 0  # of the random choice of these images
     exif: bool = True  # turn photographs upright as their EXIF data say
 
 

@@ -37,13 +37,19 @@ def test_a_damaged_description_is_refused(key):
 @pytest.mark.parametrize(
     ("here", "message"),
     [
-        (of_classes("cat", "owl", "dog"), "class 1 is 'dog' there and 'owl' here"),
-        (of_classes("cat", "dog", "Owl"), "class 2 is 'owl' there and 'Owl' here"),
-        (of_classes("cat", "dog"), "3 classes there, 2 here"),
+        (
+            of_classes("cat", "owl", "dog"),
+            "class 1 is 'dog' in the network and 'owl' in these images",
+        ),
+        (
+            of_classes("cat", "dog", "Owl"),
+            "class 2 is 'owl' in the network and 'Owl' in these images",
+        ),
+        (of_classes("cat", "dog"), "the network has 3 classes, these images 2"),
         (of_classes("cat", "dog", "owl", name="synthetic"), "the images here are synthetic: an"),
         (
             SourceInfo("digits", PHOTOS.classes, SOURCES["digits"]),
-            "normalised otherwise than those of digits; repeat its --config.data.name=folder",
+            r"than those of digits: mean .0\.485, .* 0\.875 there, mean .0\.305",
         ),
     ],
 )

@@ -76,6 +76,13 @@ class MapStyle:
         return {"image": image, "label": np.int64(label)} if self.as_dict else (image, label)
 
 
+class Broken(MapStyle):
+    """One that cannot be read any more."""
+
+    def __getitem__(self, index):
+        raise OSError("the disk is gone")
+
+
 def generated():
     return ((image, i % 2) for i, image in enumerate(PHOTOS))
 
@@ -200,6 +207,9 @@ def test_random_boxes_lie_inside_and_have_the_areas_of_torchvision_s():
         ),
         (lambda: from_examples(3), "must be an iterable of .image, label.*; got int"),
         (lambda: from_examples([]), "there is no image"),
+        (lambda: from_examples({"image": PHOTOS, "label": [0]}), "of a dict of arrays, give these"),
+        (lambda: from_arrays(IMAGES, LABELS, classes=("a", "a", "b")), "class 'a' is named twice"),
+        (lambda: from_arrays(IMAGES, LABELS, mean=0.5), "mean and std must be three numbers each"),
         (lambda: from_examples([PHOTOS[0]]), "example 0: an example must be .*; got ndarray"),
         (lambda: from_examples([{"x": 1}]), "example 0: an example needs image and label; got x"),
     ],
@@ -213,6 +223,11 @@ def test_what_is_wrong_with_one_s_own_data_is_said_in_a_line(make, message):
 def test_an_example_that_is_no_image_is_named_when_it_is_read():
     source = from_examples([("none.png", 0), ("none.png", 0)]).at(8)
     with pytest.raises(DataError, match=r"^example \d: none\.png .*No such file"):
+        next(eval_batches(source.test, 1))
+    broken = MapStyle()
+    source = from_examples(broken).at(8)
+    broken.__class__ = Broken
+    with pytest.raises(DataError, match=r"^example \d+: OSError: the disk is gone"):
         next(eval_batches(source.test, 1))
 
 

@@ -139,7 +139,7 @@ def test_classes_of_other_names_or_in_another_order_are_refused(trained, tmp_pat
     flags = [f"--workdir={run.folder}", f"--config.data.dir={other}", "--config.train.steps=6"]
     assert main([mode, *flags]) == 2
     said = capsys.readouterr().err
-    assert "class 0 is 'tench' there and 'goldfish' here" in said
+    assert "class 0 is 'tench' in the network and 'goldfish' in these images" in said
     assert len(said.splitlines()) == 1
 
 

@@ -92,10 +92,15 @@ def checked(conventions: Conventions) -> Conventions:
 
 
 def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Returns what differs first between two lists of classes, for people; empty: nothing."""
+    """Returns what differs first between two lists of classes, for people; empty: nothing.
+
+    Args:
+        ours: of the network.
+        theirs: of the images.
+    """
     if len(ours) != len(theirs):
-        return f"{len(ours):,} classes there, {len(theirs):,} here"
+        return f"the network has {len(ours):,} classes, these images {len(theirs):,}"
     for label, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         if one != other:
-            return f"class {label} is {one!r} there and {other!r} here"
+            return f"class {label} is {one!r} in the network and {other!r} in these images"
     return ""

@@ -1,6 +1,7 @@
 """Image files that a CSV file lists: path and class, and perhaps the split."""
 
 import csv
+import functools
 import os
 import pathlib
 from typing import NamedTuple
@@ -32,11 +33,20 @@ def read_csv(path: pathlib.Path) -> Listed:
             image, or an unknown split. Names the first such line.
     """
     try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ValueError(f"the CSV file {path} cannot be read: {error.strerror}") from error
+
+
+# a run asks several times, and every line is looked up in the file system
+@functools.lru_cache(maxsize=4)
+def _read(path: pathlib.Path, changed: int) -> Listed:
+    del changed
+    try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"the CSV file {path} cannot be read: {reason}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"the CSV file {path} cannot be read: {error}") from error
     if lines and tuple(cell.strip().lower() for cell in lines[0][1]) in (_HEADER[:2], _HEADER):
         lines = lines[1:]
     if not lines:

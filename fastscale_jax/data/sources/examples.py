@@ -24,7 +24,8 @@ class ExampleSplit:
     """Labelled images, which are fetched one by one when a batch needs them.
 
     Attributes:
-        examples_of: the images by index; what they may be, `as_image` says.
+        examples_of: the images by index, asked for from several threads; `as_image` says what they
+            may be.
         indices: which of them are this split's, `[n]`.
         labels: theirs, `[n]` int32.
         resolution: of the images that the batches hold, pixels.
@@ -75,8 +76,9 @@ class ExampleSplit:
         index, side = int(self.indices[position]), (self.resolution, self.resolution)
         try:
             image = as_image(image_and_label(self.examples_of[index])[0])
-        except ValueError as error:
-            raise DataError(f"example {index}: {error}") from error
+        except Exception as error:  # the data set is the user's own, and raises what it likes
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise DataError(f"example {index}: {kind}{error}") from error
         if not self.crop:
             resized = image.resize(side, Image.Resampling.BILINEAR)
         elif seed is None:
@@ -150,10 +152,15 @@ def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(image, exif=exif)
+        return read_image(pathlib.Path(image).expanduser(), exif=exif)
     if isinstance(image, bytes):
         return read_image("its bytes", image, exif=exif)
-    return Image.fromarray(as_array(np.asarray(image)[None])[0])
+    pixels = np.asarray(image)
+    if pixels.ndim not in (2, 3):
+        raise ValueError(
+            f"an image must be [h, w, 3], or grey [h, w]; got the shape {list(pixels.shape)}"
+        )
+    return Image.fromarray(as_array(pixels[None])[0])
 
 
 def listed(examples: Iterable[Any]) -> Sequence[Any]:
@@ -169,7 +176,12 @@ def listed(examples: Iterable[Any]) -> Sequence[Any]:
         raise ValueError(
             "examples must come to an end; leave out repeat, the run begins anew itself"
         )
-    if hasattr(examples, "__len__") and hasattr(examples, "__getitem__"):
+    if isinstance(examples, Mapping):
+        raise ValueError(
+            "examples must be an iterable of (image, label); of a dict of arrays, give these to "
+            "from_arrays"
+        )
+    if _has_indices(examples):
         return examples  # pyright: ignore[reportReturnType] # what is needed of a sequence
     as_numpy = getattr(examples, "as_numpy_iterator", None)  # of tf.data
     if as_numpy is not None:
@@ -180,6 +192,17 @@ def listed(examples: Iterable[Any]) -> Sequence[Any]:
             f"PyTorch; got {type(examples).__name__}"
         )
     return list(examples)
+
+
+def _has_indices(examples: Any) -> bool:
+    if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+        return False
+    try:
+        if len(examples):
+            examples[0]
+    except NotImplementedError:  # as PyTorch's iterable data sets have it
+        return False
+    return True
 
 
 def _is_endless(examples: Any) -> bool:

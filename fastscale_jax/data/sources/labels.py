@@ -9,12 +9,12 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 
 
 def as_labels(
-    given: Sequence[Any], classes: Sequence[str] | None = None
+    labels: Sequence[Any], classes: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns labels as numbers, and the names of the classes.
 
     Args:
-        given: one for each image, all whole numbers from 0 on, or all names.
+        labels: one for each image, all whole numbers from 0 on, or all names.
         classes: their names, in the order of their labels. None: names are sorted; numbers are
             taken for names.
 
@@ -22,25 +22,26 @@ def as_labels(
         `[n]` int32, and the names.
 
     Raises:
-        ValueError: there are none; a label is no class; or a class has no image.
+        ValueError: there are none; a label is no class; or a class is named twice.
     """
-    if not len(given):
+    if not len(labels):
         raise ValueError("there is no image")
-    named = [isinstance(label, (str, bytes)) for label in given]
-    if any(named):
-        if not all(named):
-            raise ValueError(
-                "labels must be all names or all numbers; "
-                f"got {given[named.index(True)]!r} and {given[named.index(False)]!r}"
-            )
-        texts = [x.decode() if isinstance(x, bytes) else str(x) for x in given]
-        classes = tuple(classes) if classes is not None else tuple(sorted(set(texts)))
-        labels = _numbered(texts, classes)
-    else:
-        labels = _checked(given, None if classes is None else len(classes))
-        names = range(int(labels.max()) + 1) if classes is None else classes
-        classes = tuple(map(str, names))
-    return labels, classes
+    if classes is not None:
+        classes = tuple(map(str, classes))
+        for name in {*classes}:
+            if classes.count(name) > 1:
+                raise ValueError(f"the class {name!r} is named twice")
+    named = [isinstance(label, (str, bytes)) for label in labels]
+    if not any(named):
+        numbers = _checked(labels, None if classes is None else len(classes))
+        names = range(int(numbers.max()) + 1) if classes is None else classes
+        return numbers, tuple(map(str, names))
+    if not all(named):
+        name, number = labels[named.index(True)], labels[named.index(False)]
+        raise ValueError(f"labels must be all names or all numbers; got {name!r} and {number!r}")
+    texts = [x.decode() if isinstance(x, bytes) else str(x) for x in labels]
+    classes = classes if classes is not None else tuple(sorted(set(texts)))
+    return _numbered(texts, classes), classes
 
 
 def check_every_class(labels: np.ndarray, classes: Sequence[str]) -> None:
@@ -53,16 +54,13 @@ def check_every_class(labels: np.ndarray, classes: Sequence[str]) -> None:
     missing = [label for label in range(len(classes)) if label not in present]
     if missing:
         raise ValueError(
-            f"the class {classes[missing[0]]!r} (label {missing[0]}) has no training image; labels "
-            "must be 0, 1, 2, … without gaps, and each class needs an image"
+            f"the class {classes[missing[0]]!r} (label {missing[0]}) has no training image; each "
+            "class needs one, and numbers of classes have no gaps"
         )
 
 
 def _numbered(names: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
     numbers = {name: i for i, name in enumerate(classes)}
-    if len(numbers) != len(classes):
-        twice = next(name for name in classes if classes.count(name) > 1)
-        raise ValueError(f"the class {twice!r} is named twice")
     for i, name in enumerate(names):
         if name not in numbers:
             meant = did_you_mean(nearest(name, classes))
@@ -73,8 +71,8 @@ def _numbered(names: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
     return np.array([numbers[name] for name in names], np.int32)
 
 
-def _checked(given: Sequence[Any], count: int | None) -> np.ndarray:
-    labels = np.asarray(given)
+def _checked(numbers: Sequence[Any], count: int | None) -> np.ndarray:
+    labels = np.asarray(numbers)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             "labels must be one whole number or one name for each image; got an array of "

@@ -48,7 +48,7 @@ def from_arrays(
         mean: of the channels, pixels from 0 to 1; by default ImageNet's.
         std: likewise.
         holdout: share of the images to evaluate on, without `test`.
-        seed: of their choice.
+        seed: of the random choice of these images.
 
     Raises:
         ValueError: images or labels are of another kind; a label is no class; a class has no image
@@ -67,7 +67,8 @@ def from_arrays(
         splits = [(pixels, numbers), tested]
     check_every_class(splits[0][1], names)
     train, rest = (ArraySplit(*split, len(split[1])) for split in splits)
-    return Source(OWN, train, rest, names, _conventions(mean, std, 0.0))
+    data = _data(holdout, seed, is_split=test is not None)
+    return Source(OWN, train, rest, names, _conventions(mean, std, 0.0), data)
 
 
 def from_examples(
@@ -117,7 +118,8 @@ def from_examples(
             (x, np.arange(len(y)), y) for x, y in ((examples, numbers), (tested, test_numbers))
         ]
     train, rest = (ExampleSplit(*split, crop=conventions.crop) for split in splits)
-    return Source(OWN, train, rest, names, conventions)
+    data = _data(holdout, seed, is_split=test is not None)
+    return Source(OWN, train, rest, names, conventions, data)
 
 
 def from_csv(
@@ -144,6 +146,12 @@ def from_folder(
     return load_source("folder", directory=os.fspath(path), **options)
 
 
+def _data(holdout: float, seed: int, *, is_split: bool) -> dict[str, Any]:
+    """What a run writes down, so that it does not go on with another choice of test images."""
+    choice = {} if is_split else {"holdout": float(holdout), "holdout_seed": seed}
+    return {"name": OWN, "dir": "", **choice}
+
+
 def _labels(examples: Sequence[Any]) -> list[Any]:
     return [label_of(examples[i], i) for i in range(len(examples))]
 
@@ -162,4 +170,10 @@ def _check_same_number(images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _conventions(mean: Sequence[float], std: Sequence[float], crop: float) -> Conventions:
-    return checked(Conventions(tuple(map(float, mean)), tuple(map(float, std)), float(crop)))
+    try:
+        numbers = tuple(map(float, mean)), tuple(map(float, std)), float(crop)
+    except TypeError as error:
+        raise ValueError(
+            f"mean and std must be three numbers each, and crop one; got {mean}, {std} and {crop}"
+        ) from error
+    return checked(Conventions(*numbers))

@@ -5,7 +5,7 @@ import functools
 import importlib.resources
 import importlib.util
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastscale_jax.arch.spelling import did_you_mean, nearest
@@ -15,6 +15,7 @@ from fastscale_jax.data.sources.conventions import OWN, SOURCES, Conventions, So
 from fastscale_jax.data.sources.holdout import held_out
 from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
+from fastscale_jax.utils.paths import absolute
 
 # the packages of the `data` extra that a source is read with
 _NEEDED = {
@@ -33,6 +34,7 @@ class Source:
     test: Split
     classes: tuple[str, ...]  # what they are called, in the order of their labels
     conventions: Conventions  # what its images are normalised by, and how they are cropped
+    data: Mapping[str, Any]  # the values of `config.data` that say which images they are
     passed_over: str = ""  # files and folders that are no images of it, for people
 
     @property
@@ -113,7 +115,7 @@ def check_source(
     if name == OWN and directory is not None:
         raise ValueError(
             "the run was trained on images that a Python program brought, and they are not here; "
-            "go on with fastscale_jax.train(…, source=…), or give other images with "
+            "call fastscale_jax.train or evaluate with source=…, or give other images with "
             "--config.data.name and --config.data.dir"
         )
     if directory is not None:
@@ -150,13 +152,14 @@ def load_source(
         tfds_name: of a set for image classification.
         workers: threads that decode; 0: one a core.
         holdout: share of the images to evaluate on, where the data have no such split.
-        holdout_seed: of their choice.
+        holdout_seed: of the random choice of these images.
         exif: turn photographs upright as their EXIF data say.
 
     Raises:
         ValueError: unknown name, a number of classes that is not the source's, or a data set
             that is not there or lacks images of a class.
     """
+    directory = absolute(directory)
     check_source(name, num_classes)
     if name == OWN:
         raise ValueError("images of your own are given as source=…, not by name")
@@ -179,7 +182,9 @@ def load_source(
         listed = _files_by_split(name, directory, labels, passed_over, holdout, holdout_seed)
         train, test = (FolderSplit(*files, **options) for files in listed)
     names, left_out = _names(name, num_classes or len(labels), labels), str(passed_over or "")
-    return Source(name, train, test, names, conventions, left_out)
+    data = {"name": name, "dir": directory, "tfds_name": tfds_name, "exif": exif}
+    data |= {"holdout": holdout, "holdout_seed": holdout_seed}
+    return Source(name, train, test, names, conventions, data, left_out)
 
 
 def _files_by_split(
