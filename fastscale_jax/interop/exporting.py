@@ -16,6 +16,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.interop.files import MANIFEST, WEIGHTS
+from fastscale_jax.interop.folded import output_of
 from fastscale_jax.interop.formats import FORMATS, check_formats, converted
 from fastscale_jax.interop.load import save
 from fastscale_jax.interop.weights import WeightsError, to_library
@@ -120,6 +121,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Returns what must be known to use the exported function, and to train the network further."""
     side, conventions = network.resolution, images.conventions
+    meaning, width = output_of(network)
     resize: dict[str, int] = {"height": side, "width": side}
     if conventions.crop:
         resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
@@ -143,9 +145,9 @@ def manifest(
             "exif": images.exif,
         },
         "output": {
-            "shape": ["batch", network.num_classes or network.vector_width],
+            "shape": ["batch", width],
             "dtype": "float32",
-            "meaning": "logits" if network.num_classes else "vector",
+            "meaning": meaning,
         },
         "classes": list(images.classes),
         "config": dict(config),

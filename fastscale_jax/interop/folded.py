@@ -49,10 +49,17 @@ class Operators(Protocol[T]):
         ...
 
 
-def logits(
+def output_of(network: Architecture) -> tuple[str, int]:
+    """Returns the name and the width of what a network computes: logits, or the pooled vector."""
+    if network.num_classes:
+        return "logits", network.num_classes
+    return "vector", network.vector_width
+
+
+def outputs(
     network: Architecture, variables: Mapping[str, Any], operators: Operators[T], images: T
 ) -> T:
-    """Returns the logits of images, of one pixel: `[batch, 1, 1, num_classes]`.
+    """Returns what `output_of` names, for images, of one pixel: `[batch, 1, 1, width]`.
 
     Args:
         network: to compute.
@@ -60,7 +67,7 @@ def logits(
         operators: of the framework.
         images: normalised, RGB, in the layout that the operators have.
     """
-    return _Walk(variables, network.activation, operators).logits(network, images)
+    return _Walk(variables, network.activation, operators).outputs(network, images)
 
 
 class _Walk(Generic[T]):
@@ -69,7 +76,7 @@ class _Walk(Generic[T]):
     ) -> None:
         self.variables, self.kind, self.operators = variables, activation, operators
 
-    def logits(self, a: Architecture, x: T) -> T:
+    def outputs(self, a: Architecture, x: T) -> T:
         x = self.activation(self.conv(x, "stem.conv", 2))
         if a.stem == "conv7x7_pool":
             x = self.operators.max_pool(x)
@@ -77,7 +84,8 @@ class _Walk(Generic[T]):
             x = self.block(name, shape, x)
         if a.head_width:
             x = self.activation(self.conv(x, "head.conv"))
-        return self.dense(self.operators.mean(x), "head.fc")
+        x = self.operators.mean(x)
+        return self.dense(x, "head.fc") if a.num_classes else x
 
     def block(self, name: str, shape: BlockShape, x: T) -> T:
         skip = x

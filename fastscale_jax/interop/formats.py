@@ -119,8 +119,8 @@ def _logits(network: Architecture, variables: Mapping[str, Any], images: np.ndar
     return np.asarray(jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images))
 
 
-def _compare(name: str, found: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
-    off, largest = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+def _compare(name: str, theirs: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
+    off, largest = float(np.abs(theirs - wanted).max()), float(np.abs(wanted).max())
     if not off <= _TOLERANCES[dtype] * largest:  # NaN is off too
         raise WeightsError(
             f"the network as {name} in {dtype} computes other logits: they are off by {off:.2g}, "

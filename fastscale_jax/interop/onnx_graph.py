@@ -31,6 +31,8 @@ def onnx_model(
 ) -> onnx.ModelProto:
     """Returns a network as ONNX: `images` to `logits`, both float32, for any batch.
 
+    A network without a classifier computes `vector` instead.
+
     `images` are `[batch, resolution, resolution, 3]`, RGB, normalised, as those of the Flax
     network; the first operator transposes them.
 
@@ -48,17 +50,18 @@ def onnx_model(
     if dtype != "float32":
         x = graph.node("Cast", x, to=helper.np_dtype_to_tensor_dtype(graph.dtype))
     x = graph.node("Transpose", x, perm=[0, 3, 1, 2])
-    x = graph.node("Flatten", folded.logits(network, variables, graph, x))
-    graph.node("Cast", x, to=TensorProto.FLOAT, output="logits")
+    x = graph.node("Flatten", folded.outputs(network, variables, graph, x))
+    output, width = folded.output_of(network)
+    graph.node("Cast", x, to=TensorProto.FLOAT, output=output)
     if sum(tensor.ByteSize() for tensor in graph.weights) > _MOST_BYTES:
         raise WeightsError(f"{network.name} is larger than the 2 GB that a file of ONNX can hold")
     side = network.resolution
-    taken, given = (
+    inputs, outputs = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])]
-        for name, shape in (("images", (side, side, 3)), ("logits", (network.num_classes,)))
+        for name, shape in (("images", (side, side, 3)), (output, (width,)))
     )
     model = helper.make_model(
-        helper.make_graph(graph.nodes, network.name, taken, given, graph.weights),
+        helper.make_graph(graph.nodes, network.name, inputs, outputs, graph.weights),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="fastscale_jax",
@@ -68,17 +71,17 @@ def onnx_model(
 
 
 def run(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Returns the logits that onnxruntime computes on the CPU."""
+    """Returns the logits, or the vectors, that onnxruntime computes on the CPU."""
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(["logits"], {"images": images})[0])
+    return np.asarray(session.run(None, {"images": images})[0])
 
 
 class _Graph:
-    """ONNX's operators, for `folded.logits`; arrays are names of outputs, `[batch, c, h, w]`."""
+    """ONNX's operators, for `folded.outputs`; arrays are names of outputs, `[batch, c, h, w]`."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype

@@ -18,6 +18,8 @@ def tflite_model(
 ) -> bytes:
     """Returns a network as TFLite: `images` to `logits`, both float32, for any batch.
 
+    A network without a classifier computes `vector` instead.
+
     Args:
         network: what to write.
         variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
@@ -27,11 +29,12 @@ def tflite_model(
         import tensorflow as tf  # pyright: ignore[reportMissingImports]
 
         side = network.resolution
+        output, width = folded.output_of(network)
         images = tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
 
         def infer(images: Any) -> Any:
-            logits = folded.logits(network, variables, _Operators(tf), images)
-            return {"logits": tf.reshape(logits, (-1, network.num_classes))}
+            x = folded.outputs(network, variables, _Operators(tf), images)
+            return {output: tf.reshape(x, (-1, width))}
 
         function: Any = tf.function(infer, input_signature=[images], autograph=False)
         concrete = function.get_concrete_function()
@@ -43,21 +46,21 @@ def tflite_model(
 
 
 def run(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Returns the logits that TensorFlow's own interpreter computes."""
+    """Returns the logits, or the vectors, that TensorFlow's own interpreter computes."""
     with _in_silence():
         import tensorflow as tf  # pyright: ignore[reportMissingImports]
 
         interpreter = tf.lite.Interpreter(model_content=content)
-        (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-        interpreter.resize_tensor_input(taken["index"], images.shape)
+        (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(inputs["index"], images.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(taken["index"], images)
+        interpreter.set_tensor(inputs["index"], images)
         interpreter.invoke()
-        return interpreter.get_tensor(given["index"])
+        return interpreter.get_tensor(outputs["index"])
 
 
 class _Operators:
-    """TensorFlow's operators, for `folded.logits`; arrays are tensors `[batch, h, w, c]`."""
+    """TensorFlow's operators, for `folded.outputs`; arrays are tensors `[batch, h, w, c]`."""
 
     def __init__(self, tf: Any) -> None:
         self.tf = tf

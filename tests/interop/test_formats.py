@@ -1,6 +1,7 @@
 """A network in formats of other frameworks: ONNX and TFLite, computed by their own runtimes."""
 
 import collections
+import dataclasses
 import importlib.util
 import json
 
@@ -113,6 +114,32 @@ def test_tensorflow_s_interpreter_computes_the_logits_of_pytorch(case):
     assert_close(tflite.run(half, images), wanted, 5e-3)
     # a graph of a few kB is in both
     assert len(half) < 0.75 * len(whole)
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_a_network_without_a_classifier_is_exported_with_its_pooled_vector(name, tmp_path):
+    pytest.importorskip(FORMATS[name].package)
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+        from fastscale_jax.interop.onnx_graph import run
+    else:
+        from fastscale_jax.interop.tflite import run
+    network, variables = cut(*NETWORKS["mbconv"])
+    headless = dataclasses.replace(network, num_classes=0)
+    head = {part: x for part, x in variables["params"]["head"].items() if part != "fc"}
+    params = {**variables["params"], "head": head}
+    (file, *_) = exporting.export_network(
+        tmp_path, headless, {**variables, "params": params}, formats=[name], **DIGITS
+    )
+    output = json.loads((tmp_path / "manifest.json").read_text())["output"]
+    assert (output["meaning"], output["shape"][1]) == ("vector", network.vector_width)
+    images = images_of(network, 3)
+    vectors = run(file.read_bytes(), images)
+    assert vectors.shape == (3, network.vector_width)
+    # the classifier, of these vectors, gives PyTorch's logits
+    fc = variables["params"]["head"]["fc"]
+    logits = vectors @ fc["kernel"] + fc["bias"]
+    assert_close(logits, torch_logits(network, variables, images), 1e-5)
 
 
 def test_an_export_has_the_files_of_all_its_formats_and_the_manifest_lists_them(
