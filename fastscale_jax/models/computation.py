@@ -23,7 +23,8 @@ class Computation:
         sync_bn: BatchNorm's statistics are those of all devices' images, not of one device's.
         bn_group_size: images per BatchNorm group, in the batch's order; 0: the whole batch.
         frozen_norms: layers, as `s2.b1.a`, whose BatchNorm keeps its running statistics: in
-            training it computes with them, as in evaluation.
+            training it computes with them, as in evaluation. A part of the network has their names
+            within it, as `a`.
     """
 
     dtype: Dtype = jnp.float32

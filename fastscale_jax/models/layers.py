@@ -28,7 +28,8 @@ class ConvNorm(nn.Module):
         stride: in both directions.
         groups: of channels; 1: dense.
         activation: after BatchNorm, by name; empty: none.
-        computation: precision and kernel settings; the kernel choice is ignored for dense convs.
+        computation: settings of the module that it is a layer of; the kernel choice is ignored for
+            dense convs.
     """
 
     width: int
@@ -60,7 +61,7 @@ class ConvNorm(nn.Module):
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
     def _is_frozen(self) -> bool:
-        return ".".join(self.path) in self.computation.frozen_norms
+        return self.name in self.computation.frozen_norms
 
     def _implementation(self) -> str:
         """The kernel choice; for dense convs `portable`, unless the setting is `auto` or `lax`."""

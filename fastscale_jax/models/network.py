@@ -81,13 +81,14 @@ class Network(nn.Module):
     def setup(self) -> None:
         """Names the stem, the stages and the head, by which Flax knows their parameters."""
         a, computation = self.architecture, self.computation
-        self.stem = Stem(a, computation)
+        self.stem = Stem(a, computation.within("stem"))
         drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            setattr(self, f"s{i}", StageBlocks(shapes, rates, a.activation, computation))
-        self.head = Head(a, computation)
+            of_stage = computation.within(f"s{i}")
+            setattr(self, f"s{i}", StageBlocks(shapes, rates, a.activation, of_stage))
+        self.head = Head(a, computation.within("head"))
 
     def __call__(self, images: Array, *, train: bool) -> Array:
         """Maps images `[batch, h, w, 3]`, RGB, normalised, to logits `[batch, num_classes]`.
@@ -204,12 +205,12 @@ class StageBlocks(nn.Module):
         return self._scan(x, train) if rolls else x
 
     def _block(self, j: int, **options: Any) -> "Block":
-        return Block(self.shapes[j], self.activation, self.computation, **options)
+        computation = self.computation.within(f"b{j + 1}")
+        return Block(self.shapes[j], self.activation, computation, **options)
 
     def _settings_of_rest(self) -> set[Computation]:
         """The settings of the blocks after the first; they differ in what is frozen."""
-        blocks = [".".join((*self.path, f"b{j}")) for j in range(2, len(self.shapes) + 1)]
-        return {self.computation.within(block) for block in blocks}
+        return {self.computation.within(f"b{j}") for j in range(2, len(self.shapes) + 1)}
 
     def _scan(self, x: Array, train: bool) -> Array:
         """Runs the equal blocks after the first in a loop, which compiles one block.

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,6 +150,31 @@ def test_a_frozen_norm_computes_as_in_evaluation():
     jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], variables["batch_stats"])
 
 
+class Wrapped(nn.Module):
+    """A network as a part of another module."""
+
+    network: models.network.Network
+
+    def __call__(self, images):
+        return self.network(images, train=True)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_network_within_another_module_is_frozen_likewise(scan):
+    config = tiny_config(**{"model.depths": (1, 3)}).model
+    config.update(dropout=0.0, stochastic_depth=0.0)
+    norms = Frozen.of(Architecture.from_config(config), "stem.*,s2.*,head.conv.*").norms
+    model = models.build(config, scan_blocks=scan, frozen_norms=norms)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 20, 20, 3)), jnp.float32)
+    variables = jax.jit(functools.partial(model.init, train=False))(KEY, images)
+    wrapped = {kind: {"network": tree} for kind, tree in variables.items()}
+    step = jax.jit(functools.partial(Wrapped(model).apply, mutable=["batch_stats"]))
+    before = flat(variables["batch_stats"])
+    after = flat(step(wrapped, images)[1]["batch_stats"]["network"])
+    still = {name.rsplit(".", 2)[0] for name, x in after.items() if np.array_equal(x, before[name])}
+    assert still == norms
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["s2.b3.*", "s2.*"])
 def test_blocks_in_a_loop_are_frozen_as_they_are_one_by_one(freeze):
@@ -180,7 +206,7 @@ def norm_means(updated, layer):
         ("backbon", "did you mean backbone"),
         ("stem.*,", "'' matches no parameter"),
         ("s2.b1.sc.*", "did you mean s2.b1.c.* or s2.b1.se.*"),
-        ("*", "'*' leaves nothing to train; backbone leaves the classifier"),
+        ("*", "'*' leaves nothing to train; freeze=backbone trains the classifier alone"),
         ("backbone,head.fc.*", "leaves nothing to train"),
     ],
 )
@@ -198,3 +224,4 @@ def test_the_backbone_is_all_but_the_classifier():
     assert names - frozen_names(network, "backbone") == {"head.fc.kernel", "head.fc.bias"}
     assert "head.conv.kernel" in frozen_names(network, "backbone")
     assert frozen_names(network, "") == frozenset()
+    assert frozen_names(network, " Backbone") == frozen_names(network, "backbone")
