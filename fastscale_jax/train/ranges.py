@@ -93,8 +93,7 @@ def check_ranges(recipe: Any) -> None:
                 + (f"; {question}" if question else "")
             )
     _check_optim(recipe.optim, recipe.data.batch_size)
-    if not recipe.train.least_steps:  # with these there may be more epochs
-        check_warmup(recipe)
+    _check_warmup(recipe)
     if recipe.bn.sync and recipe.bn.group_size:
         raise ValueError(
             "config.bn.sync takes statistics of all images and config.bn.group_size of "
@@ -133,15 +132,8 @@ def _check_keys(optim: Any) -> None:
             )
 
 
-def check_warmup(recipe: Any) -> None:
-    """Refuses a warmup that leaves nothing of the run for a curve that begins after it.
-
-    Args:
-        recipe: with as many epochs as it will train for.
-
-    Raises:
-        ValueError: says how long both are.
-    """
+def _check_warmup(recipe: Any) -> None:
+    """Refuses a warmup that leaves nothing of the run for a curve that begins after it."""
     optim, epochs = recipe.optim, recipe.total_epochs
     if optim.curve_from == "warmup" and optim.warmup_epochs >= epochs:
         raise ValueError(

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from fastscale_jax.arch.spelling import meant
 from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.data.sources.conventions import SOURCES
-from fastscale_jax.train.ranges import CHOICES, check_ranges, check_warmup
+from fastscale_jax.train.ranges import CHOICES, check_ranges
 
 # the batch size that the paper's learning rate is for; others are scaled in proportion
 REFERENCE_BATCH_SIZE = 1024
@@ -71,8 +71,8 @@ class Optim:
     momentum: float = 0.9  # of sgd and rmsprop
     nesterov: bool = True  # of sgd
     beta1: float = 0.9  # of adamw, lamb and lion
-    beta2: float = 0.0  # of these and rmsprop; 0: the optimiser's own, 0.999, for lion 0.99, 0.9
-    eps: float = 0.0  # of adamw, lamb and rmsprop; 0: the optimiser's own, 1e-8, 1e-6, 1e-3
+    beta2: float = 0.0  # of these and rmsprop; 0: 0.999 (adamw, lamb), 0.99 (lion), 0.9 (rmsprop)
+    eps: float = 0.0  # of adamw, lamb and rmsprop; 0: 1e-8 (adamw), 1e-6 (lamb), 1e-3 (rmsprop)
     weight_decay: float = 2e-5  # BatchNorm is exempt; with all but sgd, biases too
     head_rate: float = 1.0  # what the classifier's rate is multiplied by
     layer_decay: float = 1.0  # what the rate is multiplied by from block to block, towards the stem
@@ -140,17 +140,25 @@ class Recipe:
     def long_enough(self, epoch_steps: int) -> "Recipe":
         """Returns the recipe with as many epochs as `train.least_steps` takes.
 
+        Where epochs are added, warmup and the epochs between evaluations and between checkpoints
+        grow in proportion: they stay the same share of the run.
+
         Args:
             epoch_steps: steps of an epoch.
-
-        Raises:
-            ValueError: its warmup takes all of them.
         """
         epochs = math.ceil(self.train.least_steps / (epoch_steps * self.schedule))
-        train = dataclasses.replace(self.train, epochs=max(epochs, self.train.epochs))
-        recipe = dataclasses.replace(self, train=train)
-        check_warmup(recipe)
-        return recipe
+        if epochs <= self.train.epochs:
+            return self
+        growth = epochs / self.train.epochs
+        eval_every = round(self.train.eval_every_epochs * growth)
+        save_every = round(self.checkpoint.every_epochs * growth)
+        warmup = self.optim.warmup_epochs * growth
+        return dataclasses.replace(
+            self,
+            train=dataclasses.replace(self.train, epochs=epochs, eval_every_epochs=eval_every),
+            optim=dataclasses.replace(self.optim, warmup_epochs=warmup),
+            checkpoint=dataclasses.replace(self.checkpoint, every_epochs=save_every),
+        )
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":

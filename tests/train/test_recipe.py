@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 from ml_collections import ConfigDict
 
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.train.ranges import check_ranges
-from fastscale_jax.train.recipe import Optim, Recipe, Train, default_config
+from fastscale_jax.train.recipe import Checkpoint, Optim, Recipe, Train, default_config
 
 
 def test_defaults_are_the_paper_s():
@@ -165,11 +166,6 @@ def test_a_warmup_that_leaves_nothing_for_the_curve_is_refused():
             check_ranges(Recipe(optim=optim, train=train))
         check_ranges(Recipe(train=train))  # the paper's curve multiplies it
     check_ranges(Recipe(optim=optim, train=Train(epochs=3), schedule=2))
-    # where epochs are added, it is looked at afterwards
-    check_ranges(recipe := Recipe(optim=optim, train=Train(epochs=3, least_steps=60)))
-    assert recipe.long_enough(10).total_epochs == 6
-    with pytest.raises(ValueError, match="must be below the 5 epochs"):
-        recipe.long_enough(12)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +178,25 @@ def test_epochs_are_added_until_the_steps_are_enough(least, epoch_steps, schedul
     assert longer.train.epochs == epochs
     assert longer.total_epochs * epoch_steps >= least
     assert longer.long_enough(epoch_steps) == longer  # so that a run goes on with it
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "wanted"),
+    [(40, 1000, (250, 500, 100.0)), (300, 112, (28, 56, 11.2)), (3200, 20, (5, 10, 2.0))],
+)
+def test_where_epochs_are_added_warmup_evaluations_and_saves_keep_their_share(
+    images, epochs, wanted
+):
+    longer = Recipe.from_config(read_config("finetune:regnetz")).long_enough(images // 32)
+    spans = longer.train.eval_every_epochs, longer.checkpoint.every_epochs
+    assert longer.train.epochs == epochs
+    assert (*spans, longer.optim.warmup_epochs) == pytest.approx(wanted)
+    check_ranges(longer)
+
+
+def test_what_is_not_saved_by_epochs_is_not_where_epochs_are_added():
+    recipe = Recipe(train=Train(epochs=2, least_steps=9), checkpoint=Checkpoint(every_epochs=0))
+    assert recipe.long_enough(1).checkpoint == recipe.checkpoint
 
 
 @pytest.mark.parametrize(
