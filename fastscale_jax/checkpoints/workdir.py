@@ -1,6 +1,7 @@
 """What is in a workdir, and whether a run may use it. Looks only; writes nothing that stays."""
 
 import json
+import operator
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from fastscale_jax.checkpoints.stores import (
     is_remote,
 )
 from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
@@ -112,6 +114,8 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
     before, after = as_flat(as_recorded(older_config())) | as_flat(recorded), as_flat(config)
     if is_same_path(before["init_from"], after["init_from"]):
         before["init_from"] = after["init_from"]
+    if _freezes_the_same(before["train.freeze"], after["train.freeze"]):
+        before["train.freeze"] = after["train.freeze"]
     free = _FREE + (_OF_FILES if after.get("data.name") in _WITHOUT_FILES else ())
     keys = [key for key in after if key not in free and not key.startswith(_FREE_SECTIONS)]
     return [
@@ -142,14 +146,21 @@ def _check_optimiser(
     workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
     """Refuses another optimiser, or other frozen parts: the state in a checkpoint fits no other."""
-    for key, default in (("optim.name", "sgd"), ("train.freeze", "")):
+    for key, default, is_same in (
+        ("optim.name", "sgd", operator.eq),
+        ("train.freeze", "", _freezes_the_same),
+    ):
         before, wanted = (_value(one, key, default) for one in (recorded, config))
-        if before != wanted:
+        if not is_same(before, wanted):
             raise ValueError(
                 f"the run in {workdir} goes with config.{key} = {before!r}, and its checkpoint "
                 f"fits no other; repeat it, or, for {wanted!r}, give the run another workdir and "
                 "this one as --config.init_from"
             )
+
+
+def _freezes_the_same(one: str, other: str) -> bool:
+    return freeze_patterns(one) == freeze_patterns(other)
 
 
 def _value(config: Mapping[str, Any], key: str, default: Any) -> Any:

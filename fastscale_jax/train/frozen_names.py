@@ -5,7 +5,9 @@ import fnmatch
 import itertools
 
 from fastscale_jax.arch import Architecture, parameter_names
+from fastscale_jax.arch.spelling import meant
 
+_BACKBONE = "backbone"
 _CLASSIFIER = "head.fc."
 
 
@@ -23,14 +25,23 @@ def frozen_names(network: Architecture, freeze: str) -> frozenset[str]:
     if not freeze:
         return frozenset()
     names = parameter_names(network)
-    matched = (_matching(pattern.strip(), names) for pattern in freeze.split(","))
+    matched = (_matching(pattern, names) for pattern in freeze_patterns(freeze))
     frozen = frozenset(itertools.chain.from_iterable(matched))
     if len(frozen) == len(names):
         raise ValueError(
-            f"config.train.freeze={freeze!r} leaves nothing to train; backbone leaves the "
-            "classifier"
+            f"config.train.freeze={freeze!r} leaves nothing to train; freeze=backbone trains the "
+            "classifier alone"
         )
     return frozen
+
+
+def freeze_patterns(freeze: str) -> list[str]:
+    """Returns the patterns of `config.train.freeze`, each once, sorted, without spaces around them.
+
+    `backbone` may be written in any case.
+    """
+    patterns = freeze.split(",") if freeze else ()
+    return sorted({meant(pattern.strip(), (_BACKBONE,)) for pattern in patterns})
 
 
 def _matching(pattern: str, names: tuple[str, ...]) -> list[str]:
@@ -39,7 +50,7 @@ def _matching(pattern: str, names: tuple[str, ...]) -> list[str]:
     Raises:
         ValueError: there are none; says which patterns are near.
     """
-    if pattern == "backbone":
+    if pattern == _BACKBONE:
         return [name for name in names if not name.startswith(_CLASSIFIER)]
     matched = fnmatch.filter(names, pattern)
     if not matched:
@@ -53,6 +64,6 @@ def _matching(pattern: str, names: tuple[str, ...]) -> list[str]:
 def _near(pattern: str, names: tuple[str, ...]) -> list[str]:
     """Patterns that match something, like one that does not."""
     levels = (itertools.accumulate(name.split(".")[:-1], "{}.{}".format) for name in names)
-    known = list(dict.fromkeys(["backbone", *(f"{x}.*" for one in levels for x in one), *names]))
+    known = list(dict.fromkeys([_BACKBONE, *(f"{x}.*" for one in levels for x in one), *names]))
     near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
-    return near or ["backbone", "stem.*", "s1.*"]
+    return near or [_BACKBONE, "stem.*", "s1.*"]

@@ -151,6 +151,15 @@ def test_a_run_goes_on_with_what_it_kept_so_far(tmp_path, changes, message):
         check_trainable(tmp_path, config_of(**changes))
 
 
+def test_a_run_goes_on_with_the_same_frozen_parts_in_another_spelling(tmp_path):
+    with_run(tmp_path)
+    write_config(tmp_path, config_of(train={"freeze": "stem.*, s1.*"}))
+    for same in ("stem.*,s1.*", " s1.* ,stem.*", "s1.*,s1.*,stem.*"):
+        check_trainable(tmp_path, config_of(train={"freeze": same}))
+    with pytest.raises(ValueError, match="its checkpoint fits no other"):
+        check_trainable(tmp_path, config_of(train={"freeze": "stem.*,s2.*"}))
+
+
 def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
     with_run(tmp_path)
     (tmp_path / "config.json").unlink()
