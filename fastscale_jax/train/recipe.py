@@ -140,8 +140,8 @@ class Recipe:
     def long_enough(self, epoch_steps: int) -> "Recipe":
         """Returns the recipe with as many epochs as `train.least_steps` takes.
 
-        Where epochs are added, warmup and the epochs between evaluations and between checkpoints
-        grow in proportion: they stay the same share of the run.
+        Where epochs are added, the epochs between evaluations and between checkpoints grow in
+        proportion: there are as many of them.
 
         Args:
             epoch_steps: steps of an epoch.
@@ -152,11 +152,9 @@ class Recipe:
         growth = epochs / self.train.epochs
         eval_every = round(self.train.eval_every_epochs * growth)
         save_every = round(self.checkpoint.every_epochs * growth)
-        warmup = self.optim.warmup_epochs * growth
         return dataclasses.replace(
             self,
             train=dataclasses.replace(self.train, epochs=epochs, eval_every_epochs=eval_every),
-            optim=dataclasses.replace(self.optim, warmup_epochs=warmup),
             checkpoint=dataclasses.replace(self.checkpoint, every_epochs=save_every),
         )
 
