@@ -34,7 +34,8 @@ TOLERANCE = 0.1  # of a room's files and lines: sizes are there for orientation
 # Where a room stands; without an entry, in the middle. Its height follows from its imports.
 COLUMNS = {
     **dict.fromkeys(("targets", "cost", "models", "arch"), 0),
-    **dict.fromkeys(("display", "distributed", "api"), 2),
+    **dict.fromkeys(("display", "distributed"), 2),
+    "api": 3,
 }
 _BOX = (0.74, 0.62)  # width and height of a box; columns and levels are 1 apart
 _EDGE, _FILL, _BAR, _TEXT, _PALE = "#5d6d7e", "#f4f6f8", "#8fb3d4", "#22303c", "#5d6d7e"
