@@ -43,7 +43,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 ABLATED = ("photographs",)  # sets that these are trained on
 SCRATCH_STEPS = 1200  # more than the recipe for fine-tuning takes
-SEEDS, VALIDATION_SEEDS = range(5), range(100, 103)
+SEEDS, VALIDATION_SEEDS = range(5), range(100, 105)
 
 
 def recipe_of(method: str, images: int) -> Any:
