@@ -6,6 +6,7 @@ It trains a small network on some images, and fine-tunes it on three small sets 
 recipe of `configs/finetune.py`, and by the command that the manual had before there was one; and it
 trains one without the weights, by the recipe of `configs/digits.py`, for at least as many steps.
 With `--validate`, errors are of validation images, of other seeds: the recipe was chosen by these.
+What the file has already is not trained again: take out of it what has changed.
 Needs scikit-image and mlxtend.
 """
 
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--weights", type=pathlib.Path, help="keep them here; made if not there")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
+    before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
     result: dict[str, Any] = {
         "machine": describe(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -124,11 +126,14 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights or pathlib.Path(folder) / "weights.safetensors"
+        if "pretraining" in before:
+            result["pretraining"] = before["pretraining"]
         if not weights.is_file():
             result["pretraining"] = pretrain(weights)
             print(result["pretraining"], flush=True)
         result["sets"] = {}
         for name, images in image_sets().items():
+            done = before.get("sets", {}).get(name, {}).get("methods", {})
             methods = [*METHODS, *(ABLATIONS if name in ABLATED else ())]
             outcomes = result["sets"][name] = {
                 "training_images": images.training_images,
@@ -136,7 +141,7 @@ def main() -> None:
                 "methods": {},
             }
             for method in methods:
-                outcome = compared(images, method, arguments.validate, weights)
+                outcome = done.get(method) or compared(images, method, arguments.validate, weights)
                 outcomes["methods"][method] = outcome
                 print(name, method, {k: v for k, v in outcome.items() if k != "runs"}, flush=True)
             arguments.output.write_text(json.dumps(result, indent=1) + "\n")

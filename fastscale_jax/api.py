@@ -7,6 +7,7 @@ import fnmatch
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -180,8 +181,14 @@ def create_model(
     network = _network(config, num_classes=num_classes, resolution=resolution)
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
-        loaded = load_weights(weights, network, other_classes=True, seed=seed).variables
-        return model, jax.tree.map(jax.numpy.asarray, loaded)
+        loaded = load_weights(weights, network, other_classes=True, seed=seed)
+        if loaded.has_fresh_classifier and num_classes is None:
+            warnings.warn(
+                f"the last layer of {weights} is not for {network.num_classes} classes, so it "
+                "starts afresh; with num_classes this is not said",
+                stacklevel=2,
+            )
+        return model, jax.tree.map(jax.numpy.asarray, loaded.variables)
     untrained = build(network, grouped_conv="portable")  # draws the same, and is quick to trace
     draw = jax.jit(lambda key: initial_variables(untrained, key), compiler_options=hasty())
     return model, draw(jax.random.key(seed))

@@ -102,6 +102,13 @@ def test_networks_are_listed_by_pattern_and_by_weights():
     assert {*fs.list_models(weights=True)} < of_timm & {*names}
 
 
+def test_a_random_last_layer_that_was_not_asked_for_is_said(tmp_path):
+    model, variables = fs.create_model("regnety:200mf", num_classes=3)
+    fs.save(tmp_path / "x", model.architecture, variables)
+    with pytest.warns(UserWarning, match="is not for 1000 classes, so it starts afresh"):
+        fs.create_model("regnety:200mf", weights=tmp_path / "x")
+
+
 def test_a_name_means_the_network_of_the_command_line():
     assert fs.model_config("RegNetZ:dWr_16gf") == arch.model_config("regnetz", "dWr_16gf")
     assert fs.count("resnet") == arch.count(arch.model_config("resnet", "50"))
@@ -230,7 +237,10 @@ def test_a_trained_network_names_what_it_sees(trained):
     np.testing.assert_allclose(jax.nn.softmax(logits)[0], probabilities[0], rtol=1e-4)
     embed = functools.partial(classify.model.apply, train=False, method="embed")
     vector = np.asarray(embed(classify.variables, ready))
-    assert classify.embed(PIXELS[0]).shape == vector.shape  # one image, not a list of its rows
+    # one image, not a list of its rows
+    assert classify.embed(PIXELS[0]).shape == vector.shape
+    np.testing.assert_array_equal(classify.prepare(PIXELS[0]), ready)
+    np.testing.assert_array_equal(classify.prepare(Image.fromarray(PIXELS[0])), ready)
     near = 1e-5 * np.abs(vector).max()
     np.testing.assert_allclose(classify.embed([PIXELS[0]]), vector, rtol=0, atol=near)
 

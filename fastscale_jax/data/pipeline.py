@@ -76,7 +76,7 @@ class Plan:
         if not steps:
             raise ValueError(
                 f"the batch size {self.batch_size} is larger than "
-                f"the {self.examples} training images"
+                f"the {self.examples} training images; set --config.data.batch_size"
             )
         return steps
 

@@ -93,7 +93,8 @@ class Classifier:
         side, (mean, std, crop) = self.model.architecture.resolution, self.images.conventions
         ready = functools.partial(prepare, resolution=side, mean=mean, std=std)
         pixels = [
-            as_evaluated(as_image(image, exif=self.images.exif), side, crop) for image in images
+            as_evaluated(as_image(image, exif=self.images.exif), side, crop)
+            for image in _as_list(images)
         ]
         return np.stack([np.asarray(ready(one[None])[0]) for one in pixels])
 

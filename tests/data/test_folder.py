@@ -145,3 +145,17 @@ def test_a_holdout_that_leaves_a_class_empty_is_refused(tmp_path, names, holdout
     write(tmp_path, *names)
     with pytest.raises(ValueError, match=message):
         load_source("folder", directory=str(tmp_path), holdout=holdout)
+
+
+@pytest.mark.parametrize("name", folder.SPLITS)
+def test_a_class_may_be_called_like_a_split(tmp_path, name):
+    write(tmp_path, *(f"{c}/{i}.jpg" for c in ("bus", name) for i in range(3)))
+    assert folder.find_classes(tmp_path, 0) == tuple(sorted(("bus", name)))
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_a_folder_for_a_source_that_reads_none_is_refused(tmp_path, name):
+    with pytest.raises(
+        ValueError, match=r"reads no files; did you mean --config\.data\.name=folder"
+    ):
+        check_source(name, 10, directory=str(tmp_path))

@@ -10,7 +10,7 @@ from PIL import Image
 from fastscale_jax.data.pipeline import eval_batches, train_batches
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.data.sources.conventions import SOURCES
-from fastscale_jax.data.sources.examples import random_box
+from fastscale_jax.data.sources.examples import as_image, random_box
 from fastscale_jax.data.sources.images import centre_crop
 from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples
 
@@ -110,6 +110,17 @@ def test_examples_of_any_kind_are_evaluated_as_image_files_are(kind, tmp_path):
     wanted = [centre_crop(Image.fromarray(image), 8, source.conventions.crop) for image in PHOTOS]
     np.testing.assert_array_equal(images, [np.asarray(image) for image in wanted])
     np.testing.assert_array_equal(of_split(source.test)[0], images)
+
+
+def test_photographs_are_turned_upright_however_they_are_given(tmp_path):
+    upright = Image.fromarray(PHOTOS[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "x.png", exif=exif)
+    given = (tmp_path / "x.png", (tmp_path / "x.png").read_bytes(), Image.open(tmp_path / "x.png"))
+    for image in given:
+        np.testing.assert_array_equal(np.asarray(as_image(image)), PHOTOS[0])
+        assert as_image(image, exif=False).size == upright.size[::-1]
 
 
 def test_tf_data_is_read_as_it_comes():

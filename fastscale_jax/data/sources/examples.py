@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
@@ -144,13 +144,13 @@ def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     Args:
         image: an array `[h, w, 3]`, or grey `[h, w]` or `[h, w, 1]`, uint8; a Pillow image; the
             path of a file; or a file's bytes.
-        exif: turn the image of a file upright as its EXIF data say.
+        exif: turn photographs upright as their EXIF data say.
 
     Raises:
         ValueError: none of these, or a file that cannot be read.
     """
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
         return read_image(pathlib.Path(image).expanduser(), exif=exif)
     if isinstance(image, bytes):

@@ -16,8 +16,12 @@ SPLITS = TRAIN, TEST = "train", "val"
 
 
 def has_splits(directory: pathlib.Path) -> bool:
-    """Returns whether a folder has `train` and `val`; with neither, its folders are classes."""
-    return any((directory / split).is_dir() for split in SPLITS)
+    """Returns whether a folder has `train` and `val`; without them, its folders are classes.
+
+    One of them alone is a split if it has folders, and otherwise a class that is called so.
+    """
+    there = [directory / split for split in SPLITS if (directory / split).is_dir()]
+    return len(there) == 2 or any(path.is_dir() for folder in there for path in folder.iterdir())
 
 
 def find_classes(directory: pathlib.Path, num_classes: int) -> tuple[str, ...]:

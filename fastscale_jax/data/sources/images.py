@@ -35,7 +35,7 @@ def read_image(
             f"{path} is not an image that can be read: its format is unknown"
         ) from error
     except Exception as error:  # whatever a decoder makes of a damaged file
-        reason = str(error).replace(str(path), "it")
+        reason = getattr(error, "strerror", None) or str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
 
 

@@ -109,8 +109,13 @@ def check_source(
         check_count("digits", 10, num_classes)
     if name == "synthetic" and not num_classes and directory is not None:
         raise ValueError(
-            "synthetic images have as many classes as the network, which has none; set "
-            "--config.model.num_classes"
+            "synthetic images have as many classes as the network, which has none; give images "
+            "with --config.data.name and --config.data.dir, or set --config.model.num_classes"
+        )
+    if directory and name in ("synthetic", "digits"):
+        raise ValueError(
+            f"config.data.dir is {directory}, and the source {name!r} reads no files; did you mean "
+            "--config.data.name=folder?"
         )
     if name == OWN and directory is not None:
         raise ValueError(
