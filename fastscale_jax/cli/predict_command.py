@@ -117,7 +117,7 @@ def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
     passed_over, files = PassedOver(), []
     for name in names:
         is_stdin = name in (_STDIN, STDIN)
-        files += [_STDIN] if is_stdin else find_images(pathlib.Path(name), passed_over)
+        files += [_STDIN] if is_stdin else find_images(pathlib.Path(name).expanduser(), passed_over)
     if passed_over:
         complain(f"passed over {passed_over}")
     return files

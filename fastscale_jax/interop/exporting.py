@@ -150,5 +150,5 @@ def manifest(
             "meaning": meaning,
         },
         "classes": list(images.classes),
-        "config": dict(config),
+        "config": {**config, "model": network.to_config().to_dict()},
     }

@@ -173,6 +173,8 @@ def import_tensors(
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
     kernel, bias = _classifier(a, library)
     classes = _classes(kernel, bias, arrays)
+    if classes == 0 and arrays.keys() != {t.name for t in wanted} - {kernel.name, bias.name}:
+        classes = None  # of another network, or of none
     is_left_out = classes not in (None, a.num_classes)
     if is_left_out and not other_classes:
         raise WeightsError(

@@ -56,7 +56,7 @@ def test_every_path_of_every_command_may_be_in_a_home_folder(command, flag, monk
 
 def test_the_commands_have_the_paths_that_are_known():
     flags = {flag for _, flag in path_flags()}
-    assert flags == {"--workdir", "--input", "--output", "--profile", "--results", "--study"}
+    assert flags == {"--workdir", "--embed", "--output", "--profile", "--results", "--study"}
     assert len(list(path_flags())) > len(COMMANDS)
 
 

@@ -211,7 +211,10 @@ def test_the_manifest_is_enough_to_see_what_predict_sees(tmp_path):
     order = np.argsort(-probabilities)[:5]
 
     model = models.build(network)
-    (seen,) = predict.predict(model, variables, [tmp_path / "x.png"], **of("synthetic"))
+    images = of("synthetic")["images"]
+    (seen,) = predict.predict(
+        model, variables, [tmp_path / "x.png"], images.conventions, images.classes
+    )
     assert [guess.name for guess in seen.top] == [manifest["classes"][i] for i in order]
     np.testing.assert_allclose([g.probability for g in seen.top], probabilities[order], rtol=1e-5)
 

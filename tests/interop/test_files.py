@@ -330,7 +330,8 @@ def test_a_checkpoint_of_ours_is_read_bit_for_bit(runs, inside, step):
     workdir, states = runs
     found = files.read(workdir / inside)
     assert_state(found, states[step])
-    assert found.about == {"model": {"name": f"of step {step}"}}
+    model = {"name": f"of step {step}"}
+    assert found.about == {"config": {"model": model}, "model": model}
 
 
 @pytest.mark.parametrize(
