@@ -132,7 +132,8 @@ def test_maps_are_batched_by_vmap_and_differentiable():
 
     together = compiled(last)(images)
     one_by_one = compiled(jax.vmap(lambda image: last(image[None])[0]))(images)
-    np.testing.assert_allclose(one_by_one, together, rtol=1e-4, atol=1e-5 * jnp.abs(together).max())
+    near = 1e-5 * float(jnp.abs(together).max())
+    np.testing.assert_allclose(one_by_one, together, rtol=1e-4, atol=near)
 
     # the slope along a direction, by reverse mode and by a difference
     direction, step = images[::-1], 1e-3
