@@ -369,6 +369,14 @@ def test_our_own_weights_are_taken_from_a_folder_of_any_name(tmp_path, kind):
     assert_same(load(folder, config).variables, variables_of(config))
 
 
+@functools.cache
+def untrained_classifier(head_width):
+    """The classifier of a whole network that is not trained, with the seed 0."""
+    model = models.build(small(head_width=head_width), grouped_conv="portable")
+    initial = functools.partial(models.initial_variables, model)
+    return jax.jit(initial, compiler_options=hasty())(jax.random.key(0))["params"]["head"]["fc"]
+
+
 # head widths of which one is the number of classes here, and one the file's
 @pytest.mark.parametrize("head_width", [32, 10, 7])
 @pytest.mark.parametrize("library", [OURS, "pycls", "timm"])
@@ -390,12 +398,11 @@ def test_a_classifier_for_other_classes_is_refused_or_starts_afresh(tmp_path, li
     found = load(path, config, other_classes=True)
     assert found.has_fresh_classifier
     model = models.build(config, grouped_conv="portable")
-    initial = functools.partial(models.initial_variables, model)
-    untrained = jax.jit(initial, compiler_options=hasty())(jax.random.key(0))
+    untrained = untrained_classifier(head_width)
     fresh, wanted = found.variables["params"]["head"].pop("fc"), variables_of(theirs)
     del wanted["params"]["head"]["fc"]
     assert_same(found.variables, wanted)
-    for leaf, drawn in untrained["params"]["head"]["fc"].items():
+    for leaf, drawn in untrained.items():
         np.testing.assert_allclose(fresh[leaf], drawn, rtol=1e-5)
     found.variables["params"]["head"]["fc"] = fresh
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
