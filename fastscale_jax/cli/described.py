@@ -109,7 +109,8 @@ def network_table(run: Run) -> "Table":
 
 
 def _title(a: Architecture) -> str:
-    return f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {a.num_classes:,} classes" + (
+    classes = f"{a.num_classes:,} classes" if a.num_classes else "no classifier"
+    return f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {classes}" + (
         f", SE {a.se_ratio:g}" if a.se_ratio else ""
     )
 
