@@ -50,29 +50,18 @@ class Timing(NamedTuple):
         )
 
 
-def measure(
-    start: Callable[[], Any],
-    *,
-    noise: float = 0.03,
-    seconds: float = 60.0,
-    least: float = 2.0,
-    wait: Callable[[Any], Any] = jax.block_until_ready,
-    between: Callable[[], object] = lambda: None,
-) -> Timing:
+def measure(start: Callable[[], Any], *, noise: float = 0.03, **options: Any) -> Timing:
     """Times calls until their median is known well enough, and refuses it if it never is.
 
     Args:
-        start: starts a call; this and the others as for `sample`.
+        start: starts a call.
         noise: the relative error of the median that is small enough.
-        seconds: after which to give up.
-        least: seconds to go on at least.
-        wait: returns when a result is ready.
-        between: called after each sample.
+        options: the others of `sample`.
 
     Raises:
         NoisyError: the median was not known well enough in time.
     """
-    times = sample(start, noise=noise, seconds=seconds, least=least, wait=wait, between=between)
+    times = sample(start, noise=noise, **options)
     if problem := times.too_noisy(noise):
         raise NoisyError(
             f"the machine is too noisy: {problem}. Stop what else runs here, or allow more with "

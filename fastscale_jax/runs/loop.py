@@ -100,11 +100,8 @@ def train(
             task = run.task(course.shift)
             with progress.doing("preparing the weights"):
                 state, about, start = _beginning(run, task, restored, start)
-        recorder = None
-        if is_first:
-            _write_down(run, course, state)
-            is_due = bool(about.get("is_evaluation_due"))
-            recorder = Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
+        recorder = _recorder(run, course, state, about) if is_first else None
+        if recorder is not None:
             stack.enter_context(recorder)
         _tell_beginning(run, course, state, restored, start, progress)
         peers = peers or Peers.none()
@@ -116,13 +113,24 @@ def train(
         checkpoints.wait()
         with interrupts.at_rest(leave):  # all is saved
             if is_first:
-                records = read_metrics(run.folder / "metrics.jsonl")
-                plot_curves(records, run.folder / "curves.png", run.network.name)
+                _draw(run)
             with progress.doing("evaluating the best checkpoint"):
                 evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
+
+
+def _recorder(run: Run, course: Course, state: TrainState, about: Mapping[str, Any]) -> Recorder:
+    """What writes the metrics; the run's config and parameters are written down first."""
+    _write_down(run, course, state)
+    is_due = bool(about.get("is_evaluation_due"))
+    return Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
+
+
+def _draw(run: Run) -> None:
+    records = read_metrics(run.folder / "metrics.jsonl")
+    plot_curves(records, run.folder / "curves.png", run.network.name)
 
 
 @contextlib.contextmanager
