@@ -24,6 +24,7 @@ from typing import Any, Self
 from fastscale_jax.utils.whole_file import replacing
 
 _OWN_END = 1  # exit status of a host whose run another one ended
+_LAST_MOMENTS = 0.5  # seconds between a host's last word and its process's end
 
 
 class Peers:
@@ -82,8 +83,9 @@ class Peers:
             self._thread.join()
             if error is not None:
                 self._reason = _in_a_line(error)
-            self._say(left=self._reason)  # even if empty: who has left is not missed
             self._dismiss_witness()
+            self._say(left=self._reason)  # even if empty: who has left is not missed
+            self._outlast()
 
     def leave(self, reason: str) -> None:
         """Tells the others why this host stops, where they cannot know."""
@@ -105,6 +107,14 @@ class Peers:
         deadline = time.monotonic() + 1.5 * self._dead_after * self.exist
         while self._verdict is None and time.monotonic() < deadline:
             time.sleep(0.1)
+
+    def _outlast(self) -> None:
+        """Lets the first host leave last: JAX's runtime lives there, and takes the others along."""
+        deadline = time.monotonic() + self._dead_after
+        waits = set(range(1, self._count)) if self._index == 0 else set()
+        while waits and time.monotonic() < deadline:
+            waits = {host for host in waits if not _has_ended(self._read(host))}
+            time.sleep(_LAST_MOMENTS)
 
     def _watch(self) -> None:
         while not self._stop.wait(min(2.0, self._dead_after / 10)):
@@ -194,6 +204,10 @@ class Peers:
         if len(set(places.values())) == 1:
             return f"no host gets past step {places[last][0]} for {seconds:.0f} s"
         return f"host {last} does not get past step {places[last][0]} for {seconds:.0f} s"
+
+
+def _has_ended(told: dict[str, Any] | None) -> bool:
+    return told is not None and (told["left"] is not None or told["verdict"] is not None)
 
 
 def _in_a_line(error: BaseException) -> str:

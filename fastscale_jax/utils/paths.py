@@ -10,7 +10,7 @@ def absolute(path: str) -> str:
     Addresses, as in `gs://bucket/runs` and `hf:timm/regnety_004.pycls_in1k`, and the empty path
     stay as they are.
     """
-    if not path or re.match(r"[a-z]+:", path):
+    if not path or re.match(r"[a-z][a-z0-9+.-]*:", path):
         return path
     return os.path.abspath(os.path.expanduser(path))
 

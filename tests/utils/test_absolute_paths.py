@@ -14,6 +14,7 @@ from fastscale_jax.utils.paths import absolute, is_same_path
         ("./b/../c/", "/here/c"),
         ("~/b", "/home/me/b"),
         ("gs://bucket/b/", "gs://bucket/b/"),
+        ("s3://bucket/b", "s3://bucket/b"),
         ("hf:timm/x", "hf:timm/x"),
     ],
 )
