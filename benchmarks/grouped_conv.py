@@ -123,7 +123,7 @@ def torch_call(shape: ConvShape, part: str, dtype: str) -> Callable[[], Any]:
 
     images = functools.partial(tensor, order=(0, 3, 1, 2))
     x, dy, kernel = images(shape.x), images(shape.y), tensor(shape.filters, (3, 2, 0, 1))
-    sizes = ([shape.stride] * 2, [shape.pad] * 2, [1, 1])
+    sizes = ([shape.stride] * 2, [(shape.kernel - 1) // 2] * 2, [1, 1])
 
     def run() -> None:
         if part == "forward":

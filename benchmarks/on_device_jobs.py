@@ -215,8 +215,8 @@ def conv_name(shape: ConvShape) -> str:
 
 
 def _convs(settings: Settings) -> Iterator[ConvPass]:
-    for side, *sizes in settings.convs:
-        shape = ConvShape(settings.batch, side, side, *sizes)
+    for side, c_in, c_out, groups, kernel, stride in settings.convs:
+        shape = ConvShape(settings.batch, side, side, c_in, c_out, groups, kernel, stride)
         for part in PARTS:
             for form in _forms(shape, settings.platform):
                 yield ConvPass(shape, part, form, settings.dtype)

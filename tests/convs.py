@@ -1,11 +1,12 @@
 """Convolutions of noise, and PyTorch's opinion of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jax import lax
 
 from fastscale_jax.convs.conv_shape import ConvShape
 
@@ -22,10 +23,20 @@ def operands(shape: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, kernel, dy
 
 
+def pads(shape: ConvShape) -> Sequence[tuple[int, ...]]:
+    """Zeros before and after each direction; of `same`, as JAX's own rule has it."""
+    if shape.padding == "symmetric":
+        return [((shape.kernel - 1) // 2,) * 2] * 2
+    sides, kernel, strides = shape.x[1:3], shape.filters[:2], (shape.stride,) * 2
+    return lax.padtype_to_pads(sides, kernel, strides, "SAME")
+
+
 def torch_conv(x: torch.Tensor, kernel: torch.Tensor, shape: ConvShape) -> torch.Tensor:
     """PyTorch's convolution of what is in our layout, and so are its gradients."""
     image, weight = x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
-    y = F.conv2d(image, weight, stride=shape.stride, padding=shape.pad, groups=shape.groups)
+    rows, columns = pads(shape)
+    image = F.pad(image, (*columns, *rows))
+    y = F.conv2d(image, weight, stride=shape.stride, groups=shape.groups)
     return y.permute(0, 2, 3, 1)
 
 
@@ -54,4 +65,5 @@ def assert_close(got: Iterable[Any], wanted: Iterable[Any], tolerance: float) ->
 def shape_id(shape: ConvShape) -> str:
     """A test's name for a shape: 2x5x7x8-8-g2-k3-s1."""
     sizes = "x".join(map(str, shape.x))
-    return f"{sizes}-{shape.c_out}-g{shape.groups}-k{shape.kernel}-s{shape.stride}"
+    padding = "" if shape.padding == "symmetric" else f"-{shape.padding}"
+    return f"{sizes}-{shape.c_out}-g{shape.groups}-k{shape.kernel}-s{shape.stride}{padding}"

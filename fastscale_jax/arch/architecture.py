@@ -11,7 +11,8 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 
 BLOCKS = ("bottleneck", "linear_bottleneck", "mbconv")
 STEMS = ("conv3x3", "conv7x7_pool")
-ACTIVATIONS = ("relu", "silu")
+ACTIVATIONS = ("relu", "relu6", "silu")
+PADDINGS = ("symmetric", "same")
 
 
 class Stage(NamedTuple):
@@ -74,6 +75,8 @@ class Architecture:
     num_classes: int  # 0: no classifier
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    padding: str = "symmetric"  # of convs and pooling; `same` is TensorFlow's, one-sided
+    bn_eps: float = 1e-5  # added to BatchNorm's variances
 
     def stage_shapes(self) -> Iterator[tuple[BlockShape, BlockShape, int]]:
         """Yields for each stage its first block, the block that follows, and the stage's depth.
@@ -159,7 +162,8 @@ class Architecture:
         """Returns the network that `config.model` describes.
 
         Args:
-            config: the fields of `config.model`; not modified.
+            config: the fields of `config.model`; not modified. Those of `LATER_FIELDS`, which older
+                configs lack, have the values that they had before they were fields.
 
         Raises:
             ValueError: a field is missing, unknown, of the wrong type or out of range; per-stage
@@ -167,7 +171,7 @@ class Architecture:
                 resolution is too small for the strides.
         """
         values = dict(config.items())
-        if values.keys() != _CONFIG_FIELDS:
+        if not _CONFIG_FIELDS - LATER_FIELDS <= values.keys() <= _CONFIG_FIELDS:
             _refuse_fields(values.keys())
         columns = [_per_stage(field, values.pop(field)) for field in STAGE_FIELDS]
         lengths = {field: len(column) for field, column in zip(STAGE_FIELDS, columns, strict=True)}
@@ -186,6 +190,7 @@ _CONFIG_FIELDS = {
     *(field.name for field in dataclasses.fields(Architecture) if field.name != "stages"),
     *STAGE_FIELDS,
 }
+LATER_FIELDS = frozenset({"padding", "bn_eps"})
 
 
 def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]") -> Architecture:
@@ -209,6 +214,8 @@ def validate(architecture: Architecture) -> None:
     _check_choice("block", a.block, BLOCKS)
     _check_choice("stem", a.stem, STEMS)
     _check_choice("activation", a.activation, ACTIVATIONS)
+    _check_choice("padding", a.padding, PADDINGS)
+    _check_real("bn_eps", a.bn_eps, 1e-9, 1)
     for field, least in (
         ("resolution", 1),
         ("stem_width", 1),
@@ -301,7 +308,7 @@ def _refuse_fields(fields: object) -> None:
     problems = [
         f"{label} {', '.join(sorted(which))}"
         for label, which in (
-            ("missing", _CONFIG_FIELDS - names),
+            ("missing", _CONFIG_FIELDS - LATER_FIELDS - names),
             ("unknown", names - _CONFIG_FIELDS),
         )
         if which

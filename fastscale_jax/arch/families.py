@@ -1,5 +1,6 @@
 """The families: functions that turn a few numbers into an `Architecture`."""
 
+import dataclasses
 import math
 
 from fastscale_jax.arch.architecture import Architecture, Stage
@@ -39,7 +40,7 @@ def regnet(
         linear: the last conv of a block has no activation, and skips are never projected.
         se_ratio: SE inner width over the block's input width; 0: none.
         head_width: 1x1 conv before pooling; 0: none.
-        activation: `relu` or `silu`.
+        activation: one of `architecture.ACTIVATIONS`.
         resolution: input side, pixels.
     """
     powers = [round(math.log((w0 + wa * j) / w0) / math.log(wm)) for j in range(depth)]
@@ -75,13 +76,24 @@ _EFFICIENTNET_STAGES = (
 
 
 def efficientnet(
-    name: str, *, width: float, depth: float, resolution: int, dropout: float
+    name: str, *, width: float, depth: float, resolution: int, dropout: float, lite: bool = False
 ) -> Architecture:
     """Returns EfficientNet-B0 grown by the authors' coefficients (arXiv:1905.11946, section 3.3).
 
     Depths are rounded up. Widths go to the nearest multiple of 8, up one more where that loses a
     tenth or more: the rounding of the original release, which differs from this package's own
     `scale`.
+
+    Args:
+        name: for people.
+        width: coefficient of the widths.
+        depth: of the depths.
+        resolution: input side, pixels.
+        dropout: before the classifier.
+        lite: the variant for phones, of the authors' release
+            (github.com/tensorflow/tpu, efficientnet/lite): without SE, with ReLU6, and with a stem,
+            a head, and depths of the first and the last stage that do not grow; padding and epsilon
+            are TensorFlow's, as its weights need them.
     """
 
     def grown(channels: int) -> int:
@@ -89,22 +101,37 @@ def efficientnet(
         rounded = max(8, int(exact + 4) // 8 * 8)
         return rounded + 8 if rounded < 0.9 * exact else rounded
 
-    return Architecture(
+    stages = [
+        Stage(math.ceil(blocks * depth), grown(channels), stride, kernel, 1, expansion)
+        for blocks, channels, stride, kernel, expansion in _EFFICIENTNET_STAGES
+    ]
+    network = Architecture(
         name=name,
         block="mbconv",
         resolution=resolution,
         stem="conv3x3",
         stem_width=grown(32),
-        stages=tuple(
-            Stage(math.ceil(blocks * depth), grown(channels), stride, kernel, 1, expansion)
-            for blocks, channels, stride, kernel, expansion in _EFFICIENTNET_STAGES
-        ),
+        stages=tuple(stages),
         se_ratio=0.25,
         head_width=grown(1280),
         activation="silu",
         num_classes=1000,
         dropout=dropout,
         stochastic_depth=0.2,
+    )
+    if not lite:
+        return network
+    for index in (0, -1):
+        stages[index] = stages[index]._replace(depth=_EFFICIENTNET_STAGES[index][0])
+    return dataclasses.replace(
+        network,
+        stem_width=32,
+        stages=tuple(stages),
+        se_ratio=0.0,
+        head_width=1280,
+        activation="relu6",
+        padding="same",
+        bn_eps=1e-3,
     )
 
 

@@ -67,6 +67,12 @@ _EFFICIENTNET = {
     "b5": (1.6, 2.2, 456, 0.4),
     "b6": (1.8, 2.6, 528, 0.5),
     "b7": (2.0, 3.1, 600, 0.5),
+    # github.com/tensorflow/tpu, efficientnet/lite
+    "lite0": (1.0, 1.0, 224, 0.2),
+    "lite1": (1.0, 1.1, 240, 0.2),
+    "lite2": (1.1, 1.2, 260, 0.3),
+    "lite3": (1.2, 1.4, 280, 0.3),
+    "lite4": (1.4, 1.8, 300, 0.3),
 }
 # (depths, groups, width of all groups of the first stage)
 _RESNET = {
@@ -127,7 +133,12 @@ def _regnet(family: str, base: str) -> Architecture:
 def _efficientnet(family: str, base: str) -> Architecture:
     width, depth, resolution, dropout = _EFFICIENTNET[base]
     return efficientnet(
-        f"{family}-{base}", width=width, depth=depth, resolution=resolution, dropout=dropout
+        f"{family}-{base}",
+        width=width,
+        depth=depth,
+        resolution=resolution,
+        dropout=dropout,
+        lite=base.startswith("lite"),
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import Primitive
 
 from fastscale_jax.convs import native
 from fastscale_jax.convs.conv_choice import check_implementation, is_fused
 from fastscale_jax.convs.conv_forms import pointwise
-from fastscale_jax.convs.conv_shape import conv_shape_of
+from fastscale_jax.convs.conv_shape import SYMMETRIC, ConvShape, conv_shape_of
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.convs.primitive import define
 from fastscale_jax.utils.varying import varying_alike
@@ -26,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda x: x,
     "relu": nn.relu,
     "silu": nn.silu,
+    # not nn.relu6, whose derivatives at 0 and at 6 are a half, where PyTorch's are 0
+    "relu6": lambda x: lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype)),
 }
 
 
@@ -39,6 +41,7 @@ def activated_conv(
     groups: int = 1,
     activation: str = "",
     implementation: str = "auto",
+    padding: str = SYMMETRIC,
 ) -> Array:
     """Returns activation(conv(x, kernel) * factor + offset).
 
@@ -51,15 +54,16 @@ def activated_conv(
         groups: 1 is a dense conv, `c_in` a depthwise one.
         activation: one of `ACTIVATIONS`.
         implementation: of the conv, as `grouped_conv` takes it.
+        padding: likewise.
 
     Returns:
         `[batch, ceil(h/stride), ceil(w/stride), c_out]`, of the dtype of `x`.
 
     Raises:
-        ValueError: unknown implementation or activation, or sizes that do not fit.
+        ValueError: unknown implementation, activation or padding, or sizes that do not fit.
         TypeError: `x` and `kernel` are of different dtypes.
     """
-    shape = conv_shape_of(x, kernel, stride, groups)
+    shape = conv_shape_of(x, kernel, stride, groups, padding)
     check_implementation(implementation, shape)
     if activation not in ACTIVATIONS:
         raise ValueError(
@@ -70,7 +74,7 @@ def activated_conv(
             f"factor {factor.shape} and offset {offset.shape} must have the {shape.c_out} output "
             "channels"
         )
-    options = _Options(stride, groups, activation, implementation)
+    options = _Options(stride, groups, activation, implementation, shape.padding)
     arrays = (x, kernel, factor, offset)
     is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in arrays)
     if implementation not in ("auto", "native") or is_sharded:
@@ -86,17 +90,32 @@ class _Options:
     groups: int
     activation: str
     implementation: str
+    padding: str
+
+    def shape(self, x: Array, kernel: Array) -> ConvShape:
+        """The sizes of the conv."""
+        return conv_shape_of(x, kernel, self.stride, self.groups, self.padding)
 
 
-def convolved(x: Array, kernel: Array, stride: int, groups: int, implementation: str) -> Array:
+def convolved(
+    x: Array,
+    kernel: Array,
+    stride: int,
+    groups: int,
+    implementation: str,
+    padding: str = SYMMETRIC,
+) -> Array:
     """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution."""
-    if kernel.shape[0] > 1 or groups > 1 or stride > 1:
-        return grouped_conv(x, kernel, stride=stride, groups=groups, implementation=implementation)
-    return pointwise(x, kernel)
+    if kernel.shape[0] == groups == stride == 1:
+        return pointwise(x, kernel)
+    return grouped_conv(
+        x, kernel, stride=stride, groups=groups, implementation=implementation, padding=padding
+    )
 
 
 def _composed(x: Array, kernel: Array, factor: Array, offset: Array, options: _Options) -> Array:
-    y = convolved(x, kernel, options.stride, options.groups, options.implementation)
+    o = options
+    y = convolved(x, kernel, o.stride, o.groups, o.implementation, o.padding)
     return ACTIVATIONS[options.activation](y * factor + offset).astype(x.dtype)
 
 
@@ -119,7 +138,7 @@ def _batched(args: Any, axes: Any, *, options: _Options) -> tuple[Array, int]:
 def _compute(
     x: Array, kernel: Array, factor: Array, offset: Array, *, options: _Options, platform: str
 ) -> Array:
-    shape = conv_shape_of(x, kernel, options.stride, options.groups)
+    shape = options.shape(x, kernel)
     if not is_fused(options.implementation, shape, x.dtype, platform):
         return _composed(x, kernel, factor, offset, options)
     scaled = kernel.astype(jnp.float32) * factor
@@ -129,9 +148,7 @@ def _compute(
 _activated_conv = Primitive("activated_conv")
 define(
     _activated_conv,
-    result=lambda x, kernel, *_, options: (
-        conv_shape_of(x, kernel, options.stride, options.groups).y
-    ),
+    result=lambda x, kernel, *_, options: options.shape(x, kernel).y,
     batched=_batched,
     compute=_compute,
 )

@@ -15,7 +15,7 @@ def by_lax(x: Array, kernel: Array, shape: ConvShape) -> Array:
         x,
         kernel,
         window_strides=(shape.stride, shape.stride),
-        padding=((shape.pad, shape.pad), (shape.pad, shape.pad)),
+        padding=shape.pads,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=shape.groups,
     )
@@ -77,8 +77,8 @@ def filter_gradient(form: str, x: Array, dy: Array, shape: ConvShape) -> Array:
 
 def _taps(x: Array, shape: ConvShape) -> Iterator[Array]:
     """Yields for each tap of the window, row by row, the pixels under it: `[b, h', w', c]`."""
-    pad, stride = shape.pad, shape.stride
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    stride = shape.stride
+    x = jnp.pad(x, ((0, 0), *shape.pads, (0, 0)))
     rows, columns = shape.out_height, shape.out_width
     for i in range(shape.kernel):
         for j in range(shape.kernel):

@@ -3,12 +3,19 @@
 import dataclasses
 from typing import Any
 
+from fastscale_jax.arch.architecture import PADDINGS
+
+SYMMETRIC = PADDINGS[0]
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ConvShape:
     """x `[batch, height, width, c_in]` by a kernel `[kernel, kernel, c_in/groups, c_out]`.
 
-    Padded by (kernel-1)//2 on both sides, for y `[batch, out_height, out_width, c_out]`.
+    Both ways of padding give y `[batch, out_height, out_width, c_out]`, each side that of x over
+    the stride, rounded up. `symmetric` has (kernel-1)//2 zeros on all sides. `same`, TensorFlow's,
+    has as many as are read, and of an odd number the larger half at the end: with a stride of 2,
+    even sides have one zero less before them.
     """
 
     batch: int
@@ -19,21 +26,26 @@ class ConvShape:
     groups: int
     kernel: int
     stride: int
-
-    @property
-    def pad(self) -> int:
-        """Zeros on each side."""
-        return (self.kernel - 1) // 2
+    padding: str = SYMMETRIC  # one of PADDINGS
 
     @property
     def out_height(self) -> int:
         """Rows of the result."""
-        return (self.height + 2 * self.pad - self.kernel) // self.stride + 1
+        return (self.height - 1) // self.stride + 1
 
     @property
     def out_width(self) -> int:
         """Columns of the result."""
-        return (self.width + 2 * self.pad - self.kernel) // self.stride + 1
+        return (self.width - 1) // self.stride + 1
+
+    @property
+    def pads(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros above and below, left and right; the last of them need not be read."""
+        rows, columns = (
+            padding_of(side, self.kernel, self.stride, self.padding)
+            for side in (self.height, self.width)
+        )
+        return rows, columns
 
     @property
     def group_in(self) -> int:
@@ -77,11 +89,31 @@ class ConvShape:
         return pixels * self.c_out * self.kernel**2 * self.group_in
 
 
-def conv_shape_of(x: Any, kernel: Any, stride: int, groups: int) -> ConvShape:
+def padding_of(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+    """Returns the zeros before and after one direction of an image.
+
+    Args:
+        side: of the image, pixels.
+        kernel: its side, odd.
+        stride: in this direction.
+        padding: one of `PADDINGS`.
+    """
+    if padding == SYMMETRIC:
+        return (kernel - 1) // 2, (kernel - 1) // 2
+    read = max((side - 1) // stride * stride + kernel - side, 0)
+    return read // 2, read - read // 2
+
+
+def conv_shape_of(
+    x: Any, kernel: Any, stride: int, groups: int, padding: str = SYMMETRIC
+) -> ConvShape:
     """Returns the sizes of a conv of arrays, or of what stands for them.
 
+    `same` becomes `symmetric` where it is no different.
+
     Raises:
-        ValueError: they do not fit one another, or the kernel is not square and odd.
+        ValueError: they do not fit one another, the kernel is not square and odd, or the padding is
+            unknown.
         TypeError: they are of different dtypes.
     """
     if x.ndim != 4 or kernel.ndim != 4:
@@ -92,6 +124,8 @@ def conv_shape_of(x: Any, kernel: Any, stride: int, groups: int) -> ConvShape:
     (batch, height, width, c_in), (k, other, c_group, c_out) = x.shape, kernel.shape
     if k != other or k % 2 == 0:
         raise ValueError(f"kernel {kernel.shape} must be square, with an odd side")
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding {padding!r}; choose one of {', '.join(PADDINGS)}")
     if stride < 1 or groups < 1:
         raise ValueError(f"stride {stride} and groups {groups} must be at least 1")
     if c_group * groups != c_in or c_out % groups:
@@ -100,4 +134,6 @@ def conv_shape_of(x: Any, kernel: Any, stride: int, groups: int) -> ConvShape:
         )
     if x.dtype != kernel.dtype:
         raise TypeError(f"x is {x.dtype} and the kernel {kernel.dtype}; they must be the same")
-    return ConvShape(batch, height, width, c_in, c_out, groups, k, stride)
+    if all(padding_of(n, k, stride, padding)[0] == (k - 1) // 2 for n in (height, width)):
+        padding = SYMMETRIC
+    return ConvShape(batch, height, width, c_in, c_out, groups, k, stride, padding)

@@ -20,15 +20,21 @@ from jax.interpreters import ad
 
 from fastscale_jax.convs import conv_forms, native
 from fastscale_jax.convs.conv_choice import check_implementation, choose
-from fastscale_jax.convs.conv_shape import ConvShape, conv_shape_of
+from fastscale_jax.convs.conv_shape import SYMMETRIC, ConvShape, conv_shape_of
 from fastscale_jax.convs.primitive import define
 from fastscale_jax.utils.varying import varying_alike
 
 
 def grouped_conv(
-    x: Array, kernel: Array, *, stride: int = 1, groups: int = 1, implementation: str = "auto"
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    implementation: str = "auto",
+    padding: str = SYMMETRIC,
 ) -> Array:
-    """Convolves `x` with `kernel` in groups, padded by (k-1)//2 on both sides.
+    """Convolves `x` with `kernel` in groups.
 
     Args:
         x: `[batch, h, w, c_in]`.
@@ -37,16 +43,17 @@ def grouped_conv(
         groups: 1 is a dense conv, `c_in` a depthwise one.
         implementation: one of `conv_choice.IMPLEMENTATIONS`, or three with commas between: of the
             conv, its input gradient and its filter gradient.
+        padding: `symmetric`, (k-1)//2 zeros on all sides, or `same`, TensorFlow's.
 
     Returns:
         `[batch, ceil(h/stride), ceil(w/stride), c_out]`.
 
     Raises:
-        ValueError: unknown implementation, one that this conv or (when it is compiled) the platform
-            cannot have, or a kernel that does not fit.
+        ValueError: unknown implementation or padding, an implementation that this conv or (when it
+            is compiled) the platform cannot have, or a kernel that does not fit.
         TypeError: `x` and `kernel` are of different dtypes.
     """
-    shape = conv_shape_of(x, kernel, stride, groups)
+    shape = conv_shape_of(x, kernel, stride, groups, padding)
     check_implementation(implementation, shape)
     if implementation == "portable" and groups == 1 and not shape.is_pointwise:
         implementation = "lax"

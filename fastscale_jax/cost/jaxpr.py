@@ -13,7 +13,6 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.convs.conv_shape import conv_shape_of
 from fastscale_jax.cost.biases import NOTHING, Fact, is_bias, reshaped
 
 
@@ -224,7 +223,7 @@ def _own_conv(equation: JaxprEqn) -> int:
 
 def _own_activated_conv(equation: JaxprEqn) -> int:
     options, (x, kernel, *_) = equation.params["options"], (v.aval for v in equation.invars)
-    return conv_shape_of(x, kernel, options.stride, options.groups).macs
+    return options.shape(x, kernel).macs
 
 
 def _conv_in_forms(equation: JaxprEqn) -> int:

@@ -1,6 +1,6 @@
 """A network for inference, layer by layer, as calls of another framework's operators.
 
-BatchNorm is folded into the conv before it, and dense layers are 1x1 convs: what is left are seven
+BatchNorm is folded into the conv before it, and dense layers are 1x1 convs: what is left are eight
 operators, which a framework says how to write.
 """
 
@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from fastscale_jax.arch import Architecture, BlockShape
-from fastscale_jax.interop.layout import OUR_EPS
 
 T = TypeVar("T")  # what a framework has for an array that is not computed yet
 
@@ -19,13 +18,25 @@ class Operators(Protocol[T]):
     """The operators of a framework; arrays are those of the layer before."""
 
     def conv(
-        self, x: T, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int, groups: int
+        self,
+        x: T,
+        name: str,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        padding: str = "symmetric",
     ) -> T:
-        """A conv padded by `(k - 1) // 2` on both sides; `kernel` is `[k, k, c_in/groups, c]`."""
+        """A conv, padded as `convs.grouped_conv` does; `kernel` is `[k, k, c_in/groups, c]`."""
         ...
 
     def relu(self, x: T) -> T:
         """The larger of x and 0."""
+        ...
+
+    def relu6(self, x: T) -> T:
+        """The same, and at most 6."""
         ...
 
     def sigmoid(self, x: T) -> T:
@@ -40,8 +51,8 @@ class Operators(Protocol[T]):
         """The sum."""
         ...
 
-    def max_pool(self, x: T) -> T:
-        """The largest of 3×3 pixels, with stride 2, padded by one pixel."""
+    def max_pool(self, x: T, padding: str) -> T:
+        """The largest of 3×3 pixels, with stride 2; what is padded is never the largest."""
         ...
 
     def mean(self, x: T) -> T:
@@ -67,19 +78,20 @@ def outputs(
         operators: of the framework.
         images: normalised, RGB, in the layout that the operators have.
     """
-    return _Walk(variables, network.activation, operators).outputs(network, images)
+    return _Walk(network, variables, operators).outputs(images)
 
 
 class _Walk(Generic[T]):
     def __init__(
-        self, variables: Mapping[str, Any], activation: str, operators: Operators[T]
+        self, network: Architecture, variables: Mapping[str, Any], operators: Operators[T]
     ) -> None:
-        self.variables, self.kind, self.operators = variables, activation, operators
+        self.network, self.variables, self.operators = network, variables, operators
 
-    def outputs(self, a: Architecture, x: T) -> T:
+    def outputs(self, x: T) -> T:
+        a = self.network
         x = self.activation(self.conv(x, "stem.conv", 2))
         if a.stem == "conv7x7_pool":
-            x = self.operators.max_pool(x)
+            x = self.operators.max_pool(x, a.padding)
         for name, shape in a.blocks():
             x = self.block(name, shape, x)
         if a.head_width:
@@ -104,21 +116,25 @@ class _Walk(Generic[T]):
         return self.activation(x) if shape.kind == "bottleneck" else x
 
     def activation(self, x: T) -> T:
-        if self.kind == "relu":
-            return self.operators.relu(x)
+        kind = self.network.activation
+        if kind in ("relu", "relu6"):
+            return getattr(self.operators, kind)(x)
         return self.operators.multiply(x, self.operators.sigmoid(x))
 
     def conv(self, x: T, path: str, stride: int = 1, groups: int = 1) -> T:
         """A conv with its BatchNorm."""
         scale, bias = (self.leaf("params", f"{path}.bn.{leaf}") for leaf in ("scale", "bias"))
         mean, var = (self.leaf("batch_stats", f"{path}.bn.{leaf}") for leaf in ("mean", "var"))
-        scale = scale / np.sqrt(var + OUR_EPS)
+        scale = scale / np.sqrt(var + self.network.bn_eps)
         kernel = self.leaf("params", f"{path}.kernel") * scale
-        return self.operators.conv(x, path, kernel, bias - mean * scale, stride, groups)
+        bias, padding = bias - mean * scale, self.network.padding
+        return self.operators.conv(
+            x, path, kernel, bias, stride=stride, groups=groups, padding=padding
+        )
 
     def dense(self, x: T, path: str) -> T:
         kernel, bias = (self.leaf("params", f"{path}.{leaf}") for leaf in ("kernel", "bias"))
-        return self.operators.conv(x, path, kernel[None, None], bias, 1, 1)
+        return self.operators.conv(x, path, kernel[None, None], bias)
 
     def leaf(self, collection: str, path: str) -> np.ndarray:
         """An array of the variables, in float64, by a path like `s1.b1.a.kernel`."""

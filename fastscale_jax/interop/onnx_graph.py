@@ -100,7 +100,15 @@ class _Graph:
         return name
 
     def conv(
-        self, x: str, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int, groups: int
+        self,
+        x: str,
+        name: str,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        padding: str = "symmetric",
     ) -> str:
         side = len(kernel)
         weight = self.weight(f"{name}.weight", kernel.transpose(3, 2, 0, 1))
@@ -110,12 +118,19 @@ class _Graph:
             output=name,
             group=groups,
             kernel_shape=[side, side],
-            pads=[(side - 1) // 2] * 4,
             strides=[stride, stride],
+            **_pads(side, padding),
         )
 
     def relu(self, x: str) -> str:
         return self.node("Relu", x)
+
+    def relu6(self, x: str) -> str:
+        # a name is given once
+        if not any(weight.name == "six" for weight in self.weights):
+            self.weight("zero", np.zeros(()))
+            self.weight("six", np.full((), 6.0))
+        return self.node("Clip", x, "zero", "six")
 
     def sigmoid(self, x: str) -> str:
         return self.node("Sigmoid", x)
@@ -126,8 +141,16 @@ class _Graph:
     def add(self, x: str, y: str) -> str:
         return self.node("Add", x, y)
 
-    def max_pool(self, x: str) -> str:
-        return self.node("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    def max_pool(self, x: str, padding: str) -> str:
+        pads = _pads(3, padding)
+        return self.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], **pads)
 
     def mean(self, x: str) -> str:
         return self.node("GlobalAveragePool", x)
+
+
+def _pads(side: int, padding: str) -> dict[str, Any]:
+    """Attributes of an operator whose kernel has that side."""
+    if padding == "same":
+        return {"auto_pad": "SAME_UPPER"}
+    return {"pads": [(side - 1) // 2] * 4}

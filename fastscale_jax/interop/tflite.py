@@ -64,27 +64,37 @@ class _Operators:
 
     def __init__(self, tf: Any) -> None:
         self.tf = tf
-        self.relu, self.sigmoid = tf.nn.relu, tf.nn.sigmoid
+        self.relu, self.relu6, self.sigmoid = tf.nn.relu, tf.nn.relu6, tf.nn.sigmoid
         self.multiply, self.add = tf.multiply, tf.add
 
     def conv(
-        self, x: Any, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int, groups: int
+        self,
+        x: Any,
+        name: str,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        padding: str = "symmetric",
     ) -> Any:
         nn, pad = self.tf.nn, (len(kernel) - 1) // 2
-        # at stride 1 TensorFlow pads as we do; at 2 on one side
-        if stride > 1 and pad:
-            x = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        padding = "VALID" if stride > 1 else "SAME"
+        # at stride 1 the two ways are one
+        of_theirs = "SAME"
+        if stride > 1 and padding == "symmetric":
+            x, of_theirs = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))), "VALID"
         kernel = kernel.astype(np.float32)
         if kernel.shape[2] == 1 and groups == kernel.shape[3]:
             strides = (1, stride, stride, 1)
             kernel = kernel.transpose(0, 1, 3, 2)
-            y = nn.depthwise_conv2d(x, kernel, strides=strides, padding=padding)
+            y = nn.depthwise_conv2d(x, kernel, strides=strides, padding=of_theirs)
         else:
-            y = nn.conv2d(x, kernel, strides=stride, padding=padding)
+            y = nn.conv2d(x, kernel, strides=stride, padding=of_theirs)
         return nn.bias_add(y, bias.astype(np.float32))
 
-    def max_pool(self, x: Any) -> Any:
+    def max_pool(self, x: Any, padding: str) -> Any:
+        if padding == "same":
+            return self.tf.nn.max_pool2d(x, 3, 2, "SAME")
         lowest = self.tf.float32.min
         x = self.tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest)
         return self.tf.nn.max_pool2d(x, 3, 2, "VALID")

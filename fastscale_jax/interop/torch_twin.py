@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
+from fastscale_jax.convs.conv_shape import padding_of
 from fastscale_jax.interop.weights import to_pycls
 
 # names of the 1x1 expansion, the spatial conv and the last 1x1; `_bn` makes their BatchNorm's
@@ -100,9 +101,7 @@ class Twin(nn.Module):
         stages: dict[str, nn.Sequential] = {}
         for (name, shape), rate in zip(a.blocks(), a.drop_rates(), strict=True):
             stage, block = name.split(".")
-            stages.setdefault(stage, nn.Sequential()).add_module(
-                block, _block(shape, a.activation, rate)
-            )
+            stages.setdefault(stage, nn.Sequential()).add_module(block, _block(a, shape, rate))
         self.stages = list(stages)
         for name, stage in stages.items():
             self.add_module(name, stage)
@@ -122,35 +121,40 @@ class Stem(nn.Module):
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.pools = a.stem == "conv7x7_pool"
-        self.conv = _conv(3, a.stem_width, 7 if self.pools else 3, stride=2)
-        self.bn = nn.BatchNorm2d(a.stem_width)
+        self.pools, self.padding = a.stem == "conv7x7_pool", a.padding
+        self.conv = _conv(a, 3, a.stem_width, 7 if self.pools else 3, stride=2)
+        self.bn = nn.BatchNorm2d(a.stem_width, a.bn_eps)
         self.activation = Activation(a.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, 3, h, w]` to `[batch, c, h/2, w/2]`, or `h/4` with pooling."""
         x = self.activation(self.bn(self.conv(x)))
-        return F.max_pool2d(x, 3, 2, 1) if self.pools else x
+        if not self.pools:
+            return x
+        if self.padding == "same":
+            return F.max_pool2d(_padded(x, 3, 2, self.padding, -math.inf), 3, 2)
+        return F.max_pool2d(x, 3, 2, 1)
 
 
 class Branch(nn.Module):
     """The residual branch of any block: [1x1], spatial conv, [SE], 1x1, each with BatchNorm."""
 
-    def __init__(self, shape: BlockShape, activation: str, names: tuple[str, str, str]) -> None:
+    def __init__(self, a: Architecture, shape: BlockShape, names: tuple[str, str, str]) -> None:
         super().__init__()
+        self.eps = a.bn_eps
         self.names = names if shape.has_expansion else names[1:]
         c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
         expand, spatial, project = names
         if shape.has_expansion:
-            self._add(expand, _conv(c_in, c_mid, 1))
-        self._add(spatial, _conv(c_mid, c_mid, shape.kernel, shape.stride, shape.groups))
-        self.se = SqueezeExcite(c_mid, shape.c_se, activation) if shape.c_se else None
-        self._add(project, _conv(c_mid, c_out, 1))
-        self.activation = Activation(activation)
+            self._add(expand, _conv(a, c_in, c_mid, 1))
+        self._add(spatial, _conv(a, c_mid, c_mid, shape.kernel, shape.stride, shape.groups))
+        self.se = SqueezeExcite(c_mid, shape.c_se, a.activation) if shape.c_se else None
+        self._add(project, _conv(a, c_mid, c_out, 1))
+        self.activation = Activation(a.activation)
 
     def _add(self, name: str, conv: nn.Conv2d) -> None:
         self.add_module(name, conv)
-        self.add_module(f"{name}_bn", nn.BatchNorm2d(conv.out_channels))
+        self.add_module(f"{name}_bn", nn.BatchNorm2d(conv.out_channels, self.eps))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""
@@ -168,16 +172,16 @@ class Branch(nn.Module):
 class Bottleneck(nn.Module):
     """A block whose skip may be projected, or missing, activated at the end or not."""
 
-    def __init__(self, shape: BlockShape, activation: str, drop_rate: float) -> None:
+    def __init__(self, a: Architecture, shape: BlockShape, drop_rate: float) -> None:
         super().__init__()
         self.proj = self.bn = None
         if shape.has_projection:
-            self.proj = _conv(shape.c_in, shape.c_out, 1, shape.stride)
-            self.bn = nn.BatchNorm2d(shape.c_out)
-        self.f = Branch(shape, activation, _BOTTLENECK_CONVS)
+            self.proj = _conv(a, shape.c_in, shape.c_out, 1, shape.stride)
+            self.bn = nn.BatchNorm2d(shape.c_out, a.bn_eps)
+        self.f = Branch(a, shape, _BOTTLENECK_CONVS)
         self.has_skip = shape.has_skip
         self.drop_rate = drop_rate
-        self.activation = Activation(activation) if shape.kind == "bottleneck" else nn.Identity()
+        self.activation = Activation(a.activation) if shape.kind == "bottleneck" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""
@@ -190,8 +194,8 @@ class Bottleneck(nn.Module):
 class MBConv(Branch):
     """An inverted bottleneck, whose layers are the block's own."""
 
-    def __init__(self, shape: BlockShape, activation: str, drop_rate: float) -> None:
-        super().__init__(shape, activation, _MBCONV_CONVS)
+    def __init__(self, a: Architecture, shape: BlockShape, drop_rate: float) -> None:
+        super().__init__(a, shape, _MBCONV_CONVS)
         self.has_skip = shape.has_skip
         self.drop_rate = drop_rate
 
@@ -228,9 +232,9 @@ class Head(nn.Module):
         width = a.stages[-1].width
         self.conv = None
         if a.head_width:
-            self.conv = _conv(width, a.head_width, 1)
+            self.conv = _conv(a, width, a.head_width, 1)
             self.norm_name = "conv_bn" if a.block == "mbconv" else "bn"
-            self.add_module(self.norm_name, nn.BatchNorm2d(a.head_width))
+            self.add_module(self.norm_name, nn.BatchNorm2d(a.head_width, a.bn_eps))
             self.activation = Activation(a.activation)
             width = a.head_width
         self.dropout = a.dropout
@@ -247,7 +251,7 @@ class Head(nn.Module):
 
 
 class Activation(nn.Module):
-    """ReLU or SiLU, in place where that saves memory."""
+    """ReLU, ReLU6 or SiLU, in place where that saves memory."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -257,18 +261,37 @@ class Activation(nn.Module):
         """Maps any shape to the same; `x` may be overwritten."""
         if self.name == "relu":
             return F.relu(x, inplace=True)
+        if self.name == "relu6":
+            return F.relu6(x, inplace=True)
         # SiLU's gradient needs its input: in place, autograd would copy it first
         return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
-def _block(shape: BlockShape, activation: str, drop_rate: float) -> nn.Module:
+class SameConv(nn.Conv2d):
+    """A conv padded as TensorFlow's `same` does, in which the image's size has a say."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 # PyTorch's name
+        """Maps `[batch, c_in, h, w]` to `[batch, c_out, ceil(h/stride), ceil(w/stride)]`."""
+        return super().forward(_padded(input, self.kernel_size[0], self.stride[0], "same", 0.0))
+
+
+def _block(a: Architecture, shape: BlockShape, drop_rate: float) -> nn.Module:
     kind = MBConv if shape.kind == "mbconv" else Bottleneck
-    return kind(shape, activation, drop_rate)
+    return kind(a, shape, drop_rate)
 
 
-def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def _conv(
+    a: Architecture, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    if a.padding == "same" and stride > 1:
+        return SameConv(c_in, c_out, kernel, stride, groups=groups, bias=False)
     padding = (kernel - 1) // 2
     return nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
+
+
+def _padded(x: Tensor, kernel: int, stride: int, padding: str, value: float) -> Tensor:
+    rows, columns = (padding_of(side, kernel, stride, padding) for side in x.shape[2:])
+    return F.pad(x, (*columns, *rows), value=value)
 
 
 def _add(branch: Tensor, skip: Tensor) -> Tensor:

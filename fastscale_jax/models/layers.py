@@ -20,7 +20,7 @@ def conv_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) ->
 
 
 class ConvNorm(nn.Module):
-    """A conv without bias, padded by (k-1)//2 on both sides, its BatchNorm, and an activation.
+    """A conv without bias, its BatchNorm, and an activation.
 
     Attributes:
         width: output channels.
@@ -28,6 +28,8 @@ class ConvNorm(nn.Module):
         stride: in both directions.
         groups: of channels; 1: dense.
         activation: after BatchNorm, by name; empty: none.
+        padding: as `grouped_conv` takes it.
+        eps: of BatchNorm.
         computation: settings of the module that it is a layer of; the kernel choice is ignored for
             dense convs.
     """
@@ -37,6 +39,8 @@ class ConvNorm(nn.Module):
     stride: int = 1
     groups: int = 1
     activation: str = ""
+    padding: str = "symmetric"
+    eps: float = 1e-5
     computation: Computation = Computation()
 
     @nn.compact
@@ -45,7 +49,8 @@ class ConvNorm(nn.Module):
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)
-        norm, implementation = BatchNorm(self.width, name="bn"), self._implementation()
+        norm = BatchNorm(self.width, self.eps, name="bn")
+        implementation = self._implementation()
         if not train or self._is_frozen():
             return activated_conv(
                 x,
@@ -55,8 +60,9 @@ class ConvNorm(nn.Module):
                 groups=self.groups,
                 activation=self.activation,
                 implementation=implementation,
+                padding=self.padding,
             )
-        y = convolved(x, kernel, self.stride, self.groups, implementation)
+        y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
         factor, offset = norm(*_moments(y, self.computation))
         return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
 
@@ -75,9 +81,11 @@ class BatchNorm(nn.Module):
 
     Attributes:
         width: channels.
+        eps: added to variances.
     """
 
     width: int
+    eps: float = 1e-5
 
     @nn.compact
     def __call__(self, mean: Array | None = None, var: Array | None = None) -> tuple[Array, Array]:
@@ -98,7 +106,7 @@ class BatchNorm(nn.Module):
             for running, new in ((running_mean, mean), (running_var, var)):
                 new = new.reshape(-1, self.width).mean(0)
                 running.value = (1 - NEW_SHARE) * running.value + NEW_SHARE * new
-        factor = scale * lax.rsqrt(var + 1e-5)
+        factor = scale * lax.rsqrt(var + self.eps)
         return factor, bias - mean * factor
 
 

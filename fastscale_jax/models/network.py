@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from fastscale_jax.arch import Architecture, BlockShape, FeatureMap, as_architecture
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
+from fastscale_jax.convs.conv_shape import padding_of
 from fastscale_jax.models.computation import Computation, Dtype
 from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
 
@@ -87,7 +88,7 @@ class Network(nn.Module):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
             of_stage = computation.within(f"s{i}")
-            setattr(self, f"s{i}", StageBlocks(shapes, rates, a.activation, of_stage))
+            setattr(self, f"s{i}", StageBlocks(a, shapes, rates, of_stage))
         self.head = Head(a, computation.within("head"))
 
     def __call__(self, images: Array, *, train: bool) -> Array:
@@ -155,7 +156,7 @@ class Network(nn.Module):
         if index == 0:
             return self.stem(x.astype(self.computation.dtype), train=train)
         if index == 1 and self.architecture.stem == "conv7x7_pool":
-            x = _max_pool(x)
+            x = _max_pool(x, self.architecture.padding)
         return getattr(self, f"s{index}")(x, train=train)
 
 
@@ -169,29 +170,31 @@ class Stem(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, 3]` to `[batch, h/2, w/2, c]`."""
         a = self.architecture
-        conv = ConvNorm(
-            a.stem_width,
-            kernel_size=7 if a.stem == "conv7x7_pool" else 3,
-            stride=2,
-            activation=a.activation,
-            computation=self.computation,
-            name="conv",
-        )
+        kernel = 7 if a.stem == "conv7x7_pool" else 3
+        conv = _conv(a, self.computation, "conv", a.stem_width, kernel_size=kernel, stride=2)
         return conv(x, train=train)
 
 
-def _max_pool(x: Array) -> Array:
+def _conv(
+    a: Architecture, computation: Computation, name: str, width: int, **options: Any
+) -> ConvNorm:
+    """A conv of a network: activated, unless the options have another activation."""
+    options = {"activation": a.activation, "padding": a.padding, "eps": a.bn_eps} | options
+    return ConvNorm(width, **options, computation=computation, name=name)
+
+
+def _max_pool(x: Array, padding: str) -> Array:
     # Flax's type for padding is a string, but it accepts pairs as well
-    padding: Any = ((1, 1), (1, 1))
-    return nn.max_pool(x, (3, 3), (2, 2), padding)
+    pads: Any = tuple(padding_of(side, 3, 2, padding) for side in x.shape[1:3])
+    return nn.max_pool(x, (3, 3), (2, 2), pads)
 
 
 class StageBlocks(nn.Module):
     """The blocks of one stage, one after the other."""
 
+    architecture: Architecture
     shapes: tuple[BlockShape, ...]
     drop_rates: tuple[float, ...]
-    activation: str
     computation: Computation
 
     @nn.compact
@@ -206,7 +209,7 @@ class StageBlocks(nn.Module):
 
     def _block(self, j: int, **options: Any) -> "Block":
         computation = self.computation.within(f"b{j + 1}")
-        return Block(self.shapes[j], self.activation, computation, **options)
+        return Block(self.architecture, self.shapes[j], computation, **options)
 
     def _settings_of_rest(self) -> set[Computation]:
         """The settings of the blocks after the first; they differ in what is frozen."""
@@ -221,7 +224,7 @@ class StageBlocks(nn.Module):
         each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
         (computation,) = self._settings_of_rest()
         rates = self.drop_rates[1:]
-        block = Block(self.shapes[1], self.activation, computation, parent=None)
+        block = Block(self.architecture, self.shapes[1], computation, parent=None)
         draws = train and any(rates)
         keys = random.split(self.make_rng("dropout") if draws else random.key(0), len(names))
 
@@ -246,8 +249,8 @@ class StageBlocks(nn.Module):
 class Block(nn.Module):
     """One block, of any kind: [1x1], spatial conv, [SE], 1x1, each with BatchNorm, and the skip."""
 
+    architecture: Architecture
     shape: BlockShape
-    activation: str
     computation: Computation
 
     @nn.compact
@@ -259,23 +262,21 @@ class Block(nn.Module):
             drop_rate: of stochastic depth.
             train: as in `Network`.
         """
-        s = self.shape
+        s, activation = self.shape, self.architecture.activation
+        conv = functools.partial(_conv, self.architecture, self.computation)
         skip = x
         if s.has_projection:
-            skip = self._conv("proj", s.c_out, stride=s.stride)(x, train=train)
+            skip = conv("proj", s.c_out, stride=s.stride, activation="")(x, train=train)
         if s.has_expansion:
-            x = self._conv("a", s.c_mid, activation=self.activation)(x, train=train)
+            x = conv("a", s.c_mid)(x, train=train)
         spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
-        x = self._conv("b", s.c_mid, **spatial, activation=self.activation)(x, train=train)
+        x = conv("b", s.c_mid, **spatial)(x, train=train)
         if s.c_se:
-            x = SqueezeExcite(s.c_se, self.activation, self.computation, name="se")(x)
-        x = self._conv("c", s.c_out)(x, train=train)
+            x = SqueezeExcite(s.c_se, activation, self.computation, name="se")(x)
+        x = conv("c", s.c_out, activation="")(x, train=train)
         if s.has_skip:
             x = skip + StochasticDepth(self.computation)(x, drop_rate, train=train)
-        return ACTIVATIONS[self.activation](x) if s.kind == "bottleneck" else x
-
-    def _conv(self, name: str, width: int, **options: Any) -> ConvNorm:
-        return ConvNorm(width, **options, computation=self.computation, name=name)
+        return ACTIVATIONS[activation](x) if s.kind == "bottleneck" else x
 
 
 class Head(nn.Module):
@@ -295,9 +296,7 @@ class Head(nn.Module):
         """
         a = self.architecture
         if a.head_width:
-            x = ConvNorm(
-                a.head_width, activation=a.activation, computation=self.computation, name="conv"
-            )(x, train=train)
+            x = _conv(a, self.computation, "conv", a.head_width)(x, train=train)
         # The classifier is cheap, and the softmax and the loss after it need the precision.
         x = x.astype(jnp.promote_types(self.computation.dtype, jnp.float32)).mean((1, 2))
         if not classifies:

@@ -23,6 +23,7 @@ CASES = [
     ConvShape(2, 4, 5, 48, 48, 2, 3, 1),
     ConvShape(2, 5, 3, 16, 40, 1, 1, 1),
     ConvShape(2, 6, 5, 24, 10, 1, 1, 2),
+    ConvShape(2, 6, 7, 40, 40, 40, 5, 2, "same"),
 ]
 
 
@@ -34,7 +35,9 @@ def arrays(shape):
 def by_torch(x, kernel, factor, offset, shape, activation):
     x, kernel, factor, offset = map(torch.tensor, (x, kernel, factor, offset))
     y = torch_conv(x, kernel, shape) * factor + offset
-    return {"": lambda z: z, "relu": F.relu, "silu": F.silu}[activation](y).numpy()
+    return {"": lambda z: z, "relu": F.relu, "relu6": F.relu6, "silu": F.silu}[activation](
+        y
+    ).numpy()
 
 
 def conv(shape, activation, implementation="auto"):
@@ -44,6 +47,7 @@ def conv(shape, activation, implementation="auto"):
         groups=shape.groups,
         activation=activation,
         implementation=implementation,
+        padding=shape.padding,
     )
 
 
@@ -98,7 +102,10 @@ def test_narrow_floats_stay_what_they_are(dtype):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activation": "gelu"}, "unknown activation 'gelu'; choose one of '', 'relu', 'silu'"),
+        (
+            {"activation": "gelu"},
+            "unknown activation 'gelu'; choose one of '', 'relu', 'silu', 'relu6'",
+        ),
         ({"implementation": "fast"}, "unknown implementation 'fast'"),
         ({"groups": 8}, "does not fit 8 groups"),
         ({"offset": jnp.zeros(1)}, r"offset \(1,\) must have the 8 output channels"),

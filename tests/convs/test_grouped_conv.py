@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from jax import export
 
+from fastscale_jax.arch.architecture import PADDINGS
 from fastscale_jax.convs import conv_choice, native
 from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose
 from fastscale_jax.convs.conv_shape import ConvShape
@@ -26,6 +27,7 @@ DENSE = [
     ConvShape(2, 6, 7, 5, 3, 1, 1, 2),
     ConvShape(2, 5, 6, 3, 5, 1, 3, 1),
     ConvShape(2, 9, 8, 3, 4, 1, 7, 2),
+    ConvShape(2, 8, 6, 3, 24, 1, 3, 2, "same"),
 ]
 GROUPED = [
     ConvShape(2, 5, 7, 8, 8, 2, 3, 1),
@@ -35,6 +37,7 @@ GROUPED = [
     ConvShape(2, 4, 7, 48, 48, 3, 3, 1),
     ConvShape(2, 5, 4, 120, 120, 5, 3, 2),
     ConvShape(2, 6, 5, 32, 32, 4, 7, 1),
+    ConvShape(2, 4, 7, 48, 48, 3, 3, 2, "same"),
 ]
 DEPTHWISE = [
     ConvShape(2, 3, 5, 4, 4, 4, 1, 1),
@@ -42,6 +45,7 @@ DEPTHWISE = [
     ConvShape(2, 1, 4, 3, 3, 3, 5, 1),
     ConvShape(2, 5, 5, 4, 4, 4, 7, 2),
     ConvShape(2, 6, 7, 88, 88, 88, 5, 2),
+    ConvShape(2, 6, 8, 40, 40, 40, 5, 2, "same"),
 ]
 CASES = [
     (implementation, shape)
@@ -51,11 +55,19 @@ CASES = [
 FORMS = ("native", "lax", "im2col")
 
 
+def conv_of(shape, implementation):
+    return functools.partial(
+        grouped_conv,
+        stride=shape.stride,
+        groups=shape.groups,
+        implementation=implementation,
+        padding=shape.padding,
+    )
+
+
 @functools.partial(jax.jit, static_argnums=(3, 4), compiler_options=QUICKLY)
 def with_gradients(x, kernel, gradient, shape, implementation):
-    conv = functools.partial(
-        grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
-    )
+    conv = conv_of(shape, implementation)
     result, pull_back = jax.vjp(conv, x, kernel)
     return result, *pull_back(gradient)
 
@@ -64,9 +76,7 @@ def with_gradients(x, kernel, gradient, shape, implementation):
 def second_derivatives(x, kernel, gradient, shape, implementation):
     """Of a curved loss: reverse over reverse, and forward over reverse."""
 
-    conv = functools.partial(
-        grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
-    )
+    conv = conv_of(shape, implementation)
 
     def loss(x, kernel):
         return (jnp.sin(conv(x, kernel)) * gradient).sum()
@@ -113,6 +123,7 @@ def conv_shapes(draw):
         height=draw(st.integers(1, 13)),
         width=draw(st.integers(1, 13)),
         batch=draw(st.integers(1, 3)),
+        padding=draw(st.sampled_from(PADDINGS)),
     )
 
 

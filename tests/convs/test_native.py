@@ -26,6 +26,7 @@ SHAPES = [
     ConvShape(1, 7, 5, 24, 24, 3, 3, 2),
     ConvShape(2, 5, 6, 72, 48, 3, 3, 1),
     ConvShape(1, 8, 8, 3, 20, 1, 7, 2),
+    ConvShape(1, 8, 5, 24, 24, 3, 3, 2, "same"),
 ]
 names = itertools.count()
 
@@ -278,9 +279,9 @@ def test_a_kernel_s_name_says_all_that_it_depends_on(monkeypatch):
     monkeypatch.setattr(xla_call, "register", lambda name, *_: known.append(name))
     shape = SHAPES[1]
     fields = [field.name for field in dataclasses.fields(shape)]
-    other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2), strict=True))
+    other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2, "same"), strict=True))
     shapes = [shape, *(dataclasses.replace(shape, **{field: other[field]}) for field in fields)]
-    activated = ("activated_", "activated_relu", "activated_silu")
+    activated = ("activated_", "activated_relu", "activated_relu6", "activated_silu")
     parts = ("forward", *activated, "input_gradient", "filter_gradient")
     for kernel in itertools.product(parts, shapes, (False, True), (1, 2)):
         calls.registered.__wrapped__(*kernel)

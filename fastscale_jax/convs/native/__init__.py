@@ -115,7 +115,7 @@ def activated(x: Array, kernel: Array, offset: Array, shape: ConvShape, activati
         kernel: likewise, of any dtype; the kernel and the offset are used in float32.
         offset: `[c_out]`, added to each channel.
         shape: of the conv.
-        activation: `relu`, `silu`, or empty for none.
+        activation: `relu`, `relu6`, `silu`, or empty for none.
     """
     return _call(f"activated_{activation}", shape.y, shape, x, kernel, offset)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.conv_shape import SYMMETRIC, ConvShape
 from fastscale_jax.convs.native import finish, plan, rotating, splatting, xla_call
 from fastscale_jax.utils.processor import cores
 
@@ -43,6 +43,8 @@ def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
     """
     sizes = "x".join(map(str, (*shape.x, shape.c_out)))
     name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
+    if shape.padding != SYMMETRIC:
+        name += f"_{shape.padding}"
     name += f"_{'f64' if double else 'f32'}_t{threads}"
     xla_call.register(name, _job(part, shape, double, threads), threads)
     return name

@@ -17,8 +17,8 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the first has zeros at the 
 
 
 def adding(activation: str) -> Finish:
-    """Returns what adds each channel's offset and applies `relu`, `silu` or, empty, nothing."""
-    activate = {"": None, "relu": _relu, "silu": _silu}[activation]
+    """Returns what adds each channel's offset and applies an activation; empty: none."""
+    activate = {"": None, "relu": _relu, "relu6": _relu6, "silu": _silu}[activation]
 
     def finish(e: Emitter, x: Value, offsets: Value, channel: Value, lanes: int) -> Value:
         x = e.builder.fadd(x, e.load(offsets, channel, _FLOAT, lanes))
@@ -31,6 +31,11 @@ def _relu(e: Emitter, x: Value) -> Value:
     zero = ir.Constant(x.type, None)
     # NaN stays NaN
     return e.builder.select(e.builder.fcmp_ordered("<", x, zero), zero, x)
+
+
+def _relu6(e: Emitter, x: Value) -> Value:
+    six = _splat(x, 6.0)
+    return e.builder.select(e.builder.fcmp_ordered(">", x, six), six, _relu(e, x))
 
 
 def _silu(e: Emitter, x: Value) -> Value:

@@ -150,7 +150,8 @@ class Plan:
 def forward_plan(s: ConvShape) -> Plan:
     """The convolution itself."""
     pairs = itertools.product(range(s.kernel), repeat=2)
-    taps = tuple(Tap(i - s.pad, j - s.pad, i * s.kernel + j) for i, j in pairs)
+    (top, _), (left, _) = s.pads
+    taps = tuple(Tap(i - top, j - left, i * s.kernel + j) for i, j in pairs)
     return Plan(s, s.x[1:], s.y[1:], s.stride, 1, (Phase(0, 0, taps),), is_transposed=False)
 
 
@@ -159,11 +160,12 @@ def input_gradient_plan(s: ConvShape) -> Plan:
 
     With a stride, inputs differ in which weights reach them: as many phases as the stride squared.
     """
+    (top, _), (left, _) = s.pads
     phases = []
     for row, column in itertools.product(range(s.stride), repeat=2):
         taps = []
         for i, j in itertools.product(range(s.kernel), repeat=2):
-            down, right = row + s.pad - i, column + s.pad - j
+            down, right = row + top - i, column + left - j
             if down % s.stride == 0 and right % s.stride == 0:
                 taps.append(Tap(down // s.stride, right // s.stride, i * s.kernel + j))
         phases.append(Phase(row, column, tuple(taps)))
