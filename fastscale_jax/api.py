@@ -227,7 +227,7 @@ def save(
         path: its folder is made if need be; a file of that name is replaced.
         config: the network, as in `create_model`, or its module's `architecture`.
         variables: `{"params": …, "batch_stats": …}`; not modified.
-        names: whose names the tensors get: `fastscale_jax`, `pycls`, `timm` or `torchvision`.
+        names: whose names the tensors get: one of `interop.layout.LIBRARIES`.
 
     Raises:
         ValueError: the variables are not those of the network, the file cannot be written, or the

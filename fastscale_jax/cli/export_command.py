@@ -16,7 +16,9 @@ def export(
     output: OptionalPath = None,
     formats: str = "stablehlo",
     stored_dtype: Literal["float32", "float16"] = "float32",
-    names: Literal["fastscale_jax", "pycls", "timm", "torchvision"] = "fastscale_jax",
+    names: Literal[
+        "fastscale_jax", "pycls", "timm", "torchvision", "efficientnet_pytorch"
+    ] = "fastscale_jax",
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
 ) -> int:

@@ -12,18 +12,19 @@ import yaml
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.interop.counterparts import COUNTERPARTS
-from fastscale_jax.interop.layout import OUR_EPS
 from fastscale_jax.interop.weights import WeightsError
 
 # Beginnings of timm's names of networks whose tensors look like ours, and how these differ.
 LOOKALIKES = {
-    "tf_efficientnet": "pads convs of stride 2 on one side, with an epsilon of 1e-3 in BatchNorm",
     "efficientnet_blur": "blurs before it strides",
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }
+# Beginnings of timm's names of EfficientNets, and how these pad, and BatchNorm's epsilon.
+_CONVENTIONS = {"tf_efficientnet_": ("same", 1e-3), "efficientnet_": ("symmetric", 1e-5)}
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
+_PYCLS_EPS = 1e-5  # where a config says none
 _PYCLS_STEMS = {"simple_stem_in": "conv3x3", "res_stem_in": "conv7x7_pool"}
 
 
@@ -55,19 +56,23 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
         )
 
 
-def check_file_name(path: pathlib.Path) -> None:
+def check_file_name(a: Architecture, path: pathlib.Path) -> None:
     """Refuses downloads of timm's networks that have our tensors and compute something else.
+
+    Args:
+        a: our network.
+        path: of the file.
 
     Raises:
         WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
     """
     cached = [part for part in path.absolute().parts if part.startswith("models--")]
     for part in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
-        _refuse_lookalike(part, "by its name these are weights of")
+        _refuse_lookalike(a, part, "by its name these are weights of")
 
 
 def _check_name(a: Architecture, name: str) -> None:
-    _refuse_lookalike(name, "it says that these are weights of")
+    _refuse_lookalike(a, name, "it says that these are weights of")
     known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == name.partition(".")[0]]
     if not known:
         raise WeightsError(
@@ -78,17 +83,27 @@ def _check_name(a: Architecture, name: str) -> None:
         raise WeightsError(f"it says that these are weights of {known[0].description}")
 
 
-def _refuse_lookalike(name: str, claim: str) -> None:
+def _refuse_lookalike(a: Architecture, name: str, claim: str) -> None:
     for beginning, difference in LOOKALIKES.items():
         if name.startswith(beginning):
             raise WeightsError(
                 f"{claim} timm's {beginning}…, which {difference}; none of our networks does"
             )
+    for beginning, (padding, bn_eps) in _CONVENTIONS.items():
+        is_other = a.block == "mbconv" and (a.padding, a.bn_eps) != (padding, bn_eps)
+        if name.startswith(beginning) and is_other:
+            raise WeightsError(
+                f"{claim} timm's {beginning}…, whose padding is {padding} and whose epsilon in "
+                f"BatchNorm is {bn_eps}; {a.name}'s are {a.padding} and {a.bn_eps}: give "
+                f"--config.model.padding={padding} --config.model.bn_eps={bn_eps}"
+            )
 
 
 def _own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     ours = a.to_config().to_dict()
-    for field in ("block", "stem", "activation", "strides"):
+    if model:
+        model = {"padding": "symmetric", "bn_eps": 1e-5, **model}  # of older files, which say none
+    for field in ("block", "stem", "activation", "strides", "padding", "bn_eps"):
         if field in model:
             theirs = model[field]
             yield field, tuple(theirs) if isinstance(theirs, list) else theirs, ours[field]
@@ -102,7 +117,7 @@ def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]
     strides = [stage.stride for stage in a.stages]
     try:
         settings = yaml.safe_load(cfg) or {}
-        yield "BN.EPS", float(_setting(settings, "BN.EPS", OUR_EPS)), OUR_EPS
+        yield "BN.EPS", float(_setting(settings, "BN.EPS", _PYCLS_EPS)), a.bn_eps
         activation = str(_setting(settings, "MODEL.ACTIVATION_FUN", a.activation)).lower()
         yield "MODEL.ACTIVATION_FUN", _PYCLS_ACTIVATIONS.get(activation, activation), a.activation
         kind = _setting(settings, "MODEL.TYPE", "")

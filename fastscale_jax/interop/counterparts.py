@@ -1,4 +1,4 @@
-"""The networks of timm and torchvision that are equal to ours, by name."""
+"""The networks of timm, torchvision and efficientnet_pytorch that are equal to ours, by name."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ class Counterpart(NamedTuple):
     name: str  # in that library
     family: str
     base: str
-    changes: Mapping[str, object] = {}  # of `config.model`, where their sizes are not our base's
+    changes: Mapping[str, object] = {}  # of `config.model`, where theirs is not quite our base
 
     def architecture(self) -> Architecture:
         """Returns our network with the sizes of theirs."""
@@ -82,6 +82,10 @@ _RESNETS = {
     "resnext50_32x4d": "50-32x4d",
 }
 
+# where padding and epsilon are not our base's
+_OF_TENSORFLOW = {"padding": "same", "bn_eps": 1e-3}
+_OF_PYTORCH = {"padding": "symmetric", "bn_eps": 1e-5}
+
 COUNTERPARTS = (
     *(
         Counterpart("timm", f"regnet{kind}_{size}", f"regnet{kind}", base)
@@ -99,6 +103,18 @@ COUNTERPARTS = (
     Counterpart("timm", "regnetz_005", "regnetz", "500mf", {"head_width": 1024}),
     Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
     *(Counterpart("timm", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
+    *(
+        Counterpart("timm", f"efficientnet_lite{i}", "efficientnet", f"lite{i}", _OF_PYTORCH)
+        for i in range(5)
+    ),
+    *(
+        Counterpart("timm", f"tf_efficientnet_b{i}", "efficientnet", f"b{i}", _OF_TENSORFLOW)
+        for i in range(8)
+    ),
+    *(
+        Counterpart("timm", f"tf_efficientnet_lite{i}", "efficientnet", f"lite{i}")
+        for i in range(5)
+    ),
     *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),
     Counterpart("timm", "resnext101_32x4d", "resnet", "101-32x4d"),
     *(
@@ -108,6 +124,16 @@ COUNTERPARTS = (
     ),
     *(Counterpart("torchvision", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
     *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
+    *(
+        Counterpart(
+            "efficientnet_pytorch", f"efficientnet-b{i}", "efficientnet", f"b{i}", _OF_TENSORFLOW
+        )
+        for i in range(8)
+    ),
+    *(
+        Counterpart("efficientnet_pytorch", f"efficientnet-lite{i}", "efficientnet", f"lite{i}")
+        for i in range(5)
+    ),
 )
 
 
@@ -158,8 +184,10 @@ def _named() -> Iterator[Counterpart]:
     yield from COUNTERPARTS
     for family, members in FAMILIES.items():
         for base in members.bases:
-            for library in (OURS, "pycls"):
-                yield Counterpart(library, base_architecture(family, base).name, family, base)
+            network = base_architecture(family, base)
+            # pycls has none that pads as TensorFlow does
+            for library in (OURS, "pycls") if network.padding == "symmetric" else (OURS,):
+                yield Counterpart(library, network.name, family, base)
 
 
 def _names_and_shapes(network: Counterpart) -> frozenset[tuple[str, tuple[int, ...]]]:

@@ -10,7 +10,6 @@ from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop.naming import NAMES, Modules, Names
 
 OURS = "fastscale_jax"
-OUR_EPS = 1e-5  # of BatchNorm
 LIBRARIES = (OURS, *NAMES)
 
 # for each of our axes, the number of theirs
@@ -54,22 +53,26 @@ def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
         ValueError: the library has no network like it.
     """
     if library != OURS:
-        yield from _theirs(a, library)
+        names = _names(a, library)
+        _check_same(a, library, names)
+        yield from _theirs(a, library, names)
         return
-    for tensor in _theirs(a, "pycls"):
+    for tensor in _theirs(a, "pycls", _names(a, "pycls")):
         shape = tensor.our_shape
         yield Tensor(tensor.path, ".".join(tensor.path), shape, shape, tuple(range(len(shape))))
 
 
-def _theirs(a: Architecture, library: str) -> Iterator[Tensor]:
-    names, blocks = _names(a, library), dict(a.blocks())
+def _theirs(a: Architecture, library: str, names: Names) -> Iterator[Tensor]:
+    blocks = dict(a.blocks())
+    numbers = {name: number for number, name in enumerate(blocks)}
     missing = _missing_variance(a, library)
     for layer in layers(a):
         if not layer.c_group:
             continue
         path = tuple(layer.name.split("."))
-        block = blocks.get(".".join(path[:2]))
-        module, *norm = _modules(names, path, block is None or block.has_expansion)
+        of_block = ".".join(path[:2])
+        block, number = blocks.get(of_block), numbers.get(of_block, 0)
+        module, *norm = _modules(names, path, number, block is None or block.has_expansion)
         kernel = ("params", *path, "kernel")
         if norm:
             k, ours = layer.kernel, (layer.kernel, layer.kernel, layer.c_group, layer.width)
@@ -100,12 +103,12 @@ def _norm(path: Modules, module: str, width: int, missing: float) -> Iterator[Te
 def _missing_variance(a: Architecture, library: str) -> float:
     """Returns the variance to add to ours, to make up for a larger epsilon in their BatchNorm.
 
-    The epsilon is 1e-5 in ours and in theirs, but 1e-3 in torchvision's EfficientNets B5 to B7.
+    It is 1e-3 in torchvision's EfficientNets B5 to B7, whatever it is in ours.
     """
     if library == "torchvision" and a.block == "mbconv":
         large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
         if any(a.stages == network.stages for network in large):
-            return 1e-3 - OUR_EPS
+            return 1e-3 - a.bn_eps
     return 0.0
 
 
@@ -113,14 +116,25 @@ def _names(a: Architecture, library: str) -> Names:
     names = NAMES[library].get((a.block, a.stem))
     if names is None:
         raise ValueError(f"{library} has no network of {a.block} blocks with the stem {a.stem}")
+    return names
+
+
+def _check_same(a: Architecture, library: str, names: Names) -> None:
+    """Refuses a network that none of theirs is like, in what the tensors do not show."""
     if library == "timm" and a.block == "linear_bottleneck" and not a.head_width:
         raise ValueError(
             f"timm's regnetz_040 and its like activate what they pool; {a.name}, without a head "
             "conv, does not. With one (regnetz_040_h) they are the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
+    activations = names.activations or (a.activation,)
+    bn_eps = names.bn_eps
+    if library == "torchvision":
+        bn_eps = a.bn_eps if _missing_variance(a, library) else 1e-5
     for field, ours, theirs in (
-        ("activation", a.activation, names.activation or a.activation),
+        ("activation", a.activation, min(activations, key=lambda x: x != a.activation)),
+        ("padding", a.padding, names.padding or a.padding),
+        ("bn_eps", a.bn_eps, bn_eps or a.bn_eps),
         ("strides", strides, names.strides or strides),
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
@@ -130,15 +144,14 @@ def _names(a: Architecture, library: str) -> Names:
                 f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
                 f"networks of {a.block} blocks with the stem {a.stem}; here it is {ours}"
             )
-    return names
 
 
-def _modules(names: Names, path: tuple[str, ...], has_expansion: bool) -> Modules:
+def _modules(names: Names, path: Modules, number: int, has_expansion: bool) -> Modules:
     if path[0] == "stem":
         return names.stem
     if path[0] == "head":
         return names.head if path[1] == "conv" else (names.classifier,)
     i, j = int(path[0][1:]), int(path[1][1:])
-    prefix = names.block.format(i=i, j=j, i0=i - 1, j0=j - 1)
+    prefix = names.block.format(i=i, j=j, i0=i - 1, j0=j - 1, n0=number)
     of_block = names.layers if has_expansion else names.unexpanded
     return tuple(prefix + module for module in of_block[".".join(path[2:])])

@@ -86,7 +86,7 @@ def of_stored(
         check_claims(a, stored.about)
         library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
         if library == "timm":
-            check_file_name(pathlib.Path(path))
+            check_file_name(a, pathlib.Path(path))
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -133,7 +133,7 @@ def save(
         path: its folder is made if need be; a file of that name is replaced.
         config: the fields of `config.model`, or an `Architecture`; not modified.
         variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
-        library: `fastscale_jax`, `pycls`, `timm` or `torchvision`.
+        library: one of `layout.LIBRARIES`.
 
     Raises:
         WeightsError: it cannot be written; the variables are not those of the network; or the

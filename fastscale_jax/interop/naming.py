@@ -1,4 +1,4 @@
-"""What pycls, timm and torchvision call the modules of a network, as data."""
+"""What pycls, timm, torchvision and efficientnet_pytorch call a network's modules, as data."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,14 +13,18 @@ class Names(NamedTuple):
     """Module names of one kind of network."""
 
     stem: Modules
-    block: str  # prefix of a block's modules; {i} stage and {j} block from 1, {i0} and {j0} from 0
+    # prefix of a block's modules: {i} stage and {j} block from 1; {i0}, {j0} and, within the whole
+    # network, {n0} from 0
+    block: str
     layers: Mapping[str, Modules]  # of a block, by our name; SE is left out where they have none
     classifier: str
     head: Modules = ()  # the conv before pooling; empty: they have none
     unexpanded: Mapping[str, Modules] = {}  # layers of a block without its first 1x1
     # What no tensor shows, and would load in silence if it differed. Empty: theirs can be any.
-    activation: str = ""
+    activations: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()  # of the stages
+    padding: str = "symmetric"
+    bn_eps: float = 0.0
 
 
 _EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -65,7 +69,7 @@ TIMM_REGNET = Names(
     },
     head=("final_conv.conv", "final_conv.bn"),
     classifier="head.fc",
-    activation="relu",
+    activations=("relu",),
     strides=(2, 2, 2, 2),
 )
 TIMM_EFFICIENTNET = Names(
@@ -86,8 +90,9 @@ TIMM_EFFICIENTNET = Names(
     },
     head=("conv_head", "bn2"),
     classifier="classifier",
-    activation="silu",
+    activations=("silu", "relu6"),
     strides=_EFFICIENTNET_STRIDES,
+    padding="",  # `same` in tf_efficientnet_*, with an epsilon of 1e-3
 )
 
 # timm's and torchvision's alike, which bear the same names
@@ -101,7 +106,7 @@ RESNET = Names(
         "c": ("conv3", "bn3"),
     },
     classifier="fc",
-    activation="relu",
+    activations=("relu",),
     strides=(1, 2, 2, 2),
 )
 
@@ -117,7 +122,7 @@ TORCHVISION_REGNET = Names(
         "c": ("f.c.0", "f.c.1"),
     },
     classifier="fc",
-    activation="relu",
+    activations=("relu",),
     strides=(2, 2, 2, 2),
 )
 TORCHVISION_EFFICIENTNET = Names(
@@ -138,8 +143,29 @@ TORCHVISION_EFFICIENTNET = Names(
     },
     head=("features.8.0", "features.8.1"),
     classifier="classifier.1",
-    activation="silu",
+    activations=("silu",),
     strides=_EFFICIENTNET_STRIDES,
+)
+
+_EFFICIENTNET_PYTORCH_LAYERS = {
+    "a": ("_expand_conv", "_bn0"),
+    "b": ("_depthwise_conv", "_bn1"),
+    "se.reduce": ("_se_reduce",),
+    "se.expand": ("_se_expand",),
+    "c": ("_project_conv", "_bn2"),
+}
+# of PyPI's efficientnet-pytorch and efficientnet-lite-pytorch, which pad as TensorFlow does
+EFFICIENTNET_PYTORCH = Names(
+    stem=("_conv_stem", "_bn0"),
+    block="_blocks.{n0}.",
+    layers=_EFFICIENTNET_PYTORCH_LAYERS,
+    unexpanded=_EFFICIENTNET_PYTORCH_LAYERS,
+    head=("_conv_head", "_bn1"),
+    classifier="_fc",
+    activations=("silu", "relu6"),
+    strides=_EFFICIENTNET_STRIDES,
+    padding="same",
+    bn_eps=1e-3,
 )
 
 # by (block, stem) of an architecture; what is not there, the library does not have
@@ -151,7 +177,7 @@ NAMES: dict[str, dict[tuple[str, str], Names]] = {
     },
     "timm": {
         ("bottleneck", "conv3x3"): TIMM_REGNET,
-        ("linear_bottleneck", "conv3x3"): TIMM_REGNET._replace(activation="silu"),
+        ("linear_bottleneck", "conv3x3"): TIMM_REGNET._replace(activations=("silu",)),
         ("mbconv", "conv3x3"): TIMM_EFFICIENTNET,
         ("bottleneck", "conv7x7_pool"): RESNET,
     },
@@ -160,4 +186,5 @@ NAMES: dict[str, dict[tuple[str, str], Names]] = {
         ("mbconv", "conv3x3"): TORCHVISION_EFFICIENTNET,
         ("bottleneck", "conv7x7_pool"): RESNET,
     },
+    "efficientnet_pytorch": {("mbconv", "conv3x3"): EFFICIENTNET_PYTORCH},
 }

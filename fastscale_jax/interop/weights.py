@@ -1,4 +1,4 @@
-"""Weights of pycls, timm and torchvision as variables of our networks, and back.
+"""Weights of other libraries as variables of our networks, and back.
 
     variables = from_timm(config, state_dict)
     logits = models.build(config).apply(variables, images, train=False)
@@ -67,7 +67,8 @@ def from_timm(config: Config, state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a network from timm's state dict; otherwise as `from_pycls`.
 
     timm has networks with the same tensors that compute something else, and a state dict does not
-    show it: `tf_efficientnet_*` (padding and epsilon), `resnetblur50`, `resnetaa50` and others.
+    show it: `resnetblur50`, `resnetaa50` and others. Of EfficientNets, `config` says which they
+    are: `tf_efficientnet_*` have the padding `same` and an epsilon of 1e-3.
 
     Raises:
         WeightsError: as `from_pycls`, or timm has no network like this one.
@@ -79,8 +80,8 @@ def from_timm(config: Config, state_dict: Mapping[str, Any]) -> Variables:
 def from_torchvision(config: Config, state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a network from torchvision's state dict; otherwise as `from_pycls`.
 
-    The epsilon of torchvision's EfficientNets B5 to B7 is 1e-3, ours 1e-5. The difference is added
-    to the running variances, so that evaluation is the same.
+    The epsilon of torchvision's EfficientNets B5 to B7 is 1e-3. Where the network's is another, the
+    difference is added to the running variances, so that evaluation is the same.
 
     Raises:
         WeightsError: as `from_pycls`, or torchvision has no network like this one.
@@ -133,7 +134,7 @@ def to_library(library: str, config: Config, variables: Mapping[str, Any]) -> di
     """Returns variables under a library's names and in its layout; see `to_pycls`.
 
     Args:
-        library: `pycls`, `timm`, `torchvision`, or `fastscale_jax` for our own names.
+        library: one of `layout.LIBRARIES`; `fastscale_jax` has our own names.
         config: the fields of `config.model`, or an `Architecture`; not modified.
         variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
 

@@ -29,10 +29,25 @@ FROM = {
 TO = {"pycls": weights.to_pycls, "timm": weights.to_timm, "torchvision": weights.to_torchvision}
 
 
+def from_theirs(network: Counterpart, state_dict: Mapping[str, Any]) -> Any:
+    imported = weights.import_tensors(network.package, network.architecture(), state_dict)
+    return imported.variables
+
+
+def twin_of(a: Architecture, ours: Mapping[str, Any]) -> torch_twin.Twin:
+    twin = torch_twin.build(a).double().eval()
+    state = {k: torch.from_numpy(x) for k, x in torch_twin.state_of(a, ours).items()}
+    twin.load_state_dict(state)
+    return twin
+
+
 def recorded_shapes(library: str, name: str) -> dict[str, tuple[int, ...]]:
     """A state dict's shapes by name, without BatchNorm's counters."""
     shapes = {}
-    for pattern, shape in golden("counterparts")[library][name]["shapes"].items():
+    recorded = golden("counterparts")[library][name]["shapes"]
+    if isinstance(recorded, str):
+        return recorded_shapes(library, recorded)
+    for pattern, shape in recorded.items():
         run = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
         blocks = range(int(run[1]), int(run[2]) + 1) if run else [0]
         for block in blocks:
@@ -134,7 +149,10 @@ def test_every_tensor_of_a_counterpart_has_its_place(network):
 
 def test_every_recorded_network_is_a_counterpart():
     recorded = {
-        (lib, name) for lib in ("timm", "torchvision") for name in golden("counterparts")[lib]
+        (library, name)
+        for library, networks in golden("counterparts").items()
+        for name in networks
+        if library != "versions"
     }
     # which has no head conv, and activates what it pools
     recorded.remove(("timm", "regnetz_040"))
@@ -153,7 +171,11 @@ def test_a_network_of_the_same_tensors_that_activates_before_pooling_is_refused(
 
 # the default suite takes one of each kind, and every case that needs care
 CAREFUL = {
-    "timm": ("regnetx_004", "regnety_002", "regnetz_005", "regnetz_040_h", "resnext50_32x4d"),
+    "timm": (
+        *("regnetx_004", "regnety_002", "regnetz_005", "regnetz_040_h", "resnext50_32x4d"),
+        *("tf_efficientnet_b0", "tf_efficientnet_lite0", "efficientnet_lite2"),
+    ),
+    "efficientnet_pytorch": ("efficientnet-b0", "efficientnet-lite1"),
     "torchvision": ("regnet_y_800mf", "regnet_x_400mf", "efficientnet_b0", "efficientnet_b5"),
 }
 
@@ -170,9 +192,7 @@ def test_the_twin_computes_what_the_counterpart_did(network):
     """Through our variables: theirs → ours → the reference's names → PyTorch, in float64."""
     a = network.architecture()
     theirs = {k: x.astype(np.float64) for k, x in recorded_state_dict(network).items()}
-    ours = FROM[network.package](a, theirs)
-    twin = torch_twin.build(a).double().eval()
-    twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
+    twin = twin_of(a, from_theirs(network, theirs))
     bgr = images_by_rule(2, 64)[:, ::-1].astype(np.float64)
     with torch.no_grad():
         logits = twin(torch.from_numpy(bgr)).numpy()
@@ -186,6 +206,7 @@ def test_the_twin_computes_what_the_counterpart_did(network):
     "network",
     [
         counterpart("timm", "regnetz_005"),
+        counterpart("timm", "tf_efficientnet_lite0"),
         pytest.param(counterpart("torchvision", "efficientnet_b5"), marks=pytest.mark.slow),
         pytest.param(counterpart("timm", "efficientnet_b1"), marks=pytest.mark.slow),
         pytest.param(counterpart("torchvision", "regnet_y_800mf"), marks=pytest.mark.slow),
@@ -195,7 +216,7 @@ def test_the_twin_computes_what_the_counterpart_did(network):
 )
 def test_the_flax_network_computes_what_the_counterpart_did(network):
     a = network.architecture()
-    ours = FROM[network.package](a, recorded_state_dict(network))
+    ours = from_theirs(network, recorded_state_dict(network))
     model = models.build(a)
     apply = jax.jit(
         functools.partial(model.apply, train=False),
@@ -214,13 +235,14 @@ def test_the_library_itself_agrees_where_it_is_installed(network):
     pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
     if network.package == "timm":
         theirs = pytest.importorskip("timm").create_model(network.name)
+    elif network.package == "efficientnet_pytorch":
+        package = "efficientnet_lite_pytorch" if "lite" in network.name else "efficientnet_pytorch"
+        theirs = pytest.importorskip(package).EfficientNet.from_name(network.name, image_size=64)
     else:
         theirs = getattr(pytest.importorskip("torchvision").models, network.name)(weights=None)
     theirs = theirs.double().eval()
     a = network.architecture()
-    ours = FROM[network.package](a, theirs.state_dict())
-    twin = torch_twin.build(a).double().eval()
-    twin.load_state_dict({k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()})
+    twin = twin_of(a, from_theirs(network, theirs.state_dict()))
     images = images_by_rule(2, 64).astype(np.float64)
     with torch.no_grad():
         wanted = theirs(torch.from_numpy(images)).numpy()
@@ -354,7 +376,7 @@ def test_an_unknown_library_is_refused_with_the_choices():
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_library_is_known_by_its_names(library):
-    a = small("regnety:200mf")
+    a = small("efficientnet:lite0" if library == "efficientnet_pytorch" else "regnety:200mf")
     shapes = {tensor.name: tensor.shape for tensor in tensors(a, library)}
     assert weights.detect(a, shapes) == library
     del shapes[min(shapes)]
