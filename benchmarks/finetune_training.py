@@ -1,16 +1,16 @@
-"""Trains the small network of `benchmarks.finetune`, in memory, by any recipe."""
+"""Trains the networks of `benchmarks.finetune`, in memory, by any recipe."""
 
 import functools
 import pathlib
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from benchmarks.finetune_images import SIDE
 from fastscale_jax import arch
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import as_architecture
 from fastscale_jax.data.pipeline import train_batches
 from fastscale_jax.data.sources.arrays import ArraySplit
 from fastscale_jax.data.sources.source import SOURCES
@@ -22,27 +22,37 @@ from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Task, create_state, train_step
 
-VARIANT = "dWr_x0.016"  # of RegNetZ, with a block a stage
+SMALL = "regnetz:dWr_x0.016"  # is cut to a block a stage
+
+
+def network_config(name: str, side: int, classes: int) -> ConfigDict:
+    """Returns a network of the benchmark as `config.model`.
+
+    Args:
+        name: `SMALL`, or another `family:variant`, which is taken whole.
+        side: of the images, pixels.
+        classes: of the images.
+    """
+    model = arch.model_config(*name.split(":"))
+    model.update(resolution=side, num_classes=classes)
+    if name == SMALL:
+        model.depths = (1, 1, 1, 1)
+    return model
 
 
 class Training:
-    """Trains the small network by one recipe on several seeds' images; compiles once."""
+    """Trains one network by one recipe on several seeds' images; compiles once."""
 
-    def __init__(self, config: ConfigDict, images: int, classes: int, test: ArraySplit) -> None:
+    def __init__(self, config: ConfigDict, images: int, test: ArraySplit) -> None:
         """Takes what all seeds share.
 
         Args:
-            config: of a recipe; its network and its data are replaced.
+            config: of a recipe, with the network; its data are replaced.
             images: to train on.
-            classes: of the images.
             test: images that errors are counted on.
         """
-        config.model = arch.model_config("regnetz", VARIANT)
-        config.model.update(depths=(1, 1, 1, 1), resolution=SIDE, num_classes=classes)
-        self.network, self.recipe = (
-            Architecture.from_config(config.model),
-            Recipe.from_config(config),
-        )
+        model: Any = config.model
+        self.network, self.recipe = as_architecture(model), Recipe.from_config(config)
         self.epoch_steps = images // self.recipe.data.batch_size
         self.recipe, self.images = self.recipe.long_enough(self.epoch_steps), images
         self.steps = self.epoch_steps * self.recipe.total_epochs

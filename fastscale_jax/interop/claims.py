@@ -41,7 +41,7 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
     """
     for what, theirs, ours in (
         *_own_fields(a, about.get("model", {})),
-        *_pycls_settings(a, about.get("cfg", "")),
+        *(_pycls_settings(a, about["cfg"]) if "cfg" in about else ()),
     ):
         if theirs != ours:
             raise WeightsError(
@@ -117,6 +117,7 @@ def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]
     strides = [stage.stride for stage in a.stages]
     try:
         settings = yaml.safe_load(cfg) or {}
+        yield "padding", "symmetric", a.padding  # of all of pycls's
         yield "BN.EPS", float(_setting(settings, "BN.EPS", _PYCLS_EPS)), a.bn_eps
         activation = str(_setting(settings, "MODEL.ACTIVATION_FUN", a.activation)).lower()
         yield "MODEL.ACTIVATION_FUN", _PYCLS_ACTIVATIONS.get(activation, activation), a.activation

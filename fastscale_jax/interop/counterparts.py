@@ -184,10 +184,8 @@ def _named() -> Iterator[Counterpart]:
     yield from COUNTERPARTS
     for family, members in FAMILIES.items():
         for base in members.bases:
-            network = base_architecture(family, base)
-            # pycls has none that pads as TensorFlow does
-            for library in (OURS, "pycls") if network.padding == "symmetric" else (OURS,):
-                yield Counterpart(library, network.name, family, base)
+            for library in (OURS, "pycls"):
+                yield Counterpart(library, base_architecture(family, base).name, family, base)
 
 
 def _names_and_shapes(network: Counterpart) -> frozenset[tuple[str, tuple[int, ...]]]:

@@ -42,6 +42,7 @@ PYCLS = Names(
     },
     head=("head.conv", "head.bn"),
     classifier="head.fc",
+    padding="",  # pycls's own is symmetric; our PyTorch twin has these names too
 )
 _PYCLS_MBCONV_LAYERS = {
     "a": ("exp", "exp_bn"),

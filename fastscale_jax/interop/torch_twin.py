@@ -6,12 +6,10 @@ Modules bear the names of the paper's reference code, so that its checkpoints lo
 """
 
 import copy
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from ml_collections import ConfigDict
@@ -60,22 +58,11 @@ def twin(
         raise ValueError(f"channels must be RGB or BGR; got {channels!r}")
     result = build(config).eval()
     if variables is not None:
-        state = {k: torch.from_numpy(x) for k, x in state_of(config, variables).items()}
+        state = {k: torch.from_numpy(x) for k, x in to_pycls(config, variables).items()}
         if channels == "RGB":
             state["stem.conv.weight"] = state["stem.conv.weight"].flip(1)
         result.load_state_dict(state, strict=False)  # without BatchNorm's counters
     return result
-
-
-def state_of(
-    config: ConfigDict | Mapping[str, object] | Architecture, variables: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """Returns the variables of a network as the twin's state dict; it is as `to_pycls`.
-
-    The reference has no network that pads as TensorFlow does; the twin has.
-    """
-    named_alike = dataclasses.replace(as_architecture(config), padding="symmetric")
-    return to_pycls(named_alike, variables)
 
 
 def fused(twin: "Twin") -> "Twin":

@@ -32,7 +32,7 @@ def test_config_has_the_documented_fields_and_plain_values():
     config = arch.model_config("regnetz", "dWr_16gf")
     stage_fields = ["depths", "widths", "strides", "kernels", "group_widths", "expansions"]
     names = ["name", "block", "resolution", "stem", "stem_width", "se_ratio", "head_width"]
-    names += ["activation", "num_classes", "dropout", "stochastic_depth"]
+    names += ["activation", "num_classes", "dropout", "stochastic_depth", "padding", "bn_eps"]
     assert sorted(config) == sorted(names + stage_fields)
     for field, value in config.items():
         values = value if field in stage_fields else (value,)
@@ -106,7 +106,11 @@ REFUSED = {
         {"stem": "conv5x5"},
         r"unknown stem 'conv5x5'; did you mean conv3x3\? choose one of conv3x3",
     ),
-    "unknown activation": ("resnet", {"activation": "gelu"}, "activation 'gelu'; .* relu, silu"),
+    "unknown activation": (
+        "resnet",
+        {"activation": "gelu"},
+        "activation 'gelu'; .* relu, relu6, silu",
+    ),
     "a choice that is no string": ("resnet", {"block": 3}, "unknown block 3; choose one of"),
     "no resolution": ("resnet", {"resolution": 0}, "resolution must be a whole .* 1; got 0"),
     "a resolution in fractions": ("resnet", {"resolution": 224.0}, "resolution must .* got 224.0"),
@@ -175,6 +179,29 @@ def test_config_is_refused_with_the_field_and_what_would_be_right(family, change
         with pytest.raises(ValueError, match=message) as refusal:
             Architecture.from_config(config)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_config_of_before_padding_and_epsilon_were_fields_means_what_it_meant():
+    config = arch.model_config("regnety", "400mf").to_dict()
+    del config["padding"], config["bn_eps"]
+    network = Architecture.from_config(config)
+    assert (network.padding, network.bn_eps) == ("symmetric", 1e-5)
+    assert network == arch.resolve("regnety", "400mf")[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("padding", "SAME", "unknown padding 'SAME'; did you mean same"),
+        ("bn_eps", 0.0, "bn_eps must be a number from 1e-09 to 1; got 0.0"),
+        ("bn_eps", "1e-3", "bn_eps must be a number"),
+        ("activation", "relu5", "did you mean relu or relu6"),
+    ],
+)
+def test_padding_epsilon_and_activation_are_checked(field, value, message):
+    config = {**arch.model_config("efficientnet", "lite0").to_dict(), field: value}
+    with pytest.raises(ValueError, match=message):
+        Architecture.from_config(config)
 
 
 def test_missing_and_unknown_fields_are_named():

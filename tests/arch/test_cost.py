@@ -27,6 +27,17 @@ def test_large_efficientnets_have_the_parameters_that_torchvision_publishes(base
     assert arch.count(arch.model_config("efficientnet", base)).params == params
 
 
+@pytest.mark.parametrize(
+    ("base", "params"),
+    [
+        *(("lite0", 4_652_008), ("lite1", 5_416_680), ("lite2", 6_092_072)),
+        *(("lite3", 8_197_096), ("lite4", 13_006_568)),
+    ],
+)
+def test_efficientnet_lites_have_the_parameters_of_timm_s(base, params):
+    assert arch.count(arch.model_config("efficientnet", base)).params == params
+
+
 @pytest.mark.parametrize(("family", "base"), NAMED, ids=NAMED_IDS)
 def test_layers_and_parts_sum_to_the_count(family, base):
     network, _ = arch.resolve(family, base)

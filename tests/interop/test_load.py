@@ -359,6 +359,36 @@ def test_a_download_that_looks_like_ours_is_refused_by_its_name(tmp_path, family
     assert "by its name" in refusal(tmp_path / name, config)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "is_taken"),
+    [
+        ("tf_efficientnet_b0_ns-c0e6a31c", {"padding": "same", "bn_eps": 1e-3}, True),
+        ("tf_efficientnet_b0_ns-c0e6a31c", {"padding": "same"}, False),
+        ("efficientnet_b0_ra-3dd342df", {}, True),
+        ("efficientnet_b0_ra-3dd342df", {"padding": "same", "bn_eps": 1e-3}, False),
+    ],
+)
+def test_a_download_must_pad_as_our_network_does(tmp_path, name, changes, is_taken):
+    config = small("efficientnet", **changes)
+    path = tmp_path / f"{name}.safetensors"
+    save(path, config, variables_of(config), "timm")
+    if is_taken:
+        assert_same(load(path, config).variables, variables_of(config))
+    else:
+        padding = "same" if name.startswith("tf_") else "symmetric"
+        assert f"give --config.model.padding={padding} --config.model.bn_eps=" in refusal(
+            path, config
+        )
+
+
+def test_a_file_of_our_own_says_how_its_network_pads(tmp_path):
+    config = small("efficientnet")
+    path = tmp_path / "weights.safetensors"
+    save(path, config, variables_of(config))
+    other = small("efficientnet", padding="same")
+    assert "a network whose padding is symmetric; " in refusal(path, other)
+
+
 @pytest.mark.parametrize("kind", ["checkpoint", "file"])
 def test_our_own_weights_are_taken_from_a_folder_of_any_name(tmp_path, kind):
     config, folder = small(), tmp_path / "against_tf_efficientnet_b0"
@@ -480,7 +510,8 @@ def test_names_that_are_nobody_s_are_refused_with_the_first(tmp_path):
     stored = {f"encoder.layers.{i}.weight": np.ones(2) for i in range(9)}
     safetensors.numpy.save_file(stored, path)
     assert refusal(path, small()) == (
-        "these names of tensors are none of fastscale_jax, pycls, timm, torchvision's; "
+        "these names of tensors are none of fastscale_jax, pycls, timm, torchvision, "
+        "efficientnet_pytorch's; "
         "the first is 'encoder.layers.0.weight'"
     )
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Stage
+from fastscale_jax.arch.architecture import ACTIVATIONS, PADDINGS
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop import torch_twin
 from fastscale_jax.interop.layout import tensors
@@ -113,8 +114,10 @@ def architectures(draw: st.DrawFn) -> Architecture:
         stages=tuple(stages),
         se_ratio=draw(st.sampled_from([0.0, 0.25, 0.5])),
         head_width=draw(st.sampled_from([0, 13, 24])),
-        activation=draw(st.sampled_from(["relu", "silu"])),
+        activation=draw(st.sampled_from(ACTIVATIONS)),
         num_classes=draw(st.integers(2, 11)),
+        padding=draw(st.sampled_from(PADDINGS)),
+        bn_eps=draw(st.sampled_from([1e-5, 1e-3])),
     )
 
 

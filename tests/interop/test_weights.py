@@ -36,7 +36,7 @@ def from_theirs(network: Counterpart, state_dict: Mapping[str, Any]) -> Any:
 
 def twin_of(a: Architecture, ours: Mapping[str, Any]) -> torch_twin.Twin:
     twin = torch_twin.build(a).double().eval()
-    state = {k: torch.from_numpy(x) for k, x in torch_twin.state_of(a, ours).items()}
+    state = {k: torch.from_numpy(x) for k, x in weights.to_pycls(a, ours).items()}
     twin.load_state_dict(state)
     return twin
 
