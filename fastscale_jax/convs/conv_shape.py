@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Any
 
-from fastscale_jax.arch.architecture import PADDINGS
-
-SYMMETRIC = PADDINGS[0]
+PADDINGS = SYMMETRIC, _ = ("symmetric", "same")
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -95,7 +95,7 @@ class _Graph:
         return output
 
     def weight(self, name: str, values: np.ndarray) -> str:
-        values = np.ascontiguousarray(values.astype(self.dtype))
+        values = np.array(values, self.dtype, order="C")
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 

@@ -195,7 +195,7 @@ def test_a_config_of_before_padding_and_epsilon_were_fields_means_what_it_meant(
         ("padding", "SAME", "unknown padding 'SAME'; did you mean same"),
         ("bn_eps", 0.0, "bn_eps must be a number from 1e-09 to 1; got 0.0"),
         ("bn_eps", "1e-3", "bn_eps must be a number"),
-        ("activation", "relu5", "did you mean relu or relu6"),
+        ("activation", "relu5", "did you mean relu\\?"),
     ],
 )
 def test_padding_epsilon_and_activation_are_checked(field, value, message):
