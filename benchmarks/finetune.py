@@ -47,6 +47,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 ABLATED = ("photographs",)  # sets that these are trained on
 SCRATCH_STEPS = 1200  # more than the recipe for fine-tuning takes
+SETS = ("digits", "photographs", "faces")
 SEEDS, VALIDATION_SEEDS = range(5), range(100, 105)
 
 
@@ -122,8 +123,12 @@ def main() -> None:
     parser.add_argument("--network", default=SMALL, help="family:variant")
     parser.add_argument("--side", type=int, default=32, help="of the images, pixels")
     parser.add_argument("--weights", type=pathlib.Path, help="to begin with; made if not there")
+    parser.add_argument("--sets", default=",".join(SETS), help="to train on, with commas between")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
+    sets = arguments.sets.split(",")
+    if not {*sets} <= {*SETS}:
+        parser.error(f"--sets must be some of {','.join(SETS)}; got {arguments.sets}")
     before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
     result: dict[str, Any] = {
         "machine": describe(),
@@ -142,15 +147,17 @@ def main() -> None:
                 parser.error(f"weights of {arguments.network} are not made here; give --weights")
             result["pretraining"] = pretrain(weights, arguments.side)
             print(result["pretraining"], flush=True)
-        result["sets"] = {}
-        for name, images in image_sets(arguments.side).items():
+        result["sets"] = before.get("sets", {})
+        images_of = image_sets(arguments.side)
+        for name in sets:
+            images = images_of[name]
             done = before.get("sets", {}).get(name, {}).get("methods", {})
             is_ablated = arguments.network == SMALL and name in ABLATED
             methods = [*METHODS, *(ABLATIONS if is_ablated else ())]
             outcomes = result["sets"][name] = {
                 "training_images": images.training_images,
                 "test_images": (images.validation if arguments.validate else images.test).examples,
-                "methods": {},
+                "methods": dict(done),
             }
             for method in methods:
                 outcome = done.get(method) or compared(
