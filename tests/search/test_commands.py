@@ -75,13 +75,13 @@ def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_eight_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, request):
+def test_four_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, request):
     url = f"sqlite:///{tmp_path / 'a.db'}"
     if kind == "postgresql":
         url = request.getfixturevalue("postgresql")
     command = [
         *(sys.executable, "-m", "fastscale_jax.search.regnets", *QUICK, *SPACE),
-        *("--networks=8", "--heartbeat_seconds=1", "--name=eight"),
+        *("--networks=4", "--heartbeat_seconds=1", "--name=four"),
         *(f"--output={tmp_path}", f"--storage={url}"),
     ]
     workers = [
@@ -94,11 +94,11 @@ def test_eight_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, re
     killed.communicate()
     said, _ = survivor.communicate()
     assert survivor.returncode == 0
-    assert b"8 of 8 networks trained" in said
+    assert b"4 of 4 networks trained" in said
     with study_of(url) as study:
         trials = study.trials
     done = [t for t in trials if t.state.name == "COMPLETE"]
-    assert sorted(t.user_attrs["job"] for t in done) == list(range(8))
+    assert sorted(t.user_attrs["job"] for t in done) == list(range(4))
     assert [t for t in trials if t.state.name == "FAIL"]  # the killed one's
     trained = run(
         f"--config={tmp_path / 'best.py'}",
@@ -135,7 +135,7 @@ def test_a_signal_while_a_network_is_compiled_gives_it_back(tmp_path):
 
 
 @contextlib.contextmanager
-def study_of(url, name="eight"):
+def study_of(url, name="four"):
     storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"))
     try:
         yield optuna.load_study(study_name=name, storage=storage)
