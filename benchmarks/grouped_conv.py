@@ -61,7 +61,10 @@ def networks() -> dict[str, Architecture]:
 
 
 def spatial_convs(network: Architecture, batch: int) -> Iterator[ConvShape]:
-    """Yields the convs of a network that are wider than one pixel, in order."""
+    """Yields the convs of a network that are wider than one pixel, in order.
+
+    They are padded symmetrically, which hardly changes the time.
+    """
     a = network
     kernel = 7 if a.stem == "conv7x7_pool" else 3
     side = a.resolution
@@ -189,10 +192,9 @@ def exceptions(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in itertools.chain.from_iterable(result["shapes"] for result in results):
         for part in conv_choice.PARTS:
             times = {name: x for name, x in row[part]["ms"].items() if name != "torch"}
-            found[(*row["shape"].values(), part)].append(times)
+            found[ConvShape(**row["shape"]), part].append(times)
     chosen = []
-    for (*fields, part), machines in found.items():
-        shape = ConvShape(*fields)
+    for (shape, part), machines in found.items():
         rule, best = conv_choice.rule(shape, part), _best(machines)
         if best != rule and (
             not _is_safe(rule, machines)
@@ -254,12 +256,12 @@ def main() -> None:
     result: dict[str, Any] = {"machine": describe(), "dtype": arguments.dtype, "shapes": []}
     if arguments.output.exists():
         result = json.loads(arguments.output.read_text())
-    done = {tuple(row["shape"].values()) for row in result["shapes"]}
+    done = {ConvShape(**row["shape"]) for row in result["shapes"]}
     # dense ones first: where the choice is least clear
     order = sorted(zoo_shapes(arguments.batch).items(), key=lambda one: (one[0].groups > 1, one))
     for shape, names in order:
         sizes = {name: getattr(shape, name) for name in ConvShape.__dataclass_fields__}
-        if tuple(sizes.values()) in done or (wanted and not wanted & set(names)):
+        if shape in done or (wanted and not wanted & set(names)):
             continue
         row = measure(shape, arguments.dtype, arguments.seconds, set(arguments.forms.split(",")))
         result["shapes"].append({"shape": sizes, "networks": names, **row})

@@ -3,8 +3,9 @@
     fastscale train efficientnet:dWr_4gf --workdir=runs/b0-4gf \
       --config.data.name=folder --config.data.dir=imagenet --config.dtype=bfloat16
 
-Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: b0 (default) to b7. Strategy `orig` is
-EfficientNet's own, as in b0_orig_phi3. Without `--config.data`, images are noise.
+Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: b0 (default) to b7, and lite0 to lite4,
+without SE and with ReLU6. Strategy `orig` is EfficientNet's own, as in b0_orig_phi3. Without
+`--config.data`, images are noise.
 
 What the paper reached with this recipe (arXiv:2103.06877, Tables 5 and 8) on ImageNet, on eight
 V100s of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.

@@ -1,12 +1,13 @@
 """Tables of the manual's page on fine-tuning, from what `benchmarks.finetune` wrote."""
 
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from docs.speed_tables import RESULTS
 
-FILE = RESULTS / "finetune_intel.json"
+SMALL, IMAGENET = RESULTS / "finetune_intel.json", RESULTS / "finetune_lite0_amd.json"
 _METHODS = {
     "documented": "the command before",
     "from scratch": "from scratch",
@@ -14,9 +15,18 @@ _METHODS = {
 }
 
 
-def methods() -> str:
-    """Returns the errors of each way to train, on each set."""
-    result = json.loads(FILE.read_text(encoding="utf-8"))
+def small() -> str:
+    """Returns the errors of each way to train the small network, on each set."""
+    return _errors(SMALL)
+
+
+def imagenet() -> str:
+    """Returns the same of a network whose weights were trained on ImageNet."""
+    return _errors(IMAGENET)
+
+
+def _errors(file: pathlib.Path) -> str:
+    result = json.loads(file.read_text(encoding="utf-8"))
     rows = ["| | training images | test images | steps | top-1 error, % | seconds |"]
     rows += ["|---|--:|--:|--:|--:|--:|"]
     for name, found in result["sets"].items():
@@ -29,7 +39,7 @@ def methods() -> str:
 
 def ablations() -> str:
     """Returns what changes of the recipe do, on the sets that they were tried on."""
-    result = json.loads(FILE.read_text(encoding="utf-8"))
+    result = json.loads(SMALL.read_text(encoding="utf-8"))
     rows = ["| | steps | top-1 error, % | seconds |", "|---|--:|--:|--:|"]
     for name, found in result["sets"].items():
         others = [x for x in found["methods"] if x not in ("documented", "from scratch")]
@@ -46,7 +56,7 @@ def _cells(outcome: Mapping[str, Any]) -> str:
 
 
 def _source(result: Mapping[str, Any]) -> str:
-    machine, seeds = result["machine"], len(result["sets"]["digits"]["methods"]["finetune"]["runs"])
+    machine, seeds = result["machine"], len(result["sets"]["faces"]["methods"]["finetune"]["runs"])
     return (
         f"Mean ± standard deviation of {seeds} seeds; seconds of one core ({machine['device']}), "
         f"without compiling; jax {machine['versions']['jax']}; {machine['date']}; "

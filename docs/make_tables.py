@@ -53,7 +53,7 @@ def paper_rows() -> str:
 
 
 def counterparts() -> str:
-    """Returns a table of the networks of timm and torchvision that are ours."""
+    """Returns a table of the networks of other libraries that are ours."""
     rows = ["| library | its name | ours |", "|---|---|---|"]
     rows += [f"| {c.package} | `{c.name}` | `{c.arguments}` |" for c in COUNTERPARTS]
     return "\n".join(rows)
@@ -68,7 +68,8 @@ def _costs(a: arch.Architecture) -> str:
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
     "fine-tuning.md": {
-        "methods": finetune_tables.methods,
+        "small network": finetune_tables.small,
+        "imagenet": finetune_tables.imagenet,
         "ablations": finetune_tables.ablations,
     },
     "weights.md": {"counterparts": counterparts},

@@ -157,13 +157,21 @@ class Architecture:
             values.update(zip(STAGE_FIELDS, columns, strict=True))
         return ConfigDict(values)
 
+    def to_record(self) -> dict[str, object]:
+        """Returns this network as plain values that older versions' records can be compared with.
+
+        Fields of `LATER_FIELDS` are left out where they have their defaults.
+        """
+        values = self.to_config().to_dict()
+        return {key: x for key, x in values.items() if LATER_FIELDS.get(key) != x}
+
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, object]) -> "Architecture":
         """Returns the network that `config.model` describes.
 
         Args:
-            config: the fields of `config.model`; not modified. Those of `LATER_FIELDS`, which older
-                configs lack, have the values that they had before they were fields.
+            config: the fields of `config.model`; not modified. Those of `LATER_FIELDS` may be
+                missing: they get their defaults.
 
         Raises:
             ValueError: a field is missing, unknown, of the wrong type or out of range; per-stage
@@ -171,7 +179,7 @@ class Architecture:
                 resolution is too small for the strides.
         """
         values = dict(config.items())
-        if not _CONFIG_FIELDS - LATER_FIELDS <= values.keys() <= _CONFIG_FIELDS:
+        if not _CONFIG_FIELDS - LATER_FIELDS.keys() <= values.keys() <= _CONFIG_FIELDS:
             _refuse_fields(values.keys())
         columns = [_per_stage(field, values.pop(field)) for field in STAGE_FIELDS]
         lengths = {field: len(column) for field, column in zip(STAGE_FIELDS, columns, strict=True)}
@@ -190,7 +198,8 @@ _CONFIG_FIELDS = {
     *(field.name for field in dataclasses.fields(Architecture) if field.name != "stages"),
     *STAGE_FIELDS,
 }
-LATER_FIELDS = frozenset({"padding", "bn_eps"})
+# What configs of older versions lack, and what they mean.
+LATER_FIELDS: Mapping[str, object] = {"padding": "symmetric", "bn_eps": 1e-5}
 
 
 def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]") -> Architecture:
@@ -308,7 +317,7 @@ def _refuse_fields(fields: object) -> None:
     problems = [
         f"{label} {', '.join(sorted(which))}"
         for label, which in (
-            ("missing", _CONFIG_FIELDS - LATER_FIELDS - names),
+            ("missing", _CONFIG_FIELDS - LATER_FIELDS.keys() - names),
             ("unknown", names - _CONFIG_FIELDS),
         )
         if which

@@ -183,5 +183,5 @@ def _total(layers: tuple[Layer, ...]) -> Complexity:
 
 
 def strided(size: int, stride: int) -> int:
-    """Returns the output side of an odd conv padded with (k-1)//2 on both sides."""
+    """Returns the output side of a conv, with either padding: size over stride, rounded up."""
     return (size - 1) // stride + 1

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.checkpoints.saved import latest_step, read_about
 from fastscale_jax.checkpoints.stores import (
     Folder,
@@ -241,6 +242,7 @@ def saved_config(checkpoints: Folder) -> Mapping[str, Any]:
 
 
 def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    recorded, wanted = {**LATER_FIELDS, **recorded}, {**LATER_FIELDS, **wanted}
     differing = sorted(
         key for key in wanted.keys() | recorded.keys() if wanted.get(key) != recorded.get(key)
     )

@@ -137,7 +137,7 @@ def rule(shape: ConvShape, part: str) -> str:
 
 
 def sizes(shape: ConvShape) -> tuple[int, ...]:
-    """Returns what the table of measurements goes by: all but the batch."""
+    """Returns what the table of measurements goes by: not the batch, nor the padding."""
     s = shape
     return s.height, s.width, s.c_in, s.c_out, s.groups, s.kernel, s.stride
 

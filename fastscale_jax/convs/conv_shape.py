@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-PADDINGS = SYMMETRIC, _ = ("symmetric", "same")
+PADDINGS = (SYMMETRIC, SAME) = ("symmetric", "same")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -11,9 +11,9 @@ class ConvShape:
     """x `[batch, height, width, c_in]` by a kernel `[kernel, kernel, c_in/groups, c_out]`.
 
     Both ways of padding give y `[batch, out_height, out_width, c_out]`, each side that of x over
-    the stride, rounded up. `symmetric` has (kernel-1)//2 zeros on all sides. `same`, TensorFlow's,
-    has as many as are read, and of an odd number the larger half at the end: with a stride of 2,
-    even sides have one zero less before them.
+    the stride, rounded up. `symmetric`: (kernel-1)//2 zeros on each side. `same`, TensorFlow's:
+    only the zeros that the conv reads; if their number is odd, one more at the end. They differ at
+    stride 2 and an even side, where `same` has one zero less at the beginning.
     """
 
     batch: int
@@ -38,7 +38,7 @@ class ConvShape:
 
     @property
     def pads(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Zeros above and below, left and right; the last of them need not be read."""
+        """Zeros above and below, left and right; with `symmetric`, the last may not be read."""
         rows, columns = (
             padding_of(side, self.kernel, self.stride, self.padding)
             for side in (self.height, self.width)

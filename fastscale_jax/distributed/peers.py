@@ -24,7 +24,7 @@ from typing import Any, Self
 from fastscale_jax.utils.whole_file import replacing
 
 _OWN_END = 1  # exit status of a host whose run another one ended
-_LAST_MOMENTS = 0.5  # seconds between a host's last word and its process's end
+_LAST_MOMENTS = 0.5  # seconds that a process has to end in after its host's last word
 
 
 class Peers:
@@ -109,12 +109,15 @@ class Peers:
             time.sleep(0.1)
 
     def _outlast(self) -> None:
-        """Lets the first host leave last: JAX's runtime lives there, and takes the others along."""
+        """Keeps the first host alive until the others have left.
+
+        JAX's runtime lives in its process: when that ends, it ends theirs.
+        """
         deadline = time.monotonic() + self._dead_after
         waits = set(range(1, self._count)) if self._index == 0 else set()
         while waits and time.monotonic() < deadline:
             waits = {host for host in waits if not _has_ended(self._read(host))}
-            time.sleep(_LAST_MOMENTS)
+            time.sleep(_LAST_MOMENTS)  # after the last one has left too, for its process to end
 
     def _watch(self) -> None:
         while not self._stop.wait(min(2.0, self._dead_after / 10)):
@@ -122,6 +125,7 @@ class Peers:
             verdict = self._look()
             if verdict is not None:
                 self._verdict = verdict
+                self._dismiss_witness()
                 self._say()
                 self._end(verdict)
                 return
@@ -176,13 +180,13 @@ class Peers:
 
     def _dismiss_witness(self) -> None:
         """Tells it that all has been said."""
-        if self._witness is not None:
-            self._witness.communicate(b"said")
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            witness.communicate(b"said")
 
     def _end_process(self, verdict: str) -> None:
         """Ends the process at once: the main thread may wait in a reduction that never ends."""
         _print(verdict)
-        self._dismiss_witness()
         os._exit(_OWN_END)
 
     def testify(self) -> None:

@@ -5,13 +5,15 @@ description beside it may tell more, which must agree with our network.
 """
 
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.arch.architecture import LATER_FIELDS
+from fastscale_jax.interop.counterparts import COUNTERPARTS, OF_PYTORCH, OF_TENSORFLOW
 from fastscale_jax.interop.weights import WeightsError
 
 # Beginnings of timm's names of networks whose tensors look like ours, and how these differ.
@@ -20,8 +22,10 @@ LOOKALIKES = {
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }
-# Beginnings of timm's names of EfficientNets, and how these pad, and BatchNorm's epsilon.
-_CONVENTIONS = {"tf_efficientnet_": ("same", 1e-3), "efficientnet_": ("symmetric", 1e-5)}
+# Beginnings of timm's names of EfficientNets, and what these have.
+_CONVENTIONS = {"tf_efficientnet_": OF_TENSORFLOW, "efficientnet_": OF_PYTORCH}
+# what two networks whose tensors are alike may differ in
+_UNSEEN = ("stages", "activation", "padding", "bn_eps")
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
 _PYCLS_EPS = 1e-5  # where a config says none
@@ -67,43 +71,49 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
         WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
     """
     cached = [part for part in path.absolute().parts if part.startswith("models--")]
-    for part in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
-        _refuse_lookalike(a, part, "by its name these are weights of")
+    for name in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
+        _refuse_lookalike(name, "by its name these are weights of")
+        for beginning, theirs in _CONVENTIONS.items():
+            if name.startswith(beginning) and a.block == "mbconv" and not _agrees(a, theirs):
+                flags = " ".join(f"--config.model.{key}={x}" for key, x in theirs.items())
+                raise WeightsError(
+                    f"by its name these are weights of timm's {beginning}…, which are for {flags}; "
+                    f"{a.name} has {a.padding} and {a.bn_eps}. Give these flags, or rename the "
+                    "file if it is none of timm's"
+                )
+
+
+def _agrees(a: Architecture, conventions: Mapping[str, object]) -> bool:
+    return all(getattr(a, key) == value for key, value in conventions.items())
 
 
 def _check_name(a: Architecture, name: str) -> None:
-    _refuse_lookalike(a, name, "it says that these are weights of")
-    known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == name.partition(".")[0]]
+    base = re.sub("_(ap|ns)$", "", name.partition(".")[0])  # how they were trained
+    known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == base]
     if not known:
+        _refuse_lookalike(name, "it says that these are weights of")
         raise WeightsError(
             f"it says that these are weights of timm's {name}, which is none of our networks; "
             "docs/weights.md lists those that are"
         )
-    if known[0].architecture().stages != a.stages:
+    theirs = known[0].architecture()
+    if any(getattr(theirs, field) != getattr(a, field) for field in _UNSEEN):
         raise WeightsError(f"it says that these are weights of {known[0].description}")
 
 
-def _refuse_lookalike(a: Architecture, name: str, claim: str) -> None:
+def _refuse_lookalike(name: str, claim: str) -> None:
     for beginning, difference in LOOKALIKES.items():
         if name.startswith(beginning):
             raise WeightsError(
                 f"{claim} timm's {beginning}…, which {difference}; none of our networks does"
-            )
-    for beginning, (padding, bn_eps) in _CONVENTIONS.items():
-        is_other = a.block == "mbconv" and (a.padding, a.bn_eps) != (padding, bn_eps)
-        if name.startswith(beginning) and is_other:
-            raise WeightsError(
-                f"{claim} timm's {beginning}…, whose padding is {padding} and whose epsilon in "
-                f"BatchNorm is {bn_eps}; {a.name}'s are {a.padding} and {a.bn_eps}: give "
-                f"--config.model.padding={padding} --config.model.bn_eps={bn_eps}"
             )
 
 
 def _own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     ours = a.to_config().to_dict()
     if model:
-        model = {"padding": "symmetric", "bn_eps": 1e-5, **model}  # of older files, which say none
-    for field in ("block", "stem", "activation", "strides", "padding", "bn_eps"):
+        model = {**LATER_FIELDS, **model}
+    for field in ("block", "stem", "activation", "strides", *LATER_FIELDS):
         if field in model:
             theirs = model[field]
             yield field, tuple(theirs) if isinstance(theirs, list) else theirs, ours[field]

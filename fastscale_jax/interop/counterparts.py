@@ -83,8 +83,8 @@ _RESNETS = {
 }
 
 # where padding and epsilon are not our base's
-_OF_TENSORFLOW = {"padding": "same", "bn_eps": 1e-3}
-_OF_PYTORCH = {"padding": "symmetric", "bn_eps": 1e-5}
+OF_TENSORFLOW = {"padding": "same", "bn_eps": 1e-3}
+OF_PYTORCH = {"padding": "symmetric", "bn_eps": 1e-5}
 
 COUNTERPARTS = (
     *(
@@ -104,11 +104,11 @@ COUNTERPARTS = (
     Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
     *(Counterpart("timm", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
     *(
-        Counterpart("timm", f"efficientnet_lite{i}", "efficientnet", f"lite{i}", _OF_PYTORCH)
+        Counterpart("timm", f"efficientnet_lite{i}", "efficientnet", f"lite{i}", OF_PYTORCH)
         for i in range(5)
     ),
     *(
-        Counterpart("timm", f"tf_efficientnet_b{i}", "efficientnet", f"b{i}", _OF_TENSORFLOW)
+        Counterpart("timm", f"tf_efficientnet_b{i}", "efficientnet", f"b{i}", OF_TENSORFLOW)
         for i in range(8)
     ),
     *(
@@ -126,7 +126,7 @@ COUNTERPARTS = (
     *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
     *(
         Counterpart(
-            "efficientnet_pytorch", f"efficientnet-b{i}", "efficientnet", f"b{i}", _OF_TENSORFLOW
+            "efficientnet_pytorch", f"efficientnet-b{i}", "efficientnet", f"b{i}", OF_TENSORFLOW
         )
         for i in range(8)
     ),
@@ -156,6 +156,12 @@ class Match(NamedTuple):
     network: Counterpart
     shapes: frozenset[tuple[str, tuple[int, ...]]]  # names and shapes
 
+    @property
+    def description(self) -> str:
+        """A description for messages, of all networks that have these tensors."""
+        alike = [match.network for match in _matches() if match.shapes == self.shapes]
+        return ", or ".join(network.description for network in alike)
+
 
 def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
     """Returns the network that shares most tensors with a state dict, or None if none shares any.
@@ -165,13 +171,13 @@ def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
     """
     named_shapes = set(shapes.items())
 
-    def likeness(match: Match) -> tuple[int, int]:
-        return len(match.shapes & named_shapes), len(
-            {name for name, _ in match.shapes} & shapes.keys()
-        )
+    def likeness(match: Match) -> tuple[int, int, int]:
+        names = {name for name, _ in match.shapes}
+        # the last: a network that has all of these tensors, and others besides, is less like them
+        return len(match.shapes & named_shapes), len(names & shapes.keys()), -len(names)
 
     best = max(_matches(), key=likeness)
-    return best if any(likeness(best)) else None
+    return best if any(likeness(best)[:2]) else None
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Every tensor of a network: its path in our variables, and its name in another library."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from fastscale_jax.interop.naming import NAMES, Modules, Names
 
 OURS = "fastscale_jax"
 LIBRARIES = (OURS, *NAMES)
+
+_LARGE_EPS = 1e-3  # in torchvision's EfficientNets B5 to B7
 
 # for each of our axes, the number of theirs
 _CONV, _DENSE, _VECTOR = (2, 3, 1, 0), (1, 0), (0,)
@@ -101,15 +103,15 @@ def _norm(path: Modules, module: str, width: int, missing: float) -> Iterator[Te
 
 
 def _missing_variance(a: Architecture, library: str) -> float:
-    """Returns the variance to add to ours, to make up for a larger epsilon in their BatchNorm.
+    """Returns the variance to add to ours, to make up for another epsilon in their BatchNorm."""
+    return _LARGE_EPS - a.bn_eps if _has_large_epsilon(a, library) else 0.0
 
-    It is 1e-3 in torchvision's EfficientNets B5 to B7, whatever it is in ours.
-    """
-    if library == "torchvision" and a.block == "mbconv":
-        large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
-        if any(a.stages == network.stages for network in large):
-            return 1e-3 - a.bn_eps
-    return 0.0
+
+def _has_large_epsilon(a: Architecture, library: str) -> bool:
+    if library != "torchvision" or a.block != "mbconv":
+        return False
+    large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
+    return any(a.stages == network.stages for network in large)
 
 
 def _names(a: Architecture, library: str) -> Names:
@@ -127,14 +129,11 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
             "conv, does not. With one (regnetz_040_h) they are the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
-    activations = names.activations or (a.activation,)
-    bn_eps = names.bn_eps
-    if library == "torchvision":
-        bn_eps = a.bn_eps if _missing_variance(a, library) else 1e-5
+    bn_eps = 1e-5 if _has_large_epsilon(a, library) else a.bn_eps  # the difference is made up for
+    conventions = a.padding, bn_eps
     for field, ours, theirs in (
-        ("activation", a.activation, min(activations, key=lambda x: x != a.activation)),
-        ("padding", a.padding, names.padding or a.padding),
-        ("bn_eps", a.bn_eps, bn_eps or a.bn_eps),
+        ("activation", a.activation, _one_of(names.activations, a.activation)),
+        ("(padding, bn_eps)", conventions, _one_of(names.conventions, conventions)),
         ("strides", strides, names.strides or strides),
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
@@ -144,6 +143,13 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
                 f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
                 f"networks of {a.block} blocks with the stem {a.stem}; here it is {ours}"
             )
+
+
+def _one_of(theirs: tuple[Any, ...], ours: Any) -> Any:
+    """Ours where it may be so; else what theirs are."""
+    if not theirs or ours in theirs:
+        return ours
+    return theirs[0] if len(theirs) == 1 else " or ".join(map(str, theirs))
 
 
 def _modules(names: Names, path: Modules, number: int, has_expansion: bool) -> Modules:

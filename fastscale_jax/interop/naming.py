@@ -23,8 +23,7 @@ class Names(NamedTuple):
     # What no tensor shows, and would load in silence if it differed. Empty: theirs can be any.
     activations: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()  # of the stages
-    padding: str = "symmetric"
-    bn_eps: float = 0.0
+    conventions: tuple[tuple[str, float], ...] = (("symmetric", 1e-5),)  # padding, epsilon
 
 
 _EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -42,7 +41,8 @@ PYCLS = Names(
     },
     head=("head.conv", "head.bn"),
     classifier="head.fc",
-    padding="",  # pycls's own is symmetric; our PyTorch twin has these names too
+    # pycls's own pad symmetrically, with any epsilon; our PyTorch twin has these names too
+    conventions=(),
 )
 _PYCLS_MBCONV_LAYERS = {
     "a": ("exp", "exp_bn"),
@@ -93,7 +93,7 @@ TIMM_EFFICIENTNET = Names(
     classifier="classifier",
     activations=("silu", "relu6"),
     strides=_EFFICIENTNET_STRIDES,
-    padding="",  # `same` in tf_efficientnet_*, with an epsilon of 1e-3
+    conventions=(("symmetric", 1e-5), ("same", 1e-3)),  # the second: of tf_efficientnet_*
 )
 
 # timm's and torchvision's alike, which bear the same names
@@ -165,8 +165,7 @@ EFFICIENTNET_PYTORCH = Names(
     classifier="_fc",
     activations=("silu", "relu6"),
     strides=_EFFICIENTNET_STRIDES,
-    padding="same",
-    bn_eps=1e-3,
+    conventions=(("same", 1e-3),),
 )
 
 # by (block, stem) of an architecture; what is not there, the library does not have

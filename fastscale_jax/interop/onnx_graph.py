@@ -3,6 +3,7 @@
 It is written rather than converted: docs/log.md has what converters make of it.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +96,7 @@ class _Graph:
         return output
 
     def weight(self, name: str, values: np.ndarray) -> str:
+        # not ascontiguousarray, which gives a number an axis
         values = np.array(values, self.dtype, order="C")
         self.weights.append(numpy_helper.from_array(values, name))
         return name
@@ -126,11 +128,12 @@ class _Graph:
         return self.node("Relu", x)
 
     def relu6(self, x: str) -> str:
-        # a name is given once
-        if not any(weight.name == "six" for weight in self.weights):
-            self.weight("zero", np.zeros(()))
-            self.weight("six", np.full((), 6.0))
-        return self.node("Clip", x, "zero", "six")
+        return self.node("Clip", x, *self.bounds_of_relu6)
+
+    @functools.cached_property
+    def bounds_of_relu6(self) -> tuple[str, str]:
+        """Names of the two numbers, which are written once."""
+        return self.weight("zero", np.zeros(())), self.weight("six", np.full((), 6.0))
 
     def sigmoid(self, x: str) -> str:
         return self.node("Sigmoid", x)
@@ -151,6 +154,6 @@ class _Graph:
 
 def _pads(side: int, padding: str) -> dict[str, Any]:
     """Attributes of an operator whose kernel has that side."""
-    if padding == "same":
+    if padding == "same" and side > 1:
         return {"auto_pad": "SAME_UPPER"}
     return {"pads": [(side - 1) // 2] * 4}

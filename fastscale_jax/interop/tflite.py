@@ -81,7 +81,7 @@ class _Operators:
         nn, pad = self.tf.nn, (len(kernel) - 1) // 2
         # at stride 1 the two ways are one
         of_theirs = "SAME"
-        if stride > 1 and padding == "symmetric":
+        if stride > 1 and pad and padding == "symmetric":
             x, of_theirs = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))), "VALID"
         kernel = kernel.astype(np.float32)
         if kernel.shape[2] == 1 and groups == kernel.shape[3]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fastscale_jax.arch import Architecture, BlockShape, as_architecture
-from fastscale_jax.convs.conv_shape import padding_of
+from fastscale_jax.convs.conv_shape import SAME, padding_of
 from fastscale_jax.interop.weights import to_pycls
 
 # names of the 1x1 expansion, the spatial conv and the last 1x1; `_bn` makes their BatchNorm's
@@ -132,7 +132,7 @@ class Stem(nn.Module):
         if not self.pools:
             return x
         if self.padding == "same":
-            return F.max_pool2d(_padded(x, 3, 2, self.padding, -math.inf), 3, 2)
+            return F.max_pool2d(_padded(x, 3, 2, -math.inf), 3, 2)
         return F.max_pool2d(x, 3, 2, 1)
 
 
@@ -268,11 +268,11 @@ class Activation(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """A conv padded as TensorFlow's `same` does, in which the image's size has a say."""
+    """A conv padded as TensorFlow's `same` does: the zeros depend on the image's size."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 # PyTorch's name
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, ceil(h/stride), ceil(w/stride)]`."""
-        return super().forward(_padded(input, self.kernel_size[0], self.stride[0], "same", 0.0))
+        return super().forward(_padded(input, self.kernel_size[0], self.stride[0], 0.0))
 
 
 def _block(a: Architecture, shape: BlockShape, drop_rate: float) -> nn.Module:
@@ -283,14 +283,15 @@ def _block(a: Architecture, shape: BlockShape, drop_rate: float) -> nn.Module:
 def _conv(
     a: Architecture, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    if a.padding == "same" and stride > 1:
+    if a.padding == "same" and stride > 1 and kernel > 1:
         return SameConv(c_in, c_out, kernel, stride, groups=groups, bias=False)
     padding = (kernel - 1) // 2
     return nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
 
 
-def _padded(x: Tensor, kernel: int, stride: int, padding: str, value: float) -> Tensor:
-    rows, columns = (padding_of(side, kernel, stride, padding) for side in x.shape[2:])
+def _padded(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
+    """Pads as TensorFlow's `same` does."""
+    rows, columns = (padding_of(side, kernel, stride, SAME) for side in x.shape[2:])
     return F.pad(x, (*columns, *rows), value=value)
 
 

@@ -331,4 +331,4 @@ def _hint(shapes: Mapping[str, Shape], wanted: Collection[tuple[str, Shape]] = (
         return ""
     if closest.shapes <= set(wanted):
         return ""
-    return f"; they are those of {closest.network.description}"
+    return f"; they are those of {closest.description}"

@@ -66,7 +66,7 @@ def key(network: Architecture, recipe: Recipe) -> str:
     """Returns a digest of step, machine and versions; times with the same digest are comparable."""
     machine = describe()
     about = {
-        "network": network.to_config().to_dict(),
+        "network": network.to_record(),
         "recipe": [
             recipe.data.batch_size,
             recipe.dtype,

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.console import complain
@@ -182,7 +183,7 @@ def _completed(values: Any, where: str) -> ConfigDict:
     config = older_config()
     try:
         with config.unlocked():
-            config.model = ConfigDict(_with_tuples(values["model"]))
+            config.model = ConfigDict(_with_tuples({**LATER_FIELDS, **values["model"]}))
             config.update(_with_tuples({k: v for k, v in values.items() if k != "model"}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not the config of a run: {explain(error)}") from error

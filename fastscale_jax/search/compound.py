@@ -40,7 +40,7 @@ def run_grid(
         Job(i, dict(zip(("alpha", "beta", "gamma"), point, strict=True)), grown(base, point, 1.0))
         for i, point in enumerate(points)
     ]
-    about = {"search": "compound", "network": base.to_config().to_dict(), "points": points}
+    about = {"search": "compound", "network": base.to_record(), "points": points}
     entries = search(settings, jobs, about)
     return entries, _written(settings, phi, base, points, entries)
 

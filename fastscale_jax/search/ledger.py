@@ -302,7 +302,7 @@ def _differences(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 def _digest(jobs: Sequence[Job]) -> str:
     """A short name for what is to be trained, so that workers of several versions do not mix."""
-    said = [(dict(job.parameters), job.network.to_config().to_dict(), job.seed) for job in jobs]
+    said = [(dict(job.parameters), job.network.to_record(), job.seed) for job in jobs]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -47,7 +47,7 @@ def run_study(
     names = list(dict.fromkeys(map(spelled, strategies)))
     about = {
         "search": "study",
-        "network": base.to_config().to_dict(),
+        "network": base.to_record(),
         "strategies": names,
         "factors": list(factors),
         "seeds": seeds,

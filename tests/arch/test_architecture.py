@@ -187,6 +187,7 @@ def test_a_config_of_before_padding_and_epsilon_were_fields_means_what_it_meant(
     network = Architecture.from_config(config)
     assert (network.padding, network.bn_eps) == ("symmetric", 1e-5)
     assert network == arch.resolve("regnety", "400mf")[0]
+    assert network.to_record() == config
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,16 @@ def test_derivatives_are_those_of_the_parts(shape):
         np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_slopes_at_the_bends_are_pytorch_s(activation):
+    x = np.array([-1.0, 0.0, 3.0, 6.0, 7.0])
+    theirs = torch.tensor(x, requires_grad=True)
+    getattr(F, activation)(theirs).sum().backward()
+    ours = jax.vmap(jax.grad(ACTIVATIONS[activation]))(jnp.asarray(x))
+    assert theirs.grad is not None
+    np.testing.assert_array_equal(ours, theirs.grad)
+
+
 def test_vmap_over_any_argument():
     given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
     one = conv(CASES[1], "silu")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from jax import export
 
 from fastscale_jax.arch.architecture import PADDINGS
-from fastscale_jax.convs import conv_choice, native
+from fastscale_jax.convs import conv_choice, conv_shape, native
 from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
@@ -87,6 +87,10 @@ def second_derivatives(x, kernel, gradient, shape, implementation):
     reverse = jax.grad(slope, (0, 1))(x, kernel)
     forward = jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), (x[::-1], kernel[::-1]))[1]
     return *reverse, *forward
+
+
+def test_networks_and_convs_know_the_same_paddings():
+    assert PADDINGS == conv_shape.PADDINGS
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """The process that outlives a host to say who was lost."""
 
+import math
 import subprocess
-import threading
-import time
 
 import pytest
 
@@ -22,28 +21,47 @@ def test_ctrl_c_is_not_for_the_witness(monkeypatch, tmp_path, flag):
     assert options["creationflags"] == flag
 
 
-def test_the_first_host_leaves_last(monkeypatch, tmp_path):
-    monkeypatch.setattr(Peers, "_with_witness", lambda self: None)
-    order = []
+class Clock:
+    """Time that passes by sleeping; at a given second something happens."""
 
-    def attend(index, seconds):
-        with Peers(tmp_path, index, 2, end=order.append):
-            time.sleep(seconds)
-        order.append(index)
+    def __init__(self, at=math.inf, happens=None):
+        self.now, self.at, self.happens = 0.0, at, happens
 
-    hosts = [threading.Thread(target=attend, args=(index, index)) for index in range(2)]
-    for host in hosts:
-        host.start()
-    for host in hosts:
-        host.join()
-    assert order == [1, 0]
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        if self.happens and self.now >= self.at:
+            self.happens()
+
+    def time(self):
+        return self.now
 
 
-def test_the_first_host_waits_for_the_lost_no_longer_than_it_takes_to_miss_them(
-    monkeypatch, tmp_path
+@pytest.mark.parametrize(
+    ("index", "leaves_at", "until"),
+    [
+        (0, 3.0, 4.0),  # and a moment more, for the other process to end
+        (0, math.inf, 10.0),  # when it is missed
+        (1, math.inf, 0.0),
+    ],
+)
+def test_the_first_host_waits_for_the_others_to_leave(
+    monkeypatch, tmp_path, index, leaves_at, until
 ):
-    monkeypatch.setattr(Peers, "_with_witness", lambda self: None)
-    started = time.monotonic()
-    with Peers(tmp_path, 0, 2, dead_after=2.0):
-        pass
-    assert 2 <= time.monotonic() - started < 20
+    other = Peers(tmp_path, 1 - index, 2)
+    clock = Clock(leaves_at, lambda: other._say(left=""))
+    monkeypatch.setattr(peers, "time", clock)
+    Peers(tmp_path, index, 2, dead_after=10.0)._outlast()
+    assert clock.now == pytest.approx(until, abs=0.51)
+
+
+def test_a_host_that_was_told_why_the_run_ends_has_left_too(monkeypatch, tmp_path):
+    other = Peers(tmp_path, 1, 2)
+    other._verdict = "lost host 0"
+    other._say()
+    clock = Clock()
+    monkeypatch.setattr(peers, "time", clock)
+    Peers(tmp_path, 0, 2, dead_after=10.0)._outlast()
+    assert clock.now < 1

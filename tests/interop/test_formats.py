@@ -26,12 +26,13 @@ NETWORKS = {
     "bottleneck, pooling": ("resnet", "50-32x4d", (1, 2, 1, 1)),
     "mbconv": ("efficientnet", "b0", (1, 2, 1, 1, 1, 1, 1)),
     "same, relu6": ("efficientnet", "lite0", (1, 2, 1, 1, 1, 1, 1)),
+    "same, pooling": ("resnet", "50-32x4d", (1, 2, 1, 1), "same"),
 }
 
 
-def cut(family, base, depths):
+def cut(family, base, depths, padding=""):
     config = arch.scale(arch.model_config(family, base), "w", factor=1 / 16)
-    config.update(depths=depths, resolution=36, num_classes=7)
+    config.update(depths=depths, resolution=36, num_classes=7, padding=padding or config.padding)
     network = arch.as_architecture(config)
     state = {t.name: rule(t.name, t.shape) for t in tensors(network, "pycls")}
     return network, weights.from_pycls(network, state)

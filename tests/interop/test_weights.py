@@ -351,6 +351,10 @@ def test_another_network_s_weights_are_refused_and_named(library, name, words):
         ("timm", "resnet:50", {"se_ratio": 0.25}, "se_ratio is 0"),
         ("timm", "resnet:50", {"strides": (1, 2, 2, 1)}, "strides is (1, 2, 2, 2)"),
         ("torchvision", "efficientnet:b0", {"stem": "conv7x7_pool"}, "stem conv7x7_pool"),
+        ("torchvision", "efficientnet:b0", {"bn_eps": 1e-3}, "bn_eps) is ('symmetric', 1e-05)"),
+        ("timm", "regnety:200mf", {"bn_eps": 1e-3}, "bn_eps) is ('symmetric', 1e-05)"),
+        ("timm", "efficientnet:b0", {"padding": "same"}, "or ('same', 0.001)"),
+        ("timm", "efficientnet:b0", {"activation": "relu"}, "activation is silu or relu6"),
     ],
 )
 def test_a_network_that_a_library_does_not_have_is_refused_both_ways(library, name, changes, words):
@@ -358,6 +362,26 @@ def test_a_network_that_a_library_does_not_have_is_refused_both_ways(library, na
     for call in (lambda: FROM[library](a, {}), lambda: TO[library](a, variables_of(a))):
         with pytest.raises(WeightsError, match=re.escape(words)):
             call()
+
+
+@pytest.mark.parametrize("bn_eps", [1e-5, 1e-3])
+def test_torchvision_s_large_epsilon_is_made_up_for_or_the_network_s_own(bn_eps):
+    a = small("efficientnet:b5", bn_eps=bn_eps)
+    theirs = weights.to_torchvision(a, variables_of(a))
+    (name, *_) = (name for name in theirs if name.endswith("running_var"))
+    ours = variables_of(a)["batch_stats"]["stem"]["conv"]["bn"]["var"]
+    np.testing.assert_allclose(theirs[name] + 1e-3, ours + bn_eps, rtol=1e-6)
+
+
+def test_a_file_of_a_lite_network_is_named_as_one():
+    shapes = recorded_shapes("timm", "tf_efficientnet_lite0")
+    match = closest_named(shapes)
+    assert match is not None
+    assert match.description == (
+        "efficientnet_lite0 in timm's names, which is --config=configs/efficientnet.py:lite0 "
+        "--config.model.padding=symmetric --config.model.bn_eps=1e-05, or tf_efficientnet_lite0 in "
+        "timm's names, which is --config=configs/efficientnet.py:lite0"
+    )
 
 
 def test_variables_of_another_network_are_not_exported():
