@@ -158,9 +158,10 @@ class Match(NamedTuple):
 
     @property
     def description(self) -> str:
-        """A description for messages, of all networks that have these tensors."""
+        """A description for messages, of all networks of the library that have these tensors."""
+        package = self.network.package
         alike = [match.network for match in _matches() if match.shapes == self.shapes]
-        return ", or ".join(network.description for network in alike)
+        return ", or ".join(x.description for x in alike if x.package == package)
 
 
 def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
