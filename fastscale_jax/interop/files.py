@@ -1,12 +1,9 @@
 """Files of tensors: safetensors, PyTorch's, our own checkpoints, told apart by their content."""
 
-import argparse
 import json
 import os
 import pathlib
-import re
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,12 +21,9 @@ from fastscale_jax.checkpoints.saved import (
 )
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
+from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
 
-# where training programs keep a state dict among other things: pycls, timm, torchvision
-_STATE_DICT_KEYS = ("model_state", "state_dict", "model")
-# what DistributedDataParallel and torch.compile put before every name
-_WRAPPERS = ("module.", "_orig_mod.")
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
 STABLEHLO, ONNX, TFLITE = "model.jaxexport", "model.onnx", "model.tflite"
@@ -78,7 +72,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
         if is_zip and not zipfile.is_zipfile(path):
             raise WeightsError(f"{path} is damaged or cut short")
         if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
-            return _read_torch(path)
+            return Stored(*read_torch(path))
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     raise WeightsError(
@@ -167,7 +161,7 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
         about = _own_metadata(path, metadata[_METADATA_KEY])
     if path.name == WEIGHTS:
         about |= _manifest(path.parent)
-    return Stored(_unwrapped(tensors), about)
+    return Stored(unwrapped(tensors), about)
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -226,72 +220,3 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _read_torch(path: pathlib.Path) -> Stored:
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            f"{path} is PyTorch's; to read it, pip install 'fastscale_jax[torch]', or save it as "
-            "safetensors where PyTorch is"
-        ) from error
-    try:
-        # Training programs save their arguments as a Namespace, which holds plain values only.
-        allowed = torch.serialization.safe_globals([argparse.Namespace])
-        with warnings.catch_warnings(), allowed:
-            warnings.simplefilter("ignore")
-            # an open file, because torch.load of a path depends on its name
-            with path.open("rb") as file:
-                loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or a hostile pickle brings up
-        raise WeightsError(_why_not(path, str(error))) from error
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
-    candidates = (loaded.get(key) for key in _STATE_DICT_KEYS)
-    inner = next((candidate for candidate in candidates if isinstance(candidate, Mapping)), loaded)
-    if not inner:
-        raise WeightsError(f"{path} holds no state dict, but an empty mapping")
-    for name, value in inner.items():
-        if not isinstance(value, torch.Tensor):
-            raise WeightsError(
-                f"{path} holds no state dict, by itself or under {', '.join(_STATE_DICT_KEYS)}: "
-                f"{name!r} is no tensor, but of type {type(value).__name__}"
-            )
-    return Stored(_unwrapped(inner), _said_beside(loaded))
-
-
-def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what training programs save about the network beside its weights."""
-    about: dict[str, Any] = {}
-    if isinstance(checkpoint.get("cfg"), str):  # pycls
-        about["cfg"] = checkpoint["cfg"]
-    if isinstance(checkpoint.get("arch"), str) and "state_dict" in checkpoint:  # timm
-        about["names"] = [checkpoint["arch"]]
-    return about
-
-
-def _why_not(path: pathlib.Path, error: str) -> str:
-    wanted = re.search(r"GLOBAL ([\w.]+)", error)
-    if wanted:
-        return (
-            f"{path} asks for {wanted[1]} when it is read, which could run any code; only tensors "
-            "and plain values are read, as in a model's state_dict()"
-        )
-    if "TorchScript" in error:
-        return f"{path} is a TorchScript program; save its state_dict() instead"
-    if "Unsupported operand" in error:
-        return f"{path} is a pickle of something else than tensors and plain values"
-    return (
-        f"{path} is damaged or cut short: {error.splitlines()[0][:150] if error else 'no reason'}"
-    )
-
-
-def _unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns tensors without the prefixes that wrapped modules give to all of them."""
-    unwrapped = {str(name): tensor for name, tensor in tensors.items()}
-    for _ in _WRAPPERS:  # in either order
-        for prefix in _WRAPPERS:
-            if unwrapped and all(name.startswith(prefix) for name in unwrapped):
-                unwrapped = {name.removeprefix(prefix): x for name, x in unwrapped.items()}
-    return unwrapped

@@ -1,6 +1,7 @@
 """Files of tensors: every kind that is read, and every kind that is refused, with its name."""
 
 import argparse
+import collections
 import errno
 import io
 import json
@@ -27,7 +28,7 @@ from flax.traverse_util import flatten_dict
 
 from fastscale_jax.checkpoints.checkpoint import Checkpoints
 from fastscale_jax.checkpoints.stores import checkpoints_of
-from fastscale_jax.interop import files
+from fastscale_jax.interop import files, torch_files
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.state import TrainState
 
@@ -69,7 +70,7 @@ def refusal(path: pathlib.Path) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("key", [None, "model_state", "state_dict", "model"])
+@pytest.mark.parametrize("key", [None, *torch_files.STATE_DICT_KEYS])
 def test_a_pytorch_file_is_read_wherever_the_state_dict_is(tmp_path, key, form):
     beside = {
         "epoch": 3,
@@ -85,7 +86,11 @@ def test_a_pytorch_file_is_read_wherever_the_state_dict_is(tmp_path, key, form):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+    "prefix",
+    [
+        *("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."),
+        *("model.", "net.", "backbone.", "model.module.", "model.backbone._orig_mod."),
+    ],
 )
 def test_what_wrapped_modules_put_before_every_name_is_left_out(tmp_path, prefix):
     wrapped = {prefix + name: tensor for name, tensor in tensors().items()}
@@ -93,6 +98,43 @@ def test_what_wrapped_modules_put_before_every_name_is_left_out(tmp_path, prefix
     assert_same(files.read(tmp_path / "a.pth").tensors, tensors())
     safetensors.torch.save_file(wrapped, tmp_path / "b.safetensors")
     assert files.read(tmp_path / "b.safetensors").tensors.keys() == tensors().keys()
+
+
+def test_an_averaged_model_s_counter_is_passed_over(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    torch.save(averaged.state_dict(), tmp_path / "a.pth")
+    assert_same(files.read(tmp_path / "a.pth").tensors, network.state_dict())
+
+
+def test_plain_values_beside_the_weights_do_no_harm(tmp_path):
+    beside = {
+        "lr": np.float64(0.1),
+        "step": np.int64(3),
+        "is_best": np.bool_(True),
+        "history": np.arange(3.0),
+        "name": np.str_("x"),
+        "folder": pathlib.Path("runs") / "x",
+        "theirs": pathlib.PureWindowsPath("runs"),
+        "log": collections.defaultdict(list, {"loss": [1.0]}),
+        "of dictionaries": collections.defaultdict(dict, {"a": {"b": 1}}),
+    }
+    for form in FORMS:
+        path = tmp_path / f"{form}.pth"
+        path.write_bytes(torch_bytes({**beside, "state_dict": tensors()}, form))
+        assert_same(files.read(path).tensors, tensors())
+
+
+def test_names_of_numpy_1_and_of_python_3_13_are_known(tmp_path):
+    saved = {"a": np.float64(0.1), "b": pathlib.PurePosixPath("x"), "model": tensors()}
+    content = torch_bytes(saved, "legacy")
+    older = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    newer = content.replace(b"cpathlib\n", b"cpathlib._local\n")
+    assert older != content != newer
+    for i, bytes_ in enumerate((older, newer)):
+        path = tmp_path / f"{i}.pth"
+        path.write_bytes(bytes_)
+        assert_same(files.read(path).tensors, tensors())
 
 
 def test_a_prefix_that_not_all_names_have_is_part_of_the_name(tmp_path):

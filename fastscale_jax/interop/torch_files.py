@@ -1,0 +1,122 @@
+"""PyTorch's files of weights, as training programs write them; no code in them is ever run."""
+
+import argparse
+import collections
+import pathlib
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastscale_jax.interop.weights import WeightsError
+
+# where training programs keep a state dict among other things: pycls, timm, torchvision and others
+STATE_DICT_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "weights")
+# what modules that hold the network put before every name: DistributedDataParallel, torch.compile,
+# Lightning, and what people call it
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+_PATHLIB = ("pathlib", "pathlib._local")  # the second: Python 3.13's
+_AVERAGED_MODEL_S_COUNTER = "n_averaged"  # of torch.optim.swa_utils
+
+
+def read_torch(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the tensors of a PyTorch file by name, and what it says about its network.
+
+    Raises:
+        WeightsError: PyTorch is missing; the file is damaged, or holds something else.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is PyTorch's; to read it, pip install 'fastscale_jax[torch]', or save it as "
+            "safetensors where PyTorch is"
+        ) from error
+    try:
+        allowed = torch.serialization.safe_globals(_plain_values())
+        with warnings.catch_warnings(), allowed:
+            warnings.simplefilter("ignore")
+            # an open file, because torch.load of a path depends on its name
+            with path.open("rb") as file:
+                loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or a hostile pickle brings up
+        raise WeightsError(_why_not(path, str(error))) from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
+    candidates = (loaded.get(key) for key in STATE_DICT_KEYS)
+    inner = next((candidate for candidate in candidates if isinstance(candidate, Mapping)), loaded)
+    if not inner:
+        raise WeightsError(f"{path} holds no state dict, but an empty mapping")
+    for name, value in inner.items():
+        if not isinstance(value, torch.Tensor):
+            raise WeightsError(
+                f"{path} holds no state dict, by itself or under {', '.join(STATE_DICT_KEYS)}: "
+                f"{name!r} is no tensor, but of type {type(value).__name__}"
+            )
+    return unwrapped(inner), _said_beside(loaded)
+
+
+def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns tensors without the prefixes that wrapped modules give to all of them."""
+    found = {str(name): tensor for name, tensor in tensors.items()}
+    found.pop(_AVERAGED_MODEL_S_COUNTER, None)
+    for _ in _WRAPPERS:  # in any order
+        for prefix in _WRAPPERS:
+            if found and all(name.startswith(prefix) for name in found):
+                found = {name.removeprefix(prefix): x for name, x in found.items()}
+    return found
+
+
+def _plain_values() -> list[Any]:
+    """What training programs save beside the weights, and what making it can do no harm.
+
+    A file has the names of classes and functions. These are all that it may call, besides those
+    that PyTorch allows itself: numbers and arrays of NumPy, paths, dictionaries, arguments.
+    """
+    numbers = [x for name, x in vars(np.dtypes).items() if name.endswith("DType")]
+    scalar, array = np._core.multiarray.scalar, np._core.multiarray._reconstruct  # pyright: ignore
+    renamed = [  # as NumPy 1 and 2 call them
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+        *((array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    ]
+    paths = [  # which are never opened
+        (kind, f"{module}.{prefix}{kind.__name__[4:]}")
+        for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+        for module in _PATHLIB
+        for prefix in ("", "Pure")
+    ]
+    # PyTorch fills no defaultdict
+    dictionaries = [(_dictionary, "collections.defaultdict"), dict, list, set, int, float]
+    return [np.dtype, np.ndarray, *numbers, *renamed, *paths, *dictionaries, argparse.Namespace]
+
+
+def _dictionary(_default: Any = None) -> dict[Any, Any]:
+    return collections.OrderedDict()
+
+
+def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what training programs save about the network beside its weights."""
+    about: dict[str, Any] = {}
+    if isinstance(checkpoint.get("cfg"), str):  # pycls
+        about["cfg"] = checkpoint["cfg"]
+    if isinstance(checkpoint.get("arch"), str) and "state_dict" in checkpoint:  # timm
+        about["names"] = [checkpoint["arch"]]
+    return about
+
+
+def _why_not(path: pathlib.Path, error: str) -> str:
+    wanted = re.search(r"GLOBAL ([\w.]+)", error)
+    if wanted:
+        return (
+            f"{path} asks for {wanted[1]} when it is read, which could run any code; only tensors "
+            "and plain values are read, as in a model's state_dict()"
+        )
+    if "TorchScript" in error:
+        return f"{path} is a TorchScript program; save its state_dict() instead"
+    if "Unsupported operand" in error:
+        return f"{path} is a pickle of something else than tensors and plain values"
+    return (
+        f"{path} is damaged or cut short: {error.splitlines()[0][:150] if error else 'no reason'}"
+    )
