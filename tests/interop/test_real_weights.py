@@ -103,5 +103,5 @@ def test_a_network_that_pads_otherwise_is_refused(weights, folder, monkeypatch, 
     given = f"--config.init_from={weights}"
     assert main(["predict", str(folder), *recipe, given]) == 2
     line = capsys.readouterr().err
-    assert "padding is same in all of its networks of mbconv blocks" in line
+    assert "(padding, bn_eps) is ('same', 0.001) in all of its networks of mbconv" in line
     assert "Traceback" not in line
