@@ -5,7 +5,7 @@ operators, which a framework says how to write.
 """
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,21 +14,22 @@ from fastscale_jax.arch import Architecture, BlockShape
 T = TypeVar("T")  # what a framework has for an array that is not computed yet
 
 
+class Conv(NamedTuple):
+    """A conv with a bias, as a framework is to write it."""
+
+    name: str
+    kernel: np.ndarray  # `[k, k, c_in/groups, c_out]`
+    bias: np.ndarray  # `[c_out]`
+    stride: int = 1
+    groups: int = 1
+    padding: str = "symmetric"  # as `convs.grouped_conv` takes it
+
+
 class Operators(Protocol[T]):
     """The operators of a framework; arrays are those of the layer before."""
 
-    def conv(
-        self,
-        x: T,
-        name: str,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        padding: str = "symmetric",
-    ) -> T:
-        """A conv, padded as `convs.grouped_conv` does; `kernel` is `[k, k, c_in/groups, c]`."""
+    def conv(self, x: T, conv: Conv) -> T:
+        """A conv."""
         ...
 
     def relu(self, x: T) -> T:
@@ -128,13 +129,11 @@ class _Walk(Generic[T]):
         scale = scale / np.sqrt(var + self.network.bn_eps)
         kernel = self.leaf("params", f"{path}.kernel") * scale
         bias, padding = bias - mean * scale, self.network.padding
-        return self.operators.conv(
-            x, path, kernel, bias, stride=stride, groups=groups, padding=padding
-        )
+        return self.operators.conv(x, Conv(path, kernel, bias, stride, groups, padding))
 
     def dense(self, x: T, path: str) -> T:
         kernel, bias = (self.leaf("params", f"{path}.{leaf}") for leaf in ("kernel", "bias"))
-        return self.operators.conv(x, path, kernel[None, None], bias)
+        return self.operators.conv(x, Conv(path, kernel[None, None], bias))
 
     def leaf(self, collection: str, path: str) -> np.ndarray:
         """An array of the variables, in float64, by a path like `s1.b1.a.kernel`."""

@@ -101,27 +101,17 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 
-    def conv(
-        self,
-        x: str,
-        name: str,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        padding: str = "symmetric",
-    ) -> str:
-        side = len(kernel)
-        weight = self.weight(f"{name}.weight", kernel.transpose(3, 2, 0, 1))
+    def conv(self, x: str, conv: folded.Conv) -> str:
+        side = len(conv.kernel)
+        weight = self.weight(f"{conv.name}.weight", conv.kernel.transpose(3, 2, 0, 1))
         return self.node(
             "Conv",
-            *(x, weight, self.weight(f"{name}.bias", bias)),
-            output=name,
-            group=groups,
+            *(x, weight, self.weight(f"{conv.name}.bias", conv.bias)),
+            output=conv.name,
+            group=conv.groups,
             kernel_shape=[side, side],
-            strides=[stride, stride],
-            **_pads(side, padding),
+            strides=[conv.stride, conv.stride],
+            **_pads(side, conv.padding),
         )
 
     def relu(self, x: str) -> str:

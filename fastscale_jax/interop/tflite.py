@@ -67,30 +67,20 @@ class _Operators:
         self.relu, self.relu6, self.sigmoid = tf.nn.relu, tf.nn.relu6, tf.nn.sigmoid
         self.multiply, self.add = tf.multiply, tf.add
 
-    def conv(
-        self,
-        x: Any,
-        name: str,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        padding: str = "symmetric",
-    ) -> Any:
+    def conv(self, x: Any, conv: folded.Conv) -> Any:
+        kernel, stride = conv.kernel.astype(np.float32), conv.stride
         nn, pad = self.tf.nn, (len(kernel) - 1) // 2
         # at stride 1 the two ways are one
-        of_theirs = "SAME"
-        if stride > 1 and pad and padding == "symmetric":
-            x, of_theirs = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))), "VALID"
-        kernel = kernel.astype(np.float32)
-        if kernel.shape[2] == 1 and groups == kernel.shape[3]:
+        padding = "SAME"
+        if stride > 1 and pad and conv.padding == "symmetric":
+            x, padding = self.tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))), "VALID"
+        if kernel.shape[2] == 1 and conv.groups == kernel.shape[3]:
             strides = (1, stride, stride, 1)
             kernel = kernel.transpose(0, 1, 3, 2)
-            y = nn.depthwise_conv2d(x, kernel, strides=strides, padding=of_theirs)
+            y = nn.depthwise_conv2d(x, kernel, strides=strides, padding=padding)
         else:
-            y = nn.conv2d(x, kernel, strides=stride, padding=of_theirs)
-        return nn.bias_add(y, bias.astype(np.float32))
+            y = nn.conv2d(x, kernel, strides=stride, padding=padding)
+        return nn.bias_add(y, conv.bias.astype(np.float32))
 
     def max_pool(self, x: Any, padding: str) -> Any:
         if padding == "same":

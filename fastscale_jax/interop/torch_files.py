@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from fastscale_jax.interop.weights import WeightsError
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision and others
@@ -18,6 +16,7 @@ STATE_DICT_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "ne
 # Lightning, and what people call it
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 _PATHLIB = ("pathlib", "pathlib._local")  # the second: Python 3.13's
+_PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _AVERAGED_MODEL_S_COUNTER = "n_averaged"  # of torch.optim.swa_utils
 
 
@@ -69,31 +68,38 @@ def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain_values() -> list[Any]:
-    """What training programs save beside the weights, and what making it can do no harm.
+class _Unread:
+    """Stands for what lies beside the weights and nobody asks for: it takes anything, and drops it.
 
-    A file has the names of classes and functions. These are all that it may call, besides those
-    that PyTorch allows itself: numbers and arrays of NumPy, paths, dictionaries, arguments.
+    NumPy's own functions are not called: a forged description of an array could make one whose
+    elements point anywhere.
     """
-    numbers = [x for name, x in vars(np.dtypes).items() if name.endswith("DType")]
-    scalar, array = np._core.multiarray.scalar, np._core.multiarray._reconstruct  # pyright: ignore
-    renamed = [  # as NumPy 1 and 2 call them
-        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-        *((array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    ]
-    paths = [  # which are never opened
-        (kind, f"{module}.{prefix}{kind.__name__[4:]}")
-        for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath)
-        for module in _PATHLIB
-        for prefix in ("", "Pure")
-    ]
-    # PyTorch fills no defaultdict
-    dictionaries = [(_dictionary, "collections.defaultdict"), dict, list, set, int, float]
-    return [np.dtype, np.ndarray, *numbers, *renamed, *paths, *dictionaries, argparse.Namespace]
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
 
 
 def _dictionary(_default: Any = None) -> dict[Any, Any]:
     return collections.OrderedDict()
+
+
+def _plain_values() -> list[Any]:
+    """What a file may name besides what PyTorch allows itself, and what is called instead."""
+    multiarray = (f"numpy.{core}.multiarray" for core in ("core", "_core"))  # of NumPy 1 and 2
+    unread = [
+        *("numpy.dtype", "numpy.ndarray"),
+        *(f"{where}.{name}" for where in multiarray for name in ("scalar", "_reconstruct")),
+        *(f"{where}.{name}" for where in _PATHLIB for name in _PATHS),
+    ]
+    return [
+        *((_Unread, name) for name in unread),
+        (_dictionary, "collections.defaultdict"),  # PyTorch fills none
+        *(dict, list, set, int, float),  # what these make where a key is missing
+        argparse.Namespace,
+    ]
 
 
 def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,6 +125,20 @@ def test_plain_values_beside_the_weights_do_no_harm(tmp_path):
         assert_same(files.read(path).tensors, tensors())
 
 
+def test_no_array_of_numpy_s_is_made_of_what_lies_beside_the_weights(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch_files._Unread, "__init__", lambda self, *given: made.append(given))
+    path = tmp_path / "a.pth"
+    torch.save({"history": np.arange(3.0), "lr": np.float64(1), "model": tensors()}, path)
+    assert_same(files.read(path).tensors, tensors())
+    assert made  # in their place
+
+
+def test_a_state_dict_of_numpy_arrays_is_none(tmp_path):
+    torch.save({"a": np.arange(3.0)}, tmp_path / "a.pth")
+    assert "'a' is no tensor" in refusal(tmp_path / "a.pth")
+
+
 def test_names_of_numpy_1_and_of_python_3_13_are_known(tmp_path):
     saved = {"a": np.float64(0.1), "b": pathlib.PurePosixPath("x"), "model": tensors()}
     content = torch_bytes(saved, "legacy")
