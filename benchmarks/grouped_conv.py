@@ -63,7 +63,7 @@ def networks() -> dict[str, Architecture]:
 def spatial_convs(network: Architecture, batch: int) -> Iterator[ConvShape]:
     """Yields the convs of a network that are wider than one pixel, in order.
 
-    They are padded symmetrically, which hardly changes the time.
+    All are padded symmetrically, whatever the network does.
     """
     a = network
     kernel = 7 if a.stem == "conv7x7_pool" else 3
