@@ -231,7 +231,8 @@ def test_metadata_of_nonsense_is_refused_with_the_file_s_name(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "content", [{"epoch": 3, "net": {"a": torch.ones(2)}}, {"a": "b"}, {"state_dict": None}, {}]
+    "content",
+    [{"epoch": 3, "generator": {"a": torch.ones(2)}}, {"a": "b"}, {"state_dict": None}, {}],
 )
 def test_a_pytorch_file_without_a_state_dict_is_refused_with_its_name(tmp_path, content):
     path = tmp_path / "x.pth"
