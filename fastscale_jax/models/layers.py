@@ -1,6 +1,7 @@
 """The layers that networks are made of: conv with BatchNorm, squeeze-and-excitation, drop path."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ from jax import Array, lax, random
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
+from fastscale_jax.models.normalised import Normalised
 
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
 
@@ -30,6 +32,8 @@ class ConvNorm(nn.Module):
         activation: after BatchNorm, by name; empty: none.
         padding: as `grouped_conv` takes it.
         eps: of BatchNorm.
+        is_applied: whether training returns an array where `computation.saves_bytes`; else it
+            returns a `Normalised` there, for squeeze-and-excitation to compute.
         computation: settings of the module that it is a layer of; the kernel choice is ignored for
             dense convs.
     """
@@ -41,10 +45,11 @@ class ConvNorm(nn.Module):
     activation: str = ""
     padding: str = "symmetric"
     eps: float = 1e-5
+    is_applied: bool = True
     computation: Computation = Computation()
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
+    def __call__(self, x: Array, *, train: bool) -> Any:
         """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`."""
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
@@ -63,8 +68,15 @@ class ConvNorm(nn.Module):
                 padding=self.padding,
             )
         y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
-        factor, offset = norm(*_moments(y, self.computation))
-        return _affine(y, *(_by_image(z, len(y)) for z in (factor, offset)), self.activation)
+        saves_bytes = self.computation.saves_bytes
+        if saves_bytes:
+            # or XLA fuses a product into the sums of one moment, and reads it again for the other
+            y = lax.optimization_barrier(y)
+        factor, offset = (_by_image(z, len(y)) for z in norm(*_moments(y, self.computation)))
+        if not saves_bytes:
+            return _affine(y, factor, offset, self.activation)
+        result = Normalised(y, factor, offset, self.activation)
+        return result.value() if self.is_applied else result
 
     def _is_frozen(self) -> bool:
         return self.name in self.computation.frozen_norms
@@ -147,11 +159,12 @@ class SqueezeExcite(nn.Module):
     computation: Computation = Computation()
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | Normalised) -> Array:
         """Maps `[batch, h, w, c]` to the same shape."""
-        pooled = x.mean((1, 2))
+        pooled = x.pooled() if isinstance(x, Normalised) else x.mean((1, 2))
         inner = ACTIVATIONS[self.activation](self._dense("reduce", pooled, self.width))
-        return x * nn.sigmoid(self._dense("expand", inner, x.shape[-1]))[:, None, None]
+        gate = nn.sigmoid(self._dense("expand", inner, pooled.shape[-1]))
+        return x.times(gate) if isinstance(x, Normalised) else x * gate[:, None, None]
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
         def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:

@@ -29,6 +29,7 @@ def build(
     sync_bn: bool = False,
     bn_group_size: int = 0,
     frozen_norms: frozenset[str] = frozenset(),
+    platform: str = "",
 ) -> "Network":
     """Returns the network that a config describes.
 
@@ -43,6 +44,8 @@ def build(
         bn_group_size: in training, images per BatchNorm group; 0: the device's whole batch.
         frozen_norms: layers whose BatchNorm keeps its running statistics, and computes with them
             in training too.
+        platform: `cpu`, `gpu` or `tpu`, that training is compiled for: it decides what the backward
+            pass computes anew, but no result. Empty: that of JAX's default device.
 
     Raises:
         ValueError: the config does not describe a network, or an unknown implementation.
@@ -53,7 +56,7 @@ def build(
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))
     computation = Computation(
-        dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size, frozen_norms
+        dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size, frozen_norms, platform
     )
     return Network(architecture, computation)
 
@@ -270,7 +273,7 @@ class Block(nn.Module):
         if s.has_expansion:
             x = conv("a", s.c_mid)(x, train=train)
         spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
-        x = conv("b", s.c_mid, **spatial)(x, train=train)
+        x = conv("b", s.c_mid, is_applied=not s.c_se, **spatial)(x, train=train)
         if s.c_se:
             x = SqueezeExcite(s.c_se, activation, self.computation, name="se")(x)
         x = conv("c", s.c_out, activation="")(x, train=train)

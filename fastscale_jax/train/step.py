@@ -127,6 +127,7 @@ class Task(NamedTuple):
                 "--config.model.num_classes"
             )
         frozen = Frozen.of(network, recipe.train.freeze)
+        mesh = mesh or device_mesh(jax.local_devices()[:1])
         model = build(
             network,
             dtype=recipe.dtype,
@@ -136,8 +137,8 @@ class Task(NamedTuple):
             sync_bn=recipe.bn.sync,
             bn_group_size=recipe.bn.group_size,
             frozen_norms=frozen.norms,
+            platform=mesh.devices.flat[0].platform,
         )
-        mesh = mesh or device_mesh(jax.local_devices()[:1])
         factors = rate_factors(recipe.optim, network)
         updates = optimizer(recipe, epoch_steps, factors, shift=shift)
         return cls(model, recipe, updates, conventions, mesh, frozen)

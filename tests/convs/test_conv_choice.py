@@ -60,3 +60,23 @@ def test_a_refusal_offers_what_every_conv_can_have():
         conv_choice.check_implementation(name, shape)
         for platform in ("cpu", "cuda", "tpu"):
             assert choose(name, "forward", shape, jnp.int32, platform)
+
+
+@pytest.mark.parametrize(
+    ("platform", "part", "groups", "stride", "wanted"),
+    [
+        ("cuda", "input_gradient", 8, 2, "shift"),
+        ("rocm", "input_gradient", 8, 2, "shift"),
+        ("cuda", "input_gradient", 8, 1, "lax"),
+        ("cuda", "input_gradient", 2, 2, "lax"),
+        ("cuda", "forward", 8, 2, "lax"),
+        ("cuda", "filter_gradient", 8, 2, "lax"),
+        ("tpu", "input_gradient", 8, 2, "lax"),
+    ],
+)
+def test_gpus_write_no_zeros_between_the_gradients_of_a_depthwise_conv(
+    platform, part, groups, stride, wanted
+):
+    shape = ConvShape(2, 8, 8, 8, 8, groups, 3, stride)
+    for choice in ("auto", "portable"):
+        assert choose(choice, part, shape, jnp.bfloat16, platform) == wanted

@@ -67,10 +67,23 @@ def check(program):
     return counted
 
 
-@pytest.mark.parametrize("name", ["regnety:500mf", "resnet:50", "regnetz:500mf", "efficientnet:b0"])
-def test_a_training_step_compiles_for_an_h100(name):
+# What a step moves at most, in passes over the activations; with the plain form of BatchNorm's
+# backward pass it was 18.3, 16.8, 19.8 and 18.4.
+PASSES = {
+    "regnety:500mf": 17.1,
+    "resnet:50": 15.2,
+    "regnetz:500mf": 16.5,
+    "efficientnet:b0": 13.9,
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_training_step_compiles_for_an_h100_and_moves_few_bytes(name):
     counted = check(step(name, "gpu:h100"))
     a = network(name)
+    assert counted.bytes < PASSES[name] * 2 * 128 * arch.count(a).acts
+    # one map at most, of 43
+    assert counted.avoidable["full-size float32"] < 0.02 * counted.bytes
     # useful operations are the analytic count's, a filter gradient in groups included: expanded to
     # dense ones they would be many times as many
     analytic = 2 * 3 * arch.count(a).flops * 128

@@ -1,0 +1,121 @@
+"""BatchNorm's last operations, in forms that move few bytes: for GPUs.
+
+There a training step takes about as long as its bytes take to move. So the result of BatchNorm and
+activation is not kept for the backward pass, which computes it again where it needs it. With
+squeeze-and-excitation it is not even written.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from fastscale_jax.convs.activated_conv import ACTIVATIONS
+from fastscale_jax.models.recomputed import recomputed
+
+
+@jax.custom_jvp
+def _relu(x: Array) -> Array:
+    """ReLU, whose derivative is a number: XLA would write the usual mask of it to memory."""
+    return ACTIVATIONS["relu"](x)
+
+
+@_relu.defjvp
+def _relu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = _relu(*primals)
+    return y, lax.sign(y) * tangents[0]
+
+
+@jax.custom_jvp
+def _relu6(x: Array) -> Array:
+    """ReLU6, likewise."""
+    return ACTIVATIONS["relu6"](x)
+
+
+@_relu6.defjvp
+def _relu6_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = _relu6(*primals)
+    return y, lax.sign(y) * lax.sign(6 - y) * tangents[0]
+
+
+_ACTIVATIONS = ACTIVATIONS | {"relu": _relu, "relu6": _relu6}
+
+
+class Normalised(NamedTuple):
+    """activation(x * factor + offset), not yet computed.
+
+    Attributes:
+        x: `[batch, h, w, c]`, the result of a conv.
+        factor: of each channel, `[c]`, or of each image's, `[batch, 1, 1, c]`; float32 or wider.
+        offset: likewise.
+        activation: by name.
+    """
+
+    x: Array
+    factor: Array
+    offset: Array
+    activation: str
+
+    def value(self) -> Array:
+        """Returns `[batch, h, w, c]`, of the dtype of `x`."""
+        return recomputed(functools.partial(_value, self.activation), *self._arrays)
+
+    def pooled(self) -> Array:
+        """Returns the mean over each image's pixels, `[batch, c]`, of the dtype of `x`."""
+        return _pooled(self.activation, *self._arrays)
+
+    def times(self, gate: Array) -> Array:
+        """Returns `[batch, h, w, c]`, multiplied by the factors `[batch, c]` of squeeze-excite.
+
+        The gradients of `factor`, `offset` and `gate` are sums over each image. The first two are
+        then summed over images: were it done at once, XLA would read `x` and the cotangent twice.
+        """
+        factor, offset = (_by_image(a, len(self.x)) for a in (self.factor, self.offset))
+        function = functools.partial(_times, self.activation)
+        return recomputed(function, self.x, factor, offset, gate[:, None, None])
+
+    @property
+    def _arrays(self) -> tuple[Array, Array, Array]:
+        return self.x, self.factor, self.offset
+
+
+@functools.partial(jax.checkpoint, static_argnums=1)  # whose barrier keeps two sums apart
+def _by_image(values: Array, images: int) -> Array:
+    return jnp.broadcast_to(values, (images, 1, 1, values.shape[-1]))
+
+
+def _value(activation: str, x: Array, factor: Array, offset: Array) -> Array:
+    return _ACTIVATIONS[activation](x * factor + offset).astype(x.dtype)
+
+
+def _times(activation: str, x: Array, factor: Array, offset: Array, gate: Array) -> Array:
+    return _value(activation, x, factor, offset) * gate
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _pooled(activation: str, x: Array, factor: Array, offset: Array) -> Array:
+    return _mean(activation, x, factor, offset)
+
+
+@_pooled.defjvp
+def _pooled_tangent(
+    activation: str, primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    """What the gradients of factor and offset need are means as well: one kernel takes all."""
+    x, factor, offset = primals
+    dx, *small = tangents
+    _, along_x = jax.jvp(
+        lambda x: recomputed(functools.partial(_mean, activation), x, factor, offset), (x,), (dx,)
+    )
+    affine = x * factor + offset
+    value, slope = jax.jvp(_ACTIVATIONS[activation], (affine,), (jnp.ones_like(affine),))
+    pooled = value.astype(x.dtype).mean((1, 2))
+    means = (slope * x).mean((1, 2)), slope.mean((1, 2))
+    dfactor, doffset = (t.reshape(-1, x.shape[-1]) for t in small)
+    return pooled, along_x + (means[0] * dfactor + means[1] * doffset).astype(x.dtype)
+
+
+def _mean(activation: str, x: Array, factor: Array, offset: Array) -> Array:
+    return _value(activation, x, factor, offset).mean((1, 2))

@@ -1,0 +1,156 @@
+"""BatchNorm's backward pass for accelerators gives what the plain one gives, computed on a CPU."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fastscale_jax import arch, models
+from fastscale_jax.convs.activated_conv import ACTIVATIONS
+from fastscale_jax.models.normalised import Normalised
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def plain(form, activation, x, factor, offset, gate):
+    z = ACTIVATIONS[activation](x * factor + offset).astype(x.dtype)
+    return {"value": z, "pooled": z.mean((1, 2)), "times": z * gate[:, None, None]}[form]
+
+
+def ours(form, activation, x, factor, offset, gate):
+    normalised = Normalised(x, factor, offset, activation)
+    return normalised.times(gate) if form == "times" else getattr(normalised, form)()
+
+
+def arrays(dtype, *, by_image=False):
+    draw = np.random.default_rng(0).standard_normal
+    shape = (4, 1, 1, 6) if by_image else (6,)
+    x, gate = (jnp.asarray(draw(s), dtype) for s in ((4, 5, 3, 6), (4, 6)))
+    # the offset leads some values beyond ReLU6's upper bend
+    factor, offset = (jnp.asarray(draw(shape) * 3, jnp.promote_types(dtype, "f4")) for _ in "12")
+    return x, factor, offset, gate
+
+
+def first(function, args):
+    """All gradients of a function of the results."""
+    return jax.grad(lambda *args: jnp.sin(function(*args).astype("f4")).sum(), (0, 1, 2, 3))(*args)
+
+
+def second(function, args, outer):
+    """Derivatives of the squared gradients."""
+
+    def squares(*args):
+        gradients = jax.grad(lambda *args: jnp.sin(function(*args)).sum(), (0, 1, 2, 3))(*args)
+        return sum((g**2).sum() for g in gradients)
+
+    return outer(squares, (0, 1, 2, 3))(*args)
+
+
+def assert_all_close(got, wanted, share):
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        np.testing.assert_allclose(x, y, rtol=0, atol=share * max(np.abs(y).max(), 1e-3))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("form", ["value", "pooled", "times"])
+def test_values_and_derivatives_are_the_plain_form_s(form, activation):
+    with jax.enable_x64(True):
+        args = arrays("float64", by_image=activation == "silu")
+        pairs = [functools.partial(f, form, activation) for f in (ours, plain)]
+        np.testing.assert_array_equal(pairs[0](*args), pairs[1](*args))
+        got, wanted = (jax.jit(functools.partial(first, f))(args) for f in pairs)
+        assert_all_close(got, wanted, 1e-12)
+        tangents = tuple(jnp.cos(a) for a in args)
+        got, wanted = (jax.jvp(f, args, tangents)[1] for f in pairs)
+        assert_all_close(got, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("outer", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize(
+    ("form", "activation"),
+    [("value", "silu"), ("times", "silu"), ("pooled", "silu"), ("times", "relu6")],
+)
+def test_second_derivatives_are_the_plain_form_s_in_both_modes(form, activation, outer):
+    with jax.enable_x64(True):
+        args = arrays("float64")
+        pairs = [functools.partial(f, form, activation) for f in (ours, plain)]
+        got, wanted = (jax.jit(functools.partial(second, f, outer=outer))(args) for f in pairs)
+        assert_all_close(got, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("form", ["value", "pooled", "times"])
+def test_gradients_in_each_dtype_have_its_precision(form, dtype):
+    args = arrays(dtype)
+    got = first(functools.partial(ours, form, "silu"), args)
+    assert [g.dtype for g in got] == [a.dtype for a in args]
+    with jax.enable_x64(True):
+        exact = first(functools.partial(plain, form, "silu"), [a.astype("f8") for a in args])
+    # the result is rounded, a cotangent is rounded, and sums are of 60 of them
+    assert_all_close(got, exact, 8 * float(jnp.finfo(dtype).eps))
+
+
+def test_it_can_be_mapped_over_a_further_axis():
+    args = arrays("float32")
+    stacked = [jnp.stack([a, 2 * a]) for a in args]
+    gradients = jax.jit(lambda *args: first(functools.partial(ours, "times", "silu"), args))
+    mapped = jax.vmap(gradients)(*stacked)
+    assert_all_close([g[1] for g in mapped], gradients(*(x[1] for x in stacked)), 1e-6)
+
+
+NETWORKS = ("regnetz:500mf", "regnety:500mf", "efficientnet:b0")
+SETTINGS = {
+    "groups": {"bn_group_size": 2},
+    "synchronised": {"sync_bn": True, "axis": "data"},
+    "a loop": {"scan_blocks": True},
+}
+
+
+def small(name, depth):
+    config = arch.model_config(*name.split(":"))
+    config.update(depths=(depth,), widths=(16,), strides=(2,), kernels=(3,), num_classes=5)
+    config.update(resolution=12, stem_width=8, stochastic_depth=0.2)
+    config.expansions = config.expansions[1:2]
+    config.group_widths = (min(4, config.group_widths[0]),)
+    if config.head_width:
+        config.head_width = 32
+    return config
+
+
+def trained(config, platform, **settings):
+    """Loss, gradients and running statistics after a batch of eight, float64."""
+    model = models.build(config, dtype="float64", grouped_conv="lax", platform=platform, **settings)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 12, 12, 3)))
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
+    variables = jax.tree.map(lambda x: x.astype("f8"), variables)
+
+    def loss(params, images):
+        logits, updated = model.apply(
+            variables | {"params": params},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(1)},
+        )
+        return (logits**2).sum(), updated
+
+    step = jax.value_and_grad(loss, has_aux=True)
+    if axis := settings.get("axis"):
+        step = jax.vmap(step, (None, 0), axis_name=axis)
+        images = images.reshape(2, 4, *images.shape[1:])
+    return jax.jit(step)(variables["params"], images)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [*((name, "") for name in NETWORKS), *(("regnetz:500mf", x) for x in SETTINGS)],
+)
+def test_a_network_s_gradients_and_statistics_do_not_depend_on_the_platform(name, setting):
+    settings = SETTINGS.get(setting, {})
+    with jax.enable_x64(True):
+        config = small(name, depth=3 if settings.get("scan_blocks") else 2)
+        got, wanted = (trained(config, platform, **settings) for platform in ("gpu", "cpu"))
+    assert_all_close(got, wanted, 1e-11)
