@@ -31,6 +31,7 @@ _FREE = (
     "train.shard_optimizer",
     "grouped_conv",
     "scan_blocks",
+    "remat",
 )
 _FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
 _OF_FILES = ("data.exif",)  # says nothing about sources without files, which are

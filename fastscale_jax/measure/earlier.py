@@ -72,6 +72,7 @@ def key(network: Architecture, recipe: Recipe) -> str:
             recipe.dtype,
             recipe.grouped_conv,
             recipe.scan_blocks,
+            *([recipe.remat] if recipe.remat != "none" else []),  # times older than the key stay
             *map(repr, (recipe.augment, recipe.optim, recipe.bn, recipe.train.shard_optimizer)),
         ],
         **{name: machine[name] for name in ("device", "cores", "versions", "settings")},

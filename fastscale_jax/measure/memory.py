@@ -85,6 +85,7 @@ def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
         dtype=recipe.dtype,
         grouped_conv=recipe.grouped_conv,
         scan_blocks=recipe.scan_blocks,
+        remat=recipe.remat,
     )
 
     def left(images: int) -> int:

@@ -158,4 +158,5 @@ class Workload:
             dtype=recipe.dtype,
             grouped_conv=recipe.grouped_conv,
             scan_blocks=recipe.scan_blocks,
+            remat=recipe.remat,
         )

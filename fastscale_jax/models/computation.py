@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 Dtype = Any
+REMATS = ("none", "blocks", "stages")
 GPUS = ("gpu", "cuda", "rocm")  # JAX's names of the platform
 
 
@@ -27,6 +28,8 @@ class Computation:
             training it computes with them, as in evaluation. A part of the network has their names
             within it, as `a`.
         platform: that training is compiled for, by JAX's name; empty: JAX's default.
+        remat: one of `REMATS`: training keeps nothing within a block, or a stage, but computes it
+            again in the backward pass.
     """
 
     dtype: Dtype = jnp.float32
@@ -37,6 +40,7 @@ class Computation:
     bn_group_size: int = 0
     frozen_norms: frozenset[str] = frozenset()
     platform: str = ""
+    remat: str = "none"
 
     @property
     def saves_bytes(self) -> bool:
@@ -55,6 +59,12 @@ class Computation:
         """
         inner = (x.removeprefix(f"{name}.") for x in self.frozen_norms if x.startswith(f"{name}."))
         return dataclasses.replace(self, frozen_norms=frozenset(inner))
+
+
+def check_remat(remat: str) -> None:
+    """Raises ValueError unless it is one of `REMATS`."""
+    if remat not in REMATS:
+        raise ValueError(f"unknown remat {remat!r}; choose one of {', '.join(REMATS)}")
 
 
 def image_keys(key: Array, images: int, axis: str = "") -> Array:

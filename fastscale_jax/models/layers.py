@@ -7,11 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
+from jax.ad_checkpoint import checkpoint_name
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
 from fastscale_jax.models.normalised import Normalised
 
+CONV = "conv"  # name of what convs return in training, for policies of what to keep
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
 
 
@@ -68,6 +70,7 @@ class ConvNorm(nn.Module):
                 padding=self.padding,
             )
         y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
+        y = checkpoint_name(y, CONV)
         saves_bytes = self.computation.saves_bytes
         if saves_bytes:
             # or XLA fuses a product into the sums of one moment, and reads it again for the other

@@ -15,8 +15,8 @@ from fastscale_jax.arch import Architecture, BlockShape, FeatureMap, as_architec
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.convs.conv_shape import padding_of
-from fastscale_jax.models.computation import Computation, Dtype
-from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
+from fastscale_jax.models.computation import Computation, Dtype, check_remat
+from fastscale_jax.models.layers import CONV, ConvNorm, Dropout, SqueezeExcite, StochasticDepth
 
 
 def build(
@@ -30,6 +30,7 @@ def build(
     bn_group_size: int = 0,
     frozen_norms: frozenset[str] = frozenset(),
     platform: str = "",
+    remat: str = "none",
 ) -> "Network":
     """Returns the network that a config describes.
 
@@ -46,17 +47,27 @@ def build(
             in training too.
         platform: `cpu`, `gpu` or `tpu`, that training is compiled for: it decides what the backward
             pass computes anew, but no result. Empty: that of JAX's default device.
+        remat: one of `REMATS`: what training keeps nothing within, and computes again.
 
     Raises:
-        ValueError: the config does not describe a network, or an unknown implementation.
+        ValueError: the config does not describe a network, or an unknown implementation or `remat`.
     """
     check_implementation(grouped_conv)
+    check_remat(remat)
     architecture = as_architecture(config)
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))
     computation = Computation(
-        dtype, grouped_conv, scan_blocks, axis, sync_bn, bn_group_size, frozen_norms, platform
+        dtype,
+        grouped_conv,
+        scan_blocks,
+        axis,
+        sync_bn,
+        bn_group_size,
+        frozen_norms,
+        platform,
+        remat,
     )
     return Network(architecture, computation)
 
@@ -160,7 +171,15 @@ class Network(nn.Module):
             return self.stem(x.astype(self.computation.dtype), train=train)
         if index == 1 and self.architecture.stem == "conv7x7_pool":
             x = _max_pool(x, self.architecture.padding)
-        return getattr(self, f"s{index}")(x, train=train)
+        stage = getattr(self, f"s{index}")
+        if train and self.computation.remat == "stages":
+            return _computed_again(stage, x)
+        return stage(x, train=train)
+
+
+def _computed_again(part: nn.Module, x: Array, *arguments: Any) -> Array:
+    """A part of the network in training, whose backward pass computes it again from `x`."""
+    return nn.remat(lambda part, x: part(x, *arguments, train=True))(part, x)
 
 
 class Stem(nn.Module):
@@ -207,7 +226,11 @@ class StageBlocks(nn.Module):
         rolls = rolls and len(self._settings_of_rest()) == 1
         unrolled = 1 if rolls else len(self.shapes)
         for j in range(unrolled):
-            x = self._block(j, name=f"b{j + 1}")(x, self.drop_rates[j], train=train)
+            block, rate = self._block(j, name=f"b{j + 1}"), self.drop_rates[j]
+            if train and self.computation.remat == "blocks":
+                x = _computed_again(block, x, rate)
+            else:
+                x = block(x, rate, train=train)
         return self._scan(x, train) if rolls else x
 
     def _block(self, j: int, **options: Any) -> "Block":
@@ -217,6 +240,17 @@ class StageBlocks(nn.Module):
     def _settings_of_rest(self) -> set[Computation]:
         """The settings of the blocks after the first; they differ in what is frozen."""
         return {self.computation.within(f"b{j}") for j in range(2, len(self.shapes) + 1)}
+
+    def _policy(self) -> Any:
+        """What a loop keeps of a block in training: what its convs return, or nothing.
+
+        Without a policy it would keep each value that some derivative needs, in float32 where
+        BatchNorm computes in it, and each in an array of all blocks.
+        """
+        policies = jax.checkpoint_policies
+        if self.computation.remat == "blocks":
+            return policies.nothing_saveable
+        return policies.save_only_these_names(CONV)
 
     def _scan(self, x: Array, train: bool) -> Array:
         """Runs the equal blocks after the first in a loop, which compiles one block.
@@ -240,6 +274,8 @@ class StageBlocks(nn.Module):
             x, updated = call(train=True, rngs=rngs, mutable=["batch_stats"])
             return x, updated["batch_stats"]
 
+        if train:
+            one = jax.checkpoint(one, prevent_cse=False, policy=self._policy())
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         x, statistics = lax.scan(one, x, (stacked, jnp.asarray(rates), keys))
         if train:

@@ -52,6 +52,7 @@ CHOICES = {
     "augment.policy": ("", "autoaugment", "randaugment"),
     "schedule": (1, 2, 4),
     "dtype": ("float32", "bfloat16", "float16"),
+    "remat": ("none", "blocks", "stages"),
 }
 # of each key that not all optimisers know, those that do
 _KNOWN_TO = {

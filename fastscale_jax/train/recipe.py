@@ -124,6 +124,7 @@ class Recipe:
     dtype: str = "float32"  # of the computation; parameters are always float32
     grouped_conv: str = "auto"  # implementation of the spatial convs; see convs.grouped_conv
     scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
+    remat: str = "none"  # or compute again in the backward pass: `blocks` or `stages`
     seed: int = 0
     init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones
 

@@ -133,6 +133,7 @@ class Task(NamedTuple):
             dtype=recipe.dtype,
             grouped_conv=recipe.grouped_conv,
             scan_blocks=recipe.scan_blocks,
+            remat=recipe.remat,
             axis=AXIS,
             sync_bn=recipe.bn.sync,
             bn_group_size=recipe.bn.group_size,

@@ -1,0 +1,88 @@
+"""What the backward pass computes again changes no number."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fastscale_jax import arch, models
+from fastscale_jax.arch import Architecture, Stage
+from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.memory import saved_for_backward
+from fastscale_jax.models.computation import REMATS
+from fastscale_jax.train.ranges import CHOICES
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def network() -> Architecture:
+    tiny = arch.as_architecture(arch.model_config("regnetz", "dWr_x0.1"))
+    stages = (Stage(1, 8, 1, 3, 4, 2.0), Stage(3, 16, 2, 3, 4, 2.0))
+    return dataclasses.replace(
+        tiny,
+        resolution=12,
+        stem_width=8,
+        stages=stages,
+        head_width=16,
+        num_classes=5,
+        stochastic_depth=0.5,
+    )
+
+
+@functools.cache
+def trained(scan_blocks, remat):
+    """Loss, gradients and statistics after one batch, float64."""
+    with jax.enable_x64(True):
+        model = models.build(
+            network(), dtype="float64", grouped_conv="lax", scan_blocks=scan_blocks, remat=remat
+        )
+        images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 12, 12, 3)))
+        init = jax.jit(functools.partial(model.init, train=False))
+        variables = jax.tree.map(lambda x: x.astype("f8"), init(jax.random.key(0), images))
+
+        def loss(params):
+            logits, updated = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(1)},
+            )
+            return (logits**2).mean(), updated
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+
+
+@pytest.mark.parametrize(
+    ("scan_blocks", "remat"), [(False, "blocks"), (False, "stages"), (True, "blocks")]
+)
+def test_it_learns_the_same_and_drops_the_same_branches(scan_blocks, remat):
+    wanted = trained(scan_blocks, "none")
+    for x, y in zip(
+        jax.tree.leaves(trained(scan_blocks, remat)), jax.tree.leaves(wanted), strict=True
+    ):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-11 * max(np.abs(y).max(), 1e-3))
+
+
+def test_less_is_kept_for_the_backward_pass():
+    kept = {
+        (scan, remat): saved_for_backward(
+            network(), dataclasses.replace(plain_recipe(4, scan_blocks=scan), remat=remat)
+        )
+        for scan in (False, True)
+        for remat in REMATS
+    }
+    for scan in (False, True):
+        assert kept[scan, "blocks"] < 0.7 * kept[scan, "none"]
+    assert kept[False, "stages"] < kept[False, "blocks"]
+    # a loop keeps what convs return, and no other arrays of all blocks
+    assert kept[True, "none"] < 1.1 * kept[False, "none"]
+
+
+def test_an_unknown_remat_is_refused_with_the_choices():
+    assert CHOICES["remat"] == REMATS
+    with pytest.raises(ValueError, match="unknown remat 'block'; choose one of none, blocks, stag"):
+        models.build(network(), remat="block")
