@@ -34,7 +34,8 @@ MEANINGS = {
     "conv filter gradient": "their filter gradients",
     "products": "convs of one pixel and the last layer, forward and backward",
     "batchnorm": "moments and their gradients, scale and offset, running statistics",
-    "se": "squeeze-and-excitation: pooling, its two layers, the sigmoid",
+    "se": "squeeze-and-excitation: pooling, its two layers, the sigmoid; on GPUs the normalising "
+    "that its input needs, too",
     "elementwise": "normalising with activation and residual, their gradients; pooling; drop path",
     "copies": "kernels that only move elements or change their type, of any layer",
     "transfers": "asynchronous copies between main memory and a faster one",

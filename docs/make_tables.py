@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from docs import (
     accelerator_programs,
     accelerator_tables,
+    bytes_tables,
     finetune_tables,
     report_tables,
     scale_out,
@@ -77,6 +78,8 @@ TABLES = {
         "train step": speed_tables.train_step,
         "grouped conv": speed_tables.grouped_conv,
         "compile time": speed_tables.compile_time,
+        "bytes": bytes_tables.before_and_after,
+        "remat": bytes_tables.remat,
     },
     "accelerators.md": {
         "program": accelerator_programs.program,
