@@ -2,8 +2,7 @@
 
 python -m benchmarks.program_remat --output=benchmarks/results/program_remat.json
 
-Needs the extras `targets-gpu` and `targets-tpu`; nothing is run. What the file has already is not
-compiled again.
+Needs the extras `targets-gpu` and `targets-tpu`; nothing is run.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def figures(target: Target, changes: dict[str, Any]) -> dict[str, int | float | 
         raise SystemExit(f"{target.name}: {outcome.failure}: {outcome.reason}")
     count = kernels.count(outcome.text)
     return {
-        "memory_bytes": outcome.peak_bytes or 0,
+        "memory_bytes": outcome.peak_bytes,
         "bytes": None if count.unknown_loops else count.bytes,
         "flops": None if count.unknown_loops else count.useful_flops // 2,
         "seconds": round(sum(outcome.seconds.values()), 1),
@@ -58,17 +57,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     file = parser.parse_args().output
-    result = json.loads(file.read_text()) if file.is_file() else {"targets": {}}
+    result: dict[str, Any] = {"targets": {}}
     versions = {**compiler_versions("gpu"), **compiler_versions("tpu")}
     result |= {"network": NETWORK, "images": IMAGES, "date": datetime.date.today().isoformat()}
     result["versions"] = versions
     for name in TARGETS:
-        rows = result["targets"].setdefault(name, {})
+        rows = result["targets"][name] = {}
         for setting, changes in SETTINGS.items():
-            if setting not in rows:
-                rows[setting] = figures(Target.parse(name), changes)
-                print(name, setting, rows[setting], flush=True)
-                file.write_text(json.dumps(result, indent=1) + "\n")
+            rows[setting] = figures(Target.parse(name), changes)
+            print(name, setting, rows[setting], flush=True)
+            file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

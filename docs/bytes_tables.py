@@ -37,9 +37,9 @@ def before_and_after() -> str:
 
 def remat() -> str:
     """Returns what a step holds, moves and computes where less is kept for the backward pass."""
-    found = json.loads((RESULTS / "program_remat.json").read_text(encoding="utf-8"))
+    record = json.loads((RESULTS / "program_remat.json").read_text(encoding="utf-8"))
     rows = []
-    for name, settings in found["targets"].items():
+    for name, settings in record["targets"].items():
         plain = settings["none"]
         for setting, row in settings.items():
             title = TARGETS[name.partition(":")[2]] if setting == "none" else ""

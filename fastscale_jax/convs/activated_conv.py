@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 
 from fastscale_jax.convs import native
@@ -22,6 +23,7 @@ from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.convs.primitive import define
 from fastscale_jax.utils.varying import varying_alike
 
+CONV = "conv"
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda x: x,
     "relu": nn.relu,
@@ -105,12 +107,16 @@ def convolved(
     implementation: str,
     padding: str = SYMMETRIC,
 ) -> Array:
-    """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution."""
+    """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution.
+
+    The result is named `CONV` for policies of `jax.checkpoint`.
+    """
     if kernel.shape[0] == groups == stride == 1:
-        return pointwise(x, kernel)
-    return grouped_conv(
+        return checkpoint_name(pointwise(x, kernel), CONV)
+    y = grouped_conv(
         x, kernel, stride=stride, groups=groups, implementation=implementation, padding=padding
     )
+    return checkpoint_name(y, CONV)
 
 
 def _composed(x: Array, kernel: Array, factor: Array, offset: Array, options: _Options) -> Array:

@@ -11,6 +11,7 @@ from fastscale_jax.convs import native
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.utils.console import complain
 
+GPUS = ("gpu", "cuda", "rocm")  # JAX's names of the platform
 PARTS = ("forward", "input_gradient", "filter_gradient")
 
 IMPLEMENTATIONS = {
@@ -113,14 +114,13 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
 
 
 def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
-    """CuDNN's and the TPU's own. It is chosen by compiled bytes alone: nothing was timed there.
+    """Returns `lax`, but `shift` for a GPU's input gradient of strided depthwise convs.
 
-    XLA never takes cuDNN's input gradient for groups. At a stride it writes zeros between the
-    gradient's elements, and convolves these. Shifted products are one kernel that reads the
-    gradient and writes the result: of a depthwise 5x5 conv 289 MB instead of 820.
+    It is chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
+    gradients in groups: it writes the gradient with zeros in between, and convolves that. `shift`
+    is one kernel: 289 MB instead of 820 for a depthwise 5x5 conv.
     """
-    is_gpu = platform in ("cuda", "rocm")
-    if is_gpu and part == "input_gradient" and shape.is_depthwise and shape.stride > 1:
+    if platform in GPUS and part == "input_gradient" and shape.is_depthwise and shape.stride > 1:
         return "shift"
     return "lax"
 

@@ -65,8 +65,12 @@ def forward(form: str, x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 def input_gradient(form: str, dy: Array, kernel: Array, shape: ConvShape) -> Array:
     """The gradient to x, `[batch, h, w, c_in]`, by a form's own transposition."""
+    narrow = dy.dtype
+    if form == "shift":  # its sums are elementwise, which XLA does not widen as it does a conv's
+        wide = jnp.promote_types(narrow, jnp.float32)
+        dy, kernel = dy.astype(wide), kernel.astype(wide)
     x = lax.full_like(dy, 0, shape=(dy.shape[0], *shape.x[1:]))
-    return jax.linear_transpose(lambda x: FORMS[form](x, kernel, shape), x)(dy)[0]
+    return jax.linear_transpose(lambda x: FORMS[form](x, kernel, shape), x)(dy)[0].astype(narrow)
 
 
 def filter_gradient(form: str, x: Array, dy: Array, shape: ConvShape) -> Array:

@@ -75,10 +75,11 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
     return Memory.of(lowered.compile(compiler_options=hasty()))
 
 
-def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
+def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = "") -> int:
     """Returns the bytes per image that the forward pass saves for the backward pass.
 
     That is what JAX passes between them; XLA, which compiles both, may save less and recompute it.
+    `platform` is as `models.build` takes it.
     """
     model = models.build(
         network,
@@ -86,6 +87,7 @@ def saved_for_backward(network: Architecture, recipe: Recipe) -> int:
         grouped_conv=recipe.grouped_conv,
         scan_blocks=recipe.scan_blocks,
         remat=recipe.remat,
+        platform=platform,
     )
 
     def left(images: int) -> int:

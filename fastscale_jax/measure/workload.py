@@ -159,4 +159,5 @@ class Workload:
             grouped_conv=recipe.grouped_conv,
             scan_blocks=recipe.scan_blocks,
             remat=recipe.remat,
+            platform=self.task.mesh.devices.flat[0].platform,
         )

@@ -7,13 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
-from jax.ad_checkpoint import checkpoint_name
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
 from fastscale_jax.models.normalised import Normalised
 
-CONV = "conv"  # name of what convs return in training, for policies of what to keep
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
 
 
@@ -34,8 +32,8 @@ class ConvNorm(nn.Module):
         activation: after BatchNorm, by name; empty: none.
         padding: as `grouped_conv` takes it.
         eps: of BatchNorm.
-        is_applied: whether training returns an array where `computation.saves_bytes`; else it
-            returns a `Normalised` there, for squeeze-and-excitation to compute.
+        is_applied: false: where `computation.saves_bytes`, training returns a `Normalised`, which
+            squeeze-and-excitation computes.
         computation: settings of the module that it is a layer of; the kernel choice is ignored for
             dense convs.
     """
@@ -70,10 +68,10 @@ class ConvNorm(nn.Module):
                 padding=self.padding,
             )
         y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
-        y = checkpoint_name(y, CONV)
         saves_bytes = self.computation.saves_bytes
         if saves_bytes:
-            # or XLA fuses a product into the sums of one moment, and reads it again for the other
+            # Without it XLA fuses a product with one moment's sum, and reads the map again for the
+            # other.
             y = lax.optimization_barrier(y)
         factor, offset = (_by_image(z, len(y)) for z in norm(*_moments(y, self.computation)))
         if not saves_bytes:

@@ -12,11 +12,11 @@ from jax import Array, lax, random
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, FeatureMap, as_architecture
-from fastscale_jax.convs.activated_conv import ACTIVATIONS
+from fastscale_jax.convs.activated_conv import ACTIVATIONS, CONV
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.convs.conv_shape import padding_of
-from fastscale_jax.models.computation import Computation, Dtype, check_remat
-from fastscale_jax.models.layers import CONV, ConvNorm, Dropout, SqueezeExcite, StochasticDepth
+from fastscale_jax.models.computation import Computation, Dtype, check_settings
+from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
 
 
 def build(
@@ -45,15 +45,15 @@ def build(
         bn_group_size: in training, images per BatchNorm group; 0: the device's whole batch.
         frozen_norms: layers whose BatchNorm keeps its running statistics, and computes with them
             in training too.
-        platform: `cpu`, `gpu` or `tpu`, that training is compiled for: it decides what the backward
-            pass computes anew, but no result. Empty: that of JAX's default device.
-        remat: one of `REMATS`: what training keeps nothing within, and computes again.
+        platform: `cpu`, `gpu` or `tpu`, that training is compiled for; empty: that of JAX's default
+            device. On GPUs BatchNorm has other forms, which move fewer bytes, and the same results.
+        remat: one of `REMATS`; what the backward pass computes again from its input.
 
     Raises:
-        ValueError: the config does not describe a network, or an unknown implementation or `remat`.
+        ValueError: the config does not describe a network, or an unknown implementation, platform
+            or `remat`.
     """
     check_implementation(grouped_conv)
-    check_remat(remat)
     architecture = as_architecture(config)
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
@@ -69,6 +69,7 @@ def build(
         platform,
         remat,
     )
+    check_settings(computation)
     return Network(architecture, computation)
 
 
@@ -247,10 +248,9 @@ class StageBlocks(nn.Module):
         Without a policy it would keep each value that some derivative needs, in float32 where
         BatchNorm computes in it, and each in an array of all blocks.
         """
-        policies = jax.checkpoint_policies
         if self.computation.remat == "blocks":
-            return policies.nothing_saveable
-        return policies.save_only_these_names(CONV)
+            return None
+        return jax.checkpoint_policies.save_only_these_names(CONV)
 
     def _scan(self, x: Array, train: bool) -> Array:
         """Runs the equal blocks after the first in a loop, which compiles one block.

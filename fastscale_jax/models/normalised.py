@@ -1,24 +1,25 @@
 """BatchNorm's last operations, in forms that move few bytes: for GPUs.
 
-There a training step takes about as long as its bytes take to move. So the result of BatchNorm and
+A GPU's floor for a training step is set by bytes, not by operations. So the result of BatchNorm and
 activation is not kept for the backward pass, which computes it again where it needs it. With
 squeeze-and-excitation it is not even written.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array, lax
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.models.recomputed import recomputed
+from fastscale_jax.utils.varying import varying_alike
 
 
 @jax.custom_jvp
 def _relu(x: Array) -> Array:
-    """ReLU, whose derivative is a number: XLA would write the usual mask of it to memory."""
+    """ReLU with its derivative as a factor, 0 or 1: XLA would write the usual mask to memory."""
     return ACTIVATIONS["relu"](x)
 
 
@@ -43,7 +44,8 @@ def _relu6_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array
 _ACTIVATIONS = ACTIVATIONS | {"relu": _relu, "relu6": _relu6}
 
 
-class Normalised(NamedTuple):
+@struct.dataclass
+class Normalised:
     """activation(x * factor + offset), not yet computed.
 
     Attributes:
@@ -56,7 +58,7 @@ class Normalised(NamedTuple):
     x: Array
     factor: Array
     offset: Array
-    activation: str
+    activation: str = struct.field(pytree_node=False)
 
     def value(self) -> Array:
         """Returns `[batch, h, w, c]`, of the dtype of `x`."""
@@ -69,20 +71,23 @@ class Normalised(NamedTuple):
     def times(self, gate: Array) -> Array:
         """Returns `[batch, h, w, c]`, multiplied by the factors `[batch, c]` of squeeze-excite.
 
-        The gradients of `factor`, `offset` and `gate` are sums over each image. The first two are
-        then summed over images: were it done at once, XLA would read `x` and the cotangent twice.
+        The gradients of `factor`, `offset` and `gate` are first summed over each image, all in one
+        kernel; those of `factor` and `offset` are then summed over images. Summed over the batch at
+        once, they would take a second kernel, which reads `x` and the cotangent again.
         """
-        factor, offset = (_by_image(a, len(self.x)) for a in (self.factor, self.offset))
+        x, *small = self._arrays
+        factor, offset = (_for_each_image(a, len(x)) for a in small)
         function = functools.partial(_times, self.activation)
-        return recomputed(function, self.x, factor, offset, gate[:, None, None])
+        return recomputed(function, x, factor, offset, gate[:, None, None])
 
     @property
-    def _arrays(self) -> tuple[Array, Array, Array]:
-        return self.x, self.factor, self.offset
+    def _arrays(self) -> list[Array]:
+        # with statistics of all devices, factor and offset are the same on each, and x is not
+        return varying_alike(self.x, self.factor, self.offset)
 
 
-@functools.partial(jax.checkpoint, static_argnums=1)  # whose barrier keeps two sums apart
-def _by_image(values: Array, images: int) -> Array:
+@functools.partial(jax.checkpoint, static_argnums=1)  # whose barrier keeps the two sums apart
+def _for_each_image(values: Array, images: int) -> Array:
     return jnp.broadcast_to(values, (images, 1, 1, values.shape[-1]))
 
 
@@ -103,7 +108,7 @@ def _pooled(activation: str, x: Array, factor: Array, offset: Array) -> Array:
 def _pooled_tangent(
     activation: str, primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
-    """What the gradients of factor and offset need are means as well: one kernel takes all."""
+    """Forward, one kernel takes the mean, and the means that two gradients need."""
     x, factor, offset = primals
     dx, *small = tangents
     _, along_x = jax.jvp(

@@ -33,8 +33,8 @@ def _tangent(
 ) -> tuple[Array, Array]:
     x, *others = primals
     of_x = _computed_anew(function)
-    # XLA merges equal computations, and so would undo all this. It takes two for different if the
-    # barriers before them have their operands in another order.
+    # XLA merges equal computations, which would undo this. Barriers with their operands in another
+    # order keep the two apart.
     of_others = _computed_anew(lambda *reverse: function(*reverse[::-1]))
     _, along_x = jax.jvp(lambda x: of_x(x, *others), (x,), tangents[:1])
     _, along_others = jax.jvp(
@@ -54,7 +54,7 @@ def _computed_anew(function: Callable[..., Array]) -> Callable[..., Array]:
 
 @jax.custom_jvp
 def _hidden(*arrays: Array) -> tuple[Array, ...]:
-    """The same arrays, as ones that XLA does not know."""
+    """The same arrays behind a barrier, so that XLA does not merge what is computed from them."""
     return lax.optimization_barrier(arrays)
 
 

@@ -56,6 +56,8 @@ def held(
     recipe, largest, step = step_memory.recipe, step_memory.largest, step_memory.step
     images = recipe.data.batch_size // devices
     itemsize = jnp.dtype(recipe.dtype).itemsize
+    platform = target.device.platform if target else ""
+    saved = memory.saved_for_backward(network, recipe, platform)
     return {
         "network": network.name,
         "target": target.name if target else None,
@@ -66,7 +68,7 @@ def held(
         "fits": step is not None and step.peak <= largest.limit,
         **{f"{name}_bytes": getattr(step, name, None) for name in Memory._fields},
         "peak_bytes": None if step is None else step.peak,
-        "saved_for_backward_bytes": images * memory.saved_for_backward(network, recipe),
+        "saved_for_backward_bytes": images * saved,
         "activation_bytes": images * itemsize * count(network).acts,
         "limit_bytes": largest.limit,
         "largest_batch_size": largest.images,

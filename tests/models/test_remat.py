@@ -33,11 +33,16 @@ def network() -> Architecture:
 
 
 @functools.cache
-def trained(scan_blocks, remat):
+def trained(scan_blocks, remat, frozen_norms=frozenset()):
     """Loss, gradients and statistics after one batch, float64."""
     with jax.enable_x64(True):
         model = models.build(
-            network(), dtype="float64", grouped_conv="lax", scan_blocks=scan_blocks, remat=remat
+            network(),
+            dtype="float64",
+            grouped_conv="lax",
+            scan_blocks=scan_blocks,
+            remat=remat,
+            frozen_norms=frozen_norms,
         )
         images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 12, 12, 3)))
         init = jax.jit(functools.partial(model.init, train=False))
@@ -57,17 +62,22 @@ def trained(scan_blocks, remat):
 
 
 @pytest.mark.parametrize(
-    ("scan_blocks", "remat"), [(False, "blocks"), (False, "stages"), (True, "blocks")]
+    ("scan_blocks", "remat", "frozen"),
+    [
+        (False, "blocks", ""),
+        (False, "stages", ""),
+        (True, "blocks", ""),
+        (False, "blocks", "s1.b1.a"),
+    ],
 )
-def test_it_learns_the_same_and_drops_the_same_branches(scan_blocks, remat):
-    wanted = trained(scan_blocks, "none")
-    for x, y in zip(
-        jax.tree.leaves(trained(scan_blocks, remat)), jax.tree.leaves(wanted), strict=True
-    ):
+def test_it_learns_the_same_and_drops_the_same_branches(scan_blocks, remat, frozen):
+    norms = frozenset(filter(None, [frozen]))
+    got, wanted = (trained(scan_blocks, choice, norms) for choice in (remat, "none"))
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-11 * max(np.abs(y).max(), 1e-3))
 
 
-def test_less_is_kept_for_the_backward_pass():
+def test_jax_hands_less_to_the_backward_pass():
     kept = {
         (scan, remat): saved_for_backward(
             network(), dataclasses.replace(plain_recipe(4, scan_blocks=scan), remat=remat)

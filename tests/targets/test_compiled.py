@@ -190,8 +190,10 @@ def test_every_network_compiles_for_every_target(name, target, part, dtype):
         {"bn": Bn(sync=True)},
         {"optim": Optim(accumulate=2)},
         {"scan_blocks": True},
+        {"remat": "blocks"},
+        {"remat": "stages"},
     ],
-    ids=["group_size", "sync", "accumulate", "scan_blocks"],
+    ids=["group_size", "sync", "accumulate", "scan_blocks", "remat blocks", "remat stages"],
 )
 def test_every_setting_compiles(name, target, recipe):
     check(step(name, target, **recipe))
