@@ -48,7 +48,7 @@ class Computation:
     def saves_bytes(self) -> bool:
         """Whether training computes more in order to move fewer bytes: on GPUs alone.
 
-        There it is 3 to 34 % fewer. XLA's compiler for TPUs fuses the plain form of RegNets better:
+        There it is 3 to 35 % fewer. XLA's compiler for TPUs fuses the plain form of RegNets better:
         RegNetZ-500MF moves 26 % more on a v5e with the other one. On a CPU operations take longer.
         Frozen norms keep the plain form.
         """
