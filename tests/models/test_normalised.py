@@ -151,7 +151,7 @@ def test_an_unknown_platform_is_refused_with_the_choices():
         models.build(small("regnetz:500mf", 1), platform="GPU")
 
 
-NETWORKS = ("regnetz:500mf", "regnety:500mf", "efficientnet:b0")
+NETWORKS = ("regnetz:500mf", "regnety:500mf")
 SETTINGS = {
     "groups": {"bn_group_size": 2},
     "synchronised": {"sync_bn": True, "axis": "data"},
