@@ -50,7 +50,10 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Any:
-        """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`."""
+        """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`.
+
+        Where `is_applied` is false, the result may be a `Normalised` of that shape.
+        """
         k = self.kernel_size
         kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)

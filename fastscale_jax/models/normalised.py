@@ -6,6 +6,7 @@ squeeze-and-excitation it is not even written.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,31 +18,30 @@ from fastscale_jax.models.recomputed import recomputed
 from fastscale_jax.utils.varying import varying_alike
 
 
-@jax.custom_jvp
-def _relu(x: Array) -> Array:
-    """ReLU with its derivative as a factor, 0 or 1: XLA would write the usual mask to memory."""
-    return ACTIVATIONS["relu"](x)
+def _with_slope(name: str, slope: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """An activation whose derivative is a factor, 0 or 1: XLA would write a mask to memory.
+
+    Args:
+        name: of one of `ACTIVATIONS`.
+        slope: the derivative, as a function of the result.
+    """
+
+    @jax.custom_jvp
+    def activation(x: Array) -> Array:
+        return ACTIVATIONS[name](x)
+
+    @activation.defjvp
+    def _tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        y = activation(*primals)
+        return y, slope(y) * tangents[0]
+
+    return activation
 
 
-@_relu.defjvp
-def _relu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    y = _relu(*primals)
-    return y, lax.sign(y) * tangents[0]
-
-
-@jax.custom_jvp
-def _relu6(x: Array) -> Array:
-    """ReLU6, likewise."""
-    return ACTIVATIONS["relu6"](x)
-
-
-@_relu6.defjvp
-def _relu6_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    y = _relu6(*primals)
-    return y, lax.sign(y) * lax.sign(6 - y) * tangents[0]
-
-
-_ACTIVATIONS = ACTIVATIONS | {"relu": _relu, "relu6": _relu6}
+_ACTIVATIONS = ACTIVATIONS | {
+    "relu": _with_slope("relu", lax.sign),
+    "relu6": _with_slope("relu6", lambda y: lax.sign(y) * lax.sign(6 - y)),
+}
 
 
 @struct.dataclass

@@ -12,6 +12,7 @@ from fastscale_jax import arch, models
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.models.normalised import Normalised
+from tests.models.one_batch import gradients_on
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -177,17 +178,11 @@ def trained(config, platform, **settings):
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
     variables = jax.tree.map(lambda x: x.astype("f8"), variables)
 
-    def loss(params, images):
-        logits, updated = model.apply(
-            variables | {"params": params},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(1)},
-        )
-        return (logits**2).sum(), updated
+    def step(params, images):
+        key = jax.random.key(1)
+        of_batch = gradients_on(model, variables, images, key=key, of=lambda x: (x**2).sum())
+        return of_batch(params)
 
-    step = jax.value_and_grad(loss, has_aux=True)
     if axis := settings.get("axis"):
         step = jax.vmap(step, (None, 0), axis_name=axis)
         images = images.reshape(2, 4, *images.shape[1:])
@@ -210,26 +205,20 @@ def test_twenty_steps_in_float32_are_those_of_the_plain_form():
     config, images = small("regnetz:500mf", 2), jnp.asarray(arrays("float32")[0][..., :3])
     images = jnp.tile(images, (2, 3, 4, 1)) * jnp.arange(1, 9)[:, None, None, None] / 8
 
+    def to_class_0(logits):
+        return -jax.nn.log_softmax(logits)[:, 0].mean()
+
     def weights_after(platform):
         model = models.build(config, grouped_conv="lax", platform=platform)
         variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images)
 
-        def step(variables, key):
-            def loss(params):
-                logits, updated = model.apply(
-                    {**variables, "params": params},
-                    images,
-                    train=True,
-                    mutable=["batch_stats"],
-                    rngs={"dropout": key},
-                )
-                return -jax.nn.log_softmax(logits)[:, 0].mean(), updated
-
-            gradients, updated = jax.grad(loss, has_aux=True)(variables["params"])
+        def update(variables, key):
+            step = gradients_on(model, variables, images, key=key, of=to_class_0)
+            (_, updated), gradients = step(variables["params"])
             params = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], gradients)
             return {"params": params, **updated}, ()
 
-        return jax.lax.scan(step, variables, jax.random.split(jax.random.key(1), 20))[0]
+        return jax.lax.scan(update, variables, jax.random.split(jax.random.key(1), 20))[0]
 
     got, wanted = (weights_after(platform) for platform in ("gpu", "cpu"))
     # some offsets have gradients of 0, and are what rounding leaves

@@ -14,6 +14,7 @@ from fastscale_jax.measure.jax_runner import plain_recipe
 from fastscale_jax.measure.memory import saved_for_backward
 from fastscale_jax.models.computation import REMATS
 from fastscale_jax.train.ranges import CHOICES
+from tests.models.one_batch import gradients_on
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -48,17 +49,10 @@ def trained(scan_blocks, remat, frozen_norms=frozenset()):
         init = jax.jit(functools.partial(model.init, train=False))
         variables = jax.tree.map(lambda x: x.astype("f8"), init(jax.random.key(0), images))
 
-        def loss(params):
-            logits, updated = model.apply(
-                {**variables, "params": params},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.key(1)},
-            )
-            return (logits**2).mean(), updated
-
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+        step = gradients_on(
+            model, variables, images, key=jax.random.key(1), of=lambda logits: (logits**2).mean()
+        )
+        return jax.jit(step)(variables["params"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from fastscale_jax import arch, models
 from fastscale_jax.arch import Architecture, Stage
+from tests.models.one_batch import gradients_on
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -36,17 +37,10 @@ def of(architecture, scan_blocks):
 def trained(model, variables, images):
     """Loss, gradients, and statistics after one batch."""
 
-    def loss(params):
-        logits, updated = model.apply(
-            {**variables, "params": params},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(1)},
-        )
-        return (logits**2).mean(), updated
-
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    step = gradients_on(
+        model, variables, images, key=jax.random.key(1), of=lambda logits: (logits**2).mean()
+    )
+    return jax.jit(step)(variables["params"])
 
 
 @pytest.mark.slow
