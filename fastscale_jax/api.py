@@ -4,6 +4,7 @@ docs/python.md is the guide to it.
 """
 
 import fnmatch
+import functools
 import os
 import pathlib
 import time
@@ -189,8 +190,7 @@ def create_model(
                 stacklevel=2,
             )
         return model, jax.tree.map(jax.numpy.asarray, loaded.variables)
-    untrained = build(network, grouped_conv="portable")  # draws the same, and is quick to trace
-    draw = jax.jit(lambda key: initial_variables(untrained, key), compiler_options=hasty())
+    draw = jax.jit(functools.partial(initial_variables, model), compiler_options=hasty())
     return model, draw(jax.random.key(seed))
 
 

@@ -5,6 +5,7 @@ second reads the jaxpr of the Flax module, the third the program that XLA gets. 
 accelerator.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 
 from fastscale_jax.arch import Architecture, Complexity, count, layers
 from fastscale_jax.cost import hlo, jaxpr
-from fastscale_jax.models import build
+from fastscale_jax.models import build, initial_variables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,13 +94,11 @@ def forward(network: Architecture, grouped_conv: str = "lax") -> Traceable:
     size = network.resolution
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
 
-    def init(key: Any, x: Any) -> Any:
-        return model.init(key, x, train=False)
-
     def apply(variables: Any, x: Any) -> Any:
         return model.apply(variables, x, train=False)
 
-    return Traceable(apply, jax.eval_shape(init, jax.random.key(0), images), images)
+    variables = jax.eval_shape(functools.partial(initial_variables, model), jax.random.key(0))
+    return Traceable(apply, variables, images)
 
 
 def gradient(network: Architecture, grouped_conv: str = "lax") -> Traceable:

@@ -1,13 +1,11 @@
 """A network's weights from a file, and into one."""
 
-import functools
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fastscale_jax.arch import Architecture, as_architecture
@@ -25,7 +23,7 @@ from fastscale_jax.interop.weights import (
     import_tensors,
     to_library,
 )
-from fastscale_jax.models import Network, build
+from fastscale_jax.models import build, initial_variables
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.console import complain
 
@@ -102,9 +100,7 @@ def of_stored(
 
 
 def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> Loaded:
-    """Returns weights whose classifier is that of an untrained network.
-
-    Keys follow from names, so that the head alone draws what it does within the whole network.
+    """Returns weights whose classifier is the one that the untrained network has.
 
     Args:
         loaded: the weights; not modified.
@@ -112,14 +108,12 @@ def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> L
         seed: of the classifier.
     """
 
-    def head_alone(model: Network, last_map: jax.Array) -> jax.Array:
-        return model.head(last_map, train=False)
+    def classifier(key: jax.Array) -> dict[str, jax.Array]:
+        return initial_variables(build(network), key)["params"]["head"]["fc"]
 
-    last_map = jnp.zeros((1, 1, 1, network.stages[-1].width))
-    init = functools.partial(build(network, grouped_conv="portable").init, method=head_alone)
-    drawn = jax.jit(init, compiler_options=hasty())(jax.random.key(seed), last_map)
+    drawn = jax.jit(classifier, compiler_options=hasty())(jax.random.key(seed))
     params = loaded.variables["params"]
-    head = {**params.get("head", {}), "fc": jax.tree.map(np.asarray, drawn["params"]["head"]["fc"])}
+    head = {**params.get("head", {}), "fc": jax.tree.map(np.asarray, drawn)}
     variables = {**loaded.variables, "params": {**params, "head": head}}
     return loaded._replace(variables=variables, has_fresh_classifier=True)
 

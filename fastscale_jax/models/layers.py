@@ -12,13 +12,19 @@ from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, conv
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
 from fastscale_jax.models.normalised import Normalised
 
+CLASSIFIER_STD = 0.01  # of its kernel's first values
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
 
 
-def conv_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-    """Draws a kernel `[k, k, c_in/groups, c_out]`, standard deviation sqrt(2/(k·k·c_out))."""
-    std = (2 / (shape[0] * shape[1] * shape[-1])) ** 0.5
-    return std * random.normal(key, shape, dtype)
+def kernel_std(side: int, width: int) -> float:
+    """Returns the standard deviation of a kernel's first values: sqrt(2/(k·k·c_out))."""
+    return (2 / (side * side * width)) ** 0.5
+
+
+def kernel_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+    """Draws the kernel of a conv, `[k, k, c_in/groups, c_out]`, or of a gate, `[c_in, c_out]`."""
+    side = shape[0] if len(shape) == 4 else 1
+    return kernel_std(side, shape[-1]) * random.normal(key, shape, dtype)
 
 
 class ConvNorm(nn.Module):
@@ -55,7 +61,7 @@ class ConvNorm(nn.Module):
         Where `is_applied` is false, the result may be a `Normalised` of that shape.
         """
         k = self.kernel_size
-        kernel = self.param("kernel", conv_init, (k, k, x.shape[-1] // self.groups, self.width))
+        kernel = self.param("kernel", kernel_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)
         norm = BatchNorm(self.width, self.eps, name="bn")
         implementation = self._implementation()
@@ -171,10 +177,8 @@ class SqueezeExcite(nn.Module):
         return x.times(gate) if isinstance(x, Normalised) else x * gate[:, None, None]
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
-        def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-            return conv_init(key, (1, 1, *shape), dtype)[0, 0]
-
-        return nn.Dense(width, kernel_init=init, dtype=self.computation.dtype, name=name)(x)
+        dtype = self.computation.dtype
+        return nn.Dense(width, kernel_init=kernel_init, dtype=dtype, name=name)(x)
 
 
 class StochasticDepth(nn.Module):

@@ -16,7 +16,13 @@ from fastscale_jax.convs.activated_conv import ACTIVATIONS, CONV
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.convs.conv_shape import padding_of
 from fastscale_jax.models.computation import Computation, Dtype, check_settings
-from fastscale_jax.models.layers import ConvNorm, Dropout, SqueezeExcite, StochasticDepth
+from fastscale_jax.models.layers import (
+    CLASSIFIER_STD,
+    ConvNorm,
+    Dropout,
+    SqueezeExcite,
+    StochasticDepth,
+)
 
 
 def build(
@@ -71,12 +77,6 @@ def build(
     )
     check_settings(computation)
     return Network(architecture, computation)
-
-
-def initial_variables(model: "Network", key: Array) -> dict[str, Any]:
-    """Returns `params` and `batch_stats` before training, float32; `key` decides them."""
-    resolution = model.architecture.resolution
-    return dict(model.init(key, jnp.zeros((1, resolution, resolution, 3)), train=False))
 
 
 class Network(nn.Module):
@@ -343,6 +343,5 @@ class Head(nn.Module):
         x = Dropout(a.dropout, self.computation)(x, train=train)
         if not a.num_classes:
             return x
-        return nn.Dense(
-            a.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="fc"
-        )(x)
+        init = nn.initializers.normal(CLASSIFIER_STD)
+        return nn.Dense(a.num_classes, kernel_init=init, dtype=x.dtype, name="fc")(x)
