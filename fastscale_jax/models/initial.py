@@ -7,7 +7,7 @@ network. The values are those of Flax's `Network.init`.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
