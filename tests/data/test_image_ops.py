@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from fastscale_jax.data.augment import image_ops, level_tables, pixels
 from fastscale_jax.data.augment.affine import MAPS
-from fastscale_jax.data.augment.operations import RANGES, apply_operation
+from fastscale_jax.data.augment.operations import RANGES, apply_operation, level_of
 from tests.data.pil_operations import MAGNITUDES, by_pil, level, odd_images, photos
 
 operate = jax.jit(image_ops.operate)
@@ -45,6 +45,28 @@ def test_computed_for_all_images_at_once_the_result_is_the_same():
     np.testing.assert_array_equal(at_once, jax.jit(image_ops.one_by_one)(NOISE, *drawn()))
 
 
+def test_without_gathers_every_operation_is_the_same():
+    steps = [
+        level_of(name, magnitude, sign)
+        for name, range_ in RANGES.items()
+        for magnitude in (0.0, 0.7, 1.0)
+        for sign in ((1, -1) if range_.has_sign else (1,))
+    ]
+    operations, levels = (np.array(x)[:, None] for x in zip(*steps, strict=True))
+    noise = np.random.default_rng(2).integers(0, 256, (len(steps), 21, 34, 3), dtype=np.uint8)
+    noise[::2] //= 2  # so that contrast can be stretched
+    batch = noise, operations.astype(np.int32), levels.astype(np.float32)
+    found = jax.jit(image_ops.without_gathers)(*batch)
+    np.testing.assert_array_equal(found, operate(*batch))
+
+
+def test_for_a_tpu_nothing_is_gathered():
+    shapes = jax.eval_shape(lambda: (jnp.asarray(NOISE), *map(jnp.asarray, drawn())))
+    program = str(jax.make_jaxpr(image_ops.without_gathers)(*shapes))
+    assert "gather" not in program
+    assert "gather" in str(jax.make_jaxpr(image_ops.at_once)(*shapes))
+
+
 def test_operations_follow_one_another():
     operations, levels = drawn()
     first = operate(NOISE, operations[:, :1], levels[:, :1])
@@ -68,7 +90,8 @@ def test_contrast_is_stretched_as_by_pil_from_any_level_to_any_other():
     @jax.vmap
     def stretched(image):
         old = jnp.arange(256)[:, None]
-        table = level_tables.auto_contrast(old, image[None], jnp.float32(0))
+        statistics = level_tables.ImageStatistics(image[None])
+        table = level_tables.auto_contrast(old, statistics, jnp.float32(0))
         return jnp.take_along_axis(table, image.astype(jnp.int32), axis=0)
 
     np.testing.assert_array_equal(stretched(images), wanted)

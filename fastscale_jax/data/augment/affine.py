@@ -6,7 +6,7 @@ coefficient array `[2, 3]` counts x and y from the image's middle; PIL's counts 
 corner. In both, a pixel's position is its centre. Pixels read outside the source are grey.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -55,6 +55,17 @@ MAPS: dict[str, Callable[[Array, int, int], Array]] = {
 }
 
 
+def coefficients(
+    choose: Callable[..., Array], which: Array, level: Array, height: int, width: int
+) -> Array:
+    """Returns the coefficients `[2, 3]` of a map, its index in `MAPS`, at a level.
+
+    `choose` is `lax.switch`, or a function that replaces it.
+    """
+    maps = [lambda level, map_=map_: map_(level, height, width) for map_ in MAPS.values()]
+    return choose(which, maps, level)
+
+
 def move(image: Array, coefficients: Array) -> Array:
     """Returns the image moved by an affine map.
 
@@ -66,22 +77,19 @@ def move(image: Array, coefficients: Array) -> Array:
         `[h, w, 3]` uint8.
     """
     height, width, _ = image.shape
-    x, y = _sources(coefficients, height, width)
-    is_inside = _is_within(x, width) & _is_within(y, height)
-    left, right, to_right = _neighbours(x, width)
-    top, bottom, to_bottom = _neighbours(y, height)
+    x, y = sources(coefficients, height, width)
+    left, right = clipped_pair(x, width)
+    top, bottom = clipped_pair(y, height)
 
     def level_at(row: Array, column: Array) -> Array:
-        return image.at[row, column].get(mode="promise_in_bounds").astype(jnp.float32)
+        return image.at[row, column].get(mode="promise_in_bounds")
 
-    def between(row: Array) -> Array:
-        return _interpolated(level_at(row, left), level_at(row, right), to_right)
-
-    levels = _interpolated(between(top), between(bottom), to_bottom)
-    return jnp.where(is_inside[..., None], levels + _AT_LEVEL, FILL).astype(jnp.uint8)
+    corners = [level_at(row, column) for row in (top, bottom) for column in (left, right)]
+    x, y = x[..., None], y[..., None]
+    return between(corners, x, y, height, width)
 
 
-def _sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]:
+def sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]:
     """The x and y that each pixel is read at, from the upper left corner: `[h, w]` each."""
     x = jnp.arange(width) + (0.5 - width / 2)
     y = jnp.arange(height)[:, None] + (0.5 - height / 2)
@@ -89,16 +97,37 @@ def _sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array
     return a * x + b * y + (c + width / 2), d * x + e * y + (f + height / 2)
 
 
+def before(coordinate: Array) -> Array:
+    """The last pixel whose centre is not after a coordinate, -1 or `side - 1` at the edges."""
+    return jnp.floor(coordinate - 0.5).astype(jnp.int32)
+
+
+def clipped_pair(coordinate: Array, side: int) -> tuple[Array, Array]:
+    """The pixels before and after a coordinate, clipped to the image."""
+    pixel = before(coordinate)
+    return jnp.clip(pixel, 0, side - 1), jnp.clip(pixel + 1, 0, side - 1)
+
+
+def between(corners: Sequence[Array], x: Array, y: Array, height: int, width: int) -> Array:
+    """Returns the levels at positions, interpolated, and `FILL` outside the source: uint8.
+
+    Args:
+        corners: the levels around each position: upper left and right, lower left and right.
+        x: the positions, as `sources` returns them.
+        y: likewise.
+        height: of the source.
+        width: likewise.
+    """
+    is_inside = _is_within(x, width) & _is_within(y, height)
+    to_right, to_bottom = (z - 0.5 - jnp.floor(z - 0.5) for z in (x, y))
+    levels = [level.astype(jnp.float32) for level in corners]
+    above, below = (_interpolated(*pair, to_right) for pair in (levels[:2], levels[2:]))
+    levels = _interpolated(above, below, to_bottom)
+    return jnp.where(is_inside, levels + _AT_LEVEL, FILL).astype(jnp.uint8)
+
+
 def _is_within(coordinate: Array, side: int) -> Array:
     return (coordinate >= -_AT_EDGE) & (coordinate < side - _AT_EDGE)
-
-
-def _neighbours(coordinate: Array, side: int) -> tuple[Array, Array, Array]:
-    """The pixels before and after a coordinate, clipped to the image, and the second's weight."""
-    before = jnp.floor(coordinate - 0.5)
-    pixel = before.astype(jnp.int32)
-    share = (coordinate - 0.5 - before)[..., None]
-    return jnp.clip(pixel, 0, side - 1), jnp.clip(pixel + 1, 0, side - 1), share
 
 
 def _interpolated(start: Array, end: Array, share: Array) -> Array:

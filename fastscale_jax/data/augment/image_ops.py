@@ -2,7 +2,7 @@
 
 There are three ways to compute them all: looking levels up in a table, moving pixels, and blending
 with a copy. So where a whole batch is computed at once, which computes every branch for every
-image, there are three branches and not twenty.
+image, there are three branches and not twenty. For TPUs `packed` has forms of its own.
 """
 
 import functools
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from fastscale_jax.data.augment.affine import MAPS, move
-from fastscale_jax.data.augment.level_tables import TABLES, Choose, look_up
+from fastscale_jax.data.augment import packed
+from fastscale_jax.data.augment.affine import MAPS, coefficients, move
+from fastscale_jax.data.augment.level_tables import TABLES, Choose, ImageStatistics, table_of
 from fastscale_jax.data.augment.pixels import blend, grey, smooth
 from fastscale_jax.utils.varying import varying_alike
 
@@ -43,7 +44,7 @@ def operate(images: Array, operations: Array, levels: Array) -> Array:
     if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images are {jax.typeof(images)}; they must be uint8[batch,h,w,3]")
     batch = varying_alike(images, operations, levels)
-    return lax.platform_dependent(*batch, cpu=one_by_one, default=at_once)
+    return lax.platform_dependent(*batch, cpu=one_by_one, tpu=without_gathers, default=at_once)
 
 
 def one_by_one(images: Array, operations: Array, levels: Array) -> Array:
@@ -61,6 +62,19 @@ def at_once(images: Array, operations: Array, levels: Array) -> Array:
     return jax.vmap(one)(images, operations, levels)
 
 
+def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
+    """Does as `at_once`, in the forms for TPUs.
+
+    It turns by less than 45 degrees, and shears by less than a pixel a pixel. The layers are no
+    loop, because the bytes of a loop on a TPU cannot be counted.
+    """
+    words = jax.vmap(packed.packed)(images)
+    step = jax.vmap(functools.partial(_apply, _PACKED, _select))
+    for layer in range(operations.shape[1]):
+        words = step(words, operations[:, layer], levels[:, layer])
+    return jax.vmap(packed.unpacked)(words)
+
+
 def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array) -> Array:
     """As `lax.switch`, but computes all branches, as `vmap` would have it do."""
     # `vmap` of `lax.switch` itself fails inside `shard_map`, where branches hold constants
@@ -69,17 +83,25 @@ def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array
 
 def _operate_on_one(choose: Choose, image: Array, operations: Array, levels: Array) -> Array:
     def step(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
-        return _apply(choose, image, *layer), None
+        return _apply(_PLAIN, choose, image, *layer), None
 
     return lax.scan(step, image, (operations, levels))[0]
 
 
-def _apply(choose: Choose, image: Array, operation: Array, level: Array) -> Array:
-    ways = [functools.partial(way, choose) for way in (_identical, look_up, _moved, _blended)]
+def _apply(
+    ways: Sequence[Callable[..., Array]],
+    choose: Choose,
+    image: Array,
+    operation: Array,
+    level: Array,
+) -> Array:
+    each = [functools.partial(way, choose) for way in ways]
     sizes = (1, len(TABLES), len(MAPS), len(COPIES))
     firsts = jnp.asarray(np.cumsum((0, *sizes[:-1]), dtype=np.int32))
-    way = jnp.sum(operation >= firsts, dtype=jnp.int32) - 1
-    return choose(way, ways, image, operation - firsts[way], level)
+    is_after = operation >= firsts
+    way = jnp.sum(is_after, dtype=jnp.int32) - 1
+    first = jnp.max(jnp.where(is_after, firsts, 0))
+    return choose(way, each, image, operation - first, level)
 
 
 def _identical(choose: Choose, image: Array, which: Array, level: Array) -> Array:
@@ -87,11 +109,20 @@ def _identical(choose: Choose, image: Array, which: Array, level: Array) -> Arra
     return image
 
 
+def _looked_up(choose: Choose, image: Array, which: Array, level: Array) -> Array:
+    table = table_of(choose, ImageStatistics(image), which, level)
+    return table.at[image.astype(jnp.int32), jnp.arange(3)].get(mode="promise_in_bounds")
+
+
 def _moved(choose: Choose, image: Array, which: Array, level: Array) -> Array:
     height, width, _ = image.shape
-    maps = [lambda level, map_=map_: map_(level, height, width) for map_ in MAPS.values()]
-    return move(image, choose(which, maps, level))
+    return move(image, coefficients(choose, which, level, height, width))
 
 
 def _blended(choose: Choose, image: Array, which: Array, level: Array) -> Array:
     return blend(choose(which, list(COPIES.values()), image), image, level)
+
+
+# Each takes `choose`, an image, the operation's index among those of its way, and its level.
+_PLAIN = (_identical, _looked_up, _moved, _blended)
+_PACKED = (_identical, packed.looked_up, packed.moved, packed.blended)

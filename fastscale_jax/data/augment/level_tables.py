@@ -1,12 +1,12 @@
 """Tables that send each of 256 levels to a new one, as PIL's operations on levels do.
 
-Each takes the old levels `[256, 1]` int32, the image `[h, w, 3]` uint8, and the operation's level,
-and returns the new levels, `[256, 1]` or, where they differ between channels, `[256, 3]`.
+Each takes the old levels `[256, 1]` int32, the image's statistics, and the operation's level, and
+returns the new levels, `[256, 1]` or, where they differ between channels, `[256, 3]`.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,65 +15,108 @@ from jax import Array
 from fastscale_jax.data.augment.pixels import blend, grey
 from fastscale_jax.utils.varying import varying_alike
 
-Table = Callable[[Array, Array, Array], Array]
+
+class Statistics(Protocol):
+    """What tables ask of an image; each is computed where it is asked for."""
+
+    def extremes(self) -> tuple[Array, Array]:
+        """The lowest and the highest level of each channel: `[3]` int32 each."""
+        ...
+
+    def counts(self) -> Array:
+        """How many pixels have a level in a channel: `[256, 3]` int32."""
+        ...
+
+    def mean_grey(self) -> Array:
+        """The mean of `pixels.grey`, rounded: int32."""
+        ...
+
+    def are_in(self, values: Array, known: Array) -> Array:
+        """Whether each value is among sorted ones; bools. Not of the image, but of the device."""
+        ...
+
+
+class ImageStatistics:
+    """Of an image `[h, w, 3]` uint8, by gathers and scatters."""
+
+    def __init__(self, image: Array) -> None:
+        """Takes the image."""
+        self._image = image
+
+    def extremes(self) -> tuple[Array, Array]:
+        """The lowest and the highest level of each channel."""
+        low, high = self._image.min((0, 1)), self._image.max((0, 1))
+        return low.astype(jnp.int32), high.astype(jnp.int32)
+
+    def counts(self) -> Array:
+        """How many pixels have a level in a channel."""
+        levels, counts = self._image.astype(jnp.int32), jnp.zeros((256, 3), jnp.int32)
+        return counts.at[levels, jnp.arange(3)].add(1, mode="promise_in_bounds")
+
+    def mean_grey(self) -> Array:
+        """The mean of `pixels.grey`, rounded."""
+        levels = grey(self._image)
+        return (2 * jnp.sum(levels, dtype=jnp.int32) + levels.size) // (2 * levels.size)
+
+    def are_in(self, values: Array, known: Array) -> Array:
+        """Whether each value is among sorted ones."""
+        return known.at[jnp.searchsorted(known, values)].get(mode="clip") == values
+
+
+Table = Callable[[Array, Statistics, Array], Array]
 Choose = Callable[..., Array]  # takes a branch's index, the branches, and their arguments
 
 
-def auto_contrast(old: Array, image: Array, level: Array) -> Array:
+def auto_contrast(old: Array, image: Statistics, level: Array) -> Array:
     """Each channel's darkest level becomes 0, its brightest 255; `level` is not used."""
     del level
-    low = image.min((0, 1)).astype(jnp.int32)
-    high = image.max((0, 1)).astype(jnp.int32)
+    low, high = image.extremes()
     extent = jnp.maximum(high - low, 1)
-    stretched = (old - low) * 255 // extent - _is_short(low, high, old)
+    stretched = (old - low) * 255 // extent - _is_short(image, low, high, old)
     return jnp.where(high > low, stretched, old)
 
 
-def equalize(old: Array, image: Array, level: Array) -> Array:
+def equalize(old: Array, image: Statistics, level: Array) -> Array:
     """Each channel's levels become about equally frequent; `level` is not used."""
     del level
-    counts = jnp.zeros((256, 3), jnp.int32)
-    counts = counts.at[image.astype(jnp.int32), jnp.arange(3)].add(1, mode="promise_in_bounds")
+    counts = image.counts()
     below = jnp.cumsum(counts, 0) - counts
     # the pixels, without those of the brightest level, are divided into 255 steps of whole pixels
-    step = below[image.max((0, 1)).astype(jnp.int32), jnp.arange(3)] // 255
+    step = jnp.where(counts > 0, below, 0).max(0) // 255
     spread = (below + step // 2) // jnp.maximum(step, 1)
     return jnp.where(step > 0, spread, old)
 
 
-def invert(old: Array, image: Array, level: Array) -> Array:
+def invert(old: Array, image: Statistics, level: Array) -> Array:
     """White becomes black; `level` is not used."""
     del image, level
     return 255 - old
 
 
-def posterize(old: Array, image: Array, level: Array) -> Array:
+def posterize(old: Array, image: Statistics, level: Array) -> Array:
     """Keeps the `level` highest bits."""
     del image
     return old & ~((1 << (8 - level.astype(jnp.int32))) - 1)
 
 
-def solarize(old: Array, image: Array, level: Array) -> Array:
+def solarize(old: Array, image: Statistics, level: Array) -> Array:
     """Inverts levels of at least `level`."""
     del image
     return jnp.where(level > old, old, 255 - old)
 
 
-def solarize_add(old: Array, image: Array, level: Array) -> Array:
+def solarize_add(old: Array, image: Statistics, level: Array) -> Array:
     """Adds `level` to levels under 128."""
     del image
     return jnp.where(old < 128, old + level.astype(jnp.int32), old)
 
 
-def contrast(old: Array, image: Array, level: Array) -> Array:
+def contrast(old: Array, image: Statistics, level: Array) -> Array:
     """Blends mean grey with the image: 0 is all grey, 1 the image, and more raises the contrast."""
-    height, width, _ = image.shape
-    pixels = height * width
-    mean = (2 * jnp.sum(grey(image), dtype=jnp.int32) + pixels) // (2 * pixels)
-    return blend(mean, old, level)
+    return blend(image.mean_grey(), old, level)
 
 
-def brightness(old: Array, image: Array, level: Array) -> Array:
+def brightness(old: Array, image: Statistics, level: Array) -> Array:
     """Blends black with the image: 0 is black, 1 the image, 2 is twice as bright."""
     del image
     return blend(0, old, level)
@@ -94,34 +137,33 @@ TABLES: dict[str, Table] = {
 }
 
 
-def look_up(choose: Choose, image: Array, which: Array, level: Array) -> Array:
-    """Returns an image, its levels replaced by those of a table.
+def table_of(choose: Choose, image: Statistics, which: Array, level: Array) -> Array:
+    """Returns the new levels of an operation: `[256, 3]` uint8.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
-        image: `[h, w, 3]` uint8.
+        image: its statistics.
         which: the table's index in `TABLES`.
         level: the operation's argument.
     """
     old = jnp.arange(256, dtype=jnp.int32)[:, None]
-    old, image, which, level = varying_alike(old, image, which, level)
-    table = choose(which, [_as_levels(new) for new in TABLES.values()], old, image, level)
-    return table.at[image.astype(jnp.int32), jnp.arange(3)].get(mode="promise_in_bounds")
+    old, which, level = varying_alike(old, which, level)
+    tables = [_as_levels(new, image) for new in TABLES.values()]
+    return choose(which, tables, old, level)
 
 
-def _as_levels(new: Table) -> Table:
-    def clipped(*args: Array) -> Array:
-        return jnp.broadcast_to(jnp.clip(new(*args), 0, 255).astype(jnp.uint8), (256, 3))
+def _as_levels(new: Table, image: Statistics) -> Callable[[Array, Array], Array]:
+    def clipped(old: Array, level: Array) -> Array:
+        levels = jnp.clip(new(old, image, level), 0, 255).astype(jnp.uint8)
+        return jnp.broadcast_to(levels, (256, 3))
 
     return clipped
 
 
-def _is_short(low: Array, high: Array, level: Array) -> Array:
+def _is_short(image: Statistics, low: Array, high: Array, level: Array) -> Array:
     """Where PIL's stretched level is 1 less than the exact quotient, rounded down: `[256, 3]`."""
-    codes = jnp.asarray(_short_codes())
     asked = _code(low, high, level)
-    nearest = codes.at[jnp.searchsorted(codes, asked)].get(mode="clip")
-    return (nearest == asked).astype(jnp.int32)
+    return image.are_in(asked, jnp.asarray(_short_codes())).astype(jnp.int32)
 
 
 @functools.cache

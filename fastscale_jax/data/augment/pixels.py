@@ -11,19 +11,23 @@ def grey(image: Array) -> Array:
     Args:
         image: `[h, w, 3]` uint8.
     """
-    red, green, blue = jnp.split(image.astype(jnp.int32), 3, axis=-1)
+    return luma(*jnp.split(image.astype(jnp.int32), 3, axis=-1))
+
+
+def luma(red: Array, green: Array, blue: Array) -> Array:
+    """Returns what `grey` does, of int32 levels of any one shape."""
     return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
 
 
 def smooth(image: Array) -> Array:
-    """Returns the means of 3x3 pixels, the middle counting five times: `[h, w, 3]` int32.
+    """Returns the means of 3x3 pixels, the middle counting five times: int32.
 
     Pixels at the border stay as they are.
 
     Args:
-        image: `[h, w, 3]` uint8.
+        image: `[h, w, 3]`, or one channel of it, `[h, w]`; whole levels.
     """
-    height, width, _ = image.shape
+    height, width = image.shape[:2]
     levels = image.astype(jnp.int32)
     if min(height, width) < 3:
         return levels
