@@ -104,6 +104,11 @@ class Architecture:
         return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
 
     @property
+    def is_depthwise(self) -> bool:
+        """Whether all spatial convs are depthwise; scaling keeps them so."""
+        return all(stage.group_width == 1 for stage in self.stages)
+
+    @property
     def vector_width(self) -> int:
         """Channels of what is pooled, which the classifier takes."""
         return self.head_width or self.stages[-1].width

@@ -235,7 +235,7 @@ def _all_jumps(a: Architecture, strategy: str, low: float, high: float) -> Itera
     for stage in a.stages:
         yield from _jumps(stage.depth, 1, e_d, low, high)
         yield from _jumps(stage.width, 8, e_w / 2, low, high)
-        if a.block != "mbconv":
+        if not a.is_depthwise:
             yield from _jumps(stage.group_width, 1, e_w / 2, low, high)
     if a.block == "mbconv":
         yield from _jumps(a.stem_width, 8, e_w / 2, low, high)

@@ -22,16 +22,22 @@ class Sizes(NamedTuple):
     resolution: int
 
 
+def group_multiplier(a: Architecture, g: float) -> float:
+    """Returns what group widths are multiplied by: `g`, or 1 in a depthwise network."""
+    return 1.0 if a.is_depthwise else g
+
+
 def scaled_sizes(a: Architecture, by: Multipliers) -> Sizes:
     """Returns the sizes of `a` multiplied and rounded.
 
-    EfficientNets stay depthwise and scale stem and head too; the others keep stem and head.
+    Depthwise networks stay depthwise (arXiv:2103.06877, section 3.5). EfficientNets scale stem and
+    head too; the others keep them.
     """
-    mbconv = a.block == "mbconv"
+    mbconv, group_by = a.block == "mbconv", group_multiplier(a, by.g)
     return Sizes(
         tuple(max(1, round(stage.depth * by.d)) for stage in a.stages),
         tuple(to_multiple(stage.width * by.w, 8) for stage in a.stages),
-        tuple(1 if mbconv else to_group_width(stage.group_width * by.g) for stage in a.stages),
+        tuple(to_group_width(stage.group_width * group_by) for stage in a.stages),
         to_multiple(a.stem_width * by.w, 8) if mbconv else a.stem_width,
         to_multiple(a.head_width * by.w, 8) if mbconv and a.head_width else a.head_width,
         to_multiple(a.resolution * by.r, 4),

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.budget import largest_factor, nearest_factor
 from fastscale_jax.arch.device_model import MEASURED, Device, model_of
-from fastscale_jax.arch.growing import grow
+from fastscale_jax.arch.growing import group_multiplier, grow
 from fastscale_jax.arch.strategies import (
     ORIG_FACTOR,
     Multipliers,
@@ -65,8 +65,7 @@ def scaled(
     else:
         taken = float(amount) if kind == "factor" else _factor_to(a, strategy, kind, amount, device)
         by = multipliers(strategy, taken)
-    if a.block == "mbconv":
-        by = by._replace(g=1.0)
+    by = by._replace(g=group_multiplier(a, by.g))
     return grow(a, by), Scaling(a.name, strategy, taken, by)
 
 

@@ -3,9 +3,7 @@
 import functools
 
 from fastscale_jax.arch import PAPER_ROWS, Architecture, Complexity, count
-from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.scaling import scaled
-from fastscale_jax.arch.strategies import multipliers
 from fastscale_jax.arch.zoo import base_architecture
 
 # networks that are scaled, `family:base`, by what the paper calls them
@@ -43,14 +41,6 @@ def grown(key: str, strategy: str, factor: float) -> Architecture:
 def cost(key: str, strategy: str, factor: float) -> Complexity:
     """Counts a scaled network, for one image."""
     return count(grown(key, strategy, factor))
-
-
-def depthwise_cost(key: str, strategy: str, factor: float) -> Complexity:
-    """Counts a network scaled with its group widths left alone.
-
-    A depthwise network stays one in this way (arXiv:2103.06877, section 3.5).
-    """
-    return count(grow(base(key), multipliers(strategy, factor)._replace(g=1.0)))
 
 
 def row_key(name: str) -> str:

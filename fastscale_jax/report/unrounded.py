@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
 from fastscale_jax.arch.architecture import BlockShape
 from fastscale_jax.arch.complexity import block_layers, stem_layers
+from fastscale_jax.arch.growing import group_multiplier
 
 
 class Cost(NamedTuple):
@@ -26,12 +27,11 @@ def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cos
 
     Args:
         a: a network with the stem `conv3x3`, whose sides are even at every stride.
-        by: what its sizes are multiplied by; group widths of an `mbconv` stay 1.
+        by: what its sizes are multiplied by; group widths of a depthwise network stay 1.
         has_ends: whether stem and head count.
     """
     assert a.stem == "conv3x3", a.stem
-    if a.block == "mbconv":
-        by = by._replace(g=1.0)
+    by = by._replace(g=group_multiplier(a, by.g))
     costs = [*_stages(a, by), *(_ends(a, by) if has_ends else ())]
     flops, params, acts = (sum(column) for column in zip(*costs, strict=True))
     return Cost(flops, params, acts)

@@ -42,7 +42,7 @@ def _growth(alpha: float, beta: float, gamma: float) -> float:
 def grown(base: Architecture, shares: Sequence[float], phi: float) -> Architecture:
     """Returns a network scaled by alpha, beta and gamma to the power phi."""
     d, w, r = (share**phi for share in shares)
-    by = Multipliers(d, w, 1.0 if base.block == "mbconv" else w, r)
+    by = Multipliers(d, w, w, r)
     alpha, beta, gamma = shares
     name = f"{base.name}_d{alpha:g}-w{beta:g}-r{gamma:g}"
     return dataclasses.replace(grow(base, by), name=name if phi == 1 else f"{name}_phi{phi:g}")

@@ -45,6 +45,7 @@ NETWORKS = {
     "equal widths: projections come and go": network(
         "bottleneck", (1, 72, 2, 3, 1, 0.25), (2, 72, 1, 3, 8, 1.0), (3, 80, 1, 3, 8, 1.0)
     ),
+    "depthwise": network("linear_bottleneck", (1, 16, 2, 3, 1, 4.0), (3, 40, 1, 3, 1, 4.0)),
     "wide groups": network("bottleneck", (2, 120, 2, 3, 120, 1.0), (2, 160, 1, 3, 40, 0.5)),
     "expansions that groups do not divide": network(
         "linear_bottleneck", (2, 40, 2, 3, 24, 6.0), (3, 40, 1, 3, 80, 3.0)

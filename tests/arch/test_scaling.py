@@ -7,6 +7,7 @@ import pytest
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Complexity
+from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import multipliers
 from tests.golden_files import config_sizes, family_and_base, golden, golden_sizes
 
@@ -95,12 +96,32 @@ def test_regnets_keep_stem_and_head_and_efficientnets_scale_them():
     assert efficientnet.group_widths == (1,) * 7
 
 
-@pytest.mark.parametrize(("multiplier", "group_width"), [(1.49, 1), (1.51, 2), (2.6, 4)])
-def test_a_depthwise_regnet_stays_depthwise_up_to_one_and_a_half_times_the_width(
-    multiplier, group_width
-):
-    network = arch.scale(arch.model_config("regnetz", "500mf-g1"), "w", factor=multiplier**2)
-    assert network.group_widths == (group_width,) * 4
+def test_a_depthwise_regnet_stays_depthwise():
+    base = arch.model_config("regnetz", "500mf-g1")
+    for strategy in ("w", "dWr", "a0.6"):
+        for factor in (1 / 64, 4, 16, 1024):
+            network, scaling = scaled(arch.as_architecture(base), strategy, factor=factor)
+            assert network.is_depthwise
+            assert scaling.multipliers.g == 1
+    # one group width above 1 is enough for all of them to scale, as the reference's do
+    config = arch.model_config("regnetz", "500mf-g1")
+    config.group_widths = (1, 1, 1, 4)
+    assert arch.scale(config, "w", factor=16).group_widths == (4, 4, 4, 16)
+
+
+def test_a_depthwise_regnet_costs_what_its_sizes_say():
+    """RegNetZ-G1-500MF by dWr x16; arithmetic of 224 · 16^0.05 pixels and widths · 16^0.4."""
+    network = arch.scale(arch.model_config("regnetz", "500mf-g1"), "dWr", factor=16)
+    assert config_sizes(network) == {
+        "resolution": 256,  # 257.3
+        "stem_width": 32,
+        "depths": (1, 5, 12, 9),  # 1.3, 5.3, 11.9, 9.2
+        "widths": (48, 120, 312, 776),  # 48.5, 121.3, 315.3, 776.0
+        "group_widths": (1, 1, 1, 1),
+        "head_width": 1000,
+    }
+    cost = arch.count(network)
+    assert (round(cost.flops / 1e9, 3), round(cost.params / 1e6, 1)) == (6.235, 66.5)
 
 
 @pytest.mark.parametrize("family", arch.FAMILIES)

@@ -12,7 +12,7 @@ from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.report import model_figures, scaling_figures, series
 from fastscale_jax.report.inputs import Inputs, read
-from fastscale_jax.report.networks import FACTORS, depthwise_cost
+from fastscale_jax.report.networks import FACTORS
 from tests.golden_files import golden
 from tests.measure.curve_points import specs
 from tests.report.made_up import row_specs, time, write_results, write_workdir
@@ -141,14 +141,11 @@ def test_a_run_on_imagenet_joins_the_paper_s_errors_and_one_on_digits_does_not(g
     assert not curves(given["figure-05"], Origin.TRAINED)
 
 
-def test_depthwise_networks_stay_depthwise():
-    assert depthwise_cost("regnetz:500mf-g1", "dWr", 1.0) == count(
-        model_config("regnetz", "500mf-g1")
-    )
-    large = depthwise_cost("regnetz:500mf-g1", "dWr", 30.0)
-    grouped = count(scale(model_config("regnetz", "500mf-g1"), "dWr", factor=30))
-    assert large.acts <= grouped.acts * 1.05
-    assert large.flops < grouped.flops
+def test_figure_10_has_the_scaler_s_depthwise_networks(plain):
+    curve = next(c for c in plain["figure-10"].panels[1].curves if "G1" in c.label)
+    base = model_config("regnetz", "500mf-g1")
+    costs = [count(scale(base, "dWr", factor=factor)) for factor in FACTORS]
+    assert [point[:2] for point in curve.points] == [(c.flops / 1e9, c.acts / 1e6) for c in costs]
 
 
 def test_a_drawing_and_its_csv_file_have_every_point(tmp_path):

@@ -37,6 +37,11 @@ def test_an_empty_grid_is_refused():
         grid(0.9, 0.01)
 
 
+def test_depthwise_networks_stay_depthwise():
+    base = Architecture.from_config(model_config("regnetz", "500mf-g1"))
+    assert grown(base, (1.0, 2.0, 1.0), 2.0).is_depthwise
+
+
 @pytest.mark.parametrize("phi", [1.0, 2.0, 3.0])
 def test_the_paper_s_own_multipliers_give_its_own_scaling(phi):
     by_grid = grown(B0, ORIG_MULTIPLIERS, phi)
