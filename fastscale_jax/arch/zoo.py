@@ -48,8 +48,8 @@ _REGNETY = {
     "16gf": (18, 200, 106.23, 2.48, 112),
     "32gf": (20, 232, 115.89, 2.53, 232),
 }
-# Generating parameters as in ClassyVision; the head width of 1,000 is the only one that fits the
-# printed rows of arXiv:2103.06877, Tables 6 to 8.
+# Generating parameters as in ClassyVision. The printed rows of arXiv:2103.06877, Tables 6 to 8, fit
+# head widths from 974 to 1,002; 1,000 is the only round number among them.
 _REGNETZ = {
     "500mf": (21, 16, 10.7, 2.51, 4),
     "4gf": (28, 48, 14.5, 2.226, 8),
