@@ -310,13 +310,15 @@ def _dropped(branch: Tensor, rate: float, training: bool) -> Tensor:
 
 
 def _init(module: nn.Module) -> None:
-    """Draws initial weights as the Flax network does; BatchNorm's are 1 and 0 already."""
+    """Draws initial weights as the Flax network does.
+
+    BatchNorm's are 1 and 0 already, and squeeze-and-excitation keeps PyTorch's biases.
+    """
     if isinstance(module, nn.Conv2d):
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
-    if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
 

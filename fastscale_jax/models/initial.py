@@ -1,13 +1,13 @@
 """The weights that a network begins with.
 
-They are drawn from the list of its layers, and the module is not traced. The kernels are drawn in
-loops, a loop for those of about equal size, so that the compiled program hardly grows with the
-network. The values are those of Flax's `Network.init`.
+They are drawn from the list of its layers, and the module is not traced. Kernels and the biases of
+gates are drawn in loops, a loop for those of about equal size, so that the compiled program hardly
+grows with the network. The values are those of Flax's `Network.init`.
 """
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,16 +16,16 @@ import numpy as np
 from jax import Array, lax, random
 
 from fastscale_jax.arch import Architecture, layers
-from fastscale_jax.models.layers import CLASSIFIER_STD, kernel_std
+from fastscale_jax.models.layers import CLASSIFIER_STD, bias_bound, kernel_std
 from fastscale_jax.models.network import Network
 
 _PADDING = 2**21  # values; to draw them takes about as long as to compile another loop
 
 
-class _Kernel(NamedTuple):
+class _Drawn(NamedTuple):
     name: str  # the layer's
     shape: tuple[int, ...]
-    std: float
+    scale: float  # by which draws are multiplied
 
     @property
     def size(self) -> int:
@@ -44,30 +44,50 @@ def initial_variables(model: Network, key: Array) -> dict[str, Any]:
         layer["bn"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
         statistics = {"mean": jnp.zeros(width), "var": jnp.ones(width)}
         _of_layer(variables["batch_stats"], kernel.name)["bn"] = statistics
-    for group in _of_about_equal_size(kernels):
-        hashes = np.array([_hash(kernel.name) for kernel in group], np.uint32)
-        keys = jax.vmap(random.fold_in, (None, 0))(key, hashes)
-        length = group[0].size
-        rows = lax.map(lambda key, length=length: random.normal(key, (length,)), keys)
-        for kernel, row in zip(group, rows, strict=True):
-            # the first values of a draw do not depend on its length
-            values = kernel.std * row[: kernel.size].reshape(kernel.shape)
-            _of_layer(variables["params"], kernel.name)["kernel"] = values
+    for kernel, values in _values(kernels, key, 1, random.normal):
+        _of_layer(variables["params"], kernel.name)["kernel"] = values
+    for bias, values in _values(list(_gate_biases(model.architecture)), key, 2, _uniform):
+        _of_layer(variables["params"], bias.name)["bias"] = values
     return variables
 
 
-def _kernels(network: Architecture) -> Iterator[_Kernel]:
+def _values(
+    arrays: list[_Drawn], key: Array, number: int, draw: Callable[[Array, tuple[int]], Array]
+) -> Iterator[tuple[_Drawn, Array]]:
+    """Yields the values of arrays, the `number`-th that their layers draw."""
+    for group in _of_about_equal_size(arrays):
+        hashes = np.array([_hash(one.name, number) for one in group], np.uint32)
+        keys = jax.vmap(random.fold_in, (None, 0))(key, hashes)
+        length = group[0].size
+        rows = lax.map(lambda key, length=length: draw(key, (length,)), keys)
+        for one, row in zip(group, rows, strict=True):
+            # the first values of a draw do not depend on its length
+            yield one, one.scale * row[: one.size].reshape(one.shape)
+
+
+def _uniform(key: Array, shape: tuple[int]) -> Array:
+    return random.uniform(key, shape, minval=-1, maxval=1)
+
+
+def _gate_biases(network: Architecture) -> Iterator[_Drawn]:
+    """The biases of squeeze-and-excitation; the classifier's are 0."""
+    for layer in layers(network):
+        if not layer.kernel and layer.c_group and layer.name != "head.fc":
+            yield _Drawn(layer.name, (layer.width,), bias_bound(layer.c_group))
+
+
+def _kernels(network: Architecture) -> Iterator[_Drawn]:
     for layer in layers(network):
         if not layer.c_group:
             continue
         window = (layer.kernel, layer.kernel) if layer.kernel else ()
         is_classifier = layer.name == "head.fc"
         std = CLASSIFIER_STD if is_classifier else kernel_std(max(layer.kernel, 1), layer.width)
-        yield _Kernel(layer.name, (*window, layer.c_group, layer.width), std)
+        yield _Drawn(layer.name, (*window, layer.c_group, layer.width), std)
 
 
-def _of_about_equal_size(kernels: list[_Kernel]) -> Iterator[list[_Kernel]]:
-    """Yields groups, the largest kernel first; each group's are padded to its first's size."""
+def _of_about_equal_size(kernels: list[_Drawn]) -> Iterator[list[_Drawn]]:
+    """Yields groups, the largest array first; each group's are padded to its first's size."""
     group, padding = [], 0
     for kernel in sorted(kernels, key=lambda kernel: -kernel.size):
         padding += group[0].size - kernel.size if group else 0
@@ -75,7 +95,8 @@ def _of_about_equal_size(kernels: list[_Kernel]) -> Iterator[list[_Kernel]]:
             yield group
             group, padding = [], 0
         group.append(kernel)
-    yield group
+    if group:
+        yield group
 
 
 def _of_layer(tree: dict[str, Any], name: str) -> dict[str, Any]:
@@ -85,7 +106,7 @@ def _of_layer(tree: dict[str, Any], name: str) -> dict[str, Any]:
     return tree
 
 
-def _hash(name: str) -> int:
-    """What Flax folds into the key for the first array that a layer draws."""
-    words = b"".join(name.encode().split(b".")) + b"\1"
+def _hash(name: str, number: int) -> int:
+    """What Flax folds into the key for the `number`-th array that a layer draws."""
+    words = b"".join(name.encode().split(b".")) + bytes([number])
     return int.from_bytes(hashlib.sha1(words, usedforsecurity=False).digest()[:4], "big")

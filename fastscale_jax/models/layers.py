@@ -21,6 +21,11 @@ def kernel_std(side: int, width: int) -> float:
     return (2 / (side * side * width)) ** 0.5
 
 
+def bias_bound(c_in: int) -> float:
+    """Returns what a gate's first biases are within: 1/√c_in, as PyTorch's of convs are."""
+    return c_in**-0.5
+
+
 def kernel_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
     """Draws the kernel of a conv, `[k, k, c_in/groups, c_out]`, or of a gate, `[c_in, c_out]`."""
     side = shape[0] if len(shape) == 4 else 1
@@ -158,6 +163,9 @@ def _affine(x: Array, factor: Array, offset: Array, activation: str) -> Array:
 class SqueezeExcite(nn.Module):
     """Scales each channel by a factor computed from the whole image (arXiv:1709.01507).
 
+    Biases begin as PyTorch draws those of convs, which arXiv:2103.06877's code leaves as they are:
+    uniformly, within 1/√c_in of 0.
+
     Attributes:
         width: of the inner layer.
         activation: between the two layers, by name.
@@ -177,8 +185,14 @@ class SqueezeExcite(nn.Module):
         return x.times(gate) if isinstance(x, Normalised) else x * gate[:, None, None]
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
+        def bias_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+            return bias_bound(x.shape[-1]) * random.uniform(key, shape, dtype, -1, 1)
+
         dtype = self.computation.dtype
-        return nn.Dense(width, kernel_init=kernel_init, dtype=dtype, name=name)(x)
+        dense = nn.Dense(
+            width, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, name=name
+        )
+        return dense(x)
 
 
 class StochasticDepth(nn.Module):

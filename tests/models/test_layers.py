@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from fastscale_jax import models
 from fastscale_jax.arch import Architecture, Stage
-from fastscale_jax.models.layers import ConvNorm, SqueezeExcite, StochasticDepth, conv_init
+from fastscale_jax.models.layers import ConvNorm, SqueezeExcite, StochasticDepth, kernel_init
 
 NETWORK = Architecture(
     name="wide",
@@ -62,17 +62,30 @@ def test_weights_are_drawn_with_the_reference_s_deviation(initialised, layer, st
     assert 2.5 < abs(weights).max() < 6  # normal, neither uniform nor cut off
 
 
-def test_norms_begin_as_the_identity_and_biases_at_zero(initialised):
+def test_norms_begin_as_the_identity_and_the_classifier_s_biases_at_zero(initialised):
     begin = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
-    constant = {path: x for path, x in initialised.items() if not path.endswith("kernel")}
-    assert len(constant) == 5 * 4 + 3  # five norms; SE's two biases and the classifier's
+    drawn = ("kernel", "reduce.bias", "expand.bias")
+    constant = {path: x for path, x in initialised.items() if not path.endswith(drawn)}
+    assert len(constant) == 5 * 4 + 1  # five norms, and the classifier's biases
     for path, x in constant.items():
         np.testing.assert_array_equal(x, begin[path.rpartition(".")[2]], err_msg=path)
 
 
+@pytest.mark.parametrize(("layer", "inputs"), [("reduce", 128), ("expand", 32)])
+def test_biases_of_squeeze_and_excitation_begin_as_pytorch_s_convs_do(initialised, layer, inputs):
+    biases = np.asarray(initialised[f"params.s1.b1.se.{layer}.bias"])
+    pytorch = torch.nn.Conv2d(inputs, 10_000, 1).bias.detach().numpy()
+    n, most = biases.size, inputs**-0.5
+    assert abs(biases).max() <= most
+    assert abs(pytorch).max() == pytest.approx(most, rel=0.01)
+    # the deviation of a uniform one, 0.58 of its bound, is known to 0.63/sqrt(n) of itself
+    assert abs(biases.std() / pytorch.std() - 1) < 4 * 0.63 / n**0.5
+    assert abs(biases.mean()) < 4 * pytorch.std() / n**0.5
+
+
 def test_equal_layers_draw_different_weights():
     first, second = jax.random.split(KEY)
-    assert not np.array_equal(conv_init(first, (1, 1, 2, 2)), conv_init(second, (1, 1, 2, 2)))
+    assert not np.array_equal(kernel_init(first, (1, 1, 2, 2)), kernel_init(second, (1, 1, 2, 2)))
 
 
 @pytest.mark.parametrize("train", [False, True])
