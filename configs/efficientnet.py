@@ -14,6 +14,9 @@ V100s of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hour
     b4        18.0  17.4  17.3  32.0 h
     dWr_4gf   18.4  17.7  17.4  18.5 h
     dWr_16gf  17.4  16.8     -  43.0 h
+
+Nothing is dropped in training, as in the paper; `efficientnet_google` has the dropout and the
+stochastic depth of EfficientNet's authors.
 """
 
 from ml_collections import ConfigDict

@@ -3,12 +3,14 @@
     fastscale train finetune:regnety:400mf --workdir=runs/tuned \
       --config.init_from=weights.safetensors --config.data.dir=photos
 
-Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`.
+Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`. EfficientNets drop
+what their authors drop, as in `efficientnet_google`.
 """
 
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import FAMILIES
+from fastscale_jax.arch.zoo import authors_drop_rates
 from fastscale_jax.runs.named import named_config
 
 
@@ -20,6 +22,8 @@ def get_config(variant: str = "") -> ConfigDict:
             f"finetune:<family>:<variant>; families: {', '.join(FAMILIES)}"
         )
     config = named_config(family, name)
+    if family.lower() == "efficientnet":
+        config.model.update(authors_drop_rates(name)._asdict())
     config.model.num_classes = 0  # as many as the images have
 
     config.data.name = "folder"

@@ -76,20 +76,20 @@ _EFFICIENTNET_STAGES = (
 
 
 def efficientnet(
-    name: str, *, width: float, depth: float, resolution: int, dropout: float, lite: bool = False
+    name: str, *, width: float, depth: float, resolution: int, lite: bool = False
 ) -> Architecture:
     """Returns EfficientNet-B0 grown by the authors' coefficients (arXiv:1905.11946, section 3.3).
 
     Depths are rounded up. Widths go to the nearest multiple of 8, up one more where that loses a
     tenth or more: the rounding of the original release, which differs from this package's own
-    `scale`.
+    `scale`. Nothing is dropped in training, as in arXiv:2103.06877; the recipe
+    `efficientnet_google` has the authors' rates.
 
     Args:
         name: for people.
         width: coefficient of the widths.
         depth: of the depths.
         resolution: input side, pixels.
-        dropout: before the classifier.
         lite: the variant for phones, of the authors' release
             (github.com/tensorflow/tpu, efficientnet/lite): without SE, with ReLU6, and with a stem,
             a head, and depths of the first and the last stage that do not grow; padding and epsilon
@@ -116,8 +116,6 @@ def efficientnet(
         head_width=grown(1280),
         activation="silu",
         num_classes=1000,
-        dropout=dropout,
-        stochastic_depth=0.2,
     )
     if not lite:
         return network

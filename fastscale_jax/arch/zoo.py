@@ -57,7 +57,7 @@ _REGNETZ = {
 }
 # resolutions found by random search; all others are 224 (arXiv:2103.06877, Table 6)
 _RESOLUTIONS = {("regnety", "4gf"): 240, ("regnetz", "4gf"): 256}
-# (width, depth, resolution, dropout); arXiv:1905.11946 and its release
+# (width, depth, resolution, and the authors' dropout); arXiv:1905.11946 and its release
 _EFFICIENTNET = {
     "b0": (1.0, 1.0, 224, 0.2),
     "b1": (1.0, 1.1, 240, 0.2),
@@ -131,13 +131,12 @@ def _regnet(family: str, base: str) -> Architecture:
 
 
 def _efficientnet(family: str, base: str) -> Architecture:
-    width, depth, resolution, dropout = _EFFICIENTNET[base]
+    width, depth, resolution, _ = _EFFICIENTNET[base]
     return efficientnet(
         f"{family}-{base}",
         width=width,
         depth=depth,
         resolution=resolution,
-        dropout=dropout,
         lite=base.startswith("lite"),
     )
 
@@ -245,6 +244,31 @@ def spelled(family: str, variant: str = "") -> tuple[str, str]:
             f"{grammar(family)}"
         )
     return family, "_".join(filter(None, (base, scaled_by.strategy, scaled_by.amount)))
+
+
+class DropRates(NamedTuple):
+    """What a network drops in training."""
+
+    dropout: float
+    stochastic_depth: float
+
+
+def authors_drop_rates(variant: str = "") -> DropRates:
+    """Returns what EfficientNet's authors drop; arXiv:2103.06877 drops nothing.
+
+    Stochastic depth is 0.2; dropout grows with the network (arXiv:1905.11946, section 5, and its
+    release).
+
+    Args:
+        variant: of the family `efficientnet`, as in `resolve`; a scaled network has its base's.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    _, variant = spelled("efficientnet", variant)
+    scaled_by = parsed(variant)
+    base = (scaled_by.base if scaled_by else variant) or FAMILIES["efficientnet"].default
+    return DropRates(_EFFICIENTNET[base][3], 0.2)
 
 
 def spelled_base(text: str) -> str:

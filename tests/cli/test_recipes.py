@@ -12,6 +12,8 @@ from fastscale_jax.runs.run import Run
 from fastscale_jax.train.recipe import Recipe, default_config
 from tests.train.tiny import tiny_config
 
+GOOGLE = "efficientnet_google"
+
 
 def test_overrides_are_those_that_are_handed_in():
     config = read_config("digits", ["--config.train.epochs=3", "--config.dtype=bfloat16"])
@@ -55,11 +57,33 @@ def test_every_packaged_recipe_describes_a_run(name):
 
 @pytest.mark.parametrize(
     ("name", "weight_decay"),
-    [("efficientnet", 1e-5), ("regnetx", 2e-5), ("regnety", 2e-5), ("regnetz", 2e-5)],
+    [
+        ("efficientnet", 1e-5),
+        (GOOGLE, 1e-5),
+        ("regnetx", 2e-5),
+        ("regnety", 2e-5),
+        ("regnetz", 2e-5),
+    ],
 )
 def test_the_families_have_the_paper_s_recipe(name, weight_decay):
     optim = dataclasses.replace(Recipe().optim, weight_decay=weight_decay)
     assert Run.of(read_config(name)).recipe == Recipe(optim=optim)
+
+
+def test_nothing_is_dropped_unless_the_recipe_is_google_s():
+    for variant in ("b0", "b4", "lite3", "dWr_4gf", "b4_w_x2"):
+        paper, google = (read_config(f"{r}:{variant}") for r in ("efficientnet", GOOGLE))
+        assert (paper.model.dropout, paper.model.stochastic_depth) == (0, 0)
+        wanted = 0.4 if "b4" in variant else 0.3 if variant == "lite3" else 0.2
+        assert (google.model.dropout, google.model.stochastic_depth) == (wanted, 0.2)
+        google.model.update(dropout=0.0, stochastic_depth=0.0)
+        assert google == paper
+
+
+def test_efficientnets_are_tuned_with_their_authors_rates():
+    model = read_config("finetune:efficientnet:lite3").model
+    assert (model.dropout, model.stochastic_depth) == (0.3, 0.2)
+    assert read_config("finetune:regnety:400mf").model.stochastic_depth == 0
 
 
 def test_what_a_run_wrote_down_is_read_as_it_was(tmp_path):
