@@ -16,7 +16,7 @@ from fastscale_jax.report.paper import COUNTS
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # as the paper writes it
 FACTORS_SHOWN = (4, 16, 64)
 SIMPLE = ("d", "w", "r")  # Table 1
-COMPOUND = ("dw", "wr", "dr", "dwr")  # Table 2; dr is of Table 4
+COMPOUND = ("dw", "wr", "dr", "dwr")  # Table 2
 # alpha, as people write it, by the strategy that has it
 ALPHAS = {"dr": "0", "dwr": "1/3", "a0.4": "0.4", "a0.6": "0.6", "dWr": "0.8", "w": "1"}
 FAST = ("dr", "dwr", "dWr", "w")  # Table 4
@@ -38,8 +38,7 @@ def tables() -> list[Table]:
         _growths(
             "table-2",
             "Table 2. Compound scaling",
-            "Two or three dimensions share the growth in flops equally. The paper prints dw, wr "
-            "and dwr in this table and what corresponds to dr in Table 4.",
+            "Two or three dimensions share the growth in flops equally.",
             COMPOUND,
         ),
         group_width_table(),
