@@ -9,7 +9,7 @@ from fastscale_jax.arch.architecture import BlockShape
 from fastscale_jax.arch.complexity import block_layers
 from fastscale_jax.arch.rounding import divisible, to_group_width
 from fastscale_jax.display.origins import Origin
-from fastscale_jax.display.table import Cell, Column, Table
+from fastscale_jax.display.table import DASH, Cell, Column, Table
 from fastscale_jax.report.networks import NAMES, SMALL, base, cost
 from fastscale_jax.report.paper import COUNTS
 
@@ -34,6 +34,7 @@ def tables() -> list[Table]:
             "One dimension takes all the growth. Flops grow by s in each case; parameters and "
             "activations do not.",
             SIMPLE,
+            first=_unscaled(),
         ),
         _growths(
             "table-2",
@@ -48,6 +49,7 @@ def tables() -> list[Table]:
             f"The family of strategies by {ALPHA}: the width takes {ALPHA} of the growth, depth "
             "and resolution halve the rest. e_d, e_w and e_r are the shares.",
             FAST,
+            first=_by_alpha(),
             has_shares=True,
         ),
     ]
@@ -73,10 +75,34 @@ def symbol(exponent: float, *, is_decimal: bool = False) -> str:
     return known.get(power, f"s^{power}")
 
 
+def _unscaled() -> tuple[Cell, ...]:
+    """The row `none` of Table 1: nothing grows; the notes say what the networks cost."""
+    costs = (cost(key, "w", 1.0) for key in SMALL)
+    return (
+        Cell("none"),
+        *[Cell("1")] * (1 + 2 * len(COUNTS)),
+        *(Cell("1", note=f"{amount:,}") for counts in costs for amount in counts),
+    )
+
+
+def _by_alpha() -> tuple[Cell, ...]:
+    """The first row of Table 4: shares and powers as functions of alpha."""
+    rest = f"(1-{ALPHA})/2"
+    shares_and_powers = (rest, ALPHA, rest, "s", f"s^(1+{ALPHA})/2", f"s^(2-{ALPHA})/2")
+    no_numbers = 1 + len(COUNTS) + len(SMALL) * len(COUNTS)
+    return Cell(ALPHA), *map(Cell, shares_and_powers), *[Cell(DASH)] * no_numbers
+
+
 def _growths(
-    name: str, title: str, caption: str, strategies: Sequence[str], *, has_shares: bool = False
+    name: str,
+    title: str,
+    caption: str,
+    strategies: Sequence[str],
+    *,
+    first: tuple[Cell, ...] = (),
+    has_shares: bool = False,
 ) -> Table:
-    """Growth by some strategies: by the closed forms, then of real networks."""
+    """Growth by some strategies: by the closed forms, then of real networks; `first`: a row."""
     share_columns = (
         [Column(f"e_{dim}", "shares", Origin.FORMULA) for dim in "dwr"] if has_shares else []
     )
@@ -88,16 +114,19 @@ def _growths(
         f"{caption} Growth of a network's own counts is after rounding; hold the pointer over a "
         "figure to see them.",
         (*lead, *_SYMBOLS, Column("s"), *_AT_FACTOR, *real),
-        tuple(
-            (
-                *_lead(strategy, has_shares),
-                *(Cell(symbol(e, is_decimal=has_shares)) for e in exponents(strategy)),
-                Cell(str(factor)),
-                *(Cell(f"{times:.2f}") for times in growth(strategy, factor)),
-                *(cell for key in SMALL for cell in _real(key, strategy, factor)),
-            )
-            for strategy in strategies
-            for factor in FACTORS_SHOWN
+        (
+            *([first] if first else []),
+            *(
+                (
+                    *_lead(strategy, has_shares),
+                    *(Cell(symbol(e, is_decimal=has_shares)) for e in exponents(strategy)),
+                    Cell(str(factor)),
+                    *(Cell(f"{times:.2f}") for times in growth(strategy, factor)),
+                    *(cell for key in SMALL for cell in _real(key, strategy, factor)),
+                )
+                for strategy in strategies
+                for factor in FACTORS_SHOWN
+            ),
         ),
     )
 
@@ -120,12 +149,17 @@ def group_width_table() -> Table:
     key, stage = _GROUP_CONV
     _, shape, _ = list(base(key).stage_shapes())[stage - 1]
     part = parts(base(key))[stage]
-    rows = [
-        _group_row(dims, factor, shape, part.size)
-        for dims in ("w", "g", "wg")
-        for factor in FACTORS_SHOWN
-    ]
     conv = spatial_conv(shape, part.size)
+    sizes = [Cell(f"{size:,}", size) for size in (shape.c_mid, shape.group_width)]
+    counts = [Cell("1", note=f"{getattr(conv, count):,}") for count in COUNTS]
+    rows = [
+        (Cell("none"), *[Cell("1")] * (1 + 2 * len(COUNTS)), *sizes, *counts),
+        *(
+            _group_row(dims, factor, shape, part.size)
+            for dims in ("w", "g", "wg")
+            for factor in FACTORS_SHOWN
+        ),
+    ]
     return Table(
         "table-3",
         "Table 3. Group width scaling",

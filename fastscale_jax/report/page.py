@@ -76,7 +76,7 @@ def prose(words: str) -> str:
 
 
 def powers(text: str) -> str:
-    """Returns a cell as HTML, in which the power of `s^3/4` is raised."""
+    """Returns a cell as HTML, in which the power of `s^3/4` or `s^(1+α)/2` is raised."""
     from markupsafe import escape
 
-    return re.sub(r"s\^(\d+(?:[./]\d+)?)", r"s<sup>\1</sup>", str(escape(text)))
+    return re.sub(r"s\^(\d+(?:[./]\d+)?|\([^)]*\)/\d+)", r"s<sup>\1</sup>", str(escape(text)))

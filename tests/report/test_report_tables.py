@@ -13,6 +13,7 @@ from fastscale_jax.report import closed_forms, paper_tables
 from fastscale_jax.report.closed_forms import ALPHA
 from fastscale_jax.report.inputs import Inputs, read
 from fastscale_jax.report.networks import NAMES, SMALL
+from fastscale_jax.report.page import powers
 from fastscale_jax.report.paper import COUNTS, as_printed, paper
 from tests.golden_files import golden
 from tests.report.made_up import row_specs, write_results, write_workdir
@@ -189,6 +190,23 @@ def test_tables_1_2_and_4_have_the_paper_s_powers_and_what_networks_make_of_them
             grown = count(scale(config, strategy.split()[0], factor=factor))
             wanted = [f"{b / a:.2f}" for a, b in zip(count(config), grown, strict=True)]
             assert [cells(table, NAMES[key], of)[i].text for of in COUNTS] == wanted
+
+
+def test_tables_begin_with_the_paper_s_first_rows():
+    simple, _, groups, fast = closed_forms.tables()
+    for table in (simple, groups):
+        assert table.rows[0][0].text == "none"
+        assert [cells(table, "growth", of)[0].text for of in COUNTS] == ["1", "1", "1"]
+    assert cells(simple, NAMES["regnetz:500mf"], "flops")[0].note == "506,892,070"
+    first = [cell.text for cell in fast.rows[0]]
+    assert first[:4] == [ALPHA, f"(1-{ALPHA})/2", ALPHA, f"(1-{ALPHA})/2"]
+    assert first[4:7] == ["s", f"s^(1+{ALPHA})/2", f"s^(2-{ALPHA})/2"]
+    assert {len(row) for table in (simple, groups, fast) for row in table.rows[:2]} == {
+        len(simple.columns),
+        len(groups.columns),
+        len(fast.columns),
+    }
+    assert powers(first[5]) == f"s<sup>(1+{ALPHA})/2</sup>"
 
 
 def test_table_3_scales_a_real_group_conv():
