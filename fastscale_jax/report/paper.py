@@ -15,7 +15,7 @@ class Error(NamedTuple):
     """A top-1 error on ImageNet, percent."""
 
     percent: float
-    spread: float  # over three trials
+    spread: float  # over three trials in Table 5; the others do not say
 
 
 class Printed(NamedTuple):

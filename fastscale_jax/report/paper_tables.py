@@ -21,6 +21,11 @@ _TITLES = {
     7: "Table 7. Scaling against search",
     8: "Table 8. Large models",
 }
+# what ± means; the text says it of Table 5 alone
+_OF_TRIALS = "averages of 3 trials with their spread"
+_SPREADS = {5: _OF_TRIALS} | dict.fromkeys(
+    (6, 7, 8), "with a spread whose number of trials is not printed"
+)
 _COUNT_GROUPS = {"flops": "flops, 10⁹", "params": "params, 10⁶", "acts": "acts, 10⁶"}
 _RATIO = "÷ printed"
 _MEASURED = ("ms a step", "images", "px", "epoch, min", _RATIO, "device", "date")
@@ -112,8 +117,8 @@ def _table(number: int, rows: list[Compared]) -> Table:
         f"table-{number}",
         _TITLES[number],
         "Printed and counted figures side by side, and their difference in the digits that are "
-        "printed. Minutes are those of an epoch of ImageNet; errors are top-1, in percent, with "
-        "their spread over three trials.",
+        "printed. Minutes are those of an epoch of ImageNet; errors are top-1, in percent, "
+        f"{_SPREADS[number]}.",
         tuple(_columns(is_measured, has_published, has_trained)),
         tuple(tuple(_cells(row, is_measured, has_published, has_trained)) for row in rows),
         tuple(_notes(rows, is_measured)),
