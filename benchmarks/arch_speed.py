@@ -92,7 +92,7 @@ def drawn_per_second(number: int, seed: int) -> float:
 
 
 def window_seconds(seed: int) -> float:
-    """Fills the window of 200 to 600 MF with 32 networks: arXiv:2103.06877, section 6.1."""
+    """Fills the window of 200 to 600 MF with 32 networks, as many as in arXiv:2103.06877, 6.1."""
     cost.block_cost.cache_clear()
     start = time.perf_counter()
     sample.sample(sample.DesignSpace(), sample.Window(200e6, 600e6), 32, seed=seed)
