@@ -166,7 +166,8 @@ def random_box(size: Tensor, seed: Tensor) -> Tensor:
 
     Areas are uniform and aspects log-uniform, as in torchvision. (TensorFlow's own
     `sample_distorted_bounding_box` has uniform heights: its crops are a quarter smaller.) After ten
-    tries that do not fit, as in panoramas, the largest part of an allowed shape in the middle.
+    tries that do not fit, as in panoramas, the largest part of an allowed shape in the middle. (The
+    paper's code takes the middle square then.)
 
     Args:
         size: height and width `[2]` int32, pixels.
