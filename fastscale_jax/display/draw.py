@@ -151,7 +151,9 @@ def _panel(axes: "Axes", panel: Panel) -> None:
         shown = dict(reversed([(c.label, h) for c, h in zip(curves, handles, strict=True)]))
         labels = list(dict.fromkeys(curve.label for curve in curves))
         first = [shown[label] for label in labels]
-        axes.legend(first, labels, fontsize=7, frameon=False, handlelength=3.2)
+        # the frame tells a mark of the legend from a point
+        frame = {"frameon": True, "edgecolor": "#c8ced4", "facecolor": "#f7f8f9", "framealpha": 0.9}
+        axes.legend(first, labels, fontsize=7, handlelength=3.2, **frame)
 
 
 def _axis(axes: "Axes", name: str, axis: Axis, curves: Sequence[Curve]) -> None:
