@@ -44,7 +44,7 @@ class Panel:
         x: horizontal axis.
         y: vertical axis.
         curves: from back to front.
-        note: under the title, where something is missing.
+        note: under the title, in a few words.
     """
 
     title: str

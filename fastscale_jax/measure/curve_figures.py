@@ -67,7 +67,7 @@ def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -
     As in the paper, r is of the values themselves, not of their logarithms.
 
     Args:
-        records: of points; failed ones are ignored. Groups of fewer than three have no r.
+        records: of points; failed ones are ignored. Groups of fewer than five have no r.
         quantity: to correlate with the counts.
     """
     known = _known(records, quantity)
@@ -81,7 +81,7 @@ def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -
         of_group = [
             r for r in known if framework in ("", r["framework"]) and base in ("", r["base"])
         ]
-        if len(of_group) < 3:
+        if len(of_group) < points.LEAST_FOR_R:
             continue
         times = [r[quantity.key] for r in of_group]
         r = [float(np.corrcoef([x[count] for x in of_group], times)[0, 1]) for count in COUNTS]

@@ -20,6 +20,7 @@ PACKAGES = {
     "torch": ("torch",),
     "torch-compile": ("torch",),
 }
+LEAST_FOR_R = 5  # points that Pearson's r needs to say anything
 SAID = 3  # exit status of a point's process whose last line on stderr is the reason
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 

@@ -130,7 +130,16 @@ def test_pearson_s_r_is_numpy_s(plain):
         rows = [row for row in GOLDEN.values() if "exact" in row]
         counts = [row["exact"][field] for row in rows]
         minutes = [row["printed"]["epoch_minutes"] for row in rows]
-        assert panel.title.endswith(f"r = {np.corrcoef(counts, minutes)[0, 1]:.3f}")
+        r = np.corrcoef(counts, minutes)[0, 1]
+        assert panel.note.startswith(f"r = {r:.3f} of these rows; the paper's own r, of B0: 0.")
+
+
+def test_three_points_have_no_r():
+    points = tuple(Point(x, x) for x in range(1, 5))
+    curves = [Curve("a line", Origin.MEASURED, points, "w")]
+    assert model_figures._pearson(curves) == "too few points for r"
+    more = [Curve("one more", Origin.MEASURED, (Point(5, 5),), "d")]
+    assert model_figures._pearson([*curves, *more]) == "r = 1.000"
 
 
 def test_a_run_on_imagenet_joins_the_paper_s_errors_and_one_on_digits_does_not(given):
