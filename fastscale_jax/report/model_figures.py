@@ -7,6 +7,7 @@ from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.measure.points import LEAST_FOR_R
 from fastscale_jax.report import series
+from fastscale_jax.report.claims import sentences
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import (
@@ -127,7 +128,7 @@ def figure_8(inputs: Inputs) -> Figure:
         "figure-08",
         "Figure 8. Large models",
         "Five bases scaled by dWr up to 16 GF, as far as it is printed, and the original "
-        f"EfficientNets. {_PRINTED}",
+        f"EfficientNets. {_PRINTED} {sentences('6.5')}",
         (
             Panel(
                 "Error",
@@ -135,7 +136,7 @@ def figure_8(inputs: Inputs) -> Figure:
                 series.ERROR,
                 (*errors, *series.trained_errors(inputs, tuple(_FAMILIES))),
             ),
-            Panel("Runtime", series.FLOPS, series.MINUTES, (*minutes, *_measured_rows(inputs))),
+            *series.runtime_panels("Runtime", inputs.results, minutes, _measured_rows(inputs)),
         ),
         source=_source(inputs),
     )
@@ -154,11 +155,12 @@ def figure_9(inputs: Inputs) -> Figure:
         f"The models of Figure 8. {_PRINTED}",
         (
             Panel("Error against runtime", series.MINUTES, series.ERROR, against_time),
-            Panel(
+            *series.runtime_panels(
                 "Runtime against activations",
+                inputs.results,
+                _of_models(minutes),
+                _measured_rows(inputs, series.acts),
                 series.ACTS,
-                series.MINUTES,
-                (*_of_models(minutes), *_measured_rows(inputs, series.acts)),
             ),
         ),
         source=_source(inputs),

@@ -57,7 +57,7 @@ def figures(inputs: Inputs) -> list[Figure]:
 def figure_1(inputs: Inputs) -> Figure:
     """Returns error against flops of two bases, growth of activations, and runtime."""
     errors = (_error_panel(key, inputs, "dWr") for key in (_EFFICIENTNET, "regnetz:500mf"))
-    speed = series.speed_panel(
+    speeds = series.speed_panels(
         f"Runtime of {NAMES[_EFFICIENTNET]}",
         inputs.results,
         _EFFICIENTNET,
@@ -70,10 +70,10 @@ def figure_1(inputs: Inputs) -> Figure:
         "Four strategies of scaling",
         f"{_ERRORS} Bottom left: by how much activations grow when flops grow by s; dotted lines "
         f"are the closed forms: {_closed_forms()}.",
-        (*errors, _growth_panel(_EFFICIENTNET), speed),
+        (*errors, _growth_panel(_EFFICIENTNET), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_FOUR)),
-        speed.note,
+        speeds[-1].note,
     )
 
 
@@ -101,7 +101,7 @@ def figure_4(inputs: Inputs) -> Figure:
     original = _ORIGINAL[:5]
     acts = tuple(Point(*_flops_and_acts(name)) for name in original)
     orig = Curve("orig (B0 to B4)", Origin.COUNTED, acts, "orig")
-    speed = series.speed_panel(
+    speeds = series.speed_panels(
         "Runtime",
         inputs.results,
         _EFFICIENTNET,
@@ -114,16 +114,16 @@ def figure_4(inputs: Inputs) -> Figure:
         "4",
         "Compound scaling: EfficientNet",
         f"{_ERRORS} Of this figure that is the original EfficientNets.",
-        (_errors("Error", inputs, ("efficientnet",), [errors]), speed),
+        (_errors("Error", inputs, ("efficientnet",), [errors]), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_COMPOUND)),
-        speed.note,
+        speeds[-1].note,
     )
 
 
 def figure_6(inputs: Inputs) -> Figure:
     """Returns error and runtime of EfficientNets by alpha."""
-    speed = series.speed_panel(
+    speeds = series.speed_panels(
         "Runtime",
         inputs.results,
         _EFFICIENTNET,
@@ -135,10 +135,10 @@ def figure_6(inputs: Inputs) -> Figure:
         "6",
         "Fast scaling: EfficientNet",
         f"{_ERRORS} What is printed is the base and {ALPHA} = 0.8.",
-        (_error_panel(_EFFICIENTNET, inputs, "dWr"), speed),
+        (_error_panel(_EFFICIENTNET, inputs, "dWr"), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_ALPHAS)),
-        speed.note,
+        speeds[-1].note,
     )
 
 
@@ -178,7 +178,7 @@ def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, st
         for key in _REGNETS
     ]
     speeds = [
-        series.speed_panel(
+        series.speed_panels(
             f"Runtime, {NAMES[key]}",
             inputs.results,
             key,
@@ -187,8 +187,8 @@ def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, st
         )
         for key in _REGNETS
     ]
-    timed_panels = [panel for panel in speeds if not panel.note]
-    missing = "" if len(timed_panels) == len(speeds) else series.NO_RUNTIME
+    timed_panels = [panel for panels in speeds for panel in panels if not panel.note]
+    missing = series.NO_RUNTIME if any(panels[-1].note for panels in speeds) else ""
     caption = "All networks by factors from 1 to 100."
     if missing:
         caption += " Runtime, the lower row of the paper's figure, was not given for both networks."

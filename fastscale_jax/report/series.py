@@ -97,7 +97,7 @@ def is_measured(results: Results, key: str, strategies: Sequence[str]) -> bool:
     return any(p.base == key and p.strategy in strategies for p in results.points)
 
 
-def speed_panel(
+def speed_panels(
     title: str,
     results: Results,
     key: str,
@@ -105,11 +105,14 @@ def speed_panel(
     *,
     printed: Sequence[Curve] = (),
     counted_curves: Sequence[Curve] = (),
-) -> Panel:
+) -> tuple[Panel, ...]:
     """Returns runtime against flops, or activations against flops if runtime is missing.
 
+    The paper's minutes have a panel of their own: they are of another device, and their networks
+    may be of another resolution than those that were measured.
+
     Args:
-        title: of the panel.
+        title: of the panels.
         results: step times.
         key: of the base.
         strategies: with their labels.
@@ -117,13 +120,38 @@ def speed_panel(
         counted_curves: activations, if runtime is missing.
     """
     if not is_measured(results, key, tuple(strategies)):
-        return Panel(title, FLOPS, ACTS, tuple(counted_curves), NO_RUNTIME)
+        return (Panel(title, FLOPS, ACTS, tuple(counted_curves), NO_RUNTIME),)
     curves = (
         measured(results.line(key, strategy), label, strategy)
         for strategy, label in strategies.items()
         if any((point.base, point.strategy) == (key, strategy) for point in results.points)
     )
-    return Panel(title, FLOPS, MINUTES, (*printed, *curves))
+    return runtime_panels(title, results, printed, tuple(curves))
+
+
+def runtime_panels(
+    title: str,
+    results: Results,
+    printed: Sequence[Curve],
+    curves: Sequence[Curve],
+    axis: Axis = FLOPS,
+) -> tuple[Panel, ...]:
+    """Returns a panel of the paper's minutes and one of measured minutes, as far as there are any.
+
+    Args:
+        title: of both.
+        results: which the measured minutes are of.
+        printed: curves of the paper's minutes.
+        curves: of measured minutes.
+        axis: the horizontal one.
+    """
+    side = next((p.base_side for p in results.points if p.base_side), 0)
+    measured_at = f", bases at {side} px" if side else ""
+    panels = (
+        Panel(f"{title}, printed: eight V100s", axis, MINUTES, tuple(printed)),
+        Panel(f"{title}, measured{measured_at}", axis, MINUTES, tuple(curves)),
+    )
+    return tuple(panel for panel in panels if panel.drawn())
 
 
 def trained_errors(inputs: Inputs, families: Sequence[str]) -> tuple[Curve, ...]:

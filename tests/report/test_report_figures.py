@@ -2,6 +2,7 @@
 
 import csv
 import xml.etree.ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,23 @@ def test_measured_points_join_with_their_device(given):
     costs = [count(scale(config, "dWr", factor=factor)) for factor in factors]
     wanted = [(c.flops / 1e9, time(c) / 8 * 1281167 / 60000) for c in costs]
     assert [point[:2] for point in fast.points] == [pytest.approx(point) for point in wanted]
+
+
+def test_the_paper_s_minutes_and_measured_ones_share_no_axes(given):
+    for figure in given.values():
+        for panel in figure.panels:
+            if panel.y == series.MINUTES:
+                assert len({curve.origin for curve in panel.drawn()}) == 1, panel.title
+
+
+def test_a_panel_of_bases_of_another_resolution_says_so(tmp_path):
+    path = tmp_path / "results.jsonl"
+    write_results(path, [replace(spec, resolution=96) for spec in specs(["jax"])])
+    titles = [panel.title for panel in all_figures(read([path]))["figure-01"].panels]
+    assert titles[-2:] == [
+        "Runtime of EfficientNet-B0, printed: eight V100s",
+        "Runtime of EfficientNet-B0, measured, bases at 96 px",
+    ]
 
 
 def test_pearson_s_r_is_numpy_s(plain):
