@@ -3,6 +3,7 @@
 from docs.speed_tables import RESULTS
 from fastscale_jax.display.figure import Figure
 from fastscale_jax.display.table import DASH, Table
+from fastscale_jax.report import claims as paper_claims
 from fastscale_jax.report import measured
 from fastscale_jax.report.networks import ROWS, row_key
 from fastscale_jax.report.paper import paper
@@ -41,6 +42,11 @@ def hours() -> str:
             cells += [f"{found.step_ms:,.0f}", f"{found.minutes:,.0f}", f"{days:,.0f}"]
         rows.append(f"| {name.replace('->', '→')} | {' | '.join(cells)} |")
     return "\n".join([*rows, "", f"Measured: {results.source}; batches of {_images(results)}."])
+
+
+def claims() -> str:
+    """Returns what the paper's text says of its figures, and what they say here."""
+    return _as_markdown(paper_claims.table())
 
 
 def _images(results: measured.Results) -> str:

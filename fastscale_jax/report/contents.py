@@ -8,6 +8,7 @@ from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report import (
     asymptotics,
+    claims,
     closed_forms,
     model_figures,
     paper_tables,
@@ -51,7 +52,7 @@ def sections(inputs: Inputs) -> list[Section]:
             "networks",
             "The paper's networks",
             (paper_tables.agreement(rows), _of_measurements(inputs)),
-            tuple(paper_tables.tables(rows)),
+            (*paper_tables.tables(rows), claims.table()),
         ),
         Section(
             "figures",

@@ -1,0 +1,192 @@
+"""What the paper's text claims of its figures, beside what is printed and counted."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from fastscale_jax.arch.strategies import ORIG_FACTOR, shares
+from fastscale_jax.display.table import Cell, Column, Table
+from fastscale_jax.report.closed_forms import ALPHA
+from fastscale_jax.report.networks import NAMES, SMALL, cost, row_cost, row_network
+from fastscale_jax.report.paper import paper
+
+_Y, _Z = "RegNetY", "RegNetZ"
+_SIXTEEN = 48.0  # the factor from EfficientNet-B0 to 16 GF; Table 8
+
+
+class Claim(NamedTuple):
+    """A sentence of the paper, and what the figures here say of it."""
+
+    section: str
+    said: str
+    here: str
+
+
+def claims() -> list[Claim]:
+    """Returns the claims that printed and counted figures can check, in the paper's order."""
+    return [*_of_scaling(), *_of_the_tables(), *_of_large_models()]
+
+
+def table() -> Table:
+    """Returns the claims as a table of the page."""
+    return Table(
+        "claims",
+        "What the paper says of its figures",
+        "Errors and minutes are the printed ones; counts are ours. Claims about errors of networks "
+        "that no table prints are left out.",
+        tuple(Column(header, is_number=False) for header in ("section", "the paper", "here")),
+        tuple(tuple(map(Cell, claim)) for claim in claims()),
+    )
+
+
+def sentences(section: str) -> str:
+    """Returns the claims of a section, and of its parts, as text beside a figure."""
+    return " ".join(
+        f"The paper: {claim.said}. Here: {claim.here}."
+        for claim in claims()
+        if claim.section.startswith(section)
+    )
+
+
+def _of_scaling() -> Iterator[Claim]:
+    e_d, e_w, e_r = shares("orig")
+    yield Claim(
+        "3.4",
+        "1.2, 1.1 and 1.15 are roughly uniform scaling by 2, which is 1.26, 1.12 and 1.12",
+        f"they scale flops by {ORIG_FACTOR:.2f}, with shares of {e_d:.2f}, {e_w:.2f} and {e_r:.2f}",
+    )
+    b4, dwr = row_cost("EfficientNet-B4"), cost(SMALL[0], "dwr", 11.0)
+    per_flop = [c.acts / c.flops * 1000 for c in (b4, dwr)]
+    yield Claim(
+        "6.2",
+        "uniform scaling is close in runtime to EfficientNet's own rule",
+        f"activations for 1,000 flops: {per_flop[0]:.2f} of B4, {per_flop[1]:.2f} of B0 by dwr x11",
+    )
+    acts = {name: cost(SMALL[0], name, _SIXTEEN).acts / 1e6 for name in ("w", "dWr", "dwr")}
+    yield Claim(
+        "6.3",
+        "dWr is nearly as fast as w, and substantially faster than dwr",
+        f"activations of B0 x48: {acts['w']:.1f} M by w, {acts['dWr']:.1f} by dWr, "
+        f"{acts['dwr']:.1f} by dwr",
+    )
+    least = {
+        NAMES[key]: min(("d", "w", "r", "dwr", "a0.4", "a0.6", "dWr"), key=lambda s: _acts(key, s))
+        for key in SMALL[1:]
+    }
+    yield Claim(
+        "appendix",
+        f"of RegNets, w and the largest {ALPHA} have the fewest activations (Figures 11, 12)",
+        "at x16 the fewest have " + ", ".join(f"{s} of {name}" for name, s in least.items()),
+    )
+
+
+def _acts(key: str, strategy: str) -> float:
+    """Activations for each flop at a factor of 16."""
+    counted = cost(key, strategy, 16.0)
+    return counted.acts / counted.flops
+
+
+def _of_the_tables() -> Iterator[Claim]:
+    rows = paper().rows
+    better = [
+        name.removeprefix("EfficientNet-")
+        for name in paper().tables[5]
+        if "4x" in rows[name].errors
+        and rows[name].errors["4x"].percent < rows[name].published["ICML"]
+    ]
+    yield Claim(
+        "6.1",
+        "the 4x schedule beats the errors first reported for all EfficientNets but the largest",
+        f"so it is for {', '.join(better)}; B5 has no 4x",
+    )
+    found = {_Y: "0.6", _Z: "0.1"}
+    for name, said in found.items():
+        pair = f"{name}-500MF->4GF", f"{name}-4GF"
+        yield Claim(
+            "6.4",
+            f"the best {name} found at 4 GF beats the scaled one by {said} % at 4x",
+            f"{_gap(*pair, '4x')} % at 4x, {_gap(*pair, '2x')} at 2x",
+        )
+    hybrid = f"{_Y}-500MF->16GF", f"{_Y}-4GF->16GF"
+    yield Claim(
+        "6.4",
+        "scaling the 4 GF network to 16 GF is 0.3 % better than scaling the 500 MF one",
+        f"{_gap(*hybrid, '4x')} % at 4x, {_gap(*hybrid, '2x')} at 2x",
+    )
+    yield Claim(
+        "6.4",
+        "networks that were searched for have fewer params, and fewer blocks in the last stage",
+        "; ".join(f"{name}: {_last_stage(name)}" for name in (_Y, _Z)),
+    )
+
+
+def _last_stage(family: str) -> str:
+    names = f"{family}-4GF", f"{family}-500MF->4GF"
+    found, scaled = (row_network(name).stages[-1].depth for name in names)
+    few, many = (row_cost(name).params / 1e6 for name in names)
+    return f"{few:.1f} M params and {found} blocks against {many:.1f} M and {scaled}"
+
+
+def _gap(worse: str, better: str, schedule: str) -> str:
+    rows = paper().rows
+    return f"{rows[worse].errors[schedule].percent - rows[better].errors[schedule].percent:.1f}"
+
+
+def _of_large_models() -> Iterator[Claim]:
+    scales = ("-500MF", "-500MF->4GF", "-500MF->16GF", "-4GF->16GF")
+    order = (
+        ("EfficientNet-B0", f"{_Y}-500MF", f"{_Z}-500MF"),
+        ("EfficientNet-B0->4GF", f"{_Y}-500MF->4GF", f"{_Z}-500MF->4GF"),
+        ("EfficientNet-B0->16GF", f"{_Y}-500MF->16GF", f"{_Z}-500MF->16GF"),
+    )
+    yield Claim(
+        "6.5 (1)",
+        "the order of models is the same at all flops, and RegNetZ is the best",
+        "errors at 2x of B0, Y, Z: " + "; ".join(_errors(names) for names in order),
+    )
+    rows = paper().rows
+    yield Claim(
+        "6.5 (2)",
+        "networks scaled by dWr become faster than the original EfficientNets",
+        "minutes at 16 GF: "
+        + ", ".join(f"{rows[name].minutes:.1f}" for name in order[2])
+        + f"; EfficientNet-B5, of 10.3 GF, {rows['EfficientNet-B5'].minutes:.1f}",
+    )
+    gaps = {
+        schedule: [_gap(_Y + scale, _Z + scale, schedule) for scale in (scales[0], scales[2])]
+        for schedule in ("2x", "4x")
+    }
+    yield Claim(
+        "6.5 (3)",
+        "the gap between RegNetY and RegNetZ shrinks from 2.2 % at 500 MF to 0.8 % at 16 GF",
+        f"{' and '.join(gaps['4x'])} % at 4x; {' and '.join(gaps['2x'])} at 2x, the schedule that "
+        "Figure 8 is said to have",
+    )
+    yield Claim(
+        "6.5 (4)",
+        "the hybrid closes much of the gap between RegNetY and RegNetZ",
+        f"at 16 GF and 2x: {_gap(_Y + scales[2], _Z + scales[2], '2x')} % scaled from 500 MF, "
+        f"{_gap(_Y + scales[3], _Z + scales[3], '2x')} from 4 GF",
+    )
+    yield Claim(
+        "6.5 (5)",
+        "RegNetY is the fastest model",
+        "; ".join(_minutes(names) for names in order),
+    )
+    fast, b4 = rows[f"{_Y}-4GF->16GF"], rows["EfficientNet-B4"]
+    acts = [row_cost(row.name).acts / 1e6 for row in (fast, b4)]
+    yield Claim(
+        "6.5, memory and time",
+        "RegNetY-4GF→16GF needs less memory and less time than EfficientNet-B4, at four times its "
+        "flops",
+        f"{fast.minutes:.1f} against {b4.minutes:.1f} minutes; {acts[0]:.1f} against "
+        f"{acts[1]:.1f} M activations; {fast.flops / b4.flops:.1f} times the flops",
+    )
+
+
+def _errors(names: Sequence[str]) -> str:
+    return ", ".join(f"{paper().rows[name].errors['2x'].percent:.1f}" for name in names)
+
+
+def _minutes(names: Sequence[str]) -> str:
+    minutes = ", ".join(f"{paper().rows[name].minutes:.1f}" for name in names)
+    return f"{minutes} minutes of B0, Y, Z"
