@@ -8,6 +8,7 @@ from fastscale_jax.arch.architecture import (
     as_architecture,
 )
 from fastscale_jax.arch.complexity import Complexity, Layer, Part, count, layers, parts
+from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.growth import Growth, group_growth, growth
 from fastscale_jax.arch.parameter_names import parameter_names
 from fastscale_jax.arch.scaling import Scaling, scale
@@ -36,6 +37,7 @@ __all__ = [
     "as_architecture",
     "count",
     "group_growth",
+    "grow",
     "growth",
     "layers",
     "model_config",

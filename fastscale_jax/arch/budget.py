@@ -11,14 +11,15 @@ import heapq
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fastscale_jax.arch.architecture import Architecture, validate
 from fastscale_jax.arch.bounds import bounds
 from fastscale_jax.arch.complexity import Complexity, count
-from fastscale_jax.arch.growing import Sizes, grow, scaled_sizes, with_sizes
-from fastscale_jax.arch.strategies import FACTOR_HIGH, FACTOR_LOW, multipliers, shares
+from fastscale_jax.arch.growing import Sizes, grow, with_sizes
+from fastscale_jax.arch.path import Path
+from fastscale_jax.arch.strategies import Strategy, strategy_of
 
 # An interval of at most this many jumps is walked step by step instead of being halved.
 _FEW_JUMPS = 4
@@ -38,7 +39,7 @@ class _Best(NamedTuple):
 Price = Callable[[Complexity], float]  # never falls when a count rises
 
 
-def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> float:
+def nearest_factor(a: Architecture, strategy: str | Strategy, kind: str, amount: float) -> float:
     """Returns the factor between 1/64 and 1024 that brings `a` closest to a budget.
 
     Of factors that come equally close, the smaller is taken. Factors in a row that give the same
@@ -46,7 +47,7 @@ def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> 
 
     Args:
         a: the network to scale; not modified.
-        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        strategy: or its text, as in `strategies.strategy_of`.
         kind: `flops`, `params` or `acts`.
         amount: the budget, for one image.
 
@@ -57,12 +58,14 @@ def nearest_factor(a: Architecture, strategy: str, kind: str, amount: float) -> 
     return _factor(a, strategy, kind, amount, operator.attrgetter(kind))
 
 
-def largest_factor(a: Architecture, strategy: str, kind: str, amount: float, price: Price) -> float:
+def largest_factor(
+    a: Architecture, strategy: str | Strategy, kind: str, amount: float, price: Price
+) -> float:
     """Returns the factor that brings `a` closest to a limit without passing it.
 
     Args:
         a: the network to scale; not modified.
-        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        strategy: or its text, as in `strategies.strategy_of`.
         kind: of the amount, for people.
         amount: the limit.
         price: of a network, in the limit's unit.
@@ -73,37 +76,43 @@ def largest_factor(a: Architecture, strategy: str, kind: str, amount: float, pri
     return _factor(a, strategy, kind, amount, price, may_exceed=False)
 
 
-def nearest_to(a: Architecture, strategy: str, amount: float, price: Price) -> float:
+def nearest_to(a: Architecture, strategy: str | Strategy, amount: float, price: Price) -> float:
     """Returns the factor that brings the price of `a` closest to an amount, in reach or not."""
-    search = _Search(a, strategy, price, amount)
-    best = search.run(*_valid_range(a, strategy))
+    path = _path(a, strategy)
+    search = _Search(path, price, amount)
+    best = search.run(*_valid_range(path))
     return search.readable(best.left, best.right)
+
+
+def _path(a: Architecture, strategy: str | Strategy) -> Path:
+    return Path(a, strategy_of(strategy) if isinstance(strategy, str) else strategy)
 
 
 def _factor(
     a: Architecture,
-    strategy: str,
+    strategy: str | Strategy,
     kind: str,
     amount: float,
     price: Price,
     *,
     may_exceed: bool = True,
 ) -> float:
-    low, high = _valid_range(a, strategy)
-    search = _Search(a, strategy, price, amount, may_exceed)
+    path = _path(a, strategy)
+    low, high = _valid_range(path)
+    search = _Search(path, price, amount, may_exceed)
     best = search.run(low, high)
     costs = (search.cost(low), search.cost(high), best.cost)
     if math.isinf(best.distance) or not min(costs) <= amount <= max(costs):
         # Rarely, a network between the ends of the range is the cheapest or the dearest of all.
-        sizes = search.sizes(low), search.sizes(high)
+        sizes = path.sizes(low), path.sizes(high)
         extreme = price(bounds(a, *sizes)[1]) if amount > max(costs) else 0
-        ends = _Search(a, strategy, price, extreme)
+        ends = _Search(path, price, extreme)
         end = ends.run(low, high)
         if math.isinf(best.distance) or best.cost == end.cost:
             raise ValueError(
-                f"no factor between 1/64 and 1024 brings {a.name} to {_readable(amount)} {kind} by "
-                f"{strategy!r}; the nearest that is possible is {_readable(end.cost)} {kind} "
-                f"(x{ends.readable(end.left, end.right):g})"
+                f"no factor between 1/64 and {high:.6g} brings {a.name} to {_readable(amount)} "
+                f"{kind} by {path.strategy.name!r}; the nearest that is possible is "
+                f"{_readable(end.cost)} {kind} (x{ends.readable(end.left, end.right):g})"
             )
     return search.readable(best.left, best.right)
 
@@ -112,15 +121,15 @@ def _readable(cost: float) -> str:
     return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
 
 
-def _valid_range(a: Architecture, strategy: str) -> tuple[float, float]:
+def _valid_range(path: Path) -> tuple[float, float]:
     """The factors that give a network which can be built; too small a resolution cannot."""
-    low, high = FACTOR_LOW, FACTOR_HIGH
-    grow(a, multipliers(strategy, high))
-    jumps = (low, *_jumps(a.resolution, 4, shares(strategy)[2] / 2, low, 1.0))
+    low, high, limit = path.low, path.high, path.strategy.max_resolution
+    grow(path.a, path.multipliers(high), limit)
     # a hair beyond a jump, where the resolution is the larger one
-    for factor in (low, *(jump * (1 + 1e-12) for jump in jumps)):
+    jumps = (jump * (1 + 1e-12) for jump in path.resolution_jumps(low, 1.0))
+    for factor in (low, *jumps):
         try:
-            validate(with_sizes(a, scaled_sizes(a, multipliers(strategy, factor))))
+            validate(with_sizes(path.a, path.sizes(factor)))
         except ValueError:
             continue
         return factor, high
@@ -132,14 +141,13 @@ class _Search:
 
     def __init__(
         self,
-        a: Architecture,
-        strategy: str,
+        path: Path,
         price: Price,
         amount: float,
         may_exceed: bool = True,
     ):
-        self.a, self.strategy, self.price, self.amount = a, strategy, price, amount
-        self.may_exceed = may_exceed
+        self.path, self.price, self.amount, self.may_exceed = path, price, amount, may_exceed
+        self.sizes = path.sizes
         self.best = _Best(math.inf, math.inf, math.inf, 0)
 
     def run(self, low: float, high: float) -> _Best:
@@ -164,7 +172,7 @@ class _Search:
 
     def gap(self, low: float, high: float) -> float:
         """No factor between these two comes closer than this."""
-        least, most = map(self.price, bounds(self.a, self.sizes(low), self.sizes(high)))
+        least, most = map(self.price, bounds(self.path.a, self.sizes(low), self.sizes(high)))
         return max(self.distance(least) if least > self.amount else self.amount - most, 0.0)
 
     def distance(self, cost: float) -> float:
@@ -178,15 +186,12 @@ class _Search:
             too_small = self.consider(middle, middle) < self.amount
             low, high = (middle, high) if too_small else (low, middle)
 
-    def sizes(self, factor: float) -> Sizes:
-        return scaled_sizes(self.a, multipliers(self.strategy, factor))
-
     def cost(self, factor: float) -> float:
-        return self.price(count(with_sizes(self.a, self.sizes(factor))))
+        return self.price(count(with_sizes(self.path.a, self.sizes(factor))))
 
     def walk(self, low: float, high: float) -> None:
         """Looks at every step between two factors."""
-        edges = sorted([low, high, *_all_jumps(self.a, self.strategy, low, high)])
+        edges = sorted([low, high, *self.path.jumps(low, high)])
         for left, right in itertools.pairwise(edges):
             if right > left * (1 + 1e-9):
                 self.consider(left, right)
@@ -213,7 +218,7 @@ class _Search:
         for digits in range(4, 17):
             unit = 10.0 ** (math.floor(math.log10(left)) + 1 - digits)
             candidate = float(f"{math.ceil(left / unit) * unit:.{digits}g}")
-            if left <= candidate <= FACTOR_HIGH and self.sizes(candidate) == inside:
+            if left <= candidate <= self.path.high and self.sizes(candidate) == inside:
                 return candidate
         return middle
 
@@ -227,29 +232,3 @@ def _jumps_between(low: Sizes, high: Sizes) -> float:
         jumps += high.widths[i] - low.widths[i] >> 3
         jumps += high.group_widths[i] > low.group_widths[i]
     return jumps
-
-
-def _all_jumps(a: Architecture, strategy: str, low: float, high: float) -> Iterator[float]:
-    """Yields the factors in (low, high) at which any size changes."""
-    e_d, e_w, e_r = shares(strategy)
-    for stage in a.stages:
-        yield from _jumps(stage.depth, 1, e_d, low, high)
-        yield from _jumps(stage.width, 8, e_w / 2, low, high)
-        if not a.is_depthwise:
-            yield from _jumps(stage.group_width, 1, e_w / 2, low, high)
-    if a.block == "mbconv":
-        yield from _jumps(a.stem_width, 8, e_w / 2, low, high)
-        yield from _jumps(a.head_width, 8, e_w / 2, low, high)
-    yield from _jumps(a.resolution, 4, e_r / 2, low, high)
-
-
-def _jumps(size: int, step: int, exponent: float, low: float, high: float) -> Iterator[float]:
-    """Yields the s in (low, high) at which size·s^exponent passes (k + 1/2)·step, for whole k."""
-    if not exponent or not size:
-        return
-    first = math.floor(size * low**exponent / step - 0.5) + 1
-    last = math.ceil(size * high**exponent / step - 0.5) - 1
-    for k in range(max(1, first), last + 1):
-        factor = ((k + 0.5) * step / size) ** (1 / exponent)
-        if low < factor < high:
-            yield factor

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fastscale_jax.arch.architecture import Architecture, Stage, validate
 from fastscale_jax.arch.rounding import divisible, to_group_width, to_multiple
-from fastscale_jax.arch.strategies import Multipliers
+from fastscale_jax.arch.strategies import Multipliers, PerStage, capped, per_stage
 
 
 class Sizes(NamedTuple):
@@ -22,25 +22,27 @@ class Sizes(NamedTuple):
     resolution: int
 
 
-def group_multiplier(a: Architecture, g: float) -> float:
+def group_multiplier(a: Architecture, g: PerStage) -> PerStage:
     """Returns what group widths are multiplied by: `g`, or 1 in a depthwise network."""
     return 1.0 if a.is_depthwise else g
 
 
-def scaled_sizes(a: Architecture, by: Multipliers) -> Sizes:
-    """Returns the sizes of `a` multiplied and rounded.
+def scaled_sizes(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Sizes:
+    """Returns the sizes of `a` multiplied and rounded, the resolution within a limit (0: none).
 
     Depthwise networks stay depthwise (arXiv:2103.06877, section 3.5). EfficientNets scale stem and
-    head too; the others keep them.
+    head too, as their first and last stage; the others keep them.
     """
-    mbconv, group_by = a.block == "mbconv", group_multiplier(a, by.g)
+    mbconv, stages = a.block == "mbconv", a.stages
+    d, w, g = (per_stage(x, len(stages)) for x in (by.d, by.w, group_multiplier(a, by.g)))
+    resolution = to_multiple(a.resolution * by.r, 4)
     return Sizes(
-        tuple(max(1, round(stage.depth * by.d)) for stage in a.stages),
-        tuple(to_multiple(stage.width * by.w, 8) for stage in a.stages),
-        tuple(to_group_width(stage.group_width * group_by) for stage in a.stages),
-        to_multiple(a.stem_width * by.w, 8) if mbconv else a.stem_width,
-        to_multiple(a.head_width * by.w, 8) if mbconv and a.head_width else a.head_width,
-        to_multiple(a.resolution * by.r, 4),
+        tuple([max(1, round(stage.depth * x)) for stage, x in zip(stages, d, strict=True)]),
+        tuple([to_multiple(stage.width * x, 8) for stage, x in zip(stages, w, strict=True)]),
+        tuple([to_group_width(stage.group_width * x) for stage, x in zip(stages, g, strict=True)]),
+        to_multiple(a.stem_width * w[0], 8) if mbconv else a.stem_width,
+        to_multiple(a.head_width * w[-1], 8) if mbconv and a.head_width else a.head_width,
+        min(resolution, capped(max_resolution)) if max_resolution else resolution,
     )
 
 
@@ -62,18 +64,31 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     )
 
 
-def grow(a: Architecture, by: Multipliers) -> Architecture:
+def grow(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Architecture:
     """Returns the network whose sizes are those of `a` multiplied and rounded.
 
+    Args:
+        a: the network; not modified.
+        by: what sizes are multiplied by; of depths, widths and group widths, a number or one for
+            each stage.
+        max_resolution: pixels that the resolution may not exceed; 0: any.
+
     Raises:
-        ValueError: the network that results cannot be built.
+        ValueError: there are multipliers of another number of stages, or the network that results
+            cannot be built.
     """
+    for field in ("d", "w", "g"):
+        values = getattr(by, field)
+        if isinstance(values, tuple) and len(values) != len(a.stages):
+            raise ValueError(
+                f"{field} has multipliers of {len(values)} stages; {a.name} has {len(a.stages)}"
+            )
     for stage in a.stages:
         if stage.expansion > 1 and stage.expansion % 1 and a.block != "mbconv":
             raise ValueError(
                 "only networks whose expansions are whole, or at most 1, can be scaled; "
                 f"{a.name} has {stage.expansion:g}"
             )
-    grown = with_sizes(a, scaled_sizes(a, by))
+    grown = with_sizes(a, scaled_sizes(a, by, max_resolution))
     validate(grown)
     return grown

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from fastscale_jax.arch.strategies import shares
+from fastscale_jax.arch.strategies import shares, strategy_of
 
 
 class Growth(NamedTuple):
@@ -21,14 +21,19 @@ def growth(strategy: str, factor: float) -> Growth:
     and a by s^(e_d + e_w/2 + e_r) (arXiv:2103.06877, Tables 1, 2 and 4, equation 6).
 
     Args:
-        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        strategy: as in `strategies.strategy_of`, without vectors and limit.
         factor: s, above 0.
 
     Raises:
-        ValueError: unknown strategy, or a factor that is not above 0.
+        ValueError: unknown strategy, one with vectors or a limit, or a factor that is not above 0.
     """
     _check_factor(factor)
     e_d, e_w, e_r = shares(strategy)
+    if isinstance(e_d, tuple) or isinstance(e_w, tuple) or strategy_of(strategy).max_resolution:
+        raise ValueError(
+            f"the closed forms are of one stage, and know no resolution; strategy {strategy!r} has "
+            "vectors, or a limit"
+        )
     return Growth(factor, factor ** (e_d + e_w), factor ** (e_d + e_w / 2 + e_r))
 
 

@@ -11,12 +11,13 @@ from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.budget import largest_factor, nearest_factor
 from fastscale_jax.arch.device_model import MEASURED, Device, model_of
 from fastscale_jax.arch.growing import group_multiplier, grow
+from fastscale_jax.arch.path import Path
 from fastscale_jax.arch.strategies import (
     ORIG_FACTOR,
     Multipliers,
-    multipliers,
+    Strategy,
     phi_multipliers,
-    spelled,
+    strategy_of,
 )
 
 
@@ -25,7 +26,7 @@ class Scaling:
     """Where a scaled network came from."""
 
     base: str  # name of the network that was scaled
-    strategy: str  # a key of STRATEGIES, or `a<alpha>`
+    strategy: str  # as `strategies.strategy_of` reads it
     factor: float  # by which flops should grow
     multipliers: Multipliers
 
@@ -42,7 +43,13 @@ AMOUNTS = (
 
 
 def scaled(
-    a: Architecture, strategy: str, device: Device | None = None, /, **budget: float | None
+    a: Architecture,
+    strategy: str,
+    device: Device | None = None,
+    /,
+    *,
+    max_resolution: int | None = None,
+    **budget: float | None,
 ) -> tuple[Architecture, Scaling]:
     """Returns the network grown by `strategy` to one budget, and how it was grown.
 
@@ -56,21 +63,31 @@ def scaled(
         )
     ((kind, amount),) = amounts.items()
     _check_amount(kind, amount)
-    strategy = spelled(strategy)
+    found = _strategy(strategy, max_resolution)
+    path = Path(a, found)
     if kind == "phi":
-        if strategy != "orig":
+        if found.name.partition("-")[0] != "orig":
             raise ValueError(f"phi goes with strategy 'orig' alone; got strategy {strategy!r}")
-        by = phi_multipliers(amount)
-        taken = ORIG_FACTOR**amount
+        by, taken = phi_multipliers(amount), ORIG_FACTOR**amount
+        if by.r > path.most:
+            by = path.multipliers(taken)
     else:
-        taken = float(amount) if kind == "factor" else _factor_to(a, strategy, kind, amount, device)
-        by = multipliers(strategy, taken)
+        taken = float(amount) if kind == "factor" else _factor_to(a, found, kind, amount, device)
+        by = path.multipliers(taken)
     by = by._replace(g=group_multiplier(a, by.g))
-    return grow(a, by), Scaling(a.name, strategy, taken, by)
+    return grow(a, by, found.max_resolution), Scaling(a.name, found.name, taken, by)
+
+
+def _strategy(text: str, max_resolution: int | None) -> Strategy:
+    if max_resolution is None:
+        return strategy_of(text)
+    if type(max_resolution) is not int or max_resolution < 1:
+        raise ValueError(f"max_resolution must be a whole number above 0; got {max_resolution!r}")
+    return strategy_of(text, max_resolution)
 
 
 def _factor_to(
-    a: Architecture, strategy: str, kind: str, amount: float, device: Device | None
+    a: Architecture, strategy: Strategy, kind: str, amount: float, device: Device | None
 ) -> float:
     """The factor that brings a network to a count, or to a limit of time or memory."""
     if kind not in MEASURED:
@@ -90,13 +107,15 @@ def scale(
     step_ms: float | None = None,
     memory_bytes: float | None = None,
     phi: float | None = None,
+    max_resolution: int | None = None,
     device: Device | None = None,
 ) -> ConfigDict:
     """Returns the network grown, or shrunk, by `strategy` to one budget.
 
     Args:
         network: the fields of `config.model`, or an `Architecture`; not modified.
-        strategy: a key of `STRATEGIES`, or `a<alpha>` with alpha in [0, 1].
+        strategy: a key of `STRATEGIES`, `a<alpha>` with alpha in [0, 1], or shares of one's own,
+            `d<x>w<y>r<z>[g<u>]`, as `strategies.strategy_of` reads them.
         factor: by which flops should grow, from 1/64 to 1024. Rounding moves the result: `count`
             tells by how much.
         flops: multiply-adds for one image. Of all factors, the one that comes closest after
@@ -107,6 +126,8 @@ def scale(
             that does not take more is taken; `measure.choose` measures it as well.
         memory_bytes: the most that a training step may hold, likewise.
         phi: EfficientNet's compound coefficient; for strategy `orig` alone.
+        max_resolution: pixels that the resolution may not exceed; depth and width take the growth
+            that it leaves, in proportion to their shares.
         device: the device model that predicts step_ms and memory_bytes, or a function that returns
             it, as `measure.fitted.find` does.
 
@@ -114,7 +135,8 @@ def scale(
         A new `config.model`, named after its base, the strategy and the amount.
 
     Raises:
-        ValueError: unknown strategy, not exactly one budget, a budget that no factor reaches (the
+        ValueError: unknown strategy, or one for another number of stages; a `max_resolution` below
+            the network's; not exactly one budget, a budget that no factor reaches (the
             message says what is nearest), a budget of a device without a device, or a result that
             cannot be built.
     """
@@ -128,7 +150,7 @@ def scale(
         "memory_bytes": memory_bytes,
         "phi": phi,
     }
-    grown, scaling = scaled(a, strategy, device, **budget)
+    grown, scaling = scaled(a, strategy, device, max_resolution=max_resolution, **budget)
     return dataclasses.replace(
         grown, name=f"{a.name}_{scaling.strategy}_{amount_name(**budget)}"
     ).to_config()

@@ -49,7 +49,9 @@ def _budget(match: re.Match[str]) -> dict[str, float]:
 
 def question(text: str, bases: Iterable[str]) -> str:
     """Returns what may have been meant by a misspelt variant, for an error message."""
-    *base, strategy, amount = ["", *text.split("_")]
+    # of a strategy of two words the first is no base
+    words = re.sub(r"(?i)(^|_)rs_", r"\1rs-", text).split("_")
+    *base, strategy, amount = ["", *(word.replace("rs-", "rs_") for word in words)]
     if not strategy:
         return did_you_mean(nearest(amount, bases))
     of_bases = nearest(base[-1], bases) if base[1:] else [""]

@@ -12,7 +12,7 @@ from fastscale_jax.arch.device_model import MEASURED, Device, DeviceModel, model
 from fastscale_jax.arch.families import efficientnet, regnet, resnet
 from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
-from fastscale_jax.arch.strategies import STRATEGIES
+from fastscale_jax.arch.strategies import FORMS, STRATEGIES
 from fastscale_jax.arch.variants import parsed, question
 
 # (depth, w0, wa, wm, group width) of arXiv:2003.13678, Tables 5 (X) and 6 (Y)
@@ -346,7 +346,7 @@ def grammar(family: str) -> str:
     strategies = " ".join(STRATEGIES)
     return (
         f"{_FORM}; bases: {' '.join(members.bases)} "
-        f"(default {members.default}); strategies: {strategies} a<alpha>; amounts: 16gf, 800mf, "
+        f"(default {members.default}); strategies: {strategies} {FORMS}; amounts: 16gf, 800mf, "
         "x8, x0.5, 40mparams, 20macts, 25ms, 40gb, for orig also phi3; e.g. "
         f"{members.bases[0]}_dWr_x4"
     )

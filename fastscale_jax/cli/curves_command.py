@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cyclopts import Group, Parameter
 
-from fastscale_jax.arch.strategies import spelled
+from fastscale_jax.arch.strategies import listed, spelled
 from fastscale_jax.arch.zoo import spelled_base
 from fastscale_jax.cli.options import OptionalPath, Path, Session, Whole
 from fastscale_jax.measure import points
@@ -173,7 +173,7 @@ def _specs(grid: Grid, target: Target | None) -> list[Spec]:
     except ValueError:
         raise ValueError(f"--factors must be numbers; got {grid.factors!r}") from None
     bases = [spelled_base(base) for base in grid.bases.split(",")]
-    strategies = [spelled(strategy) for strategy in grid.strategies.split(",")]
+    strategies = [spelled(strategy) for strategy in listed(grid.strategies)]
     specs = points.grid(bases, strategies, factors, frameworks, **setting)
     for spec in specs:
         spec.network()

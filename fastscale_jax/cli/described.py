@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastscale_jax.arch import Architecture, Complexity, Scaling, count, parts
 from fastscale_jax.arch.device_model import MEASURED
+from fastscale_jax.arch.strategies import PerStage
 from fastscale_jax.measure import fitted
 from fastscale_jax.runs.run import Run
 
@@ -119,11 +120,15 @@ def _caption(scaling: Scaling | None) -> str:
     note = "for one image; one multiply-add is one flop"
     if scaling is None:
         return note
-    d, w, g, r = scaling.multipliers
-    return (
-        f"{note}\n{scaling.base} scaled by {scaling.strategy} x{scaling.factor!r}: d x{d:.3g}, "
-        f"w x{w:.3g}, g x{g:.3g}, r x{r:.3g}, then rounded"
-    )
+    by = ", ".join(f"{key} x{_each(x)}" for key, x in scaling.multipliers._asdict().items())
+    how = f"{scaling.base} scaled by {scaling.strategy} x{scaling.factor!r}"
+    return f"{note}\n{how}: {by}, then rounded"
+
+
+def _each(multiplier: PerStage) -> str:
+    """A multiplier, or those of the stages, for people."""
+    values = multiplier if isinstance(multiplier, tuple) else (multiplier,)
+    return "/".join(f"{value:.3g}" for value in values)
 
 
 def _shares(part: Complexity, total: Complexity) -> list[str]:

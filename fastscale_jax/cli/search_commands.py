@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from fastscale_jax.arch.strategies import listed
 from fastscale_jax.cli.options import (
     OptionalPath,
     OwnConfig,
@@ -247,7 +248,7 @@ def study(
     from fastscale_jax.search.study import run_study
 
     check_amount("seeds", seeds, 1)
-    names = [name for name in strategies.split(",") if name]
+    names = [name for name in listed(strategies) if name]
     if not names:
         raise ValueError("--strategies must name at least one, as in w,dWr")
     settings = _settings(config, workers, "study", 8)

@@ -43,6 +43,8 @@ STYLES = {
     "dwr": Style("#c9620a", "D", _LONG),
     "dWr": Style("#23764a", "P", "-"),
     "orig": Style("#333b44", "X", _DOUBLE),
+    "rs_depth": Style("#8a6d3b", "h", _DOUBLE),
+    "rs_width": Style("#1f6fb2", "8", _MIXED),
     "a0.4": Style("#b08600", "<", _MIXED),
     "a0.6": Style("#15828a", ">", _DOUBLE),
     "efficientnet:b0": Style("#1f6fb2", "o", "-"),

@@ -15,9 +15,9 @@ def check(scaling: str, flag: str = "scale") -> None:
     Raises:
         ValueError: shows how one is written.
     """
-    strategy, _, amount = scaling.partition("_")
-    shares(strategy)
-    if not amount or "_" in amount or not budget_of(scaling):
+    strategy, _, amount = scaling.rpartition("_")
+    shares(strategy or amount)
+    if not strategy or not budget_of(scaling):
         raise ValueError(
             f"--{flag}={scaling} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
             "or a0.6_20macts"
@@ -37,5 +37,5 @@ def scaled_up(network: Architecture, scaling: str, *, flag: str = "scale") -> Ar
     """
     check(scaling, flag)
     budget = budget_of(scaling)
-    grown, by = scaled(network, scaling.partition("_")[0], find, **budget)
+    grown, by = scaled(network, scaling.rpartition("_")[0], find, **budget)
     return dataclasses.replace(grown, name=f"{network.name}_{by.strategy}_{amount_name(**budget)}")

@@ -9,10 +9,11 @@ import pytest
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Complexity, Stage
-from fastscale_jax.arch.budget import _all_jumps, largest_factor, nearest_factor
-from fastscale_jax.arch.growing import scaled_sizes, with_sizes
+from fastscale_jax.arch.budget import largest_factor, nearest_factor
+from fastscale_jax.arch.growing import with_sizes
+from fastscale_jax.arch.path import Path
 from fastscale_jax.arch.scaling import scaled
-from fastscale_jax.arch.strategies import multipliers
+from fastscale_jax.arch.strategies import strategy_of
 
 LOW, HIGH = 1 / 64, 1024.0
 
@@ -58,8 +59,19 @@ NETWORKS = {
     ),
 }
 # shares with roots that are whole, so that sizes jump together, and shares that are not
-STRATEGIES = ("d", "w", "r", "dwr", "dWr", "a0.95")
-CASES = list(itertools.product(NETWORKS, STRATEGIES))
+STRATEGIES = ("w", "r", "dwr", "dWr", "a0.95")
+CASES = [
+    *itertools.product(NETWORKS, STRATEGIES),
+    # shares of one's own, of each stage, and with a limit of the resolution
+    ("mbconv", "d1,2w2,1r1"),
+    ("mbconv", "dwr-max300"),
+    ("regnety-200mf", "d1,1,2,2w8r1-max240"),
+    ("equal widths: projections come and go", "d1,1,2w3,1,2r1"),
+    ("equal widths: projections come and go", "r-max260"),
+    ("wide groups", "d0,3w4,1r2g2"),
+    ("expansions that groups do not divide", "d1w1r3g0,4-max232"),
+    ("32 pixels: small factors cannot be built", "d2w1r3g0-max40"),
+]
 
 
 def buildable(a: Architecture, strategy: str, factor: float) -> Architecture | None:
@@ -73,13 +85,15 @@ def buildable(a: Architecture, strategy: str, factor: float) -> Architecture | N
 def every_step(name: str, strategy: str) -> list[tuple[float, Complexity]]:
     """The cost of each step, and of each jump itself, after the smallest factor that gives it."""
     a = NETWORKS[name]
-    jumps = sorted({LOW, HIGH, *_all_jumps(a, strategy, LOW, HIGH)})
+    path = Path(a, strategy_of(strategy))
+    high = path.high
+    jumps = sorted({LOW, high, *path.jumps(LOW, high)})
     points = [(jump, jump) for jump in jumps] + [
         (math.sqrt(left * right), left) for left, right in itertools.pairwise(jumps)
     ]
     found, before = [], None
     for factor, left in sorted(points):
-        sizes = scaled_sizes(a, multipliers(strategy, factor))
+        sizes = path.sizes(factor)
         if sizes != before and buildable(a, strategy, factor):
             found.append((left, arch.count(with_sizes(a, sizes))))
         before = sizes
@@ -151,11 +165,12 @@ def test_no_factor_of_a_grid_comes_closer_for_a_large_network(family, base, stra
 @pytest.mark.parametrize(("name", "strategy"), CASES)
 def test_sizes_are_constant_between_jumps(name, strategy):
     a = NETWORKS[name]
-    jumps = sorted({LOW, HIGH, *_all_jumps(a, strategy, LOW, HIGH)})
+    path = Path(a, strategy_of(strategy))
+    jumps = sorted({LOW, path.high, *path.jumps(LOW, path.high)})
     for left, right in itertools.pairwise(jumps):
         if right > left * (1 + 1e-9):
             inside = [left * (right / left) ** part for part in (0.001, 0.4, 0.999)]
-            assert len({scaled_sizes(a, multipliers(strategy, factor)) for factor in inside}) == 1
+            assert len({path.sizes(factor) for factor in inside}) == 1
 
 
 @pytest.mark.parametrize("kind", Complexity._fields)

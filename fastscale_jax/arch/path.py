@@ -1,0 +1,112 @@
+"""The networks that a base becomes by a strategy, and the factors at which one becomes the next."""
+
+import math
+from collections.abc import Iterator
+
+from fastscale_jax.arch.architecture import Architecture
+from fastscale_jax.arch.growing import Sizes, group_multiplier, scaled_sizes
+from fastscale_jax.arch.strategies import (
+    FACTOR_HIGH,
+    FACTOR_LOW,
+    Multipliers,
+    PerStage,
+    Strategy,
+    per_stage,
+)
+
+
+class Path:
+    """A base and a strategy.
+
+    Attributes:
+        a: the base.
+        strategy: by which it grows.
+        most: by what the resolution is multiplied at most.
+        low: the smallest factor.
+        high: the largest one: 1024, or less where the resolution alone grows and is limited.
+    """
+
+    def __init__(self, a: Architecture, strategy: Strategy):
+        """Checks that the strategy is one for this network.
+
+        Raises:
+            ValueError: its vectors are of another number of stages, or its limit of the resolution
+                is below the network's.
+        """
+        self.a, self.strategy = a, strategy
+        if strategy.stages not in (0, len(a.stages)):
+            raise ValueError(
+                f"strategy {strategy.name!r} has shares of {strategy.stages} stages; {a.name} has "
+                f"{len(a.stages)}"
+            )
+        limit = strategy.max_resolution
+        if limit and limit < a.resolution:
+            raise ValueError(
+                f"max_resolution {limit} is below the {a.resolution} pixels of {a.name}"
+            )
+        self.most = strategy.most(a.resolution)
+        # the factor from which on the limit holds
+        self._bend = self.most ** (2 / strategy.r) if strategy.r else math.inf
+        self.low = FACTOR_LOW
+        self.high = FACTOR_HIGH if strategy.rest else min(FACTOR_HIGH, self._bend)
+
+    def multipliers(self, factor: float) -> Multipliers:
+        """Returns what sizes are multiplied by.
+
+        Raises:
+            ValueError: as `Strategy.multipliers`.
+        """
+        by = self.strategy.multipliers(factor, self.a.resolution)
+        return by._replace(g=group_multiplier(self.a, by.g))
+
+    def sizes(self, factor: float) -> Sizes:
+        """Returns the sizes at a factor, rounded one by one."""
+        by = self.strategy.multipliers(factor, self.a.resolution)
+        return scaled_sizes(self.a, by, self.strategy.max_resolution)
+
+    def jumps(self, low: float, high: float) -> Iterator[float]:
+        """Yields the factors in (low, high) at which a size may change."""
+        bend = self._bend
+        if low < bend:
+            yield from self._jumps_by(1.0, 1.0, low, min(high, bend))
+            yield from self.resolution_jumps(low, min(high, bend))
+        if bend < high:
+            if low < bend:
+                yield bend
+            yield from self._jumps_by(self.most**2, self.strategy.rest, max(low, bend), high)
+
+    def resolution_jumps(self, low: float, high: float) -> Iterator[float]:
+        """Yields the factors in (low, high) at which the resolution changes, below its limit."""
+        return _jumps(self.a.resolution, 4, self.strategy.r / 2, low, high)
+
+    def _jumps_by(self, divisor: float, total: float, low: float, high: float) -> Iterator[float]:
+        """Jumps of depths and widths, which grow by powers of factor/divisor."""
+        a, strategy = self.a, self.strategy
+        low, high = low / divisor, high / divisor
+
+        def of(share: PerStage) -> tuple[float, ...]:
+            return tuple(x / total for x in per_stage(share, len(a.stages)))
+
+        depth, width, group = (of(share) for share in (strategy.d, strategy.w, strategy.g))
+        sized = []
+        for stage, e_d, e_w, e_g in zip(a.stages, depth, width, group, strict=True):
+            sized += [(stage.depth, 1, e_d), (stage.width, 8, e_w / 2)]
+            if not a.is_depthwise:
+                sized.append((stage.group_width, 1, e_g / 2))
+        if a.block == "mbconv":
+            sized += [(a.stem_width, 8, width[0] / 2), (a.head_width, 8, width[-1] / 2)]
+        for size, step, exponent in sized:
+            for factor in _jumps(size, step, exponent, low, high):
+                yield factor * divisor
+
+
+def _jumps(size: int, step: int, exponent: float, low: float, high: float) -> Iterator[float]:
+    """Yields the s in (low, high) at which size·s^exponent passes (k + 1/2)·step, for whole k."""
+    if not exponent or not size:
+        return
+    first = math.floor(size * low**exponent / step - 0.5) + 1
+    last = math.ceil(size * high**exponent / step - 0.5) - 1
+    for k in range(max(1, first), last + 1):
+        factor = ((k + 0.5) * step / size) ** (1 / exponent)
+        if low < factor < high:
+            yield factor
