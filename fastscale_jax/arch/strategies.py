@@ -13,8 +13,8 @@ ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
 # what they multiply flops by: 1.2 · 1.1² · 1.15²
 ORIG_FACTOR = ORIG_MULTIPLIERS[0] * ORIG_MULTIPLIERS[1] ** 2 * ORIG_MULTIPLIERS[2] ** 2
 # from ResNet-RS-50 to ResNet-RS-420, both trained for 350 epochs, 16 blocks become 139 and 160
-# pixels 320; arXiv:2103.07579, Table 7 and section 5: deeper where training is long, wider where it
-# is short, and larger images slowly in either case
+# pixels 320; arXiv:2103.07579 and its release: deeper where training is long, wider where it is
+# short, and larger images slowly in either case
 _RS_BLOCKS, _RS_PIXELS = 139 / 16, (320 / 160) ** 2
 _RS_SHARE = math.log(_RS_BLOCKS) / math.log(_RS_BLOCKS * _RS_PIXELS)
 

@@ -29,7 +29,7 @@ class Grid:
 
     Attributes:
         bases: family:base, with commas between.
-        strategies: Scaling strategies, as in w,dWr,a0.6.
+        strategies: Scaling strategies, as in w,dWr,a0.6,d1w8r1.
         factors: Growth of flops, with commas between.
         rows: The rows of the paper's Tables 5 to 8, in place of bases, strategies and factors.
         frameworks: jax, torch and torch-compile, with commas between; all without it.

@@ -111,7 +111,7 @@ def test_multipliers_of_each_stage_make_deeper_resnets_of_resnet_50():
 
 
 def test_resnet_rs_s_regime_leads_from_its_smallest_network_to_its_largest():
-    # 16 blocks at 160 pixels to 139 at 320; arXiv:2103.07579, Table 7
+    # 16 blocks at 160 pixels to 139 at 320; arXiv:2103.07579
     by = strategy_of("rs_depth").multipliers(139 / 16 * 4)
     assert by == pytest.approx((139 / 16, 1, 1, 2))
     wide = strategy_of("rs_width").multipliers(139 / 16 * 4)
