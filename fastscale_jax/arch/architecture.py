@@ -1,6 +1,7 @@
 """What a network is: one value that counter, scaler, Flax and PyTorch all read."""
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -103,7 +104,7 @@ class Architecture:
         blocks = sum(stage.depth for stage in self.stages)
         return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
 
-    @property
+    @functools.cached_property
     def is_depthwise(self) -> bool:
         """Whether all spatial convs are depthwise; scaling keeps them so."""
         return all(stage.group_width == 1 for stage in self.stages)

@@ -136,17 +136,16 @@ class Strategy:
 
     def _grown(self, factor: float, total: float, r: float) -> Multipliers:
         """Sizes that share a factor, whose shares sum to `total`."""
-
-        def power(share: float) -> float:
-            return factor ** (share / total)
-
-        d, w, g = (
-            tuple(power(x / times) for x in share)
-            if isinstance(share, tuple)
-            else power(share / times)
-            for share, times in ((self.d, 1), (self.w, 2), (self.g, 2))
-        )
+        d, w = _powers(factor, self.d, total), _powers(factor, self.w, 2 * total)
+        g = w if self.g is self.w else _powers(factor, self.g, 2 * total)
         return Multipliers(d, w, g, r)
+
+
+def _powers(factor: float, share: PerStage, divisor: float) -> PerStage:
+    """factor^(share/divisor), of each stage where there are several shares."""
+    if isinstance(share, tuple):
+        return tuple([factor ** (x / divisor) for x in share])
+    return factor ** (share / divisor)
 
 
 def capped(max_resolution: int) -> int:
