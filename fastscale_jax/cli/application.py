@@ -62,6 +62,18 @@ COMMANDS = {
         "Say what a network is and costs, without JAX.",
         "fastscale info regnetz:dWr_16gf",
     ),
+    "scale": Command(
+        "scale_command:scale",
+        _KNOW,
+        "Scale the network of any config, and say what changes stage by stage.",
+        "fastscale scale dWr_4gf --config=regnetz:500mf",
+    ),
+    "describe": Command(
+        "describe_command:describe_network",
+        _KNOW,
+        "Say which network a name of timm or torchvision stands for.",
+        "fastscale describe timm:regnety_016",
+    ),
     "time": Command(
         "time_command:time",
         _KNOW,

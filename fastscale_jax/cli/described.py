@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def describe(run: Run) -> dict[str, Any]:
+def describe(network: Architecture, scaling: Scaling | None = None) -> dict[str, Any]:
     """Returns the stages, the cost and the origin of a network, ready for JSON."""
-    network, scaling, stages = run.network, run.scaling, run.network.stages
+    stages = network.stages
     return {
         "name": network.name,
         "resolution": network.resolution,
@@ -72,7 +72,7 @@ def prediction_line(prediction: dict[str, Any]) -> str:
     return f"{prediction['by']} predicts {' and '.join(amounts)} for {prediction['step']}{beyond}"
 
 
-def network_table(run: Run) -> "Table":
+def network_table(network: Architecture, scaling: Scaling | None = None) -> "Table":
     """Returns the table of `info`: a row for the stem, each stage, the head, and the total.
 
     Costs are of one image; beside each stands its share of the total.
@@ -80,8 +80,8 @@ def network_table(run: Run) -> "Table":
     # here, so that --format=json starts without it
     from rich.table import Table
 
-    network, total = run.network, count(run.network)
-    result = Table(title=_title(network), caption=_caption(run.scaling), show_footer=True)
+    total = count(network)
+    result = Table(title=title(network), caption=caption(scaling), show_footer=True)
     result.add_column("", footer="total")
     for header, footer in (
         ("blocks", str(sum(stage.depth for stage in network.stages))),
@@ -92,7 +92,7 @@ def network_table(run: Run) -> "Table":
     ):
         result.add_column(header, footer=footer, justify="right")
     for header, amount in zip(("flops", "params", "acts"), total, strict=True):
-        result.add_column(header, footer=_readable(amount), justify="right")
+        result.add_column(header, footer=readable(amount), justify="right")
         result.add_column("%", footer="100.0", justify="right", style="dim")
     kernels = {f"s{i}": stage.kernel for i, stage in enumerate(network.stages, start=1)}
     for part in parts(network):
@@ -109,14 +109,16 @@ def network_table(run: Run) -> "Table":
     return result
 
 
-def _title(a: Architecture) -> str:
+def title(a: Architecture) -> str:
+    """Returns the name and the kind of a network, for people."""
     classes = f"{a.num_classes:,} classes" if a.num_classes else "no classifier"
     return f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {classes}" + (
         f", SE {a.se_ratio:g}" if a.se_ratio else ""
     )
 
 
-def _caption(scaling: Scaling | None) -> str:
+def caption(scaling: Scaling | None) -> str:
+    """Returns how a network was scaled, and what is counted."""
     note = "for one image; one multiply-add is one flop"
     if scaling is None:
         return note
@@ -134,11 +136,12 @@ def _each(multiplier: PerStage) -> str:
 def _shares(part: Complexity, total: Complexity) -> list[str]:
     cells = []
     for amount, whole in zip(part, total, strict=True):
-        cells += [_readable(amount), f"{100 * amount / whole:.1f}"]
+        cells += [readable(amount), f"{100 * amount / whole:.1f}"]
     return cells
 
 
-def _readable(amount: int) -> str:
+def readable(amount: int) -> str:
+    """Returns a count for people, as in `4.008 G`."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if amount >= unit:
             return f"{amount / unit:.3f} {name}"

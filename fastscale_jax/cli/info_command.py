@@ -48,9 +48,13 @@ def info(
     if format == "json":
         rests_on = {"predicted": prediction} if prediction else {}
         of_all = {"parameters": tensors} if parameters else {}
-        print(json.dumps({**describe(run), **rests_on, **figures, **least, **of_all}))
+        print(
+            json.dumps(
+                {**describe(run.network, run.scaling), **rests_on, **figures, **least, **of_all}
+            )
+        )
         return OK
-    print_table(network_table(run))
+    print_table(network_table(run.network, run.scaling))
     if prediction:
         print(prediction_line(prediction))
     if least:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import Architecture, Scaling
 from fastscale_jax.arch.scaling import amount_name, scaled
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import budget_of
@@ -10,7 +10,7 @@ from fastscale_jax.measure.fitted import find
 
 
 def check(scaling: str, flag: str = "scale") -> None:
-    """Refuses what says no scaling, in the name of a flag.
+    """Refuses what says no scaling, in the name of a flag (empty: of an argument).
 
     Raises:
         ValueError: shows how one is written.
@@ -18,24 +18,40 @@ def check(scaling: str, flag: str = "scale") -> None:
     strategy, _, amount = scaling.rpartition("_")
     shares(strategy or amount)
     if not strategy or not budget_of(scaling):
+        given = f"--{flag}={scaling}" if flag else repr(scaling)
         raise ValueError(
-            f"--{flag}={scaling} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
+            f"{given} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
             "or a0.6_20macts"
         )
 
 
 def scaled_up(network: Architecture, scaling: str, *, flag: str = "scale") -> Architecture:
-    """Returns a network grown as the variants of config files say it: `dWr_16gf`.
+    """Returns a network grown as `grown` does."""
+    return grown(network, scaling, flag=flag)[0]
+
+
+def grown(
+    network: Architecture,
+    scaling: str,
+    *,
+    flag: str = "scale",
+    max_resolution: int | None = None,
+) -> tuple[Architecture, Scaling]:
+    """Returns a network grown as the variants of config files say it, `dWr_16gf`, and how.
 
     Args:
         network: to grow, or to shrink.
         scaling: a strategy and an amount.
         flag: that they were given by, for people.
+        max_resolution: pixels that the resolution may not exceed; None: as the strategy says.
 
     Raises:
-        ValueError: it says no scaling, or no factor reaches the amount.
+        ValueError: it says no scaling, it is none for this network, or no factor reaches the
+            amount.
     """
     check(scaling, flag)
     budget = budget_of(scaling)
-    grown, by = scaled(network, scaling.rpartition("_")[0], find, **budget)
-    return dataclasses.replace(grown, name=f"{network.name}_{by.strategy}_{amount_name(**budget)}")
+    strategy = scaling.rpartition("_")[0]
+    larger, by = scaled(network, strategy, find, max_resolution=max_resolution, **budget)
+    name = f"{network.name}_{by.strategy}_{amount_name(**budget)}"
+    return dataclasses.replace(larger, name=name), by
