@@ -3,8 +3,7 @@
 from docs.speed_tables import RESULTS
 from fastscale_jax.display.figure import Figure
 from fastscale_jax.display.table import DASH, Table
-from fastscale_jax.report import claims as paper_claims
-from fastscale_jax.report import measured
+from fastscale_jax.report import measured, observations
 from fastscale_jax.report.networks import ROWS, row_key
 from fastscale_jax.report.paper import paper
 from fastscale_jax.search import study_results
@@ -46,7 +45,7 @@ def hours() -> str:
 
 def claims() -> str:
     """Returns what the paper's text says of its figures, and what they say here."""
-    return _as_markdown(paper_claims.table())
+    return _as_markdown(observations.table())
 
 
 def _images(results: measured.Results) -> str:

@@ -222,7 +222,7 @@ def _own_shares(
         tuple(x / total for x in share) if isinstance(share, tuple) else share / total
         for share in written.values()
     )
-    if max(*_aligned(e_g, 0.0)[0]) > 1:
+    if max(per_stage(e_g, 1)) > 1:
         raise ValueError(
             f"the share of g must not exceed the sum of d, w and r, {total:g}, in strategy "
             f"{strategy!r}"

@@ -317,7 +317,8 @@ def _resolved(
         factor = _PAPER_FACTORS.get((family, base, strategy, amount["flops"]))
         amount = amount if factor is None else {"factor": factor}
     try:
-        network, scaling = scaled(base_architecture(family, base), strategy, device, **amount)
+        network = base_architecture(family, base)
+        network, scaling = scaled(network, strategy, device, max_resolution=None, **amount)
     except ValueError as error:
         # the grammar does not help with what a device was not fitted for
         hint = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"

@@ -8,9 +8,9 @@ from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report import (
     asymptotics,
-    claims,
     closed_forms,
     model_figures,
+    observations,
     paper_tables,
     scaling_figures,
     series,
@@ -52,7 +52,7 @@ def sections(inputs: Inputs) -> list[Section]:
             "networks",
             "The paper's networks",
             (paper_tables.agreement(rows), _of_measurements(inputs)),
-            (*paper_tables.tables(rows), claims.table()),
+            (*paper_tables.tables(rows), observations.table()),
         ),
         Section(
             "figures",

@@ -7,7 +7,6 @@ from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.measure.points import LEAST_FOR_R
 from fastscale_jax.report import series
-from fastscale_jax.report.claims import sentences
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import (
@@ -16,6 +15,7 @@ from fastscale_jax.report.networks import (
     SMALL,
     rows_of,
 )
+from fastscale_jax.report.observations import sentences
 from fastscale_jax.report.paper import paper
 
 _AXES: tuple[tuple[str, Axis, series.Coordinate], ...] = (

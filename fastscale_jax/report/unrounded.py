@@ -12,6 +12,7 @@ from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
 from fastscale_jax.arch.architecture import BlockShape
 from fastscale_jax.arch.complexity import block_layers, stem_layers
 from fastscale_jax.arch.growing import group_multiplier
+from fastscale_jax.arch.strategies import PerStage
 
 
 class Cost(NamedTuple):
@@ -27,17 +28,32 @@ def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cos
 
     Args:
         a: a network with the stem `conv3x3`, whose sides are even at every stride.
-        by: what its sizes are multiplied by; group widths of a depthwise network stay 1.
+        by: what its sizes are multiplied by, numbers; group widths of a depthwise network stay 1.
         has_ends: whether stem and head count.
     """
     assert a.stem == "conv3x3", a.stem
-    by = by._replace(g=group_multiplier(a, by.g))
-    costs = [*_stages(a, by), *(_ends(a, by) if has_ends else ())]
+    numbers = [_number(x) for x in (by.d, by.w, group_multiplier(a, by.g), by.r)]
+    growth = _Growth(*numbers)
+    costs = [*_stages(a, growth), *(_ends(a, growth) if has_ends else ())]
     flops, params, acts = (sum(column) for column in zip(*costs, strict=True))
     return Cost(flops, params, acts)
 
 
-def _stages(a: Architecture, by: Multipliers) -> Iterator[Cost]:
+class _Growth(NamedTuple):
+    """Multipliers that are the same in all stages."""
+
+    d: float
+    w: float
+    g: float
+    r: float
+
+
+def _number(multiplier: PerStage) -> float:
+    assert not isinstance(multiplier, tuple), multiplier
+    return multiplier
+
+
+def _stages(a: Architecture, by: _Growth) -> Iterator[Cost]:
     """Every layer's cost, times the number of such layers."""
     _, side = stem_layers(a)
     size = side * by.r
@@ -49,12 +65,12 @@ def _stages(a: Architecture, by: Multipliers) -> Iterator[Cost]:
         size, input_by = out, by.w
 
 
-def _ends_by(a: Architecture, by: Multipliers) -> float:
+def _ends_by(a: Architecture, by: _Growth) -> float:
     """What the widths of stem and head are multiplied by: EfficientNets scale them."""
     return by.w if a.block == "mbconv" else 1.0
 
 
-def _widened(shape: BlockShape, by: Multipliers, input_by: float) -> BlockShape:
+def _widened(shape: BlockShape, by: _Growth, input_by: float) -> BlockShape:
     inner_by = input_by if shape.kind == "mbconv" else by.w
     widened: dict[str, float] = {
         "c_in": shape.c_in * input_by,
@@ -84,7 +100,7 @@ def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
     return Cost(*(times * amount for amount in cost))
 
 
-def _ends(a: Architecture, by: Multipliers) -> Iterator[Cost]:
+def _ends(a: Architecture, by: _Growth) -> Iterator[Cost]:
     """Stem and head. The number of the classifier's outputs stays the same."""
     ends_by = _ends_by(a, by)
     stem, *_, head = parts(a)
@@ -99,7 +115,7 @@ def _ends(a: Architecture, by: Multipliers) -> Iterator[Cost]:
         yield _wider(dense, by, by.w, 1.0)
 
 
-def _wider(layer: Layer, by: Multipliers, input_by: float, output_by: float) -> Cost:
+def _wider(layer: Layer, by: _Growth, input_by: float, output_by: float) -> Cost:
     sizes: dict[str, float] = {
         "c_group": layer.c_group * input_by,
         "width": layer.width * output_by,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fastscale_jax.report.claims import claims, sentences
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.model_figures import figure_8
+from fastscale_jax.report.observations import claims, sentences
 
 HERE = {claim.said: claim.here for claim in claims()}
 # numbers that the paper says, which its tables bear out, by the beginning of the claim
