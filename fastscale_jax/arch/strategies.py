@@ -231,8 +231,8 @@ def _own_shares(
 
 
 def _numbers(text: str) -> PerStage:
-    numbers = tuple(map(float, text.split(",")))
-    return numbers if len(numbers) > 1 else numbers[0]
+    numbers = [float(number) for number in text.split(",")]
+    return tuple(numbers) if len(numbers) > 1 else numbers[0]
 
 
 def _aligned(one: PerStage, other: PerStage) -> tuple[tuple[float, ...], tuple[float, ...]]:
