@@ -1,13 +1,14 @@
 """What the paper's text claims of its figures, beside what is printed and counted."""
 
+import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastscale_jax.arch.strategies import ORIG_FACTOR, shares
 from fastscale_jax.display.table import Cell, Column, Table
 from fastscale_jax.report.closed_forms import ALPHA
-from fastscale_jax.report.networks import NAMES, SMALL, cost, row_cost, row_network
-from fastscale_jax.report.paper import paper
+from fastscale_jax.report.networks import NAMES, ROWS, SMALL, cost, row_cost, row_network
+from fastscale_jax.report.paper import COUNTS, paper
 
 _Y, _Z = "RegNetY", "RegNetZ"
 _SIXTEEN = 48.0  # the factor from EfficientNet-B0 to 16 GF; Table 8
@@ -23,7 +24,7 @@ class Claim(NamedTuple):
 
 def claims() -> list[Claim]:
     """Returns the claims that printed and counted figures can check, in the paper's order."""
-    return [*_of_scaling(), *_of_the_tables(), *_of_large_models()]
+    return [*_of_runtime(), *_of_scaling(), *_of_the_tables(), *_of_large_models()]
 
 
 def table() -> Table:
@@ -77,6 +78,33 @@ def _of_scaling() -> Iterator[Claim]:
         f"of RegNets, w and the largest {ALPHA} have the fewest activations (Figures 11, 12)",
         "at x16 the fewest have " + ", ".join(f"{s} of {name}" for name, s in least.items()),
     )
+
+
+def _of_runtime() -> Iterator[Claim]:
+    of_all = ", ".join(f"{r:.2f} with {count}" for count, r in _r_of_minutes(list(ROWS)).items())
+    yield Claim(
+        "4",
+        "activations predict runtime best, and less so across models",
+        f"r of printed minutes, all {len(ROWS)} rows: {of_all}",
+    )
+    families = {"EfficientNet": "efficientnet", _Y: "regnety"}
+    of_each = {
+        label: _r_of_minutes([name for name in ROWS if ROWS[name].family == family])["acts"]
+        for label, family in families.items()
+    }
+    yield Claim(
+        "appendix",
+        "of one type of model, activations are strongly predictive of runtime (Figure 9)",
+        "r of printed minutes with activations: "
+        + ", ".join(f"{r:.3f} of {label}s" for label, r in of_each.items()),
+    )
+
+
+def _r_of_minutes(names: Sequence[str]) -> dict[str, float]:
+    """Pearson's r of printed minutes with each count of some rows."""
+    minutes = [paper().rows[name].minutes for name in names]
+    counts = {count: [getattr(row_cost(name), count) for name in names] for count in COUNTS}
+    return {count: statistics.correlation(x, minutes) for count, x in counts.items()}
 
 
 def _acts(key: str, strategy: str) -> float:
