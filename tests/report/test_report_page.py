@@ -169,7 +169,7 @@ def test_predicted_times_are_the_device_model_s_and_marked_beyond_its_range(writ
 def test_the_grid_is_in_a_csv_file(written, grid):
     with (written / "out" / "tables" / "explorer.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(NAMES) * 20 * len(FACTORS)
+    assert len(rows) == len(NAMES) * 22 * len(FACTORS)
     found = grid["networks"]["regnetz:4gf"]["a0.6"][7]
     (row,) = (
         row
