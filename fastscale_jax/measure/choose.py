@@ -52,7 +52,7 @@ def choose(
 
     Args:
         base: to scale.
-        strategy: a key of `STRATEGIES`, or `a<alpha>`.
+        strategy: as in `arch.strategies.strategy_of`.
         budget: in the unit of `measure`.
         kind: `step_ms`, `floor_ms` or `memory_bytes`.
         measure: what a network takes; infinite where it does not fit.
