@@ -213,7 +213,8 @@ def _own_shares(
         raise ValueError(
             f"shares of strategy {strategy!r} must be of as many stages everywhere; {counts}"
         )
-    total = max(map(sum, zip(*_aligned(written["d"], written["w"]), strict=True))) + float(r)
+    rest = max(map(sum, zip(*_aligned(written["d"], written["w"]), strict=True)))
+    total = rest + float(r)
     if not total:
         raise ValueError(
             f"shares of strategy {strategy!r} sum to nothing; give d, w or r more than 0"
@@ -222,9 +223,9 @@ def _own_shares(
         tuple(x / total for x in share) if isinstance(share, tuple) else share / total
         for share in written.values()
     )
-    if max(per_stage(e_g, 1)) > 1:
+    if max(per_stage(written["g"], 1)) > rest:
         raise ValueError(
-            f"the share of g must not exceed the sum of d, w and r, {total:g}, in strategy "
+            f"the share of g must not exceed those of d and w together, {rest:g}, in strategy "
             f"{strategy!r}"
         )
     return e_d, e_w, float(r) / total, e_g

@@ -69,7 +69,7 @@ CASES = [
     ("equal widths: projections come and go", "d1,1,2w3,1,2r1"),
     ("equal widths: projections come and go", "r-max260"),
     ("wide groups", "d0,3w4,1r2g2"),
-    ("expansions that groups do not divide", "d1w1r3g0,4-max232"),
+    ("expansions that groups do not divide", "d1w1r3g0,2-max232"),
     ("32 pixels: small factors cannot be built", "d2w1r3g0-max40"),
 ]
 

@@ -150,7 +150,7 @@ REFUSED = {
     "too many stages": ("d1w1r1g1,1,1,1,1", {}, "has shares of 5 stages; regnety-500mf has 4"),
     "two lengths": ("d1,2w1,2,3r1", {}, "as many stages everywhere; d has 2, w has 3, g has 3"),
     "two resolutions": ("d1w1r1,2", {}, "a network has one resolution: r takes one number"),
-    "groups above all": ("d1w1r1g4", {}, "share of g must not exceed the sum of d, w and r, 3"),
+    "groups above all": ("d1w1r1g4", {}, "share of g must not exceed those of d and w together, 2"),
     "out of order": ("w1d1r1", {}, "unknown strategy 'w1d1r1'"),
     "one left out": ("d1w1", {}, r"unknown strategy 'd1w1'; .* d<x>w<y>r<z>\[g<u>\], as in d1w8r1"),
     "negative": ("d-1w1r1", {}, "unknown strategy 'd-1w1r1'"),
