@@ -14,11 +14,12 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import Architecture, validate
+from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.bounds import bounds
 from fastscale_jax.arch.complexity import Complexity, count
 from fastscale_jax.arch.growing import Sizes, grow, scaled_sizes, with_sizes
 from fastscale_jax.arch.strategies import FACTOR_HIGH, FACTOR_LOW, multipliers, shares
+from fastscale_jax.arch.validation import validate
 
 # An interval of at most this many jumps is walked step by step instead of being halved.
 _FEW_JUMPS = 4
@@ -235,7 +236,7 @@ def _all_jumps(a: Architecture, strategy: str, low: float, high: float) -> Itera
     for stage in a.stages:
         yield from _jumps(stage.depth, 1, e_d, low, high)
         yield from _jumps(stage.width, 8, e_w / 2, low, high)
-        if a.block != "mbconv":
+        if a.scales_groups:
             yield from _jumps(stage.group_width, 1, e_w / 2, low, high)
     if a.block == "mbconv":
         yield from _jumps(a.stem_width, 8, e_w / 2, low, high)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch.architecture import Architecture, BlockShape, as_architecture
+from fastscale_jax.arch.architecture import Architecture, as_architecture
+from fastscale_jax.arch.blocks import BlockShape, ConvSizes
 
 
 class Complexity(NamedTuple):
@@ -48,10 +49,15 @@ class Part(NamedTuple):
     name: str  # `stem`, `s1`, …, `head`
     depth: int  # blocks; 1 for stem and head
     width: int  # output channels
-    group_width: int  # channels per group of the spatial conv; 0 for stem and head
+    group_width: int  # channels per group of the spatial conv; 0: dense, as in stem and head
     size: int  # output side, pixels
     first: tuple[Layer, ...]  # layers of the first block
     rest: tuple[Layer, ...]  # layers of each block after it
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether it has blocks."""
+        return self.name not in ("stem", "head")
 
     @property
     def complexity(self) -> Complexity:
@@ -106,7 +112,7 @@ def layers(network: Architecture | ConfigDict | Mapping[str, object]) -> Iterato
     """
     for part in parts(network):
         for block in range(1, part.depth + 1):
-            prefix = f"{part.name}.b{block}" if part.group_width else part.name
+            prefix = f"{part.name}.b{block}" if part.is_stage else part.name
             for layer in part.first if block == 1 else part.rest:
                 yield layer._replace(name=f"{prefix}.{layer.name}")
 
@@ -118,42 +124,44 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
         shape: the block's sizes in channels.
         size: side of the block's input, pixels.
     """
-    out = strided(size, shape.stride)
-    c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
     block = []
     if shape.has_projection:
-        block.append(_conv("proj", 1, c_in, c_out, out))
-    if shape.has_expansion:
-        block.append(_conv("a", 1, c_in, c_mid, size))
-    block.append(_conv("b", shape.kernel, shape.group_width, c_mid, out))
-    if shape.c_se:
-        block.append(_biased("se.reduce", c_mid, shape.c_se))
-        block.append(_biased("se.expand", shape.c_se, c_mid))
-    block.append(_conv("c", 1, c_mid, c_out, out))
+        out = strided(size, shape.stride)
+        block.append(_conv(ConvSizes("proj", 1, shape.c_in, shape.c_out), out))
+    for conv in shape.convs:
+        size = strided(size, conv.stride)
+        block.append(_conv(conv, size))
+        if conv.name == "b" and shape.c_se:
+            block.append(_biased("se.reduce", conv.c_out, shape.c_se))
+            block.append(_biased("se.expand", shape.c_se, conv.c_out))
     return tuple(block)
 
 
 def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
     """Counts the layers of the stem; returns them and the side of its output, pixels."""
-    size = strided(a.resolution, 2)
-    if a.stem == "conv3x3":
-        return (_conv("conv", 3, 3, a.stem_width, size),), size
-    pooled = strided(size, 2)
-    pool = Layer("pool", 0, 0, a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
-    return (_conv("conv", 7, 3, a.stem_width, size), pool), pooled
+    size, stem = a.resolution, []
+    for conv in a.stem_convs:
+        size = strided(size, conv.stride)
+        stem.append(_conv(conv, size))
+    if a.pools:
+        size = strided(size, 2)
+        stem.append(Layer("pool", 0, 0, a.stem_width, size, 0, 0, a.stem_width * size * size))
+    return tuple(stem), size
 
 
 def _head_layers(a: Architecture, size: int) -> tuple[Layer, ...]:
     c_in, head = a.stages[-1].width, ()
     if a.head_width:
-        head = (_conv("conv", 1, c_in, a.head_width, size),)
+        head = (_conv(ConvSizes("conv", 1, c_in, a.head_width), size),)
     if not a.num_classes:
         return head
     return *head, _biased("fc", a.vector_width, a.num_classes)
 
 
-def _conv(name: str, kernel: int, c_group: int, c_out: int, size: int) -> Layer:
-    """A conv without bias and its BatchNorm; `c_group`: input channels that one output reads."""
+def _conv(conv: ConvSizes, size: int) -> Layer:
+    """A conv without bias and its BatchNorm; `size`: output side, pixels."""
+    name, kernel, c_in, c_out, _, c_group, _ = conv
+    c_group = c_group or c_in
     weights = kernel * kernel * c_group * c_out
     pixels = size * size
     params = weights + 2 * c_out

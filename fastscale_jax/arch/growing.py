@@ -3,9 +3,10 @@
 import dataclasses
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import Architecture, Stage, validate
+from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.rounding import divisible, to_group_width, to_multiple
 from fastscale_jax.arch.strategies import Multipliers
+from fastscale_jax.arch.validation import validate
 
 
 class Sizes(NamedTuple):
@@ -25,13 +26,17 @@ class Sizes(NamedTuple):
 def scaled_sizes(a: Architecture, by: Multipliers) -> Sizes:
     """Returns the sizes of `a` multiplied and rounded.
 
-    EfficientNets stay depthwise and scale stem and head too; the others keep stem and head.
+    EfficientNets stay depthwise and scale stem and head too; the others keep stem and head. Dense
+    convs stay dense.
     """
     mbconv = a.block == "mbconv"
+    groups = tuple(stage.group_width for stage in a.stages)
+    if a.scales_groups:
+        groups = tuple(to_group_width(group * by.g) for group in groups)
     return Sizes(
         tuple(max(1, round(stage.depth * by.d)) for stage in a.stages),
         tuple(to_multiple(stage.width * by.w, 8) for stage in a.stages),
-        tuple(1 if mbconv else to_group_width(stage.group_width * by.g) for stage in a.stages),
+        groups,
         to_multiple(a.stem_width * by.w, 8) if mbconv else a.stem_width,
         to_multiple(a.head_width * by.w, 8) if mbconv and a.head_width else a.head_width,
         to_multiple(a.resolution * by.r, 4),
@@ -44,9 +49,9 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     for stage, depth, width, group in zip(
         a.stages, sizes.depths, sizes.widths, sizes.group_widths, strict=True
     ):
-        if a.block != "mbconv":
+        if a.scales_groups:
             width, group = divisible(width, group, stage.expansion)
-        stages.append(Stage(depth, width, stage.stride, stage.kernel, group, stage.expansion))
+        stages.append(stage._replace(depth=depth, width=width, group_width=group))
     return dataclasses.replace(
         a,
         stages=tuple(stages),
@@ -62,8 +67,13 @@ def grow(a: Architecture, by: Multipliers) -> Architecture:
     Raises:
         ValueError: the network that results cannot be built.
     """
+    if a.has_grouped_mbconv:
+        raise ValueError(
+            f"{a.name} cannot be scaled: its mbconv blocks have groups, and an inner width would "
+            "have to suit the groups of two stages; depthwise ones, of group width 1, can be"
+        )
     for stage in a.stages:
-        if stage.expansion > 1 and stage.expansion % 1 and a.block != "mbconv":
+        if stage.expansion > 1 and stage.expansion % 1 and a.scales_groups:
             raise ValueError(
                 "only networks whose expansions are whole, or at most 1, can be scaled; "
                 f"{a.name} has {stage.expansion:g}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
-from fastscale_jax.arch.architecture import BlockShape
+from fastscale_jax.arch.blocks import BlockShape
 from fastscale_jax.arch.complexity import block_layers, stem_layers
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Stage
-from fastscale_jax.arch.architecture import ACTIVATIONS, PADDINGS
+from fastscale_jax.arch.validation import ACTIVATIONS, PADDINGS
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop import torch_twin
 from fastscale_jax.interop.layout import tensors
