@@ -34,6 +34,7 @@ def named_networks() -> str:
             depths, widths, _, _, groups, _ = (", ".join(map(str, one)) for one in columns)
             if not set(groups) - set("1, "):
                 groups = "1"  # all depthwise
+            groups = "dense" if not set(groups) - set("0, ") else groups.replace("0, ", "dense, ")
             sizes = f"{a.resolution} | {depths} | {widths} | {groups}"
             rows.append(f"| `{family}.py:{base}` | {sizes} | {_costs(a)} |")
     return "\n".join(rows)

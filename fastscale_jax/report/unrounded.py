@@ -55,7 +55,7 @@ def _ends_by(a: Architecture, by: Multipliers) -> float:
 
 
 def _widened(shape: BlockShape, by: Multipliers, input_by: float) -> BlockShape:
-    inner_by = input_by if shape.kind == "mbconv" else by.w
+    inner_by = input_by if "mbconv" in shape.kind else by.w
     widened: dict[str, float] = {
         "c_in": shape.c_in * input_by,
         "c_mid": shape.c_mid * inner_by,
