@@ -4,9 +4,9 @@
       --config.data.name=folder --config.data.dir=imagenet --config.dtype=bfloat16 \
       --config.model.resolution=300
 
-Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: s (default), m, l. Their resolutions are
-those of evaluation, 384 and 480 pixels; their authors trained s at up to 300, and m and l at up to
-380. Without `--config.data`, images are noise.
+Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: s (default), m, l. Their
+resolutions are those of evaluation, 384 and 480 pixels; their authors trained s at up to 300, and m
+and l at up to 380. Without `--config.data`, images are noise.
 """
 
 from ml_collections import ConfigDict

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch.blocks import FUSED, RESIDUAL, BlockShape, ConvSizes, FeatureMap, Stage
+from fastscale_jax.arch.blocks import (
+    FUSED,
+    RESIDUAL,
+    BlockShape,
+    ConvSizes,
+    FeatureMap,
+    Stage,
+    stem_convs,
+)
 from fastscale_jax.arch.rounding import half_up
 from fastscale_jax.arch.validation import STAGE_FIELDS, validate
-
-# The convs of a stem: side, stride, and eighths of the stem's width.
-_STEMS = {
-    "conv3x3": ((3, 2, 8),),
-    "conv7x7_pool": ((7, 2, 8),),
-    "tiered": ((3, 2, 3), (3, 1, 4), (3, 2, 8)),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Architecture:
     se_of: str = "input"  # the width that `se_ratio` is of; `inner`: to the nearest multiple of 8
     final_activation: bool = False  # of what is pooled, where the last block is linear
 
-    def kind_of(self, stage: int) -> str:
-        """Returns the kind of a stage's blocks; stages are numbered from 0."""
-        return FUSED if stage < self.fused_stages else self.block
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each stage's blocks."""
+        return (FUSED,) * self.fused_stages + (self.block,) * (len(self.stages) - self.fused_stages)
 
     def stage_shapes(self) -> Iterator[tuple[BlockShape, BlockShape, int]]:
         """Yields for each stage its first block, the block that follows, and the stage's depth.
@@ -55,8 +57,7 @@ class Architecture:
         All blocks after the first are alike, so two shapes describe a stage of any depth.
         """
         c_in = self.stem_width
-        for index, stage in enumerate(self.stages):
-            kind = self.kind_of(index)
+        for stage, kind in zip(self.stages, self.kinds, strict=True):
             first = self._block_shape(kind, stage, c_in, stage.stride)
             yield first, self._block_shape(kind, stage, stage.width, 1), stage.depth
             c_in = stage.width
@@ -88,13 +89,7 @@ class Architecture:
     @property
     def stem_convs(self) -> tuple[ConvSizes, ...]:
         """The convs of the stem, in order; a max-pool may follow."""
-        sizes, c_in, convs = _STEMS[self.stem], self.in_channels, []
-        for number, (kernel, stride, eighths) in enumerate(sizes, start=1):
-            width = eighths * self.stem_width // 8
-            name = "conv" if len(sizes) == 1 else f"conv{number}"
-            convs.append(ConvSizes(name, kernel, c_in, width, stride))
-            c_in = width
-        return tuple(convs)
+        return stem_convs(self.stem, self.in_channels, self.stem_width)
 
     @property
     def pools(self) -> bool:
@@ -104,7 +99,7 @@ class Architecture:
     @property
     def stem_strides(self) -> tuple[int, ...]:
         """Strides of the stem's convs, and of its max-pool."""
-        return (*(stride for _, stride, _ in _STEMS[self.stem]), *((2,) if self.pools else ()))
+        return (*(conv.stride for conv in self.stem_convs), *((2,) if self.pools else ()))
 
     @property
     def scales_groups(self) -> bool:

@@ -1,9 +1,11 @@
 """Stages, blocks and convs: the sizes that counter, Flax and PyTorch all read."""
 
+import functools
 from typing import NamedTuple
 
 BLOCKS = ("basic", "bottleneck", "linear_bottleneck", "mbconv")
 FUSED = "fused_mbconv"  # the kind of the blocks in an mbconv network's fused stages
+DENSE = ("basic", FUSED)  # kinds whose spatial convs have no groups
 RESIDUAL = ("basic", "bottleneck")  # kinds whose sum is activated, and whose skip is projected
 
 
@@ -35,6 +37,32 @@ class ConvSizes(NamedTuple):
         return self.c_in // self.c_group if self.c_group else 1
 
 
+# The convs of a stem: side, stride, and eighths of the stem's width.
+STEMS = {
+    "conv3x3": ((3, 2, 8),),
+    "conv7x7_pool": ((7, 2, 8),),
+    "tiered": ((3, 2, 3), (3, 1, 4), (3, 2, 8)),
+}
+
+
+@functools.lru_cache(maxsize=64)
+def stem_convs(stem: str, in_channels: int, width: int) -> tuple[ConvSizes, ...]:
+    """Returns the convs of a stem, in order.
+
+    Args:
+        stem: a key of `STEMS`.
+        in_channels: of the images.
+        width: output channels.
+    """
+    sizes, c_in, convs = STEMS[stem], in_channels, []
+    for number, (kernel, stride, eighths) in enumerate(sizes, start=1):
+        c_out = eighths * width // 8
+        name = "conv" if len(sizes) == 1 else f"conv{number}"
+        convs.append(ConvSizes(name, kernel, c_in, c_out, stride))
+        c_in = c_out
+    return tuple(convs)
+
+
 class BlockShape(NamedTuple):
     """Sizes of one block, in channels. Flax, PyTorch and the counter read these."""
 
@@ -54,11 +82,11 @@ class BlockShape(NamedTuple):
     def convs(self) -> tuple[ConvSizes, ...]:
         """The convs of the residual branch in order; squeeze-and-excitation comes after `b`."""
         kind, c_in, c_mid, c_out, _, kernel, stride, group_width, has_expansion, *_ = self
-        last = ConvSizes("c", 1, c_mid, c_out, is_activated=False)
+        last = ConvSizes("c", 1, c_mid, c_out, 1, 0, False)
         if kind == "basic":
             return (
                 ConvSizes("a", kernel, c_in, c_mid, stride),
-                ConvSizes("b", kernel, c_mid, c_out, is_activated=False),
+                ConvSizes("b", kernel, c_mid, c_out, 1, 0, False),
             )
         if kind == FUSED and not has_expansion:
             return (ConvSizes("b", kernel, c_in, c_out, stride),)

@@ -83,8 +83,8 @@ def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
 def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexity, Complexity]:
     """Corrects the bounds for projections that appear or vanish.
 
-    A residual block of stride 1 projects its skip unless its widths are equal, the one cost that does
-    not grow with the widths: between two networks it comes and goes as widths pass each other.
+    A residual block of stride 1 projects its skip unless its widths are equal, the one cost that
+    does not grow with the widths: between two networks it comes and goes as widths pass each other.
     """
     surplus = lack = Complexity(0, 0, 0)
     if cheap.block not in RESIDUAL:

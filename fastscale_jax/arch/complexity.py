@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture, as_architecture
-from fastscale_jax.arch.blocks import BlockShape, ConvSizes
+from fastscale_jax.arch.blocks import BlockShape
 
 
 class Complexity(NamedTuple):
@@ -127,22 +127,22 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
     block = []
     if shape.has_projection:
         out = strided(size, shape.stride)
-        block.append(_conv(ConvSizes("proj", 1, shape.c_in, shape.c_out), out))
-    for conv in shape.convs:
-        size = strided(size, conv.stride)
-        block.append(_conv(conv, size))
-        if conv.name == "b" and shape.c_se:
-            block.append(_biased("se.reduce", conv.c_out, shape.c_se))
-            block.append(_biased("se.expand", shape.c_se, conv.c_out))
+        block.append(_conv("proj", 1, shape.c_in, shape.c_out, out))
+    for name, kernel, c_in, c_out, stride, c_group, _ in shape.convs:
+        size = strided(size, stride)
+        block.append(_conv(name, kernel, c_group or c_in, c_out, size))
+        if name == "b" and shape.c_se:
+            block.append(_biased("se.reduce", c_out, shape.c_se))
+            block.append(_biased("se.expand", shape.c_se, c_out))
     return tuple(block)
 
 
 def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
     """Counts the layers of the stem; returns them and the side of its output, pixels."""
     size, stem = a.resolution, []
-    for conv in a.stem_convs:
-        size = strided(size, conv.stride)
-        stem.append(_conv(conv, size))
+    for name, kernel, c_in, c_out, stride, *_ in a.stem_convs:
+        size = strided(size, stride)
+        stem.append(_conv(name, kernel, c_in, c_out, size))
     if a.pools:
         size = strided(size, 2)
         stem.append(Layer("pool", 0, 0, a.stem_width, size, 0, 0, a.stem_width * size * size))
@@ -152,16 +152,14 @@ def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
 def _head_layers(a: Architecture, size: int) -> tuple[Layer, ...]:
     c_in, head = a.stages[-1].width, ()
     if a.head_width:
-        head = (_conv(ConvSizes("conv", 1, c_in, a.head_width), size),)
+        head = (_conv("conv", 1, c_in, a.head_width, size),)
     if not a.num_classes:
         return head
     return *head, _biased("fc", a.vector_width, a.num_classes)
 
 
-def _conv(conv: ConvSizes, size: int) -> Layer:
-    """A conv without bias and its BatchNorm; `size`: output side, pixels."""
-    name, kernel, c_in, c_out, _, c_group, _ = conv
-    c_group = c_group or c_in
+def _conv(name: str, kernel: int, c_group: int, c_out: int, size: int) -> Layer:
+    """A conv without bias and its BatchNorm; `c_group`: input channels that one output reads."""
     weights = kernel * kernel * c_group * c_out
     pixels = size * size
     params = weights + 2 * c_out

@@ -3,13 +3,12 @@
 import numbers
 from typing import TYPE_CHECKING
 
-from fastscale_jax.arch.blocks import BLOCKS, FUSED, RESIDUAL, BlockShape, Stage
+from fastscale_jax.arch.blocks import BLOCKS, DENSE, RESIDUAL, STEMS, BlockShape, Stage
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from fastscale_jax.arch.architecture import Architecture
 
-STEMS = ("conv3x3", "conv7x7_pool", "tiered")
 ACTIVATIONS = ("relu", "relu6", "silu")
 PADDINGS = ("symmetric", "same")
 SE_BASES = ("input", "inner")
@@ -28,7 +27,7 @@ def validate(architecture: "Architecture") -> None:
         raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
     for field, choices in (
         ("block", BLOCKS),
-        ("stem", STEMS),
+        ("stem", tuple(STEMS)),
         ("activation", ACTIVATIONS),
         ("padding", PADDINGS),
         ("se_of", SE_BASES),
@@ -51,8 +50,7 @@ def validate(architecture: "Architecture") -> None:
     if not a.stages:
         raise ValueError("a network needs at least one stage; the per-stage fields are empty")
     _check_combinations(a)
-    kinds = [a.kind_of(index) for index in range(len(a.stages))]
-    for index, (stage, kind) in enumerate(zip(a.stages, kinds, strict=True), start=1):
+    for index, (stage, kind) in enumerate(zip(a.stages, a.kinds, strict=True), start=1):
         _check_stage(kind, index, stage)
     for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
         _check_groups(index, first)
@@ -83,16 +81,15 @@ def _check_combinations(a: "Architecture") -> None:
 
 
 def _check_stage(kind: str, index: int, stage: Stage) -> None:
-    is_dense = kind in ("basic", FUSED)
-    for field, value in zip(STAGE_FIELDS[:-1], stage, strict=False):
-        _check_int(f"{field} of stage {index}", value, 0 if field == "group_widths" else 1)
-    if is_dense and stage.group_width:
+    for field, value in zip(STAGE_FIELDS[:4], stage, strict=False):
+        _check_int(f"{field} of stage {index}", value, 1)
+    if kind not in DENSE:
+        _check_int(f"group_widths of stage {index}", stage.group_width, 1)
+    elif stage.group_width != 0:
         raise ValueError(
             f"{kind} blocks are dense: group_widths of stage {index} must be 0; got "
-            f"{stage.group_width}"
+            f"{stage.group_width!r}"
         )
-    if not is_dense:
-        _check_int(f"group_widths of stage {index}", stage.group_width, 1)
     expansion = _check_real(f"expansions of stage {index}", stage.expansion, 0, 64)
     if expansion == 0:
         raise ValueError(f"expansions of stage {index} must be above 0")

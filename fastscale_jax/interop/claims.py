@@ -19,6 +19,7 @@ from fastscale_jax.interop.weights import WeightsError
 # Beginnings of timm's names of networks whose tensors look like ours, and how these differ.
 LOOKALIKES = {
     "efficientnet_blur": "blurs before it strides",
+    "resnetblur18": "blurs before it strides",
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fastscale_jax.arch.blocks import BLOCKS
-from fastscale_jax.arch.validation import STEMS
+from fastscale_jax.arch.blocks import BLOCKS, STEMS
 
 # a layer's module, and its BatchNorm's where it has one
 Modules = tuple[str, ...]

@@ -149,7 +149,7 @@ class Network(nn.Module):
         return maps
 
     def embed(self, images: Array, *, train: bool) -> Array:
-        """Maps images `[batch, h, w, in_channels]` to vectors `[batch, c]`: pooled, before the classifier.
+        """Maps images `[batch, h, w, in_channels]` to what the classifier takes: `[batch, c]`.
 
         They are float32. With `train`, dropout is left to the caller.
         """

@@ -118,8 +118,8 @@ class Task(NamedTuple):
         `epoch_steps` and `shift` are those of the learning rate; see `optim.learning_rate`.
 
         Raises:
-            ValueError: the network has no classifier, or is for other images, `train.freeze` fits no parameter of it, or
-                the recipe's kernels do not fit it.
+            ValueError: the network has no classifier, or takes neither RGB nor grey, `train.freeze`
+                fits no parameter of it, or the recipe's kernels do not fit it.
         """
         if not network.num_classes:
             raise ValueError(

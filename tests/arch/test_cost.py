@@ -34,9 +34,7 @@ TORCHVISIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "published"), TORCHVISIONS.items(), ids=map("-".join, TORCHVISIONS)
-)
+@pytest.mark.parametrize(("name", "published"), TORCHVISIONS.items(), ids=str)
 def test_a_network_costs_what_torchvision_publishes(name, published):
     flops, params, _ = arch.count(arch.model_config(*name))
     assert params == published[0]

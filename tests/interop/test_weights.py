@@ -373,7 +373,7 @@ def test_another_network_s_weights_are_refused_and_named(library, name, words):
             "torchvision",
             "regnetz:b16",
             {},
-            "no network of grouped mbconv blocks with the stem conv",
+            "no network of grouped mbconv blocks",
         ),
         ("efficientnet_pytorch", "efficientnetv2:s", {"padding": "same"}, "fused_stages is 0"),
     ],
