@@ -178,7 +178,7 @@ CAREFUL = {
     "timm": (
         *("regnetx_004", "regnety_002", "regnetz_005", "regnetz_040", "resnext50_32x4d"),
         *("tf_efficientnet_b0", "tf_efficientnet_lite0", "efficientnet_lite2"),
-        *("resnet18", "regnetz_b16", "regnetz_d8", "tf_efficientnetv2_s"),
+        *("resnet18", "regnetz_d8"),
     ),
     "efficientnet_pytorch": ("efficientnet-b0", "efficientnet-lite1"),
     "torchvision": (
