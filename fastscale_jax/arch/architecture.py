@@ -44,6 +44,7 @@ class Architecture:
     in_channels: int = 3  # of the images
     fused_stages: int = 0  # of an mbconv network: the first so many have fused blocks, without SE
     se_of: str = "input"  # the width that `se_ratio` is of; `inner`: to the nearest multiple of 8
+    se_activation: str = ""  # between the layers of SE; empty: the network's
     final_activation: bool = False  # of what is pooled, where the last block is linear
 
     @property
@@ -85,6 +86,11 @@ class Architecture:
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
         return self.resolution, self.resolution, self.in_channels
+
+    @property
+    def activation_in_se(self) -> str:
+        """The activation between the layers of squeeze-and-excitation."""
+        return self.se_activation or self.activation
 
     @property
     def stem_convs(self) -> tuple[ConvSizes, ...]:
@@ -205,6 +211,7 @@ LATER_FIELDS: Mapping[str, object] = {
     "in_channels": 3,
     "fused_stages": 0,
     "se_of": "input",
+    "se_activation": "",
     "final_activation": False,
 }
 

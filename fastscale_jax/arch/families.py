@@ -198,7 +198,7 @@ def regnetz_of_input(
 ) -> Architecture:
     """Returns a RegNetZ of timm's own sizes, whose blocks expand their input.
 
-    They are mbconv blocks in groups, with an SE of the inner width. The paper's RegNetZ takes inner
+    They are mbconv blocks in groups, with an SE of the inner width and with ReLU. The paper's RegNetZ takes inner
     widths from the output and SE widths from the input (`regnet` with `linear`).
 
     Args:
@@ -226,6 +226,7 @@ def regnetz_of_input(
         activation="silu",
         num_classes=1000,
         se_of="inner",
+        se_activation="relu",
     )
 
 

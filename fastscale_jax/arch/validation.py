@@ -31,6 +31,7 @@ def validate(architecture: "Architecture") -> None:
         ("activation", ACTIVATIONS),
         ("padding", PADDINGS),
         ("se_of", SE_BASES),
+        ("se_activation", ("", *ACTIVATIONS)),
     ):
         _check_choice(field, getattr(a, field), choices)
     _check_real("bn_eps", a.bn_eps, 1e-9, 1)

@@ -31,7 +31,7 @@ _CONVENTIONS = {
     "efficientnetv2_": OF_PYTORCH,
 }
 # what two networks whose tensors are alike may differ in
-_UNSEEN = ("stages", "activation", "padding", "bn_eps", "final_activation")
+_UNSEEN = ("stages", "activation", "padding", "bn_eps", "se_activation", "final_activation")
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
 _PYCLS_EPS = 1e-5  # where a config says none

@@ -118,12 +118,13 @@ class _Walk(Generic[T]):
 
     def excited(self, x: T, block: str) -> T:
         """Squeeze-and-excitation."""
-        inner = self.activation(self.dense(self.operators.mean(x), f"{block}.se.reduce"))
+        inner = self.dense(self.operators.mean(x), f"{block}.se.reduce")
+        inner = self.activation(inner, self.network.activation_in_se)
         gate = self.operators.sigmoid(self.dense(inner, f"{block}.se.expand"))
         return self.operators.multiply(x, gate)
 
-    def activation(self, x: T) -> T:
-        kind = self.network.activation
+    def activation(self, x: T, kind: str = "") -> T:
+        kind = kind or self.network.activation
         if kind in ("relu", "relu6"):
             return getattr(self.operators, kind)(x)
         return self.operators.multiply(x, self.operators.sigmoid(x))

@@ -150,6 +150,13 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
         ("se_of", a.se_of, _one_of(names.se_bases, a.se_of) if a.se_ratio else a.se_of),
+        (
+            "se_activation",
+            a.activation_in_se,
+            a.activation_in_se
+            if has_any or not a.se_ratio
+            else names.se_activation or a.activation,
+        ),
         ("fused_stages", a.fused_stages, a.fused_stages if names.fused else 0),
         (
             "final_activation",

@@ -27,6 +27,7 @@ class Names(NamedTuple):
     strides: tuple[int, ...] = ()  # of the stages
     conventions: tuple[tuple[str, float], ...] = (("symmetric", 1e-5),)  # padding, epsilon
     se_bases: tuple[str, ...] = ("input",)
+    se_activation: str = ""  # empty: the network's
     final_activation: bool = False  # of what is pooled, where there is no head conv
 
 
@@ -124,6 +125,7 @@ TIMM_BYOBNET = Names(
     activations=("silu",),
     strides=(2, 2, 2, 2),
     se_bases=("inner",),
+    se_activation="relu",
 )
 
 # timm's and torchvision's alike, which bear the same names

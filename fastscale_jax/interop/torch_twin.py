@@ -167,7 +167,7 @@ class Branch(Normed):
             is_excited = sizes.name == "b" and shape.c_se > 0
             self.convs.append((name, sizes.is_activated, is_excited))
             if is_excited:
-                self.se = SqueezeExcite(sizes.c_out, shape.c_se, a.activation)
+                self.se = SqueezeExcite(sizes.c_out, shape.c_se, a.activation_in_se)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""

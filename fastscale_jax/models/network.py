@@ -320,7 +320,7 @@ class Block(nn.Module):
             is_excited = sizes.name == "b" and s.c_se > 0
             x = conv(sizes, is_applied=not is_excited)(x, train=train)
             if is_excited:
-                x = SqueezeExcite(s.c_se, a.activation, self.computation, name="se")(x)
+                x = SqueezeExcite(s.c_se, a.activation_in_se, self.computation, name="se")(x)
         if s.has_skip:
             x = skip + StochasticDepth(self.computation)(x, drop_rate, train=train)
         return ACTIVATIONS[a.activation](x) if s.is_activated else x

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import fastscale_jax
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, BlockShape
+from fastscale_jax.arch.architecture import LATER_FIELDS
 
 NAMED = [
     (family, variant)
@@ -33,7 +34,7 @@ def test_config_has_the_documented_fields_and_plain_values():
     stage_fields = ["depths", "widths", "strides", "kernels", "group_widths", "expansions"]
     names = ["name", "block", "resolution", "stem", "stem_width", "se_ratio", "head_width"]
     names += ["activation", "num_classes", "dropout", "stochastic_depth", "padding", "bn_eps"]
-    names += ["in_channels", "fused_stages", "se_of", "final_activation"]
+    names += ["in_channels", "fused_stages", "se_of", "se_activation", "final_activation"]
     assert sorted(config) == sorted(names + stage_fields)
     for field, value in config.items():
         values = value if field in stage_fields else (value,)
@@ -235,11 +236,12 @@ def test_config_is_refused_with_the_field_and_what_would_be_right(family, change
 
 def test_a_config_of_an_older_version_means_what_it_meant():
     config = arch.model_config("regnety", "400mf").to_dict()
-    for field in ("padding", "bn_eps", "in_channels", "fused_stages", "se_of", "final_activation"):
+    for field in LATER_FIELDS:
         del config[field]
     network = Architecture.from_config(config)
     assert (network.padding, network.bn_eps, network.in_channels) == ("symmetric", 1e-5, 3)
     assert (network.fused_stages, network.se_of, network.final_activation) == (0, "input", False)
+    assert network.se_activation == ""
     assert network == arch.resolve("regnety", "400mf")[0]
     assert network.to_record() == config
 

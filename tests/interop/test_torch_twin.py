@@ -131,6 +131,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         in_channels=draw(st.sampled_from([1, 3, 4])),
         fused_stages=fused,
         se_of=draw(st.sampled_from(SE_BASES)),
+        se_activation=draw(st.sampled_from(["", *ACTIVATIONS])),
         final_activation=block not in RESIDUAL and not head_width and draw(st.booleans()),
     )
 

@@ -368,6 +368,8 @@ def test_another_network_s_weights_are_refused_and_named(library, name, words):
         ("timm", "efficientnet:b0", {"padding": "same"}, "or ('same', 0.001)"),
         ("timm", "efficientnet:b0", {"activation": "relu"}, "activation is silu or relu6"),
         ("timm", "regnetz:b16", {"se_of": "input"}, "se_of is inner"),
+        ("timm", "regnetz:b16", {"se_activation": ""}, "se_activation is relu"),
+        ("timm", "regnety:200mf", {"se_activation": "silu"}, "se_activation is relu"),
         ("timm", "efficientnetv2:s", {}, "is ('symmetric', 1e-05) or ('same', 0.001)"),
         (
             "torchvision",
