@@ -198,8 +198,8 @@ def regnetz_of_input(
 ) -> Architecture:
     """Returns a RegNetZ of timm's own sizes, whose blocks expand their input.
 
-    They are mbconv blocks in groups, with an SE of the inner width and with ReLU. The paper's RegNetZ takes inner
-    widths from the output and SE widths from the input (`regnet` with `linear`).
+    They are mbconv blocks in groups, whose SE is of the inner width and has ReLU. The paper's
+    RegNetZ takes inner widths from the output and SE widths from the input (`regnet`, `linear`).
 
     Args:
         name: for people.
