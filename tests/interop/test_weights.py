@@ -188,11 +188,16 @@ CAREFUL = {
 }
 
 
+# EfficientNetV2-M and -L, with weights by rule, carry the last digit of a pixel to the first of a
+# logit: their names and shapes are recorded alone. V2-S has the same blocks.
+WITH_LOGITS = [c for c in COUNTERPARTS if "logits" in golden("counterparts")[c.package][c.name]]
+
+
 @pytest.mark.parametrize(
     "network",
     [
         pytest.param(c, marks=[] if c.name in CAREFUL[c.package] else pytest.mark.exhaustive)
-        for c in COUNTERPARTS
+        for c in WITH_LOGITS
     ],
     ids=identity,
 )
@@ -242,7 +247,7 @@ def test_the_flax_network_computes_what_the_counterpart_did(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
+@pytest.mark.parametrize("network", WITH_LOGITS, ids=identity)
 def test_the_library_itself_agrees_where_it_is_installed(network):
     pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
     if network.package == "timm":
