@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from fastscale_jax import arch
-from fastscale_jax.arch import Architecture, as_architecture
+from fastscale_jax.arch import Architecture, ConvSizes, as_architecture
 from fastscale_jax.arch.zoo import PAPER_ROWS
 from fastscale_jax.convs import conv_choice
 from fastscale_jax.convs.conv_shape import ConvShape
@@ -65,26 +65,21 @@ def spatial_convs(network: Architecture, batch: int) -> Iterator[ConvShape]:
 
     All are padded symmetrically, whatever the network does.
     """
-    a = network
-    kernel = 7 if a.stem == "conv7x7_pool" else 3
-    side = a.resolution
-    yield ConvShape(batch, side, side, 3, a.stem_width, 1, kernel, 2)
-    side = -(-side // 2)
-    if a.stem == "conv7x7_pool":
-        side = -(-side // 2)
-    for first, rest, depth in a.stage_shapes():
-        for block in [first, *[rest] * (depth - 1)]:
-            yield ConvShape(
-                batch,
-                side,
-                side,
-                block.c_mid,
-                block.c_mid,
-                block.groups,
-                block.kernel,
-                block.stride,
-            )
-            side = -(-side // block.stride)
+    a, side = network, network.resolution
+    for conv in a.stem_convs:
+        yield _shape(batch, side, conv)
+        side = -(-side // conv.stride)
+    side = -(-side // 2) if a.pools else side
+    for _, block in a.blocks():
+        for conv in block.convs:
+            if conv.kernel > 1 or conv.name == "b":
+                yield _shape(batch, side, conv)
+            side = -(-side // conv.stride)
+
+
+def _shape(batch: int, side: int, conv: ConvSizes) -> ConvShape:
+    sizes = conv.c_in, conv.c_out, conv.groups, conv.kernel, conv.stride
+    return ConvShape(batch, side, side, *sizes)
 
 
 def candidates(shape: ConvShape, part: str, platform: str) -> list[str]:

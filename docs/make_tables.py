@@ -32,8 +32,8 @@ def named_networks() -> str:
             a, _ = arch.resolve(family, base)
             columns = zip(*a.stages, strict=True)
             depths, widths, _, _, groups, _ = (", ".join(map(str, one)) for one in columns)
-            if not set(groups) - set("1, "):
-                groups = "1"  # all depthwise
+            if groups in (", ".join("1" * len(a.stages)), ", ".join("0" * len(a.stages))):
+                groups = groups[0]  # all depthwise, or all dense
             sizes = f"{a.resolution} | {depths} | {widths} | {groups}"
             rows.append(f"| `{family}.py:{base}` | {sizes} | {_costs(a)} |")
     return "\n".join(rows)

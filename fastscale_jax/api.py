@@ -145,6 +145,7 @@ def create_model(
     weights: Path | None = None,
     seed: int = 0,
     resolution: int | None = None,
+    in_channels: int | None = None,
     dtype: Any = "float32",
     grouped_conv: str = "auto",
 ) -> "tuple[Network, dict[str, Any]]":
@@ -159,6 +160,7 @@ def create_model(
         seed: of random weights.
         resolution: that the network is meant for, pixels; None: as the config has it. It may be
             applied to images of any size.
+        in_channels: of the images; None: as the config has it.
         dtype: of the computation; parameters and logits are float32.
         grouped_conv: implementation of the spatial convs, as in `models.build`.
 
@@ -179,7 +181,9 @@ def create_model(
     from fastscale_jax.models import build, initial_variables
     from fastscale_jax.utils.compiling import hasty
 
-    network = _network(config, num_classes=num_classes, resolution=resolution)
+    network = _network(
+        config, num_classes=num_classes, resolution=resolution, in_channels=in_channels
+    )
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
         loaded = load_weights(weights, network, other_classes=True, seed=seed)
@@ -308,7 +312,7 @@ def torch_twin(
     Args:
         config: the network, as in `create_model`, or its module's `architecture`.
         variables: weights; None: random ones.
-        channels: order in the images that it takes, `[batch, 3, h, w]`: `RGB`, as our networks; or
+        channels: order in images of three channels, `[batch, 3, h, w]`: `RGB`, as our networks; or
             `BGR`, as the reference's, whose state dicts it then loads and gives.
 
     Raises:
@@ -319,13 +323,10 @@ def torch_twin(
     return twin(_network(config), variables, channels=channels)
 
 
-def _network(
-    config: Config, *, num_classes: int | None = None, resolution: int | None = None
-) -> Architecture:
-    """The network of any description, with some of its fields changed."""
+def _network(config: Config, **fields: int | None) -> Architecture:
+    """The network of any description, with those of its fields changed that are not None."""
     network = as_architecture(model_config(config) if isinstance(config, str) else config)
-    changes = {"num_classes": num_classes, "resolution": resolution}
-    changes = {key: value for key, value in changes.items() if value is not None}
+    changes = {key: value for key, value in fields.items() if value is not None}
     return as_architecture({**network.to_config(), **changes}) if changes else network
 
 

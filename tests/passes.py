@@ -50,9 +50,10 @@ def rule(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return z.astype(np.float32)
 
 
-def images_by_rule(batch: int, side: int) -> np.ndarray:
-    """`[batch, 3, side, side]`, RGB."""
-    return np.random.RandomState(0).standard_normal((batch, 3, side, side)).astype(np.float32)
+def images_by_rule(batch: int, side: int, channels: int = 3) -> np.ndarray:
+    """`[batch, channels, side, side]`; three are RGB."""
+    shape = (batch, channels, side, side)
+    return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
 
 
 def flax_outcome(
@@ -121,11 +122,15 @@ def torch_outcome(
     labels: tuple[int, ...],
     precision: str,
 ) -> Outcome:
-    """What the twin makes of the same. It is fed BGR, as the reference's weights want."""
+    """What the twin makes of the same. It is fed BGR, as the reference's weights want.
+
+    Images of other than three channels are fed as they are.
+    """
     dtype = getattr(torch, precision)
     twin = torch_twin.build(config).to(dtype)
     twin.load_state_dict({k: torch.from_numpy(x) for k, x in state_dict.items()}, strict=True)
-    bgr = torch.from_numpy(images[:, ::-1].copy()).to(dtype)
+    order = -1 if images.shape[1] == 3 else 1
+    bgr = torch.from_numpy(images[:, ::order].copy()).to(dtype)
     with torch.no_grad():
         eval_logits = twin.eval()(bgr)
     train_logits = twin.train()(bgr)

@@ -93,7 +93,7 @@ def test_the_room_of_the_same_name_as_train_is_both():
 
 
 def test_networks_are_listed_by_pattern_and_by_weights():
-    assert fs.list_models("RegNetZ*") == ["regnetz:500mf", "regnetz:4gf", "regnetz:500mf-g1"]
+    assert fs.list_models("RegNetZ:[45]*") == ["regnetz:500mf", "regnetz:4gf", "regnetz:500mf-g1"]
     assert fs.list_models("*:no") == []
     names = fs.list_models()
     assert {name.partition(":")[0] for name in names} == {*arch.FAMILIES}

@@ -1,12 +1,7 @@
 """What a network is, what it costs, and how it scales. Pure Python: no JAX, no arrays."""
 
-from fastscale_jax.arch.architecture import (
-    Architecture,
-    BlockShape,
-    FeatureMap,
-    Stage,
-    as_architecture,
-)
+from fastscale_jax.arch.architecture import Architecture, as_architecture
+from fastscale_jax.arch.blocks import BlockShape, ConvSizes, FeatureMap, Stage
 from fastscale_jax.arch.complexity import Complexity, Layer, Part, count, layers, parts
 from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.growth import Growth, group_growth, growth
@@ -27,6 +22,7 @@ __all__ = [
     "Architecture",
     "BlockShape",
     "Complexity",
+    "ConvSizes",
     "FeatureMap",
     "Growth",
     "Layer",

@@ -2,58 +2,22 @@
 
 import dataclasses
 import functools
-import numbers
+import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch.spelling import did_you_mean, nearest
-
-BLOCKS = ("bottleneck", "linear_bottleneck", "mbconv")
-STEMS = ("conv3x3", "conv7x7_pool")
-ACTIVATIONS = ("relu", "relu6", "silu")
-PADDINGS = ("symmetric", "same")
-
-
-class Stage(NamedTuple):
-    """A run of equal blocks; the first one carries the stride and the change of width."""
-
-    depth: int  # blocks
-    width: int  # output channels
-    stride: int  # of the first block's spatial conv
-    kernel: int  # side of the spatial conv
-    group_width: int  # channels per group of the spatial conv; 1: depthwise
-    expansion: float  # inner width over output width; in `mbconv`, over input width
-
-
-class BlockShape(NamedTuple):
-    """Sizes of one block, in channels. Flax, PyTorch and the counter read these."""
-
-    kind: str  # one of BLOCKS
-    c_in: int
-    c_mid: int
-    c_out: int
-    c_se: int  # 0: no squeeze-and-excitation
-    kernel: int
-    stride: int
-    group_width: int
-    has_expansion: bool  # a 1x1 conv from c_in to c_mid comes first
-    has_skip: bool
-    has_projection: bool  # the skip is a 1x1 conv with BatchNorm
-
-    @property
-    def groups(self) -> int:
-        """Groups of the spatial conv."""
-        return self.c_mid // self.group_width
-
-
-class FeatureMap(NamedTuple):
-    """What a stage returns, as `models.Network.features` does."""
-
-    name: str  # `stem`, `s1`, …
-    channels: int
-    stride: int  # pixels of the image to one of the map
+from fastscale_jax.arch.blocks import (
+    FUSED,
+    RESIDUAL,
+    BlockShape,
+    ConvSizes,
+    FeatureMap,
+    Stage,
+    stem_convs,
+)
+from fastscale_jax.arch.rounding import half_up
+from fastscale_jax.arch.validation import STAGE_FIELDS, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +42,16 @@ class Architecture:
     stochastic_depth: float = 0.0
     padding: str = "symmetric"  # of convs and pooling; `same` is TensorFlow's, one-sided
     bn_eps: float = 1e-5  # added to BatchNorm's variances
+    in_channels: int = 3  # of the images
+    fused_stages: int = 0  # of an mbconv network: the first so many have fused blocks, without SE
+    se_of: str = "input"  # the width that `se_ratio` is of; `inner`: to the nearest multiple of 8
+    se_activation: str = ""  # between the layers of SE; empty: the network's
+    final_activation: bool = False  # of what is pooled, where the last block is linear
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each stage's blocks."""
+        return (FUSED,) * self.fused_stages + (self.block,) * (len(self.stages) - self.fused_stages)
 
     def stage_shapes(self) -> Iterator[tuple[BlockShape, BlockShape, int]]:
         """Yields for each stage its first block, the block that follows, and the stage's depth.
@@ -85,9 +59,9 @@ class Architecture:
         All blocks after the first are alike, so two shapes describe a stage of any depth.
         """
         c_in = self.stem_width
-        for stage in self.stages:
-            first = self._block_shape(stage, c_in, stage.stride)
-            yield first, self._block_shape(stage, stage.width, 1), stage.depth
+        for stage, kind in zip(self.stages, self.kinds, strict=True):
+            first = self._block_shape(kind, stage, c_in, stage.stride)
+            yield first, self._block_shape(kind, stage, stage.width, 1), stage.depth
             c_in = stage.width
 
     def blocks(self) -> Iterator[tuple[str, BlockShape]]:
@@ -104,40 +78,70 @@ class Architecture:
         blocks = sum(stage.depth for stage in self.stages)
         return [self.stochastic_depth * index / blocks for index in range(1, blocks + 1)]
 
-    @functools.cached_property
-    def is_depthwise(self) -> bool:
-        """Whether all spatial convs are depthwise; scaling keeps them so."""
-        return all(stage.group_width == 1 for stage in self.stages)
-
     @property
     def vector_width(self) -> int:
         """Channels of what is pooled, which the classifier takes."""
         return self.head_width or self.stages[-1].width
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.resolution, self.resolution, self.in_channels
+
+    @property
+    def activation_in_se(self) -> str:
+        """The activation between the layers of squeeze-and-excitation."""
+        return self.se_activation or self.activation
+
+    @property
+    def stem_convs(self) -> tuple[ConvSizes, ...]:
+        """The convs of the stem, in order; a max-pool may follow."""
+        return stem_convs(self.stem, self.in_channels, self.stem_width)
+
+    @property
+    def pools(self) -> bool:
+        """Whether a 3x3 max-pool of stride 2 follows the stem's convs."""
+        return self.stem == "conv7x7_pool"
+
+    @property
+    def stem_strides(self) -> tuple[int, ...]:
+        """Strides of the stem's convs, and of its max-pool."""
+        return (*(conv.stride for conv in self.stem_convs), *((2,) if self.pools else ()))
+
+    @functools.cached_property
+    def scales_groups(self) -> bool:
+        """Whether scaling changes group widths: depthwise networks stay so, `basic` blocks dense."""
+        in_groups = self.block in ("bottleneck", "linear_bottleneck")
+        return in_groups and any(stage.group_width != 1 for stage in self.stages)
+
+    @property
+    def has_grouped_mbconv(self) -> bool:
+        """Whether some mbconv blocks are in groups, and not depthwise: timm's RegNetZ."""
+        return self.block == "mbconv" and any(stage.group_width > 1 for stage in self.stages)
+
+    @property
     def feature_maps(self) -> tuple[FeatureMap, ...]:
-        """The outputs of the stem's conv, before a ResNet pools, and of each stage."""
-        stride = 2
+        """The outputs of the stem's convs, before a ResNet pools, and of each stage."""
+        stride = math.prod(conv.stride for conv in self.stem_convs)
         maps = [FeatureMap("stem", self.stem_width, stride)]
-        if self.stem == "conv7x7_pool":
-            stride *= 2
+        stride = math.prod(self.stem_strides)
         for index, stage in enumerate(self.stages, start=1):
             stride *= stage.stride
             maps.append(FeatureMap(f"s{index}", stage.width, stride))
         return tuple(maps)
 
-    def _block_shape(self, stage: Stage, c_in: int, stride: int) -> BlockShape:
-        kind, c_out = self.block, stage.width
-        keeps_shape = stride == 1 and c_in == c_out
-        if kind == "mbconv":
-            c_mid = int(c_in * stage.expansion)
-            c_se = int(c_in * self.se_ratio)
-            has_expansion = stage.expansion != 1
+    def _block_shape(self, kind: str, stage: Stage, c_in: int, stride: int) -> BlockShape:
+        c_out, is_mbconv = stage.width, self.block == "mbconv"
+        has_expansion = not is_mbconv or stage.expansion != 1
+        c_mid = int(c_in * stage.expansion) if is_mbconv else round(c_out * stage.expansion)
+        if kind == FUSED:
+            c_se = 0
+        elif self.se_of == "inner":
+            c_se = half_up(c_mid * self.se_ratio, 8) if self.se_ratio else 0
         else:
-            c_mid = round(c_out * stage.expansion)
-            c_se = round(c_in * self.se_ratio)
-            has_expansion = True
-        residual = kind == "bottleneck"
+            c_se = int(c_in * self.se_ratio) if is_mbconv else round(c_in * self.se_ratio)
+        keeps_shape = stride == 1 and c_in == c_out
+        is_residual = kind in RESIDUAL
         return BlockShape(
             kind,
             c_in,
@@ -148,8 +152,8 @@ class Architecture:
             stride,
             stage.group_width,
             has_expansion,
-            residual or keeps_shape,
-            residual and not keeps_shape,
+            is_residual or keeps_shape,
+            is_residual and not keeps_shape,
         )
 
     def to_config(self) -> ConfigDict:
@@ -198,14 +202,20 @@ class Architecture:
         return architecture
 
 
-# `config.model`'s name for each field of Stage, in Stage's order.
-STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
 _CONFIG_FIELDS = {
     *(field.name for field in dataclasses.fields(Architecture) if field.name != "stages"),
     *STAGE_FIELDS,
 }
 # What configs of older versions lack, and what they mean.
-LATER_FIELDS: Mapping[str, object] = {"padding": "symmetric", "bn_eps": 1e-5}
+LATER_FIELDS: Mapping[str, object] = {
+    "padding": "symmetric",
+    "bn_eps": 1e-5,
+    "in_channels": 3,
+    "fused_stages": 0,
+    "se_of": "input",
+    "se_activation": "",
+    "final_activation": False,
+}
 
 
 def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]") -> Architecture:
@@ -215,101 +225,6 @@ def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]")
         ValueError: as `Architecture.from_config`.
     """
     return network if isinstance(network, Architecture) else Architecture.from_config(network)
-
-
-def validate(architecture: Architecture) -> None:
-    """Checks that a network can be built.
-
-    Raises:
-        ValueError: says which field is wrong and what would be right.
-    """
-    a = architecture
-    if not isinstance(a.name, str) or not a.name or "/" in a.name:
-        raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
-    _check_choice("block", a.block, BLOCKS)
-    _check_choice("stem", a.stem, STEMS)
-    _check_choice("activation", a.activation, ACTIVATIONS)
-    _check_choice("padding", a.padding, PADDINGS)
-    _check_real("bn_eps", a.bn_eps, 1e-9, 1)
-    for field, least in (
-        ("resolution", 1),
-        ("stem_width", 1),
-        ("num_classes", 0),
-        ("head_width", 0),
-    ):
-        _check_int(field, getattr(a, field), least)
-    _check_real("se_ratio", a.se_ratio, 0, 1)
-    for field in ("dropout", "stochastic_depth"):
-        if _check_real(field, getattr(a, field), 0, 1) == 1:
-            raise ValueError(f"{field} must be below 1; got 1")
-    if not a.stages:
-        raise ValueError("a network needs at least one stage; the per-stage fields are empty")
-    for index, stage in enumerate(a.stages, start=1):
-        _check_stage(a.block, index, stage)
-    for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
-        _check_groups(index, first)
-        if depth > 1:
-            _check_groups(index, rest)
-    _check_resolution(a)
-
-
-def _check_stage(block: str, index: int, stage: Stage) -> None:
-    for field, value in zip(STAGE_FIELDS[:-1], stage, strict=False):
-        _check_int(f"{field} of stage {index}", value, 1)
-    expansion = _check_real(f"expansions of stage {index}", stage.expansion, 0, 64)
-    if expansion == 0:
-        raise ValueError(f"expansions of stage {index} must be above 0")
-    if stage.stride > 2:
-        raise ValueError(f"strides of stage {index} must be 1 or 2; got {stage.stride}")
-    if stage.kernel % 2 == 0:
-        raise ValueError(f"kernels of stage {index} must be odd; got {stage.kernel}")
-    if block == "mbconv" and stage.group_width != 1:
-        raise ValueError(
-            f"mbconv is depthwise: group_widths of stage {index} must be 1; got {stage.group_width}"
-        )
-
-
-def _check_groups(index: int, shape: BlockShape) -> None:
-    if shape.c_mid < 1 or shape.c_mid % shape.group_width:
-        raise ValueError(
-            f"group width {shape.group_width} of stage {index} does not divide its inner width "
-            f"{shape.c_mid} (block {shape.kind}, width {shape.c_out})"
-        )
-
-
-def _check_resolution(a: Architecture) -> None:
-    """A stride on a single pixel halves nothing: that resolution is too small."""
-    strides = [2] if a.stem == "conv3x3" else [2, 2]
-    strides += [stage.stride for stage in a.stages]
-    size = a.resolution
-    for stride in strides:
-        if stride == 2 and size == 1:
-            smallest = 2 ** (sum(s == 2 for s in strides) - 1) + 1
-            raise ValueError(
-                f"resolution {a.resolution} is too small for the strides "
-                f"{tuple(strides)} (stem first); the smallest that fits is {smallest}"
-            )
-        size = (size - 1) // stride + 1
-
-
-def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        question = did_you_mean(nearest(str(value), choices))
-        raise ValueError(f"unknown {field} {value!r}; {question}choose one of {', '.join(choices)}")
-
-
-def _check_int(field: str, value: object, low: int) -> None:
-    if type(value) is int and value >= low:
-        return
-    raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
-
-
-def _check_real(field: str, value: object, low: float, high: float) -> float:
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        number = float(value)
-        if low <= number <= high:
-            return number
-    raise ValueError(f"{field} must be a number from {low} to {high}; got {value!r}")
 
 
 def _per_stage(field: str, value: object) -> tuple[object, ...]:

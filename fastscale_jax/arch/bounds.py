@@ -4,7 +4,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from fastscale_jax.arch.architecture import Architecture, BlockShape
+from fastscale_jax.arch.architecture import Architecture
+from fastscale_jax.arch.blocks import RESIDUAL, BlockShape
 from fastscale_jax.arch.complexity import Complexity, block_layers, count, stem_layers, strided
 from fastscale_jax.arch.growing import Sizes, with_sizes
 from fastscale_jax.arch.rounding import divisible, to_group_width
@@ -82,11 +83,11 @@ def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
 def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexity, Complexity]:
     """Corrects the bounds for projections that appear or vanish.
 
-    A bottleneck of stride 1 projects its skip unless its widths are equal, the one cost that does
-    not grow with the widths: between two networks it comes and goes as widths pass each other.
+    A residual block of stride 1 projects its skip unless its widths are equal, the one cost that
+    does not grow with the widths: between two networks it comes and goes as widths pass each other.
     """
     surplus = lack = Complexity(0, 0, 0)
-    if cheap.block != "bottleneck":
+    if cheap.block not in RESIDUAL:
         return surplus, lack
     (_, cheap_size), (_, dear_size) = stem_layers(cheap), stem_layers(dear)
     for (small, *_), (large, *_) in zip(cheap.stage_shapes(), dear.stage_shapes(), strict=True):

@@ -14,12 +14,13 @@ import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import Architecture, validate
+from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.bounds import bounds
 from fastscale_jax.arch.complexity import Complexity, count
 from fastscale_jax.arch.growing import Sizes, grow, with_sizes
 from fastscale_jax.arch.path import Path
 from fastscale_jax.arch.strategies import Strategy, strategy_of
+from fastscale_jax.arch.validation import validate
 
 # An interval of at most this many jumps is walked step by step instead of being halved.
 _FEW_JUMPS = 4

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch.architecture import Architecture, BlockShape, as_architecture
+from fastscale_jax.arch.architecture import Architecture, as_architecture
+from fastscale_jax.arch.blocks import BlockShape
 
 
 class Complexity(NamedTuple):
@@ -48,10 +49,15 @@ class Part(NamedTuple):
     name: str  # `stem`, `s1`, …, `head`
     depth: int  # blocks; 1 for stem and head
     width: int  # output channels
-    group_width: int  # channels per group of the spatial conv; 0 for stem and head
+    group_width: int  # channels per group of the spatial conv; 0: dense, as in stem and head
     size: int  # output side, pixels
     first: tuple[Layer, ...]  # layers of the first block
     rest: tuple[Layer, ...]  # layers of each block after it
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether it has blocks."""
+        return self.name not in ("stem", "head")
 
     @property
     def complexity(self) -> Complexity:
@@ -106,7 +112,7 @@ def layers(network: Architecture | ConfigDict | Mapping[str, object]) -> Iterato
     """
     for part in parts(network):
         for block in range(1, part.depth + 1):
-            prefix = f"{part.name}.b{block}" if part.group_width else part.name
+            prefix = f"{part.name}.b{block}" if part.is_stage else part.name
             for layer in part.first if block == 1 else part.rest:
                 yield layer._replace(name=f"{prefix}.{layer.name}")
 
@@ -118,29 +124,29 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
         shape: the block's sizes in channels.
         size: side of the block's input, pixels.
     """
-    out = strided(size, shape.stride)
-    c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
     block = []
     if shape.has_projection:
-        block.append(_conv("proj", 1, c_in, c_out, out))
-    if shape.has_expansion:
-        block.append(_conv("a", 1, c_in, c_mid, size))
-    block.append(_conv("b", shape.kernel, shape.group_width, c_mid, out))
-    if shape.c_se:
-        block.append(_biased("se.reduce", c_mid, shape.c_se))
-        block.append(_biased("se.expand", shape.c_se, c_mid))
-    block.append(_conv("c", 1, c_mid, c_out, out))
+        out = strided(size, shape.stride)
+        block.append(_conv("proj", 1, shape.c_in, shape.c_out, out))
+    for name, kernel, c_in, c_out, stride, c_group, _ in shape.convs:
+        size = strided(size, stride)
+        block.append(_conv(name, kernel, c_group or c_in, c_out, size))
+        if name == "b" and shape.c_se:
+            block.append(_biased("se.reduce", c_out, shape.c_se))
+            block.append(_biased("se.expand", shape.c_se, c_out))
     return tuple(block)
 
 
 def stem_layers(a: Architecture) -> tuple[tuple[Layer, ...], int]:
     """Counts the layers of the stem; returns them and the side of its output, pixels."""
-    size = strided(a.resolution, 2)
-    if a.stem == "conv3x3":
-        return (_conv("conv", 3, 3, a.stem_width, size),), size
-    pooled = strided(size, 2)
-    pool = Layer("pool", 0, 0, a.stem_width, pooled, 0, 0, a.stem_width * pooled * pooled)
-    return (_conv("conv", 7, 3, a.stem_width, size), pool), pooled
+    size, stem = a.resolution, []
+    for name, kernel, c_in, c_out, stride, *_ in a.stem_convs:
+        size = strided(size, stride)
+        stem.append(_conv(name, kernel, c_in, c_out, size))
+    if a.pools:
+        size = strided(size, 2)
+        stem.append(Layer("pool", 0, 0, a.stem_width, size, 0, 0, a.stem_width * size * size))
+    return tuple(stem), size
 
 
 def _head_layers(a: Architecture, size: int) -> tuple[Layer, ...]:

@@ -3,8 +3,9 @@
 import dataclasses
 import math
 
-from fastscale_jax.arch.architecture import Architecture, Stage
-from fastscale_jax.arch.rounding import divisible, to_multiple
+from fastscale_jax.arch.architecture import Architecture
+from fastscale_jax.arch.blocks import Stage
+from fastscale_jax.arch.rounding import divisible, half_up, to_multiple
 
 
 def regnet(
@@ -98,7 +99,7 @@ def efficientnet(
 
     def grown(channels: int) -> int:
         exact = channels * width
-        rounded = max(8, int(exact + 4) // 8 * 8)
+        rounded = half_up(exact, 8)
         return rounded + 8 if rounded < 0.9 * exact else rounded
 
     stages = [
@@ -133,27 +134,128 @@ def efficientnet(
     )
 
 
-def resnet(name: str, *, depths: tuple[int, ...], groups: int = 1, width: int = 64) -> Architecture:
+# (depth, width, stride, expansion) of EfficientNetV2's stages; the first three are fused.
+# arXiv:2104.00298, Table 4, for S, and the authors' release (github.com/google/automl).
+_EFFICIENTNET_V2_STAGES = {
+    "s": (
+        *((2, 24, 1, 1.0), (4, 48, 2, 4.0), (4, 64, 2, 4.0)),
+        *((6, 128, 2, 4.0), (9, 160, 1, 6.0), (15, 256, 2, 6.0)),
+    ),
+    "m": (
+        *((3, 24, 1, 1.0), (5, 48, 2, 4.0), (5, 80, 2, 4.0)),
+        *((7, 160, 2, 4.0), (14, 176, 1, 6.0), (18, 304, 2, 6.0), (5, 512, 1, 6.0)),
+    ),
+    "l": (
+        *((4, 32, 1, 1.0), (7, 64, 2, 4.0), (7, 96, 2, 4.0)),
+        *((10, 192, 2, 4.0), (19, 224, 1, 6.0), (25, 384, 2, 6.0), (7, 640, 1, 6.0)),
+    ),
+}
+
+
+def efficientnet_v2(name: str, *, size: str, resolution: int, dropout: float) -> Architecture:
+    """Returns an EfficientNetV2, whose first three stages have fused blocks.
+
+    Args:
+        name: for people.
+        size: `s`, `m` or `l`.
+        resolution: input side, pixels.
+        dropout: before the classifier.
+    """
+    stages, fused = _EFFICIENTNET_V2_STAGES[size], 3
+    return Architecture(
+        name=name,
+        block="mbconv",
+        resolution=resolution,
+        stem="conv3x3",
+        stem_width=stages[0][1],
+        stages=tuple(
+            Stage(depth, width, stride, 3, 0 if i < fused else 1, expansion)
+            for i, (depth, width, stride, expansion) in enumerate(stages)
+        ),
+        se_ratio=0.25,
+        head_width=1280,
+        activation="silu",
+        num_classes=1000,
+        dropout=dropout,
+        stochastic_depth=0.2,
+        bn_eps=1e-3,
+        fused_stages=fused,
+    )
+
+
+def regnetz_of_input(
+    name: str,
+    *,
+    depths: tuple[int, ...],
+    widths: tuple[int, ...],
+    group_width: int,
+    expansion: float,
+    head_width: int,
+    resolution: int,
+    tiered: bool = False,
+) -> Architecture:
+    """Returns a RegNetZ of timm's own sizes, whose blocks expand their input.
+
+    They are mbconv blocks in groups, whose SE is of the inner width and has ReLU. The paper's
+    RegNetZ takes inner widths from the output and SE widths from the input (`regnet`, `linear`).
+
+    Args:
+        name: for people.
+        depths: blocks of the stages.
+        widths: output channels.
+        group_width: channels per group.
+        expansion: inner width over input width.
+        head_width: 1x1 conv before pooling.
+        resolution: input side, pixels.
+        tiered: a stem of 64 channels and stride 4 comes first, and the first stage has no stride.
+    """
+    return Architecture(
+        name=name,
+        block="mbconv",
+        resolution=resolution,
+        stem="tiered" if tiered else "conv3x3",
+        stem_width=64 if tiered else 32,
+        stages=tuple(
+            Stage(depth, width, 1 if tiered and not i else 2, 3, group_width, expansion)
+            for i, (depth, width) in enumerate(zip(depths, widths, strict=True))
+        ),
+        se_ratio=0.25,
+        head_width=head_width,
+        activation="silu",
+        num_classes=1000,
+        se_of="inner",
+        se_activation="relu",
+    )
+
+
+def resnet(
+    name: str, *, depths: tuple[int, ...], groups: int = 1, width: int = 64, basic: bool = False
+) -> Architecture:
     """Returns a ResNet (arXiv:1512.03385, Table 1) or ResNeXt (arXiv:1611.05431, Table 1).
 
-    The stride sits on the 3x3 conv.
+    The stride sits on the 3x3 conv; in a basic block on the first one.
 
     Args:
         name: for people.
         depths: blocks of the four stages.
         groups: of the 3x3 convs; 32 in ResNeXt 32x4d.
         width: channels in each group of the first stage, all groups together: 64, or 32·4.
+        basic: blocks of two 3x3 convs, without bottleneck: ResNet-18 and -34.
     """
+
+    def stage(i: int, blocks: int) -> Stage:
+        stride = 2 if i else 1
+        if basic:
+            return Stage(blocks, width << i, stride, 3, 0, 1.0)
+        return Stage(blocks, 256 << i, stride, 3, (width << i) // groups, width / 256)
+
     return Architecture(
         name=name,
-        block="bottleneck",
+        block="basic" if basic else "bottleneck",
         resolution=224,
         stem="conv7x7_pool",
         stem_width=64,
-        stages=tuple(
-            Stage(blocks, 256 << i, 1 if i == 0 else 2, 3, (width << i) // groups, width / 256)
-            for i, blocks in enumerate(depths)
-        ),
+        stages=tuple(stage(i, blocks) for i, blocks in enumerate(depths)),
         se_ratio=0.0,
         head_width=0,
         activation="relu",

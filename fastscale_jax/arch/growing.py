@@ -3,9 +3,10 @@
 import dataclasses
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import Architecture, Stage, validate
+from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.rounding import divisible, to_group_width, to_multiple
 from fastscale_jax.arch.strategies import Multipliers, PerStage, capped, per_stage
+from fastscale_jax.arch.validation import validate
 
 
 class Sizes(NamedTuple):
@@ -23,23 +24,26 @@ class Sizes(NamedTuple):
 
 
 def group_multiplier(a: Architecture, g: PerStage) -> PerStage:
-    """Returns what group widths are multiplied by: `g`, or 1 in a depthwise network."""
-    return 1.0 if a.is_depthwise else g
+    """Returns what group widths are multiplied by: `g`, or 1 where they do not grow."""
+    return g if a.scales_groups else 1.0
 
 
 def scaled_sizes(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Sizes:
     """Returns the sizes of `a` multiplied and rounded, the resolution within a limit (0: none).
 
-    Depthwise networks stay depthwise (arXiv:2103.06877, section 3.5). EfficientNets scale stem and
-    head too, as their first and last stage; the others keep them.
+    Depthwise networks stay depthwise (arXiv:2103.06877, section 3.5), and dense convs dense.
+    EfficientNets scale stem and head too, as their first and last stage; the others keep them.
     """
     mbconv, stages = a.block == "mbconv", a.stages
-    d, w, g = (per_stage(x, len(stages)) for x in (by.d, by.w, group_multiplier(a, by.g)))
+    d, w, g = (per_stage(x, len(stages)) for x in (by.d, by.w, by.g))
+    groups = tuple([stage.group_width for stage in stages])
+    if a.scales_groups:
+        groups = tuple([to_group_width(group * x) for group, x in zip(groups, g, strict=True)])
     resolution = to_multiple(a.resolution * by.r, 4)
     return Sizes(
         tuple([max(1, round(stage.depth * x)) for stage, x in zip(stages, d, strict=True)]),
         tuple([to_multiple(stage.width * x, 8) for stage, x in zip(stages, w, strict=True)]),
-        tuple([to_group_width(stage.group_width * x) for stage, x in zip(stages, g, strict=True)]),
+        groups,
         to_multiple(a.stem_width * w[0], 8) if mbconv else a.stem_width,
         to_multiple(a.head_width * w[-1], 8) if mbconv and a.head_width else a.head_width,
         min(resolution, capped(max_resolution)) if max_resolution else resolution,
@@ -52,9 +56,9 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     for stage, depth, width, group in zip(
         a.stages, sizes.depths, sizes.widths, sizes.group_widths, strict=True
     ):
-        if a.block != "mbconv":
+        if a.scales_groups:
             width, group = divisible(width, group, stage.expansion)
-        stages.append(Stage(depth, width, stage.stride, stage.kernel, group, stage.expansion))
+        stages.append(stage._replace(depth=depth, width=width, group_width=group))
     return dataclasses.replace(
         a,
         stages=tuple(stages),
@@ -83,8 +87,13 @@ def grow(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Architect
             raise ValueError(
                 f"{field} has multipliers of {len(values)} stages; {a.name} has {len(a.stages)}"
             )
+    if a.has_grouped_mbconv:
+        raise ValueError(
+            f"{a.name} cannot be scaled: its mbconv blocks have groups, and an inner width would "
+            "have to suit the groups of two stages; depthwise ones, of group width 1, can be"
+        )
     for stage in a.stages:
-        if stage.expansion > 1 and stage.expansion % 1 and a.block != "mbconv":
+        if stage.expansion > 1 and stage.expansion % 1 and a.scales_groups:
             raise ValueError(
                 "only networks whose expansions are whole, or at most 1, can be scaled; "
                 f"{a.name} has {stage.expansion:g}"

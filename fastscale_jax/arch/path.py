@@ -91,7 +91,7 @@ class Path:
         sized = []
         for stage, e_d, e_w, e_g in zip(a.stages, depth, width, group, strict=True):
             sized += [(stage.depth, 1, e_d), (stage.width, 8, e_w / 2)]
-            if not a.is_depthwise:
+            if a.scales_groups:
                 sized.append((stage.group_width, 1, e_g / 2))
         if a.block == "mbconv":
             sized += [(a.stem_width, 8, width[0] / 2), (a.head_width, 8, width[-1] / 2)]

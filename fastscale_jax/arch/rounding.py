@@ -8,6 +8,11 @@ def to_multiple(value: float, step: int) -> int:
     return step * max(1, round(value / step))
 
 
+def half_up(value: float, step: int) -> int:
+    """Returns the multiple of `step`, at least one, nearest to `value`; half goes up."""
+    return max(step, int(value + step / 2) // step * step)
+
+
 def to_group_width(value: float) -> int:
     """Returns a group width that hardware likes: 1, 2, 4, or a multiple of 8."""
     width = max(1, round(value))

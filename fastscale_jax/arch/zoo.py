@@ -9,7 +9,13 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.device_model import MEASURED, Device, DeviceModel, model_of
-from fastscale_jax.arch.families import efficientnet, regnet, resnet
+from fastscale_jax.arch.families import (
+    efficientnet,
+    efficientnet_v2,
+    regnet,
+    regnetz_of_input,
+    resnet,
+)
 from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.arch.strategies import FORMS, STRATEGIES
@@ -55,6 +61,15 @@ _REGNETZ = {
     "4gf": (28, 48, 14.5, 2.226, 8),
     "500mf-g1": (21, 16, 10.7, 2.51, 1),
 }
+# timm's RegNetZ, whose blocks expand their input (github.com/huggingface/pytorch-image-models):
+# (depths, widths, group width, expansion, head width, resolution, tiered stem)
+_REGNETZ_TIMM = {
+    "b16": ((2, 6, 12, 2), (48, 96, 192, 288), 16, 3.0, 1536, 224, False),
+    "c16": ((2, 6, 12, 2), (48, 96, 192, 288), 16, 4.0, 1536, 256, False),
+    "d32": ((3, 6, 12, 3), (64, 128, 256, 384), 32, 4.0, 1792, 256, True),
+    "d8": ((3, 6, 12, 3), (64, 128, 256, 384), 8, 4.0, 1792, 256, True),
+    "e8": ((3, 8, 16, 3), (96, 192, 384, 512), 8, 4.0, 2048, 256, True),
+}
 # resolutions found by random search; all others are 224 (arXiv:2103.06877, Table 6)
 _RESOLUTIONS = {("regnety", "4gf"): 240, ("regnetz", "4gf"): 256}
 # (width, depth, resolution, and the authors' dropout); arXiv:1905.11946 and its release
@@ -74,8 +89,12 @@ _EFFICIENTNET = {
     "lite3": (1.2, 1.4, 280, 0.3),
     "lite4": (1.4, 1.8, 300, 0.3),
 }
+# (resolution, dropout); arXiv:2104.00298 and its release. The resolution is that of evaluation.
+_EFFICIENTNET_V2 = {"s": (384, 0.2), "m": (480, 0.3), "l": (480, 0.4)}
 # (depths, groups, width of all groups of the first stage)
 _RESNET = {
+    "18": ((2, 2, 2, 2), 1, 64),
+    "34": ((3, 4, 6, 3), 1, 64),
     "50": ((3, 4, 6, 3), 1, 64),
     "101": ((3, 4, 23, 3), 1, 64),
     "152": ((3, 8, 36, 3), 1, 64),
@@ -130,6 +149,22 @@ def _regnet(family: str, base: str) -> Architecture:
     )
 
 
+def _regnetz(family: str, base: str) -> Architecture:
+    if base not in _REGNETZ_TIMM:
+        return _regnet(family, base)
+    depths, widths, group_width, expansion, head_width, resolution, tiered = _REGNETZ_TIMM[base]
+    return regnetz_of_input(
+        f"{family}-{base}",
+        depths=depths,
+        widths=widths,
+        group_width=group_width,
+        expansion=expansion,
+        head_width=head_width,
+        resolution=resolution,
+        tiered=tiered,
+    )
+
+
 def _efficientnet(family: str, base: str) -> Architecture:
     width, depth, resolution, _ = _EFFICIENTNET[base]
     return efficientnet(
@@ -141,10 +176,16 @@ def _efficientnet(family: str, base: str) -> Architecture:
     )
 
 
+def _efficientnet_v2(family: str, base: str) -> Architecture:
+    resolution, dropout = _EFFICIENTNET_V2[base]
+    return efficientnet_v2(f"{family}-{base}", size=base, resolution=resolution, dropout=dropout)
+
+
 def _resnet(family: str, base: str) -> Architecture:
     depths, groups, width = _RESNET[base]
     name = f"{'resnext' if groups > 1 else family}-{base}"
-    return resnet(name, depths=depths, groups=groups, width=width)
+    basic = base in ("18", "34")
+    return resnet(name, depths=depths, groups=groups, width=width, basic=basic)
 
 
 class Family(NamedTuple):
@@ -157,9 +198,10 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "efficientnet": Family(tuple(_EFFICIENTNET), _efficientnet, "b0"),
+    "efficientnetv2": Family(tuple(_EFFICIENTNET_V2), _efficientnet_v2, "s"),
     "regnetx": Family(tuple(_REGNETX), _regnet, "400mf"),
     "regnety": Family(tuple(_REGNETY), _regnet, "500mf"),
-    "regnetz": Family(tuple(_REGNETZ), _regnet, "500mf"),
+    "regnetz": Family((*_REGNETZ, *_REGNETZ_TIMM), _regnetz, "500mf"),
     "resnet": Family(tuple(_RESNET), _resnet, "50"),
 }
 

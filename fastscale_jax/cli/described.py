@@ -101,7 +101,7 @@ def network_table(network: Architecture, scaling: Scaling | None = None) -> "Tab
             part.name,
             str(part.depth) if is_stage else "",
             str(part.width),
-            str(part.group_width) if is_stage else "",
+            str(part.group_width or "dense") if is_stage else "",
             str(kernels[part.name]) if is_stage else "",
             str(part.size),
             *_shares(part.complexity, total),

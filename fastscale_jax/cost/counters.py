@@ -91,8 +91,7 @@ def forward(network: Architecture, grouped_conv: str = "lax") -> Traceable:
 
     """
     model = build(network, grouped_conv=grouped_conv)
-    size = network.resolution
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
 
     def apply(variables: Any, x: Any) -> Any:
         return model.apply(variables, x, train=False)

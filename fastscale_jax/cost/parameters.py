@@ -48,8 +48,7 @@ def shapes(network: Architecture) -> Tree:
     """Returns the parameters' shapes, a tree as `params` of the Flax module; makes no array."""
     init = functools.partial(build(network).init, train=False)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    side = network.resolution
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
     return jax.eval_shape(init, key, images)["params"]
 
 

@@ -19,13 +19,19 @@ from fastscale_jax.interop.weights import WeightsError
 # Beginnings of timm's names of networks whose tensors look like ours, and how these differ.
 LOOKALIKES = {
     "efficientnet_blur": "blurs before it strides",
+    "resnetblur18": "blurs before it strides",
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }
 # Beginnings of timm's names of EfficientNets, and what these have.
-_CONVENTIONS = {"tf_efficientnet_": OF_TENSORFLOW, "efficientnet_": OF_PYTORCH}
+_CONVENTIONS = {
+    "tf_efficientnet_": OF_TENSORFLOW,
+    "tf_efficientnetv2_": OF_TENSORFLOW,
+    "efficientnet_": OF_PYTORCH,
+    "efficientnetv2_": OF_PYTORCH,
+}
 # what two networks whose tensors are alike may differ in
-_UNSEEN = ("stages", "activation", "padding", "bn_eps")
+_UNSEEN = ("stages", "activation", "padding", "bn_eps", "se_activation", "final_activation")
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
 _PYCLS_EPS = 1e-5  # where a config says none

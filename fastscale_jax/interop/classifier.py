@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment.augmented import prepare
+from fastscale_jax.data.augment.augmented import check_channels, prepare
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.examples import as_image
 from fastscale_jax.data.sources.images import as_evaluated
@@ -85,13 +85,15 @@ class Classifier:
         return self._batched(self._vectors, images)
 
     def prepare(self, images: Any) -> np.ndarray:
-        """Returns images as the network takes them, `[images, h, w, 3]` float32, normalised.
+        """Returns images as the network takes them, `[images, h, w, channels]`, normalised.
 
         Raises:
-            ValueError: something is no image.
+            ValueError: something is no image, or the network takes neither RGB nor grey.
         """
-        side, (mean, std, crop) = self.model.architecture.resolution, self.images.conventions
-        ready = functools.partial(prepare, resolution=side, mean=mean, std=std)
+        a, (mean, std, crop) = self.model.architecture, self.images.conventions
+        check_channels(a.name, a.in_channels)
+        side, channels = a.resolution, a.in_channels
+        ready = functools.partial(prepare, resolution=side, mean=mean, std=std, channels=channels)
         pixels = [
             as_evaluated(as_image(image, exif=self.images.exif), side, crop)
             for image in _as_list(images)

@@ -76,6 +76,8 @@ _TORCHVISION_REGNETS: dict[str, dict[str, tuple[str, dict[str, object]]]] = {
     },
 }
 _RESNETS = {
+    "resnet18": "18",
+    "resnet34": "34",
     "resnet50": "50",
     "resnet101": "101",
     "resnet152": "152",
@@ -102,6 +104,13 @@ COUNTERPARTS = (
     ),
     Counterpart("timm", "regnetz_005", "regnetz", "500mf", {"head_width": 1024}),
     Counterpart("timm", "regnetz_040_h", "regnetz", "4gf", {"head_width": 1536}),
+    Counterpart(
+        "timm", "regnetz_040", "regnetz", "4gf", {"head_width": 0, "final_activation": True}
+    ),
+    *(
+        Counterpart("timm", f"regnetz_{base}", "regnetz", base)
+        for base in ("b16", "c16", "d32", "d8", "e8")
+    ),
     *(Counterpart("timm", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
     *(
         Counterpart("timm", f"efficientnet_lite{i}", "efficientnet", f"lite{i}", OF_PYTORCH)
@@ -115,6 +124,11 @@ COUNTERPARTS = (
         Counterpart("timm", f"tf_efficientnet_lite{i}", "efficientnet", f"lite{i}")
         for i in range(5)
     ),
+    *(
+        Counterpart("timm", f"{prefix}efficientnetv2_{size}", "efficientnetv2", size, changes)
+        for prefix, changes in (("tf_", {"padding": "same"}), ("", {"bn_eps": 1e-5}))
+        for size in "sml"
+    ),
     *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),
     Counterpart("timm", "resnext101_32x4d", "resnet", "101-32x4d"),
     *(
@@ -123,6 +137,10 @@ COUNTERPARTS = (
         for size, (base, changes) in sizes.items()
     ),
     *(Counterpart("torchvision", f"efficientnet_b{i}", "efficientnet", f"b{i}") for i in range(8)),
+    *(
+        Counterpart("torchvision", f"efficientnet_v2_{size}", "efficientnetv2", size)
+        for size in "sml"
+    ),
     *(Counterpart("torchvision", name, "resnet", base) for name, base in _RESNETS.items()),
     *(
         Counterpart(

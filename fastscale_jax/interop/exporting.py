@@ -14,6 +14,7 @@ from jax import export
 import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
+from fastscale_jax.data.augment.augmented import GREY
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.interop.files import MANIFEST, WEIGHTS
 from fastscale_jax.interop.folded import output_of
@@ -41,7 +42,7 @@ def export_network(
     """Writes a network's inference function, what must be known to use it, and its weights.
 
     `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
-    normalised images `[batch, resolution, resolution, 3]` float32, RGB, to logits
+    normalised images `[batch, resolution, resolution, in_channels]` float32 to logits
     `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
     and the classes. `weights.safetensors` has the weights by themselves. `model.onnx` is the same
     function for other runtimes, and so is `model.tflite`.
@@ -109,7 +110,7 @@ def serialized(
         return jnp.asarray(model.apply(weights, images, train=False))
 
     (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, a.resolution, a.resolution, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, *a.input_shape), jnp.float32)
     return export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize()
 
 
@@ -132,10 +133,11 @@ def manifest(
         "formats": {name: FORMATS[name].file for name in formats},
         "platforms": list(PLATFORMS),  # of stablehlo
         "input": {
-            "shape": ["batch", side, side, 3],
+            "shape": ["batch", *network.input_shape],
             "size": side,
             "dtype": "float32",
-            "channels": "RGB",
+            "channels": {1: "grey", 3: "RGB"}.get(network.in_channels, network.in_channels),
+            **({"grey": list(GREY)} if network.in_channels == 1 else {}),
             "resize": resize,
             "interpolation": "bilinear",
             "pixel_range": [0, 1],

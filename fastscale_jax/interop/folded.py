@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from fastscale_jax.arch import Architecture, BlockShape
+from fastscale_jax.arch import Architecture, BlockShape, ConvSizes
 
 T = TypeVar("T")  # what a framework has for an array that is not computed yet
 
@@ -77,7 +77,7 @@ def outputs(
         network: to compute.
         variables: `{"params": …, "batch_stats": …}` of arrays; not modified.
         operators: of the framework.
-        images: normalised, RGB, in the layout that the operators have.
+        images: normalised, in the layout that the operators have.
     """
     return _Walk(network, variables, operators).outputs(images)
 
@@ -90,46 +90,56 @@ class _Walk(Generic[T]):
 
     def outputs(self, x: T) -> T:
         a = self.network
-        x = self.activation(self.conv(x, "stem.conv", 2))
-        if a.stem == "conv7x7_pool":
+        for sizes in a.stem_convs:
+            x = self.conv(x, "stem", sizes)
+        if a.pools:
             x = self.operators.max_pool(x, a.padding)
         for name, shape in a.blocks():
             x = self.block(name, shape, x)
         if a.head_width:
-            x = self.activation(self.conv(x, "head.conv"))
+            x = self.conv(x, "head", ConvSizes("conv", 1, a.stages[-1].width, a.head_width))
+        elif a.final_activation:
+            x = self.activation(x)
         x = self.operators.mean(x)
         return self.dense(x, "head.fc") if a.num_classes else x
 
     def block(self, name: str, shape: BlockShape, x: T) -> T:
-        skip = x
-        if shape.has_projection:
-            skip = self.conv(x, f"{name}.proj", shape.stride)
-        if shape.has_expansion:
-            x = self.activation(self.conv(x, f"{name}.a"))
-        x = self.activation(self.conv(x, f"{name}.b", shape.stride, shape.groups))
-        if shape.c_se:
-            inner = self.activation(self.dense(self.operators.mean(x), f"{name}.se.reduce"))
-            gate = self.operators.sigmoid(self.dense(inner, f"{name}.se.expand"))
-            x = self.operators.multiply(x, gate)
-        x = self.conv(x, f"{name}.c")
-        if shape.has_skip:
+        skip, s = x, shape
+        if s.has_projection:
+            projection = ConvSizes("proj", 1, s.c_in, s.c_out, s.stride, is_activated=False)
+            skip = self.conv(x, name, projection)
+        for sizes in s.convs:
+            x = self.conv(x, name, sizes)
+            if sizes.name == "b" and s.c_se:
+                x = self.excited(x, name)
+        if s.has_skip:
             x = self.operators.add(x, skip)
-        return self.activation(x) if shape.kind == "bottleneck" else x
+        return self.activation(x) if s.is_activated else x
 
-    def activation(self, x: T) -> T:
-        kind = self.network.activation
+    def excited(self, x: T, block: str) -> T:
+        """Squeeze-and-excitation."""
+        inner = self.dense(self.operators.mean(x), f"{block}.se.reduce")
+        inner = self.activation(inner, self.network.activation_in_se)
+        gate = self.operators.sigmoid(self.dense(inner, f"{block}.se.expand"))
+        return self.operators.multiply(x, gate)
+
+    def activation(self, x: T, kind: str = "") -> T:
+        kind = kind or self.network.activation
         if kind in ("relu", "relu6"):
             return getattr(self.operators, kind)(x)
         return self.operators.multiply(x, self.operators.sigmoid(x))
 
-    def conv(self, x: T, path: str, stride: int = 1, groups: int = 1) -> T:
-        """A conv with its BatchNorm."""
+    def conv(self, x: T, part: str, sizes: ConvSizes) -> T:
+        """A conv of a block, stem or head, its BatchNorm, and the activation."""
+        path = f"{part}.{sizes.name}"
         scale, bias = (self.leaf("params", f"{path}.bn.{leaf}") for leaf in ("scale", "bias"))
         mean, var = (self.leaf("batch_stats", f"{path}.bn.{leaf}") for leaf in ("mean", "var"))
         scale = scale / np.sqrt(var + self.network.bn_eps)
         kernel = self.leaf("params", f"{path}.kernel") * scale
         bias, padding = bias - mean * scale, self.network.padding
-        return self.operators.conv(x, Conv(path, kernel, bias, stride, groups, padding))
+        conv = Conv(path, kernel, bias, sizes.stride, sizes.groups, padding)
+        x = self.operators.conv(x, conv)
+        return self.activation(x) if sizes.is_activated else x
 
     def dense(self, x: T, path: str) -> T:
         kernel, bias = (self.leaf("params", f"{path}.{leaf}") for leaf in ("kernel", "bias"))

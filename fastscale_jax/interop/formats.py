@@ -110,7 +110,7 @@ def _property(value: Any) -> str:
 
 
 def _images(network: Architecture) -> np.ndarray:
-    shape = (_CHECKED, network.resolution, network.resolution, 3)
+    shape = (_CHECKED, *network.input_shape)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 

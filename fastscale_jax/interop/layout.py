@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastscale_jax.arch import Architecture, layers
+from fastscale_jax.arch import Architecture, BlockShape, layers
+from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.arch.zoo import base_architecture
-from fastscale_jax.interop.naming import NAMES, Modules, Names
+from fastscale_jax.interop.naming import GROUPED, NAMES, Modules, Names
 
 OURS = "fastscale_jax"
 LIBRARIES = (OURS, *NAMES)
 
-_LARGE_EPS = 1e-3  # in torchvision's EfficientNets B5 to B7
+_LARGE_EPS = 1e-3  # in torchvision's EfficientNets B5 to B7, and V2
 
 # for each of our axes, the number of theirs
 _CONV, _DENSE, _VECTOR = (2, 3, 1, 0), (1, 0), (0,)
@@ -68,17 +69,21 @@ def _theirs(a: Architecture, library: str, names: Names) -> Iterator[Tensor]:
     blocks = dict(a.blocks())
     numbers = {name: number for number, name in enumerate(blocks)}
     missing = _missing_variance(a, library)
+    first = ("stem", a.stem_convs[0].name)
     for layer in layers(a):
         if not layer.c_group:
             continue
         path = tuple(layer.name.split("."))
         of_block = ".".join(path[:2])
-        block, number = blocks.get(of_block), numbers.get(of_block, 0)
-        module, *norm = _modules(names, path, number, block is None or block.has_expansion)
+        block = blocks.get(of_block)
+        if block:
+            module, *norm = _of_block(names, path, numbers[of_block], block)
+        else:
+            module, *norm = _of_ends(names, path, len(a.stages))
         kernel = ("params", *path, "kernel")
         if norm:
             k, ours = layer.kernel, (layer.kernel, layer.kernel, layer.c_group, layer.width)
-            is_bgr = library == "pycls" and path[0] == "stem"
+            is_bgr = library == "pycls" and path == first and a.in_channels == 3
             theirs = (layer.width, layer.c_group, k, k)
             yield Tensor(kernel, f"{module}.weight", ours, theirs, _CONV, is_bgr)
             yield from _norm(path, norm[0], layer.width, missing)
@@ -111,37 +116,58 @@ def _has_large_epsilon(a: Architecture, library: str) -> bool:
     if library != "torchvision" or a.block != "mbconv":
         return False
     large = (base_architecture("efficientnet", base) for base in ("b5", "b6", "b7"))
-    return any(a.stages == network.stages for network in large)
+    return a.fused_stages > 0 or any(a.stages == network.stages for network in large)
 
 
 def _names(a: Architecture, library: str) -> Names:
-    names = NAMES[library].get((a.block, a.stem))
+    kind = _kind(a)
+    names = NAMES[library].get((kind, a.stem))
     if names is None:
-        raise ValueError(f"{library} has no network of {a.block} blocks with the stem {a.stem}")
+        raise ValueError(f"{library} has no network of {kind} blocks with the stem {a.stem}")
     return names
+
+
+def _kind(a: Architecture) -> str:
+    return GROUPED if a.has_grouped_mbconv else a.block
 
 
 def _check_same(a: Architecture, library: str, names: Names) -> None:
     """Refuses a network that none of theirs is like, in what the tensors do not show."""
-    if library == "timm" and a.block == "linear_bottleneck" and not a.head_width:
+    if names.final_activation and not (a.head_width or a.final_activation):
         raise ValueError(
             f"timm's regnetz_040 and its like activate what they pool; {a.name}, without a head "
-            "conv, does not. With one (regnetz_040_h) they are the same"
+            "conv, does not. With final_activation, or with a head conv (regnetz_040_h), they are "
+            "the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
     bn_eps = 1e-5 if _has_large_epsilon(a, library) else a.bn_eps  # the difference is made up for
     conventions = a.padding, bn_eps
+    has_any = names.conventions == ()  # pycls's names fit every network of ours
     for field, ours, theirs in (
         ("activation", a.activation, _one_of(names.activations, a.activation)),
         ("(padding, bn_eps)", conventions, _one_of(names.conventions, conventions)),
-        ("strides", strides, names.strides or strides),
+        ("strides", strides, names.strides[: len(strides)] or strides),
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
+        ("se_of", a.se_of, _one_of(names.se_bases, a.se_of) if a.se_ratio else a.se_of),
+        (
+            "se_activation",
+            a.activation_in_se,
+            a.activation_in_se
+            if has_any or not a.se_ratio
+            else names.se_activation or a.activation,
+        ),
+        ("fused_stages", a.fused_stages, a.fused_stages if names.fused else 0),
+        (
+            "final_activation",
+            a.final_activation,
+            a.final_activation and (has_any or names.final_activation),
+        ),
     ):
         if ours != theirs:
             raise ValueError(
                 f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
-                f"networks of {a.block} blocks with the stem {a.stem}; here it is {ours}"
+                f"networks of {_kind(a)} blocks with the stem {a.stem}; here it is {ours}"
             )
 
 
@@ -152,12 +178,21 @@ def _one_of(theirs: tuple[Any, ...], ours: Any) -> Any:
     return theirs[0] if len(theirs) == 1 else " or ".join(map(str, theirs))
 
 
-def _modules(names: Names, path: Modules, number: int, has_expansion: bool) -> Modules:
+def _of_ends(names: Names, path: Modules, stages: int) -> Modules:
+    """The modules of a layer of the stem or the head."""
     if path[0] == "stem":
-        return names.stem
-    if path[0] == "head":
-        return names.head if path[1] == "conv" else (names.classifier,)
+        return tuple(module.format(n=path[1].removeprefix("conv")) for module in names.stem)
+    if path[1] == "conv":
+        return tuple(module.format(i=stages + 1) for module in names.head)
+    return (names.classifier,)
+
+
+def _of_block(names: Names, path: Modules, number: int, block: BlockShape) -> Modules:
+    """The modules of a layer of a block, which is the `number`th of the network, from 0."""
     i, j = int(path[0][1:]), int(path[1][1:])
     prefix = names.block.format(i=i, j=j, i0=i - 1, j0=j - 1, n0=number)
-    of_block = names.layers if has_expansion else names.unexpanded
+    if block.kind == FUSED:
+        of_block = names.fused if block.has_expansion else names.fused_unexpanded
+    else:
+        of_block = names.layers if block.has_expansion else names.unexpanded
     return tuple(prefix + module for module in of_block[".".join(path[2:])])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fastscale_jax.arch.architecture import BLOCKS, STEMS
+from fastscale_jax.arch.blocks import BLOCKS, STEMS
 
 # a layer's module, and its BatchNorm's where it has one
 Modules = tuple[str, ...]
@@ -12,24 +12,31 @@ Modules = tuple[str, ...]
 class Names(NamedTuple):
     """Module names of one kind of network."""
 
-    stem: Modules
+    stem: Modules  # {n}: number of the conv, where the stem has several
     # prefix of a block's modules: {i} stage and {j} block from 1; {i0}, {j0} and, within the whole
     # network, {n0} from 0
     block: str
     layers: Mapping[str, Modules]  # of a block, by our name; SE is left out where they have none
     classifier: str
-    head: Modules = ()  # the conv before pooling; empty: they have none
+    head: Modules = ()  # the conv before pooling, with {i}: stages + 1; empty: they have none
     unexpanded: Mapping[str, Modules] = {}  # layers of a block without its first 1x1
+    fused: Mapping[str, Modules] = {}  # of a fused block; empty: they have none
+    fused_unexpanded: Mapping[str, Modules] = {}
     # What no tensor shows, and would load in silence if it differed. Empty: theirs can be any.
     activations: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()  # of the stages
     conventions: tuple[tuple[str, float], ...] = (("symmetric", 1e-5),)  # padding, epsilon
+    se_bases: tuple[str, ...] = ("input",)
+    se_activation: str = ""  # empty: the network's
+    final_activation: bool = False  # of what is pooled, where there is no head conv
 
+
+GROUPED = "grouped mbconv"  # mbconv blocks that are not depthwise
 
 _EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 PYCLS = Names(
-    stem=("stem.conv", "stem.bn"),
+    stem=("stem.conv{n}", "stem.bn{n}"),
     block="s{i}.b{j}.",
     layers={
         "proj": ("proj", "bn"),
@@ -43,6 +50,7 @@ PYCLS = Names(
     classifier="head.fc",
     # pycls's own pad symmetrically, with any epsilon; our PyTorch twin has these names too
     conventions=(),
+    se_bases=(),
 )
 _PYCLS_MBCONV_LAYERS = {
     "a": ("exp", "exp_bn"),
@@ -51,9 +59,13 @@ _PYCLS_MBCONV_LAYERS = {
     "se.expand": ("se.f_ex.2",),
     "c": ("lin_proj", "lin_proj_bn"),
 }
+# not the reference's, which has no fused blocks
+_PYCLS_FUSED_LAYERS = {"b": ("fused", "fused_bn"), "c": ("lin_proj", "lin_proj_bn")}
 PYCLS_MBCONV = PYCLS._replace(
     layers=_PYCLS_MBCONV_LAYERS,
     unexpanded=_PYCLS_MBCONV_LAYERS,
+    fused=_PYCLS_FUSED_LAYERS,
+    fused_unexpanded=_PYCLS_FUSED_LAYERS,
     head=("head.conv", "head.conv_bn"),
 )
 
@@ -89,11 +101,31 @@ TIMM_EFFICIENTNET = Names(
         "se.expand": ("se.conv_expand",),
         "c": ("conv_pw", "bn2"),
     },
+    fused={"b": ("conv_exp", "bn1"), "c": ("conv_pwl", "bn2")},
+    fused_unexpanded={"b": ("conv", "bn1")},
     head=("conv_head", "bn2"),
     classifier="classifier",
     activations=("silu", "relu6"),
     strides=_EFFICIENTNET_STRIDES,
-    conventions=(("symmetric", 1e-5), ("same", 1e-3)),  # the second: of tf_efficientnet_*
+    conventions=(("symmetric", 1e-5), ("same", 1e-3)),  # the second: of tf_efficientnet*
+)
+# of its RegNetZ whose blocks expand their input
+TIMM_BYOBNET = Names(
+    stem=("stem.conv", "stem.bn"),
+    block="stages.{i0}.{j0}.",
+    layers={
+        "a": ("conv1_1x1.conv", "conv1_1x1.bn"),
+        "b": ("conv2_kxk.conv", "conv2_kxk.bn"),
+        "se.reduce": ("attn.fc1",),
+        "se.expand": ("attn.fc2",),
+        "c": ("conv3_1x1.conv", "conv3_1x1.bn"),
+    },
+    head=("final_conv.conv", "final_conv.bn"),
+    classifier="head.fc",
+    activations=("silu",),
+    strides=(2, 2, 2, 2),
+    se_bases=("inner",),
+    se_activation="relu",
 )
 
 # timm's and torchvision's alike, which bear the same names
@@ -142,7 +174,9 @@ TORCHVISION_EFFICIENTNET = Names(
         "se.expand": ("1.fc2",),
         "c": ("2.0", "2.1"),
     },
-    head=("features.8.0", "features.8.1"),
+    fused={"b": ("0.0", "0.1"), "c": ("1.0", "1.1")},
+    fused_unexpanded={"b": ("0.0", "0.1")},
+    head=("features.{i}.0", "features.{i}.1"),
     classifier="classifier.1",
     activations=("silu",),
     strides=_EFFICIENTNET_STRIDES,
@@ -168,22 +202,30 @@ EFFICIENTNET_PYTORCH = Names(
     conventions=(("same", 1e-3),),
 )
 
-# by (block, stem) of an architecture; what is not there, the library does not have
+# by (kind of block, stem) of an architecture; what is not there, the library does not have
 NAMES: dict[str, dict[tuple[str, str], Names]] = {
     "pycls": {
-        (block, stem): PYCLS_MBCONV if block == "mbconv" else PYCLS
-        for block in BLOCKS
+        (block, stem): PYCLS_MBCONV if "mbconv" in block else PYCLS
+        for block in (*BLOCKS, GROUPED)
         for stem in STEMS
     },
     "timm": {
         ("bottleneck", "conv3x3"): TIMM_REGNET,
-        ("linear_bottleneck", "conv3x3"): TIMM_REGNET._replace(activations=("silu",)),
+        ("linear_bottleneck", "conv3x3"): TIMM_REGNET._replace(
+            activations=("silu",), final_activation=True
+        ),
         ("mbconv", "conv3x3"): TIMM_EFFICIENTNET,
+        (GROUPED, "conv3x3"): TIMM_BYOBNET,
+        (GROUPED, "tiered"): TIMM_BYOBNET._replace(
+            stem=("stem.conv{n}.conv", "stem.conv{n}.bn"), strides=(1, 2, 2, 2)
+        ),
+        ("basic", "conv7x7_pool"): RESNET,
         ("bottleneck", "conv7x7_pool"): RESNET,
     },
     "torchvision": {
         ("bottleneck", "conv3x3"): TORCHVISION_REGNET,
         ("mbconv", "conv3x3"): TORCHVISION_EFFICIENTNET,
+        ("basic", "conv7x7_pool"): RESNET,
         ("bottleneck", "conv7x7_pool"): RESNET,
     },
     "efficientnet_pytorch": {("mbconv", "conv3x3"): EFFICIENTNET_PYTORCH},

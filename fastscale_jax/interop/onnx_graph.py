@@ -34,7 +34,7 @@ def onnx_model(
 
     A network without a classifier computes `vector` instead.
 
-    `images` are `[batch, resolution, resolution, 3]`, RGB, normalised, as those of the Flax
+    `images` are `[batch, resolution, resolution, in_channels]`, normalised, as those of the Flax
     network; the first operator transposes them.
 
     Args:
@@ -56,10 +56,9 @@ def onnx_model(
     graph.node("Cast", x, to=TensorProto.FLOAT, output=output)
     if sum(tensor.ByteSize() for tensor in graph.weights) > _MOST_BYTES:
         raise WeightsError(f"{network.name} is larger than the 2 GB that a file of ONNX can hold")
-    side = network.resolution
     inputs, outputs = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])]
-        for name, shape in (("images", (side, side, 3)), (output, (width,)))
+        for name, shape in (("images", network.input_shape), (output, (width,)))
     )
     model = helper.make_model(
         helper.make_graph(graph.nodes, network.name, inputs, outputs, graph.weights),

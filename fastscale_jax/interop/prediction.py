@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from fastscale_jax.data.augment.augmented import prepare
+from fastscale_jax.arch import Architecture
+from fastscale_jax.data.augment.augmented import check_channels, prepare
 from fastscale_jax.data.sources.images import as_evaluated, read_image
 from fastscale_jax.data.sources.source import Conventions
 from fastscale_jax.models import Network
@@ -138,11 +139,12 @@ def _outputs(
     read: Read,
 ) -> Iterator[tuple[str, np.ndarray, str]]:
     """Yields each file's name, its row of what the function makes of images, and its problem."""
-    function, resolution = jax.jit(function), model.architecture.resolution
+    function, a = jax.jit(function), model.architecture
+    check_channels(a.name, a.in_channels)
     size, nothing = min(_BATCH, len(files)), np.zeros(0, np.float32)
     for start in range(0, len(files), size):
         batch = files[start : start + size]
-        inputs = [_input(file, resolution, conventions, read) for file in batch]
+        inputs = [_input(file, a, conventions, read) for file in batch]
         images = [x for x in inputs if not isinstance(x, str)]
         padded = images + images[:1] * (size - len(images))  # one size, so compiled once
         rows = iter(np.asarray(function(variables, np.stack(padded))) if images else ())
@@ -156,14 +158,18 @@ def _outputs(
             yield (file, row, "") if finite else (file, nothing, diverged)
 
 
-def _input(file: File, resolution: int, conventions: Conventions, read: Read) -> np.ndarray | str:
+def _input(file: File, a: Architecture, conventions: Conventions, read: Read) -> np.ndarray | str:
     """Returns the network's input `[h, w, 3]`, or the problem with the file."""
     try:
-        pixels = as_evaluated(read(file), resolution, conventions.crop)
+        pixels = as_evaluated(read(file), a.resolution, conventions.crop)
     except ValueError as error:
         return str(error)
     images = prepare(
-        pixels[None], resolution=resolution, mean=conventions.mean, std=conventions.std
+        pixels[None],
+        resolution=a.resolution,
+        mean=conventions.mean,
+        std=conventions.std,
+        channels=a.in_channels,
     )
     return np.asarray(images[0])
 

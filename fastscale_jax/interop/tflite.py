@@ -28,9 +28,8 @@ def tflite_model(
     with _in_silence():
         import tensorflow as tf  # pyright: ignore[reportMissingImports]
 
-        side = network.resolution
         output, width = folded.output_of(network)
-        images = tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
+        images = tf.TensorSpec((None, *network.input_shape), tf.float32, name="images")
 
         def infer(images: Any) -> Any:
             x = folded.outputs(network, variables, _Operators(tf), images)

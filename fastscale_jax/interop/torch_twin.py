@@ -16,13 +16,14 @@ from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fastscale_jax.arch import Architecture, BlockShape, as_architecture
+from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, as_architecture
+from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.convs.conv_shape import SAME, padding_of
 from fastscale_jax.interop.weights import to_pycls
 
-# names of the 1x1 expansion, the spatial conv and the last 1x1; `_bn` makes their BatchNorm's
-_BOTTLENECK_CONVS = ("a", "b", "c")
-_MBCONV_CONVS = ("exp", "dwise", "lin_proj")
+# of an mbconv's convs; `_bn` makes their BatchNorm's. The reference has no fused ones.
+_MBCONV_NAMES = {"a": "exp", "b": "dwise", "c": "lin_proj"}
+_FUSED_NAMES = {"b": "fused", "c": "lin_proj"}
 
 
 def build(config: ConfigDict | Mapping[str, object] | Architecture) -> "Twin":
@@ -59,8 +60,9 @@ def twin(
     result = build(config).eval()
     if variables is not None:
         state = {k: torch.from_numpy(x) for k, x in to_pycls(config, variables).items()}
-        if channels == "RGB":
-            state["stem.conv.weight"] = state["stem.conv.weight"].flip(1)
+        if channels == "RGB" and result.architecture.in_channels == 3:
+            name = f"stem.{result.architecture.stem_convs[0].name}.weight"
+            state[name] = state[name].flip(1)
         result.load_state_dict(state, strict=False)  # without BatchNorm's counters
     return result
 
@@ -68,8 +70,8 @@ def twin(
 def fused(twin: "Twin") -> "Twin":
     """Returns a copy for inference, in which each BatchNorm is folded into the conv before it."""
     copied = copy.deepcopy(twin).eval()
-    for module in list(copied.modules()):
-        for conv, norm in _conv_norm_names(module):
+    for module in [part for part in copied.modules() if isinstance(part, Normed)]:
+        for conv, norm in module.norms.items():
             folded = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
             setattr(module, conv, folded)
             setattr(module, norm, nn.Identity())
@@ -90,8 +92,8 @@ def parameter_groups(twin: nn.Module, weight_decay: float) -> list[dict[str, Any
 class Twin(nn.Module):
     """Images to logits.
 
-    The images are `[batch, 3, h, w]`, normalised, with their channels in the order that the weights
-    were made for: the reference's, and `interop.weights.to_pycls`'s, want BGR.
+    The images are `[batch, in_channels, h, w]`, normalised, with their channels in the order that
+    the weights were made for: of three, the reference's and `interop.weights.to_pycls`'s want BGR.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -116,86 +118,92 @@ class Twin(nn.Module):
         return self.head(x)
 
 
-class Stem(nn.Module):
-    """The first conv, and the pooling of a ResNet."""
+class Normed(nn.Module):
+    """Convs by name, each with its BatchNorm."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.pools, self.padding = a.stem == "conv7x7_pool", a.padding
-        self.conv = _conv(a, 3, a.stem_width, 7 if self.pools else 3, stride=2)
-        self.bn = nn.BatchNorm2d(a.stem_width, a.bn_eps)
+        self.network = a
+        self.norms: dict[str, str] = {}  # names of the BatchNorms, by conv
         self.activation = Activation(a.activation)
 
+    def _add(self, name: str, norm: str, sizes: ConvSizes) -> None:
+        self.norms[name] = norm
+        self.add_module(name, _conv(self.network, sizes))
+        self.add_module(norm, nn.BatchNorm2d(sizes.c_out, self.network.bn_eps))
+
+    def _normed(self, name: str, x: Tensor) -> Tensor:
+        return getattr(self, self.norms[name])(getattr(self, name)(x))
+
+
+class Stem(Normed):
+    """The first convs, and the pooling of a ResNet."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__(a)
+        for sizes in a.stem_convs:
+            self._add(sizes.name, sizes.name.replace("conv", "bn"), sizes)
+
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `[batch, 3, h, w]` to `[batch, c, h/2, w/2]`, or `h/4` with pooling."""
-        x = self.activation(self.bn(self.conv(x)))
-        if not self.pools:
+        """Maps `[batch, in_channels, h, w]` to `[batch, c, h/2, w/2]`, or `h/4`."""
+        for name in self.norms:
+            x = self.activation(self._normed(name, x))
+        if not self.network.pools:
             return x
-        if self.padding == "same":
+        if self.network.padding == "same":
             return F.max_pool2d(_padded(x, 3, 2, -math.inf), 3, 2)
         return F.max_pool2d(x, 3, 2, 1)
 
 
-class Branch(nn.Module):
-    """The residual branch of any block: [1x1], spatial conv, [SE], 1x1, each with BatchNorm."""
+class Branch(Normed):
+    """The residual branch of any block: its convs, each with BatchNorm, and [SE]."""
 
-    def __init__(self, a: Architecture, shape: BlockShape, names: tuple[str, str, str]) -> None:
-        super().__init__()
-        self.eps = a.bn_eps
-        self.names = names if shape.has_expansion else names[1:]
-        c_in, c_mid, c_out = shape.c_in, shape.c_mid, shape.c_out
-        expand, spatial, project = names
-        if shape.has_expansion:
-            self._add(expand, _conv(a, c_in, c_mid, 1))
-        self._add(spatial, _conv(a, c_mid, c_mid, shape.kernel, shape.stride, shape.groups))
-        self.se = SqueezeExcite(c_mid, shape.c_se, a.activation) if shape.c_se else None
-        self._add(project, _conv(a, c_mid, c_out, 1))
-        self.activation = Activation(a.activation)
-
-    def _add(self, name: str, conv: nn.Conv2d) -> None:
-        self.add_module(name, conv)
-        self.add_module(f"{name}_bn", nn.BatchNorm2d(conv.out_channels, self.eps))
+    def __init__(self, a: Architecture, shape: BlockShape, names: Mapping[str, str]) -> None:
+        super().__init__(a)
+        self.convs: list[tuple[str, bool, bool]] = []  # name, is activated, SE follows
+        for sizes in shape.convs:
+            name = names.get(sizes.name, sizes.name)
+            self._add(name, f"{name}_bn", sizes)
+            is_excited = sizes.name == "b" and shape.c_se > 0
+            self.convs.append((name, sizes.is_activated, is_excited))
+            if is_excited:
+                self.se = SqueezeExcite(sizes.c_out, shape.c_se, a.activation_in_se)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""
-        *inner, last = self.names
-        for name in inner:
-            x = self.activation(self._normed(name, x))
-        if self.se is not None:
-            x = self.se(x)
-        return self._normed(last, x)
-
-    def _normed(self, name: str, x: Tensor) -> Tensor:
-        return getattr(self, f"{name}_bn")(getattr(self, name)(x))
+        for name, is_activated, is_excited in self.convs:
+            x = self._normed(name, x)
+            x = self.activation(x) if is_activated else x
+            x = self.se(x) if is_excited else x
+        return x
 
 
-class Bottleneck(nn.Module):
-    """A block whose skip may be projected, or missing, activated at the end or not."""
+class Residual(Normed):
+    """A block whose branch is a module of its own, and whose skip may be projected, or missing."""
 
     def __init__(self, a: Architecture, shape: BlockShape, drop_rate: float) -> None:
-        super().__init__()
-        self.proj = self.bn = None
+        super().__init__(a)
         if shape.has_projection:
-            self.proj = _conv(a, shape.c_in, shape.c_out, 1, shape.stride)
-            self.bn = nn.BatchNorm2d(shape.c_out, a.bn_eps)
-        self.f = Branch(a, shape, _BOTTLENECK_CONVS)
+            self._add("proj", "bn", ConvSizes("proj", 1, shape.c_in, shape.c_out, shape.stride))
+        self.f = Branch(a, shape, {})
         self.has_skip = shape.has_skip
         self.drop_rate = drop_rate
-        self.activation = Activation(a.activation) if shape.kind == "bottleneck" else nn.Identity()
+        if not shape.is_activated:
+            self.activation = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""
         if not self.has_skip:
             return self.activation(self.f(x))
-        skip = x if self.proj is None or self.bn is None else self.bn(self.proj(x))
+        skip = self._normed("proj", x) if self.norms else x
         return self.activation(_add(_dropped(self.f(x), self.drop_rate, self.training), skip))
 
 
 class MBConv(Branch):
-    """An inverted bottleneck, whose layers are the block's own."""
+    """An inverted bottleneck, fused or not, whose layers are the block's own."""
 
     def __init__(self, a: Architecture, shape: BlockShape, drop_rate: float) -> None:
-        super().__init__(a, shape, _MBCONV_CONVS)
+        super().__init__(a, shape, _FUSED_NAMES if shape.kind == FUSED else _MBCONV_NAMES)
         self.has_skip = shape.has_skip
         self.drop_rate = drop_rate
 
@@ -204,7 +212,9 @@ class MBConv(Branch):
         branch = super().forward(x)
         if not self.has_skip:
             return branch
-        return _add(_dropped(branch, self.drop_rate, self.training), x)
+        branch = _dropped(branch, self.drop_rate, self.training)
+        is_activated = self.convs[-1][1]  # ReLU's gradient needs its result
+        return branch + x if is_activated else _add(branch, x)
 
 
 class SqueezeExcite(nn.Module):
@@ -224,29 +234,27 @@ class SqueezeExcite(nn.Module):
         return x * self.f_ex(x.mean((2, 3), keepdim=True))
 
 
-class Head(nn.Module):
+class Head(Normed):
     """[1x1 conv], global average pooling, dropout, and the classifier."""
 
     def __init__(self, a: Architecture) -> None:
-        super().__init__()
+        super().__init__(a)
         width = a.stages[-1].width
-        self.conv = None
         if a.head_width:
-            self.conv = _conv(a, width, a.head_width, 1)
-            self.norm_name = "conv_bn" if a.block == "mbconv" else "bn"
-            self.add_module(self.norm_name, nn.BatchNorm2d(a.head_width, a.bn_eps))
-            self.activation = Activation(a.activation)
+            norm = "conv_bn" if a.block == "mbconv" else "bn"
+            self._add("conv", norm, ConvSizes("conv", 1, width, a.head_width))
             width = a.head_width
-        self.dropout = a.dropout
         self.fc = nn.Linear(width, a.num_classes) if a.num_classes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[batch, c, h, w]` to logits `[batch, num_classes]`."""
-        if self.conv is not None:
-            x = self.activation(getattr(self, self.norm_name)(self.conv(x)))
+        if self.norms:
+            x = self.activation(self._normed("conv", x))
+        elif self.network.final_activation:
+            x = self.activation(x)
         x = x.mean((2, 3))
-        if self.dropout:
-            x = F.dropout(x, self.dropout, self.training)
+        if self.network.dropout:
+            x = F.dropout(x, self.network.dropout, self.training)
         return self.fc(x)
 
 
@@ -276,17 +284,16 @@ class SameConv(nn.Conv2d):
 
 
 def _block(a: Architecture, shape: BlockShape, drop_rate: float) -> nn.Module:
-    kind = MBConv if shape.kind == "mbconv" else Bottleneck
+    kind = MBConv if shape.kind in ("mbconv", FUSED) else Residual
     return kind(a, shape, drop_rate)
 
 
-def _conv(
-    a: Architecture, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Conv2d:
+def _conv(a: Architecture, sizes: ConvSizes) -> nn.Conv2d:
+    _, kernel, c_in, c_out, stride, *_ = sizes
     if a.padding == "same" and stride > 1 and kernel > 1:
-        return SameConv(c_in, c_out, kernel, stride, groups=groups, bias=False)
+        return SameConv(c_in, c_out, kernel, stride, groups=sizes.groups, bias=False)
     padding = (kernel - 1) // 2
-    return nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=sizes.groups, bias=False)
 
 
 def _padded(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
@@ -320,16 +327,3 @@ def _init(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
         nn.init.zeros_(module.bias)
-
-
-def _conv_norm_names(module: nn.Module) -> list[tuple[str, str]]:
-    """Returns the (conv, BatchNorm) pairs among a module's own children."""
-    if isinstance(module, Branch):
-        return [(name, f"{name}_bn") for name in module.names]
-    if isinstance(module, Bottleneck) and module.proj is not None:
-        return [("proj", "bn")]
-    if isinstance(module, Stem):
-        return [("conv", "bn")]
-    if isinstance(module, Head) and module.conv is not None:
-        return [("conv", module.norm_name)]
-    return []

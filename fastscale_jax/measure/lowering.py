@@ -49,7 +49,7 @@ def _step(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lower
 
 def _inference(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lowered:
     model = models.build(network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
-    shape = recipe.data.batch_size, network.resolution, network.resolution, 3
+    shape = recipe.data.batch_size, *network.input_shape
     images: Any = jax.ShapeDtypeStruct(
         shape, jnp.dtype(recipe.dtype), sharding=NamedSharding(mesh, SHARED_OUT)
     )

@@ -91,8 +91,7 @@ def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = ""
     )
 
     def left(images: int) -> int:
-        side = network.resolution
-        shown = jax.ShapeDtypeStruct((images, side, side, 3), jnp.dtype(recipe.dtype))
+        shown = jax.ShapeDtypeStruct((images, *network.input_shape), jnp.dtype(recipe.dtype))
         key = jax.eval_shape(lambda: jax.random.key(0))
         variables = jax.eval_shape(functools.partial(model.init, train=False), key, shown)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from ml_collections import ConfigDict
 
-from fastscale_jax.arch import Architecture, BlockShape, FeatureMap, as_architecture
+from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, FeatureMap, as_architecture
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, CONV
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.convs.conv_shape import padding_of
@@ -107,7 +107,7 @@ class Network(nn.Module):
         self.head = Head(a, computation.within("head"))
 
     def __call__(self, images: Array, *, train: bool) -> Array:
-        """Maps images `[batch, h, w, 3]`, RGB, normalised, to logits `[batch, num_classes]`.
+        """Maps images `[batch, h, w, in_channels]`, normalised, to logits `[batch, num_classes]`.
 
         With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
         dropout and stochastic depth draw from the `dropout` keys. Logits are float32. A network
@@ -123,7 +123,7 @@ class Network(nn.Module):
         Nothing is computed beyond the last stage that is asked for.
 
         Args:
-            images: `[batch, h, w, 3]`, RGB, normalised.
+            images: `[batch, h, w, in_channels]`, normalised.
             train: as in `__call__`.
             stages: their numbers from 1 on; 0 is the stem's conv, before a ResNet pools. None: all
                 stages, without the stem.
@@ -149,7 +149,7 @@ class Network(nn.Module):
         return maps
 
     def embed(self, images: Array, *, train: bool) -> Array:
-        """Maps images `[batch, h, w, 3]` to vectors `[batch, c]`: pooled, before the classifier.
+        """Maps images `[batch, h, w, in_channels]` to what the classifier takes: `[batch, c]`.
 
         They are float32. With `train`, dropout is left to the caller.
         """
@@ -170,7 +170,7 @@ class Network(nn.Module):
         """The stem (0) or a stage, of what the part before it returns."""
         if index == 0:
             return self.stem(x.astype(self.computation.dtype), train=train)
-        if index == 1 and self.architecture.stem == "conv7x7_pool":
+        if index == 1 and self.architecture.pools:
             x = _max_pool(x, self.architecture.padding)
         stage = getattr(self, f"s{index}")
         if train and self.computation.remat == "stages":
@@ -184,26 +184,35 @@ def _computed_again(part: nn.Module, x: Array, *arguments: Any) -> Array:
 
 
 class Stem(nn.Module):
-    """The first conv."""
+    """The convs before the first stage."""
 
     architecture: Architecture
     computation: Computation
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, 3]` to `[batch, h/2, w/2, c]`."""
-        a = self.architecture
-        kernel = 7 if a.stem == "conv7x7_pool" else 3
-        conv = _conv(a, self.computation, "conv", a.stem_width, kernel_size=kernel, stride=2)
-        return conv(x, train=train)
+        """Maps `[batch, h, w, in_channels]` to `[batch, h/2, w/2, c]`; the tiered stem to `h/4`."""
+        for sizes in self.architecture.stem_convs:
+            x = _conv(self.architecture, self.computation, sizes)(x, train=train)
+        return x
 
 
 def _conv(
-    a: Architecture, computation: Computation, name: str, width: int, **options: Any
+    a: Architecture, computation: Computation, sizes: ConvSizes, *, is_applied: bool = True
 ) -> ConvNorm:
-    """A conv of a network: activated, unless the options have another activation."""
-    options = {"activation": a.activation, "padding": a.padding, "eps": a.bn_eps} | options
-    return ConvNorm(width, **options, computation=computation, name=name)
+    """A conv of a network; `is_applied` as in `ConvNorm`."""
+    return ConvNorm(
+        sizes.c_out,
+        kernel_size=sizes.kernel,
+        stride=sizes.stride,
+        groups=sizes.groups,
+        activation=a.activation if sizes.is_activated else "",
+        padding=a.padding,
+        eps=a.bn_eps,
+        is_applied=is_applied,
+        computation=computation,
+        name=sizes.name,
+    )
 
 
 def _max_pool(x: Array, padding: str) -> Array:
@@ -286,7 +295,7 @@ class StageBlocks(nn.Module):
 
 
 class Block(nn.Module):
-    """One block, of any kind: [1x1], spatial conv, [SE], 1x1, each with BatchNorm, and the skip."""
+    """One block of any kind: its convs, each with BatchNorm, squeeze-and-excitation, the skip."""
 
     architecture: Architecture
     shape: BlockShape
@@ -301,21 +310,20 @@ class Block(nn.Module):
             drop_rate: of stochastic depth.
             train: as in `Network`.
         """
-        s, activation = self.shape, self.architecture.activation
-        conv = functools.partial(_conv, self.architecture, self.computation)
+        s, a = self.shape, self.architecture
+        conv = functools.partial(_conv, a, self.computation)
         skip = x
         if s.has_projection:
-            skip = conv("proj", s.c_out, stride=s.stride, activation="")(x, train=train)
-        if s.has_expansion:
-            x = conv("a", s.c_mid)(x, train=train)
-        spatial = {"kernel_size": s.kernel, "stride": s.stride, "groups": s.groups}
-        x = conv("b", s.c_mid, is_applied=not s.c_se, **spatial)(x, train=train)
-        if s.c_se:
-            x = SqueezeExcite(s.c_se, activation, self.computation, name="se")(x)
-        x = conv("c", s.c_out, activation="")(x, train=train)
+            projection = ConvSizes("proj", 1, s.c_in, s.c_out, s.stride, is_activated=False)
+            skip = conv(projection)(x, train=train)
+        for sizes in s.convs:
+            is_excited = sizes.name == "b" and s.c_se > 0
+            x = conv(sizes, is_applied=not is_excited)(x, train=train)
+            if is_excited:
+                x = SqueezeExcite(s.c_se, a.activation_in_se, self.computation, name="se")(x)
         if s.has_skip:
             x = skip + StochasticDepth(self.computation)(x, drop_rate, train=train)
-        return ACTIVATIONS[activation](x) if s.kind == "bottleneck" else x
+        return ACTIVATIONS[a.activation](x) if s.is_activated else x
 
 
 class Head(nn.Module):
@@ -335,7 +343,10 @@ class Head(nn.Module):
         """
         a = self.architecture
         if a.head_width:
-            x = _conv(a, self.computation, "conv", a.head_width)(x, train=train)
+            sizes = ConvSizes("conv", 1, a.stages[-1].width, a.head_width)
+            x = _conv(a, self.computation, sizes)(x, train=train)
+        elif a.final_activation:
+            x = ACTIVATIONS[a.activation](x)
         # The classifier is cheap, and the softmax and the loss after it need the precision.
         x = x.astype(jnp.promote_types(self.computation.dtype, jnp.float32)).mean((1, 2))
         if not classifies:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from fastscale_jax.arch import Layer, group_growth, growth, parts, shares
-from fastscale_jax.arch.architecture import BlockShape
+from fastscale_jax.arch.blocks import BlockShape
 from fastscale_jax.arch.complexity import block_layers
 from fastscale_jax.arch.rounding import divisible, to_group_width
 from fastscale_jax.display.origins import Origin

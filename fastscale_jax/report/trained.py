@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
+from fastscale_jax.arch.blocks import RESIDUAL
 from fastscale_jax.logs.records import read_metrics
 
 _IMAGENET_CLASSES = 1000
@@ -33,8 +34,8 @@ class Trained(NamedTuple):
 
     @property
     def family(self) -> str:
-        """The family whose blocks it has; a plain bottleneck with SE is a RegNetY's."""
-        if self.network.block == "bottleneck":
+        """The family whose blocks it has; a residual one with SE is a RegNetY's."""
+        if self.network.block in RESIDUAL:
             return "regnety" if self.network.se_ratio else "resnet"
         return {"mbconv": "efficientnet", "linear_bottleneck": "regnetz"}[self.network.block]
 

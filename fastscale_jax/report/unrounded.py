@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Layer, Multipliers, parts
-from fastscale_jax.arch.architecture import BlockShape
+from fastscale_jax.arch.blocks import BlockShape
 from fastscale_jax.arch.complexity import block_layers, stem_layers
 from fastscale_jax.arch.growing import group_multiplier
 from fastscale_jax.arch.strategies import PerStage
@@ -71,7 +71,7 @@ def _ends_by(a: Architecture, by: _Growth) -> float:
 
 
 def _widened(shape: BlockShape, by: _Growth, input_by: float) -> BlockShape:
-    inner_by = input_by if shape.kind == "mbconv" else by.w
+    inner_by = input_by if "mbconv" in shape.kind else by.w
     widened: dict[str, float] = {
         "c_in": shape.c_in * input_by,
         "c_mid": shape.c_mid * inner_by,

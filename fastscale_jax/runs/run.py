@@ -98,8 +98,10 @@ class Run:
         Raises:
             ValueError: says what is wrong and what would be right.
         """
+        from fastscale_jax.data.augment.augmented import check_channels
         from fastscale_jax.models import build
 
+        check_channels(self.network.name, self.network.in_channels)
         recipe, data = self.recipe, self.recipe.data
         if mode == "train" and recipe.train.needs_weights and not recipe.init_from:
             raise ValueError(

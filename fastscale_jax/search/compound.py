@@ -8,7 +8,7 @@ network is trained for a short while. Then the best three, to the power phi, sca
 from collections.abc import Sequence
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.arch.architecture import validate
+from fastscale_jax.arch.validation import validate
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.multipliers import TARGET, grid, grown
 from fastscale_jax.search.outcome import write_results

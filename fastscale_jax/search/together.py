@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.arch.architecture import validate
+from fastscale_jax.arch.validation import validate
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search import config_file
 from fastscale_jax.search.board import Board

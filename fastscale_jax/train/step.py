@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment.augmented import mixed, prepare
+from fastscale_jax.data.augment.augmented import check_channels, mixed, prepare
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources.source import Conventions
 from fastscale_jax.distributed.sharding import (
@@ -118,14 +118,15 @@ class Task(NamedTuple):
         `epoch_steps` and `shift` are those of the learning rate; see `optim.learning_rate`.
 
         Raises:
-            ValueError: the network has no classifier, `train.freeze` fits no parameter of it, or
-                the recipe's kernels do not fit it.
+            ValueError: the network has no classifier, or takes neither RGB nor grey, `train.freeze`
+                fits no parameter of it, or the recipe's kernels do not fit it.
         """
         if not network.num_classes:
             raise ValueError(
                 f"{network.name} has no classifier, because num_classes is 0; set "
                 "--config.model.num_classes"
             )
+        check_channels(network.name, network.in_channels)
         frozen = Frozen.of(network, recipe.train.freeze)
         mesh = mesh or device_mesh(jax.local_devices()[:1])
         model = build(
@@ -272,13 +273,13 @@ def _evaluated(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Arr
 
 
 def training_images(task: Task, batch: Batch, keys: Array) -> Array:
-    """Returns a batch's augmented, normalised images before mixing: `[batch, h, w, 3]`."""
+    """Returns a batch's augmented, normalised images before mixing: `[batch, h, w, channels]`."""
     return prepare(batch.images, **_normalisation(task), augment=task.recipe.augment, keys=keys)
 
 
 def _normalisation(task: Task) -> dict[str, Any]:
-    mean, std, _ = task.conventions
-    return {"resolution": task.model.architecture.resolution, "mean": mean, "std": std}
+    (mean, std, _), a = task.conventions, task.model.architecture
+    return {"resolution": a.resolution, "mean": mean, "std": std, "channels": a.in_channels}
 
 
 def cross_entropy(logits: Array, labels: ArrayLike, smoothing: float) -> Array:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import fastscale_jax
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, BlockShape
+from fastscale_jax.arch.architecture import LATER_FIELDS
 
 NAMED = [
     (family, variant)
@@ -33,12 +34,13 @@ def test_config_has_the_documented_fields_and_plain_values():
     stage_fields = ["depths", "widths", "strides", "kernels", "group_widths", "expansions"]
     names = ["name", "block", "resolution", "stem", "stem_width", "se_ratio", "head_width"]
     names += ["activation", "num_classes", "dropout", "stochastic_depth", "padding", "bn_eps"]
+    names += ["in_channels", "fused_stages", "se_of", "se_activation", "final_activation"]
     assert sorted(config) == sorted(names + stage_fields)
     for field, value in config.items():
         values = value if field in stage_fields else (value,)
         assert type(values) is tuple
         assert len(values) == (4 if field in stage_fields else 1)
-        assert {type(one) for one in values} <= {int, float, str}
+        assert {type(one) for one in values} <= {int, float, str, bool}
 
 
 def test_lists_from_json_and_the_command_line_are_read_as_tuples():
@@ -75,6 +77,10 @@ def test_reading_a_config_leaves_it_alone():
             "efficientnet",
             BlockShape("mbconv", 32, 32, 16, 8, 3, 1, 1, False, False, False),
         ),
+        (
+            "efficientnetv2",
+            BlockShape("fused_mbconv", 24, 24, 24, 0, 3, 1, 0, False, True, False),
+        ),
     ],
 )
 def test_first_block_has_the_sizes_of_its_family(family, first):
@@ -100,7 +106,7 @@ def test_mbconv_takes_inner_and_se_width_from_its_input_the_others_inner_from_th
 
 # (family, the fields that are changed, the message)
 REFUSED = {
-    "unknown block": ("resnet", {"block": "basic"}, "unknown block 'basic'; choose one of bottlen"),
+    "unknown block": ("resnet", {"block": "plain"}, "unknown block 'plain'; choose one of basic"),
     "unknown stem": (
         "resnet",
         {"stem": "conv5x5"},
@@ -158,10 +164,57 @@ REFUSED = {
         {"expansions": (0.001, 0.25, 0.25, 0.25), "group_widths": (1, 128, 256, 512)},
         "group width 1 of stage 1 does not divide its inner width 0",
     ),
-    "mbconv with groups": (
+    "groups that do not divide the inner width of a stage's first block": (
         "efficientnet",
-        {"group_widths": (1, 1, 8, 1, 1, 1, 1)},
-        "mbconv is depthwise: group_widths of stage 3 must be 1; got 8",
+        {"group_widths": (1, 1, 16, 32, 1, 1, 1)},
+        "group width 32 of stage 4 does not divide its inner width 240",
+    ),
+    "dense mbconv": (
+        "efficientnet",
+        {"group_widths": (1, 1, 0, 1, 1, 1, 1)},
+        "group_widths of stage 3 must be a whole number of at least 1; got 0",
+    ),
+    "fused blocks in groups": (
+        "efficientnetv2",
+        {"group_widths": (1, 0, 0, 1, 1, 1)},
+        "fused_mbconv blocks are dense: group_widths of stage 1 must be 0; got 1",
+    ),
+    "fused blocks of another kind": (
+        "resnet",
+        {"fused_stages": 1},
+        "fused_stages is for mbconv blocks; bottleneck blocks have none",
+    ),
+    "more fused stages than stages": (
+        "efficientnetv2",
+        {"fused_stages": 7},
+        "fused_stages must be at most 6; got 7",
+    ),
+    "no channels": ("resnet", {"in_channels": 0}, "in_channels must be a whole .* 1; got 0"),
+    "basic blocks in groups": (
+        "resnet",
+        {"block": "basic"},
+        "basic blocks are dense: group_widths of stage 1 must be 0; got 64",
+    ),
+    "basic blocks with SE": (
+        "resnet",
+        {"block": "basic", "se_ratio": 0.25, "group_widths": (0, 0, 0, 0)},
+        "basic blocks have no SE: se_ratio must be 0; got 0.25",
+    ),
+    "a tiered stem that does not divide": (
+        "regnetz",
+        {"stem": "tiered", "stem_width": 36},
+        "stem_width must be a multiple of 8 for the stem tiered; got 36",
+    ),
+    "SE of an unknown width": ("regnetz", {"se_of": "outer"}, "unknown se_of 'outer'.* input, in"),
+    "a last activation twice": (
+        "regnetz",
+        {"final_activation": True},
+        "final_activation is for networks of linear blocks without a head conv",
+    ),
+    "a last activation that is no choice": (
+        "regnetz",
+        {"final_activation": "silu"},
+        "final_activation must be true or false; got 'silu'",
     ),
     "too few pixels": (
         "resnet",
@@ -181,11 +234,14 @@ def test_config_is_refused_with_the_field_and_what_would_be_right(family, change
         assert "\n" not in str(refusal.value)
 
 
-def test_a_config_of_before_padding_and_epsilon_were_fields_means_what_it_meant():
+def test_a_config_of_an_older_version_means_what_it_meant():
     config = arch.model_config("regnety", "400mf").to_dict()
-    del config["padding"], config["bn_eps"]
+    for field in LATER_FIELDS:
+        del config[field]
     network = Architecture.from_config(config)
-    assert (network.padding, network.bn_eps) == ("symmetric", 1e-5)
+    assert (network.padding, network.bn_eps, network.in_channels) == ("symmetric", 1e-5, 3)
+    assert (network.fused_stages, network.se_of, network.final_activation) == (0, "input", False)
+    assert network.se_activation == ""
     assert network == arch.resolve("regnety", "400mf")[0]
     assert network.to_record() == config
 

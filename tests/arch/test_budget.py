@@ -42,7 +42,13 @@ def network(block: str, *rows: tuple, **changes) -> Architecture:
 # Small ones, so that looking at every step takes a moment; each is awkward in its own way.
 NETWORKS = {
     "regnety-200mf": arch.resolve("regnety", "200mf")[0],
-    "mbconv": network("mbconv", (1, 16, 1, 3, 1, 1.0), (2, 24, 2, 5, 1, 6.0), head_width=96),
+    "mbconv, the first stages fused": network(
+        "mbconv",
+        *((1, 16, 1, 3, 0, 1.0), (1, 20, 2, 3, 0, 4.0), (2, 24, 2, 5, 1, 6.0)),
+        head_width=96,
+        fused_stages=2,
+    ),
+    "basic": network("basic", (1, 72, 2, 3, 0, 1.0), (2, 80, 1, 3, 0, 1.0), se_ratio=0.0),
     "equal widths: projections come and go": network(
         "bottleneck", (1, 72, 2, 3, 1, 0.25), (2, 72, 1, 3, 8, 1.0), (3, 80, 1, 3, 8, 1.0)
     ),

@@ -22,9 +22,24 @@ def test_named_network_has_the_reference_sizes_and_cost(name):
     assert arch.count(config) == Complexity(row["flops"], row["params"], row["acts"])
 
 
-@pytest.mark.parametrize(("base", "params"), [("b6", 43_040_704), ("b7", 66_347_960)])
-def test_large_efficientnets_have_the_parameters_that_torchvision_publishes(base, params):
-    assert arch.count(arch.model_config("efficientnet", base)).params == params
+# parameters, and flops in units of 1e9 as torchvision rounds them
+TORCHVISIONS = {
+    ("efficientnet", "b6"): (43_040_704, 19.068),
+    ("efficientnet", "b7"): (66_347_960, 37.746),
+    ("efficientnetv2", "s"): (21_458_488, 8.366),
+    ("efficientnetv2", "m"): (54_139_356, 24.582),
+    ("efficientnetv2", "l"): (118_515_272, 56.08),
+    ("resnet", "18"): (11_689_512, 1.814),
+    ("resnet", "34"): (21_797_672, 3.664),
+}
+
+
+@pytest.mark.parametrize(("name", "published"), TORCHVISIONS.items(), ids=str)
+def test_a_network_costs_what_torchvision_publishes(name, published):
+    flops, params, _ = arch.count(arch.model_config(*name))
+    assert params == published[0]
+    # torchvision leaves out the biases of SE and of the classifier
+    assert flops / 1e9 == pytest.approx(published[1], abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -32,10 +47,13 @@ def test_large_efficientnets_have_the_parameters_that_torchvision_publishes(base
     [
         *(("lite0", 4_652_008), ("lite1", 5_416_680), ("lite2", 6_092_072)),
         *(("lite3", 8_197_096), ("lite4", 13_006_568)),
+        *(("b16", 9_715_480), ("c16", 13_459_880), ("d32", 27_576_288)),
+        *(("d8", 23_373_792), ("e8", 57_698_176)),
     ],
 )
-def test_efficientnet_lites_have_the_parameters_of_timm_s(base, params):
-    assert arch.count(arch.model_config("efficientnet", base)).params == params
+def test_a_network_has_the_parameters_of_timm_s(base, params):
+    family = "efficientnet" if base.startswith("lite") else "regnetz"
+    assert arch.count(arch.model_config(family, base)).params == params
 
 
 @pytest.mark.parametrize(("family", "base"), NAMED, ids=NAMED_IDS)
@@ -133,6 +151,48 @@ BY_HAND = {
             (8 * 64 + 16 * 64) + (16 + 16) * 64,
         ),
     ),
+    # proj 8→16, a 3x3 8→16, b 3x3 16→16; then a, b
+    "basic": (
+        small(block="basic", stages=(Stage(2, 16, 2, 3, 0, 1.0),)),
+        Complexity(
+            (128 + 1152 + 2304) * 64 + (2304 + 2304) * 64,
+            (128 + 32) + (1152 + 32) + (2304 + 32) + 2 * (2304 + 32),
+            5 * 16 * 64,
+        ),
+    ),
+    # b 3x3 8→32 with the stride, c 32→16; then b 16→64, c 64→16; no SE
+    "fused mbconv": (
+        small(block="mbconv", stages=(Stage(2, 16, 2, 3, 0, 4.0),), fused_stages=1, se_ratio=0.25),
+        Complexity(
+            (2304 + 512) * 64 + (9216 + 1024) * 64,
+            (2304 + 64) + (512 + 32) + (9216 + 128) + (1024 + 32),
+            (32 + 16 + 64 + 16) * 64,
+        ),
+    ),
+    # a single conv each: b 3x3 8→16; then 16→16
+    "fused mbconv without expansion": (
+        small(block="mbconv", stages=(Stage(2, 16, 2, 3, 0, 1.0),), fused_stages=1),
+        Complexity((1152 + 2304) * 64, (1152 + 32) + (2304 + 32), 2 * 16 * 64),
+    ),
+    # as mbconv, in groups of 8; SE of widths 48/4 = 12, halfway to 16, and 96/4 = 24
+    "mbconv in groups with SE of the inner width": (
+        small(block="mbconv", stages=(Stage(2, 16, 2, 3, 8, 6.0),), se_ratio=0.25, se_of="inner"),
+        Complexity(
+            (384 * 256 + 3456 * 64 + 768 * 64)
+            + (1536 + 6912 + 1536) * 64
+            + (49 * 16 + 17 * 48)
+            + (97 * 24 + 25 * 96),
+            (384 + 96)
+            + (3456 + 96)
+            + (768 + 32)
+            + (1536 + 192)
+            + (6912 + 192)
+            + (1536 + 32)
+            + (49 * 16 + 17 * 48)
+            + (97 * 24 + 25 * 96),
+            (48 * 256 + 48 * 64 + 16 * 64) + (96 + 96 + 16) * 64 + (16 + 48) + (24 + 96),
+        ),
+    ),
 }
 
 
@@ -154,6 +214,15 @@ def test_pooled_stem_counts_the_pool_as_acts_alone():
     stem = arch.parts(network)[0]
     assert stem.complexity == Complexity(49 * 3 * 8 * 256, 49 * 3 * 8 + 16, 8 * 256 + 8 * 64)
     assert [(layer.name, layer.size) for layer in stem.first] == [("conv", 16), ("pool", 8)]
+
+
+def test_a_tiered_stem_has_three_convs_and_reads_any_number_of_channels():
+    stem = arch.parts(small(stem="tiered", in_channels=5))[0]
+    sizes = [(layer.name, layer.c_group, layer.width, layer.size) for layer in stem.first]
+    assert sizes == [("conv1", 5, 3, 16), ("conv2", 3, 4, 16), ("conv3", 4, 8, 8)]
+    flops = (9 * 5 * 3 + 9 * 3 * 4) * 256 + 9 * 4 * 8 * 64
+    params = (9 * 5 * 3 + 6) + (9 * 3 * 4 + 8) + (9 * 4 * 8 + 16)
+    assert stem.complexity == Complexity(flops, params, (3 + 4) * 256 + 8 * 64)
 
 
 def test_odd_sizes_round_up_at_every_stride():

@@ -101,7 +101,7 @@ def test_a_depthwise_regnet_stays_depthwise():
     for strategy in ("w", "dWr", "a0.6"):
         for factor in (1 / 64, 4, 16, 1024):
             network, scaling = scaled(arch.as_architecture(base), strategy, factor=factor)
-            assert network.is_depthwise
+            assert not network.scales_groups
             assert scaling.multipliers.g == 1
     # one group width above 1 is enough for all of them to scale, as the reference's do
     config = arch.model_config("regnetz", "500mf-g1")
@@ -133,7 +133,20 @@ def test_scaled_networks_are_whole_and_divisible(family, factor):
         )
         assert network.resolution % 4 == 0
         for _, shape in network.blocks():
-            assert shape.c_mid % shape.group_width == 0
+            assert shape.c_mid % (shape.group_width or 1) == 0
+
+
+@pytest.mark.parametrize("name", ["resnet:18", "efficientnetv2:s"])
+def test_dense_blocks_stay_dense(name):
+    base = arch.resolve(*name.split(":"))[0]
+    network = arch.as_architecture(arch.scale(base, "dWr", factor=3))
+    assert [s.group_width for s in network.stages] == [s.group_width for s in base.stages]
+    assert network.fused_stages == base.fused_stages
+
+
+def test_mbconv_blocks_in_groups_are_not_scaled():
+    with pytest.raises(ValueError, match="regnetz-b16 cannot be scaled: its mbconv blocks have gr"):
+        arch.scale(arch.model_config("regnetz", "b16"), "dWr", flops=4e9)
 
 
 def test_scaling_says_where_a_network_came_from():

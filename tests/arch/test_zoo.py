@@ -126,13 +126,14 @@ def test_an_empty_variant_is_the_default_base(family):
     ("family", "default"),
     [
         ("efficientnet", "b0"),
+        ("efficientnetv2", "s"),
         ("regnetx", "400mf"),
         ("regnety", "500mf"),
         ("regnetz", "500mf"),
         ("resnet", "50"),
     ],
 )
-def test_default_base_is_the_smallest_of_the_papers(family, default):
+def test_default_base_is_the_smallest_of_its_paper(family, default):
     assert arch.FAMILIES[family].default == default
 
 
@@ -215,6 +216,6 @@ def test_amount_out_of_range_is_refused(variant, message):
 
 
 def test_unknown_family_is_refused_with_the_choices():
-    choices = "efficientnet regnetx regnety regnetz resnet"
+    choices = "efficientnet efficientnetv2 regnetx regnety regnetz resnet"
     with pytest.raises(ValueError, match=f"unknown family 'vgg'; choose one of {choices}"):
         arch.model_config("vgg", "16")

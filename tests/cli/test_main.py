@@ -177,6 +177,10 @@ BAD_INPUT = {
     ],
     "--config=configs/digits.py --mode=export --names=keras": ['"fastscale_jax", "pycls", "timm"'],
     "--config=configs/digits.py stray": ["'stray'"],
+    "--config=configs/digits.py --config.model.in_channels=6": [
+        "takes images of 6 channels",
+        "RGB",
+    ],
     "--workers=3": ["workers"],
     "--config=README.md": ["README.md is no recipe"],
     "--config=configs/digits.py --num_processes=1.5": ["--num_processes", "1.5"],

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from jax import export
 
-from fastscale_jax.arch.architecture import PADDINGS
+from fastscale_jax.arch.validation import PADDINGS
 from fastscale_jax.convs import conv_choice, conv_shape, native
 from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose
 from fastscale_jax.convs.conv_shape import ConvShape

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from scipy import ndimage
 
 from fastscale_jax.data.augment import augmented as augment
 from fastscale_jax.data.augment import mixing, policies
 from fastscale_jax.data.augment.augment_config import Augment
-from fastscale_jax.data.augment.augmented import mixed, prepare
+from fastscale_jax.data.augment.augmented import check_channels, mixed, prepare
 
 AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -67,6 +68,27 @@ def test_pixels_are_normalised_by_each_channel_s_mean_and_deviation():
     got = prepare(jnp.asarray(images), resolution=6, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     wanted = (images / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.25, 2.0]
     np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_a_grey_image_is_pillow_s_of_the_same_pixels():
+    images = photos(2, 8, 8)
+    ready = functools.partial(prepare, images, resolution=8)
+    grey = ready(mean=(0.0,) * 3, std=(1.0,) * 3, channels=1)
+    wanted = [np.asarray(Image.fromarray(image).convert("L")) for image in images]
+    np.testing.assert_allclose(255 * grey[..., 0], wanted, atol=0.51)  # Pillow rounds
+    mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.4])
+    by_channel = ready(mean=tuple(mean), std=tuple(std))
+    grey = ready(mean=tuple(mean), std=tuple(std), channels=1)
+    np.testing.assert_allclose(
+        grey[..., 0], by_channel @ np.array([0.299, 0.587, 0.114]), atol=1e-5
+    )
+
+
+def test_a_network_of_other_channels_is_refused():
+    check_channels("network", 1)
+    check_channels("network", 3)
+    with pytest.raises(ValueError, match="takes images of 6 channels, and all images here are RGB"):
+        check_channels("network", 6)
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (0, -3), (-1, 2)])

@@ -47,7 +47,7 @@ def tiny(**changes):
 
 
 def images_of(network, count):
-    shape = (count, network.resolution, network.resolution, 3)
+    shape = (count, *network.input_shape)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 

@@ -27,12 +27,22 @@ NETWORKS = {
     "mbconv": ("efficientnet", "b0", (1, 2, 1, 1, 1, 1, 1)),
     "same, relu6": ("efficientnet", "lite0", (1, 2, 1, 1, 1, 1, 1)),
     "same, pooling": ("resnet", "50-32x4d", (1, 2, 1, 1), "same"),
+    "basic": ("resnet", "18", (1, 2, 1, 1)),
+    "fused": ("efficientnetv2", "s", (2, 2, 1, 1, 1, 1)),
+    "tiered, in groups": ("regnetz", "d8", (1, 2, 1, 1)),
+    "final activation, grey": ("regnetz", "500mf", (1, 2, 1, 1), "", True),
 }
 
 
-def cut(family, base, depths, padding=""):
-    config = arch.scale(arch.model_config(family, base), "w", factor=1 / 16)
+def cut(family, base, depths, padding="", is_grey=False):
+    config = arch.model_config(family, base)
+    if base == "d8":  # which cannot be scaled
+        config.update(widths=(16, 32, 64, 96), head_width=448)
+    else:
+        config = arch.scale(config, "w", factor=1 / 16)
     config.update(depths=depths, resolution=36, num_classes=7, padding=padding or config.padding)
+    if is_grey:
+        config.update(in_channels=1, head_width=0, final_activation=True)
     network = arch.as_architecture(config)
     state = {t.name: rule(t.name, t.shape) for t in tensors(network, "pycls")}
     return network, weights.from_pycls(network, state)
@@ -44,7 +54,8 @@ def torch_logits(network, variables, images):
     twin = torch_twin.build(network).eval()
     twin.load_state_dict(state)
     with torch.inference_mode():
-        return twin(torch.from_numpy(images[..., ::-1].transpose(0, 3, 1, 2).copy())).numpy()
+        order = -1 if network.in_channels == 3 else 1
+        return twin(torch.from_numpy(images[..., ::order].transpose(0, 3, 1, 2).copy())).numpy()
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from torch import nn
 
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, Stage
-from fastscale_jax.arch.architecture import ACTIVATIONS, PADDINGS
+from fastscale_jax.arch.blocks import BLOCKS, RESIDUAL, STEMS
+from fastscale_jax.arch.validation import ACTIVATIONS, PADDINGS, SE_BASES, validate
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop import torch_twin
 from fastscale_jax.interop.layout import tensors
@@ -51,7 +52,8 @@ def assert_twin_and_flax_agree(
 ) -> None:
     config, weights = a.to_config(), state_dict(a)
     config.update(dropout=0.0, stochastic_depth=0.0)
-    images, labels = images_by_rule(4, a.resolution), tuple(i % a.num_classes for i in (1, 3, 5, 7))
+    images = images_by_rule(4, a.resolution, a.in_channels)
+    labels = tuple(i % a.num_classes for i in (1, 3, 5, 7))
 
     def shaken() -> list[Outcome]:
         scales = (1 + s * 2**-23 for s in (0, *SHAKES))
@@ -65,7 +67,10 @@ def assert_twin_and_flax_agree(
 
 
 # the others of a family differ from these in sizes alone
-ALL_KINDS = (*OURS, "regnetz:500mf-g1", "resnet:50")
+ALL_KINDS = (
+    *(*OURS, "regnetz:500mf-g1", "resnet:50"),
+    *("resnet:18", "efficientnetv2:s", "regnetz:b16", "regnetz:d8"),
+)
 
 
 def every_network():
@@ -90,34 +95,44 @@ def test_twin_and_flax_agree_for_every_named_network(name, blocks):
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
     """Small networks of any kind and odd sizes."""
-    block = draw(st.sampled_from(["bottleneck", "linear_bottleneck", "mbconv"]))
+    block = draw(st.sampled_from(BLOCKS))
+    count = draw(st.integers(1, 3))
+    fused = draw(st.integers(0, count)) if block == "mbconv" else 0
+    step = draw(st.sampled_from([1, 4])) if block == "mbconv" else 1  # mbconv in groups of 1 or 4
     stages = []
-    for _ in range(draw(st.integers(1, 3))):
-        group = 1 if block == "mbconv" else draw(st.sampled_from([1, 2, 3, 4, 8]))
-        expansion = draw(st.sampled_from([1.0, 2.0, 4.0] + [0.5] * (block == "bottleneck")))
+    for i in range(count):
+        group = step if block == "mbconv" else draw(st.sampled_from([1, 2, 3, 4, 8]))
+        expansion = draw(st.sampled_from([1.0, 2.0, 4.0] + [0.5] * (block in RESIDUAL)))
         stages.append(
             Stage(
                 depth=draw(st.integers(1, 2)),
                 width=group * draw(st.integers(2, 6)) * (2 if expansion < 1 else 1),
                 stride=draw(st.integers(1, 2)),
                 kernel=draw(st.sampled_from([1, 3, 5, 7])),
-                group_width=group,
+                group_width=0 if block == "basic" or i < fused else group,
                 expansion=expansion,
             )
         )
+    stem = draw(st.sampled_from(sorted(STEMS)))
+    head_width = draw(st.sampled_from([0, 13, 24]))
     return Architecture(
         name="drawn",
         block=block,
         resolution=draw(st.integers(33, 51)),
-        stem=draw(st.sampled_from(["conv3x3", "conv7x7_pool"])),
-        stem_width=draw(st.integers(4, 12)),
+        stem=stem,
+        stem_width=8 if stem == "tiered" else step * draw(st.integers(4, 12)),
         stages=tuple(stages),
-        se_ratio=draw(st.sampled_from([0.0, 0.25, 0.5])),
-        head_width=draw(st.sampled_from([0, 13, 24])),
+        se_ratio=0.0 if block == "basic" else draw(st.sampled_from([0.0, 0.25, 0.5])),
+        head_width=head_width,
         activation=draw(st.sampled_from(ACTIVATIONS)),
         num_classes=draw(st.integers(2, 11)),
         padding=draw(st.sampled_from(PADDINGS)),
         bn_eps=draw(st.sampled_from([1e-5, 1e-3])),
+        in_channels=draw(st.sampled_from([1, 3, 4])),
+        fused_stages=fused,
+        se_of=draw(st.sampled_from(SE_BASES)),
+        se_activation=draw(st.sampled_from(["", *ACTIVATIONS])),
+        final_activation=block not in RESIDUAL and not head_width and draw(st.booleans()),
     )
 
 
@@ -139,6 +154,7 @@ def test_twin_and_flax_agree_for_random_architectures(networks, precisions):
     )
     @given(architectures())
     def agree(a: Architecture) -> None:
+        validate(a)
         assert_twin_and_flax_agree(a, precisions)
 
     agree()
@@ -171,7 +187,7 @@ def test_the_twin_s_convs_are_channels_last(small):
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["regnety:200mf", "regnetz:500mf", "efficientnet:b0", "resnet:50"])
+@pytest.mark.parametrize("name", ["regnety:200mf", "efficientnetv2:s", "regnetz:d8", "resnet:18"])
 def test_folding_batch_norm_changes_nothing_but_the_number_of_modules(name):
     config = arch.model_config(*name.split(":"))
     config.update(resolution=40, num_classes=7)

@@ -12,14 +12,19 @@ from fastscale_jax.models import initial
 from fastscale_jax.utils.compiling import hasty
 
 
-# squeeze-and-excitation and a conv in the head; then bottlenecks with neither
-@pytest.mark.parametrize(("family", "variant"), [("efficientnet", "b0"), ("resnet", "50")])
+# squeeze-and-excitation and a conv in the head; bottlenecks with neither; fused blocks
+@pytest.mark.parametrize(
+    ("family", "variant"), [("efficientnet", "b0"), ("resnet", "50"), ("efficientnetv2", "s")]
+)
 def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):
     monkeypatch.setattr(initial, "_PADDING", 2**12)  # several loops
     network = arch.as_architecture(arch.model_config(family, variant))
     stages = (network.stages[0]._replace(depth=1), network.stages[1]._replace(depth=1))
     head_width = network.head_width and 24
-    small = dataclasses.replace(network, stages=stages, head_width=head_width, num_classes=5)
+    fused = min(network.fused_stages, 2)
+    small = dataclasses.replace(
+        network, stages=stages, head_width=head_width, num_classes=5, fused_stages=fused
+    )
     model, images = models.build(small), jnp.zeros((1, 32, 32, 3))
 
     def both(key):

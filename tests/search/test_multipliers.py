@@ -39,7 +39,7 @@ def test_an_empty_grid_is_refused():
 
 def test_depthwise_networks_stay_depthwise():
     base = Architecture.from_config(model_config("regnetz", "500mf-g1"))
-    assert grown(base, (1.0, 2.0, 1.0), 2.0).is_depthwise
+    assert not grown(base, (1.0, 2.0, 1.0), 2.0).scales_groups
 
 
 @pytest.mark.parametrize("phi", [1.0, 2.0, 3.0])

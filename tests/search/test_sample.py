@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import kstest
 
 from fastscale_jax import arch
-from fastscale_jax.arch.architecture import validate
+from fastscale_jax.arch.validation import validate
 from fastscale_jax.arch.zoo import base_architecture, regnet_of
 from fastscale_jax.search.sample import (
     DesignSpace,

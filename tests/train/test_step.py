@@ -256,3 +256,14 @@ def test_in_parts_a_step_updates_every_weight_nearly_as_at_once(tmp_path, batch)
     assert float(in_parts.loss) == pytest.approx(float(metrics.loss), rel=0.02)
     assert int(in_parts.images) == 64
     assert not arrays_equal(once.params, twice.params)
+
+
+def test_a_network_of_one_channel_trains_on_the_same_images(tmp_path):
+    run = tiny_run(tmp_path, **{"model.in_channels": 1})
+    task = run.task()
+    images, labels = run.source.train.take(np.arange(8))
+    assert images.shape[-1] == 3
+    batch = Batch(images, labels, np.ones(8, bool))
+    state = jax.eval_shape(functools.partial(create_state, task), KEY)
+    after, *_ = jax.eval_shape(functools.partial(train_step, task), state, batch, KEY)
+    assert after.weights.params["stem"]["conv"]["kernel"].shape[:3] == (3, 3, 1)

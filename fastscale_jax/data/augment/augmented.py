@@ -10,6 +10,27 @@ from jax.typing import ArrayLike
 from fastscale_jax.data.augment import mixing, policies
 from fastscale_jax.data.augment.augment_config import Augment
 
+# of red, green and blue, as Pillow's mode `L` has them (ITU-R BT.601)
+GREY = (0.299, 0.587, 0.114)
+
+
+def check_channels(network: str, channels: int) -> None:
+    """Refuses a network that no images here are for.
+
+    Args:
+        network: its name, for the message.
+        channels: of the images that it takes.
+
+    Raises:
+        ValueError: neither 3, for RGB, nor 1, for grey.
+    """
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{network} takes images of {channels} channels, and all images here are RGB; set "
+            "--config.model.in_channels=3, or 1 for grey. In Python, with images of your own, "
+            "model.apply takes any number"
+        )
+
 
 def prepare(
     images: ArrayLike,
@@ -19,11 +40,13 @@ def prepare(
     std: tuple[float, ...],
     augment: Augment | None = None,
     keys: Array | None = None,
+    channels: int = 3,
 ) -> Array:
     """Returns images at the network's resolution, augmented and normalised.
 
     In this order: shift and zoom, flip, the policy, lighting. Pixels from outside the image are
-    black; the policy's are grey.
+    black; the policy's are grey. An image of one channel is the weighted sum, by `GREY`, of the
+    normalised channels.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
@@ -32,23 +55,27 @@ def prepare(
         std: of each channel, likewise.
         augment: the random part; None: nothing is random.
         keys: for `augment`, `[batch]`.
+        channels: of the result, 3 or 1.
 
     Returns:
-        `[batch, resolution, resolution, 3]` float32.
+        `[batch, resolution, resolution, channels]` float32.
     """
     images = jnp.asarray(images)
     if augment is None or keys is None:
         pixels = _resize(images.astype(jnp.float32) / 255, resolution)
     else:
         pixels = _augmented(images, resolution, augment, keys)
-    return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
+    normalised = (pixels - jnp.asarray(mean)) / jnp.asarray(std)
+    if channels == 1:
+        normalised = (normalised * jnp.asarray(GREY)).sum(-1, keepdims=True)
+    return normalised
 
 
 def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple[Array, Array]:
     """Returns images and targets after mixup or cutmix, if any.
 
     Args:
-        images: `[batch, h, w, 3]`.
+        images: `[batch, h, w, channels]`.
         targets: `[batch, num_classes]`, each summing to 1.
         keys: `[groups]`: the batch is mixed in so many equal groups, one draw for each.
         augment: with both mixup and cutmix, a coin decides for each group.

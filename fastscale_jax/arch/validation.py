@@ -1,0 +1,142 @@
+"""Whether a network can be built; if not, which field is wrong, and what would be right."""
+
+import numbers
+from typing import TYPE_CHECKING
+
+from fastscale_jax.arch.blocks import BLOCKS, DENSE, RESIDUAL, STEMS, BlockShape, Stage
+from fastscale_jax.arch.spelling import did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from fastscale_jax.arch.architecture import Architecture
+
+ACTIVATIONS = ("relu", "relu6", "silu")
+PADDINGS = ("symmetric", "same")
+SE_BASES = ("input", "inner")
+# `config.model`'s name for each field of Stage, in Stage's order.
+STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
+
+
+def validate(architecture: "Architecture") -> None:
+    """Checks that a network can be built.
+
+    Raises:
+        ValueError: says which field is wrong and what would be right.
+    """
+    a = architecture
+    if not isinstance(a.name, str) or not a.name or "/" in a.name:
+        raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
+    for field, choices in (
+        ("block", BLOCKS),
+        ("stem", tuple(STEMS)),
+        ("activation", ACTIVATIONS),
+        ("padding", PADDINGS),
+        ("se_of", SE_BASES),
+        ("se_activation", ("", *ACTIVATIONS)),
+    ):
+        _check_choice(field, getattr(a, field), choices)
+    _check_real("bn_eps", a.bn_eps, 1e-9, 1)
+    for field, least in (
+        ("resolution", 1),
+        ("stem_width", 1),
+        ("num_classes", 0),
+        ("head_width", 0),
+        ("in_channels", 1),
+        ("fused_stages", 0),
+    ):
+        _check_int(field, getattr(a, field), least)
+    _check_real("se_ratio", a.se_ratio, 0, 1)
+    for field in ("dropout", "stochastic_depth"):
+        if _check_real(field, getattr(a, field), 0, 1) == 1:
+            raise ValueError(f"{field} must be below 1; got 1")
+    if not a.stages:
+        raise ValueError("a network needs at least one stage; the per-stage fields are empty")
+    _check_combinations(a)
+    for index, (stage, kind) in enumerate(zip(a.stages, a.kinds, strict=True), start=1):
+        _check_stage(kind, index, stage)
+    for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+        _check_groups(index, first)
+        if depth > 1:
+            _check_groups(index, rest)
+    _check_resolution(a)
+
+
+def _check_combinations(a: "Architecture") -> None:
+    """Refuses fields that are right by themselves, but not together."""
+    if a.fused_stages and a.block != "mbconv":
+        raise ValueError(f"fused_stages is for mbconv blocks; {a.block} blocks have none")
+    if a.fused_stages > len(a.stages):
+        raise ValueError(f"fused_stages must be at most {len(a.stages)}; got {a.fused_stages}")
+    if a.block == "basic" and a.se_ratio:
+        raise ValueError(f"basic blocks have no SE: se_ratio must be 0; got {a.se_ratio}")
+    if a.stem == "tiered" and a.stem_width % 8:
+        raise ValueError(
+            f"stem_width must be a multiple of 8 for the stem tiered; got {a.stem_width}"
+        )
+    if not isinstance(a.final_activation, bool):
+        raise ValueError(f"final_activation must be true or false; got {a.final_activation!r}")
+    if a.final_activation and (a.head_width or a.block in RESIDUAL):
+        raise ValueError(
+            "final_activation is for networks of linear blocks without a head conv; all others "
+            "activate what they pool in any case"
+        )
+
+
+def _check_stage(kind: str, index: int, stage: Stage) -> None:
+    for field, value in zip(STAGE_FIELDS[:4], stage, strict=False):
+        _check_int(f"{field} of stage {index}", value, 1)
+    if kind not in DENSE:
+        _check_int(f"group_widths of stage {index}", stage.group_width, 1)
+    elif stage.group_width != 0:
+        raise ValueError(
+            f"{kind} blocks are dense: group_widths of stage {index} must be 0; got "
+            f"{stage.group_width!r}"
+        )
+    expansion = _check_real(f"expansions of stage {index}", stage.expansion, 0, 64)
+    if expansion == 0:
+        raise ValueError(f"expansions of stage {index} must be above 0")
+    if stage.stride > 2:
+        raise ValueError(f"strides of stage {index} must be 1 or 2; got {stage.stride}")
+    if stage.kernel % 2 == 0:
+        raise ValueError(f"kernels of stage {index} must be odd; got {stage.kernel}")
+
+
+def _check_groups(index: int, shape: BlockShape) -> None:
+    if shape.c_mid < 1 or shape.c_mid % (shape.group_width or 1):
+        raise ValueError(
+            f"group width {shape.group_width} of stage {index} does not divide its inner width "
+            f"{shape.c_mid} (block {shape.kind}, width {shape.c_out})"
+        )
+
+
+def _check_resolution(a: "Architecture") -> None:
+    """A stride on a single pixel halves nothing: that resolution is too small."""
+    strides = [*a.stem_strides, *(stage.stride for stage in a.stages)]
+    size = a.resolution
+    for stride in strides:
+        if stride == 2 and size == 1:
+            smallest = 2 ** (sum(s == 2 for s in strides) - 1) + 1
+            raise ValueError(
+                f"resolution {a.resolution} is too small for the strides "
+                f"{tuple(strides)} (stem first); the smallest that fits is {smallest}"
+            )
+        size = (size - 1) // stride + 1
+
+
+def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        question = did_you_mean(nearest(str(value), choices))
+        raise ValueError(f"unknown {field} {value!r}; {question}choose one of {', '.join(choices)}")
+
+
+def _check_int(field: str, value: object, low: int) -> None:
+    if type(value) is int and value >= low:
+        return
+    raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
+
+
+def _check_real(field: str, value: object, low: float, high: float) -> float:
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        number = float(value)
+        if low <= number <= high:
+            return number
+    raise ValueError(f"{field} must be a number from {low} to {high}; got {value!r}")
