@@ -110,7 +110,7 @@ class Architecture:
 
     @functools.cached_property
     def scales_groups(self) -> bool:
-        """Whether scaling changes group widths: depthwise networks stay so, `basic` blocks dense."""
+        """Whether scaling changes group widths: depthwise convs stay so, and dense ones."""
         in_groups = self.block in ("bottleneck", "linear_bottleneck")
         return in_groups and any(stage.group_width != 1 for stage in self.stages)
 
