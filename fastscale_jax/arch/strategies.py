@@ -28,7 +28,7 @@ STRATEGIES: dict[str, tuple[float, float, float]] = {
         2 * math.log(ORIG_MULTIPLIERS[2]) / math.log(ORIG_FACTOR),
     ),
 }
-_ALPHA = r"a(\d*\.?\d+)"
+_ALPHA = r"a([0-9]*\.?[0-9]+)"
 STRATEGY_PATTERN = f"(?:{'|'.join(STRATEGIES)}|{_ALPHA})"
 
 FACTOR_LOW, FACTOR_HIGH = 1 / 64, 1024.0

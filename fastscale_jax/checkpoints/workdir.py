@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.arch.architecture import LATER_FIELDS
-from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.saved import check_steps, latest_step, read_about
 from fastscale_jax.checkpoints.stores import (
     Folder,
     check_reachable,
@@ -60,6 +60,7 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
     check_writable(checkpoints, "the folder of checkpoints")
     _check_checkpoints_folder(workdir, checkpoints)
+    check_steps(checkpoints)
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(checkpoints) is not None:
@@ -191,6 +192,7 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
         raise ValueError(
             f"there is no checkpoint in {where}; train first, with fastscale train and this workdir"
         )
+    check_steps(checkpoints)
     return _check_network(workdir, config)
 
 
