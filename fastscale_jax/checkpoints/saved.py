@@ -290,6 +290,7 @@ def steps_in(folder: Folder) -> list[int]:
     with reached(folder):
         if not folder.is_dir():
             return []
-        named = [path for path in folder.iterdir() if is_whole(path.name)]
+        names = [path.name for path in folder.iterdir()]
+        named = [folder / x for x in names if is_whole(x) and x == str(int(x))]
         is_finished = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
         return [int(path.name) for path in named if is_finished(path)]

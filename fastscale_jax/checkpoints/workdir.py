@@ -34,7 +34,7 @@ _FREE = (
     "remat",
 )
 _FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
-_OF_FILES = ("data.exif",)  # says nothing about sources without files, which are
+_OF_FILES = ("data.exif", "data.max_pixels")  # says nothing about sources without files, which are
 _WITHOUT_FILES = ("digits", "synthetic", "own")
 
 

@@ -78,7 +78,7 @@ def predict(
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     images = images_of(run, weights)
     origin = {"network": run.network.name, "weights": weights.description}
-    read = _reader(exif=images.exif)
+    read = _reader(exif=images.exif, max_pixels=recipe.data.max_pixels)
     arguments = model, weights.variables, files, images.conventions
     if output:
         seen = _Seen(prediction.embed(*arguments, read=read))
@@ -123,19 +123,21 @@ def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
     return files
 
 
-def _reader(*, exif: bool) -> "Read":
-    from fastscale_jax.data.sources.images import read_image
+def _reader(*, exif: bool, max_pixels: int) -> "Read":
+    from fastscale_jax.data.sources.images import most_bytes, read_image
 
     def read(file: "File") -> Any:
-        return read_image(file, _stdin() if file == _STDIN else None, exif=exif)
+        content = _stdin(most_bytes(max_pixels)) if file == _STDIN else None
+        return read_image(file, content, exif=exif, max_pixels=max_pixels)
 
     return read
 
 
-def _stdin() -> bytes:
+def _stdin(most: int) -> bytes:
+    """All of stdin, or more than `most` bytes of it, which is too long for an image."""
     if sys.stdin.isatty():
         raise ValueError("- is an image on stdin, which is a terminal; give one, as in < photo.jpg")
-    content = sys.stdin.buffer.read()
+    content = sys.stdin.buffer.read(most + 1)
     if not content:
         raise ValueError("- is an image on stdin, which is empty; give one, as in < photo.jpg")
     return content

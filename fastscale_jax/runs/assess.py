@@ -61,8 +61,8 @@ def evaluate_checkpoints(
             }
     evaluations = {which: by_path[path] for which, path in kept.items()}
     data = dataclasses.asdict(run.recipe.data)
-    images = {key: data[key] for key in ("name", "dir")} | {"images": run.source.test.examples}
-    content = {"source": images, **account_of_all(evaluations, run.source.classes)}
+    source = {key: data[key] for key in ("name", "dir")} | {"images": run.source.test.examples}
+    content = {"source": source, **account_of_all(evaluations, run.source.classes)}
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:

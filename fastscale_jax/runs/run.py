@@ -238,6 +238,7 @@ class Run:
             holdout=data.holdout,
             holdout_seed=data.holdout_seed,
             exif=data.exif,
+            max_pixels=data.max_pixels,
         )
 
     @property

@@ -104,10 +104,10 @@ def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]])
         run: what was trained.
         by_checkpoint: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
     """
-    rows = {
-        "network": run.network.name,
-        "data": f"{run.source.name}, {run.source.test.examples:,} test images",
-    }
+    seen = {len(x.labels) for one in by_checkpoint.values() for x in one.values()}
+    count, of_all = min(seen, default=0), run.source.test.examples
+    images = f"{count:,} test images" if count == of_all else f"{count:,} of {of_all:,} test images"
+    rows = {"network": run.network.name, "data": f"{run.source.name}, {images}"}
     for which, evaluations in by_checkpoint.items():
         for prefix, evaluation in evaluations.items():
             model = "average" if prefix else "model"
