@@ -14,6 +14,9 @@ STEMS = ("conv3x3", "conv7x7_pool")
 ACTIVATIONS = ("relu", "relu6", "silu")
 PADDINGS = ("symmetric", "same")
 
+_MOST = 2**31 - 1  # of any size
+MOST_BLOCKS = 100_000  # of a network; the deepest variant, `b7_d_x1024`, has 56,320
+
 
 class Stage(NamedTuple):
     """A run of equal blocks; the first one carries the stride and the change of width."""
@@ -218,8 +221,10 @@ def validate(architecture: Architecture) -> None:
         ValueError: says which field is wrong and what would be right.
     """
     a = architecture
-    if not isinstance(a.name, str) or not a.name or "/" in a.name:
-        raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
+    if not isinstance(a.name, str) or not a.name or "/" in a.name or not a.name.isprintable():
+        raise ValueError(
+            f"name must be a text without slashes and control characters, not empty; got {a.name!r}"
+        )
     _check_choice("block", a.block, BLOCKS)
     _check_choice("stem", a.stem, STEMS)
     _check_choice("activation", a.activation, ACTIVATIONS)
@@ -240,6 +245,9 @@ def validate(architecture: Architecture) -> None:
         raise ValueError("a network needs at least one stage; the per-stage fields are empty")
     for index, stage in enumerate(a.stages, start=1):
         _check_stage(a.block, index, stage)
+    blocks = sum(stage.depth for stage in a.stages)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(f"a network has at most {MOST_BLOCKS:,} blocks; depths sum to {blocks:,}")
     for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
         _check_groups(index, first)
         if depth > 1:
@@ -293,8 +301,10 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _check_int(field: str, value: object, low: int) -> None:
-    if type(value) is int and value >= low:
+    if type(value) is int and low <= value <= _MOST:
         return
+    if type(value) is int and value > _MOST:
+        raise ValueError(f"{field} must be at most {_MOST:,}")
     raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
 
 

@@ -15,6 +15,8 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 from etils import epath
 
+from fastscale_jax.utils.regular_file import read_text
+
 Folder = epath.Path  # of a disk, or gs://bucket/folder; the methods are those of pathlib.Path
 SCHEME = "gs://"
 
@@ -41,7 +43,7 @@ def recorded_dir(workdir: str | os.PathLike[str]) -> str:
     """Returns `config.checkpoint.dir` of a workdir's run; empty: none, or it cannot be read."""
     config = pathlib.Path(workdir) / "config.json"
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["checkpoint"]["dir"])
+        return str(json.loads(read_text(config))["checkpoint"]["dir"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

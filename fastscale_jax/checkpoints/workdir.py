@@ -20,6 +20,7 @@ from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
+from fastscale_jax.utils.regular_file import read_text
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
@@ -260,7 +261,7 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -20,7 +20,14 @@ from fastscale_jax.cli.options import (
     check_amount,
     run_of,
 )
-from fastscale_jax.utils.console import OK, STDIN, USAGE_ERROR, complain, print_table
+from fastscale_jax.utils.console import (
+    OK,
+    STDIN,
+    USAGE_ERROR,
+    complain,
+    print_table,
+    printable,
+)
 
 if TYPE_CHECKING:
     from fastscale_jax.interop.prediction import File, Read
@@ -159,7 +166,7 @@ def _print_tables(origin: dict[str, str], predictions: Iterable[Any]) -> None:
     waiting, is_first = iter(predictions), True
     while part := list(itertools.islice(waiting, _PER_TABLE)):
         if is_first:
-            print(f"{origin['network']}, weights from {origin['weights']}")
+            print(printable(f"{origin['network']}, weights from {origin['weights']}"))
         print_table(predictions_table(part))
         is_first = False
 
@@ -173,5 +180,6 @@ def _print_written(
     if kind == "json":
         print(json.dumps({**origin, **files, "images": images, "channels": channels}))
     elif images:
-        print(f"{origin['network']}, weights from {origin['weights']}")
-        print(f"{output}: {images:,} x {channels:,} float32; their names: {files['names']}")
+        print(printable(f"{origin['network']}, weights from {origin['weights']}"))
+        shape = f"{images:,} x {channels:,} float32"
+        print(printable(f"{output}: {shape}; their names: {files['names']}"))

@@ -71,9 +71,7 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        view = eval_view(
-            self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels
-        )
+        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
         return self._batches(plan.eval_picks, view, self._read)
 
     def _batches(
@@ -111,10 +109,8 @@ class FolderSplit:
 
     def _read(self, path: Any, index: Any, label: Any) -> Rescued:
         del path  # it may be empty
-        file = os.fsdecode(self.paths[index])
-        pixels, is_read = read_in_python(
-            file, self.bad, exif=self.exif, max_pixels=self.max_pixels
-        )
+        file = os.fsdecode(bytes(self.paths[index]))
+        pixels, is_read = read_in_python(file, self.bad, exif=self.exif, max_pixels=self.max_pixels)
         return pixels, label, is_read
 
     def _read_or_next(self, path: Any, index: Any, label: Any) -> Rescued:

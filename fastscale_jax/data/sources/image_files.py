@@ -142,8 +142,8 @@ class _Walk:
         self.links: collections.deque[str] = collections.deque()
         self._passed_over = passed_over
         self._seen: set[tuple[int, int]] = set()  # device and inode of folders and files
-        parents = pathlib.Path(os.path.realpath(top)).parents
-        self._above = {_identity(os.stat(parent)) for parent in parents}
+        itself = pathlib.Path(os.path.realpath(top))
+        self._above = {_identity(os.stat(folder)) for folder in (itself, *itself.parents)}
 
     def files(self, folder: str, *, is_linked: bool = False) -> Iterator[bytes]:
         """Yields the images in a folder and in those below it; keeps links for later.

@@ -107,9 +107,7 @@ def _decoded(
         return _opened(io.BytesIO(_without_text(content)), exif, max_pixels)
 
 
-def _opened(
-    file: pathlib.Path | str | io.BytesIO, exif: bool, max_pixels: int
-) -> Image.Image:
+def _opened(file: pathlib.Path | str | io.BytesIO, exif: bool, max_pixels: int) -> Image.Image:
     with Image.open(file, formats=formats()) as image:
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError

@@ -86,9 +86,7 @@ class PreparedSplit:
             .eval()
             .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
         )
-        view = eval_view(
-            self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels
-        )
+        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
         return self._batches(plan, records, view)
 
     def _lanes(self, plan: Plan) -> Lanes:

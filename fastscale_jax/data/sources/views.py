@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.orientation import (
     jpeg_has_notes,
@@ -126,9 +127,7 @@ def train_view(resolution: int, *, exif: bool, max_pixels: int = MAX_PIXELS) -> 
 
 
 @functools.cache
-def eval_view(
-    resolution: int, crop: float, *, exif: bool, max_pixels: int = MAX_PIXELS
-) -> View:
+def eval_view(resolution: int, crop: float, *, exif: bool, max_pixels: int = MAX_PIXELS) -> View:
     """Returns the middle, as `images.centre_crop` does: bilinear, with antialiasing.
 
     Args:
