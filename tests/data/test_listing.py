@@ -95,7 +95,7 @@ def test_each_real_file_is_an_image_once(tmp_path):
     files, passed_over = found(tmp_path / "a")
     assert len(files) == 61
     assert passed_over == (
-        "4 links to folders that they are in and 4 files and folders that are there already"
+        "4 links to folders that they are in and 5 files and folders that are there already"
     )
 
 

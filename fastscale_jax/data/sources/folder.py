@@ -115,9 +115,8 @@ def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
     except OSError as error:
         raise ValueError(
             f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
-            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, as ImageNet-1k's two "
-            "archives hold them, or in <class>/ alone; without data, try "
-            "--config.data.name=synthetic"
+            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, or in <class>/ alone; "
+            "without data, try --config.data.name=synthetic"
         ) from error
     if not names:
         raise ValueError(f"{directory} has no folders; it must have one for each class")
