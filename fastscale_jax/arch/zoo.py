@@ -322,7 +322,7 @@ def grammar(family: str) -> str:
     strategies = " ".join(STRATEGIES)
     return (  # short enough for a line on stderr, `utils.console.MOST_CHARACTERS`, with a question
         f"{_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} a<alpha>; "
-        "amounts: 16gf x8 40mparams 20macts 25ms 40gb phi3"
+        "amounts: 16gf x8 4mparams 9macts 25ms 40gb phi3"
     )
 
 

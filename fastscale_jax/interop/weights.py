@@ -234,7 +234,10 @@ def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
     counts = {name: x.size - np.isfinite(x).sum() for name, x in arrays.items()}
     bad = [name for name, count in counts.items() if count]
     if bad:
-        others = f", and {len(bad) - 1} other tensors have some" if bad[1:] else ""
+        others = ""
+        if bad[1:]:
+            tensors_have = "tensor has" if len(bad) == 2 else "tensors have"
+            others = f", and {len(bad) - 1} other {tensors_have} some"
         raise WeightsError(
             f"{counts[bad[0]]:,} of the {arrays[bad[0]].size:,} values of {bad[0]} are NaN or "
             f"infinite{others}: the training that these weights are of has diverged; take earlier "

@@ -164,7 +164,7 @@ def test_wrong_variant_is_refused_with_the_grammar_and_the_choices(family, varia
     assert "a variant is <base> or [<base>_]<strategy>_<amount>" in message
     assert " ".join(arch.FAMILIES[family].bases) in message
     assert "strategies: d w r dw dr wr dwr dWr orig a<alpha>" in message
-    assert "amounts: 16gf x8 40mparams 20macts 25ms 40gb phi3" in message
+    assert "amounts: 16gf x8 4mparams 9macts 25ms 40gb phi3" in message
     assert "\n" not in message
 
 

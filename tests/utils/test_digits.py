@@ -12,7 +12,9 @@ from fastscale_jax.utils.digits import is_whole, other_digits
 FOUR = "٤"  # which Python's int and float, and \d, take for 4
 
 
-@pytest.mark.parametrize("text", [f"dWr_x{FOUR}", f"a0.{FOUR}_x2", f"dWr_1{FOUR}gf", "dWr_16ɡf"])
+@pytest.mark.parametrize(
+    "text", [f"dWr_x{FOUR}", f"a0.{FOUR}_x2", f"dWr_1{FOUR}gf", "dWr_16\u0261f"]
+)
 def test_a_variant_has_ascii_digits_alone(text):
     assert int(FOUR) == 4
     assert variants.parsed(text) is None
