@@ -20,7 +20,7 @@ from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
-from fastscale_jax.utils.regular_file import read_text
+from fastscale_jax.utils.regular_file import read_json
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
@@ -261,7 +261,7 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(read_text(path))
+        config = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -23,7 +23,7 @@ from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.utils.regular_file import read_text, regular_size
+from fastscale_jax.utils.regular_file import read_json, regular_size
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
@@ -181,7 +181,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
             )
         return {}
     try:
-        manifest = json.loads(read_text(path))
+        manifest = read_json(path)
         if "function" not in manifest:  # of something else
             return {}
         about = {"images": images_of_manifest(manifest)}
@@ -209,7 +209,7 @@ def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
 def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
     try:
         about = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of what is nested too deeply
         about = None
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
         raise WeightsError(f"{path} is damaged: its metadata do not describe a network")
@@ -218,7 +218,7 @@ def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(path))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

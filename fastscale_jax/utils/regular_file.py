@@ -1,9 +1,11 @@
 """Files that are files: no pipe, whose reader waits for ever, and no device."""
 
+import json
 import os
 import stat
+from typing import Any
 
-_MOST_TEXT = 64 << 20  # bytes of a file that is read as text
+_MOST_JSON = 64 << 20  # bytes
 
 
 def regular_size(path: str | os.PathLike[str]) -> int:
@@ -20,14 +22,18 @@ def regular_size(path: str | os.PathLike[str]) -> int:
     return status.st_size
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Returns the content of a regular file, which is UTF-8.
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Returns what a regular file holds as JSON.
 
     Raises:
         OSError: as `regular_size`, it cannot be read, or has more than 64 MB.
-        UnicodeDecodeError: it is not UTF-8; a ValueError.
+        ValueError: it is no JSON in UTF-8, or nested too deeply.
     """
-    if regular_size(path) > _MOST_TEXT:
+    if regular_size(path) > _MOST_JSON:
         raise OSError(0, "it is too large", os.fspath(path))
     with open(path, encoding="utf-8") as file:
-        return file.read()
+        content = file.read()
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
