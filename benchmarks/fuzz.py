@@ -215,7 +215,7 @@ def fuzz(reader: Reader, seconds: float, examples: int, start: int) -> tuple[int
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
     )
     @given(content=_edited(reader.corpus))
     def feed(content: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 _MOST_JSON = 64 << 20  # bytes
 
 
-def regular_size(path: str | os.PathLike[str]) -> int:
+def regular_size(path: str | bytes | os.PathLike[str]) -> int:
     """Returns the size of a regular file, or of what a link leads to, in bytes; opens nothing.
 
     Raises:
@@ -16,9 +16,9 @@ def regular_size(path: str | os.PathLike[str]) -> int:
     """
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(0, "it is a folder", os.fspath(path))
+        raise IsADirectoryError(0, "it is a folder", os.fsdecode(path))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(0, "it is no file, but a pipe, a socket or a device", os.fspath(path))
+        raise OSError(0, "it is no file, but a pipe, a socket or a device", os.fsdecode(path))
     return status.st_size
 
 
