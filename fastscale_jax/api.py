@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax import arch
 from fastscale_jax.arch import FAMILIES, Architecture, Complexity, as_architecture
+from fastscale_jax.arch.size_limits import check_cost
 from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples, from_folder
 from fastscale_jax.data.sources.source import Source
 from fastscale_jax.runs.recipes import read_config
@@ -178,12 +179,14 @@ def create_model(
     import jax
 
     from fastscale_jax.interop.load import load as load_weights
+    from fastscale_jax.measure.limits import known_room
     from fastscale_jax.models import build, initial_variables
     from fastscale_jax.utils.compiling import hasty
 
     network = _network(
         config, num_classes=num_classes, resolution=resolution, in_channels=in_channels
     )
+    check_cost(network, known_room())
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
         loaded = load_weights(weights, network, other_classes=True, seed=seed)

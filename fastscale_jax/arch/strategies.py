@@ -37,11 +37,11 @@ STRATEGIES: dict[str, tuple[float, float, float]] = {
     "rs_depth": (_RS_SHARE, 0.0, 1 - _RS_SHARE),
     "rs_width": (0.0, _RS_SHARE, 1 - _RS_SHARE),
 }
-_NUMBER = r"\d*\.?\d+"
+_NUMBER = r"[0-9]*\.?[0-9]+"
 _VECTOR = rf"{_NUMBER}(?:,{_NUMBER})*"
 _ALPHA = rf"a({_NUMBER})"
 _OWN = rf"d({_VECTOR})w({_VECTOR})r({_VECTOR})(?:g({_VECTOR}))?"
-_CAP = r"-max(\d+)"
+_CAP = r"-max([0-9]+)"
 STRATEGY_PATTERN = f"(?:(?:{'|'.join(STRATEGIES)}|{_ALPHA}|{_OWN})(?:{_CAP})?)"
 # how strategies that have no name are written, for messages
 FORMS = "a<alpha> d<x>w<y>r<z>[g<u>]"

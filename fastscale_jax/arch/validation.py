@@ -15,6 +15,9 @@ SE_BASES = ("input", "inner")
 # `config.model`'s name for each field of Stage, in Stage's order.
 STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
 
+_MOST = 2**31 - 1  # of any size
+MOST_BLOCKS = 100_000  # of a network; the deepest variant, `b7_d_x1024`, has 56,320
+
 
 def validate(architecture: "Architecture") -> None:
     """Checks that a network can be built.
@@ -23,8 +26,10 @@ def validate(architecture: "Architecture") -> None:
         ValueError: says which field is wrong and what would be right.
     """
     a = architecture
-    if not isinstance(a.name, str) or not a.name or "/" in a.name:
-        raise ValueError(f"name must be a text without slashes, not empty; got {a.name!r}")
+    if not isinstance(a.name, str) or not a.name or "/" in a.name or not a.name.isprintable():
+        raise ValueError(
+            f"name must be a text without slashes and control characters, not empty; got {a.name!r}"
+        )
     for field, choices in (
         ("block", BLOCKS),
         ("stem", tuple(STEMS)),
@@ -53,6 +58,9 @@ def validate(architecture: "Architecture") -> None:
     _check_combinations(a)
     for index, (stage, kind) in enumerate(zip(a.stages, a.kinds, strict=True), start=1):
         _check_stage(kind, index, stage)
+    blocks = sum(stage.depth for stage in a.stages)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(f"a network has at most {MOST_BLOCKS:,} blocks; depths sum to {blocks:,}")
     for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
         _check_groups(index, first)
         if depth > 1:
@@ -129,8 +137,10 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _check_int(field: str, value: object, low: int) -> None:
-    if type(value) is int and value >= low:
+    if type(value) is int and low <= value <= _MOST:
         return
+    if type(value) is int and value > _MOST:
+        raise ValueError(f"{field} must be at most {_MOST:,}")
     raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
 
 

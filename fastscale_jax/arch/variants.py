@@ -10,13 +10,13 @@ from fastscale_jax.arch.scaling import AMOUNTS
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN, is_strategy, spelled
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _UNITS = {name: (argument, unit) for argument, name, unit in AMOUNTS}
 _VARIANT = re.compile(
     rf"(?:(?P<base>[^_]+)_)?(?P<strategy>{STRATEGY_PATTERN})_"
     rf"(?P<amount>(?P<number>{_NUMBER})(?P<unit>{'|'.join(_UNITS)})|x(?P<factor>{_NUMBER})"
     rf"|phi(?P<phi>-?{_NUMBER}))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 

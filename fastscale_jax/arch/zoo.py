@@ -387,11 +387,9 @@ def grammar(family: str) -> str:
     """Returns one line that says how variants of a family are written."""
     family, members = _family(family)
     strategies = " ".join(STRATEGIES)
-    return (
-        f"{_FORM}; bases: {' '.join(members.bases)} "
-        f"(default {members.default}); strategies: {strategies} {FORMS}; amounts: 16gf, 800mf, "
-        "x8, x0.5, 40mparams, 20macts, 25ms, 40gb, for orig also phi3; e.g. "
-        f"{members.bases[0]}_dWr_x4"
+    return (  # short enough for a line on stderr, `utils.console.MOST_CHARACTERS`, with a question
+        f"{_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
+        "amounts: 16gf x8 4mparams 9macts 25ms 40gb phi3"
     )
 
 

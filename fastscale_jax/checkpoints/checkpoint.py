@@ -26,6 +26,7 @@ from fastscale_jax.checkpoints.saved import (
 from fastscale_jax.checkpoints.saved import reason as said
 from fastscale_jax.checkpoints.stores import Folder, StoreError, reached
 from fastscale_jax.train.state import TrainState
+from fastscale_jax.utils.digits import is_whole
 
 
 class SaveError(Exception):
@@ -219,5 +220,5 @@ def _put_aside_without_error(folder: Folder) -> None:
             try:
                 float(json.loads(content)[ERROR])
             except (ValueError, KeyError, TypeError):
-                if step.name.isdecimal():
+                if is_whole(step.name):
                     _put_aside(step)

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from fastscale_jax.checkpoints.fingerprint import fingerprint_of_numpy
 from fastscale_jax.checkpoints.stores import Folder, StoreError, checkpoints_of, is_remote, reached
+from fastscale_jax.utils.digits import is_whole
 
 STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
 ERROR = "test_top1_error"  # the metric that the best is chosen by
@@ -86,7 +87,9 @@ def read_state(checkpoint: Folder, like: Any) -> Any:
 
 
 def _check_values(checkpoint: Folder, arrays: Any) -> None:
-    wanted = read_about(checkpoint.parent)["fingerprint"]
+    about = read_about(checkpoint.parent)
+    _check_step(checkpoint.parent, about)
+    wanted = about["fingerprint"]
     for path, value in fingerprint_of_numpy(arrays).items():
         if wanted.get(path) != value:
             raise ValueError(f"the values of {path} are not those that were saved")
@@ -105,6 +108,32 @@ def read_about(folder: Folder) -> dict[str, Any]:
         return json.loads((folder / ABOUT / "metadata").read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{ABOUT} cannot be read: {error.strerror or error}") from error
+
+
+def check_steps(folder: Folder) -> None:
+    """Refuses checkpoints whose folders have been renamed: each says of which step it is.
+
+    Args:
+        folder: of a run's checkpoints. What is damaged is passed over: restoring it says so.
+
+    Raises:
+        ValueError: names the first, and what it should be called.
+    """
+    for step in steps_in(folder):
+        try:
+            about = read_about(folder / str(step))
+        except ValueError:
+            continue
+        _check_step(folder / str(step), about)
+
+
+def _check_step(folder: Folder, about: Any) -> None:
+    step = about.get("step") if isinstance(about, dict) else None
+    if type(step) is int and is_whole(folder.name) and int(folder.name) != step:
+        raise ValueError(
+            f"{folder} is the checkpoint of step {step}, under another name; call the folder "
+            f"{step} again"
+        )
 
 
 def _reader() -> ocp.Checkpointer:
@@ -261,6 +290,7 @@ def steps_in(folder: Folder) -> list[int]:
     with reached(folder):
         if not folder.is_dir():
             return []
-        named = [path for path in folder.iterdir() if path.name.isdecimal()]
-        is_whole = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
-        return [int(path.name) for path in named if is_whole(path)]
+        names = [path.name for path in folder.iterdir()]
+        named = [folder / x for x in names if is_whole(x) and x == str(int(x))]
+        is_finished = ocp.utils.is_checkpoint_finalized if is_remote(folder) else bool
+        return [int(path.name) for path in named if is_finished(path)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.arch.architecture import LATER_FIELDS
-from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.saved import check_steps, latest_step, read_about
 from fastscale_jax.checkpoints.stores import (
     Folder,
     check_reachable,
@@ -20,6 +20,7 @@ from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
+from fastscale_jax.utils.regular_file import read_json
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
@@ -34,7 +35,7 @@ _FREE = (
     "remat",
 )
 _FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
-_OF_FILES = ("data.exif",)  # says nothing about sources without files, which are
+_OF_FILES = ("data.exif", "data.max_pixels")  # says nothing about sources without files, which are
 _WITHOUT_FILES = ("digits", "synthetic", "own")
 
 
@@ -60,6 +61,7 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
     check_writable(checkpoints, "the folder of checkpoints")
     _check_checkpoints_folder(workdir, checkpoints)
+    check_steps(checkpoints)
     recorded = _check_network(workdir, config)
     read_metrics(workdir / "metrics.jsonl")
     if latest_step(checkpoints) is not None:
@@ -191,6 +193,7 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
         raise ValueError(
             f"there is no checkpoint in {where}; train first, with fastscale train and this workdir"
         )
+    check_steps(checkpoints)
     return _check_network(workdir, config)
 
 
@@ -258,7 +261,7 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
 from fastscale_jax.utils.console import FAILURE, OK, STDIN, complain, usage_error
+from fastscale_jax.utils.digits import other_digits
 from fastscale_jax.utils.usage import in_plain_words
 
 
@@ -182,6 +183,9 @@ def main(tokens: Sequence[str]) -> int:
     Args:
         tokens: its arguments, the subcommand first.
     """
+    for token in tokens:
+        if digits := other_digits(token.rpartition("=")[2]):
+            return usage_error(f"{token}: numbers are written with the digits 0 to 9; got {digits}")
     rest, overrides = split(tokens)
     if rest and not rest[0].startswith("-") and rest[0] not in COMMANDS:
         return usage_error(

@@ -18,6 +18,7 @@ from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
+from fastscale_jax.utils.digits import is_whole
 
 _GRID, _MEASURING = Group("Which points", sort_key=1), Group("How they are measured", sort_key=2)
 
@@ -191,7 +192,7 @@ def _setting(grid: Grid, target: Target | None) -> dict[str, Any]:
     if target:
         target.device.peak(dtype)
     batch = grid.batch_size or str(usual_batch // (target.count if target else 1))
-    if batch != "auto" and not (batch.isdigit() and int(batch)):
+    if batch != "auto" and not (is_whole(batch) and int(batch)):
         raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
     images = 0 if batch == "auto" else int(batch)
     return {"batch_size": images, "dtype": dtype, "resolution": grid.resolution}

@@ -32,7 +32,7 @@ def evaluate(
     from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
     from fastscale_jax.runs.start import is_checkpoint_meant, load_for
     from fastscale_jax.runs.summary import result_rows
-    from fastscale_jax.train.evaluate import as_record
+    from fastscale_jax.train.evaluate import as_record, images_seen
 
     try:
         processes.check_alone("eval")
@@ -52,12 +52,14 @@ def evaluate(
         return FAILURE
     except CheckpointError as error:
         return usage_error(f"{error}; train moves it away, and goes on from the one before")
+    seen = images_seen(metrics.values())
+    counts = {"images": seen, "skipped": run.source.test.examples - seen}
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}
     if format == "json":
         step = latest_step(run.checkpoints) if workdir else None
         best = {f"best_{key}": value for key, value in as_record(metrics.pop("best", {})).items()}
         steps = {} if step is None else {"step": step}
-        print_json({**about, **steps, **as_record(metrics["last"]), **best})
+        print_json({**about, **counts, **steps, **as_record(metrics["last"]), **best})
         return OK
     summary({**result_rows(run, metrics), "weights": origin}, "evaluated", Console())
     return OK

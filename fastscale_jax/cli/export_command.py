@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastscale_jax.arch.spelling import meant
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
-from fastscale_jax.utils.console import OK, complain
+from fastscale_jax.utils.console import OK, complain, printable
 
 
 def export(
@@ -68,8 +68,8 @@ def export(
         origin = {"network": run.network.name, "weights": weights.description}
         print(json.dumps({**origin, "files": [str(file) for file in files]}))
     else:
-        print(f"{run.network.name}, weights from {weights.description}")
-        print("\n".join(map(str, files)))
+        print(printable(f"{run.network.name}, weights from {weights.description}"))
+        print("\n".join(printable(str(file)) for file in files))
     for earlier in (folder / known.file for known in FORMATS.values()):
         if earlier.exists() and earlier not in files:
             complain(f"{earlier} is of an earlier export, and was left as it is")

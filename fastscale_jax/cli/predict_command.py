@@ -20,7 +20,14 @@ from fastscale_jax.cli.options import (
     check_amount,
     run_of,
 )
-from fastscale_jax.utils.console import OK, STDIN, USAGE_ERROR, complain, print_table
+from fastscale_jax.utils.console import (
+    OK,
+    STDIN,
+    USAGE_ERROR,
+    complain,
+    print_table,
+    printable,
+)
 
 if TYPE_CHECKING:
     from fastscale_jax.interop.prediction import File, Read
@@ -78,7 +85,7 @@ def predict(
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     images = images_of(run, weights)
     origin = {"network": run.network.name, "weights": weights.description}
-    read = _reader(exif=images.exif)
+    read = _reader(exif=images.exif, max_pixels=recipe.data.max_pixels)
     arguments = model, weights.variables, files, images.conventions
     if output:
         seen = _Seen(prediction.embed(*arguments, read=read))
@@ -123,19 +130,21 @@ def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
     return files
 
 
-def _reader(*, exif: bool) -> "Read":
-    from fastscale_jax.data.sources.images import read_image
+def _reader(*, exif: bool, max_pixels: int) -> "Read":
+    from fastscale_jax.data.sources.images import most_bytes, read_image
 
     def read(file: "File") -> Any:
-        return read_image(file, _stdin() if file == _STDIN else None, exif=exif)
+        content = _stdin(most_bytes(max_pixels)) if file == _STDIN else None
+        return read_image(file, content, exif=exif, max_pixels=max_pixels)
 
     return read
 
 
-def _stdin() -> bytes:
+def _stdin(most: int) -> bytes:
+    """All of stdin, or more than `most` bytes of it, which is too long for an image."""
     if sys.stdin.isatty():
         raise ValueError("- is an image on stdin, which is a terminal; give one, as in < photo.jpg")
-    content = sys.stdin.buffer.read()
+    content = sys.stdin.buffer.read(most + 1)
     if not content:
         raise ValueError("- is an image on stdin, which is empty; give one, as in < photo.jpg")
     return content
@@ -157,7 +166,7 @@ def _print_tables(origin: dict[str, str], predictions: Iterable[Any]) -> None:
     waiting, is_first = iter(predictions), True
     while part := list(itertools.islice(waiting, _PER_TABLE)):
         if is_first:
-            print(f"{origin['network']}, weights from {origin['weights']}")
+            print(printable(f"{origin['network']}, weights from {origin['weights']}"))
         print_table(predictions_table(part))
         is_first = False
 
@@ -171,5 +180,6 @@ def _print_written(
     if kind == "json":
         print(json.dumps({**origin, **files, "images": images, "channels": channels}))
     elif images:
-        print(f"{origin['network']}, weights from {origin['weights']}")
-        print(f"{output}: {images:,} x {channels:,} float32; their names: {files['names']}")
+        print(printable(f"{origin['network']}, weights from {origin['weights']}"))
+        shape = f"{images:,} x {channels:,} float32"
+        print(printable(f"{output}: {shape}; their names: {files['names']}"))

@@ -51,7 +51,9 @@ def time(
     session.start()
     import jax
 
+    from fastscale_jax.arch.size_limits import check_cost
     from fastscale_jax.measure import step_times
+    from fastscale_jax.measure.limits import known_room
     from fastscale_jax.measure.memory import is_out_of_memory
     from fastscale_jax.measure.timing import NoisyError
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
@@ -59,7 +61,9 @@ def time(
     check_amount("noise", noise, 0.001)
     check_amount("memory_gb", memory_gb, 0.001, 1e6)
     processes.check_alone("time")
-    run = with_batch_size(run_to_measure(config, workdir), gigabytes=memory_gb)
+    run = run_to_measure(config, workdir)
+    check_cost(run.network, known_room())
+    run = with_batch_size(run, gigabytes=memory_gb)
     try:
         network, recipe = run.network, run.recipe
         timed = step_times.timed(

@@ -15,12 +15,12 @@ import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
 from fastscale_jax.data.augment.augmented import GREY
-from fastscale_jax.data.sources.conventions import SourceInfo
+from fastscale_jax.data.sources.conventions import SourceInfo, checked
 from fastscale_jax.interop.files import MANIFEST, WEIGHTS
 from fastscale_jax.interop.folded import output_of
 from fastscale_jax.interop.formats import FORMATS, check_formats, converted
 from fastscale_jax.interop.load import save
-from fastscale_jax.interop.weights import WeightsError, to_library
+from fastscale_jax.interop.weights import WeightsError, check_finite, to_library
 from fastscale_jax.models import build
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -63,12 +63,15 @@ def export_network(
         The files.
 
     Raises:
-        WeightsError: the files cannot be written, the library of `names` has no such network, or a
-            format computes other logits. Then none is written.
-        ValueError: a format is unknown, or its package is not installed.
+        WeightsError: the files cannot be written, the library of `names` has no such network,
+            weights are NaN or infinite, or a format computes other logits. Then none is written.
+        ValueError: a format is unknown, its package is not installed, or the normalisation of the
+            images cannot be computed with.
     """
     check_formats(formats)
-    to_library(names, network, variables)  # refuses before anything is written
+    # what cannot be used is refused before anything is written
+    check_finite(to_library(names, network, variables))
+    checked(images.conventions)
     about = manifest(network, images, config, formats)
     others = [name for name in formats if name != "stablehlo"]
     functions: dict[str, bytes | bytearray] = {}
@@ -76,7 +79,7 @@ def export_network(
     if "stablehlo" in formats:
         functions["stablehlo"] = serialized(network, variables, dtype, grouped_conv)
     contents = {FORMATS[name].file: functions[name] for name in formats}
-    contents[MANIFEST] = (json.dumps(about, indent=2) + "\n").encode()
+    contents[MANIFEST] = (json.dumps(about, indent=2, allow_nan=False) + "\n").encode()
     files = [folder / name for name in (*contents, WEIGHTS)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.regular_file import read_json, regular_size
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
@@ -64,6 +65,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
     try:
         if path.is_dir():
             return _read_folder(path.absolute())  # Orbax takes no other
+        regular_size(path)  # of a pipe there may be nothing to read, ever
         with path.open("rb") as file:
             start = file.read(9)
         if start[8:] == b"{":  # after the length of the header, which can begin like a pickle
@@ -139,11 +141,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _read_safetensors(path: pathlib.Path) -> Stored:
-    content = path.read_bytes()
     try:
-        stored = safetensors.deserialize(content)
+        # first, because it reads no more than the header, and compares it with the file's length
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
+        stored = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is damaged or cut short: {error}") from error
     tensors = {}
@@ -179,7 +181,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
             )
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         if "function" not in manifest:  # of something else
             return {}
         about = {"images": images_of_manifest(manifest)}
@@ -207,7 +209,7 @@ def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
 def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
     try:
         about = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of what is nested too deeply
         about = None
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
         raise WeightsError(f"{path} is damaged: its metadata do not describe a network")
@@ -216,7 +218,7 @@ def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

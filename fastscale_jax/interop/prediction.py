@@ -15,6 +15,7 @@ from fastscale_jax.data.augment.augmented import check_channels, prepare
 from fastscale_jax.data.sources.images import as_evaluated, read_image
 from fastscale_jax.data.sources.source import Conventions
 from fastscale_jax.models import Network
+from fastscale_jax.utils.console import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +116,8 @@ def predictions_table(predictions: Sequence[Prediction]) -> "Table":
         for i, guess in enumerate(prediction.top):
             file = prediction.file if i == 0 else ""
             # as Text, because rich would read brackets in a name as markup
-            result.add_row(Text(file), Text(guess.name), f"{100 * guess.probability:.1f}")
+            cells = (Text(printable(text)) for text in (file, guess.name))
+            result.add_row(*cells, f"{100 * guess.probability:.1f}")
     return result
 
 

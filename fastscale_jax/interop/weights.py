@@ -57,7 +57,7 @@ def from_pycls(config: Config, state_dict: Mapping[str, Any]) -> Variables:
         become float32.
 
     Raises:
-        WeightsError: a tensor is missing, unknown, not of numbers, or of the wrong shape.
+        WeightsError: a tensor is missing, unknown, not of finite numbers, or of the wrong shape.
         ValueError: the config describes no network.
     """
     return _from("pycls", config, state_dict)
@@ -187,7 +187,9 @@ def import_tensors(
         wanted = [tensor for tensor in wanted if tensor.name not in left_out]
         arrays = {name: x for name, x in arrays.items() if name not in left_out}
     _check(a, arrays, {tensor.name: tensor.shape for tensor in wanted})
-    flat = {t.path: t.to_ours(_array(t.name, arrays[t.name])) for t in wanted}
+    values = {tensor.name: _array(tensor.name, arrays[tensor.name]) for tensor in wanted}
+    check_finite(values)
+    flat = {tensor.path: tensor.to_ours(values[tensor.name]) for tensor in wanted}
     return Imported(nested(flat), is_left_out and a.num_classes > 0)
 
 
@@ -218,6 +220,29 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
             f"{min(names, default=None)!r}"
         )
     return closest.network.package
+
+
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses weights that a network computes nothing but NaN with.
+
+    Args:
+        arrays: by the names of the tensors, for the message.
+
+    Raises:
+        WeightsError: values are NaN or infinite; says of which tensors, and how many.
+    """
+    counts = {name: x.size - np.isfinite(x).sum() for name, x in arrays.items()}
+    bad = [name for name, count in counts.items() if count]
+    if bad:
+        others = ""
+        if bad[1:]:
+            tensors_have = "tensor has" if len(bad) == 2 else "tensors have"
+            others = f", and {len(bad) - 1} other {tensors_have} some"
+        raise WeightsError(
+            f"{counts[bad[0]]:,} of the {arrays[bad[0]].size:,} values of {bad[0]} are NaN or "
+            f"infinite{others}: the training that these weights are of has diverged; take earlier "
+            "ones"
+        )
 
 
 def nested(flat: Mapping[tuple[str, ...], Any]) -> Variables:

@@ -14,6 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from fastscale_jax.logs.ticking import EVERY_SECOND, Wait, doubling, duration, ticking
+from fastscale_jax.utils.console import printable
 
 # parts of the live line, and those that a narrow terminal has no room for, least important first
 _PARTS = ("step", "epoch", "loss", "error", "test", "average", "speed", "wait", "left")
@@ -191,7 +192,7 @@ class Progress:
         Args:
             line: shown as it is.
         """
-        self._print(Text(line))
+        self._print(Text("\n".join(map(printable, line.splitlines()))))
 
     def _show(self, line: str) -> None:
         """Rewrites the live line."""
@@ -235,7 +236,10 @@ def summary(
     pairs = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
     width = max((len(name) for name, _ in pairs), default=0)
     lines = [Text(title, style="bold")]
-    lines += [Text.assemble((f"  {name:<{width}}", "dim"), "  ", value) for name, value in pairs]
+    lines += [
+        Text.assemble((f"  {name:<{width}}", "dim"), "  ", printable(value))
+        for name, value in pairs
+    ]
     console.print(Text("\n").join(lines), soft_wrap=True, highlight=False)
 
 

@@ -4,7 +4,6 @@ After arXiv:2103.06877: runtime against flops, parameters and activations (Figur
 against flops by strategy (Figures 1, 4, 6, 11 and 12), and XLA and PyTorch on the same axes.
 """
 
-import csv
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastscale_jax.display.csv_file import write_csv
 from fastscale_jax.measure import points
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
         for quantity in shown
         for c in correlations(known, quantity)
     ]
-    _write_rows(folder / "correlations.csv", ("quantity", *Correlation._fields), rows)
+    write_csv(folder / "correlations.csv", [("quantity", *Correlation._fields), *rows])
     if shown == (TIME,):
         _draw(known, _by_framework, folder / "time_by_framework", TIME)
     for quantity, framework in itertools.product(shown, _frameworks(known)):
@@ -163,14 +163,7 @@ def _write_points(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None
     rows = ([record.get(column, "") for column in columns] for record in records)
     machines = ([r["machine"]["device"], r["machine"]["date"]] for r in records)
     pairs = zip(rows, machines, strict=True)
-    _write_rows(path, (*columns, "device", "date"), [[*row, *machine] for row, machine in pairs])
-
-
-def _write_rows(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_csv(path, [(*columns, "device", "date"), *([*row, *machine] for row, machine in pairs)])
 
 
 def _draw(

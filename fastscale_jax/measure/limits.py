@@ -43,6 +43,14 @@ def room(device: Any = None) -> int:
     return stats["bytes_limit"]
 
 
+def known_room() -> int | None:
+    """Returns what `room` says of the first device here; None: nobody knows."""
+    try:
+        return room()
+    except ValueError:
+        return None
+
+
 def _free_on_host() -> Iterator[int]:
     """What each limit leaves, in bytes."""
     yield from _free_in_process()

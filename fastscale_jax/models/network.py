@@ -12,6 +12,7 @@ from jax import Array, lax, random
 from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, FeatureMap, as_architecture
+from fastscale_jax.arch.size_limits import check_cost
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, CONV
 from fastscale_jax.convs.conv_choice import check_implementation, refusal
 from fastscale_jax.convs.conv_shape import padding_of
@@ -56,11 +57,12 @@ def build(
         remat: one of `REMATS`; what the backward pass computes again from its input.
 
     Raises:
-        ValueError: the config does not describe a network, or an unknown implementation, platform
-            or `remat`.
+        ValueError: the config does not describe a network, or one that is too large for any
+            machine; or an unknown implementation, platform or `remat`.
     """
     check_implementation(grouped_conv)
     architecture = as_architecture(config)
+    check_cost(architecture)
     if "shift" in grouped_conv.split(",") and any(s.group_width != 1 for s in architecture.stages):
         reason = f"is for depthwise convs; {architecture.name} has wider groups"
         raise ValueError(refusal("shift", reason))

@@ -12,7 +12,7 @@ from fastscale_jax.checkpoints.workdir import saved_config
 from fastscale_jax.logs.class_errors import account_of_all
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
-from fastscale_jax.train.evaluate import Evaluation, Evaluator
+from fastscale_jax.train.evaluate import Evaluation, Evaluator, images_seen
 from fastscale_jax.train.state import Weights
 
 
@@ -61,8 +61,10 @@ def evaluate_checkpoints(
             }
     evaluations = {which: by_path[path] for which, path in kept.items()}
     data = dataclasses.asdict(run.recipe.data)
-    images = {key: data[key] for key in ("name", "dir")} | {"images": run.source.test.examples}
-    content = {"source": images, **account_of_all(evaluations, run.source.classes)}
+    seen = images_seen(evaluations.values())
+    source = {key: data[key] for key in ("name", "dir")}
+    source |= {"images": seen, "skipped": run.source.test.examples - seen}
+    content = {"source": source, **account_of_all(evaluations, run.source.classes)}
     for which, path in kept.items():
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastscale_jax.arch import Architecture, Scaling
+from fastscale_jax.arch.size_limits import check_cost
 from fastscale_jax.arch.zoo import budget_of, resolve
 from fastscale_jax.checkpoints.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.data.pipeline import steps_per_epoch
@@ -65,6 +66,7 @@ class Run:
             ValueError: says what is wrong with the config and what would be right.
         """
         network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
+        check_cost(network)
         # where the images decide the number of classes, there will be a classifier
         frozen_names(
             dataclasses.replace(network, num_classes=network.num_classes or 1), recipe.train.freeze
@@ -99,6 +101,7 @@ class Run:
             ValueError: says what is wrong and what would be right.
         """
         from fastscale_jax.data.augment.augmented import check_channels
+        from fastscale_jax.measure.limits import known_room
         from fastscale_jax.models import build
 
         check_channels(self.network.name, self.network.in_channels)
@@ -109,6 +112,7 @@ class Run:
                 "weights or the folder of a trained run"
             )
         build(self.network, grouped_conv=recipe.grouped_conv)
+        check_cost(self.network, known_room())
         if self.own_source is None:
             check_source(
                 data.name, self.network.num_classes, directory=data.dir, tfds_name=data.tfds_name
@@ -240,6 +244,7 @@ class Run:
             holdout=data.holdout,
             holdout_seed=data.holdout_seed,
             exif=data.exif,
+            max_pixels=data.max_pixels,
         )
 
     @property

@@ -12,7 +12,7 @@ from fastscale_jax.cost.parameters import overview
 from fastscale_jax.logs.progress import summary
 from fastscale_jax.runs.course import Course
 from fastscale_jax.runs.run import Run
-from fastscale_jax.train.evaluate import Evaluation
+from fastscale_jax.train.evaluate import Evaluation, images_seen
 from fastscale_jax.train.frozen_names import frozen_names
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.recipe import Recipe
@@ -104,9 +104,11 @@ def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]])
         run: what was trained.
         by_checkpoint: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
     """
+    count, of_all = images_seen(by_checkpoint.values()), run.source.test.examples
+    images = f"{count:,}" if count == of_all else f"{count:,} of {of_all:,}"
     rows = {
         "network": run.network.name,
-        "data": f"{run.source.name}, {run.source.test.examples:,} test images",
+        "data": f"{run.source.name}, {images} test images",
     }
     for which, evaluations in by_checkpoint.items():
         for prefix, evaluation in evaluations.items():

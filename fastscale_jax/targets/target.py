@@ -5,6 +5,7 @@ import math
 
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.targets.devices import Device, devices
+from fastscale_jax.utils.digits import is_whole
 
 # XLA on a GPU takes this share of its memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise:
 # https://docs.jax.dev/en/latest/gpu_memory_allocation.html
@@ -72,7 +73,7 @@ class Target:
 def _gpus(text: str, size: str) -> int:
     if not size:
         return 1
-    if not size.isdecimal() or not int(size):
+    if not is_whole(size) or not int(size):
         raise ValueError(f"target {text!r}: give a number of GPUs, as in gpu:h100:8")
     return int(size)
 
@@ -82,7 +83,7 @@ def _topology(text: str, size: str, device: Device) -> tuple[int, ...]:
     dimensions, chips = device.topology["dimensions"], device.topology["pod_chips"]
     sides = size.split("x") if size else ["1"] * dimensions
     example = "x".join(["2"] * 2 + ["1"] * (dimensions - 2))
-    if len(sides) != dimensions or not all(side.isdecimal() and int(side) for side in sides):
+    if len(sides) != dimensions or not all(is_whole(side) and int(side) for side in sides):
         raise ValueError(
             f"target {text!r}: a topology of {device.name} has {dimensions} sides, "
             f"as in {device.key}:{example}"

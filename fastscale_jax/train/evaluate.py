@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -95,6 +95,16 @@ def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:
         for prefix, evaluation in evaluations.items()
         for name, value in evaluation.metrics.items()
     }
+
+
+def images_seen(evaluations: Iterable[Mapping[str, Evaluation]]) -> int:
+    """Returns how many images evaluations of a split counted: all but those that were skipped.
+
+    Args:
+        evaluations: by prefix, of one or more checkpoints. An image that could be read for some of
+            them only is not counted.
+    """
+    return min((len(x.labels) for one in evaluations for x in one.values()), default=0)
 
 
 def error_of(evaluations: dict[str, Evaluation]) -> float | None:

@@ -4,11 +4,13 @@ import operator
 from typing import Any
 
 from fastscale_jax.arch.spelling import did_you_mean, nearest
+from fastscale_jax.data.sources.conventions import MOST_PIXELS
 
 # of each key: the least it may be, and what it must stay at or below
 _FROM_TO = {
     "data.batch_size": (0, None),
-    "data.workers": (0, None),
+    "data.max_pixels": (1, MOST_PIXELS),  # Pillow decodes no larger images
+    "data.workers": (0, 1024),
     "train.epochs": (1, None),
     "train.steps": (0, None),
     "train.least_steps": (0, None),

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch.spelling import meant
 from fastscale_jax.data.augment.augment_config import Augment
-from fastscale_jax.data.sources.conventions import SOURCES
+from fastscale_jax.data.sources.conventions import MAX_PIXELS, MOST_PIXELS, SOURCES
 from fastscale_jax.train.ranges import CHOICES, check_ranges
 
 # the batch size that the paper's learning rate is for; others are scaled in proportion
@@ -24,7 +24,7 @@ REFERENCE_BATCH_SIZE = 1024
 # values that are names, which are taken without regard to case
 _NAMES = CHOICES | {"data.name": tuple(SOURCES)}
 # What a run did that an older version recorded without a key, where that is not the key's default.
-BEFORE = {"data.exif": False}
+BEFORE = {"data.exif": False, "data.max_pixels": MOST_PIXELS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Data:
     holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
     holdout_seed: int = 0  # of the random choice of these images
     exif: bool = True  # turn photographs upright as their EXIF data say
+    max_pixels: int = MAX_PIXELS  # of an image file; larger ones cannot be read
 
 
 @dataclasses.dataclass(frozen=True)

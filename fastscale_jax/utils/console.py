@@ -9,11 +9,37 @@ from typing import Any
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 # what commands are given for an argument -, which cyclopts takes for an option
 STDIN = "/dev/stdin"
+MOST_CHARACTERS = 300  # of a line on stderr
+_BEGINNING = 200  # of these, what is kept of a longer line's beginning; the rest is its end
 
 
 def complain(message: str) -> None:
-    """Says a line on stderr."""
-    print(f"fastscale_jax: {' '.join(message.split())}", file=sys.stderr)
+    """Says a line on stderr, as `in_a_line` returns it."""
+    print(f"fastscale_jax: {in_a_line(message)}", file=sys.stderr)
+
+
+def in_a_line(message: str) -> str:
+    """Returns a message as one line of at most 300 characters.
+
+    Of a longer one the middle is left out: it begins with what is wrong, and ends with what would
+    be right.
+    """
+    line = printable(" ".join(message.split()))
+    if len(line) <= MOST_CHARACTERS:
+        return line
+    end = MOST_CHARACTERS - _BEGINNING - len(" … ")
+    return f"{line[:_BEGINNING]} … {line[-end:]}"
+
+
+def printable(text: str) -> str:
+    r"""Returns text with what has no shape on a screen as Python escapes it: `\x1b`, `\u202e`.
+
+    Names of files and tensors come from others. A terminal would obey their control characters,
+    and write what follows a right-to-left mark backwards.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def usage_error(message: str) -> int:

@@ -19,6 +19,7 @@ import pytest
 from fastscale_jax.checkpoints.checkpoint import Checkpoints
 from fastscale_jax.checkpoints.saved import (
     CheckpointError,
+    check_steps,
     find_checkpoint,
     kept_checkpoints,
     latest_step,
@@ -321,3 +322,20 @@ def test_a_checkpoint_is_read_with_its_average_which_goes_before(tmp_path, has_a
     assert_equal(Weights(**read_variables(path)), best)
     restored_state = restored(tmp_path, state)
     assert_equal(restored_state, state)
+
+
+def test_a_renamed_folder_is_noticed_and_nothing_is_moved(tmp_path):
+    saved(tmp_path, state_at(3), state_at(7))
+    folder = tmp_path / "checkpoints"
+    (folder / "7").rename(folder / "11")
+    says = r"\S+/11 is the checkpoint of step 7, under another name; call the folder 7 again"
+    with pytest.raises(ValueError, match=says):
+        check_steps(checkpoints_of(tmp_path))
+    with pytest.raises(CheckpointError, match=says):
+        read_variables(find_checkpoint(Folder(tmp_path)))
+    assert steps_kept(tmp_path) == [3, 11]
+    (folder / "11").rename(folder / "7")
+    check_steps(checkpoints_of(tmp_path))
+    # a copy elsewhere may have any name
+    shutil.copytree(folder / "7", tmp_path / "mine")
+    assert read_variables(find_checkpoint(Folder(tmp_path / "mine")))

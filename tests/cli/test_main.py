@@ -144,7 +144,7 @@ BAD_INPUT = {
     "--config=configs/digits.py --config.optim.learning_rate=inf": ["learning_rate", "inf"],
     "--config=configs/digits.py --config.grouped_conv=shift": ["'shift'", "depthwise"],
     "--config=configs/digits.py --mode=info --config.data.name=cifar": ["'cifar'"],
-    "--config=configs/regnetz.py:dWr_16tf": ["'dWr_16tf'", "amounts: 16gf, 800mf"],
+    "--config=configs/regnetz.py:dWr_16tf": ["'dWr_16tf'", "amounts: 16gf x8"],
     "--config=configs/regnetz.py:dWr_999999gf": ["nearest that is possible is", "flops"],
     "--config=configs/regnetz.py:r_9mparams": ["nearest that is possible is 7,092,550 params"],
     "--config=configs/digits.py --config.model.widths=(8,16)": ["same length", "widths has 2"],

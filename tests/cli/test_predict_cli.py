@@ -12,11 +12,14 @@ from PIL import Image
 from fastscale_jax import arch
 from fastscale_jax.cli.application import main
 from fastscale_jax.cli.options import Session
+from fastscale_jax.data.sources.images import formats
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import save
 from tests.passes import rule
 from tests.train.tiny import tiny_config
+
+NO_IMAGE = f"is not an image that can be read: its format is none of {', '.join(formats())}"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_several_images_folders_and_stdin_are_seen_in_one_call_in_order(predict,
     assert status == 2
     assert err == [
         "fastscale_jax: passed over 1 file that is no image (.txt)",
-        f"fastscale_jax: {place}/words.jpg is not an image that can be read: its format is unknown",
+        f"fastscale_jax: {place}/words.jpg {NO_IMAGE}",
     ]
     assert out.count("\n") == 1
     found = json.loads(out)["predictions"]
@@ -122,4 +125,4 @@ def test_bad_input_gets_one_line(predict, place, arguments):
 def test_words_on_stdin_are_no_image(predict):
     status, out, err = predict("-", stdin=b"words")
     assert (status, out) == (2, "")
-    assert err == ["fastscale_jax: - is not an image that can be read: its format is unknown"]
+    assert err == [f"fastscale_jax: - {NO_IMAGE}"]

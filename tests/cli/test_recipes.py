@@ -164,3 +164,10 @@ def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, name, words):
     with pytest.raises(ValueError, match=words.format(tmp_path)) as caught:
         read_config(name and name.format(tmp_path), workdir=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_that_is_nested_a_thousand_deep_is_refused_in_a_line(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"model": ' + "[" * 9000 + "]" * 9000 + "}")
+    with pytest.raises(ValueError, match=r"is not the config of a run: it is nested too deeply"):
+        read_config(str(path))

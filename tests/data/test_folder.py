@@ -159,3 +159,14 @@ def test_a_folder_for_a_source_that_reads_none_is_refused(tmp_path, name):
         ValueError, match=r"reads no files; did you mean --config\.data\.name=folder"
     ):
         check_source(name, 10, directory=str(tmp_path))
+
+
+def test_links_to_the_folder_of_the_classes_make_no_class_and_no_images(tmp_path):
+    write(tmp_path, *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)))
+    write(tmp_path, "cat/.ipynb_checkpoints/0.png", "dog/@eaDir/1.png/SYNOPHOTO.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)  # would be a class of all images
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)  # would make cats of the dogs
+    source = load_source("folder", directory=str(tmp_path), holdout=0.3)
+    assert source.classes == ("cat", "dog")
+    assert source.train.examples + source.test.examples == 6
+    assert source.passed_over == "2 hidden folders and 2 links to folders that they are in"

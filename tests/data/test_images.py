@@ -125,27 +125,27 @@ class Plugin:
     @staticmethod
     def register_heif_opener():
         class Grey(ImageFile.ImageFile):
-            format = "GREY"
+            format = "HEIF"
 
             def _open(self):
                 self._size, self._mode = (9, 6), "L"
                 self.tile = [ImageFile._Tile("raw", (0, 0, 9, 6), 4, ("L", 0, 1))]
 
-        Image.register_open("GREY", Grey, lambda prefix: prefix.startswith(b"grey"))
+        Image.register_open("HEIF", Grey, lambda prefix: prefix.startswith(b"grey"))
 
 
 def test_the_plugin_for_heic_is_used_where_it_is_installed(monkeypatch):
     grey = noise(6, 9, 1)
     content = b"grey" + grey.tobytes()
-    with pytest.raises(ValueError, match=r"x\.heic is not an image .*: its format is unknown"):
+    with pytest.raises(ValueError, match=r"x\.heic is not an image .*: its format is none of B"):
         read_image("x.heic", content)
     monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
-    images._add_heif.cache_clear()
+    images.formats.cache_clear()
     np.testing.assert_array_equal(np.asarray(read_image("x.heic", content))[..., 0], grey)
-    images._add_heif.cache_clear()
+    images.formats.cache_clear()
 
 
 JPEG = image_bytes(Image.fromarray(noise(40, 60)), "JPEG")

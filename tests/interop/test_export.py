@@ -257,3 +257,20 @@ def test_a_folder_that_cannot_be_written_is_refused_and_stays_as_it_is(tmp_path,
 
 def contents(folder: pathlib.Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("what", ["weights", "mean", "config"])
+def test_what_is_nan_is_not_exported(tmp_path, what):
+    network, variables = tiny()
+    given = of("digits")
+    if what == "weights":
+        variables = jax.tree.map(lambda x: np.full_like(x, np.nan), variables)
+    elif what == "mean":
+        conventions = SOURCES["digits"]._replace(mean=(0.5, float("nan"), 0.5))
+        given["images"] = SourceInfo("digits", given["images"].classes, conventions)
+    else:
+        given["config"] = {**given["config"], "x": float("nan")}
+    words = {"weights": "are NaN or infinite", "mean": "mean must be", "config": "not JSON"}
+    with pytest.raises(ValueError, match=words[what]):
+        export.export_network(tmp_path / "new", network, variables, **given)
+    assert not (tmp_path / "new").exists()

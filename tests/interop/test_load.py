@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 
 from fastscale_jax import arch, models
 from fastscale_jax.checkpoints.checkpoint import Checkpoints
-from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.checkpoints.stores import checkpoints_of, recorded_dir
 from fastscale_jax.checkpoints.workdir import as_recorded
 from fastscale_jax.interop import torch_twin, weights
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
@@ -28,6 +29,7 @@ from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load, save
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.logs.records import write_config
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.runs.start import load_for, load_to_start
 from fastscale_jax.train.state import TrainState
@@ -703,3 +705,33 @@ def test_the_file_s_metadata_are_the_network_s_own_config(tmp_path):
     with safetensors.safe_open(tmp_path / "x", "numpy") as file:
         about = json.loads(file.metadata()["fastscale_jax"])
     assert arch.as_architecture(about["model"]) == arch.as_architecture(config)
+
+
+@pytest.mark.parametrize("library", [OURS, "pycls"])
+def test_weights_that_are_nan_are_told_as_such(tmp_path, library):
+    config = small()
+    state = weights.to_library(library, config, variables_of(config))
+    kernel, other = (name for name in sorted(state)[:2])
+    state[kernel].flat[3:5] = np.nan, np.inf
+    state[other].flat[0] = -np.inf
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(state, path)
+    words = refusal(path, config)
+    assert f"2 of the {state[kernel].size:,} values of {kernel} are NaN or infinite" in words
+    assert "1 other tensor has some" in words
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+@pytest.mark.parametrize("name", ["x.safetensors", "config.json"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    config = small()
+    save(tmp_path / "x.safetensors", config, variables_of(config))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "config.json":  # beside a file of weights
+        load(tmp_path / "x.safetensors", config)
+        assert recorded_dir(tmp_path) == ""
+        with pytest.raises(ValueError, match="it is no file, but a pipe, a socket or a device"):
+            read_config(str(tmp_path / name))
+    else:
+        assert "it is no file, but a pipe, a socket or a device" in refusal(tmp_path / name, config)

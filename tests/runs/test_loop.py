@@ -135,7 +135,7 @@ def test_the_account_has_both_models_of_the_last_and_the_best_checkpoint(uninter
     workdir, returned = uninterrupted
     found = json.loads((workdir / "evaluation.json").read_text())
     assert list(found) == ["source", "last", "best"]
-    assert found["source"] == {"name": "digits", "dir": "", "images": 360}
+    assert found["source"] == {"name": "digits", "dir": "", "images": 360, "skipped": 0}
     assert found["last"]["step"] == STEPS
     errors = {x["step"]: x["ema_test_top1_error"] for x in timeless(workdir) if "test_loss" in x}
     best = min(errors, key=lambda step: (errors[step], -step))

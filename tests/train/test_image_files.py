@@ -54,8 +54,10 @@ def test_of_two_classes_there_is_no_top_5_error(trained):
     prepare, metrics = trained
     run = prepare("eval")
     assert "test_top1_error" in metrics
-    found = {"last": {"": Evaluation({"loss": 0.5, "top1_error": 20.0}, *2 * (np.zeros(1),))}}
-    assert result_rows(run, found)["model"] == "top-1 error 20.00 %, loss 0.5000"
+    found = {"last": {"": Evaluation({"loss": 0.5, "top1_error": 20.0}, *2 * (np.zeros(5),))}}
+    rows = result_rows(run, found)
+    assert rows["model"] == "top-1 error 20.00 %, loss 0.5000"
+    assert rows["data"] == "folder, 5 of 6 test images"
     written = [run.workdir / name for name in ("metrics.jsonl", "evaluation.json")]
     assert not any("top5" in text for text in (*metrics, *(x.read_text() for x in written)))
     assert all("top1_error" in path.read_text() for path in written)
@@ -111,7 +113,15 @@ def test_a_classifier_of_photographs_is_not_evaluated_on_noise(trained, tmp_path
     assert (run.folder / "evaluation.json").read_bytes() == before
     # with the workdir alone it is the run's own images
     assert main(["eval", f"--workdir={run.folder}", "--format=json"]) == 0
-    assert json.loads(capsys.readouterr().out)["test_top1_error"] == trained[1]["test_top1_error"]
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["test_top1_error"] == trained[1]["test_top1_error"]
+    # what is skipped is said, whatever the log of libraries, and not counted
+    assert (result["images"], result["skipped"]) == (5, 1)
+    assert f"skipped: {run.recipe.data.dir}/val/{CLASSES[1]}/001.JPEG is not an image" in err
+    assert "skipped 1 of 6 images, which cannot be read" in err
+    source = json.loads((run.folder / "evaluation.json").read_text())["source"]
+    assert (source["images"], source["skipped"]) == (5, 1)
 
 
 def test_other_images_of_the_same_classes_have_a_result_of_their_own(trained, tmp_path, capsys):
@@ -127,6 +137,7 @@ def test_other_images_of_the_same_classes_have_a_result_of_their_own(trained, tm
         "name": "folder",
         "dir": str(other),
         "images": 4,
+        "skipped": 0,
     }
 
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from absl import logging
+from fastscale_jax.utils.console import complain
 
 NAMED = 5  # are warned of one by one; the others are only counted
 ALLOWED_SHARE = 0.01  # of a split; the run stops beyond it, for then something else is wrong
@@ -44,7 +44,7 @@ class BadImages:
                 return
             self._reasons[name] = reason
             if len(self._reasons) <= NAMED:
-                logging.warning("skipped: %s", reason)
+                complain(f"skipped: {reason}")
 
     def check(self) -> None:
         """Raises where there are too many.
@@ -64,6 +64,6 @@ class BadImages:
         """Tells the total, where it has grown since the last report."""
         if len(self._reasons) > self._reported:
             self._reported = len(self._reasons)
-            logging.warning(
-                "skipped %d of %d images, which cannot be read", self._reported, self._examples
+            complain(
+                f"skipped {self._reported:,} of {self._examples:,} images, which cannot be read"
             )

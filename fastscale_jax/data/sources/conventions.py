@@ -19,6 +19,11 @@ class Conventions(NamedTuple):
 # are close enough
 _IMAGENET = Conventions((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256)
 
+# Of an image file, unless a config says otherwise: enough for full-frame cameras,
+# which have 61 million; in RGB they take 200 MB.
+MAX_PIXELS = 64 << 20
+MOST_PIXELS = 178_956_970  # that Pillow decodes: 2 * PIL.Image.MAX_IMAGE_PIXELS
+
 OWN = "own"  # images that a Python program brings
 
 SOURCES = {

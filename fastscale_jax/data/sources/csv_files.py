@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastscale_jax.data.sources.image_files import is_image, suffixes
+from fastscale_jax.utils.regular_file import regular_size
 
 _HEADER = ("path", "class", "split")
 _TRAIN, _TEST = ("train", "training"), ("val", "validation", "test", "testing")
@@ -33,6 +34,7 @@ def read_csv(path: pathlib.Path) -> Listed:
             image, or an unknown split. Names the first such line.
     """
     try:
+        regular_size(path)
         return _read(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise ValueError(f"the CSV file {path} cannot be read: {error.strerror}") from error

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import centre_crop, read_image
 from fastscale_jax.utils.processor import cores
 
@@ -138,13 +139,14 @@ def as_array(images: Any) -> np.ndarray:
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
-def as_image(image: Any, *, exif: bool = True) -> Image.Image:
+def as_image(image: Any, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Returns an image in RGB.
 
     Args:
         image: an array `[h, w, 3]`, or grey `[h, w]` or `[h, w, 1]`, uint8; a Pillow image; the
             path of a file; or a file's bytes.
         exif: turn photographs upright as their EXIF data say.
+        max_pixels: that a file may have.
 
     Raises:
         ValueError: none of these, or a file that cannot be read.
@@ -152,9 +154,9 @@ def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     if isinstance(image, Image.Image):
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(pathlib.Path(image).expanduser(), exif=exif)
+        return read_image(pathlib.Path(image).expanduser(), exif=exif, max_pixels=max_pixels)
     if isinstance(image, bytes):
-        return read_image("its bytes", image, exif=exif)
+        return read_image("its bytes", image, exif=exif, max_pixels=max_pixels)
     pixels = np.asarray(image)
     if pixels.ndim not in (2, 3):
         raise ValueError(

@@ -9,6 +9,7 @@ from fastscale_jax.data.sources.image_files import (
     PassedOver,
     image_files,
     is_hidden,
+    is_loop,
     suffixes,
 )
 
@@ -76,7 +77,7 @@ def list_split(
             if not entry.is_dir():
                 passed_over.add_file(entry.name, outside=True)
             elif entry.name not in classes:
-                passed_over.add_folder()
+                passed_over.add_folder(is_loop=is_loop(entry))
     files = [_sorted_files(folder / name, passed_over) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(paths) for paths in files])
     return np.array([path for paths in files for path in paths]), labels
@@ -106,13 +107,16 @@ def _check_not_empty(folder: pathlib.Path, where: str) -> None:
 def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
     try:
         with os.scandir(directory) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.is_dir() and not is_hidden(entry.name) and not is_loop(entry)
+            )
     except OSError as error:
         raise ValueError(
             f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
-            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, as ImageNet-1k's two "
-            "archives hold them, or in <class>/ alone; without data, try "
-            "--config.data.name=synthetic"
+            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, or in <class>/ alone; "
+            "without data, try --config.data.name=synthetic"
         ) from error
     if not names:
         raise ValueError(f"{directory} has no folders; it must have one for each class")

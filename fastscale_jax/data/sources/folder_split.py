@@ -10,9 +10,12 @@ import numpy as np
 
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import BadImages
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
+from fastscale_jax.data.sources.images import most_bytes
 from fastscale_jax.data.sources.reading import Reader, Rescued, read_in_python
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import View, eval_view, train_view
+from fastscale_jax.utils.regular_file import regular_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,6 +29,7 @@ class FolderSplit:
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
+        max_pixels: of a file; larger ones cannot be read.
     """
 
     paths: np.ndarray
@@ -34,6 +38,7 @@ class FolderSplit:
     crop: float
     workers: int
     exif: bool = True
+    max_pixels: int = MAX_PIXELS
 
     @property
     def examples(self) -> int:
@@ -57,9 +62,8 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        return self._batches(
-            plan.train_picks, train_view(self.resolution, exif=self.exif), self._read_or_next
-        )
+        view = train_view(self.resolution, exif=self.exif, max_pixels=self.max_pixels)
+        return self._batches(plan.train_picks, view, self._read_or_next)
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields the middle of every image once; the last batch is padded and masked.
@@ -67,7 +71,7 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        view = eval_view(self.resolution, self.crop, exif=self.exif)
+        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
         return self._batches(plan.eval_picks, view, self._read)
 
     def _batches(
@@ -89,20 +93,29 @@ class FolderSplit:
 
     def _files(self, picks: Picks) -> dict[str, np.ndarray]:
         return {
-            "file": self.paths[picks.indices],
+            "file": np.array([self._if_readable(path) for path in self.paths[picks.indices]]),
             "key": picks.indices,
             "label": self.labels[picks.indices],
             "seed": picks.seeds,
             "mask": picks.mask,
         }
 
+    def _if_readable(self, path: bytes) -> bytes:
+        """The path; empty, so that TensorFlow leaves it to `_read`, where it is no file to open."""
+        try:
+            return path if regular_size(path) <= most_bytes(self.max_pixels) else b""
+        except OSError:
+            return b""
+
     def _read(self, path: Any, index: Any, label: Any) -> Rescued:
-        pixels, is_read = read_in_python(os.fsdecode(path), self.bad, exif=self.exif)
+        del path  # it may be empty
+        file = os.fsdecode(bytes(self.paths[index]))
+        pixels, is_read = read_in_python(file, self.bad, exif=self.exif, max_pixels=self.max_pixels)
         return pixels, label, is_read
 
     def _read_or_next(self, path: Any, index: Any, label: Any) -> Rescued:
         image = self._read(path, index, label)
         while not image[-1] and not self.bad.too_many:
             index = (index + 1) % self.examples
-            image = self._read(self.paths[index], index, self.labels[index])
+            image = self._read(path, index, self.labels[index])
         return image

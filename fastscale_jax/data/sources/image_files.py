@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
 
 from PIL import features
@@ -25,14 +26,20 @@ _SYSTEM = (
     *("system volume information", "desktop.ini", "thumbs.db"),
 )
 # one and several, as in "1 hidden file"
-_KINDS = _NO_IMAGE, _UNKNOWN, _OUTSIDE, _HIDDEN_FILE, _HIDDEN_FOLDER, _LOOP, _CLOSED = (
-    ("file that is no image", "files that are no images"),
-    ("image that cannot be read here", "images that cannot be read here"),
-    ("file outside the class folders", "files outside the class folders"),
-    ("hidden file", "hidden files"),
-    ("hidden folder", "hidden folders"),
-    ("link to a folder that it is in", "links to folders that they are in"),
-    ("folder that cannot be read", "folders that cannot be read"),
+_NO_IMAGE = "file that is no image", "files that are no images"
+_UNKNOWN = "image that cannot be read here", "images that cannot be read here"
+_OUTSIDE = "file outside the class folders", "files outside the class folders"
+_DEVICE = "pipe, socket or device", "pipes, sockets or devices"
+_HIDDEN_FILE = "hidden file", "hidden files"
+_HIDDEN_FOLDER = "hidden folder", "hidden folders"
+_LOOP = "link to a folder that it is in", "links to folders that they are in"
+_AGAIN = "file or folder that is there already", "files and folders that are there already"
+_NOWHERE = "link to nothing", "links to nothing"
+_CLOSED = "folder that cannot be read", "folders that cannot be read"
+# in the order in which they are told
+_KINDS = (
+    *(_NO_IMAGE, _UNKNOWN, _OUTSIDE, _DEVICE, _HIDDEN_FILE, _HIDDEN_FOLDER),
+    *(_LOOP, _AGAIN, _NOWHERE, _CLOSED),
 )
 
 
@@ -59,9 +66,9 @@ class PassedOver:
         else:
             self.add(_NO_IMAGE, suffix or "no suffix")
 
-    def add_folder(self) -> None:
-        """Counts a hidden folder."""
-        self.add(_HIDDEN_FOLDER)
+    def add_folder(self, *, is_loop: bool = False) -> None:
+        """Counts a hidden folder, or a link that makes a loop."""
+        self.add(_LOOP if is_loop else _HIDDEN_FOLDER)
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -94,15 +101,24 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(suffixes()) and not name.startswith(".")
 
 
+def is_loop(entry: "os.DirEntry[str]") -> bool:
+    """Returns whether an entry of a folder is a link to that folder, or to one that it is in."""
+    if not entry.is_symlink():
+        return False
+    target, folder = (os.path.realpath(path) for path in (entry.path, os.path.dirname(entry.path)))
+    return os.path.commonpath((target, folder)) == target
+
+
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder of this name is no one's image: hidden, or a system's."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def image_files(folder: str | os.PathLike[str], passed_over: PassedOver) -> Iterator[bytes]:
-    """Yields the image files below a folder, as the file system's bytes, in any order.
+    """Yields the image files below a folder, as the file system's bytes, each of them once.
 
-    Links are followed, except to a folder that the link is in.
+    Links are followed, after all else: except to a folder that the link is in, and to what has been
+    there already. The order is the same for the same files.
 
     Args:
         folder: to look in.
@@ -111,31 +127,102 @@ def image_files(folder: str | os.PathLike[str], passed_over: PassedOver) -> Iter
     Raises:
         OSError: the folder cannot be read. Of folders in it, this is counted.
     """
-    folders: list[tuple[str, tuple[os.stat_result, ...]]] = [(os.fspath(folder), ())]
-    while folders:
-        path, above = folders.pop()
-        try:
-            itself, entries = os.stat(path), os.scandir(path)
-        except OSError:
-            if not above:
-                raise
-            passed_over.add(_CLOSED)
-            continue
-        if any(os.path.samestat(itself, other) for other in above):
-            entries.close()
-            passed_over.add(_LOOP)
-            continue
-        with entries:
-            for entry in entries:
-                if _is_folder(entry):
+    walk = _Walk(os.fspath(folder), passed_over)
+    yield from walk.files(walk.top)
+    while walk.links:  # more may come while it is followed
+        link = walk.links.popleft()
+        yield from walk.followed(link)
+
+
+class _Walk:
+    """The files below one folder, and where it has been."""
+
+    def __init__(self, top: str, passed_over: PassedOver) -> None:
+        self.top = top
+        self.links: collections.deque[str] = collections.deque()
+        self._passed_over = passed_over
+        self._seen: set[tuple[int, int]] = set()  # device and inode of folders and files
+        itself = pathlib.Path(os.path.realpath(top))
+        self._above = {_identity(os.stat(folder)) for folder in (itself, *itself.parents)}
+
+    def files(self, folder: str, *, is_linked: bool = False) -> Iterator[bytes]:
+        """Yields the images in a folder and in those below it; keeps links for later.
+
+        Args:
+            folder: to look in.
+            is_linked: a link led here, so that some of it may be there already.
+        """
+        waiting = [folder]
+        while waiting:
+            path = waiting.pop()
+            try:
+                status = os.stat(path)
+                with os.scandir(path) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError:
+                if path == self.top:
+                    raise
+                self._passed_over.add(_CLOSED)
+                continue
+            if is_linked and _identity(status) in self._seen:
+                self._passed_over.add(_AGAIN)
+                continue
+            self._seen.add(_identity(status))
+            for entry in listed:
+                if entry.is_dir(follow_symlinks=False):
                     if is_hidden(entry.name):
-                        passed_over.add_folder()
+                        self._passed_over.add_folder()
                     else:
-                        folders.append((entry.path, (*above, itself)))
-                elif is_image(entry.name) and (entry.is_symlink() or entry.is_file()):
+                        waiting.append(entry.path)
+                elif entry.is_symlink():
+                    self._keep(entry)
+                elif is_image(entry.name) and entry.is_file():
+                    # the listing has its inode; asking for its status would take a call
+                    itself = status.st_dev, entry.inode()
+                    if is_linked and itself in self._seen:
+                        self._passed_over.add(_AGAIN)
+                        continue
+                    self._seen.add(itself)
                     yield os.fsencode(entry.path)
                 else:
-                    passed_over.add_file(entry.name)
+                    self._pass_over(entry.name, entry.is_file())
+
+    def followed(self, link: str) -> Iterator[bytes]:
+        """Yields the images that a link leads to, unless they have been there."""
+        try:
+            status = os.stat(link)
+        except OSError:  # it leads to nothing, or to itself
+            self._passed_over.add(_NOWHERE)
+            return
+        is_folder, name = stat.S_ISDIR(status.st_mode), os.path.basename(link)
+        if is_folder and _identity(status) in self._above:
+            self._passed_over.add(_LOOP)
+        elif _identity(status) in self._seen:
+            self._passed_over.add(_AGAIN)
+        elif is_folder:
+            yield from self.files(link, is_linked=True)
+        elif is_image(name) and stat.S_ISREG(status.st_mode):
+            self._seen.add(_identity(status))
+            yield os.fsencode(link)
+        else:
+            self._pass_over(name, stat.S_ISREG(status.st_mode))
+
+    def _keep(self, link: "os.DirEntry[str]") -> None:
+        if is_hidden(link.name):
+            leads_to_folder = os.path.isdir(link.path)
+            self._passed_over.add(_HIDDEN_FOLDER if leads_to_folder else _HIDDEN_FILE)
+        else:
+            self.links.append(link.path)
+
+    def _pass_over(self, name: str, is_file: bool) -> None:
+        if is_file:
+            self._passed_over.add_file(name)
+        else:
+            self._passed_over.add(_DEVICE)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def find_images(path: pathlib.Path, passed_over: PassedOver) -> list[pathlib.Path]:
@@ -160,10 +247,3 @@ def find_images(path: pathlib.Path, passed_over: PassedOver) -> list[pathlib.Pat
         left_out = f"; passed over {passed_over}" if passed_over else ""
         raise ValueError(f"the folder {path} has no image ({', '.join(suffixes())}){left_out}")
     return files
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False

@@ -1,4 +1,9 @@
-"""Image files as the arrays that a network takes."""
+"""Image files as the arrays that a network takes.
+
+Files come from anywhere. Only the formats of `FORMATS` are read, whatever a file is called: Pillow
+knows others, and hands PostScript to another program. A file's header says how large its image is,
+and larger ones than `max_pixels` are refused before memory is taken for them.
+"""
 
 import functools
 import importlib.util
@@ -7,13 +12,23 @@ import pathlib
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
+from fastscale_jax.utils.regular_file import regular_size
+
+# Pillow's names of them; MPO, which some cameras write, begins with a JPEG and is read as one
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(
-    path: pathlib.Path | str, content: bytes | None = None, *, exif: bool = True
+    path: pathlib.Path | str,
+    content: bytes | None = None,
+    *,
+    exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Returns an image file's pixels in RGB.
 
@@ -21,37 +36,81 @@ def read_image(
         path: of the file; with `content`, only a name for messages.
         content: the file's bytes; None: they are read.
         exif: turn the image upright as its EXIF data say.
+        max_pixels: that an image may have.
 
     Raises:
-        ValueError: it is not an image, or a damaged one.
+        ValueError: it is no image of `formats`, a damaged one, too large, or no regular file.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
-            _add_heif()
-            return _decoded(path, content, exif)
+            return _decoded(path, content, exif, max_pixels)
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{path} is not an image that can be read: its format is unknown"
+            f"{path} is not an image that can be read: its format is none of {', '.join(formats())}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{path} is too large: it has more than the {max_pixels:,} pixels of "
+            "--config.data.max_pixels"
         ) from error
     except Exception as error:  # whatever a decoder makes of a damaged file
         reason = getattr(error, "strerror", None) or str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
 
 
-def _decoded(path: pathlib.Path | str, content: bytes | None, exif: bool) -> Image.Image:
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Returns the formats that are read here, by Pillow's names."""
+    avif = ("AVIF",) if features.check("avif") else ()
+    if not importlib.util.find_spec("pillow_heif"):
+        return (*_FORMATS, *avif)
+    importlib.import_module("pillow_heif").register_heif_opener()
+    return (*_FORMATS, *avif, "HEIF")
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Returns how long a file of so many pixels may be: 16 bits of four channels, and metadata."""
+    return 8 * max_pixels + (64 << 20)
+
+
+def check_length(size: int, max_pixels: int) -> None:
+    """Refuses a file that is too long for its pixels.
+
+    Args:
+        size: of the file, bytes.
+        max_pixels: that an image may have.
+
+    Raises:
+        ValueError: it is.
+    """
+    if size > most_bytes(max_pixels):
+        raise ValueError(
+            f"it has {size:,} bytes, and an image of {max_pixels:,} pixels at most "
+            f"{most_bytes(max_pixels):,}"
+        )
+
+
+def _decoded(
+    path: pathlib.Path | str, content: bytes | None, exif: bool, max_pixels: int
+) -> Image.Image:
+    check_length(regular_size(path) if content is None else len(content), max_pixels)
     try:
-        return _opened(path if content is None else io.BytesIO(content), exif)
+        return _opened(path if content is None else io.BytesIO(content), exif, max_pixels)
+    except Image.DecompressionBombError:
+        raise
     except Exception:
         content = pathlib.Path(path).read_bytes() if content is None else content
         if not content.startswith(_PNG):
             raise
         # Pillow refuses long or damaged text beside the pixels; TensorFlow passes over it
-        return _opened(io.BytesIO(_without_text(content)), exif)
+        return _opened(io.BytesIO(_without_text(content)), exif, max_pixels)
 
 
-def _opened(file: pathlib.Path | str | io.BytesIO, exif: bool) -> Image.Image:
-    with Image.open(file) as image:
+def _opened(file: pathlib.Path | str | io.BytesIO, exif: bool, max_pixels: int) -> Image.Image:
+    with Image.open(file, formats=formats()) as image:
+        if image.width * image.height > max_pixels:
+            raise Image.DecompressionBombError
         image.load()
         return _in_rgb(_upright(image) if exif else image)
 
@@ -61,13 +120,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data; the pixels are fine
         return image
-
-
-@functools.cache
-def _add_heif() -> None:
-    """Has Pillow read HEIC and HEIF files, where its plugin is installed."""
-    if importlib.util.find_spec("pillow_heif"):
-        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _without_text(png: bytes) -> bytes:

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports]
 
 from fastscale_jax.data.pipeline import Batch, Plan
 from fastscale_jax.data.sources.bad_images import BadImages, DataError
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.lanes import MOST_LANES, Lanes, Piece
 from fastscale_jax.data.sources.reading import Reader, Rescued, read_in_python
 from fastscale_jax.data.sources.tensorflow_cpu import tf
@@ -33,6 +34,7 @@ class PreparedSplit:
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
+        max_pixels: of a file; larger ones cannot be read.
     """
 
     info: Any
@@ -41,6 +43,7 @@ class PreparedSplit:
     crop: float
     workers: int
     exif: bool = True
+    max_pixels: int = MAX_PIXELS
 
     @property
     def examples(self) -> int:
@@ -69,9 +72,8 @@ class PreparedSplit:
             .train()
             .map(lambda record, seed: {**self._parsed(record), "seed": seed, "mask": True})
         )
-        return map(
-            _filled, self._batches(plan, records, train_view(self.resolution, exif=self.exif))
-        )
+        view = train_view(self.resolution, exif=self.exif, max_pixels=self.max_pixels)
+        return map(_filled, self._batches(plan, records, view))
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
         """Yields the middle of every image once; the last batch is padded and masked.
@@ -84,7 +86,8 @@ class PreparedSplit:
             .eval()
             .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
         )
-        return self._batches(plan, records, eval_view(self.resolution, self.crop, exif=self.exif))
+        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
+        return self._batches(plan, records, view)
 
     def _lanes(self, plan: Plan) -> Lanes:
         files = self.info.splits[self.split].filepaths
@@ -133,7 +136,9 @@ class PreparedSplit:
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:
         name = name.decode() or f"image with CRC-32 {zlib.crc32(content):08x}"
         source = f"{self.info.full_name}, {self.split}: {name}"
-        pixels, is_read = read_in_python(source, self.bad, content, exif=self.exif)
+        pixels, is_read = read_in_python(
+            source, self.bad, content, exif=self.exif, max_pixels=self.max_pixels
+        )
         return pixels, label, is_read
 
 
@@ -159,7 +164,14 @@ def find_classes(directory: str, name: str, num_classes: int) -> tuple[str, ...]
 
 
 def splits(
-    directory: str, name: str, *, resolution: int, crop: float, workers: int, exif: bool = True
+    directory: str,
+    name: str,
+    *,
+    resolution: int,
+    crop: float,
+    workers: int,
+    exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[PreparedSplit]:
     """Returns the images to train and to test, of which none is read yet.
 
@@ -168,7 +180,8 @@ def splits(
     """
     info = _info(directory, name)
     test = next(split for split in TEST if split in info.splits)
-    return (PreparedSplit(info, split, resolution, crop, workers, exif) for split in (TRAIN, test))
+    options = resolution, crop, workers, exif, max_pixels
+    return (PreparedSplit(info, split, *options) for split in (TRAIN, test))
 
 
 def _info(directory: str, name: str) -> Any:

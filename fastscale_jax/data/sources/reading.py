@@ -10,6 +10,7 @@ import numpy as np
 
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources.bad_images import BadImages
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import read_image
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor, View
@@ -99,7 +100,12 @@ class Reader:
 
 
 def read_in_python(
-    path: str, bad: BadImages, content: bytes | None = None, *, exif: bool = True
+    path: str,
+    bad: BadImages,
+    content: bytes | None = None,
+    *,
+    exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[np.ndarray, bool]:
     """Returns the pixels `[h, w, 3]` uint8 of an image that TensorFlow could not read.
 
@@ -108,13 +114,14 @@ def read_in_python(
         bad: where it is noted if Pillow cannot read it either.
         content: its bytes, where they have been read already.
         exif: as in `read_image`.
+        max_pixels: likewise.
 
     Returns:
         Pixels, and True; of an image that nobody can read, one black pixel, and False.
     """
     try:
         with _PILLOW:
-            return np.asarray(read_image(path, content, exif=exif)), True
+            return np.asarray(read_image(path, content, exif=exif, max_pixels=max_pixels)), True
     except ValueError as error:
         bad.add(path, str(error))
         return np.zeros((1, 1, 3), np.uint8), False

@@ -11,7 +11,7 @@ from typing import Any
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.data.pipeline import Split as Split
 from fastscale_jax.data.sources import arrays, csv_files, folder
-from fastscale_jax.data.sources.conventions import OWN, SOURCES, Conventions, SourceInfo
+from fastscale_jax.data.sources.conventions import MAX_PIXELS, OWN, SOURCES, Conventions, SourceInfo
 from fastscale_jax.data.sources.holdout import held_out
 from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
@@ -139,6 +139,7 @@ def load_source(
     holdout: float = 0.1,
     holdout_seed: int = 0,
     exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Returns a source by name.
 
@@ -159,6 +160,7 @@ def load_source(
         holdout: share of the images to evaluate on, where the data have no such split.
         holdout_seed: of the random choice of these images.
         exif: turn photographs upright as their EXIF data say.
+        max_pixels: of an image file; larger ones cannot be read.
 
     Raises:
         ValueError: unknown name, a number of classes that is not the source's, or a data set
@@ -172,7 +174,7 @@ def load_source(
     labels = _labels(name, num_classes, directory, tfds_name)
     conventions, passed_over = SOURCES[name], PassedOver()
     options = {"resolution": resolution, "crop": conventions.crop, "workers": workers}
-    options["exif"] = exif
+    options |= {"exif": exif, "max_pixels": max_pixels}
     if name == "digits":
         train, test = arrays.digits()
     elif name == "synthetic":
@@ -188,7 +190,7 @@ def load_source(
         train, test = (FolderSplit(*files, **options) for files in listed)
     names, left_out = _names(name, num_classes or len(labels), labels), str(passed_over or "")
     data = {"name": name, "dir": directory, "tfds_name": tfds_name, "exif": exif}
-    data |= {"holdout": holdout, "holdout_seed": holdout_seed}
+    data |= {"holdout": holdout, "holdout_seed": holdout_seed, "max_pixels": max_pixels}
     return Source(name, train, test, names, conventions, data, left_out)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.orientation import (
     jpeg_has_notes,
     only_if,
@@ -36,6 +36,7 @@ class View(NamedTuple):
     box: Callable[[Tensor, Tensor], Tensor]
     resize: Callable[[Tensor], Tensor]  # of pixels `[h, w, 3]` uint8, likewise
     exif: bool  # whether files are turned upright as their EXIF data say
+    max_pixels: int  # of a file
 
     def of_file(self, content: Tensor, seed: Tensor) -> Tensor:
         """Returns the view of a JPEG or PNG file.
@@ -58,7 +59,7 @@ class View(NamedTuple):
             lambda: (
                 self._turned(content, seed, is_jpeg)
                 if self.exif
-                else self._cut(_decoded_png(content), seed)
+                else self._cut(self._decoded_png(content), seed)
             ),
         )
         return self.resize(pixels)
@@ -77,11 +78,11 @@ class View(NamedTuple):
         return tf.cond(
             is_jpeg,
             lambda: self._jpeg_box(content, seed, orientation),
-            lambda: self._cut(upright(_decoded_png(content), orientation), seed),
+            lambda: self._cut(upright(self._decoded_png(content), orientation), seed),
         )
 
     def _jpeg_box(self, content: Tensor, seed: Tensor, orientation: Tensor = None) -> Tensor:
-        stored = _bounded(tf.image.extract_jpeg_shape(content)[:2])
+        stored = self._bounded(tf.image.extract_jpeg_shape(content)[:2])
         size = stored if orientation is None else upright_size(stored, orientation)
         box = self.box(size, seed)
         if orientation is not None:
@@ -96,46 +97,44 @@ class View(NamedTuple):
         box = self.box(tf.shape(pixels)[:2], seed)
         return tf.slice(pixels, [box[0], box[1], 0], [box[2], box[3], 3])
 
+    def _decoded_png(self, content: Tensor) -> Tensor:
+        """The pixels of a PNG file. TensorFlow's decoder takes GIF files too, of any size."""
+        is_png = tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n"
+        size = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
+        with tf.control_dependencies([self._bounded(only_if(is_png, size))]):
+            return tf.io.decode_png(content, channels=3)
 
-def _decoded_png(content: Tensor) -> Tensor:
-    """The pixels of a PNG file, and of a GIF file that is not animated."""
-    is_png = tf.strings.substr(content, 1, 3) == "PNG"
-    size = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
-    with tf.control_dependencies([_bounded(tf.where(is_png, size, 0))]):
-        return tf.io.decode_png(content, channels=3)
-
-
-def _bounded(size: Tensor) -> Tensor:
-    """The height and width; an error where Pillow refuses to decode so large an image."""
-    if Image.MAX_IMAGE_PIXELS is None:
-        return size
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-    return only_if(pixels <= 2 * Image.MAX_IMAGE_PIXELS, size)
+    def _bounded(self, size: Tensor) -> Tensor:
+        """The height and width; an error where they make more pixels than a file may have."""
+        pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+        return only_if(pixels <= self.max_pixels, size)
 
 
 @functools.cache
-def train_view(resolution: int, *, exif: bool) -> View:
+def train_view(resolution: int, *, exif: bool, max_pixels: int = MAX_PIXELS) -> View:
     """Returns random resized crops: bilinear, without antialiasing, as OpenCV's in the reference.
 
     Args:
         resolution: side of the result, pixels.
         exif: whether files are turned upright as their EXIF data say.
+        max_pixels: of a file; a larger one is an error when the graph runs.
     """
 
     def resize(pixels: Tensor) -> Tensor:
         return _as_uint8(tf.image.resize(pixels, (resolution, resolution)))
 
-    return View(random_box, resize, exif)
+    return View(random_box, resize, exif, max_pixels)
 
 
 @functools.cache
-def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
+def eval_view(resolution: int, crop: float, *, exif: bool, max_pixels: int = MAX_PIXELS) -> View:
     """Returns the middle, as `images.centre_crop` does: bilinear, with antialiasing.
 
     Args:
         resolution: side of the result, pixels.
         crop: the share of the short side that is kept.
         exif: as in `train_view`.
+        max_pixels: likewise.
     """
     short = round(resolution / crop)
 
@@ -158,7 +157,7 @@ def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
         )
         return _as_uint8(tf.ensure_shape(middle[0], (resolution, resolution, 3)))
 
-    return View(whole, resize, exif)
+    return View(whole, resize, exif, max_pixels)
 
 
 def random_box(size: Tensor, seed: Tensor) -> Tensor:
