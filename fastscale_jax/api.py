@@ -75,7 +75,7 @@ def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
     """
     names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
     if weights:
-        from fastscale_jax.interop.counterparts import with_weights
+        from fastscale_jax.interop.pretrained import with_weights
 
         names = [name for name in names if name in with_weights()]
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]

@@ -5,7 +5,6 @@ description beside it may tell more, which must agree with our network.
 """
 
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import LATER_FIELDS
+from fastscale_jax.interop.beside import Beside, base_name
 from fastscale_jax.interop.counterparts import COUNTERPARTS, OF_PYTORCH, OF_TENSORFLOW
 from fastscale_jax.interop.weights import WeightsError
 
@@ -38,7 +38,8 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
     Args:
         a: our network.
         about: what the file says: `model`, our own fields; `cfg`, the text of pycls's config;
-            `names`, timm's names of the network; `model_args`, changes that timm was asked for.
+            `names`, timm's names of the network; `model_args`, changes that timm was asked for;
+            `beside`, what a config.json says besides.
 
     Raises:
         WeightsError: it is another network, or the description makes no sense.
@@ -53,6 +54,12 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
             )
     for name in about.get("names", ()):
         _check_name(a, str(name))
+    channels = about.get("beside", Beside()).channels
+    if channels != getattr(a, "in_channels", 3):
+        raise WeightsError(
+            f"its config.json says that images have {channels} channels; {a.name} takes "
+            f"{getattr(a, 'in_channels', 3)}"
+        )
     if about.get("model_args"):
         raise WeightsError(
             f"its config.json changes timm's network by {about['model_args']}; only networks as "
@@ -88,7 +95,7 @@ def _agrees(a: Architecture, conventions: Mapping[str, object]) -> bool:
 
 
 def _check_name(a: Architecture, name: str) -> None:
-    base = re.sub("_(ap|ns)$", "", name.partition(".")[0])  # how they were trained
+    base = base_name(name)
     known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == base]
     if not known:
         _refuse_lookalike(name, "it says that these are weights of")

@@ -277,7 +277,7 @@ def training_images(task: Task, batch: Batch, keys: Array) -> Array:
 
 
 def _normalisation(task: Task) -> dict[str, Any]:
-    mean, std, _ = task.conventions
+    mean, std = task.conventions[:2]
     return {"resolution": task.model.architecture.resolution, "mean": mean, "std": std}
 
 

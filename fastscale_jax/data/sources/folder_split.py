@@ -26,6 +26,8 @@ class FolderSplit:
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: likewise.
     """
 
     paths: np.ndarray
@@ -34,6 +36,8 @@ class FolderSplit:
     crop: float
     workers: int
     exif: bool = True
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
 
     @property
     def examples(self) -> int:
@@ -67,7 +71,8 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        view = eval_view(self.resolution, self.crop, exif=self.exif)
+        cropping = self.crop, self.interpolation, self.crop_mode
+        view = eval_view(self.resolution, *cropping, exif=self.exif)
         return self._batches(plan.eval_picks, view, self._read)
 
     def _batches(

@@ -33,6 +33,8 @@ class PreparedSplit:
         crop: as in `conventions.Conventions`.
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: likewise.
     """
 
     info: Any
@@ -41,6 +43,8 @@ class PreparedSplit:
     crop: float
     workers: int
     exif: bool = True
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
 
     @property
     def examples(self) -> int:
@@ -84,7 +88,8 @@ class PreparedSplit:
             .eval()
             .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
         )
-        return self._batches(plan, records, eval_view(self.resolution, self.crop, exif=self.exif))
+        cropping = self.crop, self.interpolation, self.crop_mode
+        return self._batches(plan, records, eval_view(self.resolution, *cropping, exif=self.exif))
 
     def _lanes(self, plan: Plan) -> Lanes:
         files = self.info.splits[self.split].filepaths

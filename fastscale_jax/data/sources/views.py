@@ -29,6 +29,10 @@ ASPECT = (3 / 4, 4 / 3)  # width over height
 TRIES = 10
 
 
+# of `conventions.INTERPOLATIONS`, as Pillow has them
+_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
+
+
 class View(NamedTuple):
     """A part of an image, at the network's resolution."""
 
@@ -129,12 +133,21 @@ def train_view(resolution: int, *, exif: bool) -> View:
 
 
 @functools.cache
-def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
-    """Returns the middle, as `images.centre_crop` does: bilinear, with antialiasing.
+def eval_view(
+    resolution: int,
+    crop: float,
+    interpolation: str = "bilinear",
+    crop_mode: str = "center",
+    *,
+    exif: bool,
+) -> View:
+    """Returns the middle, as `images.centre_crop` does, with antialiasing.
 
     Args:
         resolution: side of the result, pixels.
-        crop: the share of the short side that is kept.
+        crop: as in `conventions.Conventions`, above 0.
+        interpolation: likewise.
+        crop_mode: likewise.
         exif: as in `train_view`.
     """
     short = round(resolution / crop)
@@ -145,7 +158,10 @@ def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
 
     def resize(pixels: Tensor) -> Tensor:
         size = tf.cast(tf.shape(pixels)[:2], tf.float64)
-        resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
+        if crop_mode == "squash":
+            resized = tf.constant([short, short], tf.float64)
+        else:
+            resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
         offset = (tf.cast(resized, tf.int32) - resolution) // 2
         # resizes and crops in one, so that nothing is computed outside the crop
         middle = tf.raw_ops.ScaleAndTranslate(
@@ -153,10 +169,11 @@ def eval_view(resolution: int, crop: float, *, exif: bool) -> View:
             size=[resolution, resolution],
             scale=tf.cast(resized / size, tf.float32),
             translation=-tf.cast(offset, tf.float32),
-            kernel_type="triangle",
+            kernel_type=_KERNELS[interpolation],
             antialias=True,
         )
-        return _as_uint8(tf.ensure_shape(middle[0], (resolution, resolution, 3)))
+        pixels = tf.clip_by_value(middle[0], 0, 255) if interpolation == "bicubic" else middle[0]
+        return _as_uint8(tf.ensure_shape(pixels, (resolution, resolution, 3)))
 
     return View(whole, resize, exif)
 
@@ -191,4 +208,4 @@ def random_box(size: Tensor, seed: Tensor) -> Tensor:
 
 
 def _as_uint8(pixels: Tensor) -> Tensor:
-    return tf.cast(tf.round(pixels), tf.uint8)  # of 0 to 255, which bilinear weights keep
+    return tf.cast(tf.round(pixels), tf.uint8)  # they are from 0 to 255
