@@ -7,10 +7,9 @@ timm writes it, and the Hugging Face hub has it beside all weights of timm's: `a
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fastscale_jax.arch import Architecture
 from fastscale_jax.data.sources.conventions import CROP_MODES, INTERPOLATIONS, Conventions, checked
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.weights import WeightsError
@@ -48,16 +47,25 @@ class Beside(NamedTuple):
             resolution: of the network, pixels.
         """
         said = {key: getattr(self, key) for key in ("mean", "std", "interpolation", "crop_mode")}
-        if self.crop_pct is not None:
+        crop_pct = self.crop_pct
+        if crop_pct is None and (self.interpolation or self.crop_mode) and not usual.crop:
+            crop_pct = _CROP
+        if crop_pct is not None:
             # the resized side as timm rounds it, down
-            said["crop"] = resolution / math.floor(resolution / self.crop_pct)
+            said["crop"] = resolution / math.floor(resolution / crop_pct)
         return usual._replace(**{key: value for key, value in said.items() if value is not None})
 
     @property
-    def says_of_images(self) -> bool:
-        """Whether anything was said of how images are prepared."""
-        settings = self.mean, self.std, self.crop_pct, self.interpolation, self.crop_mode
-        return any(x is not None for x in settings)
+    def words(self) -> Iterator[str]:
+        """What was said of images and classes, for people, one thing at a time."""
+        if self.mean is not None and self.std is not None:
+            yield f"mean {self.mean}"
+            yield f"std {self.std}"
+        if self.crop_pct is not None:
+            yield f"crop {self.crop_pct:g}"
+        yield from (x for x in (self.interpolation, self.crop_mode) if x is not None)
+        if self.labels:
+            yield f"the names of {len(self.labels):,} classes"
 
 
 def base_name(name: str) -> str:
@@ -77,7 +85,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
     """Returns what the `config.json` beside a file of weights says, as `files.Stored.about` has it.
 
     Args:
-        file: of weights, or the folder that has it.
+        file: of weights; it is not read.
 
     Returns:
         `beside`, `names` and `model_args`; nothing, where there is no such file or another
@@ -191,25 +199,3 @@ def _labels(names: Any, descriptions: Any) -> tuple[str, ...]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def followed(
-    network: Architecture, about: Mapping[str, Any], open_fields: frozenset[str]
-) -> Architecture:
-    """Returns a network with what a file says of it, in the fields that are left to the file.
-
-    Args:
-        network: what was asked for.
-        about: as in `files.Stored`.
-        open_fields: of `padding`, `bn_eps` and `resolution`, those that nobody chose.
-    """
-    beside = about.get("beside") or Beside(*map(str, about.get("names", ())[:1]))
-    theirs, changes = beside.counterpart, {}
-    if theirs is not None:
-        of_them = theirs.architecture()
-        changes = {key: getattr(of_them, key) for key in ("padding", "bn_eps")}
-    if beside.resolution is not None:
-        changes["resolution"] = beside.resolution
-    config = network.to_config().to_dict()
-    changes = {key: value for key, value in changes.items() if key in open_fields}
-    return Architecture.from_config({**config, **changes})

@@ -77,8 +77,7 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
     Raises:
         WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
     """
-    cached = [part for part in path.absolute().parts if part.startswith("models--")]
-    for name in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
+    for name in _names(path):
         _refuse_lookalike(name, "by its name these are weights of")
         for beginning, theirs in _CONVENTIONS.items():
             if name.startswith(beginning) and a.block == "mbconv" and not _agrees(a, theirs):
@@ -88,6 +87,24 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
                     f"{a.name} has {a.padding} and {a.bn_eps}. Give these flags, or rename the "
                     "file if it is none of timm's"
                 )
+
+
+def file_conventions(path: pathlib.Path) -> Mapping[str, object]:
+    """Returns the padding and the epsilon that the name of a download of timm's tells.
+
+    Args:
+        path: of the file; of no download of timm's EfficientNets, the result is empty.
+    """
+    known = [
+        x for name in _names(path) for begin, x in _CONVENTIONS.items() if name.startswith(begin)
+    ]
+    return known[0] if known else {}
+
+
+def _names(path: pathlib.Path) -> list[str]:
+    """The name of a file, and that of its repository in a cache of downloads."""
+    cached = [part for part in path.absolute().parts if part.startswith("models--")]
+    return [path.name, *(folder.rpartition("--")[2] for folder in cached)]
 
 
 def _agrees(a: Architecture, conventions: Mapping[str, object]) -> bool:

@@ -15,10 +15,12 @@ import fastscale_jax
 from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
 from fastscale_jax.data.sources.conventions import SourceInfo
+from fastscale_jax.interop import keras_files
 from fastscale_jax.interop.files import MANIFEST, WEIGHTS
 from fastscale_jax.interop.folded import output_of
 from fastscale_jax.interop.formats import FORMATS, check_formats, converted
 from fastscale_jax.interop.load import save
+from fastscale_jax.interop.naming import KERAS
 from fastscale_jax.interop.weights import WeightsError, to_library
 from fastscale_jax.models import build
 
@@ -43,7 +45,8 @@ def export_network(
     `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
     normalised images `[batch, resolution, resolution, 3]` float32, RGB, to logits
     `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
-    and the classes. `weights.safetensors` has the weights by themselves. `model.onnx` is the same
+    and the classes. `weights.safetensors` (Keras's: `model.weights.h5`) has the weights by
+    themselves. `model.onnx` is the same
     function for other runtimes, and so is `model.tflite`.
 
     Args:
@@ -76,7 +79,8 @@ def export_network(
         functions["stablehlo"] = serialized(network, variables, dtype, grouped_conv)
     contents = {FORMATS[name].file: functions[name] for name in formats}
     contents[MANIFEST] = (json.dumps(about, indent=2) + "\n").encode()
-    files = [folder / name for name in (*contents, WEIGHTS)]
+    weights = keras_files.WEIGHTS if names == KERAS else WEIGHTS
+    files = [folder / name for name in (*contents, weights)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -85,7 +89,7 @@ def export_network(
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
             for name, content in contents.items():
                 pathlib.Path(unfinished, name).write_bytes(content)
-            save(pathlib.Path(unfinished, WEIGHTS), network, variables, names)
+            save(pathlib.Path(unfinished, weights), network, variables, names)
             for file in files:
                 os.replace(pathlib.Path(unfinished, file.name), file)
     except OSError as error:
@@ -124,7 +128,10 @@ def manifest(
     meaning, width = output_of(network)
     resize: dict[str, int] = {"height": side, "width": side}
     if conventions.crop:
-        resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
+        resized = round(side / conventions.crop)
+        is_squashed = conventions.crop_mode == "squash"
+        resize = {"height": resized, "width": resized} if is_squashed else {"short_side": resized}
+        resize["centre_crop"] = side
     return {
         "name": network.name,
         "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
@@ -137,7 +144,8 @@ def manifest(
             "dtype": "float32",
             "channels": "RGB",
             "resize": resize,
-            "interpolation": "bilinear",
+            "interpolation": conventions.interpolation,
+            "crop_mode": conventions.crop_mode,
             "pixel_range": [0, 1],
             "mean": list(conventions.mean),
             "std": list(conventions.std),

@@ -21,8 +21,9 @@ from fastscale_jax.checkpoints.saved import (
 )
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
-from fastscale_jax.interop.beside import read_beside
-from fastscale_jax.interop.hub import download, is_on_hub, reference
+from fastscale_jax.interop import keras_files
+from fastscale_jax.interop.beside import Beside, read_beside
+from fastscale_jax.interop.hub import FILES, download, is_on_hub, reference
 from fastscale_jax.interop.pretrained import OWNER, of_repository
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
@@ -77,6 +78,26 @@ def read(path: str | os.PathLike[str]) -> Stored:
     return _read_local(pathlib.Path(name), key)
 
 
+def described(path: str | os.PathLike[str]) -> Beside:
+    """Returns what is said beside weights, without reading them; empty where nothing is.
+
+    Args:
+        path: as in `read`.
+
+    Raises:
+        WeightsError: as `read`, of weights on the hub, and of what a config.json says.
+    """
+    name, _ = _without_key(path)
+    if is_remote(name):
+        return Beside()
+    if is_on_hub(name):
+        name, about = download(os.fspath(name)), _of_hub(os.fspath(name))
+    else:
+        name, about = pathlib.Path(name), {}
+    about |= read_beside(name / "file" if name.is_dir() else name)
+    return about.get("beside") or Beside(*map(str, about.get("names", ())[:1]))
+
+
 def _without_key(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str]:
     """A path, and what is chosen in the file, as in `checkpoint.pth#ema`."""
     name, mark, key = os.fspath(path).rpartition("#")
@@ -98,12 +119,18 @@ def _read_local(path: pathlib.Path, key: str) -> Stored:
             return _read_folder(path.absolute())  # Orbax takes no other
         with path.open("rb") as file:
             start = file.read(9)
-        is_safetensors = start[8:] == b"{"  # after the header's length, which can look like a pickle
+        is_safetensors = (
+            start[8:] == b"{"
+        )  # after the header's length, which can look like a pickle
         is_zip = start[:4] == b"PK\x03\x04" and not is_safetensors
         if is_zip and not zipfile.is_zipfile(path):
             raise WeightsError(f"{path} is damaged or cut short")
-        if is_safetensors and key:
+        is_hdf5 = start.startswith(keras_files.SIGNATURE)
+        if key and (is_safetensors or is_hdf5):
             raise WeightsError(f"{path} holds one network; #{key} chooses in PyTorch's files")
+        if is_hdf5:
+            tensors, about = keras_files.read_keras(path)
+            return Stored(tensors, about | read_beside(path) | _manifest_beside(path), path)
         if is_safetensors:
             return _read_safetensors(path)
         if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
@@ -114,8 +141,8 @@ def _read_local(path: pathlib.Path, key: str) -> Stored:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     raise WeightsError(
-        f"{path} is no file of weights: neither safetensors, nor PyTorch's, nor a folder with a "
-        "checkpoint"
+        f"{path} is no file of weights: neither safetensors, nor PyTorch's, nor Keras's, nor a "
+        "folder with a checkpoint"
     )
 
 
@@ -145,7 +172,7 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 def _read_folder(folder: pathlib.Path) -> Stored:
     if find_checkpoint(Folder(folder)) is not None:
         return _read_checkpoint(Folder(folder))
-    for name in (WEIGHTS, "model.safetensors", "pytorch_model.bin"):
+    for name in (*FILES, keras_files.WEIGHTS):
         if (folder / name).is_file():
             return _read_local(folder / name, "")
     raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
@@ -193,9 +220,11 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
     about = read_beside(path)
     if _METADATA_KEY in metadata:
         about |= _own_metadata(path, metadata[_METADATA_KEY])
-    if path.name == WEIGHTS:
-        about |= _manifest(path.parent)
-    return Stored(unwrapped(tensors), about, path)
+    return Stored(unwrapped(tensors), about | _manifest_beside(path), path)
+
+
+def _manifest_beside(path: pathlib.Path) -> dict[str, Any]:
+    return _manifest(path.parent) if path.name in (WEIGHTS, keras_files.WEIGHTS) else {}
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:

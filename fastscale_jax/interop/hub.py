@@ -264,7 +264,9 @@ def _files_there(wanted: Reference) -> str:
 def _revisions_there(wanted: Reference) -> str:
     refs = _asked("list_repo_refs", wanted.repository)
     names = [ref.name for ref in (*refs.branches, *refs.tags)] if refs else []
-    return f"; {did_you_mean(nearest(wanted.revision, names))}it has {', '.join(names)}" * bool(refs)
+    return f"; {did_you_mean(nearest(wanted.revision, names))}it has {', '.join(names)}" * bool(
+        refs
+    )
 
 
 def _repositories_near(wanted: Reference) -> list[str]:

@@ -15,10 +15,10 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 
 OWNER = "timm"  # of the repositories; as `weights` it means the default weights of a network
+PADDING = ("padding", "bn_eps")
+OPEN = (*PADDING, "resolution")  # fields of a network that its name leaves to its weights
 # what says nothing of how a network computes
-_OPEN = ("name", "resolution", "num_classes", "dropout", "stochastic_depth")
-# what Google's EfficientNets have of their own, and their weights bring with them
-_PADDING = ("padding", "bn_eps")
+_UNSEEN = ("name", "resolution", "num_classes", "dropout", "stochastic_depth")
 
 
 class Pretrained(NamedTuple):
@@ -99,7 +99,7 @@ def with_weights() -> tuple[str, ...]:
         dict.fromkeys(
             f"{c.family}:{c.base}"
             for c in _in_timm()
-            if c.name in names and c.changes.keys() <= set(_PADDING)
+            if c.name in names and c.changes.keys() <= set(PADDING)
         )
     )
 
@@ -110,8 +110,8 @@ def _in_timm() -> Iterator[Counterpart]:
 
 def _computation(network: Architecture) -> dict[str, object]:
     config = network.to_config().to_dict()
-    return {key: value for key, value in config.items() if key not in _OPEN}
+    return {key: value for key, value in config.items() if key not in _UNSEEN}
 
 
 def _as_padded(computation: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in computation.items() if key not in _PADDING}
+    return {key: value for key, value in computation.items() if key not in PADDING}

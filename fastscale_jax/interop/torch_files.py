@@ -63,7 +63,8 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
                 f"{name!r} is no tensor, but of type {type(value).__name__}"
             )
     about = _said_beside(loaded)
-    if not key and inner is not loaded and any(isinstance(loaded.get(x), dict) for x in EMA_KEYS):
+    kinds = (_PLAIN_KEYS, EMA_KEYS)
+    if not key and all(any(isinstance(loaded.get(x), Mapping) for x in kind) for kind in kinds):
         about["has_average"] = True
     return unwrapped(inner), about
 

@@ -161,12 +161,12 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe of a config; its `model` and `variant` are left aside.
+        """Returns the recipe of a config; what it says of the network is left aside.
 
         Raises:
             ValueError: a key is missing, unknown, of the wrong type or out of range.
         """
-        values = {k: v for k, v in config.items() if k not in ("model", "variant")}
+        values = {k: v for k, v in config.items() if k not in ("model", "variant", "stated")}
         recipe = _build(cls, values, "config")
         check_ranges(recipe)
         return recipe

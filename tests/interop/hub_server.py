@@ -1,4 +1,4 @@
-"""A server on this machine that speaks the protocol of the Hugging Face hub, as far as downloads go.
+"""A server on this machine that speaks the protocol of the Hugging Face hub, for downloads.
 
 Its headers are those that huggingface_hub reads: the commit, and of a large file the checksum and
 the size behind a redirection.
@@ -66,10 +66,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the parameter's name
         self.hub.asked.append(f"{self.command} {self.path}")
 
-    def do_HEAD(self) -> None:  # noqa: N802 # the method's name
+    def do_HEAD(self) -> None:  # the method's name
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802 # likewise
+    def do_GET(self) -> None:  # likewise
         path = self.path.partition("?")[0].strip("/").split("/")
         if path[:2] == ["api", "models"]:
             self._api(path[2:])

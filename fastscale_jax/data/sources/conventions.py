@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-
 INTERPOLATIONS = ("bilinear", "bicubic")
 CROP_MODES = ("center", "squash")
 
