@@ -16,7 +16,7 @@ from fastscale_jax.interop.claims import file_conventions
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.interop.naming import NAMES
 from fastscale_jax.interop.pretrained import OPEN, PADDING
-from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.interop.weights import WeightsError, library_of
 
 
 def followed(
@@ -50,29 +50,32 @@ def followed(
 
 
 def padded_as_known(
-    network: Architecture, library: str, about: Mapping[str, Any], file: pathlib.Path | None
+    network: Architecture,
+    shapes: Mapping[str, tuple[int, ...]],
+    about: Mapping[str, Any],
+    file: pathlib.Path | None,
 ) -> Architecture:
     """Returns a network with the padding and the epsilon that its weights are for.
 
     Args:
         network: as `followed` returns it, with both fields left open.
-        library: whose names the weights have.
+        shapes: of the weights, by name.
         about: as in `files.Stored`.
         file: as in `followed`.
 
     Raises:
-        WeightsError: the library has networks that differ in them, and nothing says of which the
-            weights are.
+        WeightsError: the library whose names they have has networks that differ in them, and
+            nothing says of which the weights are.
     """
+    library = library_of(network, shapes)
+    if library is None:  # perhaps of one whose networks all pad otherwise
+        kinds = (names.get((network.block, network.stem)) for names in NAMES.values())
+        only = {x.conventions[0] for x in kinds if x is not None and len(x.conventions) == 1}
+        others = (changed(network, dict(zip(PADDING, x, strict=True))) for x in sorted(only))
+        return next((x for x in others if library_of(x, shapes) is not None), network)
     names = NAMES.get(library, {}).get((network.block, network.stem))
-    if names is None or not names.conventions:
-        return network
-    if len(names.conventions) == 1:
-        known = dict(zip(PADDING, names.conventions[0], strict=True))
-        # the epsilon of torchvision's large EfficientNets is made up for
-        return changed(network, known if known["padding"] != network.padding else {})
     is_said = about.get("names") or about.get("model") or (file and file_conventions(file))
-    if is_said:
+    if names is None or len(names.conventions) < 2 or is_said:
         return network
     choices = " or ".join(
         f"--config.model.padding={padding} --config.model.bn_eps={eps:g}"

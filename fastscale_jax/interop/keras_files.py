@@ -43,8 +43,8 @@ def read_keras(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
-            layers = set(root["layers"] if "layers" in root else root)
+            root = file.get("model_weights", file)
+            layers = set(root.get("layers", root))
             found = dict(_arrays(h5py, root, ""))
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -136,7 +136,7 @@ def _kind(layer: str, leaves: Mapping[str, np.ndarray]) -> str:
         return NORMALIZATION
     if "gamma" in leaves:
         return NORM
-    if "depthwise_kernel" in leaves:
+    if layer.endswith("_dwconv"):
         return DEPTHWISE
     return CONV if leaves.get("kernel", np.zeros(0)).ndim == 4 else DENSE
 

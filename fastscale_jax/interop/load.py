@@ -136,9 +136,8 @@ def of_stored(
     shapes = {name: tuple(x.shape) for name, x in stored.tensors.items()}
     try:
         a = followed(asked, about, stored.file, left_open)
-        library = detect(a, shapes)
         if set(PADDING) <= set(left_open):
-            a = padded_as_known(a, library, about, stored.file)
+            a = padded_as_known(a, shapes, about, stored.file)
         check_claims(a, about)
         library = detect(a, shapes)
         if library == "timm" and stored.file is not None:

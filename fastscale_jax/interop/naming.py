@@ -1,4 +1,4 @@
-"""What pycls, timm, torchvision, efficientnet_pytorch and Keras call a network's modules, as data."""
+"""What other libraries call a network's modules, as data."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

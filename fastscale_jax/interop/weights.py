@@ -202,14 +202,10 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
         WeightsError: the names are of no known library.
         ValueError: the config describes no network.
     """
-    a = as_architecture(config)
+    library = library_of(as_architecture(config), shapes)
+    if library is not None:
+        return library
     names = {name for name in shapes if not _is_counter(name)}
-    for library in LIBRARIES:
-        with contextlib.suppress(ValueError):  # the library has no network like this one
-            classifier = {tensor.name for tensor in _classifier(a, library)}
-            wanted = {tensor.name for tensor in tensors(a, library)}
-            if names - classifier == wanted - classifier:
-                return library
     # Not this network's tensors, but perhaps another's: the library's names then serve the message.
     closest = closest_named(shapes)
     if closest is None:
@@ -218,6 +214,23 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
             f"{min(names, default=None)!r}"
         )
     return closest.network.package
+
+
+def library_of(a: Architecture, shapes: Mapping[str, Shape]) -> str | None:
+    """Returns the library that calls the tensors of a network so; None: none does.
+
+    Args:
+        a: the network.
+        shapes: of the tensors, by name.
+    """
+    names = {name for name in shapes if not _is_counter(name)}
+    for library in LIBRARIES:
+        with contextlib.suppress(ValueError):  # the library has no network like this one
+            classifier = {tensor.name for tensor in _classifier(a, library)}
+            wanted = {tensor.name for tensor in tensors(a, library)}
+            if names - classifier == wanted - classifier:
+                return library
+    return None
 
 
 def nested(flat: Mapping[tuple[str, ...], Any]) -> Variables:
