@@ -29,10 +29,6 @@ ASPECT = (3 / 4, 4 / 3)  # width over height
 TRIES = 10
 
 
-# of `conventions.INTERPOLATIONS`, as Pillow has them
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
-
-
 class View(NamedTuple):
     """A part of an image, at the network's resolution."""
 
@@ -163,19 +159,33 @@ def eval_view(
         else:
             resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
         offset = (tf.cast(resized, tf.int32) - resolution) // 2
+        scale, shift = tf.cast(resized / size, tf.float32), -tf.cast(offset, tf.float32)
         # resizes and crops in one, so that nothing is computed outside the crop
-        middle = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
-            size=[resolution, resolution],
-            scale=tf.cast(resized / size, tf.float32),
-            translation=-tf.cast(offset, tf.float32),
-            kernel_type=_KERNELS[interpolation],
-            antialias=True,
-        )
-        pixels = tf.clip_by_value(middle[0], 0, 255) if interpolation == "bicubic" else middle[0]
-        return _as_uint8(tf.ensure_shape(pixels, (resolution, resolution, 3)))
+        if interpolation == "bilinear":
+            middle = _scaled(pixels, (resolution, resolution), scale, shift, "triangle")
+            return _as_uint8(tf.ensure_shape(middle, (resolution, resolution, 3)))
+        # Pillow resizes across first, to whole pixels; cubic weights overshoot, so that it shows.
+        # (Where a tall image is squashed, Pillow 13 does it the other way round: a few levels.)
+        height, kernel = tf.shape(pixels)[0], "keyscubic"
+        across, down = tf.constant([0.0, 1.0]), tf.constant([1.0, 0.0])
+        rows = _scaled(pixels, (height, resolution), scale**across, shift * across, kernel)
+        whole_rows = tf.ensure_shape(_as_uint8(rows), (None, resolution, 3))
+        middle = _scaled(whole_rows, (resolution, resolution), scale**down, shift * down, kernel)
+        return _as_uint8(tf.ensure_shape(middle, (resolution, resolution, 3)))
 
     return View(whole, resize, exif)
+
+
+def _scaled(pixels: Tensor, size: Any, scale: Tensor, shift: Tensor, kernel: str) -> Tensor:
+    """Pixels `[h, w, 3]` resized with antialiasing, moved, and cut to a size; float32."""
+    return tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None],
+        size=size,
+        scale=scale,
+        translation=shift,
+        kernel_type=kernel,
+        antialias=True,
+    )[0]
 
 
 def random_box(size: Tensor, seed: Tensor) -> Tensor:
@@ -208,4 +218,4 @@ def random_box(size: Tensor, seed: Tensor) -> Tensor:
 
 
 def _as_uint8(pixels: Tensor) -> Tensor:
-    return tf.cast(tf.round(pixels), tf.uint8)  # they are from 0 to 255
+    return tf.saturate_cast(tf.round(pixels), tf.uint8)
