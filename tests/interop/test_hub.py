@@ -1,7 +1,6 @@
 """Weights on the hub: a server on this machine, its cache, and everything that can go wrong."""
 
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -210,10 +209,3 @@ def test_the_table_is_of_networks_and_licences_that_are_known():
     untrained = known - {x.name for x in rows}
     assert untrained >= {"efficientnet_b6", "efficientnet_b7", "efficientnet_lite1"}
     assert not {x for x in untrained if x.startswith(("regnetx", "regnety", "tf_", "resnet"))}
-
-
-def test_the_docs_have_the_table():
-    text = pathlib.Path("docs/weights.md").read_text()
-    for x in pretrained.pretrained():
-        if any(c.name == x.name for c in COUNTERPARTS):
-            assert f"`hf:{x.repository}`" in text
