@@ -68,7 +68,7 @@ def weights_by_name() -> str:
     rows += ["|---|---|--:|--:|--:|---|"]
     for name, c in ours.items():
         for x in (x for x in pretrained() if x.name == name):
-            top1 = "–" if x.top1 is None else f"{x.top1:.1f}"
+            top1 = "" if x.top1 is None else f"{x.top1:.1f}"
             network = f"`{c.family}:{c.base}`{'*' if c.changes else ''}"
             sizes = f"{x.resolution} | {x.classes:,} | {top1}"
             rows.append(f"| `hf:{x.repository}` | {network} | {sizes} | {x.licence} |")

@@ -8,6 +8,7 @@ from fastscale_jax.interop.tensor import Tensor
 
 # what a layer with weights is called in a `.weights.h5` of Keras 3, before its number
 CONV, DEPTHWISE, NORM, DENSE = "conv2d", "depthwise_conv2d", "batch_normalization", "dense"
+IN_FILE = "layers/"  # before all of them
 NORMALIZATION = "normalization"  # of the images: mean, variance and a count
 
 # for each of our axes, the number of theirs
@@ -16,7 +17,7 @@ _CONV, _DEPTHWISE, _DENSE, _VECTOR = (0, 1, 2, 3), (0, 1, 3, 2), (0, 1), (0,)
 
 def numbered(kind: str, number: int) -> str:
     """Returns the path of a layer in a file: `layers/conv2d`, `layers/conv2d_1` and so on."""
-    return f"layers/{kind}" + (f"_{number}" if number else "")
+    return f"{IN_FILE}{kind}" + (f"_{number}" if number else "")
 
 
 def keras_tensors(a: Architecture) -> Iterator[Tensor]:

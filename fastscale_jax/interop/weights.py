@@ -19,7 +19,10 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.interop.counterparts import closest_named
-from fastscale_jax.interop.layout import LIBRARIES, Tensor, tensors
+from fastscale_jax.interop.keras_layout import IN_FILE
+from fastscale_jax.interop.layout import LIBRARIES, tensors
+from fastscale_jax.interop.naming import KERAS
+from fastscale_jax.interop.tensor import Tensor
 
 Config = ConfigDict | Mapping[str, object] | Architecture
 Shape = tuple[int, ...]
@@ -206,6 +209,8 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
     if library is not None:
         return library
     names = {name for name in shapes if not _is_counter(name)}
+    if names and all(name.startswith(IN_FILE) for name in names):
+        return KERAS
     # Not this network's tensors, but perhaps another's: the library's names then serve the message.
     closest = closest_named(shapes)
     if closest is None:

