@@ -68,6 +68,16 @@ class Beside(NamedTuple):
             yield f"the names of {len(self.labels):,} classes"
 
 
+def beside_of(about: Mapping[str, Any]) -> Beside:
+    """Returns what was said beside weights; where nothing was, the network's name at most.
+
+    Args:
+        about: as in `files.Stored`.
+    """
+    names = about.get("names", ())
+    return about.get("beside") or Beside(str(names[0]) if names else "")
+
+
 def base_name(name: str) -> str:
     """Returns timm's name of a network without the tag of how it was trained.
 

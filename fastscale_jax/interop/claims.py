@@ -12,7 +12,7 @@ import yaml
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import LATER_FIELDS
-from fastscale_jax.interop.beside import Beside, base_name
+from fastscale_jax.interop.beside import base_name, beside_of
 from fastscale_jax.interop.counterparts import COUNTERPARTS, OF_PYTORCH, OF_TENSORFLOW
 from fastscale_jax.interop.weights import WeightsError
 
@@ -54,7 +54,7 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
             )
     for name in about.get("names", ()):
         _check_name(a, str(name))
-    channels = about.get("beside", Beside()).channels
+    channels = beside_of(about).channels
     if channels != getattr(a, "in_channels", 3):
         raise WeightsError(
             f"its config.json says that images have {channels} channels; {a.name} takes "

@@ -15,7 +15,7 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.examples import as_image
 from fastscale_jax.data.sources.source import class_names
-from fastscale_jax.interop.beside import Beside
+from fastscale_jax.interop.beside import beside_of
 from fastscale_jax.interop.files import Stored, read
 from fastscale_jax.interop.following import changed
 from fastscale_jax.interop.load import located, of_stored
@@ -170,7 +170,7 @@ def network_of(stored: Stored, path: str) -> Architecture:
     about = stored.about
     if about.get("model"):
         return Architecture.from_config(_with_tuples(about["model"]))
-    beside = about.get("beside") or Beside(*map(str, about.get("names", ())[:1]))
+    beside = beside_of(about)
     theirs = beside.counterpart
     if theirs is None:
         said = f" (it says {beside.architecture!r})" if beside.architecture else ""

@@ -22,7 +22,7 @@ from fastscale_jax.checkpoints.saved import (
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop import keras_files
-from fastscale_jax.interop.beside import Beside, read_beside
+from fastscale_jax.interop.beside import Beside, beside_of, read_beside
 from fastscale_jax.interop.hub import FILES, download, is_on_hub, reference
 from fastscale_jax.interop.pretrained import OWNER, of_repository
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
@@ -95,7 +95,7 @@ def described(path: str | os.PathLike[str]) -> Beside:
     else:
         name, about = pathlib.Path(name), {}
     about |= read_beside(name / "file" if name.is_dir() else name)
-    return about.get("beside") or Beside(*map(str, about.get("names", ())[:1]))
+    return beside_of(about)
 
 
 def _without_key(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str]:

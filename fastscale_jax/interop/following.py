@@ -11,7 +11,7 @@ from typing import Any
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import LATER_FIELDS
-from fastscale_jax.interop.beside import Beside, base_name
+from fastscale_jax.interop.beside import base_name, beside_of
 from fastscale_jax.interop.claims import file_conventions
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.interop.naming import NAMES
@@ -43,7 +43,7 @@ def followed(
             said |= {key: getattr(theirs[0].architecture(), key) for key in PADDING}
     if about.get("model"):
         said |= {key: {**LATER_FIELDS, **about["model"]}[key] for key in PADDING}
-    resolution = about.get("beside", Beside()).resolution
+    resolution = beside_of(about).resolution
     if resolution is not None:
         said["resolution"] = resolution
     return changed(network, {key: x for key, x in said.items() if key in left_open})
@@ -108,6 +108,6 @@ def what_changed(
     for key in OPEN:
         if getattr(network, key) != getattr(asked, key):
             yield f"{key} {getattr(network, key)}"
-    theirs = about.get("beside", Beside()).resolution
+    theirs = beside_of(about).resolution
     if theirs not in (None, network.resolution):
         yield f"not its resolution {theirs}, but {network.resolution}, which was chosen"

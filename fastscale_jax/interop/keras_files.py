@@ -76,7 +76,7 @@ def write_keras(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
         WeightsError: h5py is missing, or it cannot be written.
     """
     h5py = _h5py(path)
-    mean, std = (np.float32(x) for x in SOURCES["folder"][:2])
+    mean, std = (np.asarray(x, np.float32) for x in SOURCES["folder"][:2])
     images = {0: mean, 1: np.square(std), 2: np.int64(0)}
     normalization = {f"layers/{NORMALIZATION}/vars/{i}": x for i, x in images.items()}
     try:

@@ -14,7 +14,7 @@ from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.source import class_names
 from fastscale_jax.interop import keras_files
-from fastscale_jax.interop.beside import Beside
+from fastscale_jax.interop.beside import Beside, beside_of
 from fastscale_jax.interop.claims import check_claims, check_file_name
 from fastscale_jax.interop.files import Stored, read, write
 from fastscale_jax.interop.following import followed, padded_as_known, what_changed
@@ -146,7 +146,7 @@ def of_stored(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)
-    beside = about.get("beside", Beside())
+    beside = beside_of(about)
     loaded = Loaded(
         a,
         variables,
@@ -163,7 +163,7 @@ def _notes(library: str, about: Mapping[str, Any], path: str | os.PathLike[str])
     """What is worth knowing of a file, for the end of its description."""
     if library != OURS:
         yield f", in {library}'s names"
-    licence = about.get("beside", Beside()).licence or about.get("licence")
+    licence = beside_of(about).licence or about.get("licence")
     if licence:
         yield f", licence {licence}"
     if about.get("has_average"):

@@ -41,18 +41,17 @@ class Pretrained(NamedTuple):
 def pretrained() -> tuple[Pretrained, ...]:
     """Returns all weights of the table; of one network, timm's default comes first."""
     file = importlib.resources.files("fastscale_jax.interop") / "pretrained.csv"
-    with file.open(encoding="utf-8", newline="") as lines:
-        return tuple(
-            Pretrained(
-                row["name"],
-                row["tag"],
-                int(row["classes"]),
-                int(row["resolution"]),
-                row["licence"],
-                float(row["top1"]) if row["top1"] else None,
-            )
-            for row in csv.DictReader(lines)
+    return tuple(
+        Pretrained(
+            row["name"],
+            row["tag"],
+            int(row["classes"]),
+            int(row["resolution"]),
+            row["licence"],
+            float(row["top1"]) if row["top1"] else None,
         )
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    )
 
 
 def of_repository(repository: str) -> Pretrained | None:

@@ -177,10 +177,10 @@ def _of_description(name: str) -> ConfigDict | None:
     if theirs is None:
         return None
     config = _made(_file(theirs.family), theirs.base)
-    with config.model.unlocked():
-        config.model.update(theirs.changes)
-    if beside.num_classes is not None:
-        config.model.num_classes = beside.num_classes
+    model: Any = config.model
+    classes = {} if beside.num_classes is None else {"num_classes": beside.num_classes}
+    with model.unlocked():
+        model.update({**theirs.changes, **classes})
     return config
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -152,7 +153,7 @@ def test_images_of_another_number_of_channels_are_refused(tmp_path, named):
         fs.create_model("efficientnet:b0", weights=path)
 
 
-def said_by(capsys, command: str, *arguments: object) -> dict[str, object]:
+def said_by(capsys, command: str, *arguments: object) -> dict[str, Any]:
     assert main([command, *map(str, arguments), "--format=json"]) == 0
     return json.loads(capsys.readouterr().out)
 
