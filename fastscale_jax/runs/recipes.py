@@ -240,8 +240,9 @@ def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     overridden = values["config"].value
     assert overridden is not None  # its default is the config
     stated = {name.removeprefix(_MODEL) for name in last if name.startswith(_MODEL)}
-    with overridden.unlocked():  # which weights then may not change
-        overridden.stated = tuple(sorted({*overridden.get("stated", ()), *stated}))
+    if stated:  # which weights then may not change
+        with overridden.unlocked():
+            overridden.stated = tuple(sorted({*overridden.get("stated", ()), *stated}))
     return overridden
 
 

@@ -126,7 +126,7 @@ class Recipe:
     scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
     remat: str = "none"  # or compute again in the backward pass: `blocks` or `stages`
     seed: int = 0
-    init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones
+    init_from: str = ""  # weights to begin with, as `interop.files.read`; empty: random
 
     @property
     def total_epochs(self) -> int:

@@ -59,11 +59,11 @@ class Source:
             conventions: of the weights. Images in memory are shown whole, whatever they say.
         """
         cropping = conventions.cropping
-        known = {field.name for field in dataclasses.fields(self.test)}  # pyright: ignore[reportArgumentType]
-        if not known >= cropping.keys():
-            usual = {**self.conventions.cropping}
-            return dataclasses.replace(self, conventions=conventions._replace(**usual))
-        test = dataclasses.replace(self.test, **cropping)  # pyright: ignore[reportArgumentType]
+        test: Any = self.test
+        if not all(hasattr(test, key) for key in cropping):
+            whole = conventions._replace(**self.conventions.cropping)
+            return dataclasses.replace(self, conventions=whole)
+        test = dataclasses.replace(test, **cropping)
         return dataclasses.replace(self, conventions=conventions, test=test)
 
     @property
