@@ -11,6 +11,8 @@ from fastscale_jax import arch
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.interop import files, hub, pretrained
 from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.interop.layout import tensors
+from fastscale_jax.interop.load import load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
 from tests.interop.hub_server import COMMIT, Hub, serving
@@ -209,3 +211,37 @@ def test_the_table_is_of_networks_and_licences_that_are_known():
     untrained = known - {x.name for x in rows}
     assert untrained >= {"efficientnet_b6", "efficientnet_b7", "efficientnet_lite1"}
     assert not {x for x in untrained if x.startswith(("regnetx", "regnety", "tf_", "resnet"))}
+
+
+def test_a_network_takes_weights_from_the_hub_and_what_they_say(server):
+    config = arch.scale(arch.model_config("regnety"), "dWr", factor=1 / 64)
+    theirs = {
+        t.name: np.ones(t.shape, np.float32) for t in tensors(arch.as_architecture(config), "timm")
+    }
+    note = {"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "license": "mit"}}
+    server.repositories["me/small"] = {
+        "model.safetensors": safetensors.numpy.save(theirs),
+        "config.json": json.dumps(note).encode(),
+    }
+    found = load("hf:me/small@v2", config)
+    assert found.account == (
+        "hf:me/small@v2, in timm's names, licence mit; "
+        "followed: mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)"
+    )
+    assert (found.variables["params"]["stem"]["conv"]["kernel"] == 1).all()
+    wider = arch.scale(config, "w", factor=2)
+    with pytest.raises(WeightsError, match=r"^hf:me/small: these are not the weights of "):
+        load("hf:me/small", wider)
+
+
+def test_a_network_with_our_tensors_that_computes_something_else_is_refused(server):
+    config = arch.scale(arch.model_config("resnet"), "dWr", factor=1 / 64)
+    theirs = {
+        t.name: np.ones(t.shape, np.float32) for t in tensors(arch.as_architecture(config), "timm")
+    }
+    # no config.json: the name of the repository says it
+    server.repositories["timm/resnetblur50.bt_in1k"] = {
+        "model.safetensors": safetensors.numpy.save(theirs)
+    }
+    with pytest.raises(WeightsError, match=r"timm's resnetblur50…, which blurs before it strides"):
+        load("hf:timm/resnetblur50.bt_in1k", config)
