@@ -175,7 +175,7 @@ def network_of(stored: Stored, path: str) -> Architecture:
     if theirs is None:
         said = f" (it says {beside.architecture!r})" if beside.architecture else ""
         raise WeightsError(
-            f"{path} does not say of which network of ours its weights are{said}; name it, as in "
+            f"{path} does not say of which network its weights are{said}; name it, as in "
             "load(path, 'regnety:400mf')"
         )
     classes = {} if beside.num_classes is None else {"num_classes": beside.num_classes}

@@ -228,7 +228,7 @@ def test_a_file_that_names_its_network_needs_no_recipe(tmp_path, named, photo, c
     found = said_by(capsys, "predict", photo, f"--config.init_from={path}")
     assert SAID in found["weights"]
     assert fs.load(path).model.architecture.padding == "same"
-    with pytest.raises(WeightsError, match="does not say of which network of ours its weights are"):
+    with pytest.raises(WeightsError, match="does not say of which network its weights are"):
         fs.load(save(tmp_path / "y", {}))
 
 

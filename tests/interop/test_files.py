@@ -29,6 +29,7 @@ from flax.traverse_util import flatten_dict
 from fastscale_jax.checkpoints.checkpoint import Checkpoints
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.interop import files, torch_files
+from fastscale_jax.interop.beside import Beside
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.state import TrainState
 
@@ -454,7 +455,8 @@ def test_of_a_folder_the_safetensors_are_read(tmp_path, name):
     (tmp_path / "config.json").write_text('{"architecture": "regnety_002", "num_classes": 1000}')
     found = files.read(tmp_path)
     assert found.tensors.keys() == tensors().keys()
-    assert found.about == {"names": ["regnety_002"]}
+    beside = Beside("regnety_002", num_classes=1000)
+    assert found.about == {"names": ["regnety_002"], "beside": beside}
 
 
 def damage_data(checkpoint: pathlib.Path) -> None:
