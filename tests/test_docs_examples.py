@@ -69,7 +69,7 @@ def test_the_examples_run_an_export_without_the_package(names, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     *printed, logits = result.stdout.splitlines()
-    mean, std, _ = SOURCES["digits"]
+    mean, std = SOURCES["digits"][:2]
     ready = prepare(pixels[None], resolution=network.resolution, mean=mean, std=std)
     wanted = np.asarray(model.apply(variables, ready, train=False))
     np.testing.assert_allclose(json.loads(logits), wanted, rtol=0, atol=0.02 * np.ptp(wanted))

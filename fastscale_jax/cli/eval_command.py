@@ -30,7 +30,7 @@ def evaluate(
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.logs.progress import summary
     from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
-    from fastscale_jax.runs.start import is_checkpoint_meant, load_for
+    from fastscale_jax.runs.start import check_labels, is_checkpoint_meant, load_for
     from fastscale_jax.runs.summary import result_rows
     from fastscale_jax.train.evaluate import as_record, images_seen
 
@@ -41,12 +41,13 @@ def evaluate(
             metrics = evaluate_checkpoints(run)
             origin = f"{workdir}, step {latest_step(run.checkpoints)}"
         else:
-            weights = load_for(run)
+            run, weights = load_for(run)
             if weights.images is not None:
                 check_same_images(
                     run.recipe.init_from, weights.images, run.source.name, run.source.info
                 )
-            metrics, origin = evaluate_weights(run, weights.variables), weights.description
+            check_labels(run, weights)
+            metrics, origin = evaluate_weights(run, weights.variables), weights.account
     except DataError as error:
         complain(str(error))
         return FAILURE

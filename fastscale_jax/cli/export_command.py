@@ -17,7 +17,7 @@ def export(
     formats: str = "stablehlo",
     stored_dtype: Literal["float32", "float16"] = "float32",
     names: Literal[
-        "fastscale_jax", "pycls", "timm", "torchvision", "efficientnet_pytorch"
+        "fastscale_jax", "pycls", "timm", "torchvision", "efficientnet_pytorch", "keras"
     ] = "fastscale_jax",
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
@@ -32,7 +32,7 @@ def export(
         formats: stablehlo, onnx and tflite, with commas between. onnx needs the extra onnx, tflite
             TensorFlow, of the extra data.
         stored_dtype: Of the weights in model.onnx and model.tflite; float16 halves their size.
-        names: Naming scheme of the tensors in weights.safetensors.
+        names: Naming scheme of the tensors in weights.safetensors; keras writes model.weights.h5.
         format: json prints one object on stdout.
         session: see `Session`.
     """
@@ -51,7 +51,7 @@ def export(
     if stored_dtype != "float32" and chosen == ["stablehlo"]:
         raise ValueError(f"--stored_dtype={stored_dtype} is for --formats=onnx and tflite")
     run = run_of(config, workdir)
-    weights = load_for(run)
+    run, weights = load_for(run)
     files = export_network(
         folder,
         run.network,
@@ -65,10 +65,10 @@ def export(
         stored_dtype=stored_dtype,
     )
     if format == "json":
-        origin = {"network": run.network.name, "weights": weights.description}
+        origin = {"network": run.network.name, "weights": weights.account}
         print(json.dumps({**origin, "files": [str(file) for file in files]}))
     else:
-        print(printable(f"{run.network.name}, weights from {weights.description}"))
+        print(printable(f"{run.network.name}, weights from {weights.account}"))
         print("\n".join(printable(str(file)) for file in files))
     for earlier in (folder / known.file for known in FORMATS.values()):
         if earlier.exists() and earlier not in files:

@@ -80,11 +80,11 @@ def predict(
     if not run.network.num_classes and not output:
         raise ValueError("the network has no classifier; --embed=FILE.npy writes its vectors")
     files = _files([input] if isinstance(input, (str, os.PathLike)) else input or ())
-    weights = load_for(run)
+    run, weights = load_for(run)
     recipe = run.recipe
     model = build(run.network, dtype=recipe.dtype, grouped_conv=recipe.grouped_conv)
     images = images_of(run, weights)
-    origin = {"network": run.network.name, "weights": weights.description}
+    origin = {"network": run.network.name, "weights": weights.account}
     read = _reader(exif=images.exif, max_pixels=recipe.data.max_pixels)
     arguments = model, weights.variables, files, images.conventions
     if output:

@@ -5,7 +5,6 @@ description beside it may tell more, which must agree with our network.
 """
 
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import LATER_FIELDS
+from fastscale_jax.interop.beside import base_name, beside_of
 from fastscale_jax.interop.counterparts import COUNTERPARTS, OF_PYTORCH, OF_TENSORFLOW
 from fastscale_jax.interop.weights import WeightsError
 
@@ -44,7 +44,8 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
     Args:
         a: our network.
         about: what the file says: `model`, our own fields; `cfg`, the text of pycls's config;
-            `names`, timm's names of the network; `model_args`, changes that timm was asked for.
+            `names`, timm's names of the network; `model_args`, changes that timm was asked for;
+            `beside`, what a config.json says besides.
 
     Raises:
         WeightsError: it is another network, or the description makes no sense.
@@ -59,6 +60,12 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
             )
     for name in about.get("names", ()):
         _check_name(a, str(name))
+    channels = beside_of(about).channels
+    if channels != getattr(a, "in_channels", 3):
+        raise WeightsError(
+            f"its config.json says that images have {channels} channels; {a.name} takes "
+            f"{getattr(a, 'in_channels', 3)}"
+        )
     if about.get("model_args"):
         raise WeightsError(
             f"its config.json changes timm's network by {about['model_args']}; only networks as "
@@ -76,8 +83,7 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
     Raises:
         WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
     """
-    cached = [part for part in path.absolute().parts if part.startswith("models--")]
-    for name in (path.name, *(folder.rpartition("--")[2] for folder in cached)):
+    for name in _names(path):
         _refuse_lookalike(name, "by its name these are weights of")
         for beginning, theirs in _CONVENTIONS.items():
             if name.startswith(beginning) and a.block == "mbconv" and not _agrees(a, theirs):
@@ -89,12 +95,30 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
                 )
 
 
+def file_conventions(path: pathlib.Path) -> Mapping[str, object]:
+    """Returns the padding and the epsilon that the name of a download of timm's tells.
+
+    Args:
+        path: of the file; of no download of timm's EfficientNets, the result is empty.
+    """
+    known = [
+        x for name in _names(path) for begin, x in _CONVENTIONS.items() if name.startswith(begin)
+    ]
+    return known[0] if known else {}
+
+
+def _names(path: pathlib.Path) -> list[str]:
+    """The name of a file, and that of its repository in a cache of downloads."""
+    cached = [part for part in path.absolute().parts if part.startswith("models--")]
+    return [path.name, *(folder.rpartition("--")[2] for folder in cached)]
+
+
 def _agrees(a: Architecture, conventions: Mapping[str, object]) -> bool:
     return all(getattr(a, key) == value for key, value in conventions.items())
 
 
 def _check_name(a: Architecture, name: str) -> None:
-    base = re.sub("_(ap|ns)$", "", name.partition(".")[0])  # how they were trained
+    base = base_name(name)
     known = [c for c in COUNTERPARTS if c.package == "timm" and c.name == base]
     if not known:
         _refuse_lookalike(name, "it says that these are weights of")

@@ -3,27 +3,33 @@
 import dataclasses
 import functools
 import os
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from fastscale_jax.arch import Architecture
-from fastscale_jax.data.augment.augmented import check_channels, prepare
+from fastscale_jax.data.augment.augmented import check_channels
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.examples import as_image
-from fastscale_jax.data.sources.images import as_evaluated
 from fastscale_jax.data.sources.source import class_names
-from fastscale_jax.interop.files import read
-from fastscale_jax.interop.load import of_stored
-from fastscale_jax.interop.prediction import best
+from fastscale_jax.interop.beside import beside_of
+from fastscale_jax.interop.files import Stored, read
+from fastscale_jax.interop.following import changed
+from fastscale_jax.interop.load import located, of_stored
+from fastscale_jax.interop.prediction import (
+    best,
+    outputs,
+    prepared,
+    probabilities_of,
+    vectors_of,
+)
+from fastscale_jax.interop.pretrained import OPEN
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.models import Network, build
-
-_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,10 +77,7 @@ class Classifier:
         """
         if not self.model.architecture.num_classes:
             raise ValueError("the network has no classifier; its vectors are given by embed")
-        probabilities = self._batched(self._probabilities, images)
-        if not np.isfinite(probabilities).all():
-            raise ValueError("the network gives NaN; its weights have diverged")
-        return probabilities
+        return self._rows(self._probabilities, images)
 
     def embed(self, images: Any) -> np.ndarray:
         """Returns the vectors that the classifier would take, `[images, channels]` float32.
@@ -82,7 +85,7 @@ class Classifier:
         Raises:
             ValueError: something is no image.
         """
-        return self._batched(self._vectors, images)
+        return self._rows(self._vectors, images)
 
     def prepare(self, images: Any) -> np.ndarray:
         """Returns images as the network takes them, `[images, h, w, channels]`, normalised.
@@ -90,40 +93,32 @@ class Classifier:
         Raises:
             ValueError: something is no image, or the network takes neither RGB nor grey.
         """
-        a, (mean, std, crop) = self.model.architecture, self.images.conventions
-        check_channels(a.name, a.in_channels)
-        side, channels = a.resolution, a.in_channels
-        ready = functools.partial(prepare, resolution=side, mean=mean, std=std, channels=channels)
-        pixels = [
-            as_evaluated(as_image(image, exif=self.images.exif), side, crop)
-            for image in _as_list(images)
-        ]
-        return np.stack([np.asarray(ready(one[None])[0]) for one in pixels])
+        network, conventions = self.model.architecture, self.images.conventions
+        check_channels(network.name, network.in_channels)
+        return np.stack([prepared(self._read(x), network, conventions) for x in _as_list(images)])
 
-    def _batched(self, function: Any, images: Any) -> np.ndarray:
+    def _rows(self, function: Any, images: Any) -> np.ndarray:
         images = _as_list(images)
         if not images:
             raise ValueError("there is no image")
-        size, parts = min(_BATCH, len(images)), []
-        for start in range(0, len(images), size):
-            batch = self.prepare(images[start : start + size])
-            # padded to one size, so that it is compiled once
-            padding = ((0, size - len(batch)), (0, 0), (0, 0), (0, 0))
-            parts.append(np.asarray(function(self.variables, np.pad(batch, padding)))[: len(batch)])
-        return np.concatenate(parts)
+        rows, of_images = [], functools.partial(function, self.variables)
+        network, conventions = self.model.architecture, self.images.conventions
+        for _, row, problem in outputs(of_images, images, network, conventions, self._read):
+            if problem:
+                raise ValueError(problem)
+            rows.append(row)
+        return np.stack(rows)
+
+    def _read(self, image: Any) -> Image.Image:
+        return as_image(image, exif=self.images.exif)
 
     @functools.cached_property
     def _probabilities(self) -> Any:
-        def probabilities(variables: Any, x: jax.Array) -> jax.Array:
-            return jax.nn.softmax(jnp.asarray(self.model.apply(variables, x, train=False)))
-
-        return jax.jit(probabilities)
+        return probabilities_of(self.model)
 
     @functools.cached_property
     def _vectors(self) -> Any:
-        return jax.jit(
-            lambda variables, x: self.model.apply(variables, x, train=False, method="embed")
-        )
+        return vectors_of(self.model)
 
 
 def _as_list(images: Any) -> list[Any]:
@@ -135,6 +130,7 @@ def load(
     path: str | os.PathLike[str],
     network: Architecture | None = None,
     classes: Sequence[str] | None = None,
+    left_open: Collection[str] = OPEN,
 ) -> Classifier:
     """Returns the classifier that weights make; see `fastscale_jax.load`.
 
@@ -142,17 +138,13 @@ def load(
         WeightsError: they cannot be read, are of another network, or do not say of which.
         ValueError: `classes` are not as many as the network's.
     """
-    path = os.path.expanduser(path)
+    path = os.fspath(path)
+    path = os.path.expanduser(path) if network is None else located(path, network)
     stored = read(path)
-    if network is None:
-        if not stored.about.get("model"):
-            raise WeightsError(
-                f"{path} does not say of which network its weights are; name it, as in "
-                "load(path, 'regnety:400mf')"
-            )
-        network = Architecture.from_config(_with_tuples(stored.about["model"]))
-    loaded = of_stored(stored, pathlib.Path(path), network)
-    images = loaded.images or _usual(network, loaded.normalisation)
+    network = network or network_of(stored, path)
+    loaded = of_stored(stored, path, network, left_open=left_open)
+    names = class_names("synthetic", loaded.network.num_classes)
+    images = loaded.images_like(SourceInfo("folder", names, SOURCES["folder"]))
     if classes is not None:
         if len(classes) != network.num_classes:
             raise ValueError(
@@ -161,16 +153,32 @@ def load(
         images = dataclasses.replace(images, classes=tuple(classes))
     dtype = stored.about.get("config", {}).get("dtype", "float32")
     variables = jax.tree.map(jnp.asarray, loaded.variables)
-    return Classifier(build(network, dtype=dtype), variables, images, loaded.description)
+    return Classifier(build(loaded.network, dtype=dtype), variables, images, loaded.account)
 
 
-def _usual(network: Architecture, normalisation: Any) -> SourceInfo:
-    """What is usual of images, where the weights do not say it."""
-    conventions = SOURCES["folder"]
-    if normalisation is not None:
-        mean, std = normalisation
-        conventions = conventions._replace(mean=mean, std=std)
-    return SourceInfo("folder", class_names("synthetic", network.num_classes), conventions)
+def network_of(stored: Stored, path: str) -> Architecture:
+    """Returns the network that a file says its weights are of.
+
+    Args:
+        stored: the file.
+        path: of it, for messages.
+
+    Raises:
+        WeightsError: it does not say so.
+    """
+    about = stored.about
+    if about.get("model"):
+        return Architecture.from_config(_with_tuples(about["model"]))
+    beside = beside_of(about)
+    theirs = beside.counterpart
+    if theirs is None:
+        said = f" (it says {beside.architecture!r})" if beside.architecture else ""
+        raise WeightsError(
+            f"{path} does not say of which network its weights are{said}; name it, as in "
+            "load(path, 'regnety:400mf')"
+        )
+    classes = {} if beside.num_classes is None else {"num_classes": beside.num_classes}
+    return changed(theirs.architecture(), classes)
 
 
 def _with_tuples(model: Mapping[str, Any]) -> dict[str, Any]:

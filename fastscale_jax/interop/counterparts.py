@@ -155,19 +155,6 @@ COUNTERPARTS = (
 )
 
 
-# of timm's networks, those that it has no trained weights of (its 1.0.31)
-_UNTRAINED = ("efficientnet_b6", "efficientnet_b7")
-
-
-def with_weights() -> frozenset[str]:
-    """Returns the networks, as `family:base`, that timm has trained weights of on the hub."""
-    return frozenset(
-        f"{c.family}:{c.base}"
-        for c in COUNTERPARTS
-        if c.package == "timm" and not c.changes and c.name not in _UNTRAINED
-    )
-
-
 class Match(NamedTuple):
     """A named network, and its tensors, without the classifier's."""
 

@@ -16,10 +16,12 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.convs.conv_choice import refusal
 from fastscale_jax.data.augment.augmented import GREY
 from fastscale_jax.data.sources.conventions import SourceInfo, checked
+from fastscale_jax.interop import keras_files
 from fastscale_jax.interop.files import MANIFEST, WEIGHTS
 from fastscale_jax.interop.folded import output_of
 from fastscale_jax.interop.formats import FORMATS, check_formats, converted
 from fastscale_jax.interop.load import save
+from fastscale_jax.interop.naming import KERAS
 from fastscale_jax.interop.weights import WeightsError, check_finite, to_library
 from fastscale_jax.models import build
 
@@ -44,7 +46,8 @@ def export_network(
     `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
     normalised images `[batch, resolution, resolution, in_channels]` float32 to logits
     `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
-    and the classes. `weights.safetensors` has the weights by themselves. `model.onnx` is the same
+    and the classes. `weights.safetensors` (Keras's: `model.weights.h5`) has the weights by
+    themselves. `model.onnx` is the same
     function for other runtimes, and so is `model.tflite`.
 
     Args:
@@ -80,7 +83,8 @@ def export_network(
         functions["stablehlo"] = serialized(network, variables, dtype, grouped_conv)
     contents = {FORMATS[name].file: functions[name] for name in formats}
     contents[MANIFEST] = (json.dumps(about, indent=2, allow_nan=False) + "\n").encode()
-    files = [folder / name for name in (*contents, WEIGHTS)]
+    weights = keras_files.WEIGHTS if names == KERAS else WEIGHTS
+    files = [folder / name for name in (*contents, weights)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -89,7 +93,7 @@ def export_network(
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
             for name, content in contents.items():
                 pathlib.Path(unfinished, name).write_bytes(content)
-            save(pathlib.Path(unfinished, WEIGHTS), network, variables, names)
+            save(pathlib.Path(unfinished, weights), network, variables, names)
             for file in files:
                 os.replace(pathlib.Path(unfinished, file.name), file)
     except OSError as error:
@@ -128,7 +132,10 @@ def manifest(
     meaning, width = output_of(network)
     resize: dict[str, int] = {"height": side, "width": side}
     if conventions.crop:
-        resize = {"short_side": round(side / conventions.crop), "centre_crop": side}
+        resized = round(side / conventions.crop)
+        is_squashed = conventions.crop_mode == "squash"
+        resize = {"height": resized, "width": resized} if is_squashed else {"short_side": resized}
+        resize["centre_crop"] = side
     return {
         "name": network.name,
         "made_by": f"fastscale_jax {fastscale_jax.__version__}, jax {jax.__version__}",
@@ -142,7 +149,8 @@ def manifest(
             "channels": {1: "grey", 3: "RGB"}.get(network.in_channels, network.in_channels),
             **({"grey": list(GREY)} if network.in_channels == 1 else {}),
             "resize": resize,
-            "interpolation": "bilinear",
+            "interpolation": conventions.interpolation,
+            "crop_mode": conventions.crop_mode,
             "pixel_range": [0, 1],
             "mean": list(conventions.mean),
             "std": list(conventions.std),

@@ -21,6 +21,10 @@ from fastscale_jax.checkpoints.saved import (
 )
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
+from fastscale_jax.interop import keras_files
+from fastscale_jax.interop.beside import Beside, beside_of, read_beside
+from fastscale_jax.interop.hub import FILES, download, is_on_hub, reference
+from fastscale_jax.interop.pretrained import OWNER, of_repository
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.regular_file import read_json, regular_size
@@ -42,44 +46,105 @@ class Stored(NamedTuple):
     """What a file holds."""
 
     tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
-    # what it says about its network: our own metadata, pycls's or timm's; `images`, a SourceInfo
+    # what it says about its network: our own metadata, pycls's or timm's; `images`, a SourceInfo;
+    # `beside`, a Beside
     about: dict[str, Any]
+    file: pathlib.Path | None = None  # where it lies on this machine; None: in an object store
 
 
 def read(path: str | os.PathLike[str]) -> Stored:
     """Returns the tensors of a file, or of a checkpoint's folder. No code in it is ever run.
 
     Args:
-        path: a safetensors file; a PyTorch file (`.pth`, `.pyth`) of tensors and plain values; or
-            a folder: a workdir, one of its checkpoints (in an object store too), or one that holds
-            `model.safetensors` or `weights.safetensors`. The content decides, not the name.
+        path: a safetensors file; a PyTorch file (`.pth`, `.pyth`) of tensors and plain values,
+            `file.pth#ema` for the averaged weights in it; weights on the hub, as in
+            `hf:timm/regnety_004.pycls_in1k`; or a folder: a workdir, one of its checkpoints (in an
+            object store too), or one that holds one of `hub.FILES`. The content decides, not the
+            name. What a `config.json` beside a file says of it is read too.
 
     Raises:
-        WeightsError: it does not exist, is damaged, is no file of weights, or would run code.
+        WeightsError: it does not exist, is damaged, is no file of weights, or would run code; or
+            the hub does not have it, or is not reached.
         ValueError: its store cannot be reached.
     """
-    if is_remote(path):
-        check_reachable(Folder(path), "the checkpoint")
-        return _read_checkpoint(Folder(path))
-    path = pathlib.Path(path)
+    name, key = _without_key(path)
+    if is_on_hub(name):
+        stored = _read_local(download(os.fspath(name)), key)
+        return stored._replace(about=_of_hub(os.fspath(name)) | stored.about)
+    if key and (is_remote(name) or pathlib.Path(name).is_dir()):
+        raise WeightsError(f"{path}: #{key} chooses in PyTorch's files, and this is a folder")
+    if is_remote(name):
+        check_reachable(Folder(name), "the checkpoint")
+        return _read_checkpoint(Folder(name))
+    return _read_local(pathlib.Path(name), key)
+
+
+def described(path: str | os.PathLike[str]) -> Beside:
+    """Returns what is said beside weights, without reading them; empty where nothing is.
+
+    Args:
+        path: as in `read`.
+
+    Raises:
+        WeightsError: as `read`, of weights on the hub, and of what a config.json says.
+    """
+    name, _ = _without_key(path)
+    if is_remote(name):
+        return Beside()
+    if is_on_hub(name):
+        name, about = download(os.fspath(name)), _of_hub(os.fspath(name))
+    else:
+        name, about = pathlib.Path(name), {}
+    about |= read_beside(name / "file" if name.is_dir() else name)
+    return beside_of(about)
+
+
+def _without_key(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str]:
+    """A path, and what is chosen in the file, as in `checkpoint.pth#ema`."""
+    name, mark, key = os.fspath(path).rpartition("#")
+    return (name, key) if mark and not os.path.exists(path) else (path, "")
+
+
+def _of_hub(name: str) -> dict[str, Any]:
+    """What the name of weights on the hub says of them."""
+    repository = reference(name).repository
+    owner, _, network = repository.partition("/")
+    known = of_repository(repository)
+    licence = {"licence": known.licence} if known else {}
+    return {**licence, **({"names": [network]} if owner == OWNER else {})}
+
+
+def _read_local(path: pathlib.Path, key: str) -> Stored:
     try:
         if path.is_dir():
             return _read_folder(path.absolute())  # Orbax takes no other
         regular_size(path)  # of a pipe there may be nothing to read, ever
         with path.open("rb") as file:
             start = file.read(9)
-        if start[8:] == b"{":  # after the length of the header, which can begin like a pickle
-            return _read_safetensors(path)
-        is_zip = start[:4] == b"PK\x03\x04"
+        is_safetensors = (
+            start[8:] == b"{"
+        )  # after the header's length, which can look like a pickle
+        is_zip = start[:4] == b"PK\x03\x04" and not is_safetensors
         if is_zip and not zipfile.is_zipfile(path):
             raise WeightsError(f"{path} is damaged or cut short")
+        is_hdf5 = start.startswith(keras_files.SIGNATURE)
+        if key and (is_safetensors or is_hdf5):
+            raise WeightsError(f"{path} holds one network; #{key} chooses in PyTorch's files")
+        if is_hdf5:
+            tensors, about = keras_files.read_keras(path)
+            return Stored(tensors, about | read_beside(path) | _manifest_beside(path), path)
+        if is_safetensors:
+            return _read_safetensors(path)
         if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
-            return Stored(*read_torch(path))
+            tensors, about = read_torch(path, key)
+            beside = read_beside(path)
+            names = [*about.get("names", ()), *beside.get("names", ())]
+            return Stored(tensors, {**beside, **about, **({"names": names} if names else {})}, path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     raise WeightsError(
-        f"{path} is no file of weights: neither safetensors, nor PyTorch's, nor a folder with a "
-        "checkpoint"
+        f"{path} is no file of weights: neither safetensors, nor PyTorch's, nor Keras's, nor a "
+        "folder with a checkpoint"
     )
 
 
@@ -109,9 +174,9 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 def _read_folder(folder: pathlib.Path) -> Stored:
     if find_checkpoint(Folder(folder)) is not None:
         return _read_checkpoint(Folder(folder))
-    for name in (WEIGHTS, "model.safetensors"):
+    for name in (*FILES, keras_files.WEIGHTS):
         if (folder / name).is_file():
-            return _read_safetensors(folder / name)
+            return _read_local(folder / name, "")
     raise WeightsError(f"{folder} has no checkpoint, and no weights.safetensors")
 
 
@@ -154,16 +219,14 @@ def _read_safetensors(path: pathlib.Path) -> Stored:
             raise WeightsError(f"{path}: tensor {name} has the dtype {tensor['dtype']}")
         values = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
         tensors[name] = values.reshape(tensor["shape"])
-    # timm's downloads have a description of their network beside them
-    beside = _read_json(path.parent / "config.json")
-    about = {key: beside[key] for key in ("model_args", "pretrained_cfg") if key in beside}
-    if "architecture" in beside:
-        about["names"] = [beside["architecture"]]
+    about = read_beside(path)
     if _METADATA_KEY in metadata:
-        about = _own_metadata(path, metadata[_METADATA_KEY])
-    if path.name == WEIGHTS:
-        about |= _manifest(path.parent)
-    return Stored(unwrapped(tensors), about)
+        about |= _own_metadata(path, metadata[_METADATA_KEY])
+    return Stored(unwrapped(tensors), about | _manifest_beside(path), path)
+
+
+def _manifest_beside(path: pathlib.Path) -> dict[str, Any]:
+    return _manifest(path.parent) if path.name in (WEIGHTS, keras_files.WEIGHTS) else {}
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -214,11 +277,3 @@ def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
         raise WeightsError(f"{path} is damaged: its metadata do not describe a network")
     return {"model": about.get("model", {})}
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

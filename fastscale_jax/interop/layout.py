@@ -1,14 +1,14 @@
 """Every tensor of a network: its path in our variables, and its name in another library."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from fastscale_jax.arch import Architecture, BlockShape, layers
 from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.arch.zoo import base_architecture
-from fastscale_jax.interop.naming import GROUPED, NAMES, Modules, Names
+from fastscale_jax.interop.keras_layout import keras_tensors
+from fastscale_jax.interop.naming import GROUPED, KERAS, NAMES, Modules, Names
+from fastscale_jax.interop.tensor import Tensor
 
 OURS = "fastscale_jax"
 LIBRARIES = (OURS, *NAMES)
@@ -17,32 +17,6 @@ _LARGE_EPS = 1e-3  # in torchvision's EfficientNets B5 to B7, and V2
 
 # for each of our axes, the number of theirs
 _CONV, _DENSE, _VECTOR = (2, 3, 1, 0), (1, 0), (0,)
-
-
-class Tensor(NamedTuple):
-    """One tensor, in our variables and in another library."""
-
-    path: tuple[str, ...]  # in our variables, the collection first
-    name: str  # theirs
-    our_shape: tuple[int, ...]
-    shape: tuple[int, ...]  # theirs
-    axes: tuple[int, ...]  # theirs, in our order; axes of one pixel are left out
-    is_bgr: bool = False  # their input channels; ours are RGB
-    offset: float = 0.0  # added to their values to get ours
-
-    def to_ours(self, values: np.ndarray) -> np.ndarray:
-        """Returns a tensor of theirs in our layout: a copy, of the same dtype."""
-        if self.is_bgr:
-            values = values[:, ::-1]
-        squeezed = tuple(self.our_shape[axis] for axis in np.argsort(self.axes))
-        values = values.reshape(squeezed).transpose(self.axes)
-        return np.array(values + self.offset if self.offset else values, order="C")
-
-    def to_theirs(self, values: np.ndarray) -> np.ndarray:
-        """Returns a tensor of ours in their layout: the inverse of `to_ours`."""
-        values = values - self.offset if self.offset else values
-        values = values.transpose(np.argsort(self.axes)).reshape(self.shape)
-        return np.array(values[:, ::-1] if self.is_bgr else values, order="C")
 
 
 def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
@@ -58,7 +32,8 @@ def tensors(a: Architecture, library: str) -> Iterator[Tensor]:
     if library != OURS:
         names = _names(a, library)
         _check_same(a, library, names)
-        yield from _theirs(a, library, names)
+        is_keras = library == KERAS
+        yield from keras_tensors(a) if is_keras else _theirs(a, library, names)
         return
     for tensor in _theirs(a, "pycls", _names(a, "pycls")):
         shape = tensor.our_shape

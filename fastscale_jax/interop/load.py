@@ -1,8 +1,9 @@
 """A network's weights from a file, and into one."""
 
+import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +13,16 @@ from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo
 from fastscale_jax.data.sources.source import class_names
+from fastscale_jax.interop import keras_files
+from fastscale_jax.interop.beside import Beside, beside_of
 from fastscale_jax.interop.claims import check_claims, check_file_name
 from fastscale_jax.interop.files import Stored, read, write
+from fastscale_jax.interop.following import followed, padded_as_known, what_changed
+from fastscale_jax.interop.hub import is_on_hub
 from fastscale_jax.interop.layout import OURS
+from fastscale_jax.interop.naming import KERAS
+from fastscale_jax.interop.pretrained import OWNER, PADDING, default_weights
+from fastscale_jax.interop.torch_files import EMA
 from fastscale_jax.interop.weights import (
     Config,
     Variables,
@@ -29,34 +37,77 @@ from fastscale_jax.utils.console import complain
 
 
 class Loaded(NamedTuple):
-    """A network's weights."""
+    """A network and its weights."""
 
+    network: Architecture  # what was asked for, with what the file says in the fields left open
     variables: Variables  # float32; all that the network has
     has_fresh_classifier: bool  # random: the file's is for another number of classes, or missing
     description: str  # where they come from, for people
-    # mean and standard deviation of the images that they were made for, where the file says so
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    images: SourceInfo | None = None  # what a run or an export says of them
+    followed: tuple[str, ...] = ()  # what the file decided of the network, for people
+    images: SourceInfo | None = None  # what a run or an export says of its images
+    beside: Beside = Beside()  # what a config.json says
+
+    @property
+    def account(self) -> str:
+        """Where they come from, and what of the file's description was followed."""
+        words = ", ".join((*self.followed, *self.beside.words))
+        return f"{self.description}; followed: {words}" if words else self.description
+
+    def images_like(self, usual: SourceInfo) -> SourceInfo:
+        """Returns what the weights expect of images, and what their classes are called.
+
+        Args:
+            usual: what holds where the file says nothing.
+        """
+        if self.images is not None:
+            return self.images
+        conventions = self.beside.conventions(usual.conventions, self.network.resolution)
+        is_named = len(self.beside.labels) == self.network.num_classes > 0
+        classes = self.beside.labels if is_named else usual.classes
+        return dataclasses.replace(usual, conventions=conventions, classes=classes)
 
 
 def load(
-    path: str | os.PathLike[str], config: Config, *, other_classes: bool = False, seed: int = 0
+    path: str | os.PathLike[str],
+    config: Config,
+    *,
+    other_classes: bool = False,
+    seed: int = 0,
+    left_open: Collection[str] = (),
 ) -> Loaded:
     """Returns the weights of a network from a file, whoever named its tensors.
 
     Args:
-        path: as in `files.read`.
+        path: as in `files.read`; `timm` means timm's default weights of the network on the hub.
         config: the fields of `config.model`, or an `Architecture`; not modified.
         other_classes: where the file has no classifier, or one for another number of classes, draw
             a new one instead of raising.
         seed: of the new classifier, which is that of an untrained network with this seed.
+        left_open: of `pretrained.OPEN`, the fields that the file decides.
 
     Raises:
-        WeightsError: the file cannot be read, or holds another network's weights.
+        WeightsError: the file cannot be read, or holds another network's weights; or nothing says
+            which padding and epsilon its network has.
         ValueError: the config describes no network.
     """
-    path = pathlib.Path(os.path.expanduser(path)) if not is_remote(path) else path
-    return of_stored(read(path), path, config, other_classes=other_classes, seed=seed)
+    path = located(os.fspath(path), as_architecture(config))
+    options = {"other_classes": other_classes, "seed": seed, "left_open": left_open}
+    return of_stored(read(path), path, config, **options)
+
+
+def located(path: str, network: Architecture) -> str:
+    """Returns a path as it is written down: `timm` as the weights on the hub that it means.
+
+    Args:
+        path: as in `load`.
+        network: that the weights are for.
+
+    Raises:
+        ValueError: timm has no weights of the network.
+    """
+    if path == OWNER:
+        return default_weights(network)
+    return path if is_remote(path) or is_on_hub(path) else os.path.expanduser(path)
 
 
 def of_stored(
@@ -66,6 +117,7 @@ def of_stored(
     *,
     other_classes: bool = False,
     seed: int = 0,
+    left_open: Collection[str] = (),
 ) -> Loaded:
     """Returns the weights of a network, as `load`, from a file that has been read.
 
@@ -75,28 +127,47 @@ def of_stored(
         config: as in `load`.
         other_classes: as in `load`.
         seed: as in `load`.
+        left_open: as in `load`.
 
     Raises:
         WeightsError: as `load`.
     """
-    a = as_architecture(config)
+    asked, about = as_architecture(config), stored.about
+    shapes = {name: tuple(x.shape) for name, x in stored.tensors.items()}
     try:
-        check_claims(a, stored.about)
-        library = detect(a, {name: tuple(x.shape) for name, x in stored.tensors.items()})
-        if library == "timm":
-            check_file_name(a, pathlib.Path(path))
+        a = followed(asked, about, stored.file, left_open)
+        if set(PADDING) <= set(left_open):
+            a = padded_as_known(a, shapes, about, stored.file)
+        check_claims(a, about)
+        library = detect(a, shapes)
+        if library == "timm" and stored.file is not None:
+            check_file_name(a, stored.file)
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)
+    beside = beside_of(about)
     loaded = Loaded(
+        a,
         variables,
         False,
-        f"{path}" + (f", in {library}'s names" if library != OURS else ""),
-        _normalisation(stored.about),
-        stored.about.get("images") or _images_of_config(path, a, stored.about.get("config", {})),
+        "".join((str(path), *_notes(library, about, path))),
+        tuple(what_changed(asked, a, about)),
+        about.get("images") or _images_of_config(path, a, about.get("config", {})),
+        beside,
     )
     return with_fresh_classifier(loaded, a, seed) if imported.lacks_classifier else loaded
+
+
+def _notes(library: str, about: Mapping[str, Any], path: str | os.PathLike[str]) -> Iterator[str]:
+    """What is worth knowing of a file, for the end of its description."""
+    if library != OURS:
+        yield f", in {library}'s names"
+    licence = beside_of(about).licence or about.get("licence")
+    if licence:
+        yield f", licence {licence}"
+    if about.get("has_average"):
+        yield f", the plain weights ({path}#{EMA} for their average)"
 
 
 def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> Loaded:
@@ -121,7 +192,7 @@ def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> L
 def save(
     path: str | pathlib.Path, config: Config, variables: Mapping[str, Any], library: str = OURS
 ) -> None:
-    """Writes weights as a safetensors file, under our names or a library's.
+    """Writes weights as a safetensors file, under our names or a library's; for Keras, as HDF5.
 
     Args:
         path: its folder is made if need be; a file of that name is replaced.
@@ -135,8 +206,12 @@ def save(
         ValueError: the config describes no network, or the library is unknown.
     """
     a = as_architecture(config)
-    about = {"model": a.to_config().to_dict()} if library == OURS else {}
-    write(pathlib.Path(path), to_library(library, a, variables), about)
+    about = {"model": a.to_config().to_dict()}
+    tensors = to_library(library, a, variables)
+    if library == KERAS:
+        keras_files.write_keras(pathlib.Path(path), tensors)
+    else:
+        write(pathlib.Path(path), tensors, about)
 
 
 def _images_of_config(
@@ -154,15 +229,3 @@ def _images_of_config(
         f"{name} has now"
     )
     return SourceInfo(name, names, SOURCES[name], recorded.get("exif", False))
-
-
-def _normalisation(about: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Returns what the config.json beside a download of timm's says, if it makes sense."""
-    if about.get("images") is not None:
-        return about["images"].conventions[:2]
-    settings: Any = about.get("pretrained_cfg")
-    try:
-        mean, std = (tuple(map(float, settings[key])) for key in ("mean", "std"))
-    except (KeyError, TypeError, ValueError):
-        return None
-    return mean, std

@@ -1,4 +1,4 @@
-"""What pycls, timm, torchvision and efficientnet_pytorch call a network's modules, as data."""
+"""What other libraries call a network's modules, as data."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -202,6 +202,10 @@ EFFICIENTNET_PYTORCH = Names(
     conventions=(("same", 1e-3),),
 )
 
+KERAS = "keras"
+# of keras.applications; their tensors are numbered, which keras_layout does
+KERAS_EFFICIENTNET = EFFICIENTNET_PYTORCH._replace(activations=("silu",))
+
 # by (kind of block, stem) of an architecture; what is not there, the library does not have
 NAMES: dict[str, dict[tuple[str, str], Names]] = {
     "pycls": {
@@ -229,4 +233,5 @@ NAMES: dict[str, dict[tuple[str, str], Names]] = {
         ("bottleneck", "conv7x7_pool"): RESNET,
     },
     "efficientnet_pytorch": {("mbconv", "conv3x3"): EFFICIENTNET_PYTORCH},
+    KERAS: {("mbconv", "conv3x3"): KERAS_EFFICIENTNET},
 }

@@ -73,8 +73,8 @@ def predict(
         top: how many classes, at least 1; all of them, where there are fewer.
         read: reads a file's pixels.
     """
-    probabilities = functools.partial(_probabilities, model)
-    for file, row, problem in _outputs(probabilities, model, variables, files, conventions, read):
+    probabilities = functools.partial(probabilities_of(model), variables)
+    for file, row, problem in outputs(probabilities, files, model.architecture, conventions, read):
         yield Prediction(file, () if problem else best(row, classes, top), problem)
 
 
@@ -97,8 +97,8 @@ def embed(
         conventions: likewise.
         read: likewise.
     """
-    vectors = functools.partial(model.apply, train=False, method="embed")
-    for output in _outputs(vectors, model, variables, files, conventions, read):
+    vectors = functools.partial(vectors_of(model), variables)
+    for output in outputs(vectors, files, model.architecture, conventions, read):
         yield Embedding(*output)
 
 
@@ -132,52 +132,80 @@ def describe(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _outputs(
-    function: Callable[[Any, jax.Array], Any],
-    model: Network,
-    variables: Any,
-    files: Sequence[File],
+def probabilities_of(model: Network) -> Callable[[Any, Any], jax.Array]:
+    """Returns the compiled function from variables and images `[n, h, w, 3]` to probabilities."""
+
+    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
+        return jax.nn.softmax(jnp.asarray(model.apply(variables, images, train=False)))
+
+    return jax.jit(probabilities)
+
+
+def vectors_of(model: Network) -> Callable[[Any, Any], jax.Array]:
+    """Returns the compiled function from variables and images `[n, h, w, 3]` to vectors."""
+    return jax.jit(functools.partial(model.apply, train=False, method="embed"))
+
+
+def outputs(
+    function: Callable[[np.ndarray], Any],
+    images: Sequence[Any],
+    network: Architecture,
     conventions: Conventions,
-    read: Read,
+    read: Callable[[Any], Image.Image],
 ) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Yields each file's name, its row of what the function makes of images, and its problem."""
-    function, a = jax.jit(function), model.architecture
-    check_channels(a.name, a.in_channels)
-    size, nothing = min(_BATCH, len(files)), np.zeros(0, np.float32)
-    for start in range(0, len(files), size):
-        batch = files[start : start + size]
-        inputs = [_input(file, a, conventions, read) for file in batch]
-        images = [x for x in inputs if not isinstance(x, str)]
-        padded = images + images[:1] * (size - len(images))  # one size, so compiled once
-        rows = iter(np.asarray(function(variables, np.stack(padded))) if images else ())
-        for file, image in zip(map(str, batch), inputs, strict=True):
+    """Yields each image's name, its row of what a function makes of images, and its problem.
+
+    Args:
+        function: of prepared images `[n, h, w, channels]`; it gets one size of batch only.
+        images: what `read` reads.
+        network: the function's.
+        conventions: of the images that the network was trained on.
+        read: returns an image in RGB; a ValueError says what is wrong with it.
+    """
+    check_channels(network.name, network.in_channels)
+    size, nothing = min(_BATCH, len(images)), np.zeros(0, np.float32)
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        inputs = [_input(image, network, conventions, read) for image in batch]
+        ready = [x for x in inputs if not isinstance(x, str)]
+        padded = ready + ready[:1] * (size - len(ready))  # one size, so compiled once
+        rows = iter(np.asarray(function(np.stack(padded))) if ready else ())
+        for name, image in zip(map(_name, batch), inputs, strict=True):
             if isinstance(image, str):
-                yield file, nothing, image
+                yield name, nothing, image
                 continue
             row = next(rows)
             finite = np.isfinite(row).all()
-            diverged = f"{file}: the network gives NaN; its weights have diverged"
-            yield (file, row, "") if finite else (file, nothing, diverged)
+            diverged = f"{name}: the network gives NaN; its weights have diverged"
+            yield (name, row, "") if finite else (name, nothing, diverged)
 
 
-def _input(file: File, a: Architecture, conventions: Conventions, read: Read) -> np.ndarray | str:
-    """Returns the network's input `[h, w, 3]`, or the problem with the file."""
+def prepared(image: Image.Image, network: Architecture, conventions: Conventions) -> np.ndarray:
+    """Returns an image as the network takes it: `[h, w, channels]` float32, cropped and normalised.
+
+    Args:
+        image: RGB.
+        network: that takes it.
+        conventions: of the images that the network was trained on.
+    """
+    side, (mean, std) = network.resolution, conventions[:2]
+    pixels = as_evaluated(image, side, **conventions.cropping)
+    ready = prepare(pixels[None], resolution=side, mean=mean, std=std, channels=network.in_channels)
+    return np.asarray(ready[0])
+
+
+def _input(
+    image: Any, network: Architecture, conventions: Conventions, read: Callable[[Any], Image.Image]
+) -> np.ndarray | str:
+    """Returns the network's input `[h, w, channels]`, or the problem with the image."""
     try:
-        pixels = as_evaluated(read(file), a.resolution, conventions.crop)
+        return prepared(read(image), network, conventions)
     except ValueError as error:
         return str(error)
-    images = prepare(
-        pixels[None],
-        resolution=a.resolution,
-        mean=conventions.mean,
-        std=conventions.std,
-        channels=a.in_channels,
-    )
-    return np.asarray(images[0])
 
 
-def _probabilities(model: Network, variables: Any, images: jax.Array) -> jax.Array:
-    return jax.nn.softmax(jnp.asarray(model.apply(variables, images, train=False)))
+def _name(image: Any) -> str:
+    return str(image) if isinstance(image, (str, pathlib.Path)) else "an image"
 
 
 def best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[Guess, ...]:

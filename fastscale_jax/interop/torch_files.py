@@ -10,8 +10,12 @@ from typing import Any
 
 from fastscale_jax.interop.weights import WeightsError
 
-# where training programs keep a state dict among other things: pycls, timm, torchvision and others
-STATE_DICT_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "weights")
+# where training programs keep a state dict among other things: pycls, timm, torchvision and others;
+# and the average of the weights over steps
+_PLAIN_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "weights")
+EMA_KEYS = ("ema", "ema_state", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model")
+STATE_DICT_KEYS = (*_PLAIN_KEYS, *EMA_KEYS)
+EMA = "ema"  # as in file.pth#ema: the average, whatever its key is
 # what modules that hold the network put before every name: DistributedDataParallel, torch.compile,
 # Lightning, and what people call it
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
@@ -20,8 +24,13 @@ _PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _AVERAGED_MODEL_S_COUNTER = "n_averaged"  # of torch.optim.swa_utils
 
 
-def read_torch(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the tensors of a PyTorch file by name, and what it says about its network.
+
+    Args:
+        path: of the file.
+        key: which of its state dicts, by its key; `ema`: the averaged weights; empty: the plain
+            ones, and the averaged ones where there are no others.
 
     Raises:
         WeightsError: PyTorch is missing; the file is damaged, or holds something else.
@@ -44,8 +53,7 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise WeightsError(_why_not(path, str(error))) from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict")
-    candidates = (loaded.get(key) for key in STATE_DICT_KEYS)
-    inner = next((candidate for candidate in candidates if isinstance(candidate, Mapping)), loaded)
+    inner = _chosen(path, loaded, key)
     if not inner:
         raise WeightsError(f"{path} holds no state dict, but an empty mapping")
     for name, value in inner.items():
@@ -54,7 +62,29 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{path} holds no state dict, by itself or under {', '.join(STATE_DICT_KEYS)}: "
                 f"{name!r} is no tensor, but of type {type(value).__name__}"
             )
-    return unwrapped(inner), _said_beside(loaded)
+    about = _said_beside(loaded)
+    kinds = (_PLAIN_KEYS, EMA_KEYS)
+    if not key and all(any(isinstance(loaded.get(x), Mapping) for x in kind) for kind in kinds):
+        about["has_average"] = True
+    return unwrapped(inner), about
+
+
+def _chosen(path: pathlib.Path, loaded: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    """The state dict of a checkpoint, which may be in a mapping within a mapping."""
+    names = EMA_KEYS if key == EMA and key not in loaded else (key,) if key else STATE_DICT_KEYS
+    inner = next((loaded[x] for x in names if isinstance(loaded.get(x), Mapping)), None)
+    if inner is None and key:
+        there = ", ".join(str(x) for x, value in loaded.items() if isinstance(value, Mapping))
+        raise WeightsError(
+            f"{path} has no weights under {key!r}; {f'it has {there}' if there else 'it has none'}"
+            " to choose from"
+        )
+    if inner is None:
+        return loaded
+    deeper = ("module", *STATE_DICT_KEYS)  # as in {"ema": {"decay": 0.999, "module": {…}}}
+    while nested := next((inner[x] for x in deeper if isinstance(inner.get(x), Mapping)), None):
+        inner = nested
+    return inner
 
 
 def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:

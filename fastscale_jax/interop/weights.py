@@ -19,7 +19,10 @@ from ml_collections import ConfigDict
 
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.interop.counterparts import closest_named
-from fastscale_jax.interop.layout import LIBRARIES, Tensor, tensors
+from fastscale_jax.interop.keras_layout import IN_FILE
+from fastscale_jax.interop.layout import LIBRARIES, tensors
+from fastscale_jax.interop.naming import KERAS
+from fastscale_jax.interop.tensor import Tensor
 
 Config = ConfigDict | Mapping[str, object] | Architecture
 Shape = tuple[int, ...]
@@ -204,14 +207,12 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
         WeightsError: the names are of no known library.
         ValueError: the config describes no network.
     """
-    a = as_architecture(config)
+    library = library_of(as_architecture(config), shapes)
+    if library is not None:
+        return library
     names = {name for name in shapes if not _is_counter(name)}
-    for library in LIBRARIES:
-        with contextlib.suppress(ValueError):  # the library has no network like this one
-            classifier = {tensor.name for tensor in _classifier(a, library)}
-            wanted = {tensor.name for tensor in tensors(a, library)}
-            if names - classifier == wanted - classifier:
-                return library
+    if names and all(name.startswith(IN_FILE) for name in names):
+        return KERAS
     # Not this network's tensors, but perhaps another's: the library's names then serve the message.
     closest = closest_named(shapes)
     if closest is None:
@@ -243,6 +244,23 @@ def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
             f"infinite{others}: the training that these weights are of has diverged; take earlier "
             "ones"
         )
+
+
+def library_of(a: Architecture, shapes: Mapping[str, Shape]) -> str | None:
+    """Returns the library that calls the tensors of a network so; None: none does.
+
+    Args:
+        a: the network.
+        shapes: of the tensors, by name.
+    """
+    names = {name for name in shapes if not _is_counter(name)}
+    for library in LIBRARIES:
+        with contextlib.suppress(ValueError):  # the library has no network like this one
+            classifier = {tensor.name for tensor in _classifier(a, library)}
+            wanted = {tensor.name for tensor in tensors(a, library)}
+            if names - classifier == wanted - classifier:
+                return library
+    return None
 
 
 def nested(flat: Mapping[tuple[str, ...], Any]) -> Variables:

@@ -18,7 +18,7 @@ from fastscale_jax.utils.regular_file import read_json
 from fastscale_jax.utils.usage import explain
 
 PREFIX = "--config."
-_BATCH_SIZE = f"{PREFIX}data.batch_size"
+_BATCH_SIZE, _MODEL = f"{PREFIX}data.batch_size", f"{PREFIX}model."
 
 
 def packaged() -> dict[str, pathlib.Path]:
@@ -56,8 +56,8 @@ def read_config(
             if saved:
                 return _overridden(_completed(saved, f"the checkpoint in {workdir}"), overrides)
             of_weights = _of_weights(overrides)
-            if of_weights:
-                return _overridden(_completed(of_weights, "its manifest"), overrides)
+            if of_weights is not None:
+                return _overridden(of_weights, overrides)
             there = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
                 f"a recipe is missing{there}; give one of {', '.join(packaged())}, with a variant "
@@ -151,17 +151,37 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
     return _completed(values, str(path))
 
 
-def _of_weights(overrides: Sequence[str]) -> Mapping[str, Any]:
-    """The config that an export keeps, where `init_from` is one; empty: it is none."""
+def _of_weights(overrides: Sequence[str]) -> ConfigDict | None:
+    """The config that the weights of `init_from` bring with them; None: they say of no network.
+
+    An export has a whole one in its manifest. A `config.json` beside weights names the network.
+    """
     prefix = f"{PREFIX}init_from="
-    folder = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
-    manifest = pathlib.Path(folder).expanduser() / "manifest.json"
-    if not folder or not manifest.is_file():
-        return {}
-    try:
-        return read_json(manifest).get("config", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{manifest} is not the manifest of an export: {error}") from error
+    name = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
+    manifest = pathlib.Path(name).expanduser() / "manifest.json"
+    if name and manifest.is_file():
+        try:
+            values = read_json(manifest).get("config", {})
+        except (OSError, ValueError, AttributeError) as error:
+            raise ValueError(f"{manifest} is not the manifest of an export: {error}") from error
+        return _completed(values, "its manifest") if values else None
+    return _of_description(name) if name else None
+
+
+def _of_description(name: str) -> ConfigDict | None:
+    """The config of the network that a `config.json` beside weights names, with their classes."""
+    from fastscale_jax.interop.files import described
+
+    beside = described(os.path.expanduser(name))
+    theirs = beside.counterpart
+    if theirs is None:
+        return None
+    config = _made(_file(theirs.family), theirs.base)
+    model: Any = config.model
+    classes = {} if beside.num_classes is None else {"num_classes": beside.num_classes}
+    with model.unlocked():
+        model.update({**theirs.changes, **classes})
+    return config
 
 
 def _saved(workdir: pathlib.Path) -> Mapping[str, Any]:
@@ -219,6 +239,10 @@ def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         raise ValueError(explain(error)) from error
     overridden = values["config"].value
     assert overridden is not None  # its default is the config
+    stated = {name.removeprefix(_MODEL) for name in last if name.startswith(_MODEL)}
+    if stated:  # which weights then may not change
+        with overridden.unlocked():
+            overridden.stated = tuple(sorted({*overridden.get("stated", ()), *stated}))
     return overridden
 
 

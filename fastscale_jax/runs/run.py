@@ -15,7 +15,7 @@ from fastscale_jax.arch.size_limits import check_cost
 from fastscale_jax.arch.zoo import budget_of, resolve
 from fastscale_jax.checkpoints.stores import Folder, check_scheme, checkpoints_of, recorded_dir
 from fastscale_jax.data.pipeline import steps_per_epoch
-from fastscale_jax.data.sources.conventions import SourceInfo
+from fastscale_jax.data.sources.conventions import Conventions, SourceInfo
 from fastscale_jax.data.sources.source import (
     Source,
     check_count,
@@ -23,6 +23,7 @@ from fastscale_jax.data.sources.source import (
     class_names,
     load_source,
 )
+from fastscale_jax.interop.pretrained import OPEN, OWNER, default_weights
 from fastscale_jax.measure.fitted import find
 from fastscale_jax.train.batch import check_batch_is_known, check_divides
 from fastscale_jax.train.frozen_names import frozen_names
@@ -43,6 +44,9 @@ class Run:
         variant: the name that the config gave the network, as in `regnetz:dWr_16gf`; empty: none.
         workdir: of the run; None: it has none.
         own_source: images that the caller brings; None: those of `recipe.data`.
+        stated: fields of the network that the command line sets.
+        conventions: how images are prepared for evaluation, where weights say it; None: as the
+            source has it.
     """
 
     network: Architecture
@@ -50,6 +54,8 @@ class Run:
     variant: str = ""
     workdir: pathlib.Path | None = None
     own_source: Source | None = None
+    stated: frozenset[str] = frozenset()
+    conventions: Conventions | None = None
 
     @classmethod
     def of(
@@ -71,10 +77,11 @@ class Run:
         frozen_names(
             dataclasses.replace(network, num_classes=network.num_classes or 1), recipe.train.freeze
         )
-        run = cls(network, recipe, config.get("variant", ""), workdir, source)
+        stated = frozenset(config.get("stated", ()))
+        run = cls(network, recipe, config.get("variant", ""), workdir, source, stated)
         run = run.changed("data", dir=absolute(recipe.data.dir))
         run = run.changed("checkpoint", dir=absolute(recipe.checkpoint.dir))
-        recipe = dataclasses.replace(run.recipe, init_from=absolute(recipe.init_from))
+        recipe = dataclasses.replace(run.recipe, init_from=_located(recipe.init_from, network))
         run = dataclasses.replace(run, recipe=recipe)
         if source is not None:
             return run.changed("data", **source.data)
@@ -219,17 +226,39 @@ class Run:
         return scaling if same else None
 
     @property
+    def left_open(self) -> frozenset[str]:
+        """Fields of the network that weights decide, where they say them: nobody chose others."""
+        if not self.variant:
+            return frozenset()
+        named, _ = resolve(*self.variant.split(":", 1), device=find)
+        same = {key for key in OPEN if getattr(named, key) == getattr(self.network, key)}
+        return frozenset(same - self.stated)
+
+    def with_weights(self, network: Architecture, conventions: Conventions) -> "Run":
+        """Returns the run as its weights want it used.
+
+        Args:
+            network: of the weights.
+            conventions: of their images.
+        """
+        return dataclasses.replace(self, network=network, conventions=conventions)
+
+    @property
     def budget(self) -> Mapping[str, float]:
         """What the variant is scaled to, as `arch.scale` takes it: `{"step_ms": 25.0}`."""
         return budget_of(self.variant.partition(":")[2])
 
     @functools.cached_property
     def source(self) -> Source:
-        """The images that the network is trained on.
+        """The images that the network is trained on, or evaluated on.
 
         Raises:
             ValueError: they are not there, or have other classes than the network.
         """
+        source = self._images()
+        return source if self.conventions is None else source.evaluated_as(self.conventions)
+
+    def _images(self) -> Source:
         data, classes = self.recipe.data, self.network.num_classes
         if self.own_source is not None:
             check_count("the source", len(self.own_source.classes), classes)
@@ -292,3 +321,8 @@ class Run:
             mesh=device_mesh(),
             shift=shift,
         )
+
+
+def _located(init_from: str, network: Architecture) -> str:
+    """A path of weights as it means the same wherever a command is started."""
+    return default_weights(network) if init_from == OWNER else absolute(init_from)

@@ -6,13 +6,9 @@ from typing import Any, NamedTuple
 
 from fastscale_jax.checkpoints.saved import latest_step
 from fastscale_jax.checkpoints.workdir import check_evaluable
-from fastscale_jax.data.sources.conventions import (
-    SOURCES,
-    Conventions,
-    SourceInfo,
-    first_difference,
-)
+from fastscale_jax.data.sources.conventions import SOURCES, SourceInfo, first_difference
 from fastscale_jax.interop.load import Loaded, load, with_fresh_classifier
+from fastscale_jax.interop.pretrained import PADDING
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import complain
@@ -26,11 +22,14 @@ class Start(NamedTuple):
     note: str  # where they come from, for people
 
 
-def load_for(run: Run) -> Loaded:
+def load_for(run: Run) -> tuple[Run, Loaded]:
     """Returns the weights that a command is to use: the workdir's checkpoint, or `init_from`.
 
     Args:
         run: without a workdir, or without a checkpoint in it, it is `config.init_from`'s turn.
+
+    Returns:
+        The run as the weights want it used, and the weights.
 
     Raises:
         WeightsError: there are none of either kind, or `load` refuses them.
@@ -39,16 +38,18 @@ def load_for(run: Run) -> Loaded:
     if is_checkpoint_meant(run):
         loaded = load(run.checkpoints, run.network)
         step = latest_step(run.checkpoints)
-        return loaded._replace(description=f"{run.workdir}, step {step}")
+        return run, loaded._replace(description=f"{run.workdir}, step {step}")
     if not run.recipe.init_from:
         raise WeightsError(
             "there are no weights: give --workdir, the folder of a trained run, or "
             "--config.init_from, a file of weights"
         )
-    loaded = load(run.recipe.init_from, run.network)
-    name = run.recipe.data.name
-    described = _described(loaded, SourceInfo(name, (), SOURCES[name]))
-    return loaded._replace(description=described)
+    loaded = load(run.recipe.init_from, run.network, left_open=run.left_open)
+    usual = SOURCES[run.recipe.data.name]
+    theirs = loaded.beside.conventions(usual, loaded.network.resolution)
+    if loaded.images is not None or (loaded.network, theirs) == (run.network, usual):
+        return run, loaded
+    return run.with_weights(loaded.network, theirs), loaded
 
 
 def is_checkpoint_meant(run: Run) -> bool:
@@ -99,7 +100,16 @@ def load_to_start(run: Run) -> Start:
         WeightsError: as `load`.
     """
     recipe, network = run.recipe, run.network
-    loaded = load(recipe.init_from, network, other_classes=True, seed=recipe.seed)
+    left_open = run.left_open & set(PADDING)
+    loaded = load(
+        recipe.init_from, network, other_classes=True, seed=recipe.seed, left_open=left_open
+    )
+    if loaded.network != network:
+        flags = (f"--config.model.{key}={getattr(loaded.network, key)}" for key in PADDING)
+        raise WeightsError(
+            f"{recipe.init_from} is for another {' and '.join(PADDING)} than {network.name}; to "
+            f"train with these weights, give {' '.join(flags)}"
+        )
     note = f"weights from {_described(loaded, run.source.info)}"
     if loaded.has_fresh_classifier:
         note += (
@@ -114,6 +124,25 @@ def load_to_start(run: Run) -> Start:
     return Start(loaded.variables, note)
 
 
+def check_labels(run: Run, loaded: Loaded) -> None:
+    """Refuses images of other classes than those that a config.json beside weights names.
+
+    Args:
+        run: what the weights are to be evaluated on.
+        loaded: the weights.
+
+    Raises:
+        ValueError: names the first class that differs.
+    """
+    labels = loaded.beside.labels
+    difference = labels and first_difference(labels, run.source.classes)
+    if difference:
+        raise ValueError(
+            f"{loaded.description}: its config.json names other classes than {run.source.name} "
+            f"has: {difference}"
+        )
+
+
 def images_of(run: Run, loaded: Loaded) -> SourceInfo:
     """Returns what weights expect of images, and what their classes are called.
 
@@ -124,25 +153,14 @@ def images_of(run: Run, loaded: Loaded) -> SourceInfo:
         run: what the weights are used in.
         loaded: the weights.
     """
-    if loaded.images is not None:
-        return loaded.images
-    conventions = SOURCES[run.recipe.data.name]
-    if loaded.normalisation is not None:
-        mean, std = loaded.normalisation
-        conventions = conventions._replace(mean=mean, std=std)
     data = run.recipe.data
-    return SourceInfo(data.name, run.class_names, conventions, data.exif)
+    usual = SourceInfo(data.name, run.class_names, SOURCES[data.name], data.exif)
+    return loaded.images_like(usual)
 
 
 def _described(loaded: Loaded, images: SourceInfo) -> str:
     """Returns where weights come from, and that they are for images of another normalisation."""
-    if loaded.images is not None:
-        theirs = loaded.images.conventions
-    elif loaded.normalisation is not None:
-        theirs = Conventions(*loaded.normalisation, images.conventions.crop)
-    else:
-        return loaded.description
-    ours = images.conventions
+    theirs, ours = loaded.images_like(images).conventions, images.conventions
     if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return loaded.description
     return (

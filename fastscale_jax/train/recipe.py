@@ -127,7 +127,7 @@ class Recipe:
     scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
     remat: str = "none"  # or compute again in the backward pass: `blocks` or `stages`
     seed: int = 0
-    init_from: str = ""  # weights to begin with: a file or a folder; empty: random ones
+    init_from: str = ""  # weights to begin with, as `interop.files.read`; empty: random
 
     @property
     def total_epochs(self) -> int:
@@ -162,12 +162,12 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe of a config; its `model` and `variant` are left aside.
+        """Returns the recipe of a config; what it says of the network is left aside.
 
         Raises:
             ValueError: a key is missing, unknown, of the wrong type or out of range.
         """
-        values = {k: v for k, v in config.items() if k not in ("model", "variant")}
+        values = {k: v for k, v in config.items() if k not in ("model", "variant", "stated")}
         recipe = _build(cls, values, "config")
         check_ranges(recipe)
         return recipe

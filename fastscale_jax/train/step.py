@@ -278,7 +278,7 @@ def training_images(task: Task, batch: Batch, keys: Array) -> Array:
 
 
 def _normalisation(task: Task) -> dict[str, Any]:
-    (mean, std, _), a = task.conventions, task.model.architecture
+    (mean, std), a = task.conventions[:2], task.model.architecture
     return {"resolution": a.resolution, "mean": mean, "std": std, "channels": a.in_channels}
 
 

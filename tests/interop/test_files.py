@@ -29,6 +29,7 @@ from flax.traverse_util import flatten_dict
 from fastscale_jax.checkpoints.checkpoint import Checkpoints
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.interop import files, torch_files
+from fastscale_jax.interop.beside import Beside
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.train.state import TrainState
 
@@ -98,6 +99,45 @@ def test_what_wrapped_modules_put_before_every_name_is_left_out(tmp_path, prefix
     assert_same(files.read(tmp_path / "a.pth").tensors, tensors())
     safetensors.torch.save_file(wrapped, tmp_path / "b.safetensors")
     assert files.read(tmp_path / "b.safetensors").tensors.keys() == tensors().keys()
+
+
+AVERAGES = {
+    "flat": {name: x + 1 for name, x in tensors().items() if x.is_floating_point()},
+    "nested": {"decay": 0.999, "module": {"module.a": torch.ones(3)}},
+}
+
+
+@pytest.mark.parametrize("key", torch_files.EMA_KEYS)
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_the_average_beside_the_weights_is_chosen_by_name(tmp_path, key, kind):
+    path, average = tmp_path / "a.pth", AVERAGES[kind]
+    wanted = {"a": torch.ones(3)} if kind == "nested" else average
+    torch.save({"state_dict": tensors(), key: average, "epoch": 3}, path)
+    plain = files.read(path)
+    assert_same(plain.tensors, tensors())
+    assert plain.about == {"has_average": True}
+    for name in ("ema", key):
+        found = files.read(f"{path}#{name}")
+        assert_same(found.tensors, wanted)
+        assert found.about == {}
+    assert_same(files.read(f"{path}#state_dict").tensors, tensors())
+    # alone, it is what the file has
+    torch.save({key: average}, path)
+    assert_same(files.read(path).tensors, wanted)
+
+
+def test_weights_that_are_not_there_are_refused_with_those_that_are(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": tensors(), "epoch": 3}, path)
+    with pytest.raises(WeightsError, match=r"no weights under 'ema'; it has state_dict to choose"):
+        files.read(f"{path}#ema")
+    safetensors.torch.save_file(tensors(), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"#ema chooses in PyTorch's files"):
+        files.read(f"{tmp_path / 'a.safetensors'}#ema")
+    with pytest.raises(WeightsError, match="and this is a folder"):
+        files.read(f"{tmp_path}#ema")
+    path.rename(tmp_path / "b#ema")  # a name like any other
+    assert_same(files.read(tmp_path / "b#ema").tensors, tensors())
 
 
 def test_an_averaged_model_s_counter_is_passed_over(tmp_path):
@@ -415,7 +455,8 @@ def test_of_a_folder_the_safetensors_are_read(tmp_path, name):
     (tmp_path / "config.json").write_text('{"architecture": "regnety_002", "num_classes": 1000}')
     found = files.read(tmp_path)
     assert found.tensors.keys() == tensors().keys()
-    assert found.about == {"names": ["regnety_002"]}
+    beside = Beside("regnety_002", num_classes=1000)
+    assert found.about == {"names": ["regnety_002"], "beside": beside}
 
 
 def damage_data(checkpoint: pathlib.Path) -> None:

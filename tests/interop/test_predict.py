@@ -158,7 +158,7 @@ def digits(tmp_path_factory):
 
 def test_digits_come_out_of_their_files_as_evaluation_has_them(digits):
     split, files = digits
-    mean, std, crop = SOURCES["digits"]
+    mean, std, crop = SOURCES["digits"][:3]
     images = np.stack([as_evaluated(read_image(file), 20, crop) for file in files])
     np.testing.assert_array_equal(images, split.images)
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
@@ -170,7 +170,7 @@ def test_digits_are_seen_as_evaluation_sees_them(digits):
     split, files = digits
     model, variables = network()
     found = list(predict.predict(model, variables, files, *of("digits")))
-    mean, std, _ = SOURCES["digits"]
+    mean, std = SOURCES["digits"][:2]
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
     wanted = softmax(logits_by(10)(prepared))
     got = np.array([[g.probability for g in x.top] for x in found])

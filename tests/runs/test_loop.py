@@ -127,7 +127,7 @@ def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
     workdir, returned = uninterrupted
     run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
     assert as_record(evaluate_checkpoints(run)["last"]) == returned
-    of_average = as_record(evaluate_weights(run, load_for(run).variables)["last"])
+    of_average = as_record(evaluate_weights(run, load_for(run)[1].variables)["last"])
     assert of_average == {k: returned[f"ema_{k}"] for k in of_average}
 
 

@@ -45,7 +45,7 @@ def precise(run, weights, images):
 
 def test_the_first_layer_s_are_those_of_all_images_at_once(run, weights):
     found = precise(run, weights, 250)  # rounded up to three batches
-    mean, std, _ = run.source.conventions
+    mean, std = run.source.conventions[:2]
     images = np.concatenate([batch.images for batch in itertools.islice(batches(run), 3)])
     pixels = prepare(images, resolution=run.network.resolution, mean=mean, std=std)
     kernel = np.asarray(weights.params["stem"]["conv"]["kernel"], np.float64)
@@ -60,7 +60,7 @@ def test_the_first_layer_s_are_those_of_all_images_at_once(run, weights):
 def test_of_one_batch_they_are_that_batch_s_in_every_layer(run, weights):
     found = precise(run, weights, 100)
     batch = next(batches(run))
-    mean, std, _ = run.source.conventions
+    mean, std = run.source.conventions[:2]
     images = prepare(batch.images, resolution=run.network.resolution, mean=mean, std=std)
     model, variables = run.task().model, {"params": weights.params}
     # with them, the network says in evaluation what it says of this batch in training

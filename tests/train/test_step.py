@@ -168,7 +168,7 @@ def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, t
 
     pixels = torch.tensor(batch.images.transpose(0, 3, 1, 2) / 255)
     resized = F.interpolate(pixels, (20, 20), mode="bilinear", align_corners=False)
-    mean, std, _ = run.source.conventions
+    mean, std = run.source.conventions[:2]
     images = (resized - mean[0]) / std[0]  # grey: all channels are alike
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     images = jnp.asarray(images.numpy().transpose(0, 2, 3, 1), jnp.float32)

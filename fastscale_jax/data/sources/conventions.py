@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+CROP_MODES = ("center", "squash")
+
 
 class Conventions(NamedTuple):
     """What a network trained on a source expects of any image."""
@@ -11,8 +14,15 @@ class Conventions(NamedTuple):
     mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
     std: tuple[float, ...]
     # Evaluation resizes the short side to resolution/crop and takes the middle; 0: the whole image
-    # is resized to a square.
+    # is resized to a square, bilinear, on the device.
     crop: float
+    interpolation: str = "bilinear"  # of the resizing for evaluation; with antialiasing
+    crop_mode: str = "center"  # squash: both sides are resized to resolution/crop
+
+    @property
+    def cropping(self) -> dict[str, Any]:
+        """The three that say how evaluation crops, by name."""
+        return {key: getattr(self, key) for key in ("crop", "interpolation", "crop_mode")}
 
 
 # ImageNet's, as everybody normalises by: synthetic images stand in for it, and other photographs
@@ -71,9 +81,12 @@ class SourceInfo:
         try:
             mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
             crop, classes = float(values["crop"]), tuple(map(str, values["classes"]))
+            # older versions knew one of each
+            interpolation = str(values.get("interpolation", INTERPOLATIONS[0]))
+            crop_mode = str(values.get("crop_mode", CROP_MODES[0]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"its description of the images is damaged: {error!r}") from error
-        conventions = checked(Conventions(mean, std, crop))
+        conventions = checked(Conventions(mean, std, crop, interpolation, crop_mode))
         return cls(
             str(values.get("name", OWN)), classes, conventions, bool(values.get("exif", True))
         )
@@ -93,6 +106,10 @@ def checked(conventions: Conventions) -> Conventions:
         raise ValueError(f"std must be above 0; got {conventions.std}")
     if not 0 <= conventions.crop <= 1:
         raise ValueError(f"crop must be from 0 to 1; got {conventions.crop}")
+    for name, choices in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        if getattr(conventions, name) not in choices:
+            value = getattr(conventions, name)
+            raise ValueError(f"{name} is {value!r}; it can be {' or '.join(choices)}")
     return conventions
 
 

@@ -32,6 +32,8 @@ class ExampleSplit:
         resolution: of the images that the batches hold, pixels.
         crop: as in `conventions.Conventions`; 0: images are shown whole, to train too.
         workers: threads; 0: one a core.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: likewise.
     """
 
     examples_of: Sequence[Any]
@@ -40,6 +42,8 @@ class ExampleSplit:
     resolution: int = 224
     crop: float = 0.0
     workers: int = 0
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
 
     @property
     def examples(self) -> int:
@@ -83,7 +87,8 @@ class ExampleSplit:
         if not self.crop:
             resized = image.resize(side, Image.Resampling.BILINEAR)
         elif seed is None:
-            resized = centre_crop(image, self.resolution, self.crop)
+            cropping = self.crop, self.interpolation, self.crop_mode
+            resized = centre_crop(image, self.resolution, *cropping)
         else:
             box = random_box(image.size, np.random.default_rng([int(n) for n in seed]))
             resized = image.resize(side, Image.Resampling.BILINEAR, box)

@@ -30,6 +30,8 @@ class FolderSplit:
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
         max_pixels: of a file; larger ones cannot be read.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: likewise.
     """
 
     paths: np.ndarray
@@ -39,6 +41,8 @@ class FolderSplit:
     workers: int
     exif: bool = True
     max_pixels: int = MAX_PIXELS
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
 
     @property
     def examples(self) -> int:
@@ -71,7 +75,8 @@ class FolderSplit:
         Raises:
             DataError: too many images cannot be read.
         """
-        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
+        cropping = self.crop, self.interpolation, self.crop_mode
+        view = eval_view(self.resolution, *cropping, exif=self.exif, max_pixels=self.max_pixels)
         return self._batches(plan.eval_picks, view, self._read)
 
     def _batches(

@@ -145,32 +145,58 @@ def _in_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def centre_crop(image: Image.Image, resolution: int, crop: float) -> Image.Image:
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def centre_crop(
+    image: Image.Image,
+    resolution: int,
+    crop: float,
+    interpolation: str = "bilinear",
+    crop_mode: str = "center",
+) -> Image.Image:
     """Returns the middle of an image, resized.
 
     Args:
         image: of any size.
         resolution: side of the result, pixels.
-        crop: the share of the short side that is kept; resizing is bilinear.
+        crop: the share of the short side that is kept.
+        interpolation: of the resizing, one of `conventions.INTERPOLATIONS`.
+        crop_mode: `squash` resizes both sides to resolution/crop, whatever the shape.
     """
+    short, resampling = round(resolution / crop), _RESAMPLING[interpolation]
+    if crop_mode == "squash":
+        return _middle(image.resize((short, short), resampling), resolution)
     # of a long, narrow image the middle is enough: enlarged as a whole, it could fill the memory
     longest = 16 * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)
     image = image.crop((left, top, image.width - left, image.height - top))
-    short = round(resolution / crop)
     scale = short / min(image.size)
     width, height = (max(short, round(side * scale)) for side in image.size)
-    left, top = (width - resolution) // 2, (height - resolution) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + resolution, top + resolution))
+    return _middle(image.resize((width, height), resampling), resolution)
 
 
-def as_evaluated(image: Image.Image, resolution: int, crop: float) -> np.ndarray:
+def _middle(image: Image.Image, side: int) -> Image.Image:
+    left, top = ((n - side) // 2 for n in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+def as_evaluated(
+    image: Image.Image,
+    resolution: int,
+    crop: float,
+    interpolation: str = "bilinear",
+    crop_mode: str = "center",
+) -> np.ndarray:
     """Returns an image as evaluation hands it to the device: `[h, w, 3]` uint8.
 
     Args:
         image: RGB.
         resolution: of the network, pixels.
         crop: as in `sources.Conventions`; 0: left as it is, for the device to resize.
+        interpolation: likewise.
+        crop_mode: likewise.
     """
-    return np.asarray(centre_crop(image, resolution, crop) if crop else image)
+    if not crop:
+        return np.asarray(image)
+    return np.asarray(centre_crop(image, resolution, crop, interpolation, crop_mode))

@@ -24,7 +24,7 @@ from fastscale_jax.data.sources.holdout import held_out
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
 from fastscale_jax.data.sources.source import Source, load_source
 
-_MEAN, _STD, _CROP = SOURCES[OWN]
+_MEAN, _STD, _CROP = SOURCES[OWN][:3]
 
 
 def from_arrays(

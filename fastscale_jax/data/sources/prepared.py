@@ -35,6 +35,8 @@ class PreparedSplit:
         workers: threads that decode; 0: one a core.
         exif: whether images are turned upright as their EXIF data say.
         max_pixels: of a file; larger ones cannot be read.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: likewise.
     """
 
     info: Any
@@ -44,6 +46,8 @@ class PreparedSplit:
     workers: int
     exif: bool = True
     max_pixels: int = MAX_PIXELS
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
 
     @property
     def examples(self) -> int:
@@ -86,7 +90,8 @@ class PreparedSplit:
             .eval()
             .map(lambda record, mask: {**self._parsed(record), "seed": _NO_SEED, "mask": mask})
         )
-        view = eval_view(self.resolution, self.crop, exif=self.exif, max_pixels=self.max_pixels)
+        cropping = self.crop, self.interpolation, self.crop_mode
+        view = eval_view(self.resolution, *cropping, exif=self.exif, max_pixels=self.max_pixels)
         return self._batches(plan, records, view)
 
     def _lanes(self, plan: Plan) -> Lanes:

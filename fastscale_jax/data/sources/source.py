@@ -52,6 +52,20 @@ class Source:
         train, test = (split.at(resolution, workers) for split in (self.train, self.test))
         return dataclasses.replace(self, train=train, test=test)
 
+    def evaluated_as(self, conventions: Conventions) -> "Source":
+        """Returns the same images, prepared for evaluation as weights expect.
+
+        Args:
+            conventions: of the weights. Images in memory are shown whole, whatever they say.
+        """
+        cropping = conventions.cropping
+        test: Any = self.test
+        if not all(hasattr(test, key) for key in cropping):
+            whole = conventions._replace(**self.conventions.cropping)
+            return dataclasses.replace(self, conventions=whole)
+        test = dataclasses.replace(test, **cropping)
+        return dataclasses.replace(self, conventions=conventions, test=test)
+
     @property
     def summary(self) -> str:
         """How large it is, for people."""

@@ -127,12 +127,22 @@ def train_view(resolution: int, *, exif: bool, max_pixels: int = MAX_PIXELS) -> 
 
 
 @functools.cache
-def eval_view(resolution: int, crop: float, *, exif: bool, max_pixels: int = MAX_PIXELS) -> View:
-    """Returns the middle, as `images.centre_crop` does: bilinear, with antialiasing.
+def eval_view(
+    resolution: int,
+    crop: float,
+    interpolation: str = "bilinear",
+    crop_mode: str = "center",
+    *,
+    exif: bool,
+    max_pixels: int = MAX_PIXELS,
+) -> View:
+    """Returns the middle, as `images.centre_crop` does, with antialiasing.
 
     Args:
         resolution: side of the result, pixels.
-        crop: the share of the short side that is kept.
+        crop: as in `conventions.Conventions`, above 0.
+        interpolation: likewise.
+        crop_mode: likewise.
         exif: as in `train_view`.
         max_pixels: likewise.
     """
@@ -144,20 +154,38 @@ def eval_view(resolution: int, crop: float, *, exif: bool, max_pixels: int = MAX
 
     def resize(pixels: Tensor) -> Tensor:
         size = tf.cast(tf.shape(pixels)[:2], tf.float64)
-        resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
+        if crop_mode == "squash":
+            resized = tf.constant([short, short], tf.float64)
+        else:
+            resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
         offset = (tf.cast(resized, tf.int32) - resolution) // 2
+        scale, shift = tf.cast(resized / size, tf.float32), -tf.cast(offset, tf.float32)
         # resizes and crops in one, so that nothing is computed outside the crop
-        middle = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
-            size=[resolution, resolution],
-            scale=tf.cast(resized / size, tf.float32),
-            translation=-tf.cast(offset, tf.float32),
-            kernel_type="triangle",
-            antialias=True,
-        )
-        return _as_uint8(tf.ensure_shape(middle[0], (resolution, resolution, 3)))
+        if interpolation == "bilinear":
+            middle = _scaled(pixels, (resolution, resolution), scale, shift, "triangle")
+            return _as_uint8(tf.ensure_shape(middle, (resolution, resolution, 3)))
+        # Pillow resizes across first, to whole pixels; cubic weights overshoot, so that it shows.
+        # (Where a tall image is squashed, Pillow 13 does it the other way round: a few levels.)
+        height, kernel = tf.shape(pixels)[0], "keyscubic"
+        across, down = tf.constant([0.0, 1.0]), tf.constant([1.0, 0.0])
+        rows = _scaled(pixels, (height, resolution), scale**across, shift * across, kernel)
+        whole_rows = tf.ensure_shape(_as_uint8(rows), (None, resolution, 3))
+        middle = _scaled(whole_rows, (resolution, resolution), scale**down, shift * down, kernel)
+        return _as_uint8(tf.ensure_shape(middle, (resolution, resolution, 3)))
 
     return View(whole, resize, exif, max_pixels)
+
+
+def _scaled(pixels: Tensor, size: Any, scale: Tensor, shift: Tensor, kernel: str) -> Tensor:
+    """Pixels `[h, w, 3]` resized with antialiasing, moved, and cut to a size; float32."""
+    return tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None],
+        size=size,
+        scale=scale,
+        translation=shift,
+        kernel_type=kernel,
+        antialias=True,
+    )[0]
 
 
 def random_box(size: Tensor, seed: Tensor) -> Tensor:
@@ -191,4 +219,4 @@ def random_box(size: Tensor, seed: Tensor) -> Tensor:
 
 
 def _as_uint8(pixels: Tensor) -> Tensor:
-    return tf.cast(tf.round(pixels), tf.uint8)  # of 0 to 255, which bilinear weights keep
+    return tf.saturate_cast(tf.round(pixels), tf.uint8)

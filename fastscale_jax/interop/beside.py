@@ -1,0 +1,211 @@
+"""What a `config.json` beside weights says of their network and of their images.
+
+timm writes it, and the Hugging Face hub has it beside all weights of timm's: `architecture`, and
+`pretrained_cfg`, in older ones the keys of the latter at the top.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fastscale_jax.data.sources.conventions import CROP_MODES, INTERPOLATIONS, Conventions, checked
+from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
+from fastscale_jax.interop.weights import WeightsError
+
+NAME = "config.json"
+_CROP, _SIDE, _LARGEST = 0.875, 224, 4096  # timm's defaults; no image is larger
+
+
+class Beside(NamedTuple):
+    """What was said, checked. What was not said is None or empty."""
+
+    architecture: str = ""  # timm's name of the network
+    num_classes: int | None = None
+    labels: tuple[str, ...] = ()  # names of the classes, in the order of their labels
+    channels: int = 3
+    resolution: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    crop_mode: str | None = None
+    licence: str = ""
+
+    @property
+    def counterpart(self) -> Counterpart | None:
+        """The network of ours that is the same; None: none is, or no name was said."""
+        base = base_name(self.architecture)
+        return next((c for c in COUNTERPARTS if c.package == "timm" and c.name == base), None)
+
+    def conventions(self, usual: Conventions, resolution: int) -> Conventions:
+        """Returns how images are prepared.
+
+        Args:
+            usual: what holds where nothing was said.
+            resolution: of the network, pixels.
+        """
+        said = {key: getattr(self, key) for key in ("mean", "std", "interpolation", "crop_mode")}
+        crop_pct = self.crop_pct
+        if crop_pct is None and (self.interpolation or self.crop_mode) and not usual.crop:
+            crop_pct = _CROP
+        if crop_pct is not None:
+            # the resized side as timm rounds it, down
+            said["crop"] = resolution / math.floor(resolution / crop_pct)
+        return usual._replace(**{key: value for key, value in said.items() if value is not None})
+
+    @property
+    def words(self) -> Iterator[str]:
+        """What was said of images and classes, for people, one thing at a time."""
+        if self.mean is not None and self.std is not None:
+            yield f"mean {self.mean}"
+            yield f"std {self.std}"
+        if self.crop_pct is not None:
+            yield f"crop {self.crop_pct:g}"
+        yield from (x for x in (self.interpolation, self.crop_mode) if x is not None)
+        if self.labels:
+            yield f"the names of {len(self.labels):,} classes"
+
+
+def beside_of(about: Mapping[str, Any]) -> Beside:
+    """Returns what was said beside weights; where nothing was, the network's name at most.
+
+    Args:
+        about: as in `files.Stored`.
+    """
+    names = about.get("names", ())
+    return about.get("beside") or Beside(str(names[0]) if names else "")
+
+
+def base_name(name: str) -> str:
+    """Returns timm's name of a network without the tag of how it was trained.
+
+    Args:
+        name: with a tag, as in `tf_efficientnet_b0.ns_jft_in1k`; as older versions wrote it,
+            `tf_efficientnet_b0_ns`; or without one.
+    """
+    base = name.partition(".")[0]
+    for tag in ("_ap", "_ns"):
+        base = base.removesuffix(tag)
+    return base
+
+
+def read_beside(file: pathlib.Path) -> dict[str, Any]:
+    """Returns what the `config.json` beside a file of weights says, as `files.Stored.about` has it.
+
+    Args:
+        file: of weights; it is not read.
+
+    Returns:
+        `beside`, `names` and `model_args`; nothing, where there is no such file or another
+        program's.
+
+    Raises:
+        WeightsError: a value of timm's is none that images could be prepared by.
+    """
+    path = file.parent / NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict) or not {"architecture", "pretrained_cfg"} & content.keys():
+        return {"model_args": content["model_args"]} if _is_changed(content) else {}
+    about: dict[str, Any] = {}
+    if "architecture" in content:
+        about["names"] = [content["architecture"]]
+    if _is_changed(content):
+        about["model_args"] = content["model_args"]
+    settings = content.get("pretrained_cfg", content)
+    try:
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"pretrained_cfg is {settings!r}, not an object")
+        about["beside"] = _checked(content, settings)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return about
+
+
+def _is_changed(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content.get("model_args"))
+
+
+def _checked(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Beside:
+    size = settings.get("input_size")
+    channels, resolution = (3, None) if size is None else _input_size(size)
+    said = {key: settings.get(key) for key in ("mean", "std", "interpolation", "crop_mode")}
+    crop_pct = settings.get("crop_pct")
+    labels = content.get("label_names", settings.get("label_names"))
+    found = Beside(
+        architecture=str(content.get("architecture", "")),
+        num_classes=_count(content.get("num_classes", settings.get("num_classes"))),
+        labels=_labels(labels, content.get("label_descriptions")),
+        channels=channels,
+        resolution=resolution,
+        mean=_numbers("mean", said["mean"]),
+        std=_numbers("std", said["std"]),
+        crop_pct=None if crop_pct is None else _share(crop_pct),
+        interpolation=_choice("interpolation", said["interpolation"], INTERPOLATIONS),
+        crop_mode=_choice("crop_mode", said["crop_mode"], CROP_MODES),
+        licence=str(settings.get("license") or content.get("license") or ""),
+    )
+    if (found.mean is None) != (found.std is None):
+        raise ValueError("mean and std must be given both, or neither")
+    if found.labels and found.num_classes not in (None, len(found.labels)):
+        raise ValueError(f"{len(found.labels)} label_names for num_classes {found.num_classes}")
+    if found.mean is not None and found.std is not None:
+        checked(Conventions(found.mean, found.std, _CROP))
+    return found
+
+
+def _input_size(size: Any) -> tuple[int, int]:
+    if not (isinstance(size, list) and len(size) == 3 and all(type(n) is int for n in size)):
+        raise ValueError(f"input_size must be [channels, height, width]; got {size!r}")
+    channels, height, width = size
+    if height != width:
+        raise ValueError(f"input_size is {size}; only square images are taken here")
+    if not (0 < height <= _LARGEST and channels > 0):
+        raise ValueError(f"input_size must be of 1 to {_LARGEST:,} pixels; got {size}")
+    return channels, height
+
+
+def _numbers(key: str, values: Any) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(_is_number(x) for x in values):
+        raise ValueError(f"{key} must be a list of three numbers; got {values!r}")
+    return tuple(map(float, values))
+
+
+def _share(value: Any) -> float:
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"crop_pct must be above 0 and at most 1; got {value!r}")
+    return float(value)
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise ValueError(f"num_classes must be a whole number; got {value!r}")
+    return value
+
+
+def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str | None:
+    if value is not None and value not in choices:
+        raise ValueError(f"{key} is {value!r}; here it can be {' or '.join(choices)}")
+    return value
+
+
+def _labels(names: Any, descriptions: Any) -> tuple[str, ...]:
+    """Names of classes, in words where the file has words for them."""
+    if isinstance(names, dict):  # by label
+        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+    if not names:
+        return ()
+    if not isinstance(names, list):
+        raise ValueError(f"label_names must be a list; got {names!r}")
+    words = descriptions if isinstance(descriptions, dict) else {}
+    return tuple(str(words.get(name, name)) for name in map(str, names))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
