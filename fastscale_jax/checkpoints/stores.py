@@ -82,8 +82,9 @@ def check_writable(folder: Folder, what: str) -> None:
         existing = folder
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as probe:
+            probe.write(bytes(4096))  # a full disk has room for an empty file
+            probe.flush()
 
 
 def check_reachable(folder: Folder, what: str) -> None:

@@ -6,13 +6,18 @@ from collections.abc import Callable
 class Beside:
     """Writes files that a run can do without, and tries again those that could not be written."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[str], object],
+        remark: str = "; the run goes on, and it is tried again",
+    ) -> None:
         """Starts with nothing to write.
 
         Args:
             tell: shows a line to a person.
+            remark: ends the line about a failure.
         """
-        self._tell = tell
+        self._tell, self._remark = tell, remark
         self._due: dict[str, Callable[[], object]] = {}  # by what they write
         self._failed: dict[str, str] = {}  # of these, those that were said, and why
 
@@ -34,10 +39,7 @@ class Beside:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             if what not in self._failed:
-                self._tell(
-                    f"warning: {what} cannot be written: {reason}; the run goes on, and it is "
-                    "tried again"
-                )
+                self._tell(f"warning: {what} cannot be written: {reason}{self._remark}")
             self._failed[what] = reason
             return
         del self._due[what]

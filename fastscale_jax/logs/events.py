@@ -22,9 +22,7 @@ class EventLog:
     def __init__(self) -> None:
         """Takes a name that no other file of the folder has."""
         # in whole seconds, as TensorBoard sorts them; then one that no second writer takes
-        self.name = (
-            f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
-        )
+        self.name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
 
     def beginning(self, purge_step: int | None = None) -> bytes:
         """Returns what a file begins with.

@@ -14,7 +14,7 @@ from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.events import EventLog
 from fastscale_jax.utils import json_file, regular_file
 from fastscale_jax.utils.console import complain
-from fastscale_jax.utils.whole_file import replacing
+from fastscale_jax.utils.whole_file import write_text
 
 _NAME = re.compile(r"(?P<ema>ema_)?((?P<split>train|test)_)?(?P<rest>.+)")
 
@@ -112,9 +112,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         if self._kept is None:
             regular_file.append(self._path, lines.encode())
         else:
-            with replacing(self._path) as partial:
-                kept = "".join(map(_as_line, self._kept))
-                partial.write_text(kept + lines, encoding="utf-8")
+            write_text(self._path, "".join(map(_as_line, self._kept)) + lines)
         self._lines, self._kept = [], None
 
     def _write_events(self) -> None:
@@ -186,8 +184,7 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _number(value: Any) -> float | int:

@@ -1,6 +1,7 @@
 """The evaluation of weights, and of a run's checkpoints."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,11 +10,13 @@ import jax
 from fastscale_jax.checkpoints.saved import kept_checkpoints, read_models
 from fastscale_jax.checkpoints.trained_on import result_name
 from fastscale_jax.checkpoints.workdir import saved_config
+from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.class_errors import account_of_all
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation, Evaluator
 from fastscale_jax.train.state import Weights
+from fastscale_jax.utils.console import complain
 
 
 def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[str, Evaluation]]:
@@ -32,6 +35,7 @@ def evaluate_checkpoints(
     evaluator: Evaluator | None = None,
     last: dict[str, Evaluation] | None = None,
     tick: Callable[[], object] = lambda: None,
+    beside: Beside | None = None,
 ) -> dict[str, dict[str, Evaluation]]:
     """Evaluates the `last` and the `best` checkpoint of a run, and writes the result down.
 
@@ -43,6 +47,7 @@ def evaluate_checkpoints(
         evaluator: of the run, already compiled; None: a new one is made.
         last: the evaluation of the last checkpoint; None: it is computed.
         tick: called with each batch.
+        beside: writes; None: one that complains on stderr.
 
     Returns:
         For each checkpoint the evaluations by prefix: of the model, and of the average (`ema_`).
@@ -67,7 +72,9 @@ def evaluate_checkpoints(
         content[which] = {"step": int(path.parent.name), **content[which]}
     if jax.process_index() == 0:
         recorded = saved_config(run.checkpoints).get("data", {})
-        write_json(run.folder / result_name(recorded, data), content)
+        path = run.folder / result_name(recorded, data)
+        beside = beside or Beside(complain, remark="")
+        beside.write(str(path), functools.partial(write_json, path, content))
     return evaluations
 
 

@@ -22,6 +22,7 @@ from fastscale_jax.cost.parameters import text
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
+from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
@@ -42,7 +43,8 @@ from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
-from fastscale_jax.utils.whole_file import replacing
+from fastscale_jax.utils.console import stderr_console
+from fastscale_jax.utils.whole_file import write_text
 
 
 def train(
@@ -79,7 +81,7 @@ def train(
         ValueError: another run is at work in the workdir, or its run has another recipe.
     """
     started, is_first = time.monotonic(), jax.process_index() == 0
-    console = console or Console(stderr=True, quiet=not is_first)
+    console = console or stderr_console(quiet=not is_first)
     with contextlib.ExitStack() as stack:
         if is_first:
             stack.enter_context(_locked(run))
@@ -100,7 +102,8 @@ def train(
             task = run.task(course.shift)
             with progress.doing("preparing the weights"):
                 state, about, start = _beginning(run, task, restored, start)
-        recorder = _recorder(run, course, state, about) if is_first else None
+        beside = Beside(progress.note)
+        recorder = _recorder(run, course, state, about, beside) if is_first else None
         if recorder is not None:
             stack.enter_context(recorder)
         _tell_beginning(run, course, state, restored, start, progress)
@@ -113,19 +116,23 @@ def train(
         checkpoints.wait()
         with interrupts.at_rest(leave):  # all is saved
             if is_first:
-                _draw(run)
+                beside.write("curves.png", functools.partial(_draw, run))
             with progress.doing("evaluating the best checkpoint"):
-                evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
+                evaluations = evaluate_checkpoints(
+                    run, evaluator, last_evaluations, peers.beat, beside
+                )
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
 
 
-def _recorder(run: Run, course: Course, state: TrainState, about: Mapping[str, Any]) -> Recorder:
+def _recorder(
+    run: Run, course: Course, state: TrainState, about: Mapping[str, Any], beside: Beside
+) -> Recorder:
     """What writes the metrics; the run's config and parameters are written down first."""
-    _write_down(run, course, state)
+    _write_down(run, course, state, beside)
     is_due = bool(about.get("is_evaluation_due"))
-    return Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
+    return Recorder(run.folder, int(state.step), is_evaluation_due=is_due, beside=beside)
 
 
 def _draw(run: Run) -> None:
@@ -147,13 +154,13 @@ def _locked(run: Run) -> Iterator[None]:
         yield
 
 
-def _write_down(run: Run, course: Course, state: TrainState) -> None:
+def _write_down(run: Run, course: Course, state: TrainState, beside: Beside) -> None:
     """Writes the config of a run that has steps to take, and the parameters that it begins with."""
     if int(state.step) < course.last_step:
-        write_config(run.folder, run.config)
+        beside.write("config.json", functools.partial(write_config, run.folder, run.config))
     if not int(state.step):
-        with replacing(run.folder / "parameters.txt") as partial:
-            partial.write_text(text(run.network, state.params) + "\n", encoding="utf-8")
+        parameters, described = run.folder / "parameters.txt", text(run.network, state.params)
+        beside.write(parameters.name, functools.partial(write_text, parameters, described + "\n"))
 
 
 def _tell_beginning(
