@@ -39,17 +39,17 @@ class Beside:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             if what not in self._failed:
-                self._tell(f"warning: {what} cannot be written: {reason}{self._remark}")
+                self._tell(f"warning: cannot write {what}: {reason}{self._remark}")
             self._failed[what] = reason
             return
         del self._due[what]
         if self._failed.pop(what, None):
-            self._tell(f"{what} is written again")
+            self._tell(f"{what}: written again")
 
     def close(self) -> None:
         """Tries a last time, and says what was not written."""
         for what in list(self._due):
             self._try(what)
         for what in self._due:
-            self._tell(f"warning: {what} was not written: {self._failed[what]}")
+            self._tell(f"warning: {what}: not written, {self._failed[what]}")
         self._due, self._failed = {}, {}

@@ -101,7 +101,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         scalars = {_tag(name): value for name, value in values.items() if name != "step"}
         self._events += self._log.scalars(step, scalars)
         self._beside.write(self._path.name, self._write_lines)
-        self._beside.write("the TensorBoard events", self._write_events)
+        self._beside.write("TensorBoard events", self._write_events)
 
     def close(self) -> None:
         """Writes what is pending, if it can be written now, and says if not."""

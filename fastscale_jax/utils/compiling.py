@@ -6,6 +6,9 @@ import pathlib
 import platform
 from typing import Any
 
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.damaged_programs import remove_damaged_programs
+
 
 def hasty(platform: str | None = None) -> Any:
     """Returns options to compile quickly a program that runs once, or not at all.
@@ -58,6 +61,7 @@ def keep_compiled_programs(folder: str) -> bool:
     if not is_writable(cache_folder):
         return False
     jax.config.update("jax_compilation_cache_dir", str(cache_folder))
+    remove_damaged_programs(cache_folder, complain)
     return True
 
 
