@@ -1,5 +1,6 @@
 """Whole runs of a tiny network: what they leave behind, and how they go on."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -19,11 +20,12 @@ from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.logs.meter import Meter
 from fastscale_jax.logs.records import Recorder, read_metrics
-from fastscale_jax.runs import loop, trainer
+from fastscale_jax.runs import assess, loop, trainer
 from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
 from fastscale_jax.runs.interrupt import Preempted
 from fastscale_jax.runs.start import Start, load_for
 from fastscale_jax.train.evaluate import as_record
+from tests.full_disk import full
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -205,6 +207,60 @@ def test_a_signal_between_any_two_steps_loses_nothing(
     assert len(lines) == len(timeless(tmp_path))  # each step once
     for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+class FillingMeter(Meter):
+    """Has the disk full while it takes in the second and the third step, and what comes between."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.disk, self.steps = contextlib.ExitStack(), 0
+
+    def add(self, part):
+        super().add(part)
+        self.steps += 1
+        if self.steps == 2:
+            self.disk.enter_context(full())
+        if self.steps == 4:
+            self.disk.close()
+
+
+def test_a_full_disk_between_checkpoints_stops_nothing_and_loses_nothing(
+    uninterrupted, tmp_path, monkeypatch, capsys
+):
+    """At each kind of write: config, parameters, metrics, events, figure, evaluation."""
+
+    def once_on_a_full_disk(function):
+        calls = itertools.count()
+
+        def call(*args):
+            with contextlib.nullcontext() if next(calls) else full():
+                return function(*args)
+
+        return call
+
+    for module, name in (
+        (loop, "write_config"),
+        (loop, "write_text"),
+        (loop, "_draw"),
+        (assess, "write_json"),
+    ):
+        monkeypatch.setattr(module, name, once_on_a_full_disk(getattr(module, name)))
+    monkeypatch.setattr(trainer, "Meter", FillingMeter)
+    workdir, returned = uninterrupted
+    assert loop.train(tiny_run(tmp_path, **{"train.steps": STEPS})) == returned
+    assert timeless(tmp_path) == timeless(workdir)
+    names = {path.name for path in workdir.iterdir() if "events" not in path.name}
+    assert {path.name for path in tmp_path.iterdir() if "events" not in path.name} == names
+    said = capsys.readouterr().err
+    for name in (
+        *("config.json", "parameters.txt", "metrics.jsonl", "TensorBoard events", "curves.png"),
+        str(tmp_path / "evaluation.json"),
+    ):
+        assert said.count(f"cannot write {name}: ") == 1
+        assert said.count(f"{name}: written again") == 1
+    for name in ("config.json", "parameters.txt", "evaluation.json"):
+        assert (tmp_path / name).read_text() == (workdir / name).read_text()
 
 
 def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
