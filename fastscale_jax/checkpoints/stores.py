@@ -1,7 +1,6 @@
 """Where checkpoints are kept: in the workdir, in another folder, or in an object store."""
 
 import contextlib
-import json
 import os
 import pathlib
 import tempfile
@@ -14,6 +13,8 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 from etils import epath
+
+from fastscale_jax.utils.json_file import read_object
 
 Folder = epath.Path  # of a disk, or gs://bucket/folder; the methods are those of pathlib.Path
 SCHEME = "gs://"
@@ -41,7 +42,7 @@ def recorded_dir(workdir: str | os.PathLike[str]) -> str:
     """Returns `config.checkpoint.dir` of a workdir's run; empty: none, or it cannot be read."""
     config = pathlib.Path(workdir) / "config.json"
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["checkpoint"]["dir"])
+        return str(read_object(config)["checkpoint"]["dir"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

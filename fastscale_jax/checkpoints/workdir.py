@@ -14,10 +14,12 @@ from fastscale_jax.checkpoints.stores import (
     check_writable,
     checkpoints_of,
     is_remote,
+    reached,
 )
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
+from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
 
@@ -209,6 +211,25 @@ def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int
     return _value(recorded, "data.batch_size", 0) if begun else 0
 
 
+def remains_of_run(workdir: pathlib.Path, checkpoints: Folder) -> str:
+    """Returns what is left of a run that has no checkpoint, for people; empty: nothing.
+
+    Args:
+        workdir: of the run.
+        checkpoints: folder of its checkpoints.
+    """
+    said = []
+    with reached(checkpoints):
+        if checkpoints.is_dir():
+            names = sorted(path.name for path in checkpoints.iterdir())
+            said += [f"{checkpoints / name}" for name in names if name.startswith("damaged-")]
+    recorded = read_metrics(workdir / "metrics.jsonl")
+    if recorded:
+        last = recorded[-1]["step"]
+        said.append(f"{workdir / 'metrics.jsonl'} goes up to step {last}, and is begun anew too")
+    return "; ".join(said)
+
+
 def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
     return checkpoints_of(workdir, config["checkpoint"]["dir"])
 
@@ -258,11 +279,11 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_object(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+    if not isinstance(config.get("model"), dict):
         raise ValueError(f"{path} is not the config of a run: it has no model")
     return config

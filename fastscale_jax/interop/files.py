@@ -23,6 +23,7 @@ from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.json_file import parsed, read_json
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
@@ -179,7 +180,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
             )
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         if "function" not in manifest:  # of something else
             return {}
         about = {"images": images_of_manifest(manifest)}
@@ -206,7 +207,7 @@ def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
 
 def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
     try:
-        about = json.loads(text)
+        about = parsed(text)
     except ValueError:
         about = None
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
@@ -216,7 +217,7 @@ def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,12 +1,12 @@
 """The models of devices that were fitted and saved: where they lie, and which one is meant."""
 
-import json
 import os
 import pathlib
 from typing import Any
 
 from fastscale_jax.arch.complexity import Complexity
 from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linear
+from fastscale_jax.utils.json_file import read_object
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 _FIT_COMMAND = "fastscale fit"
@@ -25,7 +25,7 @@ def load(path: pathlib.Path) -> DeviceModel:
         ValueError: there is none.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = read_object(path)
         for end in ("smallest", "largest"):
             content[end] = Complexity(*content[end])
         for measured in MEASURED:

@@ -17,7 +17,7 @@ from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.checkpoints.trained_on import check_same_images
-from fastscale_jax.checkpoints.workdir import check_recipe
+from fastscale_jax.checkpoints.workdir import check_recipe, remains_of_run
 from fastscale_jax.cost.parameters import text
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
@@ -103,10 +103,12 @@ def train(
             with progress.doing("preparing the weights"):
                 state, about, start = _beginning(run, task, restored, start)
         beside = Beside(progress.note)
+        for note in checkpoints.notes:
+            progress.note(note)
+        _tell_beginning(run, course, state, restored, start, progress)
         recorder = _recorder(run, course, state, about, beside) if is_first else None
         if recorder is not None:
             stack.enter_context(recorder)
-        _tell_beginning(run, course, state, restored, start, progress)
         peers = peers or Peers.none()
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
@@ -173,6 +175,11 @@ def _tell_beginning(
 ) -> None:
     """Says what is trained, from which step, and which checkpoints were damaged."""
     progress.note(announcement(run, course, int(state.step), state.params))
+    if restored is None and (remains := remains_of_run(run.folder, run.checkpoints)):
+        progress.note(
+            f"warning: {run.checkpoints} has no checkpoint, and there was a run before "
+            f"({remains}): training begins anew at step 0"
+        )
     if restored is not None:
         for problem in restored.passed_over:
             progress.note(f"warning: {problem}; going on from the one before")

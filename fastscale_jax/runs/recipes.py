@@ -1,7 +1,6 @@
 """Recipes by name: packaged ones, files, and what a run wrote down."""
 
 import importlib.util
-import json
 import os
 import pathlib
 import re
@@ -15,6 +14,7 @@ from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.json_file import read_json, read_object
 from fastscale_jax.utils.usage import explain
 
 PREFIX = "--config."
@@ -144,7 +144,7 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
         ValueError: the file is no config of a run.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{path} is not the config of a run: {reason}") from error
@@ -159,8 +159,8 @@ def _of_weights(overrides: Sequence[str]) -> Mapping[str, Any]:
     if not folder or not manifest.is_file():
         return {}
     try:
-        return json.loads(manifest.read_text(encoding="utf-8")).get("config", {})
-    except (OSError, ValueError, AttributeError) as error:
+        return read_object(manifest).get("config", {})
+    except (OSError, ValueError) as error:
         raise ValueError(f"{manifest} is not the manifest of an export: {error}") from error
 
 

@@ -1,7 +1,7 @@
 """Compiled programs that were kept by halves: JAX never writes them again, and warns for ever.
 
-A full disk, or a kill at the wrong moment, leaves a part of a program in JAX's cache. JAX then warns
-at every start, in two lines for each program, compiles, and leaves the file as it is.
+A full disk, or a kill at the wrong moment, leaves a part of a program in JAX's cache. At every
+start JAX then warns, in two lines for each program, compiles, and leaves the file as it is.
 """
 
 import contextlib

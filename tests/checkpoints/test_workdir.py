@@ -179,3 +179,13 @@ def test_damaged_metrics_and_a_file_for_checkpoints_are_refused(tmp_path):
     (tmp_path / "b" / "checkpoints").write_text("")
     with pytest.raises(ValueError, match="checkpoints is not a folder"):
         check_trainable(tmp_path / "b", config_of())
+
+
+def test_what_is_left_of_a_run_without_a_checkpoint_is_named(tmp_path):
+    checkpoints = Folder(tmp_path / "checkpoints")
+    assert remains_of_run(tmp_path, checkpoints) == ""
+    (checkpoints / "damaged-7").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 9, "epoch": 1.0}\n')
+    remains = remains_of_run(tmp_path, checkpoints)
+    assert f"{checkpoints}/damaged-7; " in remains
+    assert "metrics.jsonl goes up to step 9" in remains
