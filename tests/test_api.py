@@ -19,7 +19,8 @@ from PIL import Image
 
 import fastscale_jax as fs
 from fastscale_jax import api, arch
-from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import latest_step
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.cli.application import main
 from fastscale_jax.data.sources.source import load_source

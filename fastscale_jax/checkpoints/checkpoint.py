@@ -11,16 +11,15 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from fastscale_jax.checkpoints.about import ABOUT, read_about
 from fastscale_jax.checkpoints.fingerprint import fingerprint
 from fastscale_jax.checkpoints.saved import (
-    ABOUT,
     ERROR,
     METRICS,
     STATE,
     CheckpointError,
     latest_step,
     patient_loops,
-    read_about,
     read_error,
     read_state,
     steps_in,

@@ -12,12 +12,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fastscale_jax.checkpoints.about import ABOUT, read_about
 from fastscale_jax.checkpoints.fingerprint import fingerprint_of_numpy
 from fastscale_jax.checkpoints.stores import Folder, StoreError, checkpoints_of, is_remote, reached
 from fastscale_jax.utils.json_file import read_object
 
-# the parts of a checkpoint: arrays, and JSON files
-STATE, ABOUT, METRICS = "state", "about", "metrics"
+# the parts of a checkpoint: arrays, and a JSON file; `about` is another
+STATE, METRICS = "state", "metrics"
 ERROR = "test_top1_error"  # the metric that the best is chosen by
 
 
@@ -95,23 +96,6 @@ def _check_values(checkpoint: Folder, arrays: Any) -> None:
     for path, value in fingerprint_of_numpy(arrays).items():
         if wanted.get(path) != value:
             raise ValueError(f"the values of {path} are not those that were saved")
-
-
-def read_about(folder: Folder) -> dict[str, Any]:
-    """Returns what a checkpoint says of itself.
-
-    Args:
-        folder: of one step.
-
-    Raises:
-        ValueError: nothing, or nothing that can be read.
-    """
-    try:
-        return read_object(folder / ABOUT / "metadata")
-    except FileNotFoundError as error:
-        raise ValueError(f"{ABOUT} cannot be read: it is not there") from error
-    except ValueError as error:
-        raise ValueError(f"{ABOUT} cannot be read: {error}") from error
 
 
 def read_error(folder: Folder) -> float | None:

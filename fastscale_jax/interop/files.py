@@ -13,12 +13,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fastscale_jax.checkpoints.saved import (
-    CheckpointError,
-    find_checkpoint,
-    read_about,
-    read_variables,
-)
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import CheckpointError, find_checkpoint, read_variables
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
