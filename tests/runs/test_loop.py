@@ -5,6 +5,7 @@ import functools
 import itertools
 import json
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -15,6 +16,7 @@ from PIL import Image
 from fastscale_jax import arch
 from fastscale_jax.checkpoints.saved import latest_step, steps_in
 from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.cli.application import main
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
@@ -413,6 +415,41 @@ def test_a_run_that_goes_on_takes_no_other_weights(uninterrupted, from_a_file, c
     run = tiny_run(workdir, **{"train.steps": STEPS})
     assert loop.train(run, from_a_file) == returned
     assert "weights from a file" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "added"),
+    [
+        (("info",), []),
+        (("eval",), []),
+        (("eval", "--config.data.holdout_seed=1"), ["evaluation-digits-*.json"]),
+        pytest.param(("predict", "IMAGE"), [], marks=pytest.mark.slow),
+        pytest.param(
+            ("export", "--output=OUTPUT", "--formats=stablehlo"), [], marks=pytest.mark.slow
+        ),
+        *(
+            pytest.param((name,), [], marks=pytest.mark.exhaustive)
+            for name in ("memory", "program", "time")
+        ),
+    ],
+    ids=" ".join,
+)
+def test_no_command_but_train_changes_a_run(uninterrupted, tmp_path, command, added):
+    workdir = shutil.copytree(uninterrupted[0], tmp_path / "run")
+    Image.new("RGB", (20, 20)).save(tmp_path / "image.png")
+
+    def contents():
+        return {path: path.is_file() and path.read_bytes() for path in workdir.rglob("*")}
+
+    before = contents()
+    places = {"IMAGE": str(tmp_path / "image.png"), "--output=OUTPUT": f"--output={tmp_path}/out"}
+    tokens = [places.get(token, token) for token in command]
+    assert main([*tokens, f"--workdir={workdir}", "--compile_cache="]) == 0
+    after = contents()
+    assert {path: after.get(path) for path in before} == before
+    assert sorted(path.name for path in after.keys() - before) == sorted(
+        path.name for pattern in added for path in workdir.glob(pattern)
+    )
 
 
 def test_another_network_needs_another_workdir(uninterrupted):
