@@ -15,6 +15,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 from etils import epath
 
 from fastscale_jax.utils.json_file import read_object
+from fastscale_jax.utils.paths import at_home
 
 Folder = epath.Path  # of a disk, or gs://bucket/folder; the methods are those of pathlib.Path
 SCHEME = "gs://"
@@ -35,7 +36,7 @@ def checkpoints_of(workdir: str | os.PathLike[str], chosen: str = "") -> Folder:
     """
     chosen = chosen or recorded_dir(workdir)
     folder = Folder(chosen) if chosen else Folder(workdir) / "checkpoints"
-    return folder if is_remote(folder) else Folder(os.path.abspath(folder.expanduser()))
+    return folder if is_remote(folder) else Folder(os.path.abspath(at_home(folder)))
 
 
 def recorded_dir(workdir: str | os.PathLike[str]) -> str:

@@ -9,6 +9,7 @@ import cyclopts
 
 import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
+from fastscale_jax.cli.boundary import told
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
 from fastscale_jax.utils.console import FAILURE, OK, STDIN, complain, usage_error
@@ -208,11 +209,11 @@ def main(tokens: Sequence[str]) -> int:
         elif overrides:
             return usage_error(f"{overrides[0]}: {rest[0]} takes no config")
         return function(*bound.args, **bound.kwargs) or OK
-    except ValueError as error:
-        return usage_error(str(error))
     except KeyboardInterrupt:
         complain("interrupted")
         return FAILURE
+    except Exception as error:
+        return told(error)
 
 
 def _underscored(token: str) -> str:

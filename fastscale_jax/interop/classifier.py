@@ -22,6 +22,7 @@ from fastscale_jax.interop.load import of_stored
 from fastscale_jax.interop.prediction import best
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.models import Network, build
+from fastscale_jax.utils.paths import with_home
 
 _BATCH = 32
 
@@ -142,7 +143,7 @@ def load(
         WeightsError: they cannot be read, are of another network, or do not say of which.
         ValueError: `classes` are not as many as the network's.
     """
-    path = os.path.expanduser(path)
+    path = with_home(path)
     stored = read(path)
     if network is None:
         if not stored.about.get("model"):

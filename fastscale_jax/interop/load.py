@@ -26,6 +26,7 @@ from fastscale_jax.interop.weights import (
 from fastscale_jax.models import build, initial_variables
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import at_home
 
 
 class Loaded(NamedTuple):
@@ -55,7 +56,7 @@ def load(
         WeightsError: the file cannot be read, or holds another network's weights.
         ValueError: the config describes no network.
     """
-    path = pathlib.Path(os.path.expanduser(path)) if not is_remote(path) else path
+    path = at_home(path) if not is_remote(path) else path
     return of_stored(read(path), path, config, other_classes=other_classes, seed=seed)
 
 

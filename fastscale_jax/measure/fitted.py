@@ -7,6 +7,7 @@ from typing import Any
 from fastscale_jax.arch.complexity import Complexity
 from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linear
 from fastscale_jax.utils.json_file import read_object
+from fastscale_jax.utils.paths import at_home
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 _FIT_COMMAND = "fastscale fit"
@@ -15,7 +16,7 @@ _FIT_COMMAND = "fastscale fit"
 def folder() -> pathlib.Path:
     """Returns where models are saved: `$XDG_DATA_HOME` or `~/.local/share`, and our name."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return pathlib.Path(base).expanduser() / "fastscale_jax" / "devices"
+    return at_home(base) / "fastscale_jax" / "devices"
 
 
 def load(path: pathlib.Path) -> DeviceModel:
@@ -63,7 +64,7 @@ def find(choice: str = "") -> DeviceModel:
     choice = choice or os.environ.get(CHOICE, "")
     names = ", ".join(sorted(path.stem for path in folder().glob("*.json")))
     if choice:
-        path = pathlib.Path(choice).expanduser()
+        path = at_home(choice)
         named = folder() / f"{choice}.json"
         if not path.is_file() and not named.is_file():
             raise ValueError(

@@ -15,6 +15,7 @@ from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.json_file import read_json, read_object
+from fastscale_jax.utils.paths import at_home, with_home
 from fastscale_jax.utils.usage import explain
 
 PREFIX = "--config."
@@ -65,7 +66,7 @@ def read_config(
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")
-    path = os.path.expanduser(path)
+    path = with_home(path)
     if path.endswith(".json"):
         if colon:
             raise ValueError(
@@ -81,7 +82,7 @@ def read_config(
 
 def run_of_config(name: str | None) -> pathlib.Path | None:
     """Returns the folder of the run whose `config.json` is named; None: none is."""
-    path = pathlib.Path(os.path.expanduser(name or ""))
+    path = at_home(name or "")
     return path.parent if path.name == "config.json" and path.is_file() else None
 
 
@@ -155,7 +156,7 @@ def _of_weights(overrides: Sequence[str]) -> Mapping[str, Any]:
     """The config that an export keeps, where `init_from` is one; empty: it is none."""
     prefix = f"{PREFIX}init_from="
     folder = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
-    manifest = pathlib.Path(folder).expanduser() / "manifest.json"
+    manifest = at_home(folder) / "manifest.json"
     if not folder or not manifest.is_file():
         return {}
     try:

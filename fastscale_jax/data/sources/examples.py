@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.data.sources.images import centre_crop, read_image
+from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.processor import cores
 
 # of the area and of width over height, and tries, as `views` has them for files
@@ -152,7 +153,7 @@ def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     if isinstance(image, Image.Image):
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(pathlib.Path(image).expanduser(), exif=exif)
+        return read_image(at_home(image), exif=exif)
     if isinstance(image, bytes):
         return read_image("its bytes", image, exif=exif)
     pixels = np.asarray(image)
