@@ -54,7 +54,21 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{path} holds no state dict, by itself or under {', '.join(STATE_DICT_KEYS)}: "
                 f"{name!r} is no tensor, but of type {type(value).__name__}"
             )
+        if kind := _unusual_kind(value):
+            raise WeightsError(f"{path}: the tensor {name!r} is {kind}; save its values densely")
     return unwrapped(inner), _said_beside(loaded)
+
+
+def _unusual_kind(tensor: Any) -> str:
+    """What a tensor is that does not simply hold its values; empty: it does."""
+    kinds = {
+        "nested": tensor.is_nested,
+        "quantised": tensor.is_quantized,
+        "sparse": str(tensor.layout) != "torch.strided",
+        "without values": tensor.is_meta,
+        "complex": tensor.is_complex(),
+    }
+    return next((kind for kind, has in kinds.items() if has), "")
 
 
 def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
