@@ -59,14 +59,17 @@ class Checkpoints:
         notes: what was put aside when the folder was opened, for people.
     """
 
-    def __init__(self, folder: Folder, keep: int = 2) -> None:
+    def __init__(
+        self, folder: Folder, keep: int = 2, check: Callable[[], None] = lambda: None
+    ) -> None:
         """Opens a folder of checkpoints, and makes it if need be.
 
         Args:
             folder: of one run's; see `checkpoints_of`.
             keep: so many of the latest, beside the best.
+            check: called before each state is saved; raises where the folder is no longer ours.
         """
-        self._folder = folder
+        self._folder, self._check = folder, check
         self.notes = _put_damage_aside(folder) if jax.process_index() == 0 else []
         best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
@@ -123,6 +126,7 @@ class Checkpoints:
             }
         )
         try:
+            self._check()
             if step == self._manager.latest_step():
                 if not self._waits_for_evaluation(step):
                     return

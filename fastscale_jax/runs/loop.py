@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 
 from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
+from fastscale_jax.checkpoints.lease import Lease
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.checkpoints.trained_on import check_same_images
@@ -43,7 +44,7 @@ from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
-from fastscale_jax.utils.console import stderr_console
+from fastscale_jax.utils.console import complain, stderr_console
 from fastscale_jax.utils.whole_file import write_text
 
 
@@ -83,8 +84,7 @@ def train(
     started, is_first = time.monotonic(), jax.process_index() == 0
     console = console or stderr_console(quiet=not is_first)
     with contextlib.ExitStack() as stack:
-        if is_first:
-            stack.enter_context(_locked(run))
+        check = stack.enter_context(_locked(run)) if is_first else lambda: None
         progress = stack.enter_context(Progress(run.total_steps, console))
         interrupts = stack.enter_context(Interrupts(progress.note, ends_process=ends_process))
 
@@ -93,7 +93,7 @@ def train(
             end_run(which, workdir=run.folder, progress=progress)
 
         with interrupts.at_rest(leave):
-            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
+            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep, check)
             stack.enter_context(checkpoints)
             with progress.doing("reading the checkpoint"):
                 restored = _restored(run, checkpoints)
@@ -143,17 +143,23 @@ def _draw(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _locked(run: Run) -> Iterator[None]:
+def _locked(run: Run) -> Iterator[Callable[[], None]]:
     """Keeps other runs out of the workdir, and out of a folder of checkpoints elsewhere.
+
+    Yields:
+        What raises where another run has taken over nevertheless.
 
     Raises:
         InUseError: another run is at work there.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(run.folder))
-        if run.recipe.checkpoint.dir and not is_remote(run.checkpoints):
+        if is_remote(run.checkpoints):
+            yield stack.enter_context(Lease.of(run.checkpoints, complain)).check
+            return
+        if run.recipe.checkpoint.dir:
             stack.enter_context(locked(pathlib.Path(run.checkpoints)))
-        yield
+        yield lambda: None
 
 
 def _write_down(run: Run, course: Course, state: TrainState, beside: Beside) -> None:

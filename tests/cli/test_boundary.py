@@ -61,7 +61,7 @@ def raised(function):
     [
         (ValueError("no such thing"), 2, "no such thing"),
         (OSError(errno.EIO, "Input/output error", "runs/x"), 1, "runs/x: Input/output error"),
-        (raised(lambda: np.zeros(1 << 60)), 1, "there is not enough memory: Unable to allocate 8"),
+        (raised(lambda: np.zeros(1 << 50)), 1, "there is not enough memory: Unable to allocate 8"),
         (MemoryError(), 1, "there is not enough memory; a smaller batch, resolution or network"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 1, "not enough memory: RESOURCE_EX"),
     ],
