@@ -79,13 +79,19 @@ class Peers:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Says goodbye to the others, with what went wrong if anything did."""
+        self.part(self._reason if error is None else _in_a_line(error))
+
+    def part(self, reason: str) -> None:
+        """Says goodbye to the others, before this process ends.
+
+        Args:
+            reason: why it does, and theirs have to; empty: it came to its end.
+        """
         if self._count > 1:
             self._stop.set()
             self._thread.join()
-            if error is not None:
-                self._reason = _in_a_line(error)
             self._dismiss_witness()
-            self._say(left=self._reason)  # even if empty: who has left is not missed
+            self._say(left=reason)  # even if empty: who has left is not missed
             self._outlast()
 
     def leave(self, reason: str) -> None:

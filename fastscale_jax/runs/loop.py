@@ -82,6 +82,7 @@ def train(
         ValueError: another run is at work in the workdir, or its run has another recipe.
     """
     started, is_first = time.monotonic(), jax.process_index() == 0
+    peers = peers or Peers.none()
     console = console or stderr_console(quiet=not is_first)
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(_locked(run)) if is_first else lambda: None
@@ -90,9 +91,10 @@ def train(
 
         def leave(which: signal.Signals) -> None:
             before_leaving()
+            peers.part("interrupted")
             end_run(which, workdir=run.folder, progress=progress)
 
-        with interrupts.at_rest(leave):
+        with interrupts.at_rest(leave, is_all_saved=True):
             checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep, check)
             stack.enter_context(checkpoints)
             with progress.doing("reading the checkpoint"):
@@ -109,14 +111,13 @@ def train(
         recorder = _recorder(run, course, state, about, beside) if is_first else None
         if recorder is not None:
             stack.enter_context(recorder)
-        peers = peers or Peers.none()
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
         trainer = Trainer(run, course, task, evaluator, outputs)
         state, last_evaluations = trainer.train(state, about)
         checkpoints.save(state, error_of(last_evaluations), trainer.about())
         checkpoints.wait()
-        with interrupts.at_rest(leave):  # all is saved
+        with interrupts.at_rest(leave, is_all_saved=True):
             if is_first:
                 beside.write("curves.png", functools.partial(_draw, run))
             with progress.doing("evaluating the best checkpoint"):

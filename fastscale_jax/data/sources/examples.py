@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.data.sources.images import centre_crop, read_image
+from fastscale_jax.data.sources.patience import content_of
 from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.processor import cores
 
@@ -153,7 +154,8 @@ def as_image(image: Any, *, exif: bool = True) -> Image.Image:
     if isinstance(image, Image.Image):
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(at_home(image), exif=exif)
+        path = at_home(image)
+        return read_image(path, content_of(path), exif=exif)
     if isinstance(image, bytes):
         return read_image("its bytes", image, exif=exif)
     pixels = np.asarray(image)
