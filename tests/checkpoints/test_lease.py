@@ -12,6 +12,7 @@ from fastscale_jax.checkpoints.lease import Lease, LeaseLostError
 from fastscale_jax.checkpoints.lock import InUseError
 from fastscale_jax.checkpoints.stores import Folder, StoreError
 from tests.checkpoints.test_checkpoint import state_at
+from tests.object_store import Store
 
 NAME = "gs://bucket/run"
 
@@ -100,3 +101,24 @@ def test_a_store_that_cannot_be_reached_is_said_in_a_line():
 
     with pytest.raises(StoreError, match=f"^{NAME} cannot be locked: UNAVAILABLE: no route$"):
         lease(Broken()).__enter__()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Google's protocol, answered on this machine: conditions are on generations of objects."""
+    with Store() as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", found.address)
+        monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "nobody")
+        yield found
+        found.shutdown()
+
+
+def test_a_bucket_has_a_lease_by_conditions_on_generations(bucket):
+    with Lease.of(Folder(NAME), [].append):
+        assert [*bucket.objects] == ["run/lease"]
+        second = Lease.of(Folder(NAME), [].append)
+        second._wait = lambda over, seconds: bucket.put("run/lease", b"renewed", {})
+        with pytest.raises(InUseError, match=f"another run is at work in {NAME}"):
+            second.__enter__()
+    assert bucket.objects["run/lease"].content == b"renewed"  # by another one, whose it is
