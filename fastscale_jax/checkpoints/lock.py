@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from fastscale_jax.utils.regular_file import to_write
+from fastscale_jax.utils.guarded_file import to_write
 
 _NAME = "lock"
 # The byte that Windows locks. Nobody else can read a locked one, and the text says who is at work.

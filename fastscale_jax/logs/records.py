@@ -12,7 +12,7 @@ from typing import Any
 
 from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.events import EventLog
-from fastscale_jax.utils import json_file, regular_file
+from fastscale_jax.utils import guarded_file, json_file
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.whole_file import write_text
 
@@ -110,13 +110,13 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
     def _write_lines(self) -> None:
         lines = "".join(self._lines)
         if self._kept is None:
-            regular_file.append(self._path, lines.encode())
+            guarded_file.append(self._path, lines.encode())
         else:
             write_text(self._path, "".join(map(_as_line, self._kept)) + lines)
         self._lines, self._kept = [], None
 
     def _write_events(self) -> None:
-        regular_file.append(self._events_path, self._events)
+        guarded_file.append(self._events_path, self._events)
         self._events = b""
 
 
@@ -136,7 +136,7 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
         ValueError: a line other than the last is not a record, or the file cannot be read.
     """
     try:
-        lines = regular_file.read(path).decode("utf-8", errors="replace").splitlines()
+        lines = guarded_file.read(path).decode("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -213,5 +213,5 @@ def _parse(line: str) -> dict[str, float | int] | None:
 def _mend(path: pathlib.Path) -> None:
     """Drops a last line that a killed run cut short, so that the next one starts afresh."""
     if path.is_symlink() or path.exists():
-        with regular_file.to_write(path) as file:
-            os.ftruncate(file, regular_file.read(path).rfind(b"\n") + 1)
+        with guarded_file.to_write(path) as file:
+            os.ftruncate(file, guarded_file.read(path).rfind(b"\n") + 1)

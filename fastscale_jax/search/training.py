@@ -20,7 +20,7 @@ from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
 from fastscale_jax.train.ranges import check_ranges
-from fastscale_jax.utils import regular_file
+from fastscale_jax.utils import guarded_file
 from fastscale_jax.utils.console import lenient
 
 _Record = Mapping[str, float]
@@ -112,7 +112,7 @@ def trained(
 @contextlib.contextmanager
 def _log(path: pathlib.Path) -> Iterator[TextIO]:
     """A file that lines are added to, as far as the disk has room for them."""
-    with regular_file.to_write(path) as number:
+    with guarded_file.to_write(path) as number:
         file = open(number, "a", encoding="utf-8", closefd=False)  # noqa: SIM115 # closed below
         try:
             yield file

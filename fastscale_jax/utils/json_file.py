@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from fastscale_jax.utils import regular_file
+from fastscale_jax.utils import guarded_file
 
 
 def read_json(path: os.PathLike[str]) -> Any:
@@ -20,7 +20,7 @@ def read_json(path: os.PathLike[str]) -> Any:
     """
     try:
         if isinstance(path, pathlib.Path) or "://" not in os.fspath(path):
-            content = regular_file.read(pathlib.Path(path))
+            content = guarded_file.read(pathlib.Path(path))
         else:
             content = path.read_bytes()  # pyright: ignore[reportAttributeAccessIssue] # a store's
     except FileNotFoundError:

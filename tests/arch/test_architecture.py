@@ -141,7 +141,7 @@ REFUSED = {
     "a width in fractions": (
         "resnet",
         {"widths": (256, 512, 1024, 2048.0)},
-        "widths of stage 4 must be a whole number from 1 to 16777216; got 2048.0",
+        "widths of stage 4 must be a whole number of at least 1; got 2048.0",
     ),
     "a large stride": ("resnet", {"strides": (1, 2, 2, 3)}, "strides of stage 4 must be 1 or 2; g"),
     "an even kernel": (

@@ -11,13 +11,13 @@ from fastscale_jax.data.sources import patience
 from fastscale_jax.data.sources.bad_images import BadImages
 from fastscale_jax.data.sources.patience import content_of
 from fastscale_jax.data.sources.reading import read_in_python
-from fastscale_jax.utils import regular_file
+from fastscale_jax.utils import guarded_file
 
 
 @pytest.fixture
 def failing(monkeypatch):
     """Lets reading fail a number of times, each with an error; counts the tries."""
-    read, tries = regular_file.read, []
+    read, tries = guarded_file.read, []
 
     def set_up(number, times):
         def fail_first(path):
@@ -26,7 +26,7 @@ def failing(monkeypatch):
                 raise OSError(number, os.strerror(number))
             return read(path)
 
-        monkeypatch.setattr(patience.regular_file, "read", fail_first)
+        monkeypatch.setattr(patience.guarded_file, "read", fail_first)
         return tries
 
     return set_up

@@ -5,7 +5,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
-from fastscale_jax.utils import regular_file
+from fastscale_jax.utils import guarded_file
 
 _WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each further try
 # what says nothing about the file itself; by name, for not every system has all of them
@@ -35,7 +35,7 @@ def content_of(path: pathlib.Path, wait: Callable[[float], object] | None = None
     """
     for seconds in (*_WAITS, None):
         try:
-            return regular_file.read(path)
+            return guarded_file.read(path)
         except OSError as error:
             if error.errno not in _PASSING or seconds is None:
                 return None
