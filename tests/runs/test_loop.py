@@ -127,10 +127,21 @@ def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
     np.testing.assert_allclose(recorded, rates, rtol=1e-5)
 
 
-def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
+def test_the_checkpoint_evaluates_to_what_the_run_recorded_also_on_a_full_disk(
+    uninterrupted, monkeypatch, capsys
+):
     workdir, returned = uninterrupted
     run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
+
+    def write_on_a_full_disk(*args, write=assess.write_json):
+        with full():
+            write(*args)
+
+    monkeypatch.setattr(assess, "write_json", write_on_a_full_disk)
+    before = (workdir / "evaluation.json").read_text()
     assert as_record(evaluate_checkpoints(run)["last"]) == returned
+    assert f"cannot write {workdir / 'evaluation.json'}: File too" in capsys.readouterr().err
+    assert (workdir / "evaluation.json").read_text() == before
     of_average = as_record(evaluate_weights(run, load_for(run).variables)["last"])
     assert of_average == {k: returned[f"ema_{k}"] for k in of_average}
 
