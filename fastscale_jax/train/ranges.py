@@ -107,10 +107,8 @@ def check_ranges(recipe: Any) -> None:
 
 def _check_optim(optim: Any, batch_size: int) -> None:
     for key in ("learning_rate", "head_rate", "layer_decay"):
-        if not 0 < getattr(optim, key) <= _MOST:
-            raise ValueError(
-                f"config.optim.{key} must be above 0 and at most {_MOST}; got {getattr(optim, key)}"
-            )
+        if not getattr(optim, key) > 0:
+            raise ValueError(f"config.optim.{key} must be above 0; got {getattr(optim, key)}")
     if optim.layer_decay > 1:
         raise ValueError(f"config.optim.layer_decay must be at most 1; got {optim.layer_decay}")
     _check_keys(optim)
