@@ -111,7 +111,7 @@ def read_error(folder: Folder) -> float | None:
         error = read_object(folder / METRICS / METRICS).get(ERROR)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if type(error) not in (int, float) or not math.isfinite(error):
+    if error is None or type(error) not in (int, float) or not math.isfinite(error):
         raise ValueError(f"its {ERROR} is no number")
     return float(error)
 

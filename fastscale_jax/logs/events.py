@@ -49,13 +49,12 @@ def _record(**fields: Any) -> bytes:
     # do not have. Other packages need more: clu's and Flax's import TensorFlow or PyTorch, and
     # TensorBoard's own imports TensorFlow where it is installed.
     with _without("torch"):
-        # its names are made when it is imported, so pyright does not know them
-        from tensorboardX.proto.event_pb2 import (  # pyright: ignore[reportAttributeAccessIssue]
-            Event,
-        )
+        from tensorboardX.proto import event_pb2
         from tensorboardX.record_writer import masked_crc32c
 
-    content = Event(wall_time=time.time(), **fields).SerializeToString()
+    # its names are made when it is imported, so pyright does not know them
+    event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+    content = event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack("<Q", len(content))
     checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
     return b"".join((length, next(checksums), content, next(checksums)))
