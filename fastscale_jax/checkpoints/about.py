@@ -48,9 +48,10 @@ def _check(about: Mapping[str, Any]) -> None:
         if key in about and not isinstance(about[key], kind):
             raise ValueError(f"its {key} is {about[key]!r:.60}")
     config = about.get("config", {})
-    for section in ("model", "data") if config else ():
-        if not isinstance(config.get(section), dict):
-            raise ValueError(f"its config has no {section}")
+    if config and not isinstance(config.get("model"), dict):
+        raise ValueError("its config has no model")
+    if not isinstance(config.get("data", {}), dict):
+        raise ValueError(f"its config.data is {config['data']!r:.60}")
     course = about.get("course", {}).values()
     if not all(type(value) is int for value in course):
         raise ValueError(f"its course is {about['course']!r:.60}")
