@@ -6,7 +6,6 @@ docs/python.md is the guide to it.
 import fnmatch
 import functools
 import os
-import pathlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples,
 from fastscale_jax.data.sources.source import Source
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
+from fastscale_jax.utils.paths import at_home
 
 if TYPE_CHECKING:
     from fastscale_jax.interop.classifier import Classifier
@@ -248,7 +248,7 @@ def save(
     """
     from fastscale_jax.interop.load import save as save_weights
 
-    save_weights(pathlib.Path(path).expanduser(), _network(config), variables, names)
+    save_weights(at_home(path), _network(config), variables, names)
 
 
 def train(
@@ -287,7 +287,7 @@ def train(
     if workdir is None and run.workdir is None and jax.process_count() > 1:
         raise ValueError("several processes need a workdir that all of them see")
     folder = workdir if workdir is not None else run.workdir or _new_workdir(run)
-    run = with_batch_size(run.at(pathlib.Path(folder).expanduser()).with_classes(), trains=True)
+    run = with_batch_size(run.at(at_home(folder)).with_classes(), trains=True)
     run = run.prepared("train")
     return run_training(run, start_of(run), ends_process=False)
 
@@ -308,7 +308,7 @@ def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]
     from fastscale_jax.runs.assess import evaluate_checkpoints
     from fastscale_jax.train.evaluate import as_record
 
-    folder = pathlib.Path(workdir).expanduser()
+    folder = at_home(workdir)
     run = Run.of(read_config(None, workdir=folder), folder, source).prepared("eval")
     return as_record(evaluate_checkpoints(run)["last"])
 

@@ -50,6 +50,10 @@ def _run(tokens: list[str]) -> NoReturn:
         if error.errno == errno.ENOSPC:
             complain(f"the output cannot be written: {error.strerror}")
         status = FAILURE
+    try:
+        sys.stderr.flush()
+    except OSError:  # a log on a full disk; what it lacks must not change the status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(status)
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 
 import fastscale_jax as fs
 from fastscale_jax import api, arch
-from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import latest_step
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.cli.application import main
 from fastscale_jax.data.sources.source import load_source
@@ -275,7 +276,13 @@ def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path,
 def test_a_run_is_evaluated_with_the_images_that_it_was_trained_on(trained, tmp_path):
     workdir, metrics = trained
     source = fs.from_arrays(PIXELS, NAMES)
+    result = (workdir / "evaluation.json").read_text()
     assert fs.evaluate(workdir, source=source) == pytest.approx(metrics)
+    assert (workdir / "evaluation.json").read_text() == result
+    fs.evaluate(workdir, source=fs.from_arrays(PIXELS[:45], NAMES[:45]))
+    assert (workdir / "evaluation.json").read_text() == result
+    (other,) = workdir.glob("evaluation-own-*.json")
+    assert json.loads(other.read_text())["source"]["images"] < 6
     with pytest.raises(ValueError, match="class 0 is 'cat' in the network and 'ant'"):
         fs.evaluate(workdir, source=fs.from_arrays(PIXELS, np.where(NAMES == "cat", "ant", NAMES)))
     with pytest.raises(ValueError, match="give its source the same mean, std and crop"):

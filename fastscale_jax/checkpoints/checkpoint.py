@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,21 +11,25 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from fastscale_jax.checkpoints.about import ABOUT, read_about
 from fastscale_jax.checkpoints.fingerprint import fingerprint
 from fastscale_jax.checkpoints.saved import (
-    ABOUT,
     ERROR,
+    METRICS,
     STATE,
     CheckpointError,
     latest_step,
     patient_loops,
-    read_about,
+    read_error,
     read_state,
+    steps_in,
 )
 from fastscale_jax.checkpoints.saved import reason as said
 from fastscale_jax.checkpoints.stores import Folder, StoreError, reached
 from fastscale_jax.train.state import TrainState
-from fastscale_jax.utils.digits import is_whole
+from fastscale_jax.utils.json_file import read_object
+
+_TIMES = "_CHECKPOINT_METADATA"  # when a checkpoint was begun and finished, by Orbax
 
 
 class SaveError(Exception):
@@ -51,18 +54,23 @@ class Checkpoints:
 
     Saving goes on in the background; leaving the `with` statement waits for it. All hosts take
     part in all calls.
+
+    Attributes:
+        notes: what was put aside when the folder was opened, for people.
     """
 
-    def __init__(self, folder: Folder, keep: int = 2) -> None:
+    def __init__(
+        self, folder: Folder, keep: int = 2, check: Callable[[], None] = lambda: None
+    ) -> None:
         """Opens a folder of checkpoints, and makes it if need be.
 
         Args:
             folder: of one run's; see `checkpoints_of`.
             keep: so many of the latest, beside the best.
+            check: called before each state is saved; raises where the folder is no longer ours.
         """
-        self._folder = folder
-        if jax.process_index() == 0:
-            _put_aside_without_error(self._folder)
+        self._folder, self._check = folder, check
+        self.notes = _put_damage_aside(folder) if jax.process_index() == 0 else []
         best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -118,6 +126,7 @@ class Checkpoints:
             }
         )
         try:
+            self._check()
             if step == self._manager.latest_step():
                 if not self._waits_for_evaluation(step):
                     return
@@ -182,7 +191,10 @@ class Checkpoints:
         """Returns the names that the first host gave them; the others have no use for them."""
         names = [""] * len(steps)
         if steps and jax.process_index() == 0:
-            names = [_put_aside(self._folder / str(step)) for step in steps]
+            names = [
+                _put_aside(self._folder / str(step), self._folder / f"damaged-{step}")
+                for step in steps
+            ]
         if steps:
             ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
             self._manager.reload()
@@ -202,23 +214,43 @@ class Checkpoints:
         )
 
 
-def _put_aside(folder: Folder) -> str:
-    """Renames a damaged checkpoint, with a number where the name is taken; returns the name."""
-    number, target = 1, folder.with_name(f"damaged-{folder.name}")
+def _put_aside(folder: Folder, wanted: Folder) -> str:
+    """Renames what is damaged, with a number where the name is taken; returns the name."""
+    number, target = 1, wanted
     while target.exists():
         number += 1
-        target = folder.with_name(f"damaged-{folder.name}-{number}")
+        target = wanted.with_name(f"{wanted.name}-{number}")
     folder.rename(target)
     return target.name
 
 
-def _put_aside_without_error(folder: Folder) -> None:
-    """Puts aside the checkpoints whose error is there but cannot be read, lest Orbax stop at it."""
+def _put_damage_aside(folder: Folder) -> list[str]:
+    """Puts aside what Orbax would stop at though the arrays, which have checksums, are sound.
+
+    Returns:
+        What was done, for people.
+    """
+    notes = []
     with reached(folder):
-        for file in folder.glob("*/metrics/metrics"):
-            step, content = file.parents[1], file.read_bytes()
+        for step in sorted(steps_in(folder)):
+            checkpoint, target = folder / str(step), folder / f"damaged-{step}"
             try:
-                float(json.loads(content)[ERROR])
-            except (ValueError, KeyError, TypeError):
-                if is_whole(step.name):
-                    _put_aside(step)
+                read_error(checkpoint)
+            except ValueError as problem:
+                name = _put_aside(checkpoint / METRICS, target.with_name(f"{target.name}-metrics"))
+                notes.append(
+                    f"warning: the test error of the checkpoint of step {step} cannot be read "
+                    f"({problem}) and is moved to {name}; the checkpoint is used, but not as the "
+                    "best"
+                )
+            try:
+                read_object(checkpoint / _TIMES)
+            except FileNotFoundError:
+                pass
+            except ValueError as problem:
+                name = _put_aside(checkpoint / _TIMES, target.with_name(f"{target.name}-times"))
+                notes.append(
+                    f"warning: {_TIMES} of the checkpoint of step {step} cannot be read "
+                    f"({problem}) and is moved to {name}; the checkpoint is used"
+                )
+    return notes

@@ -6,7 +6,9 @@ import os
 import pathlib
 import socket
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
+
+from fastscale_jax.utils.guarded_file import to_write
 
 _NAME = "lock"
 # The byte that Windows locks. Nobody else can read a locked one, and the text says who is at work.
@@ -30,14 +32,15 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
     Raises:
         InUseError: another run is at work there.
+        IrregularFileError: something else than a regular file is where the lock should be.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / _NAME).open("a+", encoding="utf-8") as file:
+    with to_write(workdir / _NAME) as file:
         try:
             _lock(file)
         except _TakenError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
+            os.lseek(file, 0, os.SEEK_SET)
+            owner = os.read(file, 1000).decode(errors="replace").strip() or "unknown"
             raise InUseError(
                 f"another run is at work in {workdir} ({owner}); "
                 "wait for it, stop it, or give this run another place"
@@ -45,13 +48,14 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         except OSError:  # no locks on this file system, or in this Python
             yield
             return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+            os.ftruncate(file, 0)
+            os.lseek(file, 0, os.SEEK_SET)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 
-def _lock(file: TextIO) -> None:
+def _lock(file: int) -> None:
     """Locks a file until it is closed, or its process ends.
 
     Raises:
@@ -64,13 +68,11 @@ def _lock(file: TextIO) -> None:
         except BlockingIOError as error:
             raise _TakenError from error
     elif (msvcrt := _module("msvcrt")) is not None:  # Windows
-        os.lseek(file.fileno(), _BEYOND_THE_TEXT, os.SEEK_SET)
+        os.lseek(file, _BEYOND_THE_TEXT, os.SEEK_SET)
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
             raise _TakenError from error
-        finally:
-            file.seek(0)
     else:
         raise OSError("this Python knows no locks")
 

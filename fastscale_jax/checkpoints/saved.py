@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fastscale_jax.checkpoints.about import ABOUT, read_about
 from fastscale_jax.checkpoints.fingerprint import fingerprint_of_numpy
 from fastscale_jax.checkpoints.stores import Folder, StoreError, checkpoints_of, is_remote, reached
 from fastscale_jax.utils.digits import is_whole
+from fastscale_jax.utils.json_file import read_object
 
-STATE, ABOUT = "state", "about"  # the parts of a checkpoint: arrays, and a JSON file
+# the parts of a checkpoint: arrays, and a JSON file; `about` is another
+STATE, METRICS = "state", "metrics"
 ERROR = "test_top1_error"  # the metric that the best is chosen by
 
 
@@ -89,25 +93,30 @@ def read_state(checkpoint: Folder, like: Any) -> Any:
 def _check_values(checkpoint: Folder, arrays: Any) -> None:
     about = read_about(checkpoint.parent)
     _check_step(checkpoint.parent, about)
-    wanted = about["fingerprint"]
+    wanted = about.get("fingerprint")
+    if not isinstance(wanted, dict):
+        raise ValueError(f"{ABOUT} has no fingerprint of its arrays")
     for path, value in fingerprint_of_numpy(arrays).items():
         if wanted.get(path) != value:
             raise ValueError(f"the values of {path} are not those that were saved")
 
 
-def read_about(folder: Folder) -> dict[str, Any]:
-    """Returns what a checkpoint says of itself.
+def read_error(folder: Folder) -> float | None:
+    """Returns the test error that a checkpoint was saved with, percent; None: with none.
 
     Args:
         folder: of one step.
 
     Raises:
-        ValueError: nothing, or nothing that can be read.
+        ValueError: there is one that cannot be read.
     """
     try:
-        return json.loads((folder / ABOUT / "metadata").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{ABOUT} cannot be read: {error.strerror or error}") from error
+        error = read_object(folder / METRICS / METRICS).get(ERROR)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if error is None or type(error) not in (int, float) or not math.isfinite(error):
+        raise ValueError(f"its {ERROR} is no number")
+    return float(error)
 
 
 def check_steps(folder: Folder) -> None:
@@ -127,8 +136,8 @@ def check_steps(folder: Folder) -> None:
         _check_step(folder / str(step), about)
 
 
-def _check_step(folder: Folder, about: Any) -> None:
-    step = about.get("step") if isinstance(about, dict) else None
+def _check_step(folder: Folder, about: Mapping[str, Any]) -> None:
+    step = about.get("step")
     if type(step) is int and is_whole(folder.name) and int(folder.name) != step:
         raise ValueError(
             f"{folder} is the checkpoint of step {step}, under another name; call the folder "
@@ -177,10 +186,22 @@ def _is_of_access(checkpoint: Folder, error: Exception) -> bool:
     return is_remote(checkpoint) and isinstance(error, OSError) and not isinstance(error, missing)
 
 
+# what Orbax raises for metadata that are no JSON, or other JSON than its own
+_OF_DAMAGED_METADATA = (
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    AttributeError,
+    TypeError,
+)
+
+
 def _damage(error: Exception) -> str:
     """What is wrong, without the page that TensorStore has on each array."""
-    if isinstance(error, json.JSONDecodeError):
+    if isinstance(error, _OF_DAMAGED_METADATA):
         return "its metadata are damaged"
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     said = reason(error)
     return "files of its arrays are damaged or missing" if "zarr" in said else said
 
@@ -265,9 +286,11 @@ def kept_checkpoints(folder: Folder) -> dict[str, Folder]:
     if last is None:
         return {}
     errors = {}
-    for file in folder.glob("*/metrics/metrics"):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it counts as not evaluated
-            errors[int(file.parts[-3])] = json.loads(file.read_text(encoding="utf-8"))[ERROR]
+    for step in steps_in(folder):
+        with contextlib.suppress(ValueError):  # it counts as not evaluated
+            error = read_error(folder / str(step))
+            if error is not None:
+                errors[step] = error
     best = min(errors, key=lambda step: (errors[step], -step), default=None)
     steps = {"last": last} if best is None else {"last": last, "best": best}
     return {which: folder / str(step) / STATE for which, step in steps.items()}

@@ -14,7 +14,8 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 from etils import epath
 
-from fastscale_jax.utils.regular_file import read_json
+from fastscale_jax.utils.json_file import read_object
+from fastscale_jax.utils.paths import at_home
 
 Folder = epath.Path  # of a disk, or gs://bucket/folder; the methods are those of pathlib.Path
 SCHEME = "gs://"
@@ -35,14 +36,14 @@ def checkpoints_of(workdir: str | os.PathLike[str], chosen: str = "") -> Folder:
     """
     chosen = chosen or recorded_dir(workdir)
     folder = Folder(chosen) if chosen else Folder(workdir) / "checkpoints"
-    return folder if is_remote(folder) else Folder(os.path.abspath(folder.expanduser()))
+    return folder if is_remote(folder) else Folder(os.path.abspath(at_home(folder)))
 
 
 def recorded_dir(workdir: str | os.PathLike[str]) -> str:
     """Returns `config.checkpoint.dir` of a workdir's run; empty: none, or it cannot be read."""
     config = pathlib.Path(workdir) / "config.json"
     try:
-        return str(read_json(config)["checkpoint"]["dir"])
+        return str(read_object(config)["checkpoint"]["dir"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -83,8 +84,9 @@ def check_writable(folder: Folder, what: str) -> None:
         existing = folder
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as probe:
+            probe.write(bytes(4096))  # a full disk has room for an empty file
+            probe.flush()
 
 
 def check_reachable(folder: Folder, what: str) -> None:

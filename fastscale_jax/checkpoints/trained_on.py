@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.checkpoints.saved import latest_step, read_about
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import latest_step
 from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.data.sources.conventions import (
     OWN,

@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.arch.architecture import LATER_FIELDS
-from fastscale_jax.checkpoints.saved import check_steps, latest_step, read_about
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import check_steps, latest_step
 from fastscale_jax.checkpoints.stores import (
     Folder,
     check_reachable,
     check_writable,
     checkpoints_of,
     is_remote,
+    reached,
 )
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.train.frozen_names import freeze_patterns
 from fastscale_jax.train.recipe import older_config
+from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
-from fastscale_jax.utils.regular_file import read_json
 
 # Keys that may change when a run goes on: they change the weights at a step by rounding alone.
 _FREE = (
@@ -212,6 +214,25 @@ def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int
     return _value(recorded, "data.batch_size", 0) if begun else 0
 
 
+def remains_of_run(workdir: pathlib.Path, checkpoints: Folder) -> str:
+    """Returns what is left of a run that has no checkpoint, for people; empty: nothing.
+
+    Args:
+        workdir: of the run.
+        checkpoints: folder of its checkpoints.
+    """
+    said = []
+    with reached(checkpoints):
+        if checkpoints.is_dir():
+            names = sorted(path.name for path in checkpoints.iterdir())
+            said += [f"{checkpoints / name}" for name in names if name.startswith("damaged-")]
+    recorded = read_metrics(workdir / "metrics.jsonl")
+    if recorded:
+        last = recorded[-1]["step"]
+        said.append(f"{workdir / 'metrics.jsonl'} goes up to step {last}, and is begun anew too")
+    return "; ".join(said)
+
+
 def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
     return checkpoints_of(workdir, config["checkpoint"]["dir"])
 
@@ -261,11 +282,11 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
 
 def _recorded_config(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        config = read_json(path)
+        config = read_object(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+    if not isinstance(config.get("model"), dict):
         raise ValueError(f"{path} is not the config of a run: it has no model")
     return config

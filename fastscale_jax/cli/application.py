@@ -3,13 +3,16 @@
 import inspect
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import cyclopts
 
 import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
+from fastscale_jax.cli.boundary import told
 from fastscale_jax.cli.overrides import split
+from fastscale_jax.cli.status_line import told_if_long
 from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
 from fastscale_jax.utils.console import FAILURE, OK, STDIN, complain, usage_error
 from fastscale_jax.utils.digits import other_digits
@@ -138,6 +141,8 @@ COMMANDS = {
 }
 
 
+# that say nothing by themselves while they compile
+_SILENT = ("eval", "predict", "export", "time")
 # what a run's config.json alone names: its weights, and not those that it began with
 _WITH_WEIGHTS = ("eval", "predict", "export")
 
@@ -211,12 +216,14 @@ def main(tokens: Sequence[str]) -> int:
             )
         elif overrides:
             return usage_error(f"{overrides[0]}: {rest[0]} takes no config")
-        return function(*bound.args, **bound.kwargs) or OK
-    except ValueError as error:
-        return usage_error(str(error))
+        waits = told_if_long(f"{rest[0]} is at work") if rest[0] in _SILENT else nullcontext()
+        with waits:
+            return function(*bound.args, **bound.kwargs) or OK
     except KeyboardInterrupt:
         complain("interrupted")
         return FAILURE
+    except Exception as error:
+        return told(error)
 
 
 def _underscored(token: str) -> str:

@@ -13,6 +13,7 @@ from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.compiling import default_folder, is_writable, keep_compiled_programs
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import at_home
 
 _SESSION = Group("Of every command", sort_key=3)
 _PROCESSES = Group("Several processes", sort_key=2)
@@ -42,7 +43,7 @@ OptionalPath = Annotated[
     Parameter(n_tokens=1, converter=lambda _, tokens: _path_or_none(tokens[0].value)),
 ]
 # a fraction is refused, not rounded
-Whole = Annotated[int, Parameter(n_tokens=1, converter=lambda _, tokens: int(tokens[0].value))]
+Whole = Annotated[int, Parameter(n_tokens=1, converter=lambda _, tokens: _whole(tokens[0].value))]
 Output = Literal["table", "json"]
 
 
@@ -90,7 +91,7 @@ class Session:
     def targets(self) -> pathlib.Path | None:
         """Where programs compiled for targets are kept; None: nowhere."""
         kept = self.compile_cache
-        return pathlib.Path(kept).expanduser() / "targets" if kept else None
+        return at_home(kept) / "targets" if kept else None
 
 
 @Parameter(name="*", group=_PROCESSES)
@@ -154,6 +155,18 @@ class Processes:
             )
 
 
+def _whole(text: str) -> int:
+    """A whole number that every library takes, which is one of 32 bits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = int(text)
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"a whole number of at most {2**31 - 1} is needed; got {text}")
+    return value
+
+
 def as_path(text: str) -> pathlib.Path:
     """Returns a path as people write it: `~` and `~user` are home folders.
 
@@ -164,10 +177,7 @@ def as_path(text: str) -> pathlib.Path:
     """
     if not text:
         raise ValueError("a path is missing")
-    try:
-        return pathlib.Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{text}: {error}") from error
+    return at_home(text)
 
 
 def _path_or_none(text: str) -> pathlib.Path | None:

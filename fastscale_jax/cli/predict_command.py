@@ -28,6 +28,7 @@ from fastscale_jax.utils.console import (
     print_table,
     printable,
 )
+from fastscale_jax.utils.paths import at_home
 
 if TYPE_CHECKING:
     from fastscale_jax.interop.prediction import File, Read
@@ -124,7 +125,7 @@ def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
     passed_over, files = PassedOver(), []
     for name in names:
         is_stdin = name in (_STDIN, STDIN)
-        files += [_STDIN] if is_stdin else find_images(pathlib.Path(name).expanduser(), passed_over)
+        files += [_STDIN] if is_stdin else find_images(at_home(name), passed_over)
     if passed_over:
         complain(f"passed over {passed_over}")
     return files

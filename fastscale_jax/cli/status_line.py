@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fastscale_jax.logs.ticking import doubling, duration, ticking
-from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.console import complain, stderr_console
 
 _PATIENCE = 20.0  # seconds; what has its own live line is said sooner
 
@@ -36,9 +36,7 @@ def shown_progress() -> Iterator[Callable[[str], None]]:
     On a terminal there is one line, which changes; elsewhere a line a stage.
     """
     if sys.stderr.isatty():
-        from rich.console import Console
-
-        with Console(stderr=True).status("") as status:
+        with stderr_console().status("") as status:
             yield status.update
         return
     said = ""

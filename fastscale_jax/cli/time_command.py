@@ -49,14 +49,12 @@ def time(
         session: see `Session`.
     """
     session.start()
-    import jax
-
     from fastscale_jax.arch.size_limits import check_cost
     from fastscale_jax.measure import step_times
     from fastscale_jax.measure.limits import known_room
-    from fastscale_jax.measure.memory import is_out_of_memory
     from fastscale_jax.measure.timing import NoisyError
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
+    from fastscale_jax.utils.usage import is_out_of_memory
 
     check_amount("noise", noise, 0.001)
     check_amount("memory_gb", memory_gb, 0.001, 1e6)
@@ -84,7 +82,7 @@ def time(
         return FAILURE
     except OSError as error:
         return usage_error(f"--profile={profile} cannot be written: {error.strerror}")
-    except jax.errors.JaxRuntimeError as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         complain(out_of_memory(run))

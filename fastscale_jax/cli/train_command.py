@@ -85,12 +85,12 @@ def _train(
     from fastscale_jax.checkpoints.workdir import as_recorded
     from fastscale_jax.data.sources.bad_images import DataError
     from fastscale_jax.distributed.hosts import check_same, is_of_cluster
-    from fastscale_jax.measure.memory import is_out_of_memory
     from fastscale_jax.runs.auto_batch import out_of_memory, with_batch_size
     from fastscale_jax.runs.interrupt import PREEMPTED, Preempted
     from fastscale_jax.runs.loop import train as run_training
     from fastscale_jax.runs.start import start_of
     from fastscale_jax.train.divergence import DivergenceError
+    from fastscale_jax.utils.usage import is_out_of_memory
 
     run = None
     try:

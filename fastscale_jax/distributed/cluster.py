@@ -123,7 +123,7 @@ class Cluster:
             if self.index:
                 arrive(host, port, self.index, self.count, self.timeout)
             else:
-                gather(host, port, self.count, self.timeout)
+                gather(port, self.count, self.timeout)
         except MismatchError as error:
             raise ClusterUsageError(
                 f"the processes of the run cannot be joined: {error}"

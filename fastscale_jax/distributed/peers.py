@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from fastscale_jax.utils.whole_file import replacing
+from fastscale_jax.utils.whole_file import write_text
 
 _OWN_END = 1  # exit status of a host whose run another one ended
+_ROOM = 512  # bytes of a host's file, so that what is said later fits into it
 _LAST_MOMENTS = 0.5  # seconds that a process has to end in after its host's last word
 
 
@@ -78,13 +79,19 @@ class Peers:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Says goodbye to the others, with what went wrong if anything did."""
+        self.part(self._reason if error is None else _in_a_line(error))
+
+    def part(self, reason: str) -> None:
+        """Says goodbye to the others, before this process ends.
+
+        Args:
+            reason: why it does, and theirs have to; empty: it came to its end.
+        """
         if self._count > 1:
             self._stop.set()
             self._thread.join()
-            if error is not None:
-                self._reason = _in_a_line(error)
             self._dismiss_witness()
-            self._say(left=self._reason)  # even if empty: who has left is not missed
+            self._say(left=reason)  # even if empty: who has left is not missed
             self._outlast()
 
     def leave(self, reason: str) -> None:
@@ -131,7 +138,10 @@ class Peers:
                 return
 
     def _say(self, left: str | None = None) -> None:
-        """Writes this host's file; where that fails, the others notice the silence."""
+        """Writes this host's file. Where that fails, the others notice the silence.
+
+        On a full disk the file that is there is written anew: that takes no space.
+        """
         told = {
             "process": os.getpid(),
             "time": time.time(),
@@ -140,8 +150,12 @@ class Peers:
             "verdict": self._verdict,
         }
         path = self._folder / f"{self._index}.json"
-        with contextlib.suppress(OSError), replacing(path) as partial:
-            partial.write_text(json.dumps(told), encoding="utf-8")
+        content = json.dumps(told).ljust(_ROOM)
+        try:
+            write_text(path, content)
+        except OSError:
+            with contextlib.suppress(OSError), path.open("r+", encoding="utf-8") as file:
+                file.write(content)
 
     def _look(self) -> str | None:
         """Returns what ends the run, if anything does."""

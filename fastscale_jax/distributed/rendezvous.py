@@ -31,12 +31,11 @@ class MismatchError(RendezvousError):
 _ALL_HERE, _MISMATCH = "all here", "mismatch: "
 
 
-def gather(host: str, port: int, count: int, timeout: float) -> None:
+def gather(port: int, count: int, timeout: float) -> None:
     """Waits, as process 0, for all the others, and lets them go on.
 
     Args:
-        host: by which the others know this machine.
-        port: to listen on; free again afterwards.
+        port: to listen on, at all addresses of this machine; free again afterwards.
         count: of processes, this one among them.
         timeout: seconds.
 
@@ -45,11 +44,8 @@ def gather(host: str, port: int, count: int, timeout: float) -> None:
         RendezvousError: some did not come; likewise.
         OSError: the port cannot be used.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(
-            socket.create_server(("", port), family=family, backlog=count)
-        )
+        listener = stack.enter_context(_listener(port, count))
         came = _Guests(stack.enter_context(selectors.DefaultSelector()), listener, stack)
         problem, until = "", time.monotonic() + timeout
         while not problem and len(came.here) < count - 1 and time.monotonic() < until:
@@ -65,6 +61,16 @@ def gather(host: str, port: int, count: int, timeout: float) -> None:
             raise MismatchError(problem.removeprefix(_MISMATCH))
         if problem:
             raise RendezvousError(problem)
+
+
+def _listener(port: int, backlog: int) -> socket.socket:
+    """Listens to IPv4 and IPv6 alike: a name of this machine may stand for either."""
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):  # IPv6 is switched off; or the port is taken, said below
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=backlog
+            )
+    return socket.create_server(("", port), backlog=backlog)
 
 
 class _Guests:

@@ -30,6 +30,7 @@ from fastscale_jax.interop.prediction import (
 from fastscale_jax.interop.pretrained import OPEN
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.models import Network, build
+from fastscale_jax.utils.paths import with_home
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +140,7 @@ def load(
         ValueError: `classes` are not as many as the network's.
     """
     path = os.fspath(path)
-    path = os.path.expanduser(path) if network is None else located(path, network)
+    path = with_home(path) if network is None else located(path, network)
     stored = read(path)
     network = network or network_of(stored, path)
     loaded = of_stored(stored, path, network, left_open=left_open)

@@ -13,12 +13,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fastscale_jax.checkpoints.saved import (
-    CheckpointError,
-    find_checkpoint,
-    read_about,
-    read_variables,
-)
+from fastscale_jax.checkpoints.about import read_about
+from fastscale_jax.checkpoints.saved import CheckpointError, find_checkpoint, read_variables
 from fastscale_jax.checkpoints.stores import Folder, check_reachable, is_remote
 from fastscale_jax.data.sources.conventions import OWN, SourceInfo
 from fastscale_jax.interop import keras_files
@@ -27,7 +23,8 @@ from fastscale_jax.interop.hub import FILES, download, is_on_hub, reference
 from fastscale_jax.interop.pretrained import OWNER, of_repository
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
-from fastscale_jax.utils.regular_file import read_json, regular_size
+from fastscale_jax.utils.json_file import parsed, read_json
+from fastscale_jax.utils.regular_file import regular_size
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
@@ -271,8 +268,8 @@ def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
 
 def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
     try:
-        about = json.loads(text)
-    except (ValueError, RecursionError):  # the latter of what is nested too deeply
+        about = parsed(text)
+    except ValueError:
         about = None
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
         raise WeightsError(f"{path} is damaged: its metadata do not describe a network")

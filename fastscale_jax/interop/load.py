@@ -34,6 +34,7 @@ from fastscale_jax.interop.weights import (
 from fastscale_jax.models import build, initial_variables
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import with_home
 
 
 class Loaded(NamedTuple):
@@ -107,7 +108,7 @@ def located(path: str, network: Architecture) -> str:
     """
     if path == OWNER:
         return default_weights(network)
-    return path if is_remote(path) or is_on_hub(path) else os.path.expanduser(path)
+    return path if is_remote(path) or is_on_hub(path) else with_home(path)
 
 
 def of_stored(

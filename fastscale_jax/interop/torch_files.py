@@ -62,6 +62,8 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
                 f"{path} holds no state dict, by itself or under {', '.join(STATE_DICT_KEYS)}: "
                 f"{name!r} is no tensor, but of type {type(value).__name__}"
             )
+        if kind := _unusual_kind(value):
+            raise WeightsError(f"{path}: the tensor {name!r} is {kind}; save its values densely")
     about = _said_beside(loaded)
     kinds = (_PLAIN_KEYS, EMA_KEYS)
     if not key and all(any(isinstance(loaded.get(x), Mapping) for x in kind) for kind in kinds):
@@ -85,6 +87,18 @@ def _chosen(path: pathlib.Path, loaded: Mapping[Any, Any], key: str) -> Mapping[
     while nested := next((inner[x] for x in deeper if isinstance(inner.get(x), Mapping)), None):
         inner = nested
     return inner
+
+
+def _unusual_kind(tensor: Any) -> str:
+    """What a tensor is that does not simply hold its values; empty: it does."""
+    kinds = {
+        "nested": tensor.is_nested,
+        "quantised": tensor.is_quantized,
+        "sparse": str(tensor.layout) != "torch.strided",
+        "without values": tensor.is_meta,
+        "complex": tensor.is_complex(),
+    }
+    return next((kind for kind, has in kinds.items() if has), "")
 
 
 def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:

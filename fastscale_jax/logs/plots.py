@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fastscale_jax.utils.whole_file import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -29,7 +31,7 @@ def plot_curves(records: _Records, path: pathlib.Path, title: str) -> None:
     Args:
         records: as `read_metrics` returns them; not modified. A record without a metric, or with
             None, NaN or infinity for it, has no point on that metric's line.
-        path: of the PNG; its folder is made if need be.
+        path: of the PNG; its folder is made if need be, and a file of that name is replaced.
         title: shown as it is, above both panels.
     """
     # Imported here, because it takes half a second that `fastscale info` does not have.
@@ -46,7 +48,8 @@ def plot_curves(records: _Records, path: pathlib.Path, title: str) -> None:
     _draw_panel(loss, "Loss", _lines(records, "loss"), value="{:.3g}", tick="{x:g}")
     _draw_panel(error, "Top-1 error", _lines(records, "top1_error"), "{:.1f} %", "{x:g} %")
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(path)
+    with replacing(path) as partial:
+        canvas.print_png(partial)
 
 
 def _lines(records: _Records, metric: str) -> list[list[tuple[float, float]]]:

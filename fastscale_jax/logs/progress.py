@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from fastscale_jax.logs.ticking import EVERY_SECOND, Wait, doubling, duration, ticking
-from fastscale_jax.utils.console import printable
+from fastscale_jax.utils.console import printable, stderr_console
 
 # parts of the live line, and those that a narrow terminal has no room for, least important first
 _PARTS = ("step", "epoch", "loss", "error", "test", "average", "speed", "wait", "left")
@@ -47,7 +47,7 @@ class Progress:
             wait: as for `ticking`.
         """
         self._total_steps = total_steps
-        self._console = console or Console(stderr=True)
+        self._console = console or stderr_console()
         self._clock, self._wait = clock, wait
         self._first: tuple[int, float] | None = None  # step and time of the first update
         self._tested: dict[str, str] = {}  # parts of the live line: the last evaluation
@@ -232,7 +232,7 @@ def summary(
         title: the line above.
         console: where to print; by default, stderr.
     """
-    console = console or Console(stderr=True)
+    console = console or stderr_console()
     pairs = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
     width = max((len(name) for name, _ in pairs), default=0)
     lines = [Text(title, style="bold")]

@@ -7,12 +7,14 @@ import numbers
 import os
 import pathlib
 import re
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.utils.whole_file import replacing
+from fastscale_jax.logs.beside import Beside
+from fastscale_jax.logs.events import EventLog
+from fastscale_jax.utils import guarded_file, json_file
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.whole_file import write_text
 
 _NAME = re.compile(r"(?P<ema>ema_)?((?P<split>train|test)_)?(?P<rest>.+)")
 
@@ -24,6 +26,8 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
     run goes on in the same workdir. It may begin at an earlier step than the last one recorded:
     `read_metrics` and TensorBoard then show the new records in place of the old. Only one process
     of a run makes a `Recorder`. Use it in a `with` statement, or call `close`.
+
+    Where something cannot be written, on a full disk, it waits in memory and is written later.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         last_step: int | None = None,
         *,
         is_evaluation_due: bool = False,
+        beside: Beside | None = None,
     ) -> None:
         """Opens `workdir/metrics.jsonl` to append to, and makes `workdir` if need be.
 
@@ -40,27 +45,31 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
             last_step: records of later ones are taken out: the run goes on from there, and will
                 write them again. None: all stay.
             is_evaluation_due: those of an evaluation at `last_step` are taken out too.
+            beside: writes; None: one that complains on stderr.
 
         Raises:
-            ValueError: there is a `metrics.jsonl` that `read_metrics` cannot read.
+            ValueError: there is a `metrics.jsonl` that `read_metrics` cannot read, or that is not a
+                regular file.
         """
         workdir.mkdir(parents=True, exist_ok=True)
-        self._workdir = workdir
-        path = workdir / "metrics.jsonl"
-        _mend(path)
-        earlier = read_metrics(path)
+        self._beside = beside or Beside(complain)
+        self._path = workdir / "metrics.jsonl"
+        _mend(self._path)
+        earlier = read_metrics(self._path)
+        self._kept: list[dict[str, float | int]] | None = None  # in place of what is there
         if last_step is not None:
             end = (last_step, not is_evaluation_due)
             kept = [r for r in earlier if (r["step"], "test_loss" in r) <= end]
-            if kept != earlier:
-                _write_records(path, kept)
+            self._kept = kept if kept != earlier else None
         self._earlier_step = earlier[-1]["step"] if earlier else -1
         self._step = -1
-        self._lines = path.open("a", encoding="utf-8", buffering=1)  # flushed at each line
-        self._events: Any = None  # opened at the first record, when its step is known
+        self._lines: list[str] = []  # to be written
+        self._log, self._events = EventLog(), b""
+        self._events_path = workdir / self._log.name
+        self._beside.write(self._path.name, self._write_lines)
 
     def __exit__(self, *raised: object) -> None:
-        """Closes the files, whatever happened."""
+        """Writes what is pending, whatever happened."""
         self.close()
 
     def write(self, record: Mapping[str, float | int]) -> None:
@@ -84,51 +93,31 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         step = int(values["step"])
         if step < self._step:
             raise ValueError(f"step {step} comes after step {self._step}: steps must not go back")
+        if self._step < 0:
+            purges = step if step <= self._earlier_step else None
+            self._events = self._log.beginning(purges)
         self._step = step
-        self._lines.write(_as_line(values))
-        if self._events is None:
-            self._events = self._open_events(step)
-        for name, value in values.items():
-            if name != "step":
-                self._events.add_scalar(_tag(name), value, step)
+        self._lines.append(_as_line(values))
+        scalars = {_tag(name): value for name, value in values.items() if name != "step"}
+        self._events += self._log.scalars(step, scalars)
+        self._beside.write(self._path.name, self._write_lines)
+        self._beside.write("TensorBoard events", self._write_events)
 
     def close(self) -> None:
-        """Writes out what is pending and closes the files. A second call does nothing."""
-        self._lines.close()
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        """Writes what is pending, if it can be written now, and says if not."""
+        self._beside.close()
 
-    def _open_events(self, step: int) -> Any:
-        # tensorboardX imports PyTorch where it is installed, which takes a second, for tensors that
-        # we do not have. Other writers need more: clu's and Flax's import TensorFlow or PyTorch,
-        # and TensorBoard's own imports TensorFlow where it is installed.
-        with _without("torch"):
-            from tensorboardX import SummaryWriter
+    def _write_lines(self) -> None:
+        lines = "".join(self._lines)
+        if self._kept is None:
+            guarded_file.append(self._path, lines.encode())
+        else:
+            write_text(self._path, "".join(map(_as_line, self._kept)) + lines)
+        self._lines, self._kept = [], None
 
-        return SummaryWriter(
-            logdir=str(self._workdir),
-            purge_step=step if step <= self._earlier_step else None,
-            flush_secs=10,
-            # The name has the time in whole seconds: a second writer within one would overwrite.
-            filename_suffix=f".{time.time_ns()}",
-        )
-
-
-@contextlib.contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Lets an optional package seem not to be installed, unless it is imported already.
-
-    So it seems to all threads; none of ours imports it.
-    """
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # pyright: ignore[reportArgumentType] # documented: an import fails
-    try:
-        yield
-    finally:
-        sys.modules.pop(package, None)
+    def _write_events(self) -> None:
+        guarded_file.append(self._events_path, self._events)
+        self._events = b""
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
@@ -144,11 +133,14 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
         One dict a line, with NaN where the line has `null`.
 
     Raises:
-        ValueError: a line other than the last is not a record.
+        ValueError: a line other than the last is not a record, or the file cannot be read.
     """
-    if not path.exists():
+    try:
+        lines = guarded_file.read(path).decode("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     records: list[dict[str, float | int]] = []
     for number, line in enumerate(lines, start=1):
         record = _parse(line)
@@ -174,12 +166,6 @@ def _as_line(values: Mapping[str, float | int]) -> str:
     return json.dumps(line, allow_nan=False) + "\n"
 
 
-def _write_records(path: pathlib.Path, records: Sequence[Mapping[str, float | int]]) -> None:
-    """Replaces a `metrics.jsonl`, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text("".join(map(_as_line, records)), encoding="utf-8")
-
-
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Writes `workdir/config.json`, as `write_json`."""
     write_json(workdir / "config.json", config)
@@ -198,8 +184,7 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _number(value: Any) -> float | int:
@@ -215,15 +200,18 @@ def _tag(name: str) -> str:
 
 def _parse(line: str) -> dict[str, float | int] | None:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
+        record = json_file.parsed(line)
+    except ValueError:
         return None
-    if not isinstance(record, dict) or "step" not in record:
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    if any(type(value) not in (int, float, type(None)) for value in record.values()):
         return None
     return {name: math.nan if value is None else value for name, value in record.items()}
 
 
 def _mend(path: pathlib.Path) -> None:
     """Drops a last line that a killed run cut short, so that the next one starts afresh."""
-    if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    if path.is_symlink() or path.exists():
+        with guarded_file.to_write(path) as file:
+            os.ftruncate(file, guarded_file.read(path).rfind(b"\n") + 1)

@@ -162,7 +162,7 @@ def measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture]
 
     from fastscale_jax.measure import timing
     from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
-    from fastscale_jax.measure.memory import is_out_of_memory
+    from fastscale_jax.utils.usage import is_out_of_memory
 
     def measure(network: Architecture) -> float:
         try:

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastscale_jax.measure import points
 from fastscale_jax.measure.points import OUT_OF_MEMORY, SAID, Spec
+from fastscale_jax.utils.console import stderr_console
 
 
 def measure_all(
@@ -56,7 +56,7 @@ def measure_all(
         )
         missing = [spec for spec in missing if spec.framework == "jax"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=stderr_console()) as progress:
         total = len(specs) * rounds
         bar = progress.add_task("", total=total, completed=max(total - len(missing), 0))
         for spec in missing:

@@ -22,6 +22,7 @@ from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import default_folder
+from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.whole_file import replacing
 
 _SAME = 0.03  # the relative difference up to which two figures count as the same
@@ -91,9 +92,9 @@ def exchange(of: str, figures: Mapping[str, Any], path: pathlib.Path) -> dict[st
         path: of the file, `default_path()`.
     """
     try:
-        known = json.loads(path.read_text())
+        known = read_object(path)
         before = known.get(of)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         known, before = {}, None
     now = {**figures, "date": time.strftime("%Y-%m-%d %H:%M")}
     known[of] = {name: now[name] for name in _KEPT}

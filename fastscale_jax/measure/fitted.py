@@ -1,12 +1,13 @@
 """The models of devices that were fitted and saved: where they lie, and which one is meant."""
 
-import json
 import os
 import pathlib
 from typing import Any
 
 from fastscale_jax.arch.complexity import Complexity
 from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linear
+from fastscale_jax.utils.json_file import read_object
+from fastscale_jax.utils.paths import at_home
 
 CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
 _FIT_COMMAND = "fastscale fit"
@@ -15,7 +16,7 @@ _FIT_COMMAND = "fastscale fit"
 def folder() -> pathlib.Path:
     """Returns where models are saved: `$XDG_DATA_HOME` or `~/.local/share`, and our name."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return pathlib.Path(base).expanduser() / "fastscale_jax" / "devices"
+    return at_home(base) / "fastscale_jax" / "devices"
 
 
 def load(path: pathlib.Path) -> DeviceModel:
@@ -25,7 +26,7 @@ def load(path: pathlib.Path) -> DeviceModel:
         ValueError: there is none.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = read_object(path)
         for end in ("smallest", "largest"):
             content[end] = Complexity(*content[end])
         for measured in MEASURED:
@@ -63,7 +64,7 @@ def find(choice: str = "") -> DeviceModel:
     choice = choice or os.environ.get(CHOICE, "")
     names = ", ".join(sorted(path.stem for path in folder().glob("*.json")))
     if choice:
-        path = pathlib.Path(choice).expanduser()
+        path = at_home(choice)
         named = folder() / f"{choice}.json"
         if not path.is_file() and not named.is_file():
             raise ValueError(

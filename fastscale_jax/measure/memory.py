@@ -17,6 +17,7 @@ from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.measure.lowering import lower
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.usage import is_out_of_memory
 
 _FULL = 0.97  # share of the limit to fill: allocators round up, and full memory gets fragmented
 _NEAR_ENOUGH = 0.94  # share of the limit at which the search stops
@@ -259,11 +260,6 @@ def peak(network: Architecture, recipe: Recipe, mesh: Mesh) -> float:
             "batch has to be given as a number"
         )
     return held
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of JAX's says that a device's memory is too small."""
-    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _guess(known: dict[int, float], room: int) -> float:

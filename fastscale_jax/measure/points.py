@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.arch import PAPER_ROWS, Architecture, count
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.utils.json_file import parsed
 
 FRAMEWORKS = ("jax", "torch", "torch-compile")
 # the packages that decide the speed of each framework
@@ -113,7 +114,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     records: dict[Spec, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parsed(line)
             spec = spec_of(record)
             records[spec] = merged(records.get(spec), record)
         except (ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,5 @@
 """Networks that were trained here: the workdirs of runs, for the report."""
 
-import json
 import math
 import pathlib
 import re
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.arch.blocks import RESIDUAL
 from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.utils.json_file import read_object
 
 _IMAGENET_CLASSES = 1000
 _METRIC, _AVERAGE = "test_top1_error", "ema_test_top1_error"
@@ -52,7 +52,7 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[Trained, ...]:
 def _read_one(folder: pathlib.Path) -> Trained:
     path = folder / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        config: dict[str, Any] = read_object(path)
         network = Architecture.from_config(config["model"])
         data = config["data"]
         source = data["tfds_name"] if data["name"] == "tfds" else data["name"]

@@ -1,6 +1,9 @@
 """The evaluation of weights, and of a run's checkpoints."""
 
 import dataclasses
+import functools
+import hashlib
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,11 +12,15 @@ import jax
 from fastscale_jax.checkpoints.saved import kept_checkpoints, read_models
 from fastscale_jax.checkpoints.trained_on import result_name
 from fastscale_jax.checkpoints.workdir import saved_config
+from fastscale_jax.data.sources.conventions import OWN
+from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.class_errors import account_of_all
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, images_seen
 from fastscale_jax.train.state import Weights
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.json_file import read_object
 
 
 def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[str, Evaluation]]:
@@ -32,17 +39,19 @@ def evaluate_checkpoints(
     evaluator: Evaluator | None = None,
     last: dict[str, Evaluation] | None = None,
     tick: Callable[[], object] = lambda: None,
+    beside: Beside | None = None,
 ) -> dict[str, dict[str, Evaluation]]:
     """Evaluates the `last` and the `best` checkpoint of a run, and writes the result down.
 
     It is `evaluation.json` in the workdir, and another file for images that the run was not trained
-    with; see `trained_on.result_name`.
+    with; see `trained_on.result_name`. A program's own images are told apart by their labels.
 
     Args:
         run: it has a checkpoint.
         evaluator: of the run, already compiled; None: a new one is made.
         last: the evaluation of the last checkpoint; None: it is computed.
         tick: called with each batch.
+        beside: writes; None: one that complains on stderr.
 
     Returns:
         For each checkpoint the evaluations by prefix: of the model, and of the average (`ema_`).
@@ -60,17 +69,48 @@ def evaluate_checkpoints(
                 for name, weights in read_models(path).items()
             }
     evaluations = {which: by_path[path] for which, path in kept.items()}
+    steps = {which: int(path.parent.name) for which, path in kept.items()}
+    if jax.process_index() == 0:
+        beside = beside or Beside(complain, remark="")
+        _write_down(run, evaluations, steps, beside, is_trained=last is not None)
+    return evaluations
+
+
+def _write_down(
+    run: Run,
+    evaluations: dict[str, dict[str, Evaluation]],
+    steps: dict[str, int],
+    beside: Beside,
+    *,
+    is_trained: bool,
+) -> None:
+    """Writes the result; of the run's own evaluation no other one takes the place."""
     data = dataclasses.asdict(run.recipe.data)
     seen = images_seen(evaluations.values())
-    source = {key: data[key] for key in ("name", "dir")}
-    source |= {"images": seen, "skipped": run.source.test.examples - seen}
-    content = {"source": source, **account_of_all(evaluations, run.source.classes)}
-    for which, path in kept.items():
-        content[which] = {"step": int(path.parent.name), **content[which]}
-    if jax.process_index() == 0:
-        recorded = saved_config(run.checkpoints).get("data", {})
-        write_json(run.folder / result_name(recorded, data), content)
-    return evaluations
+    images = {key: data[key] for key in ("name", "dir")}
+    images |= {"images": seen, "skipped": run.source.test.examples - seen}
+    recorded = saved_config(run.checkpoints).get("data", {})
+    path = run.folder / result_name(recorded, data)
+    if run.source.name == OWN:  # nothing else tells a program's own images from its other ones
+        images["labels"] = _digest(evaluations["last"][""])
+        if not is_trained and _labels_in(path) != images["labels"]:
+            path = path.with_name(f"evaluation-{OWN}-{images['labels']}.json")
+    accounts = account_of_all(evaluations, run.source.classes)
+    content = {which: {"step": steps[which], **accounts[which]} for which in accounts}
+    beside.write(str(path), functools.partial(write_json, path, {"source": images, **content}))
+
+
+def _digest(evaluation: Evaluation) -> str:
+    """A short name for a row of labels."""
+    return hashlib.sha256(evaluation.labels.astype("<i8").tobytes()).hexdigest()[:8]
+
+
+def _labels_in(path: pathlib.Path) -> str | None:
+    """The digest of labels in a result that was written down; None: there is none."""
+    try:
+        return read_object(path)["source"]["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _evaluator(run: Run) -> Evaluator:

@@ -94,13 +94,19 @@ class Course:
             step: of the checkpoint.
             about: what was saved with it. Older checkpoints have a config but no course, and are
                 taken to have had the same batch size and images from the start.
+
+        Raises:
+            ValueError: its course is of another version.
         """
         return self.going_on(step, self.before(about))
 
     def before(self, about: Mapping[str, Any]) -> "Course":
         """Returns the course that a checkpoint was saved on; see `after`."""
         if "course" in about:
-            return Course(**about["course"])
+            try:
+                return Course(**about["course"])
+            except TypeError as error:
+                raise ValueError(f"the checkpoint's course is none: {error}") from error
         if "config" not in about:
             return self
         config = as_flat(about["config"])

@@ -98,16 +98,20 @@ class Interrupts:
         self._stack.close()
 
     @contextlib.contextmanager
-    def at_rest(self, leave: Callable[[signal.Signals], None]) -> Iterator[None]:
+    def at_rest(
+        self, leave: Callable[[signal.Signals], None], *, is_all_saved: bool = False
+    ) -> Iterator[None]:
         """Lets a signal end the program at once while what runs inside takes its time.
 
-        Several hosts would have to agree first; theirs wait until it is done.
+        Several hosts would have to agree first on what to save. Where there is nothing to save,
+        each may leave; otherwise theirs wait until what runs inside is done.
 
         Args:
             leave: called from the thread, with the signal; it saves what there is, and ends the
                 program.
+            is_all_saved: there is nothing to save.
         """
-        if jax.process_count() > 1 or not self._ends_process:
+        if (jax.process_count() > 1 and not is_all_saved) or not self._ends_process:
             yield
             return
         self._leave = leave

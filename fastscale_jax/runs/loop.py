@@ -14,14 +14,16 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 
 from fastscale_jax.checkpoints.checkpoint import Checkpoints, Restored
+from fastscale_jax.checkpoints.lease import Lease
 from fastscale_jax.checkpoints.lock import locked
 from fastscale_jax.checkpoints.stores import is_remote
 from fastscale_jax.checkpoints.trained_on import check_same_images
-from fastscale_jax.checkpoints.workdir import check_recipe
+from fastscale_jax.checkpoints.workdir import check_recipe, remains_of_run
 from fastscale_jax.cost.parameters import text
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
+from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
@@ -42,7 +44,8 @@ from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
-from fastscale_jax.utils.whole_file import replacing
+from fastscale_jax.utils.console import complain, stderr_console
+from fastscale_jax.utils.whole_file import write_text
 
 
 def train(
@@ -79,19 +82,20 @@ def train(
         ValueError: another run is at work in the workdir, or its run has another recipe.
     """
     started, is_first = time.monotonic(), jax.process_index() == 0
-    console = console or Console(stderr=True, quiet=not is_first)
+    peers = peers or Peers.none()
+    console = console or stderr_console(quiet=not is_first)
     with contextlib.ExitStack() as stack:
-        if is_first:
-            stack.enter_context(_locked(run))
+        check = stack.enter_context(_locked(run)) if is_first else lambda: None
         progress = stack.enter_context(Progress(run.total_steps, console))
         interrupts = stack.enter_context(Interrupts(progress.note, ends_process=ends_process))
 
         def leave(which: signal.Signals) -> None:
             before_leaving()
+            peers.part("interrupted")
             end_run(which, workdir=run.folder, progress=progress)
 
-        with interrupts.at_rest(leave):
-            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep)
+        with interrupts.at_rest(leave, is_all_saved=True):
+            checkpoints = Checkpoints(run.checkpoints, run.recipe.checkpoint.keep, check)
             stack.enter_context(checkpoints)
             with progress.doing("reading the checkpoint"):
                 restored = _restored(run, checkpoints)
@@ -100,32 +104,38 @@ def train(
             task = run.task(course.shift)
             with progress.doing("preparing the weights"):
                 state, about, start = _beginning(run, task, restored, start)
-        recorder = _recorder(run, course, state, about) if is_first else None
+        beside = Beside(progress.note)
+        for note in checkpoints.notes:
+            progress.note(note)
+        _tell_beginning(run, course, state, restored, start, progress)
+        recorder = _recorder(run, course, state, about, beside) if is_first else None
         if recorder is not None:
             stack.enter_context(recorder)
-        _tell_beginning(run, course, state, restored, start, progress)
-        peers = peers or Peers.none()
         outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
         trainer = Trainer(run, course, task, evaluator, outputs)
         state, last_evaluations = trainer.train(state, about)
         checkpoints.save(state, error_of(last_evaluations), trainer.about())
         checkpoints.wait()
-        with interrupts.at_rest(leave):  # all is saved
+        with interrupts.at_rest(leave, is_all_saved=True):
             if is_first:
-                _draw(run)
+                beside.write("curves.png", functools.partial(_draw, run))
             with progress.doing("evaluating the best checkpoint"):
-                evaluations = evaluate_checkpoints(run, evaluator, last_evaluations, peers.beat)
+                evaluations = evaluate_checkpoints(
+                    run, evaluator, last_evaluations, peers.beat, beside
+                )
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
 
 
-def _recorder(run: Run, course: Course, state: TrainState, about: Mapping[str, Any]) -> Recorder:
+def _recorder(
+    run: Run, course: Course, state: TrainState, about: Mapping[str, Any], beside: Beside
+) -> Recorder:
     """What writes the metrics; the run's config and parameters are written down first."""
-    _write_down(run, course, state)
+    _write_down(run, course, state, beside)
     is_due = bool(about.get("is_evaluation_due"))
-    return Recorder(run.folder, int(state.step), is_evaluation_due=is_due)
+    return Recorder(run.folder, int(state.step), is_evaluation_due=is_due, beside=beside)
 
 
 def _draw(run: Run) -> None:
@@ -134,26 +144,32 @@ def _draw(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _locked(run: Run) -> Iterator[None]:
+def _locked(run: Run) -> Iterator[Callable[[], None]]:
     """Keeps other runs out of the workdir, and out of a folder of checkpoints elsewhere.
+
+    Yields:
+        What raises where another run has taken over nevertheless.
 
     Raises:
         InUseError: another run is at work there.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(run.folder))
-        if run.recipe.checkpoint.dir and not is_remote(run.checkpoints):
+        if is_remote(run.checkpoints):
+            yield stack.enter_context(Lease.of(run.checkpoints, complain)).check
+            return
+        if run.recipe.checkpoint.dir:
             stack.enter_context(locked(pathlib.Path(run.checkpoints)))
-        yield
+        yield lambda: None
 
 
-def _write_down(run: Run, course: Course, state: TrainState) -> None:
+def _write_down(run: Run, course: Course, state: TrainState, beside: Beside) -> None:
     """Writes the config of a run that has steps to take, and the parameters that it begins with."""
     if int(state.step) < course.last_step:
-        write_config(run.folder, run.config)
+        beside.write("config.json", functools.partial(write_config, run.folder, run.config))
     if not int(state.step):
-        with replacing(run.folder / "parameters.txt") as partial:
-            partial.write_text(text(run.network, state.params) + "\n", encoding="utf-8")
+        parameters, described = run.folder / "parameters.txt", text(run.network, state.params)
+        beside.write(parameters.name, functools.partial(write_text, parameters, described + "\n"))
 
 
 def _tell_beginning(
@@ -166,6 +182,11 @@ def _tell_beginning(
 ) -> None:
     """Says what is trained, from which step, and which checkpoints were damaged."""
     progress.note(announcement(run, course, int(state.step), state.params))
+    if restored is None and (remains := remains_of_run(run.folder, run.checkpoints)):
+        progress.note(
+            f"warning: {run.checkpoints} has no checkpoint, and there was a run before "
+            f"({remains}): training begins anew at step 0"
+        )
     if restored is not None:
         for problem in restored.passed_over:
             progress.note(f"warning: {problem}; going on from the one before")

@@ -14,7 +14,8 @@ from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.train.recipe import older_config
 from fastscale_jax.utils.console import complain
-from fastscale_jax.utils.regular_file import read_json
+from fastscale_jax.utils.json_file import read_json, read_object
+from fastscale_jax.utils.paths import at_home, with_home
 from fastscale_jax.utils.usage import explain
 
 PREFIX = "--config."
@@ -65,7 +66,7 @@ def read_config(
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")
-    path = os.path.expanduser(path)
+    path = with_home(path)
     if path.endswith(".json"):
         if colon:
             raise ValueError(
@@ -81,7 +82,7 @@ def read_config(
 
 def run_of_config(name: str | None) -> pathlib.Path | None:
     """Returns the folder of the run whose `config.json` is named; None: none is."""
-    path = pathlib.Path(os.path.expanduser(name or ""))
+    path = at_home(name or "")
     return path.parent if path.name == "config.json" and path.is_file() else None
 
 
@@ -158,11 +159,11 @@ def _of_weights(overrides: Sequence[str]) -> ConfigDict | None:
     """
     prefix = f"{PREFIX}init_from="
     name = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
-    manifest = pathlib.Path(name).expanduser() / "manifest.json"
+    manifest = at_home(name) / "manifest.json"
     if name and manifest.is_file():
         try:
-            values = read_json(manifest).get("config", {})
-        except (OSError, ValueError, AttributeError) as error:
+            values = read_object(manifest).get("config", {})
+        except (OSError, ValueError) as error:
             raise ValueError(f"{manifest} is not the manifest of an export: {error}") from error
         return _completed(values, "its manifest") if values else None
     return _of_description(name) if name else None
@@ -172,7 +173,7 @@ def _of_description(name: str) -> ConfigDict | None:
     """The config of the network that a `config.json` beside weights names, with their classes."""
     from fastscale_jax.interop.files import described
 
-    beside = described(os.path.expanduser(name))
+    beside = described(with_home(name))
     theirs = beside.counterpart
     if theirs is None:
         return None

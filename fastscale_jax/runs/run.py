@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from fastscale_jax.train.step import Task
 
 
+_MOST_STEPS = 2**31 - 1  # the device counts in 32 bits
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """A network, how it is trained and where: all that the rest of a command needs to know.
@@ -170,6 +173,11 @@ class Run:
         from fastscale_jax.checkpoints.workdir import check_trainable
 
         check_divides(self.recipe, jax.device_count())
+        if self.total_steps > _MOST_STEPS:
+            raise ValueError(
+                f"the run would take {self.total_steps:,} steps, and {_MOST_STEPS:,} can be "
+                "counted; set fewer --config.train.epochs"
+            )
         long_enough = self.recipe.long_enough(self.epoch_steps)  # `config.json` keeps the epochs
         run = dataclasses.replace(self, recipe=long_enough)
         chosen = self.recipe.checkpoint.dir

@@ -215,7 +215,8 @@ class Trainer:
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:
         """Lets Ctrl-C and SIGTERM end the program at once during a long operation.
 
-        Several hosts would have to agree first: with them, signals wait for the operation's end.
+        Several hosts would have to save together: with them, signals wait for the operation's end
+        where there is a state to save.
 
         Args:
             state: to save first; None: there is nothing to save.
@@ -230,7 +231,7 @@ class Trainer:
                 return  # the main thread will raise the same error
             self.outputs.leave(which)
 
-        with self.outputs.interrupts.at_rest(leave):
+        with self.outputs.interrupts.at_rest(leave, is_all_saved=state is None):
             yield
 
     def _put(self, batch: Batch) -> Batch:

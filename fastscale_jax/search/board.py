@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, best_of
+from fastscale_jax.utils.console import stderr_console
 
 _MOST = 40  # rows that are shown live; a terminal cannot scroll what is redrawn
 
@@ -17,7 +18,7 @@ class Board:
 
     def __init__(self, console: Console | None = None) -> None:
         """Takes where to show them; None: stderr."""
-        self._console = console or Console(stderr=True)
+        self._console = console or stderr_console()
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
         self._shown: dict[int, str] = {}  # the state of each job, as it was last told
 

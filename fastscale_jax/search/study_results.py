@@ -4,7 +4,6 @@ Both the study itself and the report read them from the file that the study wrot
 """
 
 import collections
-import json
 import pathlib
 import statistics
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import NOTHING, Cell, Column, Table
 from fastscale_jax.measure.points import PACKAGES
+from fastscale_jax.utils.json_file import parsed
 
 _COUNTS = ("flops", "params", "acts")
 _FLOPS = Axis("flops, 10⁶ an image")
@@ -69,7 +69,7 @@ def read(path: pathlib.Path) -> tuple[Trial, ...]:
         if not line.strip():
             continue
         try:
-            trials.append(_trial(json.loads(line)))
+            trials.append(_trial(parsed(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}, is no trial of a study") from error
     if not trials:

@@ -1,5 +1,6 @@
 """One network of a search, trained as the command `fastscale train` would train it."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -7,8 +8,8 @@ import math
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import jax
 from rich.console import Console
@@ -19,6 +20,8 @@ from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
 from fastscale_jax.train.ranges import check_ranges
+from fastscale_jax.utils import guarded_file
+from fastscale_jax.utils.console import lenient
 
 _Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0
@@ -91,8 +94,8 @@ def trained(
     before = read_metrics(metrics)
     run = run_of_job(run, job, workdir).prepared("train")
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "log.txt").open("a", encoding="utf-8") as file:
-        console = Console(file=file, width=160)
+    with _log(workdir / "log.txt") as file:
+        console = Console(file=lenient(file), width=160)
         final_metrics = train(run, console=console, before_leaving=before_leaving)
     jax.clear_caches()  # no other network can use these programs
     machine, batch = describe(), run.recipe.data.batch_size
@@ -104,6 +107,18 @@ def trained(
         "step_ms": step_ms(own_records(before, read_metrics(metrics)), batch),
         **{name: machine[name] for name in _KEPT},
     }
+
+
+@contextlib.contextmanager
+def _log(path: pathlib.Path) -> Iterator[TextIO]:
+    """A file that lines are added to, as far as the disk has room for them."""
+    with guarded_file.to_write(path) as number:
+        file = open(number, "a", encoding="utf-8", closefd=False)  # noqa: SIM115 # closed below
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def own_records(before: Sequence[_Record], after: Sequence[_Record]) -> list[_Record]:

@@ -6,7 +6,6 @@ import pathlib
 import time
 
 from fastscale_jax.checkpoints.lock import InUseError
-from fastscale_jax.measure.memory import is_out_of_memory
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
@@ -15,6 +14,7 @@ from fastscale_jax.search.storage import StorageError
 from fastscale_jax.search.training import trained
 from fastscale_jax.train.divergence import DivergenceError
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.usage import is_out_of_memory
 
 _PAUSE = 3.0  # seconds between two looks at what others do
 _LONG_PAUSE = 30.0  # where a run is still at work that was taken for dead

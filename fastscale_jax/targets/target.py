@@ -89,8 +89,10 @@ def _topology(text: str, size: str, device: Device) -> tuple[int, ...]:
             f"as in {device.key}:{example}"
         )
     topology = tuple(map(int, sides))
-    is_whole = not any(side % bound for side, bound in zip(topology, _HOST_BOUNDS, strict=False))
-    if math.prod(topology) > 1 and not is_whole:
+    has_whole_hosts = not any(
+        side % bound for side, bound in zip(topology, _HOST_BOUNDS, strict=False)
+    )
+    if math.prod(topology) > 1 and not has_whole_hosts:
         raise ValueError(
             f"target {text!r}: there is no such slice; sides are 1 for a single chip, else the "
             f"first two are even, as in {device.key}:{example}"

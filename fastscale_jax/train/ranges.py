@@ -6,7 +6,9 @@ from typing import Any
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.data.sources.conventions import MOST_PIXELS
 
-# of each key: the least it may be, and what it must stay at or below
+_MOST = 2**31 - 1  # steps and images are counted in 32 bits on the device
+
+# of each key: the least it may be, and what it must stay at or below; None: `_MOST`
 _FROM_TO = {
     "data.batch_size": (0, None),
     "data.max_pixels": (1, MOST_PIXELS),  # Pillow decodes no larger images
@@ -77,9 +79,10 @@ def check_ranges(recipe: Any) -> None:
     """
     for key, (low, high) in _FROM_TO.items():
         value = operator.attrgetter(key)(recipe)
-        if value < low:
+        high = _MOST if high is None else high
+        if not value >= low:
             raise ValueError(f"config.{key} must be at least {low}; got {value}")
-        if high is not None and value > high:
+        if value > high:
             raise ValueError(f"config.{key} must be at most {high}; got {value}")
     for key in _FROM_0_TO_BELOW_1:
         value = operator.attrgetter(key)(recipe)
@@ -114,7 +117,7 @@ def _check_optim(optim: Any, batch_size: int) -> None:
     if optim.curve == "exp" and not optim.decay:
         raise ValueError("config.optim.decay must be above 0 where config.optim.curve is exp")
     steps = optim.step_epochs
-    if list(steps) != sorted(set(steps)) or min(steps, default=1) < 1:
+    if list(steps) != sorted(set(steps)) or not all(1 <= step <= _MOST for step in steps):
         raise ValueError(f"config.optim.step_epochs must be rising epochs from 1 on; got {steps}")
     if batch_size % optim.accumulate:
         raise ValueError(

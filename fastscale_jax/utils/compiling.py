@@ -6,6 +6,10 @@ import pathlib
 import platform
 from typing import Any
 
+from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.damaged_programs import remove_damaged_programs
+from fastscale_jax.utils.paths import at_home
+
 
 def hasty(platform: str | None = None) -> Any:
     """Returns options to compile quickly a program that runs once, or not at all.
@@ -33,7 +37,7 @@ def hasty(platform: str | None = None) -> Any:
 def default_folder() -> str:
     """Returns where compiled programs are kept: `$XDG_CACHE_HOME` or `~/.cache`, and our name."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return str(pathlib.Path(base).expanduser() / "fastscale_jax" / "programs")
+    return str(at_home(base) / "fastscale_jax" / "programs")
 
 
 def keep_compiled_programs(folder: str) -> bool:
@@ -54,10 +58,11 @@ def keep_compiled_programs(folder: str) -> bool:
     if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return True
     # machines that share a home folder may not be able to run each other's programs
-    cache_folder = pathlib.Path(folder).expanduser() / _processor()
+    cache_folder = at_home(folder) / _processor()
     if not is_writable(cache_folder):
         return False
     jax.config.update("jax_compilation_cache_dir", str(cache_folder))
+    remove_damaged_programs(cache_folder, complain)
     return True
 
 

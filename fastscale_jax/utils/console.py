@@ -1,10 +1,14 @@
 """What commands print, and the statuses that they end with."""
 
+import contextlib
 import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
 # what commands are given for an argument -, which cyclopts takes for an option
@@ -13,9 +17,43 @@ MOST_CHARACTERS = 300  # of a line on stderr
 _BEGINNING = 200  # of these, what is kept of a longer line's beginning; the rest is its end
 
 
+class _Lenient:
+    """A stream whose writes may fail."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def lenient(stream: TextIO) -> TextIO:
+    """Returns a stream that passes over what cannot be written to another one.
+
+    A run goes on where its log is on a full disk, or its terminal was closed.
+    """
+    return cast(TextIO, _Lenient(stream))
+
+
+def stderr_console(*, quiet: bool = False) -> "Console":
+    """Returns a console on stderr that goes on where that cannot be written."""
+    from rich.console import Console
+
+    return Console(file=lenient(sys.stderr), quiet=quiet)
+
+
 def complain(message: str) -> None:
-    """Says a line on stderr, as `in_a_line` returns it."""
-    print(f"fastscale_jax: {in_a_line(message)}", file=sys.stderr)
+    """Says a line on stderr, as `in_a_line` returns it, if that can be written."""
+    print(f"fastscale_jax: {in_a_line(message)}", file=lenient(sys.stderr))
 
 
 def in_a_line(message: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person needs of an error that came up while keys of a config were overridden."""
+"""What a person needs of an error that others raised: of configs, and of memory."""
 
 import re
 
@@ -11,6 +11,11 @@ _TYPES = {
     "as a ConfigDict": "given key by key, as in --config.section.key=value",
     "Could not parse ''": "the value of a key, as in --config.key=value",
 }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that the memory, of the host or of a device, is too small."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def explain(error: BaseException) -> str:

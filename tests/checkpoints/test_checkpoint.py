@@ -339,3 +339,35 @@ def test_a_renamed_folder_is_noticed_and_nothing_is_moved(tmp_path):
     # a copy elsewhere may have any name
     shutil.copytree(folder / "7", tmp_path / "mine")
     assert read_variables(find_checkpoint(Folder(tmp_path / "mine")))
+
+
+NO_JSON_OF_OURS = {
+    "empty": b"",
+    "a list": b"[]",
+    "a number": b"7",
+    "bytes": bytes(range(256)),
+    "nested deep": b"[" * 100_000,
+    "of something else": b'{"test_top1_error": "20"}',
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON_OF_OURS.values(), ids=NO_JSON_OF_OURS.keys())
+def test_a_sound_checkpoint_is_used_whatever_lies_beside_its_arrays(tmp_path, content):
+    """Also where it is the only one: otherwise the run would begin anew."""
+    save_all(tmp_path, {5: 20.0})
+    step = tmp_path / "checkpoints" / "5"
+    (step / "metrics" / "metrics").write_bytes(content)
+    (step / "_CHECKPOINT_METADATA").write_bytes(content)
+    assert kept_checkpoints(checkpoints_of(tmp_path)).keys() == {"last"}
+    with Checkpoints(checkpoints_of(tmp_path)) as checkpoints:
+        assert_equal(checkpoints.restore(state_at(0)).state, state_at(5))
+        assert checkpoints.lowest_error() == math.inf
+        checkpoints.save(state_at(6), 30.0)
+    said = [note.partition(" cannot be read (")[0] for note in checkpoints.notes]
+    assert said[0] == "warning: the test error of the checkpoint of step 5"
+    assert "is moved to damaged-5-metrics; the checkpoint is used" in checkpoints.notes[0]
+    is_taken = content.startswith(b"{")  # by Orbax, which passes over what it does not know
+    assert said[1:] == ["warning: _CHECKPOINT_METADATA of the checkpoint of step 5"][is_taken:]
+    with Checkpoints(checkpoints_of(tmp_path)) as checkpoints:
+        assert checkpoints.notes == []
+        assert checkpoints.lowest_error() == 30.0

@@ -9,6 +9,7 @@ import pytest
 from fastscale_jax.checkpoints import lock
 from fastscale_jax.checkpoints.lock import InUseError, locked
 from tests.commands import REPOSITORY
+from tests.full_disk import full
 
 # Windows has msvcrt instead of fcntl. This one locks a file's bytes as that does, but for one
 # thing: Windows lets nobody else read them. So they must lie behind what is read.
@@ -71,6 +72,34 @@ def test_a_folder_is_free_again_after_the_with_statement(tmp_path):
     for _ in range(2):
         with locked(tmp_path), pytest.raises(InUseError, match=owner), locked(tmp_path):
             pass
+
+
+def test_a_folder_on_a_full_disk_is_locked_all_the_same(tmp_path):
+    with (
+        full(),
+        locked(tmp_path),
+        pytest.raises(InUseError, match=r"at work in .* \(unknown\)"),
+        locked(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe", "folder"])
+def test_a_lock_is_written_through_nothing(tmp_path, kind):
+    victim, workdir = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("mine")
+    workdir.mkdir()
+    if kind == "pipe":
+        os.mkfifo(workdir / "lock")
+    elif kind == "folder":
+        (workdir / "lock").mkdir()
+    else:
+        (workdir / "lock").symlink_to(victim if kind == "link" else tmp_path / "nothing")
+    reason = "a symbolic link" if "link" in kind else "not a regular file"
+    with pytest.raises(ValueError, match=f"lock is {reason}, and nothing is"), locked(workdir):
+        pass
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_where_nothing_can_be_locked_nothing_is_kept_out(tmp_path, monkeypatch):

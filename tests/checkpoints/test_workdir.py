@@ -7,9 +7,18 @@ import os
 import pytest
 
 from fastscale_jax import arch
-from fastscale_jax.checkpoints.workdir import as_recorded, check_evaluable, check_trainable
+from fastscale_jax.checkpoints.stores import Folder
+from fastscale_jax.checkpoints.workdir import (
+    as_recorded,
+    check_evaluable,
+    check_trainable,
+    remains_of_run,
+)
 from fastscale_jax.logs.records import write_config
+from fastscale_jax.report import trained
+from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.train.recipe import default_config
+from tests.full_disk import full
 
 NETWORK, _ = arch.resolve("regnetz", "500mf")
 
@@ -85,6 +94,37 @@ def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(ValueError, match="cannot be written: Permission denied"):
         check_trainable(tmp_path / "new", config_of())
+
+
+def test_a_full_disk_is_refused_before_anything_is_computed(tmp_path):
+    with full(), pytest.raises(ValueError, match=r"the workdir .* cannot be written: File too"):
+        check_trainable(tmp_path, config_of())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"7", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 5000, b'{"model": []}'],
+    ids=["empty", "list", "number", "bytes", "deep list", "deep object", "no network"],
+)
+def test_a_config_that_is_none_is_refused_in_a_line(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    for read in (
+        lambda: check_trainable(tmp_path, config_of()),
+        lambda: read_config(None, workdir=tmp_path),
+        lambda: trained.read([tmp_path]),
+    ):
+        with pytest.raises(ValueError, match=r"config\.json is (not the|no) config of"):
+            read()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        check_trainable(tmp_path, config_of())
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        check_trainable(tmp_path, config_of())
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
@@ -179,3 +219,13 @@ def test_damaged_metrics_and_a_file_for_checkpoints_are_refused(tmp_path):
     (tmp_path / "b" / "checkpoints").write_text("")
     with pytest.raises(ValueError, match="checkpoints is not a folder"):
         check_trainable(tmp_path / "b", config_of())
+
+
+def test_what_is_left_of_a_run_without_a_checkpoint_is_named(tmp_path):
+    checkpoints = Folder(tmp_path / "checkpoints")
+    assert remains_of_run(tmp_path, checkpoints) == ""
+    (checkpoints / "damaged-7").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 9, "epoch": 1.0}\n')
+    remains = remains_of_run(tmp_path, checkpoints)
+    assert f"{checkpoints}/damaged-7; " in remains
+    assert "metrics.jsonl goes up to step 9" in remains

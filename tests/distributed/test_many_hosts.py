@@ -176,3 +176,20 @@ def test_the_script_for_several_processes_trains_and_passes_sigterm_on(tmp_path)
         wait_for_checkpoint(tmp_path / "endless", [endless])
         endless.send_signal(signal.SIGTERM)
         assert endless.wait(timeout=60) == 75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [(0, 1), (1,)], ids=["all", "the second"])
+def test_a_signal_ends_a_compilation_at_once(tmp_path, signalled):
+    processes = pair(*ENDLESS, f"--workdir={tmp_path}", "--compile_cache=")
+    for line in processes[0].stderr:
+        if "compiling the step" in line:
+            break
+    time.sleep(1)
+    since = time.monotonic()
+    for index in signalled:
+        processes[index].send_signal(signal.SIGTERM)
+    ended = outcomes(processes, seconds=60)
+    assert time.monotonic() - since < 20
+    assert all(ended[index][0] == 75 for index in signalled), ended
+    assert latest_step(checkpoints_of(tmp_path)) is None

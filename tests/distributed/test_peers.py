@@ -1,5 +1,6 @@
 """The process that outlives a host to say who was lost."""
 
+import errno
 import math
 import subprocess
 
@@ -19,6 +20,30 @@ def test_ctrl_c_is_not_for_the_witness(monkeypatch, tmp_path, flag):
     (options,) = started
     assert options["start_new_session"]  # which Windows passes over
     assert options["creationflags"] == flag
+
+
+def test_a_host_that_parts_says_why_to_the_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(Peers, "_with_witness", lambda self: None)
+    first, second = Peers(tmp_path, 0, 2, dead_after=0.1), Peers(tmp_path, 1, 2)
+    with second:
+        second.part("interrupted")
+        assert first._look() == "host 1 stopped: interrupted"
+
+
+def test_signs_of_life_come_through_on_a_full_disk(monkeypatch, tmp_path):
+    first, second = Peers(tmp_path, 0, 2), Peers(tmp_path, 1, 2)
+    second._say()
+    space = (tmp_path / "1.json").stat().st_blocks
+
+    def write_anew(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(peers, "write_text", write_anew)
+    for step in (10, 20):
+        second.beat(step)
+        second._say()
+        assert first._read(1)["progress"] == [step, 0]
+    assert (tmp_path / "1.json").stat().st_blocks == space  # it was written in its own place
 
 
 class Clock:

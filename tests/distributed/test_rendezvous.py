@@ -30,7 +30,7 @@ def met(
         return ""
 
     with concurrent.futures.ThreadPoolExecutor() as pool, contextlib.ExitStack() as open_lines:
-        waiting = [pool.submit(said, gather, HERE, port, count, timeout)]
+        waiting = [pool.submit(said, gather, port, count, timeout)]
         if stranger is not None:
             open_lines.enter_context(connected(port)).sendall(stranger)
         for index, theirs in others:
@@ -73,7 +73,7 @@ def test_processes_that_do_not_fit_are_told_so_at_once(others, problem):
 def test_one_that_hangs_up_may_come_again():
     port = free_port()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        waiting = [pool.submit(gather, HERE, port, 3, 20.0)]
+        waiting = [pool.submit(gather, port, 3, 20.0)]
         with connected(port) as first:
             first.sendall(b"1 3\n")
         waiting += [pool.submit(arrive, HERE, port, index, 3, 20.0) for index in (1, 2)]
@@ -90,7 +90,7 @@ def test_the_first_may_come_last():
     with concurrent.futures.ThreadPoolExecutor() as pool:
         waiting = pool.submit(arrive, HERE, port, 1, 2, 20.0)
         time.sleep(0.5)  # it finds nobody, and tries again
-        assert gather(HERE, port, 2, 20.0) is None
+        assert gather(port, 2, 20.0) is None
         assert waiting.result() is None
 
 
@@ -98,3 +98,30 @@ def test_one_that_cannot_be_reached_is_said_with_why():
     port = free_port()
     with pytest.raises(RendezvousError, match=rf"{HERE}:{port} cannot be reached within 0\.6 s"):
         arrive(HERE, port, 1, 2, 0.6)
+
+
+def _has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "address",
+    [HERE, pytest.param("::1", marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here"))],
+)
+def test_a_name_may_stand_for_an_address_of_either_kind(monkeypatch, address):
+    """As of a machine whose name has no IPv4 address."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **options):
+        return resolve(address if host == "host-0" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    port = free_port()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(gather, port, 2, 20.0)
+        arrive("host-0", port, 1, 2, 20.0)
+        assert waiting.result() is None

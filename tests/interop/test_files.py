@@ -247,6 +247,23 @@ CONTENTS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(2).to_sparse(), "sparse"),
+        (lambda: torch.ones(2, device="meta"), "without values"),
+        (lambda: torch.ones(2, dtype=torch.complex64), "complex"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested"),
+    ],
+    ids=["sparse", "meta", "complex", "nested"],
+)
+def test_a_tensor_that_does_not_simply_hold_its_values_is_refused(tmp_path, make, kind):
+    torch.save({"stem.conv.weight": make()}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=f"the tensor 'stem.conv.weight' is {kind}; save its"):
+        files.read(tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize("name", ["x.pth", "x.pyth", "x.safetensors", "x"])
 @pytest.mark.parametrize("content", CONTENTS)
 def test_the_content_decides_and_not_the_name(tmp_path, content, name):

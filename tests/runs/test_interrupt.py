@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fastscale_jax.runs import interrupt
 from fastscale_jax.runs.interrupt import Interrupts
 
 
@@ -43,6 +44,23 @@ def test_a_signal_is_told_of_at_once_and_remembered(system):
     assert told == ["SIGTERM: saving, then stopping"]
     assert signal.getsignal(signal.SIGTERM) is before
     assert all(thread.name != "interrupts" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_all_saved", "leaves"), [(1, False, True), (2, True, True), (2, False, False)]
+)
+def test_of_several_hosts_one_leaves_at_once_only_where_all_is_saved(
+    monkeypatch, hosts, is_all_saved, leaves
+):
+    monkeypatch.setattr(interrupt.jax, "process_count", lambda: hosts)
+    left, told = threading.Event(), threading.Event()
+    with (
+        Interrupts(lambda line: told.set()) as interrupts,
+        interrupts.at_rest(lambda which: left.set(), is_all_saved=is_all_saved),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.wait(10)
+        assert left.wait(10 if leaves else 0.2) == leaves
 
 
 def test_no_program_inherits_the_pipe_and_no_signal_waits_for_its_reader(monkeypatch):

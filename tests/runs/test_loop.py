@@ -1,9 +1,11 @@
 """Whole runs of a tiny network: what they leave behind, and how they go on."""
 
+import contextlib
 import functools
 import itertools
 import json
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -14,16 +16,18 @@ from PIL import Image
 from fastscale_jax import arch
 from fastscale_jax.checkpoints.saved import latest_step, steps_in
 from fastscale_jax.checkpoints.stores import checkpoints_of
+from fastscale_jax.cli.application import main
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.logs.meter import Meter
 from fastscale_jax.logs.records import Recorder, read_metrics
-from fastscale_jax.runs import loop, trainer
+from fastscale_jax.runs import assess, loop, trainer
 from fastscale_jax.runs.assess import evaluate_checkpoints, evaluate_weights
 from fastscale_jax.runs.interrupt import Preempted
 from fastscale_jax.runs.start import Start, load_for
 from fastscale_jax.train.evaluate import as_record
+from tests.full_disk import full
 from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
@@ -123,10 +127,21 @@ def test_metrics_come_at_their_steps_with_their_keys(uninterrupted):
     np.testing.assert_allclose(recorded, rates, rtol=1e-5)
 
 
-def test_the_checkpoint_evaluates_to_what_the_run_recorded(uninterrupted):
+def test_the_checkpoint_evaluates_to_what_the_run_recorded_also_on_a_full_disk(
+    uninterrupted, monkeypatch, capsys
+):
     workdir, returned = uninterrupted
     run = tiny_run(workdir, "eval", **{"train.steps": STEPS})
+
+    def write_on_a_full_disk(*args, write=assess.write_json):
+        with full():
+            write(*args)
+
+    monkeypatch.setattr(assess, "write_json", write_on_a_full_disk)
+    before = (workdir / "evaluation.json").read_text()
     assert as_record(evaluate_checkpoints(run)["last"]) == returned
+    assert f"cannot write {workdir / 'evaluation.json'}: File too" in capsys.readouterr().err
+    assert (workdir / "evaluation.json").read_text() == before
     of_average = as_record(evaluate_weights(run, load_for(run)[1].variables)["last"])
     assert of_average == {k: returned[f"ema_{k}"] for k in of_average}
 
@@ -205,6 +220,60 @@ def test_a_signal_between_any_two_steps_loses_nothing(
     assert len(lines) == len(timeless(tmp_path))  # each step once
     for got, wanted in zip(saved_arrays(tmp_path, run), saved_arrays(workdir, run), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+class FillingMeter(Meter):
+    """Has the disk full while it takes in the second and the third step, and what comes between."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.disk, self.steps = contextlib.ExitStack(), 0
+
+    def add(self, part):
+        super().add(part)
+        self.steps += 1
+        if self.steps == 2:
+            self.disk.enter_context(full())
+        if self.steps == 4:
+            self.disk.close()
+
+
+def test_a_full_disk_between_checkpoints_stops_nothing_and_loses_nothing(
+    uninterrupted, tmp_path, monkeypatch, capsys
+):
+    """At each kind of write: config, parameters, metrics, events, figure, evaluation."""
+
+    def once_on_a_full_disk(function):
+        calls = itertools.count()
+
+        def call(*args):
+            with contextlib.nullcontext() if next(calls) else full():
+                return function(*args)
+
+        return call
+
+    for module, name in (
+        (loop, "write_config"),
+        (loop, "write_text"),
+        (loop, "_draw"),
+        (assess, "write_json"),
+    ):
+        monkeypatch.setattr(module, name, once_on_a_full_disk(getattr(module, name)))
+    monkeypatch.setattr(trainer, "Meter", FillingMeter)
+    workdir, returned = uninterrupted
+    assert loop.train(tiny_run(tmp_path, **{"train.steps": STEPS})) == returned
+    assert timeless(tmp_path) == timeless(workdir)
+    names = {path.name for path in workdir.iterdir() if "events" not in path.name}
+    assert {path.name for path in tmp_path.iterdir() if "events" not in path.name} == names
+    said = capsys.readouterr().err
+    for name in (
+        *("config.json", "parameters.txt", "metrics.jsonl", "TensorBoard events", "curves.png"),
+        str(tmp_path / "evaluation.json"),
+    ):
+        assert said.count(f"cannot write {name}: ") == 1
+        assert said.count(f"{name}: written again") == 1
+    for name in ("config.json", "parameters.txt", "evaluation.json"):
+        assert (tmp_path / name).read_text() == (workdir / name).read_text()
 
 
 def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
@@ -357,6 +426,41 @@ def test_a_run_that_goes_on_takes_no_other_weights(uninterrupted, from_a_file, c
     run = tiny_run(workdir, **{"train.steps": STEPS})
     assert loop.train(run, from_a_file) == returned
     assert "weights from a file" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "added"),
+    [
+        (("info",), []),
+        (("eval",), []),
+        (("eval", "--config.data.holdout_seed=1"), ["evaluation-digits-*.json"]),
+        pytest.param(("predict", "IMAGE"), [], marks=pytest.mark.slow),
+        pytest.param(
+            ("export", "--output=OUTPUT", "--formats=stablehlo"), [], marks=pytest.mark.slow
+        ),
+        *(
+            pytest.param((name,), [], marks=pytest.mark.exhaustive)
+            for name in ("memory", "program", "time")
+        ),
+    ],
+    ids=" ".join,
+)
+def test_no_command_but_train_changes_a_run(uninterrupted, tmp_path, command, added):
+    workdir = shutil.copytree(uninterrupted[0], tmp_path / "run")
+    Image.new("RGB", (20, 20)).save(tmp_path / "image.png")
+
+    def contents():
+        return {path: path.is_file() and path.read_bytes() for path in workdir.rglob("*")}
+
+    before = contents()
+    places = {"IMAGE": str(tmp_path / "image.png"), "--output=OUTPUT": f"--output={tmp_path}/out"}
+    tokens = [places.get(token, token) for token in command]
+    assert main([*tokens, f"--workdir={workdir}", "--compile_cache="]) == 0
+    after = contents()
+    assert {path: after.get(path) for path in before} == before
+    assert sorted(path.name for path in after.keys() - before) == sorted(
+        path.name for pattern in added for path in workdir.glob(pattern)
+    )
 
 
 def test_another_network_needs_another_workdir(uninterrupted):

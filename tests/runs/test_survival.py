@@ -1,6 +1,7 @@
 """Runs that are killed, stopped and starved, and what they come to."""
 
 import contextlib
+import io
 import json
 import pathlib
 import random
@@ -11,11 +12,16 @@ import time
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
+from fastscale_jax.checkpoints.checkpoint import SaveError
 from fastscale_jax.checkpoints.saved import find_checkpoint, latest_step
 from fastscale_jax.checkpoints.stores import Folder, checkpoints_of
+from fastscale_jax.logs.meter import Meter
 from fastscale_jax.logs.records import read_metrics
+from fastscale_jax.runs import loop, trainer
 from tests.commands import TINY, run, start
+from tests.train.tiny import tiny_run
 
 STEPS = 90
 LONG = (
@@ -46,9 +52,9 @@ def timeless(workdir: pathlib.Path) -> list[dict[str, float]]:
     return [{k: v for k, v in record.items() if k not in times} for record in records]
 
 
-def assert_same(workdir: pathlib.Path, wanted: pathlib.Path) -> None:
+def assert_same(workdir: pathlib.Path, wanted: pathlib.Path, steps: int = STEPS) -> None:
     """Both runs ended alike, to the bit, and recorded the same, each line once."""
-    assert latest_step(checkpoints_of(workdir)) == latest_step(checkpoints_of(wanted)) == STEPS
+    assert latest_step(checkpoints_of(workdir)) == latest_step(checkpoints_of(wanted)) == steps
     got, expected = arrays(workdir), arrays(wanted)
     assert [(x.shape, x.dtype, x.tobytes()) for x in got] == [
         (x.shape, x.dtype, x.tobytes()) for x in expected
@@ -130,25 +136,77 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.slow
-def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
-    workdir = small_disk / "run"
-    short = (*TINY, "--config.train.steps=2", f"--workdir={workdir}")
-    result = run(*short)
-    assert result.returncode == 0, result.stderr
-    filler = small_disk / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+class Disk:
+    """Is filled as a run goes on, and given room again."""
+
+    def __init__(self, folder: pathlib.Path, moments: dict[int, int]) -> None:
+        """Takes the moments: after which steps it is filled, and for how many."""
+        self.filler, self.moments = folder / "filler", dict(moments)
+        self.until = 0
+
+    def after(self, step: int) -> None:
+        duration = self.moments.pop(step, 0)  # once: the run may come here again
+        if duration:
+            self.until = step + duration
+            for size in (1 << 16, 1):
+                with contextlib.suppress(OSError), self.filler.open("ab", buffering=0) as file:
+                    while file.write(bytes(size)):
+                        pass
+        elif step >= self.until:
+            self.empty()
+
+    def empty(self) -> None:
+        self.filler.unlink(missing_ok=True)
+
+
+def train_on(disk: Disk, workdir: pathlib.Path, steps: int) -> str:
+    """Trains until the steps are taken, and returns what was said; starts again where it has to."""
+
+    class Watch(Meter):
+        step = 0
+
+        def add(self, part):
+            super().add(part)
+            Watch.step += 1
+            disk.after(Watch.step)
+
+    said = io.StringIO()
+    options = {"train.steps": steps, "train.epochs": 99, "train.log_every_steps": 1}
+    options |= {"checkpoint.every_epochs": 0, "checkpoint.every_steps": 5, "bn.precise_images": 0}
+    options |= {"train.eval_every_epochs": 99, "data.batch_size": 20}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "Meter", Watch)
         while True:
-            file.write(bytes(4096))
-    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    assert "No space left on device" in result.stderr
-    assert latest_step(checkpoints_of(workdir)) == 2
-    filler.unlink()
-    result = run(*TINY, "--config.train.steps=6", f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
-    assert "going on after step 2" in result.stderr
+            Watch.step = latest_step(checkpoints_of(workdir)) or 0
+            try:
+                loop.train(tiny_run(workdir, **options), console=Console(file=said, width=200))
+            except SaveError as error:
+                said.write(f"{error}\n")
+                disk.empty()
+                continue
+            return said.getvalue()
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize(
+    "moments",
+    [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.exhaustive)],
+)
+def test_a_disk_that_is_full_at_times_costs_nothing_but_time(small_disk, tmp_path, moments):
+    """Between checkpoints the run goes on; at a checkpoint it ends, and goes on from the last."""
+    steps = 5 * moments + 4
+    # every third one lasts over the next checkpoint
+    full = {5 * n + 2: 5 if n % 3 == 2 else 2 for n in range(1, moments + 1)}
+    workdir, wanted = small_disk / "run", tmp_path / "whole"
+    train_on(Disk(tmp_path, {}), wanted, steps)
+    disk = Disk(small_disk, full)
+    said = train_on(disk, workdir, steps)
+    assert not disk.moments
+    assert said.count("no checkpoint can be written to") == moments // 3
+    assert said.count("the last good one is of step") == moments // 3
+    assert "cannot write metrics.jsonl: No space left on device; the run goes on" in said
+    assert "metrics.jsonl: written again" in said
+    assert_same(workdir, wanted, steps)
 
 
 @pytest.mark.slow

@@ -111,9 +111,10 @@ def test_a_worker_that_was_taken_for_dead_takes_its_job_up_again(tmp_path):
     assert (entry.state, entry.error) == (DONE, 2.5)
 
 
-def test_a_worker_that_dies_before_its_first_sign_of_life_is_missed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("dies_at", ["record_heartbeat", "set_trial_user_attr"])
+def test_a_worker_that_dies_before_its_first_sign_of_life_is_missed(tmp_path, monkeypatch, dies_at):
     dead, heir = opened(tmp_path / "a.db", 1), opened(tmp_path / "a.db", 1)
-    monkeypatch.setattr(dead._trials, "record_heartbeat", lambda trial: 1 / 0)
+    monkeypatch.setattr(dead._trials, dies_at, lambda *trial: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         dead.claim()
     clock = [0.0]

@@ -4,11 +4,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from fastscale_jax.utils.compiling import default_folder, keep_compiled_programs
+from fastscale_jax.utils.damaged_programs import remove_damaged_programs
 
 PROGRAM = """
 import sys
@@ -86,3 +89,61 @@ def test_the_default_is_in_the_user_s_cache(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert default_folder() == "/home/me/.cache/fastscale_jax/programs"
+
+
+@pytest.fixture
+def shown():
+    """Python's warnings are shown, not raised; those that are."""
+    lines = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, *_: lines.append(str(message))
+        yield lines
+
+
+def test_half_a_program_is_removed_and_said_once(tmp_path, shown):
+    """JAX would leave it, and warn at each start."""
+    said, warning = [], "Error {} persistent compilation cache entry for 'jit_step': {}"
+    whole = [tmp_path / name for name in ("jit_step-1-cache", "jit_step_2-1-cache")]
+    for path in whole:
+        path.write_bytes(b"all of it")
+        os.utime(path, (0, 0))
+    remove_damaged_programs(tmp_path, said.append)
+    (tmp_path / "jit_step-2-cache").write_bytes(b"half of")
+    for _ in range(2):
+        warnings.warn(warning.format("writing", "OSError: no space"), stacklevel=1)
+    assert sorted(tmp_path.iterdir()) == whole
+    warnings.warn(warning.format("reading", "truncated"), stacklevel=1)
+    assert sorted(tmp_path.iterdir()) == whole[1:]
+    assert len(said) == 2
+    assert "cannot be written: OSError: no space; programs are compiled anew" in said[0]
+    assert "has damaged programs, which are removed" in said[1]
+    warnings.warn("another", stacklevel=1)
+    assert shown == ["another"]
+
+
+@pytest.fixture
+def everything_kept():
+    """Programs are kept however small, and however quickly compiled."""
+    names = ("persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
+    before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
+    for name in before:
+        jax.config.update(name, -1)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.usefixtures("setting", "everything_kept")
+def test_a_damaged_program_is_written_anew(tmp_path, shown):
+    keep_compiled_programs(str(tmp_path))
+    jax.jit(lambda x: 3 * x + 1)(1.0)
+    whole = {path: path.read_bytes() for path in files(tmp_path)}
+    assert whole
+    for path in whole:
+        os.truncate(path, 100)
+    jax.jit(lambda x: 3 * x + 1)(1.0)
+    assert {path for path in files(tmp_path) if path.stat().st_size > 100} == {*whole}
+    assert shown == []

@@ -120,8 +120,9 @@ def between(corners: Sequence[Array], x: Array, y: Array, height: int, width: in
     """
     is_inside = _is_within(x, width) & _is_within(y, height)
     to_right, to_bottom = (z - 0.5 - jnp.floor(z - 0.5) for z in (x, y))
-    levels = [level.astype(jnp.float32) for level in corners]
-    above, below = (_interpolated(*pair, to_right) for pair in (levels[:2], levels[2:]))
+    start, end, start_below, end_below = [level.astype(jnp.float32) for level in corners]
+    above = _interpolated(start, end, to_right)
+    below = _interpolated(start_below, end_below, to_right)
     levels = _interpolated(above, below, to_bottom)
     return jnp.where(is_inside, levels + _AT_LEVEL, FILL).astype(jnp.uint8)
 

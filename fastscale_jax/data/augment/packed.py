@@ -71,8 +71,10 @@ def looked_up(choose: Choose, words: Array, which: Array, level: Array) -> Array
     table = table_of(choose, PackedStatistics(words), which, level).astype(jnp.int32)
     old = jnp.arange(256)[:, None, None]
     channels = enumerate(_channels(words))
-    new = [jnp.where(x == old, table[:, c, None, None] << 8 * c, 0) for c, x in channels]
-    return sum(new).sum(0)  # of each channel, one of the 256 is not 0
+    red, green, blue = (
+        jnp.where(x == old, table[:, c, None, None] << 8 * c, 0) for c, x in channels
+    )
+    return (red + green + blue).sum(0)  # of each channel, one of the 256 is not 0
 
 
 def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastscale_jax.data.sources.image_files import is_image, suffixes
+from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.regular_file import regular_size
 
 _HEADER = ("path", "class", "split")
@@ -72,7 +73,7 @@ def _row(folder: pathlib.Path, line: list[str], columns: int) -> tuple[bytes, st
         raise ValueError(
             f"it must have path and class, or path, class and split, as the first line; got {line}"
         )
-    file = folder / os.path.expanduser(line[0])
+    file = folder / at_home(line[0])
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
     if not is_image(file.name):

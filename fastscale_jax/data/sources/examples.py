@@ -14,6 +14,8 @@ from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import centre_crop, read_image
+from fastscale_jax.data.sources.patience import content_of
+from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.processor import cores
 
 # of the area and of width over height, and tries, as `views` has them for files
@@ -159,7 +161,8 @@ def as_image(image: Any, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> 
     if isinstance(image, Image.Image):
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
-        return read_image(pathlib.Path(image).expanduser(), exif=exif, max_pixels=max_pixels)
+        path = at_home(image)
+        return read_image(path, content_of(path), exif=exif, max_pixels=max_pixels)
     if isinstance(image, bytes):
         return read_image("its bytes", image, exif=exif, max_pixels=max_pixels)
     pixels = np.asarray(image)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources.bad_images import BadImages
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import read_image
+from fastscale_jax.data.sources.patience import content_of
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor, View
 from fastscale_jax.utils.processor import cores
@@ -120,6 +122,8 @@ def read_in_python(
         Pixels, and True; of an image that nobody can read, one black pixel, and False.
     """
     try:
+        if content is None:
+            content = content_of(pathlib.Path(path))
         with _PILLOW:
             return np.asarray(read_image(path, content, exif=exif, max_pixels=max_pixels)), True
     except ValueError as error:

@@ -1,0 +1,61 @@
+"""JSON files that others may have written, or damaged."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from fastscale_jax.utils import guarded_file
+from fastscale_jax.utils.regular_file import regular_size
+
+_MOST = 64 << 20  # bytes
+
+
+def read_json(path: os.PathLike[str]) -> Any:
+    """Returns what a JSON file holds.
+
+    Args:
+        path: of a disk, or of an object store with the methods of `pathlib.Path`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read, has more than 64 MB, or is not JSON; says why, without
+            the path.
+    """
+    try:
+        if isinstance(path, pathlib.Path) or "://" not in os.fspath(path):
+            if regular_size(path) > _MOST:
+                raise ValueError("it is too large")
+            content = guarded_file.read(pathlib.Path(path))
+        else:
+            content = path.read_bytes()  # pyright: ignore[reportAttributeAccessIssue] # a store's
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    return parsed(content)
+
+
+def parsed(content: bytes | str) -> Any:
+    """Returns the value that JSON text stands for.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_object(path: os.PathLike[str]) -> dict[str, Any]:
+    """Returns the JSON object in a file, as `read_json`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: as `read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds no JSON object but a {type(value).__name__}")
+    return value
