@@ -2,7 +2,8 @@
 
 There are three ways to compute them all: looking levels up in a table, moving pixels, and blending
 with a copy. So where a whole batch is computed at once, which computes every branch for every
-image, there are three branches and not twenty. For TPUs `packed` has forms of its own.
+image, there are three branches and not twenty. CPUs and TPUs compute one image after the other, and
+of its branches one; a TPU's memory on the chip holds what that needs.
 """
 
 import functools
@@ -23,6 +24,8 @@ COPIES: dict[str, Callable[[Array], Array]] = {
     "color": lambda image: jnp.broadcast_to(grey(image), image.shape),
     "sharpness": smooth,
 }
+# Each takes `choose`, an image, the operation's index among those of its way, and its level.
+Ways = tuple[Callable[..., Array], ...]
 NAMES = ("identity", *TABLES, *MAPS, *COPIES)
 
 
@@ -51,28 +54,28 @@ def one_by_one(images: Array, operations: Array, levels: Array) -> Array:
     """Does as `operate`, and computes for each image what is done to it, and no more."""
 
     def one(batch: tuple[Array, Array, Array]) -> Array:
-        return _operate_on_one(lax.switch, *batch)
+        return _operate_on_one(_PLAIN, lax.switch, *batch)
+
+    return lax.map(one, (images, operations, levels))
+
+
+def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
+    """Does as `one_by_one`, in the forms for TPUs.
+
+    It turns by less than 45 degrees, and shears by less than a pixel a pixel.
+    """
+
+    def one(batch: tuple[Array, Array, Array]) -> Array:
+        image, *steps = batch
+        return packed.unpacked(_operate_on_one(_PACKED, lax.switch, packed.packed(image), *steps))
 
     return lax.map(one, (images, operations, levels))
 
 
 def at_once(images: Array, operations: Array, levels: Array) -> Array:
-    """Does as `operate`, all images at once, as accelerators want it, in every way."""
-    one = functools.partial(_operate_on_one, _select)
+    """Does as `operate`, all images at once, as GPUs want it, in every way."""
+    one = functools.partial(_operate_on_one, _PLAIN, _select)
     return jax.vmap(one)(images, operations, levels)
-
-
-def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
-    """Does as `at_once`, in the forms for TPUs.
-
-    It turns by less than 45 degrees, and shears by less than a pixel a pixel. The layers are no
-    loop, because the bytes of a loop on a TPU cannot be counted.
-    """
-    words = jax.vmap(packed.packed)(images)
-    step = jax.vmap(functools.partial(_apply, _PACKED, _select))
-    for layer in range(operations.shape[1]):
-        words = step(words, operations[:, layer], levels[:, layer])
-    return jax.vmap(packed.unpacked)(words)
 
 
 def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array) -> Array:
@@ -81,20 +84,16 @@ def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array
     return lax.select_n(which, *varying_alike(*(branch(*args) for branch in branches)))
 
 
-def _operate_on_one(choose: Choose, image: Array, operations: Array, levels: Array) -> Array:
+def _operate_on_one(
+    ways: Ways, choose: Choose, image: Array, operations: Array, levels: Array
+) -> Array:
     def step(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
-        return _apply(_PLAIN, choose, image, *layer), None
+        return _apply(ways, choose, image, *layer), None
 
     return lax.scan(step, image, (operations, levels))[0]
 
 
-def _apply(
-    ways: Sequence[Callable[..., Array]],
-    choose: Choose,
-    image: Array,
-    operation: Array,
-    level: Array,
-) -> Array:
+def _apply(ways: Ways, choose: Choose, image: Array, operation: Array, level: Array) -> Array:
     each = [functools.partial(way, choose) for way in ways]
     sizes = (1, len(TABLES), len(MAPS), len(COPIES))
     firsts = jnp.asarray(np.cumsum((0, *sizes[:-1]), dtype=np.int32))
@@ -123,6 +122,5 @@ def _blended(choose: Choose, image: Array, which: Array, level: Array) -> Array:
     return blend(choose(which, list(COPIES.values()), image), image, level)
 
 
-# Each takes `choose`, an image, the operation's index among those of its way, and its level.
 _PLAIN = (_identical, _looked_up, _moved, _blended)
 _PACKED = (_identical, packed.looked_up, packed.moved, packed.blended)
