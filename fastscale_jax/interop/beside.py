@@ -4,7 +4,6 @@ timm writes it, and the Hugging Face hub has it beside all weights of timm's: `a
 `pretrained_cfg`, in older ones the keys of the latter at the top.
 """
 
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.data.sources.conventions import CROP_MODES, INTERPOLATIONS, Conventions, checked
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.json_file import read_json
 
 NAME = "config.json"
 _CROP, _SIDE, _LARGEST = 0.875, 224, 4096  # timm's defaults; no image is larger
@@ -106,7 +106,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
     """
     path = file.parent / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or not {"architecture", "pretrained_cfg"} & content.keys():
@@ -121,7 +121,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         if not isinstance(settings, Mapping):
             raise ValueError(f"pretrained_cfg is {settings!r}, not an object")
         about["beside"] = _checked(content, settings)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from error
     return about
 

@@ -147,6 +147,19 @@ def test_a_description_that_is_no_object_is_refused(tmp_path, settings):
         files.read(path)
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"7"])
+def test_what_is_no_description_is_passed_over(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    assert read_beside(tmp_path / "x.safetensors") == {}
+
+
+def test_numbers_beyond_floats_are_refused(tmp_path):
+    settings = {"mean": [10**400, 0, 0], "std": [1, 1, 1]}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": settings}))
+    with pytest.raises(WeightsError, match="too large"):
+        read_beside(tmp_path / "x.safetensors")
+
+
 def test_images_of_another_number_of_channels_are_refused(tmp_path, named):
     path = save(tmp_path, note(input_size=[1, SIDE, SIDE]))
     with pytest.raises(WeightsError, match=r"images have 1 channels; .* takes 3"):
