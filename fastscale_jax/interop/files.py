@@ -23,8 +23,8 @@ from fastscale_jax.interop.hub import FILES, download, is_on_hub, reference
 from fastscale_jax.interop.pretrained import OWNER, of_repository
 from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.guarded_file import regular_size
 from fastscale_jax.utils.json_file import parsed, read_json
-from fastscale_jax.utils.regular_file import regular_size
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export

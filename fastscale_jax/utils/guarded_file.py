@@ -1,7 +1,6 @@
 """Regular files in a folder that others may write to: no link is followed, no pipe waited for."""
 
 import contextlib
-import errno
 import os
 import pathlib
 import stat
@@ -11,8 +10,6 @@ from collections.abc import Iterator
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
 _BINARY = getattr(os, "O_BINARY", 0)
-# of writes that ask for more than there is, or more than is allowed; closer to a user than EIO
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class IrregularFileError(ValueError):
@@ -74,20 +71,31 @@ def append(path: pathlib.Path, content: bytes) -> None:
             raise
 
 
-def read(path: pathlib.Path) -> bytes:
+def regular_size(path: str | bytes | os.PathLike[str]) -> int:
+    """Returns the size of a regular file, or of what a link leads to, in bytes; opens nothing.
+
+    Raises:
+        OSError: it is a pipe, a socket, a device or a folder, or is not there.
+    """
+    status = os.stat(path)
+    _check_regular(status, path)
+    return status.st_size
+
+
+def _check_regular(status: os.stat_result, path: str | bytes | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(0, "it is a folder", os.fsdecode(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is no file, but a pipe, a socket or a device", os.fsdecode(path))
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
     """Returns what is in a regular file. A link to one is followed: nothing is written.
 
     Raises:
-        IrregularFileError: it is a folder, a pipe or a device.
-        OSError: it cannot be read.
+        OSError: as `regular_size`, or it cannot be read.
     """
-    file = os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY)
-    with open(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise IrregularFileError(f"{path} is not a regular file")
+    regular_size(path)  # opening a device may do something
+    with open(os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY), "rb") as stream:
+        _check_regular(os.fstat(stream.fileno()), path)  # it may have been replaced
         return stream.read()
-
-
-def is_full(error: OSError) -> bool:
-    """Returns whether an error is of a disk, or a quota, that has no space left."""
-    return error.errno in _NO_SPACE

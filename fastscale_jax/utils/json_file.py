@@ -6,7 +6,6 @@ import pathlib
 from typing import Any
 
 from fastscale_jax.utils import guarded_file
-from fastscale_jax.utils.regular_file import regular_size
 
 _MOST = 64 << 20  # bytes
 
@@ -24,7 +23,7 @@ def read_json(path: os.PathLike[str]) -> Any:
     """
     try:
         if isinstance(path, pathlib.Path) or "://" not in os.fspath(path):
-            if regular_size(path) > _MOST:
+            if guarded_file.regular_size(path) > _MOST:
                 raise ValueError("it is too large")
             content = guarded_file.read(pathlib.Path(path))
         else:

@@ -119,11 +119,11 @@ def test_a_config_that_is_none_is_refused_in_a_line(tmp_path, content):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(ValueError, match="is not a regular file"):
+    with pytest.raises(ValueError, match="it is no file, but a pipe"):
         check_trainable(tmp_path, config_of())
     (tmp_path / "config.json").unlink()
     os.mkfifo(tmp_path / "metrics.jsonl")
-    with pytest.raises(ValueError, match="is not a regular file"):
+    with pytest.raises(ValueError, match="it is no file, but a pipe"):
         check_trainable(tmp_path, config_of())
 
 

@@ -85,7 +85,8 @@ def test_pillow_is_asked_to_open_files_in_one_place():
         for line in path.read_text().splitlines()
         if "Image.open(" in line
     ]
-    assert places == [("images.py", "with Image.open(file, formats=formats()) as image:")]
+    line = "with Image.open(io.BytesIO(content), formats=formats()) as image:"
+    assert places == [("images.py", line)]
 
 
 KINDS = {"JPEG": {}, "PNG": {}, "GIF": {}, "BMP": {}, "TIFF": {}, "PPM": {}, "WEBP": {}}

@@ -9,7 +9,8 @@ from PIL import Image
 
 from fastscale_jax.data.sources import patience
 from fastscale_jax.data.sources.bad_images import BadImages
-from fastscale_jax.data.sources.patience import content_of
+from fastscale_jax.data.sources.images import most_bytes
+from fastscale_jax.data.sources.patience import patiently
 from fastscale_jax.data.sources.reading import read_in_python
 from fastscale_jax.utils import guarded_file
 
@@ -26,7 +27,7 @@ def failing(monkeypatch):
                 raise OSError(number, os.strerror(number))
             return read(path)
 
-        monkeypatch.setattr(patience.guarded_file, "read", fail_first)
+        monkeypatch.setattr(guarded_file, "read", fail_first)
         return tries
 
     return set_up
@@ -37,14 +38,15 @@ def test_an_error_that_may_pass_is_met_with_more_tries_ever_later(tmp_path, fail
     path, waited = tmp_path / "x", []
     path.write_bytes(b"all of it")
     failing(number, times=4)
-    assert content_of(path, waited.append) == b"all of it"
+    assert patiently(lambda: guarded_file.read(path), waited.append) == b"all of it"
     assert waited == [0.1, 0.4, 1.6, 6.4]
 
 
 @pytest.mark.parametrize(("number", "times", "tries"), [(errno.EIO, 9, 5), (errno.ENOENT, 9, 1)])
 def test_one_that_does_not_pass_ends_the_tries(tmp_path, failing, number, times, tries):
     made = failing(number, times)
-    assert content_of(tmp_path / "x", lambda seconds: None) is None
+    with pytest.raises(OSError, match=os.strerror(number)):
+        patiently(lambda: guarded_file.read(tmp_path / "x"), lambda seconds: None)
     assert len(made) == tries
 
 
@@ -63,5 +65,15 @@ def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     bad = BadImages(1)
     _, is_read = read_in_python(str(tmp_path / "x.png"), bad)
+    assert not is_read
+    assert len(bad) == 1
+
+
+def test_a_file_that_is_too_long_is_not_read_into_memory(tmp_path, monkeypatch):
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(most_bytes(100) + 1)
+    monkeypatch.setattr(guarded_file, "read", None)
+    bad = BadImages(1)
+    _, is_read = read_in_python(str(tmp_path / "x.png"), bad, max_pixels=100)
     assert not is_read
     assert len(bad) == 1

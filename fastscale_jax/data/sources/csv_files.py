@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastscale_jax.data.sources.image_files import is_image, suffixes
+from fastscale_jax.utils.guarded_file import regular_size
 from fastscale_jax.utils.paths import at_home
-from fastscale_jax.utils.regular_file import regular_size
 
 _HEADER = ("path", "class", "split")
 _TRAIN, _TEST = ("train", "training"), ("val", "validation", "test", "testing")

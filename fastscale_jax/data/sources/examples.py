@@ -14,7 +14,6 @@ from fastscale_jax.data.pipeline import Batch, Picks, Plan
 from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import centre_crop, read_image
-from fastscale_jax.data.sources.patience import content_of
 from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.processor import cores
 
@@ -162,7 +161,7 @@ def as_image(image: Any, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> 
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
     if isinstance(image, (str, pathlib.Path)):
         path = at_home(image)
-        return read_image(path, content_of(path), exif=exif, max_pixels=max_pixels)
+        return read_image(path, exif=exif, max_pixels=max_pixels)
     if isinstance(image, bytes):
         return read_image("its bytes", image, exif=exif, max_pixels=max_pixels)
     pixels = np.asarray(image)

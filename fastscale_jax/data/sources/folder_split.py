@@ -15,7 +15,7 @@ from fastscale_jax.data.sources.images import most_bytes
 from fastscale_jax.data.sources.reading import Reader, Rescued, read_in_python
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import View, eval_view, train_view
-from fastscale_jax.utils.regular_file import regular_size
+from fastscale_jax.utils.guarded_file import regular_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,16 +9,21 @@ import functools
 import importlib.util
 import io
 import pathlib
+import threading
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
-from fastscale_jax.utils.regular_file import regular_size
+from fastscale_jax.data.sources.patience import patiently
+from fastscale_jax.utils import guarded_file
 
 # Pillow's names of them; MPO, which some cameras write, begins with a JPEG and is read as one
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+# Warning filters are the process's, so that one thread at a time changes them.
+_FILTERS = threading.Lock()
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -34,7 +39,7 @@ def read_image(
 
     Args:
         path: of the file; with `content`, only a name for messages.
-        content: the file's bytes; None: they are read.
+        content: the file's bytes; None: they are read, patiently.
         exif: turn the image upright as its EXIF data say.
         max_pixels: that an image may have.
 
@@ -42,9 +47,12 @@ def read_image(
         ValueError: it is no image of `formats`, a damaged one, too large, or no regular file.
     """
     try:
-        with warnings.catch_warnings():
+        if content is None:
+            content = patiently(functools.partial(_content, path, max_pixels))
+        check_length(len(content), max_pixels)
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
-            return _decoded(path, content, exif, max_pixels)
+            return _decoded(content, exif, max_pixels)
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{path} is not an image that can be read: its format is none of {', '.join(formats())}"
@@ -91,24 +99,25 @@ def check_length(size: int, max_pixels: int) -> None:
         )
 
 
-def _decoded(
-    path: pathlib.Path | str, content: bytes | None, exif: bool, max_pixels: int
-) -> Image.Image:
-    check_length(regular_size(path) if content is None else len(content), max_pixels)
+def _content(path: pathlib.Path | str, max_pixels: int) -> bytes:
+    check_length(guarded_file.regular_size(path), max_pixels)
+    return guarded_file.read(path)
+
+
+def _decoded(content: bytes, exif: bool, max_pixels: int) -> Image.Image:
     try:
-        return _opened(path if content is None else io.BytesIO(content), exif, max_pixels)
+        return _opened(content, exif, max_pixels)
     except Image.DecompressionBombError:
         raise
     except Exception:
-        content = pathlib.Path(path).read_bytes() if content is None else content
         if not content.startswith(_PNG):
             raise
         # Pillow refuses long or damaged text beside the pixels; TensorFlow passes over it
-        return _opened(io.BytesIO(_without_text(content)), exif, max_pixels)
+        return _opened(_without_text(content), exif, max_pixels)
 
 
-def _opened(file: pathlib.Path | str | io.BytesIO, exif: bool, max_pixels: int) -> Image.Image:
-    with Image.open(file, formats=formats()) as image:
+def _opened(content: bytes, exif: bool, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=formats()) as image:
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
         image.load()

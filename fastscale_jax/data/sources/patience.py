@@ -1,11 +1,8 @@
 """Files of a network's disk: what fails there now may be read a moment later."""
 
 import errno
-import pathlib
 import time
 from collections.abc import Callable
-
-from fastscale_jax.utils import guarded_file
 
 _WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each further try
 # what says nothing about the file itself; by name, for not every system has all of them
@@ -20,24 +17,21 @@ _PASSING = {
 }
 
 
-def content_of(path: pathlib.Path, wait: Callable[[float], object] | None = None) -> bytes | None:
-    """Returns what is in a file; an error that may pass is met with up to four more tries.
+def patiently(read: Callable[[], bytes], wait: Callable[[float], object] | None = None) -> bytes:
+    """Returns what reading a file returns; an error that may pass is met with four more tries.
 
     Args:
-        path: of a regular file.
+        read: the file.
         wait: takes seconds; None: `time.sleep`.
 
-    Returns:
-        None: it cannot be read, for a reason that opening it says.
-
     Raises:
-        IrregularFileError: it is a folder, a pipe or a device.
+        OSError: it does not pass; that of the last try.
     """
-    for seconds in (*_WAITS, None):
+    for seconds in _WAITS:
         try:
-            return guarded_file.read(path)
+            return read()
         except OSError as error:
-            if error.errno not in _PASSING or seconds is None:
-                return None
+            if error.errno not in _PASSING:
+                raise
             (wait or time.sleep)(seconds)
-    return None
+    return read()

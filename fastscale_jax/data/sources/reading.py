@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +11,6 @@ from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.data.sources.bad_images import BadImages
 from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.images import read_image
-from fastscale_jax.data.sources.patience import content_of
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor, View
 from fastscale_jax.utils.processor import cores
@@ -23,9 +20,6 @@ _BATCHES_AHEAD = 2  # so that a slow image holds nobody up
 _CHUNK = 16
 
 Rescued = tuple[np.ndarray, np.int32, bool]  # pixels `[h, w, 3]` uint8, label, whether they count
-
-# Pillow is asked by one thread at a time: `read_image` changes the process's warning filters.
-_PILLOW = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +116,7 @@ def read_in_python(
         Pixels, and True; of an image that nobody can read, one black pixel, and False.
     """
     try:
-        if content is None:
-            content = content_of(pathlib.Path(path))
-        with _PILLOW:
-            return np.asarray(read_image(path, content, exif=exif, max_pixels=max_pixels)), True
+        return np.asarray(read_image(path, content, exif=exif, max_pixels=max_pixels)), True
     except ValueError as error:
         bad.add(path, str(error))
         return np.zeros((1, 1, 3), np.uint8), False
