@@ -7,6 +7,7 @@ from fastscale_jax.cli.options import Path
 from fastscale_jax.measure import points
 from fastscale_jax.measure.fitted import folder
 from fastscale_jax.utils.console import OK, USAGE_ERROR, complain
+from fastscale_jax.utils.whole_file import write_text
 
 
 def fit(
@@ -34,9 +35,9 @@ def fit(
         model = fitted(points.read(results), framework, name)
         path = folder() / f"{model.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(model.as_json())
+        write_text(path, model.as_json())
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}")
+        complain(f"{error.filename or folder()}: {error.strerror}")
         return USAGE_ERROR
     Console().print(fit_table(model))
     print(f"saved as {path}")

@@ -16,6 +16,7 @@ from fastscale_jax.distributed.rendezvous import (
     arrive,
     gather,
 )
+from fastscale_jax.utils.digits import is_whole
 
 if TYPE_CHECKING:
     from fastscale_jax.distributed.peers import Peers
@@ -106,7 +107,7 @@ class Cluster:
             )
         host, _, port = self.coordinator.rpartition(":")
         host = host.strip("[]")  # of an IPv6 address
-        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        if not host or not (is_whole(port) and len(port) < 6 and 0 < int(port) < 2**16):
             raise ClusterUsageError(
                 f"--coordinator_address must be host:port, as in 10.0.0.1:1234; got "
                 f"{self.coordinator!r}"
@@ -140,7 +141,8 @@ class Cluster:
 def detected() -> str | None:
     """Returns the kind of cluster that started this process with others; None: none did."""
     for name, variable in _COUNTS.items():
-        if os.environ.get(variable, "1").isdecimal() and int(os.environ.get(variable, "1")) > 1:
+        count = os.environ.get(variable, "1")
+        if is_whole(count) and int(count) > 1:
             return name
     return "a TPU slice" if "," in os.environ.get(_TPU_HOSTS, "") else None
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.whole_file import write_text
 
 _OWN_END = 1  # exit status of a host whose run another one ended
@@ -179,9 +180,10 @@ class Peers:
 
     def _read(self, host: int) -> dict[str, Any] | None:
         try:
-            return json.loads((self._folder / f"{host}.json").read_text(encoding="utf-8"))
+            told = read_object(self._folder / f"{host}.json")
         except (OSError, ValueError):  # not there yet, or half of it; silence is noticed
             return None
+        return told if told.keys() >= {"left", "verdict"} else None
 
     def _with_witness(self) -> "subprocess.Popen[bytes]":
         about = (self._folder.absolute(), self._index, self._count, self._dead_after)

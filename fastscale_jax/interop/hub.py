@@ -15,6 +15,7 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.interop.pretrained import OWNER, pretrained
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.paths import with_home
 
 SCHEME = "hf:"
 # files of weights, in the order in which they are preferred: timm's, an export's, an older one's
@@ -177,7 +178,7 @@ def _settings() -> dict[str, Any]:
         cache = os.path.join(home, "hub")
     return {
         "endpoint": os.environ.get("HF_ENDPOINT") or None,
-        "cache_dir": os.path.expanduser(cache) if cache else None,
+        "cache_dir": with_home(cache) if cache else None,
         "local_files_only": _is_offline(),
     }
 
