@@ -245,9 +245,11 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
         if "function" not in manifest:  # of something else
             return {}
         about = {"images": images_of_manifest(manifest)}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        config = manifest.get("config")
+        if config and not isinstance(config.get("model"), dict):
+            raise ValueError("its config has no model")
+    except (OSError, OverflowError, ValueError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is not the manifest of an export: {error}") from error
-    config = manifest.get("config")
     return about | ({"config": config, "model": config["model"]} if config else {})
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastscale_jax.data.sources.conventions import SOURCES
+from fastscale_jax.data.sources.conventions import SOURCES, Conventions, checked
 from fastscale_jax.interop.beside import Beside
 from fastscale_jax.interop.keras_layout import (
     CONV,
@@ -25,6 +25,7 @@ from fastscale_jax.interop.keras_layout import (
 )
 from fastscale_jax.interop.weights import WeightsError
 
+_MOST_TIMES = 16  # as long as their file may arrays be; without compression they are shorter
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 WEIGHTS = "model.weights.h5"
 # what older files call the layers of a block, in the network's order
@@ -45,6 +46,7 @@ def read_keras(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
             layers = set(root.get("layers", root))
+            _check_size(path, h5py, root)
             found = dict(_arrays(h5py, root, ""))
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -56,11 +58,16 @@ def read_keras(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     found.pop(f"layers/{NORMALIZATION}/vars/2", None)
     if mean is None or variance is None:
         return found, {}
-    std = np.sqrt(variance.astype(np.float64)).ravel()
+    with np.errstate(invalid="ignore"):  # a variance below 0, whose root is refused
+        std = np.sqrt(variance.astype(np.float64)).ravel()
     if "rescaling_1" in layers:  # as keras.applications does it for its ImageNet weights
         std = std * np.sqrt(SOURCES["folder"].std)
-    mean = tuple(round(float(x), 6) for x in mean.ravel())
-    return found, {"beside": Beside(mean=mean, std=tuple(round(float(x), 6) for x in std))}
+    mean, std = (tuple(round(float(x), 6) for x in values) for values in (mean.ravel(), std))
+    try:
+        checked(Conventions(mean, std, crop=0.0))
+    except ValueError as error:
+        raise WeightsError(f"{path}: of its layer that normalises images, {error}") from error
+    return found, {"beside": Beside(mean=mean, std=std)}
 
 
 def write_keras(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -99,6 +106,23 @@ def _h5py(path: pathlib.Path) -> Any:
             f"{path} is Keras's, which needs h5py; run pip install 'fastscale_jax[keras]'"
         ) from error
     return h5py
+
+
+def _check_size(path: pathlib.Path, h5py: Any, root: Any) -> None:
+    """Refuses a short file of large arrays, which HDF5 would fill with zeros, before it does.
+
+    Raises:
+        ValueError: the arrays are far longer than the file, more than compressed weights are.
+    """
+    wanted, size = 0, path.stat().st_size
+
+    def add(_: str, value: Any) -> None:
+        nonlocal wanted
+        wanted += value.nbytes if isinstance(value, h5py.Dataset) else 0
+
+    root.visititems(add)
+    if wanted > _MOST_TIMES * size:
+        raise ValueError(f"it has {size:,} bytes, and its arrays would take {wanted:,}")
 
 
 def _arrays(h5py: Any, group: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:

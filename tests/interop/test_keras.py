@@ -126,6 +126,28 @@ def test_what_is_damaged_or_elsewhere_is_refused(tmp_path):
         load(path, a)
 
 
+def test_a_short_file_of_large_arrays_takes_no_memory(tmp_path):
+    path = tmp_path / "x.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layers/dense/vars/0", (1 << 34,), np.float32)  # nothing is stored
+    with pytest.raises(WeightsError, match=r"and its arrays would take 68,719,476,736"):
+        keras_files.read_keras(path)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance"),
+    [((0, 0, 0), (1, -1, 1)), ((np.nan, 0, 0), (1, 1, 1)), ((0, 0), (1, 1))],
+    ids=["below 0", "NaN", "two"],
+)
+def test_a_normalisation_that_cannot_be_computed_with_is_refused(tmp_path, mean, variance):
+    path = tmp_path / "x.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/normalization/vars/0"] = np.array(mean, np.float32)
+        file["layers/normalization/vars/1"] = np.array(variance, np.float32)
+    with pytest.raises(WeightsError, match=r"normalises images, (mean|std) must be"):
+        keras_files.read_keras(path)
+
+
 def test_without_h5py_it_is_said_how_to_install_it(tmp_path, monkeypatch):
     (tmp_path / "x.h5").write_bytes(keras_files.SIGNATURE + bytes(99))
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
