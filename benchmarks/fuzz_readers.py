@@ -16,9 +16,11 @@ from PIL import Image
 from fastscale_jax.arch import FAMILIES, resolve
 from fastscale_jax.data.sources.csv_files import read_csv
 from fastscale_jax.data.sources.images import as_evaluated, read_image
+from fastscale_jax.interop.beside import read_beside
 from fastscale_jax.interop.files import read as read_weights
 from fastscale_jax.interop.load import of_stored
 from fastscale_jax.interop.weights import to_library
+from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 
@@ -87,6 +89,53 @@ def torch_files(folder: pathlib.Path) -> Reader:
             torch.save(content, file, _use_new_zipfile_serialization=is_zip)
             good.append(file.getvalue())
     return Reader("torch", _weights_reader(folder / "x.pth"), good)
+
+
+def keras(folder: pathlib.Path) -> Reader:
+    """Weights in Keras's files, of both kinds."""
+    import h5py
+
+    path, good = folder / "x.weights.h5", []
+    newer = {f"layers/{name}/vars/{i}": 3 for name in ("dense", "normalization") for i in (0, 1)}
+    older = {"block1a_dwconv/block1a_dwconv/depthwise_kernel:0": 9, "top_bn/top_bn/gamma:0": 8}
+    for names in (newer, older):
+        with h5py.File(path, "w") as file:
+            for name, length in names.items():
+                file[name] = np.ones(length, np.float32)
+        good.append(path.read_bytes())
+    return Reader("keras", _weights_reader(path), good)
+
+
+def descriptions(folder: pathlib.Path) -> Reader:
+    """The `config.json` beside weights."""
+    path = folder / "config.json"
+
+    def read(content: bytes) -> object:
+        path.write_bytes(content)
+        return read_beside(folder / "x.safetensors")
+
+    settings = {
+        "input_size": [3, 224, 224],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.4, 0.5],
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+    }
+    named = {"architecture": "regnety_004", "num_classes": 2, "label_names": ["a", "b"]}
+    good = ({**named, "pretrained_cfg": settings}, settings)
+    return Reader("descriptions", read, [json.dumps(content).encode() for content in good])
+
+
+def metrics(folder: pathlib.Path) -> Reader:
+    """A run's `metrics.jsonl`."""
+    path = folder / "metrics.jsonl"
+
+    def read(content: bytes) -> object:
+        path.write_bytes(content)
+        return read_metrics(path)
+
+    lines = ({"step": step, "epoch": 0.5, "loss": None, "test_loss": 1.5} for step in (1, 2, 3))
+    return Reader("metrics", read, ["".join(json.dumps(x) + "\n" for x in lines).encode()])
 
 
 def configs(folder: pathlib.Path) -> Reader:
@@ -195,6 +244,6 @@ def _recipe() -> dict[str, Any]:
 
 
 READERS = (
-    *(images, image_folders, safetensors_files, torch_files),
-    *(configs, csv_lists, variants, overrides),
+    *(images, image_folders, safetensors_files, torch_files, keras, descriptions),
+    *(configs, metrics, csv_lists, variants, overrides),
 )

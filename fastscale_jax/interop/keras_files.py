@@ -134,7 +134,8 @@ def _arrays(h5py: Any, group: Any, prefix: str) -> Iterator[tuple[str, np.ndarra
         if isinstance(value, h5py.Dataset):
             if value.external is not None or value.is_virtual:
                 raise ValueError(f"{prefix}{name} is kept in another file")
-            yield f"{prefix}{name}", value[()]
+            if value.shape is not None and value.dtype.kind in "biuf":  # others are no weights
+                yield f"{prefix}{name}", value[()]
         else:
             yield from _arrays(h5py, value, f"{prefix}{name}/")
 
