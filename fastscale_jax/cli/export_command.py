@@ -1,12 +1,12 @@
 """`fastscale export`: the network in files, to be used without this package."""
 
 import json
-import pathlib
 from typing import Literal
 
 from fastscale_jax.arch.spelling import meant
 from fastscale_jax.cli.options import Config, OptionalPath, Output, Session, run_of
 from fastscale_jax.utils.console import OK, complain, printable
+from fastscale_jax.utils.paths import at_home
 
 
 def export(
@@ -43,7 +43,7 @@ def export(
 
     if not output:
         raise ValueError("export needs --output: a folder to write to")
-    folder = pathlib.Path(output)  # Python callers give strings
+    folder = at_home(output)  # Python callers give strings
     if folder.is_file():
         raise ValueError(f"--output={output} is a file; give a folder to write to")
     chosen = list(dict.fromkeys(meant(name, FORMATS) for name in formats.split(",")))

@@ -194,7 +194,7 @@ def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None =
     Raises:
         ValueError: says what is wrong with the config and what would be right.
     """
-    workdir = None if workdir is None else pathlib.Path(workdir)  # Python callers give strings
+    workdir = None if workdir is None else at_home(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):
         config = read_config(config, workdir=workdir)
     return Run.of(config, workdir)

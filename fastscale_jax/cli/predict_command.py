@@ -74,7 +74,7 @@ def predict(
     from fastscale_jax.runs.start import images_of, load_for
 
     check_amount("top", top, 1)
-    output = pathlib.Path(embed) if embed else None
+    output = at_home(embed) if embed else None
     if output:
         vectors.check_vectors_file(output)
     run = run_of(config, workdir)

@@ -23,6 +23,7 @@ from fastscale_jax.utils.console import (
     print_json,
     usage_error,
 )
+from fastscale_jax.utils.paths import at_home
 
 if TYPE_CHECKING:
     from fastscale_jax.distributed.peers import Peers
@@ -54,7 +55,7 @@ def train(
     cluster = processes.cluster
     if workdir is None and cluster.joins_others:
         raise ValueError("several processes need a --workdir, one that all of them see")
-    workdir = None if workdir is None else pathlib.Path(workdir)  # Python callers give strings
+    workdir = None if workdir is None else at_home(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):
         config = read_config(config, workdir=workdir)
     if workdir is None:

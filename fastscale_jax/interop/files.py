@@ -25,6 +25,7 @@ from fastscale_jax.interop.torch_files import read_torch, unwrapped
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.guarded_file import regular_size
 from fastscale_jax.utils.json_file import parsed, read_json
+from fastscale_jax.utils.paths import with_home
 
 _METADATA_KEY = "fastscale_jax"
 # the files of an export
@@ -96,9 +97,10 @@ def described(path: str | os.PathLike[str]) -> Beside:
     return beside_of(about)
 
 
-def _without_key(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str]:
+def _without_key(path: str | os.PathLike[str]) -> tuple[str, str]:
     """A path, and what is chosen in the file, as in `checkpoint.pth#ema`."""
-    name, mark, key = os.fspath(path).rpartition("#")
+    path = with_home(os.fspath(path))
+    name, mark, key = path.rpartition("#")
     return (name, key) if mark and not os.path.exists(path) else (path, "")
 
 

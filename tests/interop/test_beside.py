@@ -153,6 +153,14 @@ def test_what_is_no_description_is_passed_over(tmp_path, content):
     assert read_beside(tmp_path / "x.safetensors") == {}
 
 
+def test_weights_and_what_lies_beside_them_may_be_in_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": NAME}))
+    assert files.described("~/x.safetensors").architecture == NAME
+    with pytest.raises(ValueError, match="there is no user 'nouser'"):
+        files.read("~nouser/x.safetensors")
+
+
 def test_numbers_beyond_floats_are_refused(tmp_path):
     settings = {"mean": [10**400, 0, 0], "std": [1, 1, 1]}
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": settings}))
