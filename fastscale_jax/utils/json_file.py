@@ -18,11 +18,13 @@ def read_json(path: os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: there is none.
+        OSError: an object store cannot be reached, which says nothing of the file.
         ValueError: it cannot be read, has more than 64 MB, or is not JSON; says why, without
             the path.
     """
+    is_local = isinstance(path, pathlib.Path) or "://" not in os.fspath(path)
     try:
-        if isinstance(path, pathlib.Path) or "://" not in os.fspath(path):
+        if is_local:
             if guarded_file.regular_size(path) > _MOST:
                 raise ValueError("it is too large")
             content = guarded_file.read(pathlib.Path(path))
@@ -31,6 +33,8 @@ def read_json(path: os.PathLike[str]) -> Any:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if not is_local and not isinstance(error, (IsADirectoryError, NotADirectoryError)):
+            raise
         raise ValueError(error.strerror or str(error)) from error
     return parsed(content)
 
@@ -52,7 +56,8 @@ def read_object(path: os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: as `read_json`, or it holds something else.
+        OSError: as `read_json`.
+        ValueError: likewise, or it holds something else.
     """
     value = read_json(path)
     if not isinstance(value, dict):
