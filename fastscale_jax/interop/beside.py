@@ -4,7 +4,6 @@ timm writes it, and the Hugging Face hub has it beside all weights of timm's: `a
 `pretrained_cfg`, in older ones the keys of the latter at the top.
 """
 
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.data.sources.conventions import CROP_MODES, INTERPOLATIONS, Conventions, checked
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.json_file import read_json
 
 NAME = "config.json"
 _CROP, _SIDE, _LARGEST = 0.875, 224, 4096  # timm's defaults; no image is larger
@@ -102,13 +102,15 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         program's.
 
     Raises:
-        WeightsError: a value of timm's is none that images could be prepared by.
+        WeightsError: it is damaged, or a value of timm's is none that images could be prepared by.
     """
     path = file.parent / NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not path.exists():
         return {}
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
     if not isinstance(content, dict) or not {"architecture", "pretrained_cfg"} & content.keys():
         return {"model_args": content["model_args"]} if _is_changed(content) else {}
     about: dict[str, Any] = {}
@@ -121,7 +123,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         if not isinstance(settings, Mapping):
             raise ValueError(f"pretrained_cfg is {settings!r}, not an object")
         about["beside"] = _checked(content, settings)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from error
     return about
 
@@ -198,6 +200,8 @@ def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str | None:
 def _labels(names: Any, descriptions: Any) -> tuple[str, ...]:
     """Names of classes, in words where the file has words for them."""
     if isinstance(names, dict):  # by label
+        if not all(label.isdecimal() for label in names):
+            raise ValueError(f"label_names must have whole numbers for keys; got {list(names)}")
         names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
     if not names:
         return ()

@@ -104,6 +104,8 @@ def test_a_hub_that_is_not_reached_is_named_with_the_cache(server, unreachable):
     message = refusal(f"hf:{NAME}")
     assert message.startswith("the hub http://127.0.0.1:9 is not reached (")
     assert f"hf:{NAME} is not in the cache " in message
+    assert "did you mean" not in message
+    assert f"did you mean hf:{NAME}?" in refusal("hf:timm/regnety_04.pycls_in1k")
 
 
 @pytest.mark.parametrize(
