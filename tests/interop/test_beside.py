@@ -149,6 +149,12 @@ def test_a_damaged_description_is_refused(tmp_path, text):
         files.read(path)
 
 
+def test_the_config_of_a_run_is_no_description(tmp_path):
+    (tmp_path / "_METADATA").touch()
+    (tmp_path / "config.json").write_text("{")
+    assert files.described(tmp_path) == Beside()
+
+
 @pytest.mark.parametrize("settings", [3, None, []])
 def test_a_description_that_is_no_object_is_refused(tmp_path, settings):
     path = save(tmp_path, {"architecture": NAME, "pretrained_cfg": settings})

@@ -32,8 +32,8 @@ REPOSITORIES = {
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """The hub, and an empty cache."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    """The hub, and an empty cache, in a folder that has the name of one within it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "snapshots" / "cache"))
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
@@ -161,7 +161,7 @@ def test_what_comes_with_a_wrong_checksum_is_refused(server):
 
 def test_a_cache_that_another_program_filled_will_do(server, tmp_path, unreachable, monkeypatch):
     hub.download(f"hf:{NAME}")
-    shutil.move(tmp_path / "cache", tmp_path / "home" / "hub")
+    shutil.move(tmp_path / "snapshots" / "cache", tmp_path / "home" / "hub")
     monkeypatch.delenv("HF_HUB_CACHE")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     unreachable()
