@@ -105,7 +105,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         WeightsError: it is damaged, or a value of timm's is none that images could be prepared by.
     """
     path = file.parent / NAME
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
         content = read_json(path)
