@@ -102,13 +102,15 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         program's.
 
     Raises:
-        WeightsError: a value of timm's is none that images could be prepared by.
+        WeightsError: it is damaged, or a value of timm's is none that images could be prepared by.
     """
     path = file.parent / NAME
+    if not path.is_file():
+        return {}
     try:
         content = read_json(path)
-    except (OSError, ValueError):
-        return {}
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
     if not isinstance(content, dict) or not {"architecture", "pretrained_cfg"} & content.keys():
         return {"model_args": content["model_args"]} if _is_changed(content) else {}
     about: dict[str, Any] = {}
@@ -198,6 +200,8 @@ def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str | None:
 def _labels(names: Any, descriptions: Any) -> tuple[str, ...]:
     """Names of classes, in words where the file has words for them."""
     if isinstance(names, dict):  # by label
+        if not all(label.isdecimal() for label in names):
+            raise ValueError(f"label_names must have whole numbers for keys; got {list(names)}")
         names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
     if not names:
         return ()

@@ -93,8 +93,11 @@ def described(path: str | os.PathLike[str]) -> Beside:
         name, about = download(os.fspath(name)), _of_hub(os.fspath(name))
     else:
         name, about = pathlib.Path(name), {}
-    about |= read_beside(name / "file" if name.is_dir() else name)
-    return beside_of(about)
+    if name.is_dir():
+        if find_checkpoint(Folder(name)) is not None:  # the config.json there is the run's
+            return Beside()
+        name /= "file"
+    return beside_of(about | read_beside(name))
 
 
 def _without_key(path: str | os.PathLike[str]) -> tuple[str, str]:

@@ -77,14 +77,12 @@ def padded_as_known(
     is_said = about.get("names") or about.get("model") or (file and file_conventions(file))
     if names is None or len(names.conventions) < 2 or is_said:
         return network
-    choices = " or ".join(
-        f"--config.model.padding={padding} --config.model.bn_eps={eps:g}"
-        for padding, eps in names.conventions
-    )
+    choices = ", or ".join(f"{padding} and {eps:g}" for padding, eps in names.conventions)
+    # the flags last: of a long line the end is kept
     raise WeightsError(
         f"nothing says how the network of these weights pads, and {library} has several with these "
-        f"tensors; give {choices}, or the network's name as the file's, as in "
-        "tf_efficientnet_b0.pth"
+        "tensors; name the file after its network, as in tf_efficientnet_b0.pth, or give "
+        f"--config.model.padding and --config.model.bn_eps: {choices}"
     )
 
 

@@ -89,7 +89,7 @@ def download(name: str) -> pathlib.Path:
         ) from error
     path = _weights(wanted)
     # the commit that it is of: nothing is asked twice, and the description is of the same one
-    pinned = wanted._replace(revision=path.parts[path.parts.index("snapshots") + 1])
+    pinned = wanted._replace(revision=path.parents[wanted.file.count("/")].name)
     about = "manifest.json" if path.name == "weights.safetensors" else "config.json"
     _bring_about(pinned, "/".join([*wanted.file.split("/")[:-1], about]))
     return path
@@ -232,10 +232,14 @@ def _check_sum(wanted: Reference, path: pathlib.Path) -> None:
 
 def _not_reached(wanted: Reference, error: Exception) -> str:
     missing = f"{wanted} is not in the cache {_cache()}"
+    near = nearest(wanted.repository, [x.repository for x in pretrained()])
+    question = did_you_mean([f"{SCHEME}{name}" for name in near if name != wanted.repository])
     if _is_offline():
-        return f"{missing}, and HF_HUB_OFFLINE forbids to look on the hub"
-    reason = _in_a_line(error.__cause__ or error)
-    return f"the hub {_endpoint()} is not reached ({reason}), and {missing}"
+        reason = f"{missing}, and HF_HUB_OFFLINE forbids to look on the hub"
+    else:
+        cause = _in_a_line(error.__cause__ or error)
+        reason = f"the hub {_endpoint()} is not reached ({cause}), and {missing}"
+    return f"{reason}; {question}".strip(" ;")
 
 
 def _interrupted(wanted: Reference, file: str, error: Exception) -> str:

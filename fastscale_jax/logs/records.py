@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.logs.beside import Beside
+from fastscale_jax.logs.dispensable import Beside
 from fastscale_jax.logs.events import EventLog
 from fastscale_jax.utils import guarded_file, json_file
 from fastscale_jax.utils.console import complain

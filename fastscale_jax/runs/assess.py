@@ -13,8 +13,8 @@ from fastscale_jax.checkpoints.saved import kept_checkpoints, read_models
 from fastscale_jax.checkpoints.trained_on import result_name
 from fastscale_jax.checkpoints.workdir import saved_config
 from fastscale_jax.data.sources.conventions import OWN
-from fastscale_jax.logs.beside import Beside
 from fastscale_jax.logs.class_errors import account_of_all
+from fastscale_jax.logs.dispensable import Beside
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, images_seen

@@ -23,7 +23,7 @@ from fastscale_jax.cost.parameters import text
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
-from fastscale_jax.logs.beside import Beside
+from fastscale_jax.logs.dispensable import Beside
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config

@@ -127,6 +127,8 @@ def test_older_ones_have_the_same_keys_at_the_top(tmp_path):
         ({"input_size": 224}, "input_size must be [channels, height, width]; got 224"),
         ({"input_size": [3, 0, 0]}, "input_size must be of 1 to 4,096 pixels"),
         ({"input_size": [3, 10**9, 10**9]}, "input_size must be of 1 to 4,096 pixels"),
+        ({"mean": [10**400, 0, 0]}, "int too large"),
+        ({"label_names": {"cat": "dog"}}, "label_names must have whole numbers for keys"),
         ({"label_names": ["cat", "dog"]}, "2 label_names for num_classes 1000"),
     ],
 )
@@ -138,6 +140,19 @@ def test_numbers_that_cannot_be_followed_are_refused(tmp_path, changes, words):
     assert message.startswith(f"{tmp_path / 'config.json'}: ")
     assert words in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ['{"architecture": "tf_eff', "[" * 100_000, "\xff"])
+def test_a_damaged_description_is_refused(tmp_path, text):
+    path = save(tmp_path, text)
+    with pytest.raises(WeightsError, match=r"config\.json: ."):
+        files.read(path)
+
+
+def test_the_config_of_a_run_is_no_description(tmp_path):
+    (tmp_path / "_METADATA").touch()
+    (tmp_path / "config.json").write_text("{")
+    assert files.described(tmp_path) == Beside()
 
 
 @pytest.mark.parametrize("settings", [3, None, []])
@@ -283,8 +298,10 @@ def test_padding_that_nothing_tells_is_asked_for(
     path = save(tmp_path, "{}", "weights.safetensors")
     arguments = "predict", str(photo), "--config=efficientnet:b0"
     assert main([*arguments, f"--config.init_from={path}"]) == 2
+    said = capsys.readouterr().err
+    assert "give --config.model.padding and --config.model.bn_eps: " in said
+    assert f"{padding} and {eps}" in said
     flags = f"--config.model.padding={padding}", f"--config.model.bn_eps={eps}"
-    assert " ".join(flags) in capsys.readouterr().err
     with pytest.raises(WeightsError, match="nothing says how the network of these weights pads"):
         fs.create_model("efficientnet:b0", weights=path)
     # each answer is one: the flags, a config in Python, the file's name

@@ -32,8 +32,8 @@ REPOSITORIES = {
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """The hub, and an empty cache."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    """The hub, and an empty cache, in a folder that has the name of one within it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "snapshots" / "cache"))
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
@@ -89,6 +89,7 @@ def test_offline_and_without_a_hub_the_cache_is_enough(server, unreachable, monk
     message = refusal("hf:timm/regnety_002.pycls_in1k")
     assert "is not in the cache" in message
     assert "HF_HUB_OFFLINE forbids" in message
+    assert f"did you mean hf:{NAME}" in refusal("hf:timm/regnety_04.pycls_in1k")
 
 
 def test_a_description_that_is_not_in_the_cache_is_missed(server, unreachable, capsys):
@@ -104,6 +105,7 @@ def test_a_hub_that_is_not_reached_is_named_with_the_cache(server, unreachable):
     message = refusal(f"hf:{NAME}")
     assert message.startswith("the hub http://127.0.0.1:9 is not reached (")
     assert f"hf:{NAME} is not in the cache " in message
+    assert "did you mean" not in message
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_what_comes_with_a_wrong_checksum_is_refused(server):
 
 def test_a_cache_that_another_program_filled_will_do(server, tmp_path, unreachable, monkeypatch):
     hub.download(f"hf:{NAME}")
-    shutil.move(tmp_path / "cache", tmp_path / "home" / "hub")
+    shutil.move(tmp_path / "snapshots" / "cache", tmp_path / "home" / "hub")
     monkeypatch.delenv("HF_HUB_CACHE")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     unreachable()

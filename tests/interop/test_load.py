@@ -306,7 +306,7 @@ def test_strides_and_stems_that_no_tensor_shows_are_read_from_pycls_s_config(tmp
     assert words in refusal(tmp_path / "x.pyth", config)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"model_type": "bert"}'])
+@pytest.mark.parametrize("text", ["{}", "[]", '{"model_type": "bert"}'])
 def test_other_notes_beside_a_file_keep_nothing_away(tmp_path, text):
     config = save_download(tmp_path, text)
     found = load(tmp_path / "model.safetensors", config)

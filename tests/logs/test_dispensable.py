@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from fastscale_jax.logs.beside import Beside
+from fastscale_jax.logs.dispensable import Beside
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
 from tests.full_disk import full
