@@ -174,6 +174,7 @@ REFUSED = {
     "groups above all": ("d1w1r1g4", {}, "share of g must not exceed those of d and w together, 2"),
     "out of order": ("w1d1r1", {}, "unknown strategy 'w1d1r1'"),
     "one left out": ("d1w1", {}, r"unknown strategy 'd1w1'; .* d<x>w<y>r<z>\[g<u>\], as in d1w8r1"),
+    "a share without a number": ("d1w1r1g", {}, "unknown strategy 'd1w1r1g'; choose one of"),
     "negative": ("d-1w1r1", {}, "unknown strategy 'd-1w1r1'"),
     "limit below the base": (
         "dWr",
