@@ -174,7 +174,7 @@ def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
     match = re.fullmatch(STRATEGY_PATTERN, name)
     if not match:
         raise ValueError(
-            f"unknown strategy {text!r}; {did_you_mean(nearest(text, STRATEGIES))}choose "
+            f"unknown strategy {text!r}; {did_you_mean(nearest_names(text))}choose "
             f"one of {' '.join(STRATEGIES)}, or a<alpha> with alpha from 0 to 1, as in a0.6, or "
             "shares d<x>w<y>r<z>[g<u>], as in d1w8r1; any of them with -max<pixels>"
         )
@@ -267,6 +267,11 @@ def spelled(strategy: str) -> str:
     if re.fullmatch(f"{_ALPHA}|{_OWN}", name.lower()):
         name = name.lower()
     return name + dash + cap.lower()
+
+
+def nearest_names(text: str) -> list[str]:
+    """Returns the named strategies that a misspelt one may stand for; for misspelt shares, none."""
+    return [] if re.match(r"d[\d.]", text, re.IGNORECASE) else nearest(text, STRATEGIES)
 
 
 def is_strategy(name: str) -> bool:

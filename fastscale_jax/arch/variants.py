@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fastscale_jax.arch.scaling import AMOUNTS
 from fastscale_jax.arch.spelling import did_you_mean, nearest
-from fastscale_jax.arch.strategies import STRATEGIES, STRATEGY_PATTERN, is_strategy, spelled
+from fastscale_jax.arch.strategies import STRATEGY_PATTERN, is_strategy, nearest_names, spelled
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _UNITS = {name: (argument, unit) for argument, name, unit in AMOUNTS}
@@ -57,7 +57,7 @@ def question(text: str, bases: Iterable[str]) -> str:
     of_bases = nearest(base[-1], bases) if base[1:] else [""]
     of_strategies = [spelled(strategy)]
     if not is_strategy(of_strategies[0]):
-        of_strategies = nearest(strategy, STRATEGIES)
+        of_strategies = nearest_names(strategy)
     parts = itertools.product(of_bases, of_strategies, _nearest_amounts(amount))
     return did_you_mean(["_".join(filter(None, names)) for names in parts])
 

@@ -337,8 +337,8 @@ def resolve(
         device: the device model that predicts `25ms` and `40gb`, or a function that returns it.
 
     Raises:
-        ValueError: unknown family, base, strategy or amount, with the grammar and the choices; or
-            a budget that no factor reaches.
+        ValueError: unknown family, base, strategy or amount, with the grammar and the choices;
+            shares or a limit that do not suit the network; or a budget that no factor reaches.
     """
     kinds = {*budget_of(variant)} & {*MEASURED}
     return _resolved(family, variant, model_of(device, *kinds) if kinds else None)
@@ -362,9 +362,7 @@ def _resolved(
         network = base_architecture(family, base)
         network, scaling = scaled(network, strategy, device, max_resolution=None, **amount)
     except ValueError as error:
-        # the grammar does not help with what a device was not fitted for
-        hint = "" if {*amount} & {*MEASURED} else f"; {grammar(family)}"
-        raise ValueError(f"variant {variant!r} of {family}: {error}{hint}") from error
+        raise ValueError(f"variant {variant!r} of {family}: {error}") from error
     return dataclasses.replace(network, name=name), scaling
 
 

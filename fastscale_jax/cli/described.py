@@ -123,7 +123,7 @@ def caption(scaling: Scaling | None) -> str:
     if scaling is None:
         return note
     by = ", ".join(f"{key} x{_each(x)}" for key, x in scaling.multipliers._asdict().items())
-    how = f"{scaling.base} scaled by {scaling.strategy} x{scaling.factor!r}"
+    how = f"{scaling.base} scaled by {scaling.strategy} x{scaling.factor:.12g}"
     return f"{note}\n{how}: {by}, then rounded"
 
 

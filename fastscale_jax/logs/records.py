@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastscale_jax.logs.dispensable import Beside
 from fastscale_jax.logs.events import EventLog
+from fastscale_jax.logs.optional_files import OptionalFiles
 from fastscale_jax.utils import guarded_file, json_file
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.whole_file import write_text
@@ -36,7 +36,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         last_step: int | None = None,
         *,
         is_evaluation_due: bool = False,
-        beside: Beside | None = None,
+        beside: OptionalFiles | None = None,
     ) -> None:
         """Opens `workdir/metrics.jsonl` to append to, and makes `workdir` if need be.
 
@@ -52,7 +52,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
                 regular file.
         """
         workdir.mkdir(parents=True, exist_ok=True)
-        self._beside = beside or Beside(complain)
+        self._beside = beside or OptionalFiles(complain)
         self._path = workdir / "metrics.jsonl"
         _mend(self._path)
         earlier = read_metrics(self._path)

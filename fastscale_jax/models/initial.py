@@ -1,8 +1,8 @@
 """The weights that a network begins with.
 
-They are drawn from the list of its layers, and the module is not traced. Kernels and the biases of
-gates are drawn in loops, a loop for those of about equal size, so that the compiled program hardly
-grows with the network. The values are those of Flax's `Network.init`.
+They follow from the list of the network's layers; the Flax module is not traced. Kernels and the
+biases of gates are drawn in loops, one for all arrays of about equal size, so that the compiled
+program hardly grows with the network. The values are those of Flax's `Network.init`.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ _PADDING = 2**21  # values; to draw them takes about as long as to compile anoth
 
 
 class _Drawn(NamedTuple):
+    """An array that is drawn at random."""
+
     name: str  # the layer's
     shape: tuple[int, ...]
     scale: float  # by which draws are multiplied
@@ -33,7 +35,12 @@ class _Drawn(NamedTuple):
 
 
 def initial_variables(model: Network, key: Array) -> dict[str, Any]:
-    """Returns `params` and `batch_stats` before training, float32; `key` decides them."""
+    """Returns `params` and `batch_stats` before training, float32.
+
+    Args:
+        model: the network.
+        key: the random key; values are those of `model.init(key, …)` to rounding.
+    """
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     kernels = list(_kernels(model.architecture))
     for kernel in kernels:
@@ -44,6 +51,7 @@ def initial_variables(model: Network, key: Array) -> dict[str, Any]:
         layer["bn"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
         statistics = {"mean": jnp.zeros(width), "var": jnp.ones(width)}
         _of_layer(variables["batch_stats"], kernel.name)["bn"] = statistics
+    # Flax numbers the arrays of a layer as they are drawn: the kernel first, then a gate's bias
     for kernel, values in _values(kernels, key, 1, random.normal):
         _of_layer(variables["params"], kernel.name)["kernel"] = values
     for bias, values in _values(list(_gate_biases(model.architecture)), key, 2, _uniform):
@@ -54,7 +62,7 @@ def initial_variables(model: Network, key: Array) -> dict[str, Any]:
 def _values(
     arrays: list[_Drawn], key: Array, number: int, draw: Callable[[Array, tuple[int]], Array]
 ) -> Iterator[tuple[_Drawn, Array]]:
-    """Yields the values of arrays, the `number`-th that their layers draw."""
+    """Yields arrays with their values; each is the `number`-th that its layer draws."""
     for group in _of_about_equal_size(arrays):
         hashes = np.array([_hash(one.name, number) for one in group], np.uint32)
         keys = jax.vmap(random.fold_in, (None, 0))(key, hashes)
@@ -86,21 +94,21 @@ def _kernels(network: Architecture) -> Iterator[_Drawn]:
         yield _Drawn(layer.name, (*window, layer.c_group, layer.width), std)
 
 
-def _of_about_equal_size(kernels: list[_Drawn]) -> Iterator[list[_Drawn]]:
-    """Yields groups, the largest array first; each group's are padded to its first's size."""
+def _of_about_equal_size(arrays: list[_Drawn]) -> Iterator[list[_Drawn]]:
+    """Yields groups, the largest array first; draws of a group have the size of its first."""
     group, padding = [], 0
-    for kernel in sorted(kernels, key=lambda kernel: -kernel.size):
-        padding += group[0].size - kernel.size if group else 0
+    for array in sorted(arrays, key=lambda array: -array.size):
+        padding += group[0].size - array.size if group else 0
         if padding > _PADDING:
             yield group
             group, padding = [], 0
-        group.append(kernel)
+        group.append(array)
     if group:
         yield group
 
 
 def _of_layer(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    """The part of a tree of variables that is of a layer; it is made if need be."""
+    """The variables of a layer in a tree; an empty dict is added where there are none."""
     for part in name.split("."):
         tree = tree.setdefault(part, {})
     return tree

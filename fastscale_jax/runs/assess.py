@@ -14,7 +14,7 @@ from fastscale_jax.checkpoints.trained_on import result_name
 from fastscale_jax.checkpoints.workdir import saved_config
 from fastscale_jax.data.sources.conventions import OWN
 from fastscale_jax.logs.class_errors import account_of_all
-from fastscale_jax.logs.dispensable import Beside
+from fastscale_jax.logs.optional_files import OptionalFiles
 from fastscale_jax.logs.records import write_json
 from fastscale_jax.runs.run import Run
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, images_seen
@@ -39,7 +39,7 @@ def evaluate_checkpoints(
     evaluator: Evaluator | None = None,
     last: dict[str, Evaluation] | None = None,
     tick: Callable[[], object] = lambda: None,
-    beside: Beside | None = None,
+    beside: OptionalFiles | None = None,
 ) -> dict[str, dict[str, Evaluation]]:
     """Evaluates the `last` and the `best` checkpoint of a run, and writes the result down.
 
@@ -71,7 +71,7 @@ def evaluate_checkpoints(
     evaluations = {which: by_path[path] for which, path in kept.items()}
     steps = {which: int(path.parent.name) for which, path in kept.items()}
     if jax.process_index() == 0:
-        beside = beside or Beside(complain, remark="")
+        beside = beside or OptionalFiles(complain, remark="")
         _write_down(run, evaluations, steps, beside, is_trained=last is not None)
     return evaluations
 
@@ -80,7 +80,7 @@ def _write_down(
     run: Run,
     evaluations: dict[str, dict[str, Evaluation]],
     steps: dict[str, int],
-    beside: Beside,
+    beside: OptionalFiles,
     *,
     is_trained: bool,
 ) -> None:

@@ -23,7 +23,7 @@ from fastscale_jax.cost.parameters import text
 from fastscale_jax.data.sources.conventions import SourceInfo
 from fastscale_jax.distributed.peers import Peers
 from fastscale_jax.distributed.sharding import replicated
-from fastscale_jax.logs.dispensable import Beside
+from fastscale_jax.logs.optional_files import OptionalFiles
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.progress import Progress
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
@@ -104,7 +104,7 @@ def train(
             task = run.task(course.shift)
             with progress.doing("preparing the weights"):
                 state, about, start = _beginning(run, task, restored, start)
-        beside = Beside(progress.note)
+        beside = OptionalFiles(progress.note)
         for note in checkpoints.notes:
             progress.note(note)
         _tell_beginning(run, course, state, restored, start, progress)
@@ -130,7 +130,7 @@ def train(
 
 
 def _recorder(
-    run: Run, course: Course, state: TrainState, about: Mapping[str, Any], beside: Beside
+    run: Run, course: Course, state: TrainState, about: Mapping[str, Any], beside: OptionalFiles
 ) -> Recorder:
     """What writes the metrics; the run's config and parameters are written down first."""
     _write_down(run, course, state, beside)
@@ -163,7 +163,7 @@ def _locked(run: Run) -> Iterator[Callable[[], None]]:
         yield lambda: None
 
 
-def _write_down(run: Run, course: Course, state: TrainState, beside: Beside) -> None:
+def _write_down(run: Run, course: Course, state: TrainState, beside: OptionalFiles) -> None:
     """Writes the config of a run that has steps to take, and the parameters that it begins with."""
     if int(state.step) < course.last_step:
         beside.write("config.json", functools.partial(write_config, run.folder, run.config))

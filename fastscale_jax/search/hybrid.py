@@ -5,6 +5,7 @@ import dataclasses
 from fastscale_jax.arch import Architecture, Scaling
 from fastscale_jax.arch.scaling import amount_name, scaled
 from fastscale_jax.arch.strategies import shares
+from fastscale_jax.arch.variants import question
 from fastscale_jax.arch.zoo import budget_of
 from fastscale_jax.measure.fitted import find
 
@@ -20,8 +21,8 @@ def check(scaling: str, flag: str = "scale") -> None:
     if not strategy or not budget_of(scaling):
         given = f"--{flag}={scaling}" if flag else repr(scaling)
         raise ValueError(
-            f"{given} is no scaling; write <strategy>_<amount>, as in dWr_16gf, dWr_x4 "
-            "or a0.6_20macts"
+            f"{given} is no scaling; {question(scaling, ())}write <strategy>_<amount>, as in "
+            "dWr_16gf, dWr_x4 or a0.6_20macts"
         )
 
 

@@ -1,5 +1,6 @@
 """Shares of one's own, vectors and limits of the resolution, against arithmetic of its own."""
 
+import dataclasses
 import decimal
 import math
 import random
@@ -111,6 +112,26 @@ def test_multipliers_of_each_stage_make_deeper_resnets_of_resnet_50():
     assert arch.count(network) == arch.count(arch.model_config("resnet", "101"))
 
 
+# `test_cost` holds the costs of M and L against those that torchvision publishes
+def test_efficientnetv2_s_grows_to_m_by_multipliers_of_each_stage():
+    """M has a stage more, and a head of the same width; its resolution is limited to 480."""
+    small, medium = (arch.resolve("efficientnetv2", size)[0] for size in "sm")
+    d = (3 / 2, 5 / 4, 5 / 4, 7 / 6, 14 / 9, 18 / 15)
+    w = (1.0, 1.0, 1.25, 1.25, 1.1, 1.19)
+    grown = arch.grow(small, Multipliers(d, w, 1.0, 2.0), max_resolution=480)
+    stages = (*grown.stages, medium.stages[-1])
+    whole = dataclasses.replace(grown, stages=stages, head_width=medium.head_width)
+    assert arch.count(whole) == arch.count(medium)
+
+
+def test_efficientnetv2_m_grows_to_l_by_shares_of_each_stage():
+    """Depths grow by 1.37, and widths by 1.20 to 1.31; L keeps M's head and resolution."""
+    large, _ = arch.resolve("efficientnetv2", "l")
+    grown, _ = arch.resolve("efficientnetv2", "m_d7w12,12,8,8,10,10,10r0_x2.35")
+    whole = dataclasses.replace(grown, head_width=large.head_width)
+    assert arch.count(whole) == arch.count(large)
+
+
 def test_resnet_rs_s_regime_leads_from_its_smallest_network_to_its_largest():
     # 16 blocks at 160 pixels to 139 at 320; arXiv:2103.07579
     by = strategy_of("rs_depth").multipliers(139 / 16 * 4)
@@ -153,6 +174,7 @@ REFUSED = {
     "groups above all": ("d1w1r1g4", {}, "share of g must not exceed those of d and w together, 2"),
     "out of order": ("w1d1r1", {}, "unknown strategy 'w1d1r1'"),
     "one left out": ("d1w1", {}, r"unknown strategy 'd1w1'; .* d<x>w<y>r<z>\[g<u>\], as in d1w8r1"),
+    "a share without a number": ("d1w1r1g", {}, "unknown strategy 'd1w1r1g'; choose one of"),
     "negative": ("d-1w1r1", {}, "unknown strategy 'd-1w1r1'"),
     "limit below the base": (
         "dWr",

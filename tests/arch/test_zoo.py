@@ -203,13 +203,16 @@ OUT_OF_RANGE = {
     "params that r does not move": ("r_40mparams", "nearest that is possible is 5,583,502 params"),
     "phi of another strategy": ("dWr_phi3", "phi goes with strategy 'orig' alone; got .* 'dWr'"),
     "phi too large": ("orig_phi30", "phi must be from -6.37 to 10.62"),
+    "too few stages": ("d1,1,2w8r1_x4", "has shares of 3 stages; regnety-500mf has 4$"),
+    "limit below the base": ("dWr-max200_x4", "max_resolution 200 is below the 224 pixels of"),
 }
 
 
 @pytest.mark.parametrize(("variant", "message"), OUT_OF_RANGE.values(), ids=OUT_OF_RANGE)
 def test_amount_out_of_range_is_refused(variant, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refusal:
         arch.resolve("regnety", variant)
+    assert "a variant is" not in str(refusal.value)  # it was written as it should be
 
 
 def test_unknown_family_is_refused_with_the_choices():

@@ -66,6 +66,7 @@ def test_a_name_of_another_library_is_described(network, capsys):
 
 REFUSED = {
     "no amount": ("scale dWr --config=digits", "'dWr' is no scaling; write <strategy>_<amount>"),
+    "no unit": ("scale dWr_4g --config=digits", "no scaling; did you mean dWr_4gf or dWr_4gb?"),
     "no config": ("scale dWr_4gf", "a recipe is missing"),
     "no strategy": ("scale wd_4gf --config=digits", "unknown strategy 'wd'; did you mean dw?"),
     "a limit below": (

@@ -56,8 +56,8 @@ def test_without_gathers_every_operation_is_the_same():
     noise = np.random.default_rng(2).integers(0, 256, (len(steps), 21, 34, 3), dtype=np.uint8)
     noise[::2] //= 2  # so that contrast can be stretched
     batch = noise, operations.astype(np.int32), levels.astype(np.float32)
-    found = jax.jit(image_ops.without_gathers)(*batch)
-    np.testing.assert_array_equal(found, operate(*batch))
+    got = jax.jit(image_ops.without_gathers)(*batch)
+    np.testing.assert_array_equal(got, operate(*batch))
 
 
 def test_for_a_tpu_nothing_is_gathered():
@@ -118,7 +118,7 @@ def test_smoothing_is_pil_s_and_leaves_the_border_as_it_is(size):
     np.testing.assert_array_equal(pixels.smooth(jnp.asarray(image)), wanted)
 
 
-def test_magnitude_0_of_what_increases_leaves_an_image_alone():
+def test_magnitude_0_of_increasing_operations_leaves_an_image_alone():
     names = ["solarize_inc", "rotate", "shear_x", "shear_y", "trans_x", "trans_y"]
     names += [f"{name}_inc" for name in ("color", "contrast", "brightness", "sharpness")]
     for name in names:
@@ -133,12 +133,12 @@ def test_magnitude_0_of_what_increases_leaves_an_image_alone():
         ("rotate", 0.5, 0, "sign of 0: it must be 1 or -1"),
     ],
 )
-def test_what_cannot_be_is_refused(name, magnitude, sign, message):
+def test_unknown_operations_and_magnitudes_out_of_range_are_refused(name, magnitude, sign, message):
     with pytest.raises(ValueError, match=message):
         apply_operation(NOISE, name, magnitude, sign)
 
 
 @pytest.mark.parametrize("images", [NOISE / 255, NOISE[0], NOISE[..., :1]])
-def test_what_is_no_batch_of_rgb_bytes_is_refused(images):
+def test_only_batches_of_rgb_bytes_are_taken(images):
     with pytest.raises(ValueError, match=r"images are .*; they must be uint8\[batch,h,w,3\]"):
         apply_operation(images, "invert", 0.5)

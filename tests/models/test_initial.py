@@ -32,9 +32,9 @@ def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):
 
     flax, ours = jax.jit(both, compiler_options=hasty())(jax.random.key(5))
     assert jax.tree.structure(flax) == jax.tree.structure(ours)
-    for wanted, found in zip(jax.tree.leaves(flax), jax.tree.leaves(ours), strict=True):
-        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
-        np.testing.assert_allclose(found, wanted, rtol=3e-7)
+    for wanted, got in zip(jax.tree.leaves(flax), jax.tree.leaves(ours), strict=True):
+        assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+        np.testing.assert_allclose(got, wanted, rtol=3e-7)
 
 
 def test_the_program_does_not_grow_with_the_depth():

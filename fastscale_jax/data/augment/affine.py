@@ -58,9 +58,14 @@ MAPS: dict[str, Callable[[Array, int, int], Array]] = {
 def coefficients(
     choose: Callable[..., Array], which: Array, level: Array, height: int, width: int
 ) -> Array:
-    """Returns the coefficients `[2, 3]` of a map, its index in `MAPS`, at a level.
+    """Returns the coefficients `[2, 3]` of a map at a level.
 
-    `choose` is `lax.switch`, or a function that replaces it.
+    Args:
+        choose: `lax.switch`, or a function that replaces it.
+        which: the map's index in `MAPS`.
+        level: the operation's argument, in the unit that its function says.
+        height: of the image, pixels.
+        width: likewise.
     """
     maps = [lambda level, map_=map_: map_(level, height, width) for map_ in MAPS.values()]
     return choose(which, maps, level)
@@ -90,7 +95,10 @@ def move(image: Array, coefficients: Array) -> Array:
 
 
 def sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]:
-    """The x and y that each pixel is read at, from the upper left corner: `[h, w]` each."""
+    """Returns the x and y at which each pixel of the result is read, `[h, w]` each.
+
+    They are in pixels from the source's upper left corner.
+    """
     x = jnp.arange(width) + (0.5 - width / 2)
     y = jnp.arange(height)[:, None] + (0.5 - height / 2)
     (a, b, c), (d, e, f) = coefficients
@@ -98,12 +106,12 @@ def sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]
 
 
 def before(coordinate: Array) -> Array:
-    """The last pixel whose centre is not after a coordinate, -1 or `side - 1` at the edges."""
+    """Returns the index of the last pixel whose centre is not after a coordinate; it may be -1."""
     return jnp.floor(coordinate - 0.5).astype(jnp.int32)
 
 
 def clipped_pair(coordinate: Array, side: int) -> tuple[Array, Array]:
-    """The pixels before and after a coordinate, clipped to the image."""
+    """Returns the indices of the pixels before and after a coordinate, clipped to the image."""
     pixel = before(coordinate)
     return jnp.clip(pixel, 0, side - 1), jnp.clip(pixel + 1, 0, side - 1)
 
@@ -113,9 +121,9 @@ def between(corners: Sequence[Array], x: Array, y: Array, height: int, width: in
 
     Args:
         corners: the levels around each position: upper left and right, lower left and right.
-        x: the positions, as `sources` returns them.
+        x: the positions, as `sources` returns them; with an axis of 1 where levels have channels.
         y: likewise.
-        height: of the source.
+        height: of the source, pixels.
         width: likewise.
     """
     is_inside = _is_within(x, width) & _is_within(y, height)

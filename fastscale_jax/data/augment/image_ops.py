@@ -1,9 +1,10 @@
 """Operations on images that equal PIL's, each image with its own, inside a jitted function.
 
-There are three ways to compute them all: looking levels up in a table, moving pixels, and blending
-with a copy. So where a whole batch is computed at once, which computes every branch for every
-image, there are three branches and not twenty. CPUs and TPUs compute one image after the other, and
-of its branches one; a TPU's memory on the chip holds what that needs.
+Each is computed in one of three ways: levels are looked up in a table, pixels are moved, or the
+image is blended with a copy. GPUs compute a batch at once, every branch for every image. So there
+are four branches, these and the identity, and not one for each operation. CPUs and TPUs compute one
+image after the other, and only the branch that it takes; a TPU holds all of that in its memory on
+the chip. `packed` has the forms for TPUs.
 """
 
 import functools
@@ -24,19 +25,20 @@ COPIES: dict[str, Callable[[Array], Array]] = {
     "color": lambda image: jnp.broadcast_to(grey(image), image.shape),
     "sharpness": smooth,
 }
-# Each takes `choose`, an image, the operation's index among those of its way, and its level.
+# each takes `choose`, an image, the operation's index among those of its way, and its level
 Ways = tuple[Callable[..., Array], ...]
 NAMES = ("identity", *TABLES, *MAPS, *COPIES)
 
 
 def operate(images: Array, operations: Array, levels: Array) -> Array:
-    """Returns images, each after its operations, one after the other.
+    """Returns images after each one's own operations, one after the other.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
-        operations: `[batch, layers]`, indices in `NAMES`.
-        levels: `[batch, layers]` float32, in the operation's own units: `rotate`'s are degrees,
-            `trans_x`'s a share of the width. See each in `level_tables`, `affine` and `pixels`.
+        operations: `[batch, layers]` int32, indices in `NAMES`.
+        levels: `[batch, layers]` float32, in each operation's own units, which `level_tables`,
+            `affine` and `pixels` say: degrees for `rotate`, a share of the width for `trans_x`.
+            On TPUs rotations must be below 45 degrees, and shears below 1.
 
     Returns:
         `[batch, h, w, 3]` uint8.
@@ -51,7 +53,7 @@ def operate(images: Array, operations: Array, levels: Array) -> Array:
 
 
 def one_by_one(images: Array, operations: Array, levels: Array) -> Array:
-    """Does as `operate`, and computes for each image what is done to it, and no more."""
+    """Does what `operate` does, image by image, and computes only the operations asked for."""
 
     def one(batch: tuple[Array, Array, Array]) -> Array:
         return _operate_on_one(_PLAIN, lax.switch, *batch)
@@ -60,9 +62,9 @@ def one_by_one(images: Array, operations: Array, levels: Array) -> Array:
 
 
 def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
-    """Does as `one_by_one`, in the forms for TPUs.
+    """Does what `one_by_one` does, in the forms for TPUs.
 
-    It turns by less than 45 degrees, and shears by less than a pixel a pixel.
+    Rotations must be below 45 degrees, and shears below 1.
     """
 
     def one(batch: tuple[Array, Array, Array]) -> Array:
@@ -73,13 +75,13 @@ def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
 
 
 def at_once(images: Array, operations: Array, levels: Array) -> Array:
-    """Does as `operate`, all images at once, as GPUs want it, in every way."""
+    """Does what `operate` does for all images at once; computes all ways, and selects one."""
     one = functools.partial(_operate_on_one, _PLAIN, _select)
     return jax.vmap(one)(images, operations, levels)
 
 
 def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array) -> Array:
-    """As `lax.switch`, but computes all branches, as `vmap` would have it do."""
+    """Does what `lax.switch` does, but computes all branches, as under `vmap`."""
     # `vmap` of `lax.switch` itself fails inside `shard_map`, where branches hold constants
     return lax.select_n(which, *varying_alike(*(branch(*args) for branch in branches)))
 
@@ -94,13 +96,14 @@ def _operate_on_one(
 
 
 def _apply(ways: Ways, choose: Choose, image: Array, operation: Array, level: Array) -> Array:
-    each = [functools.partial(way, choose) for way in ways]
+    """The image after one operation, an index in `NAMES`; `ways` is `_PLAIN` or `_PACKED`."""
+    branches = [functools.partial(way, choose) for way in ways]
     sizes = (1, len(TABLES), len(MAPS), len(COPIES))
     firsts = jnp.asarray(np.cumsum((0, *sizes[:-1]), dtype=np.int32))
     is_after = operation >= firsts
-    way = jnp.sum(is_after, dtype=jnp.int32) - 1
+    which = jnp.sum(is_after, dtype=jnp.int32) - 1
     first = jnp.max(jnp.where(is_after, firsts, 0))
-    return choose(way, each, image, operation - first, level)
+    return choose(which, branches, image, operation - first, level)
 
 
 def _identical(choose: Choose, image: Array, which: Array, level: Array) -> Array:

@@ -17,49 +17,52 @@ from fastscale_jax.utils.varying import varying_alike
 
 
 class Statistics(Protocol):
-    """What tables ask of an image; each is computed where it is asked for."""
+    """Statistics of an image, for tables; each is computed when it is asked for."""
 
     def extremes(self) -> tuple[Array, Array]:
-        """The lowest and the highest level of each channel: `[3]` int32 each."""
+        """Returns the lowest and the highest level of each channel: `[3]` int32 each."""
         ...
 
     def counts(self) -> Array:
-        """How many pixels have a level in a channel: `[256, 3]` int32."""
+        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
         ...
 
     def mean_grey(self) -> Array:
-        """The mean of `pixels.grey`, rounded: int32."""
+        """Returns the mean of `pixels.grey`, rounded: int32."""
         ...
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Whether each value is among sorted ones; bools. Not of the image, but of the device."""
+        """Returns whether each value is among the known ones, which are sorted: bools.
+
+        It depends on no image; it is a method because TPUs look values up in another way.
+        """
         ...
 
 
 class ImageStatistics:
-    """Of an image `[h, w, 3]` uint8, by gathers and scatters."""
+    """Statistics of an image `[h, w, 3]` uint8, by gathers and scatters."""
 
     def __init__(self, image: Array) -> None:
-        """Takes the image."""
+        """Takes the image, `[h, w, 3]` uint8."""
         self._image = image
 
     def extremes(self) -> tuple[Array, Array]:
-        """The lowest and the highest level of each channel."""
+        """Returns the lowest and the highest level of each channel: `[3]` int32 each."""
         low, high = self._image.min((0, 1)), self._image.max((0, 1))
         return low.astype(jnp.int32), high.astype(jnp.int32)
 
     def counts(self) -> Array:
-        """How many pixels have a level in a channel."""
+        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
         levels, counts = self._image.astype(jnp.int32), jnp.zeros((256, 3), jnp.int32)
         return counts.at[levels, jnp.arange(3)].add(1, mode="promise_in_bounds")
 
     def mean_grey(self) -> Array:
-        """The mean of `pixels.grey`, rounded."""
+        """Returns the mean of `pixels.grey`, rounded: int32."""
         levels = grey(self._image)
         return (2 * jnp.sum(levels, dtype=jnp.int32) + levels.size) // (2 * levels.size)
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Whether each value is among sorted ones."""
+        """Returns whether each value is among the known ones, which are sorted."""
         return known.at[jnp.searchsorted(known, values)].get(mode="clip") == values
 
 
@@ -142,7 +145,7 @@ def table_of(choose: Choose, image: Statistics, which: Array, level: Array) -> A
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
-        image: its statistics.
+        image: the image's statistics.
         which: the table's index in `TABLES`.
         level: the operation's argument.
     """
@@ -161,7 +164,7 @@ def _as_levels(new: Table, image: Statistics) -> Callable[[Array, Array], Array]
 
 
 def _is_short(image: Statistics, low: Array, high: Array, level: Array) -> Array:
-    """Where PIL's stretched level is 1 less than the exact quotient, rounded down: `[256, 3]`."""
+    """1 where PIL's stretched level is 1 below the exact one rounded down, else 0: `[256, 3]`."""
     asked = _code(low, high, level)
     return image.are_in(asked, jnp.asarray(_short_codes())).astype(jnp.int32)
 

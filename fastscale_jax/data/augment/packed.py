@@ -1,9 +1,9 @@
 """The operations for TPUs: without gathers, and without an axis of three channels.
 
-A TPU reads single pixels in a loop, and pads an axis of 3 to 128. So an image is one int32 a pixel,
-red in the lowest byte, and what is looked up is compared with every value that it may have: a sum
-over all of them in which one is not 0. XLA keeps such a sum in one kernel, which reads its
-operands once.
+A TPU gathers pixels one by one, in a loop, and pads an axis of 3 to 128. So a pixel is one int32:
+red in the lowest byte, then green, then blue. A lookup compares an index with every value that it
+may have, and sums over all of them; one term is not 0. XLA computes such a sum in one kernel, which
+reads its operands once.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from fastscale_jax.data.augment.affine import before, between, coefficients, sou
 from fastscale_jax.data.augment.level_tables import Choose, table_of
 from fastscale_jax.data.augment.pixels import blend, luma, smooth
 
-_ROWS = 4  # that hold what is read in a column; see `_rows`
+_ROWS = 4  # of the source, that a row of the result may read in one column; see `_first_rows`
 _SLACK = 2.0**-6  # pixels; exceeds the rounding errors of a row's position
 
 
@@ -25,11 +25,12 @@ def packed(image: Array) -> Array:
 
 
 def unpacked(words: Array) -> Array:
-    """Returns what was `packed`: `[h, w, 3]` uint8."""
+    """Returns a packed image `[h, w]` int32 as `[h, w, 3]` uint8."""
     return jnp.stack(_channels(words), -1).astype(jnp.uint8)
 
 
 def _channels(words: Array) -> list[Array]:
+    """Red, green and blue, `[h, w]` int32 each."""
     return [words >> 8 * channel & 255 for channel in range(3)]
 
 
@@ -39,49 +40,62 @@ def _joined(channels: Sequence[Array]) -> Array:
 
 
 class PackedStatistics:
-    """Of a packed image, as `level_tables.Statistics` has them."""
+    """Statistics of a packed image, without gathers and scatters; see `level_tables.Statistics`."""
 
     def __init__(self, words: Array) -> None:
-        """Takes the image, `[h, w]`."""
+        """Takes the packed image, `[h, w]` int32."""
         self._channels = _channels(words)
 
     def extremes(self) -> tuple[Array, Array]:
-        """The lowest and the highest level of each channel."""
+        """Returns the lowest and the highest level of each channel: `[3]` int32 each."""
         lowest, highest = zip(*((x.min(), x.max()) for x in self._channels), strict=True)
         return jnp.stack(lowest), jnp.stack(highest)
 
     def counts(self) -> Array:
-        """How many pixels have a level in a channel."""
+        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
         levels = jnp.arange(256)[:, None, None]
         each = [jnp.sum(x == levels, (1, 2), dtype=jnp.int32) for x in self._channels]
         return jnp.stack(each, -1)
 
     def mean_grey(self) -> Array:
-        """The mean of the luma, rounded."""
+        """Returns the mean of the luma, rounded: int32."""
         grey = luma(*self._channels)
         return (2 * grey.sum(dtype=jnp.int32) + grey.size) // (2 * grey.size)
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Whether each value is among others."""
+        """Returns whether each value is among the known ones."""
         return jnp.isin(values, known, method="compare_all")
 
 
 def looked_up(choose: Choose, words: Array, which: Array, level: Array) -> Array:
-    """Returns an image, its levels replaced by those of a table; see `image_ops`."""
+    """Returns a packed image whose levels are replaced by those of a table.
+
+    Args:
+        choose: `lax.switch`, or a function that replaces it.
+        words: the packed image, `[h, w]` int32.
+        which: the table's index in `level_tables.TABLES`.
+        level: the operation's argument.
+    """
     table = table_of(choose, PackedStatistics(words), which, level).astype(jnp.int32)
     old = jnp.arange(256)[:, None, None]
     channels = enumerate(_channels(words))
     red, green, blue = (
         jnp.where(x == old, table[:, c, None, None] << 8 * c, 0) for c, x in channels
     )
-    return (red + green + blue).sum(0)  # of each channel, one of the 256 is not 0
+    return (red + green + blue).sum(0)  # one of a channel's 256 terms is not 0
 
 
 def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
-    """Returns an image moved by one of `affine.MAPS`; see `image_ops`.
+    """Returns a packed image moved by one of `affine.MAPS`.
 
-    It is read in two passes. The first takes for each pixel of the result's rows, column by column,
-    the few rows of the source that the result may need there; the second takes their columns.
+    It is read in two passes. The first takes, for each row of the result and each column of the
+    source, the `_ROWS` pixels that the row may read there. The second takes the columns of these.
+
+    Args:
+        choose: `lax.switch`, or a function that replaces it.
+        words: the packed image, `[h, w]` int32.
+        which: the map's index in `affine.MAPS`.
+        level: the operation's argument; rotations are below 45 degrees, and shears below 1.
     """
     height, width = words.shape
     map_ = coefficients(choose, which, level, height, width)
@@ -92,29 +106,29 @@ def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
 
 
 def _first_rows(map_: Array, height: int, width: int) -> Array:
-    """The first row that each row of the result reads in each column of the source.
+    """The first row of the source that each row of the result reads in each column.
 
-    It reads none beyond the `_ROWS` from there on, if the map turns by less than 45 degrees and
-    shears by less than a pixel a pixel.
+    It reads that row and the `_ROWS - 1` below it at most, if the map turns by less than 45 degrees
+    and shears by less than a pixel a pixel.
 
     Returns:
-        `[h, w + 2]` int32; the first and the last column are those outside of the source.
+        `[h, w + 2]` int32; the first and the last column are just outside the source.
     """
     (a, b, c), (d, e, f) = map_
     rows = jnp.arange(height)[:, None] + (0.5 - height / 2)
     columns = jnp.arange(-1, width + 1) + (0.5 - width / 2)
     slope = d / a
-    # of what is read between the columns left and right of this one
+    # a column is read at positions less than a pixel left or right of it
     at = [e * rows + slope * (columns + side - b * rows - c) + f for side in (-1, 1)]
     return before(jnp.minimum(*at) + (height / 2 - _SLACK))
 
 
 def _rows(words: Array, first: Array) -> tuple[Array, ...]:
-    """For each row of the result, the source's pixels from `first` on, down each column.
+    """The source's pixels from row `first` on, for each row of the result and each column.
 
     Returns:
-        `_ROWS` images `[h, w + 2]`; outside of the source it goes on as at its edge. The highest
-        byte of the first one has the lowest of `first`.
+        `_ROWS` images `[h, w + 2]`, in which the source's edge is repeated outside it. The highest
+        byte of the first image, which no channel needs, holds the lowest byte of `first`.
     """
     height, beyond = len(words), _ROWS - 1
     first = jnp.clip(first, -beyond, height)
@@ -125,22 +139,25 @@ def _rows(words: Array, first: Array) -> tuple[Array, ...]:
 
 
 def _corners(rows: tuple[Array, ...], column: Array, row: Array) -> list[Array]:
-    """The pixels at a column and row, and right of it, and those below: four images `[h, w]`."""
-    here = jnp.arange(-1, column.shape[1] + 1)[:, None]
-    is_left, is_right = here == column[:, None], here == column[:, None] + 1
+    """The four pixels around each position, `[h, w]` each, in the order of `affine.between`.
+
+    `column` and `row`, `[h, w]`, are those of the upper left pixel.
+    """
+    columns = jnp.arange(-1, column.shape[1] + 1)[:, None]
+    is_left, is_right = columns == column[:, None], columns == column[:, None] + 1
     first, second, third, fourth = (x[:, :, None] for x in rows)
-    offset = row[:, None] - (first >> 24) & 255
+    offset = (row[:, None] - (first >> 24)) & 255  # rows below the first, by their lowest bytes
     upper, lower = (
         jnp.where(offset == 0, x, jnp.where(offset == 1, y, z))
         for x, y, z in ((first, second, third), (second, third, fourth))
     )
     return _sums(
-        [jnp.where(is_here, x, 0) for x in (upper, lower) for is_here in (is_left, is_right)]
+        [jnp.where(is_column, x, 0) for x in (upper, lower) for is_column in (is_left, is_right)]
     )
 
 
 def _sums(arrays: list[Array]) -> list[Array]:
-    """Sums over the second axis, in one kernel."""
+    """The sums of arrays over their second axis, in one kernel for all of them."""
     zeros = [jnp.zeros((), jnp.int32)] * len(arrays)
     return lax.reduce(arrays, zeros, _added, (1,))
 
@@ -150,8 +167,15 @@ def _added(sums: Sequence[Array], new: Sequence[Array]) -> list[Array]:
 
 
 def blended(choose: Choose, words: Array, which: Array, level: Array) -> Array:
-    """Returns an image blended with one of `image_ops.COPIES` of it; see there."""
+    """Returns a packed image blended with a copy of itself.
+
+    Args:
+        choose: `lax.switch`, or a function that replaces it.
+        words: the packed image, `[h, w]` int32.
+        which: the copy's index in `image_ops.COPIES`.
+        level: share of the image; beyond 1 it exaggerates.
+    """
     channels = _channels(words)
-    copies = [lambda x: luma(*channels), smooth]
+    copies = [lambda x: luma(*channels), smooth]  # in the order of `image_ops.COPIES`
     copied = [choose(which, copies, x) for x in channels]
     return _joined([blend(base, x, level) for base, x in zip(copied, channels, strict=True)])

@@ -15,12 +15,12 @@ def grey(image: Array) -> Array:
 
 
 def luma(red: Array, green: Array, blue: Array) -> Array:
-    """Returns what `grey` does, of int32 levels of any one shape."""
+    """Returns the luma of `grey`, from int32 levels of one shape: int32 of that shape."""
     return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
 
 
 def smooth(image: Array) -> Array:
-    """Returns the means of 3x3 pixels, the middle counting five times: int32.
+    """Returns the weighted means of 3x3 pixels, the middle one of weight 5: int32.
 
     Pixels at the border stay as they are.
 
@@ -44,7 +44,7 @@ def blend(base: ArrayLike, image: ArrayLike, factor: Array) -> Array:
     Args:
         base: whole levels, of any shape that fits the image's.
         image: whole levels.
-        factor: beyond 1 it exaggerates.
+        factor: share of the image; beyond 1 it exaggerates.
     """
     start = jnp.asarray(base, jnp.float32)
     difference = jnp.asarray(image, jnp.float32) - start

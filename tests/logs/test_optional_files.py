@@ -6,7 +6,11 @@ import signal
 
 import pytest
 
+<<<<<<<< HEAD:tests/logs/test_dispensable.py
 from fastscale_jax.logs.dispensable import Beside
+========
+from fastscale_jax.logs.optional_files import OptionalFiles
+>>>>>>>> w_r2:tests/logs/test_optional_files.py
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
 from tests.full_disk import full
@@ -27,7 +31,7 @@ def quickly():
 @pytest.mark.parametrize("room", [0, 60], ids=["no byte fits", "half a line fits"])
 def test_lines_and_events_wait_until_there_is_room(tmp_path, room):
     said = []
-    with Recorder(tmp_path, beside=Beside(said.append)) as recorder:
+    with Recorder(tmp_path, beside=OptionalFiles(said.append)) as recorder:
         recorder.write(RECORDS[0])
         assert said == []
         with full(room):
@@ -47,7 +51,7 @@ def test_lines_and_events_wait_until_there_is_room(tmp_path, room):
 
 def test_what_was_never_written_is_said_at_the_end(tmp_path):
     said = []
-    with full(), Recorder(tmp_path, beside=Beside(said.append)) as recorder:
+    with full(), Recorder(tmp_path, beside=OptionalFiles(said.append)) as recorder:
         for record in RECORDS:
             recorder.write(record)
     assert said[2:] == [
@@ -63,10 +67,10 @@ def test_records_that_are_to_be_taken_out_are_so_when_there_is_room(tmp_path):
         for record in RECORDS:
             recorder.write(record)
     again = {**RECORDS[3], "train_loss": 1.25}
-    with full(), Recorder(tmp_path, last_step=2, beside=Beside([].append)) as recorder:
+    with full(), Recorder(tmp_path, last_step=2, beside=OptionalFiles([].append)) as recorder:
         recorder.write(RECORDS[2])
     assert read_metrics(tmp_path / "metrics.jsonl") == RECORDS
-    with Recorder(tmp_path, last_step=2, beside=Beside([].append)) as recorder:
+    with Recorder(tmp_path, last_step=2, beside=OptionalFiles([].append)) as recorder:
         with full():
             recorder.write(RECORDS[2])
         recorder.write(again)
@@ -86,7 +90,7 @@ def test_a_file_that_is_there_is_not_lost_and_the_new_one_comes_later(tmp_path, 
     (path,) = tmp_path.iterdir()
     path.write_text("the old one")
     said = []
-    beside = Beside(said.append)
+    beside = OptionalFiles(said.append)
     with full():
         beside.write(path.name, lambda: write(tmp_path))
     assert [each.read_text() for each in tmp_path.iterdir()] == ["the old one"]

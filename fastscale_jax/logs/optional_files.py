@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Beside:
+class OptionalFiles:
     """Writes files that a run can do without, and tries again those that could not be written."""
 
     def __init__(
