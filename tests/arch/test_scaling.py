@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_scaling_leaves_its_input_alone(budget):
 
 @pytest.mark.parametrize("strategy", [*arch.STRATEGIES, *ALPHAS])
 def test_shares_of_a_strategy_sum_to_one(strategy):
-    shares = arch.shares(strategy)
+    shares: Any = arch.shares(strategy)
     assert sum(shares) == pytest.approx(1, abs=1e-15)
     assert all(0 <= share <= 1 for share in shares)
 

@@ -182,7 +182,7 @@ def test_the_script_for_several_processes_trains_and_passes_sigterm_on(tmp_path)
 @pytest.mark.parametrize("signalled", [(0, 1), (1,)], ids=["all", "the second"])
 def test_a_signal_ends_a_compilation_at_once(tmp_path, signalled):
     processes = pair(*ENDLESS, f"--workdir={tmp_path}", "--compile_cache=")
-    for line in processes[0].stderr:
+    for line in processes[0].stderr or ():
         if "compiling the step" in line:
             break
     time.sleep(1)

@@ -6,11 +6,7 @@ import signal
 
 import pytest
 
-<<<<<<<< HEAD:tests/logs/test_dispensable.py
-from fastscale_jax.logs.dispensable import Beside
-========
 from fastscale_jax.logs.optional_files import OptionalFiles
->>>>>>>> w_r2:tests/logs/test_optional_files.py
 from fastscale_jax.logs.plots import plot_curves
 from fastscale_jax.logs.records import Recorder, read_metrics, write_config
 from tests.full_disk import full
