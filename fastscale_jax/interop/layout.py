@@ -117,11 +117,13 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
     strides = tuple(stage.stride for stage in a.stages)
     bn_eps = 1e-5 if _has_large_epsilon(a, library) else a.bn_eps  # the difference is made up for
     conventions = a.padding, bn_eps
+    # EfficientNetV2-S has a stage less than the others
+    theirs_strides = names.strides[: len(strides)] if a.fused_stages else names.strides
     has_any = names.conventions == ()  # pycls's names fit every network of ours
     for field, ours, theirs in (
         ("activation", a.activation, _one_of(names.activations, a.activation)),
         ("(padding, bn_eps)", conventions, _one_of(names.conventions, conventions)),
-        ("strides", strides, names.strides[: len(strides)] or strides),
+        ("strides", strides, theirs_strides or strides),
         ("head_width", a.head_width, a.head_width if names.head else 0),
         ("se_ratio", a.se_ratio, a.se_ratio if "se.reduce" in names.layers else 0),
         ("se_of", a.se_of, _one_of(names.se_bases, a.se_of) if a.se_ratio else a.se_of),
