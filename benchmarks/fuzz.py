@@ -40,11 +40,12 @@ TOKENS = (
 )
 
 
-class ProgramStartedError(Exception):
+# Readers of images catch every `Exception` of a decoder, so that these two are none.
+class ProgramStartedError(BaseException):
     """A reader starts another program."""
 
 
-class TooSlowError(Exception):
+class TooSlowError(BaseException):
     """A reader takes longer than `LONGEST`."""
 
 
@@ -99,7 +100,7 @@ def problem_with(reader: Reader, content: bytes) -> str:
     except ValueError as error:
         line = in_a_line(str(error))
         return "" if line.isprintable() and len(line) <= MOST_CHARACTERS else f"it says {line!r}"
-    except Exception:
+    except (Exception, ProgramStartedError, TooSlowError):
         return traceback.format_exc(limit=-4)
     return ""
 
