@@ -175,7 +175,7 @@ BAD_INPUT = {
     "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [
         "has no bfloat16; use float16"
     ],
-    "--config=configs/digits.py --mode=export --names=keras": ['"fastscale_jax", "pycls", "timm"'],
+    "--config=configs/digits.py --mode=export --names=flax": ['"fastscale_jax", "pycls", "timm"'],
     "--config=configs/digits.py stray": ["'stray'"],
     "--config=configs/digits.py --config.model.in_channels=6": [
         "takes images of 6 channels",
@@ -294,8 +294,10 @@ def test_the_help_of_a_command_explains_every_flag_and_has_an_example(capsys, co
 NEEDED = {
     "choose": ["regnetz:500mf"],
     "curves": ["--results=x"],
+    "describe": ["timm:regnety_016"],
     "fit": ["--results=x"],
     "report": ["--output=x"],
+    "scale": ["dWr_x4"],
 }
 
 

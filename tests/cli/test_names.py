@@ -44,7 +44,8 @@ def test_a_network_may_be_named_in_capitals_and_is_recorded_as_it_is_listed(caps
     assert read_config("DIGITS") == read_config("digits")
     assert main(["list", "RegNetZ:*", "--format=json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [*listed] == ["regnetz:500mf", "regnetz:4gf", "regnetz:500mf-g1"]
+    bases = ("500mf", "4gf", "500mf-g1", "b16", "c16", "d32", "d8", "e8")
+    assert [*listed] == [f"regnetz:{base}" for base in bases]
 
 
 def test_values_that_are_names_may_be_in_capitals_and_are_recorded_as_they_are_listed():

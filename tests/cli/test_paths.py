@@ -22,6 +22,7 @@ REQUIRED = {
     "curves": ["--results=x"],
     "fit": ["--results=x"],
     "report": ["--output=x"],
+    "scale": ["dWr_x4"],
 }
 
 
