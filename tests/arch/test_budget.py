@@ -69,8 +69,8 @@ STRATEGIES = ("w", "r", "dwr", "dWr", "a0.95")
 CASES = [
     *itertools.product(NETWORKS, STRATEGIES),
     # shares of one's own, of each stage, and with a limit of the resolution
-    ("mbconv", "d1,2w2,1r1"),
-    ("mbconv", "dwr-max300"),
+    ("mbconv, the first stages fused", "d1,2,1w2,1,1r1"),
+    ("mbconv, the first stages fused", "dwr-max300"),
     ("regnety-200mf", "d1,1,2,2w8r1-max240"),
     ("equal widths: projections come and go", "d1,1,2w3,1,2r1"),
     ("equal widths: projections come and go", "r-max260"),

@@ -44,7 +44,7 @@ def test_growth_of_a_group_conv_is_table_3(dims):
 )
 @pytest.mark.parametrize("factor", [1 / 8, 8, 50])
 def test_a_stage_too_large_for_rounding_to_matter_grows_by_the_closed_form(strategy, factor):
-    stage = Stage(depth=4000, width=8192, stride=1, kernel=3, group_width=8192, expansion=1.0)
+    stage = Stage(depth=2000, width=8192, stride=1, kernel=3, group_width=8192, expansion=1.0)
     network = Architecture(
         name="one dense stage",
         block="bottleneck",

@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from fastscale_jax import models
 from fastscale_jax.arch import FAMILIES, Architecture, model_config, parameter_names
+from fastscale_jax.arch.zoo import authors_drop_rates
 from fastscale_jax.checkpoints.saved import read_models
 from fastscale_jax.interop import load
 from fastscale_jax.runs import loop
@@ -93,7 +94,9 @@ def test_without_weights_it_is_refused_in_a_line_that_says_what_to_give(tmp_path
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_of_any_named_network(family):
     run = Run.of(read_config(f"finetune:{family}"))
-    wanted = {**model_config(family).to_dict(), "num_classes": 0}  # as many as the images have
+    drops = authors_drop_rates()._asdict() if family == "efficientnet" else {}
+    # as many classes as the images have
+    wanted = {**model_config(family).to_dict(), **drops, "num_classes": 0}
     assert run.network.to_config().to_dict() == wanted
     assert run.variant == f"{family}:"
     assert run.recipe.train.needs_weights
