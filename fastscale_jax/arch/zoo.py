@@ -388,7 +388,7 @@ def grammar(family: str) -> str:
     strategies = " ".join(name for name in STRATEGIES if not name.startswith("rs_"))
     return (
         f"<base> or [<base>_]<strategy>_<amount>; bases: {' '.join(members.bases)}; strategies: "
-        f"{strategies} {FORMS}; amounts: 16gf x8 4mparams 9macts 25ms 40gb"
+        f"{strategies} {FORMS}; amounts: 16gf x8 4mparams 9macts 25ms"
     )
 
 
