@@ -66,7 +66,7 @@ def arrays_equal(one: Any, other: Any) -> bool:
 class Says:
     """Stands in for a network: it gives the logits that it was made with."""
 
-    architecture = types.SimpleNamespace(resolution=8)
+    architecture = types.SimpleNamespace(resolution=8, in_channels=3)
 
     def __init__(self, logits: Any) -> None:
         self.logits = jnp.asarray(logits, jnp.float32)
