@@ -162,10 +162,16 @@ def test_a_description_that_is_no_object_is_refused(tmp_path, settings):
         files.read(path)
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"7"])
-def test_what_is_no_description_is_passed_over(tmp_path, content):
-    (tmp_path / "config.json").write_bytes(content)
+def test_what_is_no_description_is_passed_over(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"7")
     assert read_beside(tmp_path / "x.safetensors") == {}
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff"])
+def test_a_description_that_is_damaged_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        read_beside(tmp_path / "x.safetensors")
 
 
 def test_weights_and_what_lies_beside_them_may_be_in_a_home_folder(tmp_path, monkeypatch):

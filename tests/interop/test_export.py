@@ -166,6 +166,7 @@ def test_the_manifest_says_what_the_source_s_conventions_are(source, num_classes
         "channels": "RGB",
         "resize": resize[source],
         "interpolation": "bilinear",
+        "crop_mode": "center",
         "pixel_range": [0, 1],
         "mean": list(SOURCES[source].mean),
         "std": list(SOURCES[source].std),

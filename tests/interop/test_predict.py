@@ -162,7 +162,8 @@ def test_digits_come_out_of_their_files_as_evaluation_has_them(digits):
     images = np.stack([as_evaluated(read_image(file), 20, crop) for file in files])
     np.testing.assert_array_equal(images, split.images)
     prepared = prepare(split.images, resolution=20, mean=mean, std=std)
-    alone = np.stack([predict._input(file, 20, SOURCES["digits"], read_image) for file in files])
+    shape = network()[0].architecture
+    alone = np.stack([predict._input(file, shape, SOURCES["digits"], read_image) for file in files])
     np.testing.assert_allclose(alone, prepared, rtol=0, atol=1e-6)
 
 
