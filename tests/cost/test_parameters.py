@@ -81,8 +81,8 @@ def test_the_overview_counts_what_clu_s_own_does(family):
 
 
 def test_of_weights_that_fit_no_memory_there_is_a_table(network):
-    wide = dataclasses.replace(network, head_width=10**7, num_classes=10**6)
-    assert count(wide).params > 10**13  # so that no array can have been made
+    wide = dataclasses.replace(network, head_width=10**6, num_classes=10**6)
+    assert count(wide).params > 10**12  # so that no array can have been made
     assert sum(row["size"] for row in parameters.rows(wide)) == count(wide).params
     assert parameters.overview(wide).endswith("GB")
 
