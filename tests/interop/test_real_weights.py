@@ -108,5 +108,6 @@ def test_a_network_that_pads_otherwise_is_refused(weights, folder, monkeypatch, 
     given = f"--config.init_from={weights}"
     assert main(["predict", str(folder), *recipe, given]) == 2
     line = capsys.readouterr().err
-    assert "(padding, bn_eps) is ('same', 0.001) in all of its networks of mbconv" in line
+    assert "these are not the weights of efficientnet-lite0" in line
+    assert line.endswith("which is --config=configs/efficientnet.py:lite0\n")
     assert "Traceback" not in line
