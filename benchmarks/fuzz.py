@@ -10,7 +10,6 @@ first finding of each reader is written to --findings, and the exit status is th
 
 import argparse
 import contextlib
-import os
 import pathlib
 import random
 import signal
@@ -28,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz_readers import READERS, Reader
-from fastscale_jax.utils.console import MOST_CHARACTERS, in_a_line
+from fastscale_jax.utils.console import MOST_CHARACTERS, in_a_line, without_stderr
 
 LONGEST = 20  # seconds for one input
 # what parsers stumble over: sizes at the edges of integers, numbers that are none, nesting, signs
@@ -87,7 +86,7 @@ def fuzz(reader: Reader, seconds: float, examples: int, start: int) -> tuple[int
             found = content, problem
             raise _TimeIsUp
 
-    with contextlib.suppress(_TimeIsUp), _without_chatter():
+    with contextlib.suppress(_TimeIsUp), without_stderr():
         feed()
     return count, *found
 
@@ -124,19 +123,6 @@ def _watched() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Drops what C libraries write to stderr about each damaged file."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _edited(corpus: Sequence[bytes]) -> st.SearchStrategy[bytes]:

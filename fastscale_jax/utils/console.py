@@ -3,8 +3,9 @@
 import contextlib
 import json
 import math
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ OK, FAILURE, USAGE_ERROR = 0, 1, 2
 STDIN = "/dev/stdin"
 MOST_CHARACTERS = 300  # of a line on stderr
 _BEGINNING = 200  # of these, what is kept of a longer line's beginning; the rest is its end
+# of a longer line, what is kept of each long word, mostly of a path: its beginning and its end
+_OF_WORD = 10, 29
 
 
 class _Lenient:
@@ -51,6 +54,19 @@ def stderr_console(*, quiet: bool = False) -> "Console":
     return Console(file=lenient(sys.stderr), quiet=quiet)
 
 
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drops what is written to stderr, also by C libraries. Exceptions are raised all the same."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def complain(message: str) -> None:
     """Says a line on stderr, as `in_a_line` returns it, if that can be written."""
     print(f"fastscale_jax: {in_a_line(message)}", file=lenient(sys.stderr))
@@ -59,14 +75,21 @@ def complain(message: str) -> None:
 def in_a_line(message: str) -> str:
     """Returns a message as one line of at most 300 characters.
 
-    Of a longer one the middle is left out: it begins with what is wrong, and ends with what would
-    be right.
+    Of a longer one, first the middles of long words are left out, and then, if need be, its own: it
+    begins with what is wrong, and ends with what would be right.
     """
     line = printable(" ".join(message.split()))
+    if len(line) > MOST_CHARACTERS:
+        line = " ".join(map(_shortened, line.split()))
     if len(line) <= MOST_CHARACTERS:
         return line
     end = MOST_CHARACTERS - _BEGINNING - len(" … ")
     return f"{line[:_BEGINNING]} … {line[-end:]}"
+
+
+def _shortened(word: str) -> str:
+    start, end = _OF_WORD
+    return word if len(word) <= start + end + 1 else f"{word[:start]}…{word[-end:]}"
 
 
 def printable(text: str) -> str:

@@ -109,5 +109,6 @@ def test_a_network_that_pads_otherwise_is_refused(weights, folder, monkeypatch, 
     assert main(["predict", str(folder), *recipe, given]) == 2
     line = capsys.readouterr().err
     assert "these are not the weights of efficientnet-lite0" in line
+    assert "(padding, bn_eps) is ('same', 0.001)" in line
     assert line.endswith("which is --config=configs/efficientnet.py:lite0\n")
     assert "Traceback" not in line

@@ -6,7 +6,16 @@ from fastscale_jax.arch.zoo import FAMILIES, spelled
 from fastscale_jax.utils.console import MOST_CHARACTERS, complain, in_a_line, printable
 
 
-@pytest.mark.parametrize("long", ["x" * 5000, "a word " * 900, "\n" * 400 + "é" * 301])
+def test_of_a_long_line_long_words_are_shortened_first():
+    path = f"/tmp/{'deep/' * 30}weights.safetensors"
+    said = f"{path}: these are not the weights of the network; " + "it has others " * 8
+    line = in_a_line(f"{said}; choose --config.model.padding=same")
+    shown = "/tmp/deep/…eep/deep/weights.safetensors"
+    assert line == f"{shown}{said[len(path) :]}; choose --config.model.padding=same"
+    assert in_a_line(path) == path  # it is not too long
+
+
+@pytest.mark.parametrize("long", ["word " * 1000, "a word " * 900, "\n" * 400 + "é é" * 301])
 def test_a_long_line_keeps_its_beginning_and_its_end(long):
     line = in_a_line(f"--output={long} cannot be written; choose another")
     assert len(line) == MOST_CHARACTERS == 300
