@@ -1,6 +1,7 @@
 """What a network is, what it costs, and how it scales. Pure Python: no JAX, no arrays."""
 
 from fastscale_jax.arch.architecture import Architecture, as_architecture
+from fastscale_jax.arch.bases import FAMILIES
 from fastscale_jax.arch.blocks import BlockShape, ConvSizes, FeatureMap, Stage
 from fastscale_jax.arch.complexity import Complexity, Layer, Part, count, layers, parts
 from fastscale_jax.arch.growing import grow
@@ -8,12 +9,7 @@ from fastscale_jax.arch.growth import Growth, group_growth, growth
 from fastscale_jax.arch.parameter_names import parameter_names
 from fastscale_jax.arch.scaling import Scaling, scale
 from fastscale_jax.arch.strategies import STRATEGIES, Multipliers, shares
-from fastscale_jax.arch.zoo import (
-    FAMILIES,
-    PAPER_ROWS,
-    model_config,
-    resolve,
-)
+from fastscale_jax.arch.zoo import PAPER_ROWS, model_config, resolve
 
 __all__ = [
     "FAMILIES",

@@ -40,7 +40,7 @@ from fastscale_jax.runs.summary import (
     warmup_warning,
 )
 from fastscale_jax.runs.trainer import Trainer
-from fastscale_jax.train.evaluate import Evaluator, as_record, error_of
+from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
 from fastscale_jax.utils.compiling import hasty
@@ -117,13 +117,7 @@ def train(
         state, last_evaluations = trainer.train(state, about)
         checkpoints.save(state, error_of(last_evaluations), trainer.about())
         checkpoints.wait()
-        with interrupts.at_rest(leave, is_all_saved=True):
-            if is_first:
-                beside.write("curves.png", functools.partial(_draw, run))
-            with progress.doing("evaluating the best checkpoint"):
-                evaluations = evaluate_checkpoints(
-                    run, evaluator, last_evaluations, peers.beat, beside
-                )
+        evaluations = _concluded(run, evaluator, outputs, beside, last_evaluations)
     if is_first:
         summarise(run, evaluations, time.monotonic() - started, console)
     return as_record(evaluations["last"])
@@ -136,6 +130,21 @@ def _recorder(
     _write_down(run, course, state, beside)
     is_due = bool(about.get("is_evaluation_due"))
     return Recorder(run.folder, int(state.step), is_evaluation_due=is_due, beside=beside)
+
+
+def _concluded(
+    run: Run,
+    evaluator: Evaluator,
+    outputs: Outputs,
+    beside: OptionalFiles,
+    last: dict[str, Evaluation],
+) -> dict[str, dict[str, Evaluation]]:
+    """Draws the curves of a run that is saved, and returns the kept checkpoints' evaluations."""
+    with outputs.interrupts.at_rest(outputs.leave, is_all_saved=True):
+        if outputs.recorder is not None:
+            beside.write("curves.png", functools.partial(_draw, run))
+        with outputs.progress.doing("evaluating the best checkpoint"):
+            return evaluate_checkpoints(run, evaluator, last, outputs.peers.beat, beside)
 
 
 def _draw(run: Run) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
-from fastscale_jax.arch.zoo import regnet_of
+from fastscale_jax.arch.bases import regnet_of
 
 STAGES = 4  # as all networks of that paper have
 _MOST = 100_000  # candidates that are drawn for a window before it is given up

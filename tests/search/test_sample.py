@@ -6,8 +6,9 @@ import pytest
 from scipy.stats import kstest
 
 from fastscale_jax import arch
+from fastscale_jax.arch.bases import regnet_of
 from fastscale_jax.arch.validation import validate
-from fastscale_jax.arch.zoo import base_architecture, regnet_of
+from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.search.sample import (
     DesignSpace,
     NothingFoundError,

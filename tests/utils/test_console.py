@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastscale_jax.arch.zoo import FAMILIES, spelled
+from fastscale_jax.arch.bases import FAMILIES
+from fastscale_jax.arch.zoo import spelled
 from fastscale_jax.utils.console import MOST_CHARACTERS, complain, in_a_line, printable
 
 
