@@ -53,6 +53,8 @@ def scale(
 def _write(path: pathlib.Path, network: Architecture, recipe: Any, about: str) -> None:
     if path.suffix != ".py":
         raise ValueError(f"--output={path} must be a Python file, as in scaled.py")
+    if path.exists():
+        raise ValueError(f"--output={path} is there already; give another name")
     try:
         write(path, network, recipe, about)
     except OSError as error:

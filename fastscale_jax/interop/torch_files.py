@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.console import complain
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision and others;
 # and the average of the weights over steps
@@ -19,6 +20,7 @@ EMA = "ema"  # as in file.pth#ema: the average, whatever its key is
 # what modules that hold the network put before every name: DistributedDataParallel, torch.compile,
 # Lightning, and what people call it
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+_LIGHTNING = "pytorch-lightning_version"  # in each of its checkpoints
 _PATHLIB = ("pathlib", "pathlib._local")  # the second: Python 3.13's
 _PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _AVERAGED_MODEL_S_COUNTER = "n_averaged"  # of torch.optim.swa_utils
@@ -64,11 +66,27 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
             )
         if kind := _unusual_kind(value):
             raise WeightsError(f"{path}: the tensor {name!r} is {kind}; save its values densely")
+    if _LIGHTNING in loaded:
+        inner = _network_of_module(path, inner)
     about = _said_beside(loaded)
     kinds = (_PLAIN_KEYS, EMA_KEYS)
     if not key and all(any(isinstance(loaded.get(x), Mapping) for x in kind) for kind in kinds):
         about["has_average"] = True
     return unwrapped(inner), about
+
+
+def _network_of_module(path: pathlib.Path, tensors: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """What a module of Lightning's holds under the name of its network, if it has one such name."""
+    names = [str(name) for name in tensors]
+    wrappers = [x for x in _WRAPPERS if any(name.startswith(x) for name in names)]
+    others = [name for name in names if not name.startswith(tuple(wrappers))]
+    if len(wrappers) != 1 or not others:
+        return tensors
+    complain(
+        f"{path}: of the module, {wrappers[0]}* is read, and not {others[0]}"
+        + (f" and {len(others) - 1} more" if others[1:] else "")
+    )
+    return {name: x for name, x in tensors.items() if str(name).startswith(wrappers[0])}
 
 
 def _chosen(path: pathlib.Path, loaded: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:

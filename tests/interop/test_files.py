@@ -197,6 +197,20 @@ def test_a_prefix_that_not_all_names_have_is_part_of_the_name(tmp_path):
     assert_same(files.read(tmp_path / "a.pth").tensors, content)
 
 
+def test_of_a_module_of_lightning_s_the_network_is_read(tmp_path, capsys):
+    wrapped = {f"model.{name}": tensor for name, tensor in tensors().items()}
+    beside = {"criterion.weight": torch.ones(3), "ema_model.a": torch.ones(1)}
+    saved = {"pytorch-lightning_version": "2.5.0", "state_dict": {**wrapped, **beside}}
+    torch.save(saved, tmp_path / "a.ckpt")
+    assert_same(files.read(tmp_path / "a.ckpt").tensors, tensors())
+    said = "of the module, model.* is read, and not criterion.weight and 1 more\n"
+    assert capsys.readouterr().err.endswith(said)
+    # which of two is the network is not guessed
+    saved["state_dict"]["backbone.a"] = torch.ones(1)
+    torch.save(saved, tmp_path / "b.ckpt")
+    assert files.read(tmp_path / "b.ckpt").tensors.keys() == saved["state_dict"].keys()
+
+
 def test_a_pycls_checkpoint_comes_with_its_config(tmp_path):
     torch.save({"model_state": tensors(), "cfg": "BN:\n  EPS: 1.0e-05\n"}, tmp_path / "a.pyth")
     found = files.read(tmp_path / "a.pyth")
