@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 
+from tests.preloaded import run_preloaded
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 _QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is nearly all that short runs do
 # the smallest RegNetZ there is, of five blocks, on digits, for a few steps
@@ -32,11 +34,7 @@ def run_module(
     name: str, *arguments: str, quickly: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """As `run`, for another module of the package's that is a command."""
-    command = [sys.executable, "-m", f"fastscale_jax.{name}", *arguments]
-    env = environment() if quickly else None
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
-    )
+    return run_preloaded(name, arguments, environment() if quickly else {**os.environ}, REPOSITORY)
 
 
 def environment() -> dict[str, str]:

@@ -192,11 +192,11 @@ def model_config(family: str, variant: str = "", *, device: Device | None = None
 def grammar(family: str) -> str:
     """Returns one line that says how variants of a family are written."""
     family, members = _family(family)
-    # short enough for a line on stderr, `utils.console.MOST_CHARACTERS`, with a question before it
+    # without the two long ones, for a line on stderr; `utils.console.MOST_CHARACTERS`
     strategies = " ".join(name for name in STRATEGIES if not name.startswith("rs_"))
     return (
-        f"<base> or [<base>_]<strategy>_<amount>; bases: {' '.join(members.bases)}; strategies: "
-        f"{strategies} {FORMS}; amounts: 16gf x8 4mparams 9macts 25ms"
+        f"{_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
+        "amounts: 16gf x8 4mparams 9macts 25ms"
     )
 
 

@@ -1,0 +1,98 @@
+"""What commands import, imported once: each command under test is forked from that process.
+
+Most of what a short command takes is the interpreter and JAX starting. What it has of its own
+process it has here, too: the environment, the folder, the streams, what is done at the exit.
+"""
+
+import atexit
+import io
+import multiprocessing
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import tempfile
+import threading
+from multiprocessing import forkserver
+
+import pytest
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "fastscale_jax.api",
+        "fastscale_jax.cli.info_command",
+        "fastscale_jax.cli.predict_command",
+        "fastscale_jax.cli.train_command",
+        "fastscale_jax.runs.loop",
+        "matplotlib.pyplot",
+        "sklearn.datasets",
+        "torch",
+    ]
+)
+# Settings that a program reads as it starts: a command with others is not forked.
+_READ_EARLY = ("JAX_", "XLA_", "PYTHON", "MPL", "OMP_", "TF_")
+_NO_RESTART = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0"}  # fastscale_jax.utils.huge_pages
+
+
+_started_with: dict[str, str] = {}
+
+
+def run_preloaded(
+    module: str, arguments: tuple[str, ...], env: dict[str, str], folder: pathlib.Path
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m fastscale_jax.<module>` and captures what it prints.
+
+    The first call decides what is set as the forked process starts. Where others of these settings
+    are wanted later, the command gets an interpreter of its own.
+    """
+    early = {name: x for name, x in env.items() if name.startswith(_READ_EARLY)}
+    if not _started_with:
+        _started_with.update(early)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            forkserver.ensure_running()
+    if early != _started_with:
+        command = [sys.executable, "-m", f"fastscale_jax.{module}", *arguments]
+        return subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+    with tempfile.TemporaryDirectory() as place:
+        outputs = [pathlib.Path(place) / name for name in ("stdout", "stderr")]
+        given = (module, arguments, {**env, **_NO_RESTART}, folder, *outputs)
+        process = _CONTEXT.Process(target=_command, args=given)
+        process.start()
+        process.join()
+        texts = [output.read_text(encoding="utf-8") for output in outputs]
+    return subprocess.CompletedProcess([module, *arguments], process.exitcode or 0, *texts)
+
+
+def _command(
+    module: str,
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    folder: pathlib.Path,
+    stdout: pathlib.Path,
+    stderr: pathlib.Path,
+) -> None:
+    """Is a command, in the process that was forked for it."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    for descriptor, file in ((1, stdout), (2, stderr)):
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(
+        io.FileIO(2, "w", closefd=False), errors="backslashreplace", line_buffering=True
+    )
+    sys.argv = [module, *arguments]
+    sys.modules.pop(f"fastscale_jax.{module}", None)  # it is run, not imported
+    try:
+        runpy.run_module(f"fastscale_jax.{module}", run_name="__main__", alter_sys=True)
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
