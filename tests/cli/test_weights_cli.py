@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,10 +20,11 @@ from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import save
 from fastscale_jax.logs.records import read_metrics
+from tests import commands
+from tests.commands import REPOSITORY
 from tests.passes import rule
 from tests.train.tiny import tiny_config
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 METRICS = ("test_loss", "test_top1_error", "test_top5_error")
 OF_BOTH = (*METRICS, *(f"ema_{name}" for name in METRICS))
 
@@ -44,25 +43,7 @@ def run(tmp_path_factory):
         "    return config\n"
     )
 
-    # what one call has compiled, the next ones need not
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "fastscale_jax.main", f"--config={config}", *arguments],
-            cwd=REPOSITORY,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return call
+    return lambda *arguments: commands.run(f"--config={config}", *arguments)
 
 
 def contents(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
