@@ -4,14 +4,13 @@ import os
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keeps compiled programs of commands under test out of the user's home folder.
 
-    The workers of pytest-xdist have folders of their own; what they compile they share.
+    The workers of pytest-xdist have folders of their own; what their commands compile they share.
     """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -21,21 +20,20 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """Keeps what one test has compiled for the next ones: programs, and kernels for this processor."""
+    # JAX writes these files in place: another worker could read half of one
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    folder.mkdir()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture(scope="module")
-def compiled_quickly(tmp_path_factory):
-    """Spends less on compiling, which is nearly all that many tests do, and keeps the results."""
-    changed = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.getbasetemp() / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in changed}
-    _configure({**changed, "jax_disable_most_optimizations": True})
+def compiled_quickly():
+    """Spends less on compiling, which is nearly all that many tests do."""
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    _configure({**before, "jax_disable_most_optimizations": False})
-
-
-def _configure(values):
-    for name, value in values.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -168,7 +168,7 @@ def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exp
     wanted = {key: last[key] for key in OF_BOTH}
     best = {f"best_{key}": last[key] for key in OF_BOTH}  # the only evaluation there was
     found = json_of(run("--mode=eval", f"--workdir={workdir}", "--format=json"))
-    about = {"network": model().name, "data": "digits"}
+    about = {"network": model().name, "data": "digits", "images": 360, "skipped": 0}
     assert found == {**about, "weights": f"{workdir}, step 3", "step": 3, **wanted, **best}
     averaged = {key: last[f"ema_{key}"] for key in METRICS}
     for origin in (exported[0] / "weights.safetensors", workdir):
