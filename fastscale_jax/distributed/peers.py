@@ -131,7 +131,7 @@ class Peers:
         while not self._stop.wait(min(2.0, self._dead_after / 10)):
             self._say()
             verdict = self._look()
-            if verdict is not None:
+            if verdict is not None and not self._stop.is_set():  # else it is leaving, too
                 self._verdict = verdict
                 self._dismiss_witness()
                 self._say()
