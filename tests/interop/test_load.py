@@ -57,8 +57,12 @@ def small(family: str = "regnetz", **changes: Any) -> ConfigDict:
 
 def variables_of(config: ConfigDict) -> weights.Variables:
     """Weights that differ from tensor to tensor, by the rule of tests/golden/README.md."""
-    names = tensors(arch.as_architecture(config), "pycls")
-    return weights.from_pycls(config, {t.name: rule(t.name, t.shape) for t in names})
+    return jax.tree.map(np.copy, _by_rule(arch.as_architecture(config)))
+
+
+@functools.cache
+def _by_rule(a: arch.Architecture) -> weights.Variables:
+    return weights.from_pycls(a, {t.name: rule(t.name, t.shape) for t in tensors(a, "pycls")})
 
 
 def assert_same(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -402,7 +406,9 @@ def untrained_classifier(head_width):
 # head widths of which one is the number of classes here, and one the file's
 @pytest.mark.parametrize("head_width", [32, 10, 7])
 @pytest.mark.parametrize("library", [OURS, "pycls", "timm"])
-def test_a_classifier_for_other_classes_is_refused_or_starts_afresh(tmp_path, library, head_width):
+def test_a_classifier_for_other_classes_is_refused_or_starts_afresh(
+    tmp_path, library, head_width, compiled_quickly
+):
     config, path = small(head_width=head_width), tmp_path / "x"
     theirs = small(head_width=head_width, num_classes=7)
     save(path, theirs, variables_of(theirs), library)
