@@ -102,13 +102,13 @@ def test_predict_names_what_is_in_them_as_the_docs_have_it(
         assert abs(float(percent) - 100 * guesses[name]["probability"]) < 0.6
 
 
-def test_a_network_that_pads_otherwise_is_refused(weights, folder, monkeypatch, capsys):
+def test_a_network_that_pads_otherwise_is_refused(base, weights, folder, monkeypatch, capsys):
     monkeypatch.setattr(Session, "start", lambda self, **_: None)
-    recipe = "--config=efficientnet:lite0", "--config.model.padding=symmetric"
+    recipe = f"--config=efficientnet:{base}", "--config.model.padding=symmetric"
     given = f"--config.init_from={weights}"
     assert main(["predict", str(folder), *recipe, given]) == 2
     line = capsys.readouterr().err
-    assert "these are not the weights of efficientnet-lite0" in line
+    assert f"these are not the weights of efficientnet-{base}" in line
     assert "(padding, bn_eps) is ('same', 0.001)" in line
-    assert line.endswith("which is --config=configs/efficientnet.py:lite0\n")
+    assert line.endswith(f"which is --config=configs/efficientnet.py:{base}\n")
     assert "Traceback" not in line
