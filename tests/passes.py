@@ -63,12 +63,15 @@ def flax_outcome(
     labels: tuple[int, ...],
     precision: str,
     grouped_conv: str = "auto",
+    scan_blocks: bool = False,
 ) -> Outcome:
     """What our network makes of the reference's weights and of images `[batch, 3, h, w]`, RGB."""
     variables = jax.tree.map(
         lambda x: jnp.asarray(x, precision), weights.from_pycls(config, state_dict)
     )
-    model = models.build(config, dtype=precision, grouped_conv=grouped_conv)
+    model = models.build(
+        config, dtype=precision, grouped_conv=grouped_conv, scan_blocks=scan_blocks
+    )
     passes = jax.jit(
         functools.partial(_both_passes, model, jnp.array(labels)),
         compiler_options=QUICKLY,

@@ -160,6 +160,7 @@ class Match(NamedTuple):
 
     network: Counterpart
     shapes: frozenset[tuple[str, tuple[int, ...]]]  # names and shapes
+    names: frozenset[str]
 
     @property
     def description(self) -> str:
@@ -175,12 +176,12 @@ def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
     Args:
         shapes: of the state dict's tensors, by name.
     """
-    named_shapes = set(shapes.items())
+    named_shapes, names = set(shapes.items()), set(shapes)
 
     def likeness(match: Match) -> tuple[int, int, int]:
-        names = {name for name, _ in match.shapes}
+        named, alike = len(match.names & names), len(match.shapes & named_shapes)
         # the last: a network that has all of these tensors, and others besides, is less like them
-        return len(match.shapes & named_shapes), len(names & shapes.keys()), -len(names)
+        return alike, named, -len(match.names)
 
     best = max(_matches(), key=likeness)
     return best if any(likeness(best)[:2]) else None
@@ -189,7 +190,10 @@ def closest_named(shapes: Mapping[str, tuple[int, ...]]) -> Match | None:
 @functools.cache
 def _matches() -> tuple[Match, ...]:
     """Every named network under the names of every library that has it; made only for an error."""
-    return tuple(Match(network, _names_and_shapes(network)) for network in _named())
+    with_shapes = ((network, _names_and_shapes(network)) for network in _named())
+    return tuple(
+        Match(x, shapes, frozenset(name for name, _ in shapes)) for x, shapes in with_shapes
+    )
 
 
 def _named() -> Iterator[Counterpart]:

@@ -1,5 +1,6 @@
 """The formats that a network is exported to, and the check that each computes the same logits."""
 
+import functools
 import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.interop.files import ONNX, STABLEHLO, TFLITE
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.models import build
+from fastscale_jax.utils.compiling import hasty
 
 # how far logits may be off, as a share of the largest: measured were 1e-6 and 8e-4
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-2}
@@ -115,8 +117,10 @@ def _images(network: Architecture) -> np.ndarray:
 
 
 def _logits(network: Architecture, variables: Mapping[str, Any], images: np.ndarray) -> np.ndarray:
-    model = build(network)
-    return np.asarray(jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images))
+    # it runs once: machine code of our own takes longer to compile than it saves
+    model = build(network, grouped_conv="portable")
+    apply = jax.jit(functools.partial(model.apply, train=False), compiler_options=hasty())
+    return np.asarray(apply(variables, images))
 
 
 def _compare(name: str, theirs: np.ndarray, wanted: np.ndarray, dtype: str) -> None:

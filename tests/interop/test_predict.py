@@ -26,12 +26,22 @@ from tests.passes import rule
 from tests.train.tiny import tiny_config, tiny_run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(compiled_quickly):
+    """Equal networks share a program, which is most of what these tests would do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("probabilities_of", "vectors_of"):
+            patch.setattr(predict, name, functools.cache(getattr(predict, name)))
+        yield
+
+
 def network(num_classes=10):
     """The tiny network, and weights that tell images apart."""
     config = tiny_config(**{"model.num_classes": num_classes}).model
     names = tensors(arch.as_architecture(config), "pycls")
     variables = weights.from_pycls(config, {t.name: rule(t.name, t.shape) for t in names})
-    return models.build(config), variables
+    # machine code of our own takes longer to compile than all the rest; tests/convs has it
+    return models.build(config, grouped_conv="portable"), variables
 
 
 def of(source, num_classes=10):
@@ -180,7 +190,7 @@ def test_digits_are_seen_as_evaluation_sees_them(digits):
     # and to the image, what is counted as an error
     tops = np.array([[g.label for g in x.top] for x in found])
     right = tops == split.labels[:, None]
-    run = tiny_run(pathlib.Path(), "eval")
+    run = tiny_run(pathlib.Path(), "eval", grouped_conv="portable")
     metrics = as_record(evaluate_weights(run, variables)["last"])
     assert metrics["test_top1_error"] == 100 * (1 - right[:, 0]).sum() / 360
     assert metrics["test_top5_error"] == 100 * (1 - right.any(-1)).sum() / 360

@@ -1,5 +1,7 @@
 """Four networks with weights drawn by rule, against the reference implementation in float64."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ def network(name: str) -> ConfigDict:
     return config
 
 
+@functools.cache
 def state_dict(name: str) -> dict[str, np.ndarray]:
     shapes = golden("parity")[name]["shapes"]
     return {key: rule(key, tuple(shape)) for key, shape in shapes.items()}
@@ -46,32 +49,40 @@ def assert_as_recorded(name: str, got: Outcome, precision: str) -> None:
     assert_norms_close(norms(got.running), row["running_norms_after"], near)
 
 
-def slow(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.slow)
-
-
-# each network and each kind of block is in the default suite once
-@pytest.mark.parametrize(
-    "name", ["RegNetZ-500MF", "EfficientNet-B0", slow("ResNet-50"), slow("RegNetY-200MF")]
-)
-def test_float64_gives_the_reference_s_logits_gradients_and_statistics(name):
+def flax_figures(name: str, precision: str, scan_blocks: bool) -> Outcome:
     images = images_by_rule(4, golden("parity")[name]["resolution"])
-    with jax.enable_x64(True):
-        got = flax_outcome(network(name), state_dict(name), images, LABELS, "float64")
-    assert_as_recorded(name, got, "float64")
+    # in float64 the kernels of our own have PyTorch's gradients in tests/convs/test_grouped_conv.py
+    arguments = network(name), state_dict(name), images, LABELS, precision, "portable", scan_blocks
+    with jax.enable_x64(precision == "float64"):
+        return flax_outcome(*arguments)
 
 
-@pytest.mark.parametrize(
-    "name", ["ResNet-50", "RegNetY-200MF", slow("RegNetZ-500MF"), slow("EfficientNet-B0")]
-)
-def test_float32_stays_near_the_reference(name):
-    images = images_by_rule(4, golden("parity")[name]["resolution"])
+def networks(default: str, slow: str) -> list[object]:
+    """Names, with whether the equal blocks of a stage are compiled once, which is quicker.
+
+    Each network is computed in one of the precisions. In the default suite the others' blocks are
+    computed in PyTorch, below, and in Flax against PyTorch, in tests/interop/test_torch_twin.py.
+    """
+    others = [name for name in NETWORKS if name not in (default, slow)]
+    return [
+        pytest.param(default, True),
+        pytest.param(slow, False, marks=pytest.mark.slow),
+        *(pytest.param(name, False, marks=pytest.mark.exhaustive) for name in others),
+    ]
+
+
+@pytest.mark.parametrize(("name", "scan_blocks"), networks("RegNetZ-500MF", "EfficientNet-B0"))
+def test_float64_gives_the_reference_s_logits_gradients_and_statistics(name, scan_blocks):
+    assert_as_recorded(name, flax_figures(name, "float64", scan_blocks), "float64")
+
+
+@pytest.mark.parametrize(("name", "scan_blocks"), networks("RegNetY-200MF", "ResNet-50"))
+def test_float32_stays_near_the_reference(name, scan_blocks):
     # Where an activation is within rounding of one of ReLU's kinks, what comes after depends on the
     # order of a sum: when the images of RegNetY-200MF move in the last place, its gradients jump by
     # 0.2 %, in any implementation. Our kernels, whose order goes by the processor, are held to what
     # PyTorch's own passes differ by, in tests/interop/test_torch_twin.py.
-    got = flax_outcome(network(name), state_dict(name), images, LABELS, "float32", "portable")
-    assert_as_recorded(name, got, "float32")
+    assert_as_recorded(name, flax_figures(name, "float32", scan_blocks), "float32")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
