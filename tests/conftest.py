@@ -4,7 +4,10 @@ import os
 
 import jax
 import pytest
+from jax._src import compiler  # the one way to give XLA's own options to what is run eagerly
 from jax.experimental.compilation_cache import compilation_cache
+
+from tests.compiler import QUICKLY
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,7 +34,15 @@ def compiled_quickly(tmp_path_factory):
     }
     before = {name: getattr(jax.config, name) for name in changed}
     _configure({**changed, "jax_disable_most_optimizations": True})
-    yield
+    options_for = compiler.get_compile_options
+
+    def with_options(*given, env_options_overrides=None, **named):
+        options = {**QUICKLY, **(env_options_overrides or {})}
+        return options_for(*given, env_options_overrides=options, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", with_options)
+        yield
     _configure({**before, "jax_disable_most_optimizations": False})
 
 

@@ -14,7 +14,7 @@ from fastscale_jax.measure.jax_runner import plain_recipe
 from fastscale_jax.measure.memory import saved_for_backward
 from fastscale_jax.models.computation import REMATS
 from fastscale_jax.train.ranges import CHOICES
-from tests.models.one_batch import gradients_on
+from tests.models.one_batch import gradients_on, variables_of
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -46,8 +46,7 @@ def trained(scan_blocks, remat, frozen_norms=frozenset()):
             frozen_norms=frozen_norms,
         )
         images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 12, 12, 3)))
-        init = jax.jit(functools.partial(model.init, train=False))
-        variables = jax.tree.map(lambda x: x.astype("f8"), init(jax.random.key(0), images))
+        variables = jax.tree.map(lambda x: x.astype("f8"), variables_of(network()))
 
         step = gradients_on(
             model, variables, images, key=jax.random.key(1), of=lambda logits: (logits**2).mean()
