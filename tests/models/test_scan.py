@@ -104,7 +104,9 @@ def test_blocks_in_a_loop_are_dropped_by_the_key_and_in_training_alone():
     # in evaluation a key changes nothing, and the network is the one whose blocks are never dropped
     never = of(dataclasses.replace(architecture, stochastic_depth=0.0), True)
     still, other, wanted = (
-        np.asarray(jax.jit(functools.partial(model.apply, train=False, rngs=rngs))(variables, IMAGES))
+        np.asarray(
+            jax.jit(functools.partial(model.apply, train=False, rngs=rngs))(variables, IMAGES)
+        )
         for model, rngs in (
             (model, {"dropout": jax.random.key(1)}),
             (model, {"dropout": jax.random.key(2)}),
