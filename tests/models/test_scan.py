@@ -107,7 +107,7 @@ def test_blocks_in_a_loop_are_dropped_by_the_key_and_in_training_alone():
         np.asarray(
             jax.jit(functools.partial(model.apply, train=False, rngs=rngs))(variables, IMAGES)
         )
-        for model, rngs in (
+        for one, rngs in (
             (model, {"dropout": jax.random.key(1)}),
             (model, {"dropout": jax.random.key(2)}),
             (never, {}),
