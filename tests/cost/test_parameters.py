@@ -23,8 +23,8 @@ from fastscale_jax.arch import (
 )
 from fastscale_jax.cost import parameters
 from fastscale_jax.models import build, initial_variables
-from tests.compiler import QUICKLY
 from tests.commands import REPOSITORY
+from tests.compiler import QUICKLY
 
 
 @functools.cache
