@@ -44,7 +44,8 @@ def run_module(
 
 def environment() -> dict[str, str]:
     """Returns this process's environment, set to compile quickly."""
-    return {**os.environ, **_QUICKLY}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    return {**os.environ, **_QUICKLY, "XLA_FLAGS": flags}
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -4,6 +4,9 @@ import os
 
 import jax
 import pytest
+from jax._src import compiler  # the one way to give XLA's own options to what is run eagerly
+
+from tests.compiler import QUICKLY
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +37,14 @@ def _compiled_once(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compiled_quickly():
     """Spends less on compiling, which is nearly all that many tests do."""
+    options_for = compiler.get_compile_options
+
+    def with_options(*given, env_options_overrides=None, **named):
+        options = {**QUICKLY, **(env_options_overrides or {})}
+        return options_for(*given, env_options_overrides=options, **named)
+
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", with_options)
+        yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -66,8 +66,14 @@ NETWORKS = {
 }
 # shares with roots that are whole, so that sizes jump together, and shares that are not
 STRATEGIES = ("w", "r", "dwr", "dWr", "a0.95")
+# by default each network goes with two strategies, and each strategy with three or four networks
 CASES = [
-    *itertools.product(NETWORKS, STRATEGIES),
+    *(
+        pytest.param(name, strategy, marks=[] if (i + 2 * j) % 5 < 2 else [pytest.mark.exhaustive])
+        for (i, name), (j, strategy) in itertools.product(
+            enumerate(NETWORKS), enumerate(STRATEGIES)
+        )
+    ),
     # shares of one's own, of each stage, and with a limit of the resolution
     ("mbconv, the first stages fused", "d1,2,1w2,1,1r1"),
     ("mbconv, the first stages fused", "dwr-max300"),
@@ -145,17 +151,17 @@ def test_no_factor_of_a_dense_grid_comes_closer(name, strategy):
             assert distance <= min(abs(cost - budget) for cost in costs)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", [*arch.STRATEGIES, "a0.6"])
-@pytest.mark.parametrize(
-    ("family", "base"),
-    [
-        ("regnety", "32gf"),
-        ("efficientnet", "b7"),
-        pytest.param("resnet", "50", marks=pytest.mark.exhaustive),
-        pytest.param("regnetx", "8.0gf", marks=pytest.mark.exhaustive),
-    ],
-)
+def large_networks():
+    """In the slow suite, by turns: each strategy, and both kinds of network."""
+    bases = [("regnety", "32gf"), ("efficientnet", "b7"), ("resnet", "50"), ("regnetx", "8.0gf")]
+    for i, (family, base) in enumerate(bases):
+        for j, strategy in enumerate([*arch.STRATEGIES, "a0.6"]):
+            is_slow = i < 2 and i == j % 2
+            mark = pytest.mark.slow if is_slow else pytest.mark.exhaustive
+            yield pytest.param(family, base, strategy, marks=mark)
+
+
+@pytest.mark.parametrize(("family", "base", "strategy"), [*large_networks()])
 def test_no_factor_of_a_grid_comes_closer_for_a_large_network(family, base, strategy):
     a, _ = arch.resolve(family, base)
     factors = [LOW * (HIGH / LOW) ** (i / 20_000) for i in range(20_001)]

@@ -10,6 +10,7 @@ from fastscale_jax import arch
 from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.checkpoints.workdir import (
     as_recorded,
+    changes,
     check_evaluable,
     check_trainable,
     remains_of_run,
@@ -18,6 +19,7 @@ from fastscale_jax.logs.records import write_config
 from fastscale_jax.report import trained
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.train.recipe import default_config
+from fastscale_jax.utils.nested import as_flat
 from tests.full_disk import full
 
 NETWORK, _ = arch.resolve("regnetz", "500mf")
@@ -154,7 +156,18 @@ def test_a_run_goes_on_with_its_own_recipe_unless_changes_are_allowed(tmp_path, 
 def test_what_makes_no_difference_to_the_weights_may_change(tmp_path):
     with_run(tmp_path)
     data, train = {"dir": "/elsewhere", "workers": 3}, {"steps": 7, "log_every_steps": 1}
-    check_trainable(tmp_path, config_of(data=data, train=train, checkpoint={"every_steps": 5}))
+    checkpoint = {"every_steps": 5}
+    check_trainable(tmp_path, config_of(data=data, train=train, checkpoint=checkpoint))
+    assert json.loads((tmp_path / "config.json").read_text()) == config_of()  # it is only checked
+    # and of all keys but the network's, these alone; the last two because digits are in no files
+    recorded = as_flat(config_of())
+    free = {key for key in recorded if not changes(config_of(), recorded | {key: "another"})}
+    of_run = {key for key in free if not key.startswith(("model.", "checkpoint."))}
+    assert of_run == {
+        *("variant", "data.dir", "data.workers", "train.steps", "train.log_every_steps"),
+        *("train.shard_optimizer", "grouped_conv", "scan_blocks", "remat"),
+        *("data.exif", "data.max_pixels"),
+    }
 
 
 def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):

@@ -57,12 +57,15 @@ def test_it_is_pytorch_s(shape, activation):
     given = arrays(shape)
     wanted = by_torch(*given, shape, activation)
     narrow = [jnp.asarray(a, jnp.float32) for a in given]
-    for implementation in ("auto", "portable", "lax"):
+    # the conv of the other two is the same whatever follows it
+    others = ("portable", "lax") if activation == "silu" or shape == CASES[1] else ()
+    for implementation in ("auto", *others):
         got = jitted(conv(shape, activation, implementation))(*narrow)
         assert (got.shape, got.dtype) == (wanted.shape, jnp.float32)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
     with jax.enable_x64(True):
-        np.testing.assert_allclose(conv(shape, activation)(*given), wanted, rtol=1e-10, atol=1e-12)
+        got = jitted(conv(shape, activation))(*given)
+        np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_it_is_one_call_on_a_cpu_and_a_convolution_elsewhere():
@@ -153,11 +156,11 @@ def test_slopes_at_the_bends_are_pytorch_s(activation):
 
 def test_vmap_over_any_argument():
     given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
-    one = conv(CASES[1], "silu")
+    one = jitted(conv(CASES[1], "silu"))
     for i in range(4):
         stacked = [jnp.stack([a, 2 * a]) if i == j else a for j, a in enumerate(given)]
         axes = [0 if i == j else None for j in range(4)]
-        got = jax.vmap(one, axes)(*stacked)
+        got = jitted(jax.vmap(conv(CASES[1], "silu"), axes))(*stacked)
         for k in range(2):
             wanted = one(*[a[k] if i == j else a for j, a in enumerate(stacked)])
             np.testing.assert_allclose(got[k], wanted, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """The counter of jaxprs against arithmetic."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -34,30 +35,37 @@ def images(network) -> jax.ShapeDtypeStruct:
     return array(1, network.resolution, network.resolution, 3)
 
 
+def short(family: str, variant: str) -> arch.Architecture:
+    """A network with at most two blocks a stage: one that changes shape, and one with a skip."""
+    network = as_architecture(arch.model_config(family, variant))
+    stages = tuple(stage._replace(depth=min(stage.depth, 2)) for stage in network.stages)
+    return dataclasses.replace(network, stages=stages)
+
+
 def every_network():
-    """The paper's scaled rows are slow tests; the others differ in sizes alone."""
+    """The others differ in sizes alone; each is traced and counted in tests/models/test_network."""
     for name in dict.fromkeys((*NAMED, *ROWS)):
-        mark = pytest.mark.slow if name in ROWS else pytest.mark.exhaustive
-        yield pytest.param(name, id="-".join(name), marks=[] if name in SMALL else mark)
+        marks = [] if name in SMALL else [pytest.mark.exhaustive]
+        yield pytest.param(name, id="-".join(name), marks=marks)
 
 
 @pytest.mark.parametrize("name", [*every_network()])
 def test_it_agrees_with_the_arithmetic_to_the_integer(name):
-    network = as_architecture(arch.model_config(*name))
+    network = short(*name) if name in SMALL else as_architecture(arch.model_config(*name))
     model = models.build(network)
     assert count_module(model, images(network), train=False) == arch.count(network)
 
 
 @pytest.mark.parametrize("implementation", ["lax", "portable", "im2col", "shift"])
 def test_every_implementation_is_the_conv_that_it_computes(implementation):
-    network = as_architecture(arch.model_config("regnetz", "500mf-g1"))
+    network = short("regnetz", "500mf-g1")
     model = models.build(network, grouped_conv=implementation)
     assert count_module(model, images(network), train=False) == arch.count(network)
 
 
 @pytest.mark.parametrize("name", SMALL, ids="-".join)
 def test_a_gradient_costs_three_networks_but_for_the_image_and_the_biases(name):
-    network = as_architecture(arch.model_config(*name))
+    network = short(*name)
     layers = list(arch.layers(network))
     biases = sum(x.width for x in layers if not x.kernel and x.c_group)
     products, stem = arch.count(network).flops - biases, layers[0].flops

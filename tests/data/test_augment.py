@@ -14,9 +14,18 @@ from scipy import ndimage
 from fastscale_jax.data.augment import augmented as augment
 from fastscale_jax.data.augment import mixing, policies
 from fastscale_jax.data.augment.augment_config import Augment
-from fastscale_jax.data.augment.augmented import check_channels, mixed, prepare
+from fastscale_jax.data.augment.augmented import check_channels, mixed
+from tests.compiler import QUICKLY
 
+jitted = functools.partial(jax.jit, compiler_options=QUICKLY)
+mixup, cutmix = jitted(mixing.mixup), jitted(mixing.cutmix)
 AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def prepare(images, *, keys=None, **settings):
+    """`augmented.prepare` as one program, compiled anew: what is drawn may be replaced."""
+    run = functools.partial(augment.prepare, **settings)
+    return jitted(run)(images, keys=keys)
 
 
 def photos(batch, height, width):
@@ -36,9 +45,9 @@ def drawn(monkeypatch):
         draws = iter((zooms, shifts))
 
         def uniform(key, shape, minval, maxval):
-            values = jnp.broadcast_to(jnp.asarray(next(draws), jnp.float32), shape)
-            assert jnp.all((minval <= values) & (values <= maxval))
-            return values
+            values = np.broadcast_to(np.asarray(next(draws), np.float32), shape)
+            assert np.all((minval <= values) & (values <= maxval))
+            return jnp.asarray(values)
 
         monkeypatch.setattr(augment.random, "uniform", uniform)
 
@@ -219,7 +228,8 @@ def test_lighting_moves_each_image_s_colours_and_nothing_else():
 def test_mixing_is_as_chosen_and_with_two_a_coin_decides(choice, ways):
     images = jnp.asarray(photos(6, 5, 5), jnp.float32)
     targets = jax.nn.one_hot(jnp.arange(6), 6)
-    found, mix = set(), jax.jit(functools.partial(mixed, augment=Augment.none(**choice)))
+    augment = Augment.none(**choice)
+    found, mix = set(), jitted(functools.partial(mixed, augment=augment))
     for seed in range(12):
         key = jax.random.key(seed)
         got, labels = mix(images, targets, key[None])
@@ -227,8 +237,8 @@ def test_mixing_is_as_chosen_and_with_two_a_coin_decides(choice, ways):
         _, way_key = jax.random.split(key)
         wanted = {
             "as it was": images,
-            "mixup": mixing.mixup(images, targets, way_key, choice.get("mixup", 1.0))[0],
-            "cutmix": mixing.cutmix(images, targets, way_key, choice.get("cutmix", 1.0))[0],
+            "mixup": mixup(images, targets, way_key, choice.get("mixup", 1.0))[0],
+            "cutmix": cutmix(images, targets, way_key, choice.get("cutmix", 1.0))[0],
         }
         found |= {w for w in ways if np.allclose(got, wanted[w], atol=1e-3)} or {"none of them"}
     assert found == ways
@@ -238,9 +248,10 @@ def test_groups_are_mixed_as_batches_of_their_own():
     images = jnp.asarray(photos(6, 5, 5), jnp.float32)
     targets, given = jax.nn.one_hot(jnp.arange(6), 6), jax.random.split(jax.random.key(0), 2)
     for way in (Augment.none(mixup=0.5), Augment.none(cutmix=0.5)):
-        got = mixed(images, targets, given, way)
+        mix = jitted(functools.partial(mixed, augment=way))
+        got = mix(images, targets, given)
         halves = [
-            mixed(images[rows], targets[rows], given[i : i + 1], way)
+            mix(images[rows], targets[rows], given[i : i + 1])
             for i, rows in enumerate((slice(3), slice(3, 6)))
         ]
         for whole, *parts in zip(got, *halves, strict=True):

@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from fastscale_jax.data.augment.mixing import cutmix, mixup
+from tests.compiler import QUICKLY
 
+jitted = functools.partial(jax.jit, compiler_options=QUICKLY)
 KEYS = jax.random.split(jax.random.key(0), 4000)
 BATCH, SIZE = 6, (16, 12)
 
@@ -24,7 +26,7 @@ def mixed(mix, alpha=1.0):
 
 @functools.cache
 def compiled(mix):
-    return jax.jit(jax.vmap(mix, in_axes=(None, None, 0, None)))
+    return jitted(jax.vmap(mix, in_axes=(None, None, 0, None)))
 
 
 @pytest.mark.parametrize("mix", [mixup, cutmix])
@@ -38,7 +40,7 @@ def test_an_image_holds_of_each_class_what_its_target_says(mix):
 def test_soft_targets_and_half_precision_are_kept(mix):
     targets = jnp.asarray(np.random.default_rng(0).dirichlet([0.5] * 10, 4), jnp.float32)
     ones, key = jnp.ones((4, 3, 3, 3), jnp.bfloat16), jax.random.key(1)
-    images, new = jax.jit(mix)(ones, targets, key, 1.0)
+    images, new = jitted(mix)(ones, targets, key, 1.0)
     assert (images.dtype, new.dtype) == (jnp.bfloat16, jnp.float32)
     np.testing.assert_allclose(new.sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(new.mean(0), targets.mean(0), atol=1e-6)
@@ -86,7 +88,7 @@ def test_cutmix_s_box_is_of_the_size_and_place_that_the_paper_draws():
     # at the edges, s - s²/4 is left of a side s, and of the area on average
     # ∫ (√u - u/4)² du = 1/2 - 1/5 + 1/48.
     images = jnp.zeros((2, 128, 128, 1))
-    targets = jax.jit(jax.vmap(lambda key: cutmix(images, jnp.eye(2), key, 1.0)[1]))(KEYS)
+    targets = jitted(jax.vmap(lambda key: cutmix(images, jnp.eye(2), key, 1.0)[1]))(KEYS)
     pasted = np.asarray(targets[:, 0, 1])
     swapped = pasted > 0  # in half of the batches an image is its own other one
     np.testing.assert_allclose(pasted[swapped].mean(), 1 / 2 - 1 / 5 + 1 / 48, atol=0.02)

@@ -1,6 +1,7 @@
 """AutoAugment, RandAugment and lighting, against the golden policy, PIL and closed forms."""
 
 import collections
+import functools
 import itertools
 
 import jax
@@ -13,11 +14,16 @@ from fastscale_jax.data.augment import policies
 from fastscale_jax.data.augment.affine import MAPS
 from fastscale_jax.data.augment.image_ops import NAMES
 from fastscale_jax.data.augment.operations import RANGES
+from tests.compiler import QUICKLY
 from tests.data.pil_operations import by_pil, level, photos
 from tests.golden_files import golden
 
 MANY = 50_000
-autoaugmented = jax.jit(policies.autoaugment)
+# what the operations give as they are compiled for users is in test_image_ops.py
+jitted = functools.partial(jax.jit, compiler_options=QUICKLY)
+autoaugmented = jitted(policies.autoaugment)
+sample_autoaugment = jitted(policies.sample_autoaugment)
+sample_randaugment = jitted(policies.sample_randaugment, static_argnums=(1, 2))
 
 
 def test_the_policies_and_ranges_are_the_golden_ones():
@@ -80,10 +86,10 @@ def seen(draw):
 def test_every_outcome_is_as_frequent_as_the_policy_has_it(policy):
     keys = jax.random.split(jax.random.key(0), MANY)
     if policy == "autoaugment":
-        counts, likely = seen(policies.sample_autoaugment(keys)), autoaugment_outcomes()
+        counts, likely = seen(sample_autoaugment(keys)), autoaugment_outcomes()
     else:
         layers = int(policy.split()[1])
-        counts = seen(policies.sample_randaugment(keys, layers, 0.5))
+        counts = seen(sample_randaugment(keys, layers, 0.5))
         likely = randaugment_outcomes(0.5, layers)
     likely = {outcome: p for outcome, p in likely.items() if p > 0}
     assert sum(likely.values()) == pytest.approx(1)
@@ -99,12 +105,12 @@ def test_images_are_what_pil_makes_of_them_with_the_same_draw(policy):
     images = np.tile(photos()[:, 80:112, 80:112], (16, 1, 1, 1))
     keys = jax.random.split(jax.random.key(0), len(images))
     sample = {
-        "autoaugment": policies.sample_autoaugment,
-        "randaugment": lambda keys: policies.sample_randaugment(keys, 2, 0.7),
+        "autoaugment": sample_autoaugment,
+        "randaugment": lambda keys: sample_randaugment(keys, 2, 0.7),
     }[policy]
     apply = {
         "autoaugment": autoaugmented,
-        "randaugment": jax.jit(lambda images, keys: policies.randaugment(images, keys, 2, 0.7)),
+        "randaugment": jitted(lambda images, keys: policies.randaugment(images, keys, 2, 0.7)),
     }[policy]
     got = np.asarray(apply(images, keys))
     compared = 0
@@ -124,8 +130,10 @@ def test_images_are_what_pil_makes_of_them_with_the_same_draw(policy):
 
 def test_a_policy_needs_nothing_but_a_key_and_each_image_has_its_own_draw():
     images = np.repeat(photos()[:1, 80:112, 80:112], 32, axis=0)
-    keys = [jax.random.split(jax.random.key(seed), len(images)) for seed in (0, 0, 1)]
-    first, again, other = (np.asarray(autoaugmented(images, of_seed)) for of_seed in keys)
+    keys, other_keys = (jax.random.split(jax.random.key(seed), len(images)) for seed in (0, 1))
+    first, other = (np.asarray(autoaugmented(images, of_seed)) for of_seed in (keys, other_keys))
+    # a program of its own, so that nothing was drawn as the first was traced
+    again = jitted(lambda images, keys: policies.autoaugment(images, keys))(images, keys)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len({image.tobytes() for image in first}) > 4
@@ -144,14 +152,14 @@ def test_lighting_s_axes_are_orthonormal():
 def test_lighting_moves_all_of_an_image_s_pixels_alike_along_the_axes():
     pixels = jnp.asarray(np.random.default_rng(0).random((4, 5, 6, 3), np.float32))
     keys = jax.random.split(jax.random.key(0), 4)
-    shifts = policies.lighting(pixels, keys, 0.1) - pixels
+    shifts = jitted(policies.lighting)(pixels, keys, 0.1) - pixels
     np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-6)
     np.testing.assert_array_equal(policies.lighting(pixels, keys, 0.0), pixels)
 
 
 def test_lighting_s_shifts_are_normal_with_the_covariance_that_is_asked_for():
     keys, std = jax.random.split(jax.random.key(0), MANY), 0.3
-    shifts = policies.lighting(jnp.zeros((MANY, 1, 1, 3)), keys, std)[:, 0, 0]
+    shifts = jitted(policies.lighting)(jnp.zeros((MANY, 1, 1, 3)), keys, std)[:, 0, 0]
     ways = np.linalg.solve(policies.EIGENVECTORS * std * policies.EIGENVALUES, shifts.T)
     for way in ways:
         assert stats.kstest(way, "norm").pvalue > 1e-3

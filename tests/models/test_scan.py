@@ -10,7 +10,7 @@ import pytest
 
 from fastscale_jax import arch, models
 from fastscale_jax.arch import Architecture, Stage
-from tests.models.one_batch import gradients_on
+from tests.models.one_batch import gradients_on, variables_of
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -24,14 +24,19 @@ def network(**changes) -> Architecture:
     )
 
 
+IMAGES = np.random.default_rng(0).standard_normal((4, 24, 24, 3)).astype(np.float32)
+
+
 def of(architecture, scan_blocks):
-    model = models.build(architecture, scan_blocks=scan_blocks, grouped_conv="portable")
-    images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 24, 24, 3)), jnp.float32)
-    return (
-        model,
-        jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images),
-        images,
-    )
+    return models.build(architecture, scan_blocks=scan_blocks, grouped_conv="portable")
+
+
+@functools.cache
+def initial(scan_blocks):
+    """The network, and its variables as Flax draws them."""
+    model = of(network(), scan_blocks)
+    init = jax.jit(functools.partial(model.init, train=False))
+    return model, init(jax.random.key(0), IMAGES)
 
 
 def trained(model, variables, images):
@@ -45,10 +50,10 @@ def trained(model, variables, images):
 
 @pytest.mark.slow
 def test_it_has_the_same_parameters_and_says_the_same():
-    (one, variables, images), (loop, others, _) = (of(network(), scan) for scan in (False, True))
+    (one, variables), (loop, others) = (initial(scan) for scan in (False, True))
     jax.tree.map(np.testing.assert_array_equal, variables, others)
     got, wanted = (
-        np.asarray(jax.jit(functools.partial(model.apply, train=False))(variables, images))
+        np.asarray(jax.jit(functools.partial(model.apply, train=False))(variables, IMAGES))
         for model in (loop, one)
     )
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
@@ -56,8 +61,8 @@ def test_it_has_the_same_parameters_and_says_the_same():
 
 @pytest.mark.slow
 def test_it_learns_the_same():
-    (one, variables, images), (loop, _, _) = (of(network(), scan) for scan in (False, True))
-    found = [trained(model, variables, images) for model in (one, loop)]
+    (one, variables), (loop, _) = (initial(scan) for scan in (False, True))
+    found = [trained(model, variables, IMAGES) for model in (one, loop)]
     for (path, x), y in zip(
         jax.tree_util.tree_leaves_with_path(found[0]), jax.tree.leaves(found[1]), strict=True
     ):
@@ -85,15 +90,28 @@ def test_its_program_grows_with_depth_only_where_blocks_are_not_in_a_loop(scan):
 
 
 def test_blocks_in_a_loop_are_dropped_by_the_key_and_in_training_alone():
-    architecture = network(stochastic_depth=0.5)
-    model, variables, images = of(architecture, True)
+    stages = (STAGES[0], STAGES[1]._replace(depth=3))
+    architecture = dataclasses.replace(network(stochastic_depth=0.5), stages=stages)
+    model, variables = of(architecture, True), variables_of(architecture)
     run = jax.jit(
         lambda key: model.apply(
-            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            variables, IMAGES, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )[0]
     )
     first, second = run(jax.random.key(1)), run(jax.random.key(2))
     assert not np.allclose(first, second)
     np.testing.assert_array_equal(first, run(jax.random.key(1)))
-    still = model.apply(variables, images, train=False)
-    np.testing.assert_array_equal(still, model.apply(variables, images, train=False))
+    # in evaluation a key changes nothing, and the network is the one whose blocks are never dropped
+    never = of(dataclasses.replace(architecture, stochastic_depth=0.0), True)
+    still, other, wanted = (
+        np.asarray(
+            jax.jit(functools.partial(model.apply, train=False, rngs=rngs))(variables, IMAGES)
+        )
+        for one, rngs in (
+            (model, {"dropout": jax.random.key(1)}),
+            (model, {"dropout": jax.random.key(2)}),
+            (never, {}),
+        )
+    )
+    np.testing.assert_array_equal(still, other)
+    np.testing.assert_array_equal(still, wanted)

@@ -185,7 +185,11 @@ def train_on(disk: Disk, workdir: pathlib.Path, steps: int) -> str:
 
     said = io.StringIO()
     options = {"train.steps": steps, "train.epochs": 99, "train.log_every_steps": 1}
-    options |= {"checkpoint.every_epochs": 0, "checkpoint.every_steps": SAVED_EVERY, "bn.precise_images": 0}
+    options |= {
+        "checkpoint.every_epochs": 0,
+        "checkpoint.every_steps": SAVED_EVERY,
+        "bn.precise_images": 0,
+    }
     options |= {"train.eval_every_epochs": 99, "data.batch_size": 20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "Meter", Watch)

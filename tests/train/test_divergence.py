@@ -12,6 +12,10 @@ from fastscale_jax.runs import loop, trainer
 from fastscale_jax.train.divergence import DivergenceError, LossWatch
 from tests.train.tiny import tiny_run
 
+# what takes time and does not bear on the loss
+SMALL = {"grouped_conv": "lax", "model.depths": (1, 1), "model.resolution": 12}
+SMALL |= {"ema.every_steps": 0, "bn.precise_images": 0}
+
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_loss_is_looked_at_one_step_later(bad):
@@ -41,7 +45,7 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
         return after, metrics.replace(loss=bad_loss), heard
 
     monkeypatch.setattr(trainer, "train_step", poisoned)
-    run = tiny_run(tmp_path)
+    run = tiny_run(tmp_path, **SMALL)
     with pytest.raises(DivergenceError) as stopped:
         loop.train(run)
     rate = 0.3 * 359 / 1024 * 0.02 ** (5 / 8)
@@ -64,9 +68,9 @@ def test_weights_that_are_no_numbers_never_take_a_good_checkpoint_s_place(tmp_pa
 
     monkeypatch.setattr(trainer, "train_step", overflowing)
     with pytest.raises(DivergenceError, match=r"weights are not finite after step 8.*/4\."):
-        loop.train(tiny_run(tmp_path))
+        loop.train(tiny_run(tmp_path, **SMALL))
     assert latest_step(checkpoints_of(tmp_path)) == 4
     monkeypatch.undo()
-    changes = {"optim.learning_rate": 0.1, "checkpoint.allow_changes": True}
+    changes = {"optim.learning_rate": 0.1, "checkpoint.allow_changes": True, **SMALL}
     loop.train(tiny_run(tmp_path, **changes))
     assert latest_step(checkpoints_of(tmp_path)) == 8

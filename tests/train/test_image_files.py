@@ -18,6 +18,7 @@ from tests.data.photos import CLASSES, write_folder
 from tests.train.tiny import tiny_config, tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
+SMALL = {"grouped_conv": "lax", "model.depths": (1, 1)}  # takes less to compile
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def trained(tmp_path_factory):
     def prepare(mode="train", workdir=workdir, **changes):
         data = {"data.name": "folder", "data.dir": str(root), "data.batch_size": 4}
         data |= {"data.workers": 2, "model.num_classes": 2, "train.steps": 4}
-        data |= {"ema.every_steps": 0, "bn.precise_images": 0}
+        data |= {"ema.every_steps": 0, "bn.precise_images": 0, **SMALL}
         return tiny_run(workdir, mode, **{**data, **changes})
 
     return prepare, loop.train(prepare())
@@ -82,7 +83,7 @@ def test_a_network_trains_on_tfds_s_mock_data(tmp_path):
     mock_photos.prepare(tmp_path / "tfds")
     data = {"data.name": "tfds", "data.dir": str(tmp_path / "tfds")}
     data |= {"data.tfds_name": "mock_cifar", "data.batch_size": 8, "train.steps": 4}
-    data |= {"ema.every_steps": 0, "bn.precise_images": 0}
+    data |= {"ema.every_steps": 0, "bn.precise_images": 0, **SMALL}
     run = tiny_run(tmp_path / "run", **data)
     assert run.source.summary == "tfds: 10 classes, 24 training and 24 test images"
     metrics = loop.train(run)
