@@ -12,7 +12,7 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 # compiling is nearly all that short runs do: less of it, and what one has compiled others need not
 _QUICKLY = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 # the smallest RegNetZ there is, of five blocks, on digits, for a few steps

@@ -25,7 +25,7 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory):
-    """Keeps what one test has compiled for the next ones: programs, and kernels for this processor."""
+    """Keeps what one test has compiled, programs and kernels, for the next ones."""
     # JAX writes these files in place: another worker could read half of one
     folder = tmp_path_factory.getbasetemp() / "compiled"
     folder.mkdir()
