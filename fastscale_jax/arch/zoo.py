@@ -53,7 +53,7 @@ _PAPER_FACTORS = {
     (row.family, row.base, row.strategy, row.flops): row.factor for row in PAPER_ROWS if row.flops
 }
 
-_FORM = "a variant is <base> or [<base>_]<strategy>_<amount>"
+_FORM = "<base> or [<base>_]<strategy>_<amount>"
 
 
 def base_architecture(family: str, base: str = "") -> Architecture:
@@ -195,7 +195,7 @@ def grammar(family: str) -> str:
     # without the two long ones, for a line on stderr; `utils.console.MOST_CHARACTERS`
     strategies = " ".join(name for name in STRATEGIES if not name.startswith("rs_"))
     return (
-        f"{_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
+        f"use {_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
         "amounts: 16gf x8 4mparams 9macts 25ms"
     )
 
@@ -206,6 +206,6 @@ def _family(name: str) -> tuple[str, Family]:
     if family not in FAMILIES:
         raise ValueError(
             f"unknown family {name!r}; {did_you_mean(nearest(name, FAMILIES))}choose one of "
-            f"{' '.join(FAMILIES)}; {_FORM}"
+            f"{' '.join(FAMILIES)}; a variant is {_FORM}"
         )
     return family, FAMILIES[family]

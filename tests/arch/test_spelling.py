@@ -52,15 +52,23 @@ MISSPELT = {
     "family": ("regnty", "400mf", "unknown family 'regnty'; did you mean regnety? choose"),
     "families": ("regnet", "", "did you mean regnetx, regnety or regnetz? choose one of"),
     "far from every family": ("vgg", "16", "unknown family 'vgg'; choose one of"),
-    "base": ("regnety", "400m", "unknown variant '400m' of regnety; did you mean 400mf? a variant"),
-    "far from every base": ("regnety", "b0", "'b0' of regnety; a variant is"),
-    "base to scale": ("RegNetZ", "500m_dWr_x2", "of regnetz; did you mean 500mf_dWr_x2? a variant"),
-    "strategy": ("regnetz", "wd_x2", "did you mean dw_x2? a variant"),
-    "two strategies": ("regnetz", "DWR_16GF", "did you mean dwr_16gf or dWr_16gf? a variant"),
-    "base and strategy": ("regnetz", "4g_DWR_X2", "mean 4gf_dwr_x2 or 4gf_dWr_x2? a variant"),
-    "unit": ("regnetz", "dWr_40Mparam", "did you mean dWr_40mparams? a variant"),
-    "units": ("regnetz", "dWr_16g", "did you mean dWr_16gf or dWr_16gb? a variant"),
-    "far from every unit": ("regnetz", "dWr_16tf", "'dWr_16tf' of regnetz; a variant"),
+    "base": (
+        "regnety",
+        "400m",
+        "unknown variant '400m' of regnety; did you mean 400mf? use <base> or",
+    ),
+    "far from every base": ("regnety", "b0", "'b0' of regnety; use <base> or"),
+    "base to scale": (
+        "RegNetZ",
+        "500m_dWr_x2",
+        "of regnetz; did you mean 500mf_dWr_x2? use <base> or",
+    ),
+    "strategy": ("regnetz", "wd_x2", "did you mean dw_x2? use <base> or"),
+    "two strategies": ("regnetz", "DWR_16GF", "did you mean dwr_16gf or dWr_16gf? use <base> or"),
+    "base and strategy": ("regnetz", "4g_DWR_X2", "mean 4gf_dwr_x2 or 4gf_dWr_x2? use <base> or"),
+    "unit": ("regnetz", "dWr_40Mparam", "did you mean dWr_40mparams? use <base> or"),
+    "units": ("regnetz", "dWr_16g", "did you mean dWr_16gf or dWr_16gb? use <base> or"),
+    "far from every unit": ("regnetz", "dWr_16tf", "'dWr_16tf' of regnetz; use <base> or"),
 }
 
 

@@ -181,7 +181,7 @@ def test_wrong_variant_is_refused_with_the_grammar_and_the_choices(family, varia
         arch.resolve(family, variant)
     message = str(refusal.value)
     assert message.startswith(f"unknown variant {variant!r} of {family}; ")
-    assert "<base> or [<base>_]<strategy>_<amount>" in message
+    assert "use <base> or [<base>_]<strategy>_<amount>; " in message
     assert " ".join(arch.FAMILIES[family].bases) in message
     assert "strategies: d w r dw dr wr dwr dWr orig a<alpha> d<x>w<y>r<z>[g<u>]" in message
     assert "amounts: 16gf x8 4mparams 9macts 25ms" in message
@@ -209,7 +209,7 @@ OUT_OF_RANGE = {
 def test_amount_out_of_range_is_refused(variant, message):
     with pytest.raises(ValueError, match=message) as refusal:
         arch.resolve("regnety", variant)
-    assert "a variant is" not in str(refusal.value)  # it was written as it should be
+    assert "use <base>" not in str(refusal.value)  # it was written as it should be
 
 
 def test_unknown_family_is_refused_with_the_choices():

@@ -14,7 +14,7 @@ MISSPELT = {
     "command": ("trian digits", "unknown command 'trian'; did you mean train? there are"),
     "recipe": ("info digit", "unknown recipe 'digit'; did you mean digits? choose one of"),
     "family": ("info regnet:4gf", "did you mean regnetx, regnety or regnetz? choose one of"),
-    "variant": ("info regnetz:DWR_2gf", "did you mean dwr_2gf or dWr_2gf? a variant is"),
+    "variant": ("info regnetz:DWR_2gf", "did you mean dwr_2gf or dWr_2gf? use <base> or"),
     "config section": ("info digits --config.optm.curve=cos", 'Did you mean "optim"'),
     "config key": ("info digits --config.optim.curv=cos", 'Did you mean "curve"'),
     "config value": ("info digits --config.optim.curve=coss", "got 'coss'; did you mean cos?"),

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import fastscale_jax as fs
-from fastscale_jax.arch import Architecture
+from fastscale_jax.arch import Architecture, zoo
 from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.cli.application import main
@@ -64,6 +64,9 @@ def named(monkeypatch, compiled_quickly):
     for module in ("arch.zoo", "interop.counterparts"):
         monkeypatch.setattr(f"fastscale_jax.{module}.base_architecture", lambda *_: network())
     monkeypatch.setattr(Session, "start", lambda self, **_: None)
+    zoo._resolved.cache_clear()  # it may know the real network, and must forget this one
+    yield
+    zoo._resolved.cache_clear()
 
 
 def save(folder: pathlib.Path, note: object, file: str = "model.safetensors") -> pathlib.Path:
