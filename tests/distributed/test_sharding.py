@@ -1,6 +1,7 @@
 """A run is the same on any number of devices, of any number of processes."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.commands import free_port
+from tests.commands import environment, free_port
 from tests.train.twenty_steps import CASES, STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -16,7 +17,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def start(*args):
     command = [sys.executable, "-m", "tests.train.twenty_steps", *map(str, args)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # our kernels are the same for any number of devices
+    kept = {"JAX_COMPILATION_CACHE_DIR": f"{os.environ['XDG_CACHE_HOME']}/twenty_steps"}
+    env = {**environment(), **kept}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def results(*processes):
