@@ -3,6 +3,6 @@
 #
 #   launch/local.sh --config=configs/regnetz.py:500mf --workdir=runs/regnetz
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source launch/env.sh
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 exec "${PYTHON:-python}" -m fastscale_jax.main "$@"

@@ -6,8 +6,8 @@
 # SIGTERM and Ctrl-C stop all processes, which save first. Ends with the status of the first that
 # failed, or 0.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source launch/env.sh
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 if (($# < 3)); then
   sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2

@@ -6,7 +6,6 @@
 # The workdir must be on a disk that all hosts see: a Filestore, or another NFS. PYTHON names the
 # hosts' interpreter, 3.11 or later. DRY_RUN=1 prints the commands instead.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if (($# < 3)); then
   sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
@@ -26,7 +25,7 @@ run() {
 
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
-git archive --format=tar.gz --output="$archive" HEAD
+git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --format=tar.gz --output="$archive" HEAD
 
 on_all=(--zone="$zone" --worker=all)
 run gcloud compute tpus tpu-vm scp "$archive" "$name:fastscale.tar.gz" "${on_all[@]}"

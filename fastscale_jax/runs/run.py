@@ -226,19 +226,25 @@ class Run:
         Raises:
             ValueError: the variant names no network.
         """
-        if not self.variant:
+        if self._named is None:
             return None
-        named, scaling = resolve(*self.variant.split(":", 1), device=find)
+        named, scaling = self._named
         sizes = ("stages", "resolution", "stem_width", "head_width")
         same = all(getattr(named, field) == getattr(self.network, field) for field in sizes)
         return scaling if same else None
 
     @property
+    def _named(self) -> tuple[Architecture, Scaling | None] | None:
+        """The network that the variant names; None: it names none."""
+        family, is_name, variant = self.variant.partition(":")
+        return resolve(family, variant, device=find) if is_name else None
+
+    @property
     def left_open(self) -> frozenset[str]:
         """Fields of the network that weights decide, where they say them: nobody chose others."""
-        if not self.variant:
+        if self._named is None:
             return frozenset()
-        named, _ = resolve(*self.variant.split(":", 1), device=find)
+        named, _ = self._named
         same = {key for key in OPEN if getattr(named, key) == getattr(self.network, key)}
         return frozenset(same - self.stated)
 

@@ -177,7 +177,7 @@ def default_config() -> ConfigDict:
     """Returns the defaults as a config that lacks `model`.
 
     `variant` says, for `fastscale info`, which named network `model` is, as in `regnetz:dWr_16gf`;
-    empty: none.
+    empty, or a word of one's own without a colon: none.
     """
     return ConfigDict({"variant": "", **dataclasses.asdict(Recipe())})
 

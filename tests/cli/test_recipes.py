@@ -171,3 +171,11 @@ def test_a_config_that_is_nested_a_thousand_deep_is_refused_in_a_line(tmp_path):
     path.write_text('{"model": ' + "[" * 9000 + "]" * 9000 + "}")
     with pytest.raises(ValueError, match=r"is not the config of a run: it is nested too deeply"):
         read_config(str(path))
+
+
+def test_a_word_of_one_s_own_as_the_variant_names_no_network():
+    run = Run.of(tiny_config(variant="mine"))
+    assert run.scaling is None
+    assert run.left_open == frozenset()
+    with pytest.raises(ValueError, match="unknown family 'mine'"):
+        _ = Run.of(tiny_config(variant="mine:500mf")).scaling

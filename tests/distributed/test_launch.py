@@ -100,6 +100,23 @@ def test_the_slurm_script_s_options_are_sbatch_s_and_come_before_the_first_comma
     assert values["ntasks-per-node"] == values["gpus-per-node"]
 
 
+@pytest.mark.parametrize("script", [["local.sh"], ["multiprocess_cpu.sh", "2", "1"]], ids="".join)
+def test_paths_are_those_of_the_folder_that_it_is_called_from(tmp_path, script):
+    python = tmp_path / "python"  # is asked for a free port, and then to train
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1 || echo "$PWD $2 $3"\n')
+    python.chmod(0o755)
+    called = os.path.relpath(LAUNCH / script[0], tmp_path)
+    done = subprocess.run(
+        ["bash", called, *script[1:], "--workdir=mine"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {*done.stdout.splitlines()} == {f"{tmp_path} fastscale_jax.main --workdir=mine"}
+
+
 def test_the_tpu_script_copies_installs_and_starts_on_all_hosts():
     arguments = ["pod", "us-west4-a", "--config=configs/digits.py", "--workdir=/mnt/a b"]
     done = subprocess.run(
