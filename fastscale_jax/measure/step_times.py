@@ -12,6 +12,7 @@ from fastscale_jax.arch import Architecture, count
 from fastscale_jax.measure import earlier, roofline, timing
 from fastscale_jax.measure.workload import Workload
 from fastscale_jax.train.recipe import Recipe
+from fastscale_jax.utils.digits import four_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -139,6 +140,7 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
+    low = max(figures["floor_share"], figures["inference_floor_share"]) > 1
     result = Table(
         title=(
             f"{figures['network']}: {several}{figures['device']}, {figures['batch_size']} images, "
@@ -147,6 +149,7 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
         caption=(
             f"ceilings: {figures['ceiling_flops'] / 1e12:.3g} TFLOPS, "
             f"{figures['ceiling_bytes'] / 1e9:.3g} GB/s ({figures['ceiling_origin']})"
+            + ("; they are too low, for a step took less than the least" if low else "")
         ),
     )
     result.add_column("")
@@ -155,21 +158,23 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
     rows = {
         "median": ("{:.4g} ms", "step_ms", "inference_ms"),
         "known to": ("±{:.1%}", "step_noise", "inference_noise"),
-        "images a second": ("{:,.4g}", "images_per_second", "inference_images_per_second"),
+        "images a second": ("{}", "images_per_second", "inference_images_per_second"),
         "least, layer by layer": ("{:.4g} ms", "floor_ms", "inference_floor_ms"),
         "limited by": ("{}", "floor_bound", "inference_floor_bound"),
         "share of that": ("{:.0%}", "floor_share", "inference_floor_share"),
     }
+    rates = [key for key in figures if key.endswith("images_per_second")]
+    shown = {**figures, **{key: four_digits(figures[key]) for key in rates}}
     for name, (form, *keys) in rows.items():
-        result.add_row(name, *(form.format(figures[key]) for key in keys))
+        result.add_row(name, *(form.format(shown[key]) for key in keys))
     halves = (
         "{:.4g} to {:.4g} ms".format(*figures[f"{key}_ms_quartiles"])
         for key in ("step", "inference")
     )
     result.add_row("half of the samples", *halves)
-    result.add_row("an epoch of ImageNet", f"{figures['epoch_minutes']:,.4g} min", "")
+    result.add_row("an epoch of ImageNet", f"{four_digits(figures['epoch_minutes'])} min", "")
     result.add_row("compiled in", f"{figures['compile_seconds']:.3g} s", "")
-    result.add_row("memory at most", f"{figures['peak_bytes'] / 1e6:,.4g} MB", "")
+    result.add_row("memory at most", f"{four_digits(figures['peak_bytes'] / 1e6)} MB", "")
     if "budget_share" in figures:
         result.add_row("share of the variant's budget", f"{figures['budget_share']:.1%}", "")
     return result

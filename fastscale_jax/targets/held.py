@@ -20,6 +20,8 @@ from fastscale_jax.train.recipe import Recipe
 if TYPE_CHECKING:
     from rich.table import Table
 
+_MIN_WIDTH = 78  # of a table whose title is long
+
 
 def held(
     network: Architecture,
@@ -122,21 +124,25 @@ def memory_table(figures: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
-    result = Table(
-        title=(
-            f"{figures['network']}: a training step on {several}{figures['device']}, "
-            f"{figures['batch_size']:,} images, {figures['dtype']}"
-            + ("" if figures["fits"] else ": does not fit")
-        ),
-        caption=(
-            f"the largest batch that fits {figures['limit_bytes'] / 1e9:,.4g} GB: "
-            f"{figures['largest_batch_size']:,} images, "
-            f"{figures['largest_batch_bytes'] / 1e9:,.4g} GB"
-            + (f"\n{figures['note']}" if "note" in figures else "")
-        ),
+    title = (
+        f"{figures['network']}: a training step on {several}{figures['device']}, "
+        f"{figures['batch_size']:,} images, {figures['dtype']}"
+        + ("" if figures["fits"] else ": does not fit")
     )
+    fits = (
+        f"the largest batch that fits {figures['limit_bytes'] / 1e9:,.4g} GB: "
+        f"{figures['largest_batch_size']:,} images, "
+        f"{figures['largest_batch_bytes'] / 1e9:,.4g} GB"
+    )
+    result = Table(
+        title=title,
+        caption="\n".join([fits, figures["note"]] if "note" in figures else [fits]),
+        min_width=min(max(len(title), len(fits)), _MIN_WIDTH),  # else their lines are folded
+    )
+    peak = figures["peak_bytes"]
+    unit, of_unit = (1e6, "MB") if peak is not None and peak < 1e9 else (1e9, "GB")
     result.add_column("of a device")
-    result.add_column("GB", justify="right")
+    result.add_column(of_unit, justify="right")
     rows = {
         "arguments: state and batch": "arguments_bytes",
         "outputs": "outputs_bytes",
@@ -147,6 +153,6 @@ def memory_table(figures: dict[str, Any]) -> "Table":
         "what JAX keeps for the backward pass": "saved_for_backward_bytes",
     }
     for name, key in rows.items():
-        amount = "does not fit" if figures[key] is None else f"{figures[key] / 1e9:,.3f}"
+        amount = "does not fit" if figures[key] is None else f"{figures[key] / unit:,.3f}"
         result.add_row(name, amount, end_section=key == "peak_bytes")
     return result

@@ -14,6 +14,11 @@ def is_whole(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
+def four_digits(number: float) -> str:
+    """Returns a number to four digits, without an exponent up to 1e10: `24,360`, `2.436`."""
+    return f"{float(f'{number:.4g}'):,.10g}"
+
+
 def other_digits(text: str) -> str:
     """Returns the digits that are none of 0 to 9 in a text that is one number or several.
 

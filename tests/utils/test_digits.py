@@ -7,7 +7,7 @@ from fastscale_jax.checkpoints.saved import steps_in
 from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.cli.application import main
 from fastscale_jax.targets.target import Target
-from fastscale_jax.utils.digits import is_whole, other_digits
+from fastscale_jax.utils.digits import four_digits, is_whole, other_digits
 
 FOUR = "٤"  # which Python's int and float, and \d, take for 4
 
@@ -49,3 +49,11 @@ def test_neither_targets_nor_steps_have_other_digits(tmp_path):
     for name in ("4", FOUR, "04", "damaged-3"):
         (tmp_path / name).mkdir()
     assert steps_in(Folder(tmp_path)) == [4]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(24361.2, "24,360"), (2.43612, "2.436"), (0.00012345, "0.0001234"), (1e7 / 3, "3,333,000")],
+)
+def test_numbers_have_four_digits_and_no_exponent(number, text):
+    assert four_digits(number) == text
