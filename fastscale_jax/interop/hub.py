@@ -9,7 +9,9 @@ import hashlib
 import os
 import pathlib
 import re
+import socket
 from typing import Any, NamedTuple
+from urllib import parse
 
 from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.interop.pretrained import OWNER, pretrained
@@ -87,36 +89,57 @@ def download(name: str) -> pathlib.Path:
             f"{name} is on the hub, which needs huggingface_hub; run pip install "
             "'fastscale_jax[hub]'"
         ) from error
-    path = _weights(wanted)
+    is_known = re.fullmatch(r"[0-9a-f]{40}", wanted.revision) and _is_cached(wanted)
+    unreached = None if is_known or _is_offline() else _unreached()
+    path = _weights(wanted, unreached)
     # the commit that it is of: nothing is asked twice, and the description is of the same one
     pinned = wanted._replace(revision=path.parents[wanted.file.count("/")].name)
     about = "manifest.json" if path.name == "weights.safetensors" else "config.json"
-    _bring_about(pinned, "/".join([*wanted.file.split("/")[:-1], about]))
+    _bring_about(pinned, "/".join([*wanted.file.split("/")[:-1], about]), unreached)
     return path
 
 
-def _weights(wanted: Reference) -> pathlib.Path:
-    unreached = None
+def _unreached() -> OSError | None:
+    """Why no connection to the hub comes about, or to the proxy before it; None: one does.
+
+    huggingface_hub would try six times, and say so, for 23 seconds.
+    """
+    from urllib import request
+
+    hub = parse.urlsplit(_endpoint())
+    proxies, host = request.getproxies(), hub.hostname or ""
+    if hub.scheme in proxies and not request.proxy_bypass(host):
+        hub = parse.urlsplit(proxies[hub.scheme])
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or host, port), timeout=5).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _weights(wanted: Reference, unreached: OSError | None) -> pathlib.Path:
+    missed = None
     for file in (wanted.file,) if wanted.file else FILES:
         try:
-            path = _fetched(wanted, file)
+            path = _fetched(wanted, file, unreached)
         except _NotReachedError as error:
             if not _is_cached(wanted):
                 raise
-            unreached = error
+            missed = error
         else:
             if path is not None:
                 return path
     there = f"{SCHEME}{wanted.repository}"
-    raise unreached or WeightsError(
+    raise missed or WeightsError(
         f"{there} has no {wanted.file or ' and no '.join(FILES)}{_files_there(wanted)}"
     )
 
 
-def _bring_about(pinned: Reference, file: str) -> None:
+def _bring_about(pinned: Reference, file: str, unreached: OSError | None) -> None:
     """Brings the description of weights, if there is one."""
     try:
-        _fetched(pinned, file)
+        _fetched(pinned, file, unreached)
     except _NotReachedError:
         from huggingface_hub import try_to_load_from_cache
 
@@ -130,11 +153,12 @@ def _bring_about(pinned: Reference, file: str) -> None:
             )
 
 
-def _fetched(wanted: Reference, file: str) -> pathlib.Path | None:
+def _fetched(wanted: Reference, file: str, unreached: OSError | None) -> pathlib.Path | None:
     """The local copy of a file of a repository; None: it has none of that name."""
     from huggingface_hub import errors, hf_hub_download
 
     settings = _settings()
+    settings["local_files_only"] |= unreached is not None
     try:
         path = pathlib.Path(
             hf_hub_download(
@@ -146,7 +170,8 @@ def _fetched(wanted: Reference, file: str) -> pathlib.Path | None:
             )
         )
     except errors.LocalEntryNotFoundError as error:
-        raise _NotReachedError(_not_reached(wanted, error)) from error
+        cause = unreached or error.__cause__ or error
+        raise _NotReachedError(_not_reached(wanted, cause)) from error
     except errors.EntryNotFoundError:
         return None
     except errors.GatedRepoError as error:
@@ -230,15 +255,15 @@ def _check_sum(wanted: Reference, path: pathlib.Path) -> None:
         )
 
 
-def _not_reached(wanted: Reference, error: Exception) -> str:
+def _not_reached(wanted: Reference, cause: BaseException) -> str:
     missing = f"{wanted} is not in the cache {_cache()}"
     near = nearest(wanted.repository, [x.repository for x in pretrained()])
     question = did_you_mean([f"{SCHEME}{name}" for name in near if name != wanted.repository])
     if _is_offline():
         reason = f"{missing}, and HF_HUB_OFFLINE forbids to look on the hub"
     else:
-        cause = _in_a_line(error.__cause__ or error)
-        reason = f"the hub {_endpoint()} is not reached ({cause}), and {missing}"
+        why = _in_a_line(cause)
+        reason = f"the hub {_endpoint()} is not reached ({why}), and {missing}"
     return f"{reason}; {question}".strip(" ;")
 
 

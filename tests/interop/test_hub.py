@@ -100,12 +100,24 @@ def test_a_description_that_is_not_in_the_cache_is_missed(server, unreachable, c
     assert "its config.json is not in the cache" in capsys.readouterr().err
 
 
-def test_a_hub_that_is_not_reached_is_named_with_the_cache(server, unreachable):
+def test_a_hub_that_is_not_reached_is_named_at_once_with_the_cache(
+    server, unreachable, monkeypatch, caplog
+):
     unreachable()
+    wait = "huggingface_hub.utils._http.time.sleep"
+    monkeypatch.setattr(wait, lambda seconds: pytest.fail("it waits, and tries again"))
     message = refusal(f"hf:{NAME}")
     assert message.startswith("the hub http://127.0.0.1:9 is not reached (")
     assert f"hf:{NAME} is not in the cache " in message
     assert "did you mean" not in message
+    assert "Retrying" not in caplog.text
+
+
+def test_a_proxy_is_asked_in_place_of_the_hub(server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    assert "hub.invalid is not reached" in refusal(f"hf:{NAME}")
+    monkeypatch.setenv("http_proxy", server.address)
+    assert hub._unreached() is None
 
 
 @pytest.mark.parametrize(
