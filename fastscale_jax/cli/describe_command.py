@@ -6,10 +6,8 @@ from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.cli.described import describe, network_table
 from fastscale_jax.cli.options import Output
 from fastscale_jax.interop.claims import LOOKALIKES
-from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
+from fastscale_jax.interop.counterparts import COUNTERPARTS, LIBRARIES, Counterpart
 from fastscale_jax.utils.console import OK, print_table
-
-_LIBRARIES = tuple(dict.fromkeys(network.package for network in COUNTERPARTS))
 
 
 def describe_network(name: str, *, format: Output = "table") -> int:  # noqa: A002 # the flag's name
@@ -37,11 +35,11 @@ def _counterpart(text: str) -> Counterpart:
         ValueError: there is no such library here, or none of its networks of that name is ours.
     """
     library, _, name = text.partition(":")
-    package = meant(library, _LIBRARIES)
-    if package not in _LIBRARIES or not name:
+    package = meant(library, LIBRARIES)
+    if package not in LIBRARIES or not name:
         raise ValueError(
             f"{text!r} must be a library and its network, as in timm:regnety_016; "
-            f"libraries: {', '.join(_LIBRARIES)}"
+            f"libraries: {', '.join(LIBRARIES)}"
         )
     known = {network.name: network for network in COUNTERPARTS if network.package == package}
     plain = meant(name.partition(".")[0], known)

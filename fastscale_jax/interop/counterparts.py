@@ -153,6 +153,7 @@ COUNTERPARTS = (
         for i in range(5)
     ),
 )
+LIBRARIES = tuple(dict.fromkeys(network.package for network in COUNTERPARTS))
 
 
 class Match(NamedTuple):

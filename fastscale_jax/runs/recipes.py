@@ -129,6 +129,13 @@ def _file(path: str) -> pathlib.Path:
             f"there is no such file as {path}; recipes that need none are {', '.join(known)}"
         )
     if name not in known:
+        from fastscale_jax.interop.counterparts import LIBRARIES  # it takes a moment
+
+        if path in LIBRARIES:
+            raise ValueError(
+                f"{path!r} is no recipe; fastscale describe {path}:<network> says which one is the "
+                "same network"
+            )
         raise ValueError(
             f"unknown recipe {path!r}; {did_you_mean(nearest(path, known))}choose one of "
             f"{', '.join(known)}, or give a file"

@@ -148,6 +148,7 @@ def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
     [
         ("digit", r"unknown recipe 'digit'; did you mean digits\? choose one of digits, "),
         ("no/such.py", "no such file as no/such.py"),
+        ("timm:regnety_016", "'timm' is no recipe; fastscale describe timm:<network> says which"),
         ("{}/bad.json", "is not the config of a run"),
         ("{}/none.json", "No such file or directory"),
         ("{}/notes.txt", "notes.txt is no recipe: those are Python files"),
