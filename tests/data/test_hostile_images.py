@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import fastscale_jax
+from benchmarks import hostile_images
 from fastscale_jax.cli.predict_command import _stdin
 from fastscale_jax.data.pipeline import eval_batches
 from fastscale_jax.data.sources.conventions import MAX_PIXELS, MOST_PIXELS
@@ -157,3 +158,9 @@ def test_an_endless_stdin_is_read_to_the_limit_alone(monkeypatch):
 
     monkeypatch.setattr("sys.stdin", Endless())
     assert len(_stdin(1000)) == 1001
+
+
+def test_the_benchmark_makes_two_hundred_files(tmp_path):
+    kinds = hostile_images.make(tmp_path, unfolded=(50, 60))
+    names = {name for _, *lists in os.walk(tmp_path) for name in (*lists[0], *lists[1])}
+    assert kinds.total() == len(names - {"special"}) == 200
