@@ -36,7 +36,7 @@ SIDES = (13_000, 30_000, 65_535, 1_000_000, 2**31 - 1)
 
 def main() -> None:
     """Makes the files, runs both commands, and writes what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", required=True, help="a JSON file")
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as place:
