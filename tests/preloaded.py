@@ -34,8 +34,6 @@ _CONTEXT.set_forkserver_preload(
 # Settings that a program reads as it starts: a command with others is not forked.
 _READ_EARLY = ("JAX_", "XLA_", "PYTHON", "MPL", "OMP_", "TF_")
 _NO_RESTART = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0"}  # fastscale_jax.utils.huge_pages
-
-
 _started_with: dict[str, str] = {}
 
 

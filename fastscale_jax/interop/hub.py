@@ -106,13 +106,17 @@ def _unreached() -> OSError | None:
     """
     from urllib import request
 
-    hub = parse.urlsplit(_endpoint())
-    proxies, host = request.getproxies(), hub.hostname or ""
-    if hub.scheme in proxies and not request.proxy_bypass(host):
-        hub = parse.urlsplit(proxies[hub.scheme])
-    port = hub.port or (80 if hub.scheme == "http" else 443)
+    hub, proxies = parse.urlsplit(_endpoint()), request.getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    if proxy and not request.proxy_bypass(hub.hostname or ""):
+        hub = parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    ports = {"http": 80, "https": 443}
     try:
-        socket.create_connection((hub.hostname or host, port), timeout=5).close()
+        place = hub.hostname, hub.port or ports[hub.scheme]
+    except (ValueError, KeyError):  # an address that huggingface_hub has to judge
+        return None
+    try:
+        socket.create_connection(place, timeout=5).close()
     except OSError as error:
         return error
     return None

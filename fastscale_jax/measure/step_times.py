@@ -156,17 +156,15 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
     result.add_column("training step", justify="right")
     result.add_column("inference", justify="right")
     rows = {
-        "median": ("{:.4g} ms", "step_ms", "inference_ms"),
-        "known to": ("±{:.1%}", "step_noise", "inference_noise"),
-        "images a second": ("{}", "images_per_second", "inference_images_per_second"),
-        "least, layer by layer": ("{:.4g} ms", "floor_ms", "inference_floor_ms"),
-        "limited by": ("{}", "floor_bound", "inference_floor_bound"),
-        "share of that": ("{:.0%}", "floor_share", "inference_floor_share"),
+        "median": ("{:.4g} ms".format, "step_ms", "inference_ms"),
+        "known to": ("±{:.1%}".format, "step_noise", "inference_noise"),
+        "images a second": (four_digits, "images_per_second", "inference_images_per_second"),
+        "least, layer by layer": ("{:.4g} ms".format, "floor_ms", "inference_floor_ms"),
+        "limited by": (str, "floor_bound", "inference_floor_bound"),
+        "share of that": ("{:.0%}".format, "floor_share", "inference_floor_share"),
     }
-    rates = [key for key in figures if key.endswith("images_per_second")]
-    shown = {**figures, **{key: four_digits(figures[key]) for key in rates}}
     for name, (form, *keys) in rows.items():
-        result.add_row(name, *(form.format(shown[key]) for key in keys))
+        result.add_row(name, *(form(figures[key]) for key in keys))
     halves = (
         "{:.4g} to {:.4g} ms".format(*figures[f"{key}_ms_quartiles"])
         for key in ("step", "inference")

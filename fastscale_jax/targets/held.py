@@ -20,7 +20,7 @@ from fastscale_jax.train.recipe import Recipe
 if TYPE_CHECKING:
     from rich.table import Table
 
-_MIN_WIDTH = 78  # of a table whose title is long
+_WIDTH = 78  # columns of a table with a long title, so that it is not folded further
 
 
 def held(
@@ -137,7 +137,7 @@ def memory_table(figures: dict[str, Any]) -> "Table":
     result = Table(
         title=title,
         caption="\n".join([fits, figures["note"]] if "note" in figures else [fits]),
-        min_width=min(max(len(title), len(fits)), _MIN_WIDTH),  # else their lines are folded
+        min_width=min(max(len(title), len(fits)), _WIDTH),
     )
     peak = figures["peak_bytes"]
     unit, of_unit = (1e6, "MB") if peak is not None and peak < 1e9 else (1e9, "GB")

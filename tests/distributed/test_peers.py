@@ -30,6 +30,19 @@ def test_a_host_that_parts_says_why_to_the_others(monkeypatch, tmp_path):
         assert first._look() == "host 1 stopped: interrupted"
 
 
+def test_a_host_that_is_leaving_is_not_ended_by_what_it_then_sees(tmp_path):
+    ended = []
+    second = Peers(tmp_path, 1, 2, dead_after=0.1, end=ended.append)
+
+    def look():
+        second._stop.set()  # it parts just now
+        return "host 0 stopped: interrupted"
+
+    second._look = look
+    second._watch()
+    assert ended == []
+
+
 def test_signs_of_life_come_through_on_a_full_disk(monkeypatch, tmp_path):
     first, second = Peers(tmp_path, 0, 2), Peers(tmp_path, 1, 2)
     second._say()

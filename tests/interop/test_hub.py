@@ -113,10 +113,18 @@ def test_a_hub_that_is_not_reached_is_named_at_once_with_the_cache(
     assert "Retrying" not in caplog.text
 
 
-def test_a_proxy_is_asked_in_place_of_the_hub(server, monkeypatch):
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_is_asked_in_place_of_the_hub(server, monkeypatch, variable, scheme):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     assert "hub.invalid is not reached" in refusal(f"hf:{NAME}")
-    monkeypatch.setenv("http_proxy", server.address)
+    monkeypatch.setenv(variable, scheme + server.address.removeprefix("http://"))
+    assert hub._unreached() is None
+
+
+@pytest.mark.parametrize("endpoint", ["http://host:port", "socks5://host", "nonsense"])
+def test_an_address_that_cannot_be_judged_is_left_to_the_library(monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
     assert hub._unreached() is None
 
 
