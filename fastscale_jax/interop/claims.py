@@ -23,13 +23,19 @@ LOOKALIKES = {
     "resnetblur50": "blurs before it strides",
     "resnetaa50": "averages where it strides",
 }
-# Beginnings of timm's names of EfficientNets, and what these have.
-_CONVENTIONS = {
-    "tf_efficientnet_": OF_TENSORFLOW,
-    "tf_efficientnetv2_": OF_TENSORFLOW,
-    "efficientnet_": OF_PYTORCH,
-    "efficientnetv2_": OF_PYTORCH,
-}
+_OF_TORCHVISION = {"padding": "symmetric", "bn_eps": 1e-3}  # its larger EfficientNets
+# Beginnings of names of downloads of EfficientNets, whose they are, and what they have; the first
+# that fits counts.
+_CONVENTIONS = (
+    ("tf_efficientnet_", "timm", OF_TENSORFLOW),
+    ("tf_efficientnetv2_", "timm", OF_TENSORFLOW),
+    *(
+        (f"efficientnet_{kind}", "torchvision", _OF_TORCHVISION)
+        for kind in ("b5_lukemelas", "b6_lukemelas", "b7_lukemelas", "v2_")
+    ),
+    ("efficientnet_", "timm", OF_PYTORCH),
+    ("efficientnetv2_", "timm", OF_PYTORCH),
+)
 # what two networks whose tensors are alike may differ in
 _UNSEEN = ("stages", "activation", "padding", "bn_eps", "se_activation", "final_activation")
 # pycls's names of activations that differ from ours
@@ -85,26 +91,29 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
     """
     for name in _names(path):
         _refuse_lookalike(name, "by its name these are weights of")
-        for beginning, theirs in _CONVENTIONS.items():
-            if name.startswith(beginning) and a.block == "mbconv" and not _agrees(a, theirs):
-                flags = " ".join(f"--config.model.{key}={x}" for key, x in theirs.items())
-                raise WeightsError(
-                    f"by its name these are weights of timm's {beginning}…, which are for {flags}; "
-                    f"{a.name} has {a.padding} and {a.bn_eps}. Give these flags, or rename the "
-                    "file if it is none of timm's"
-                )
+        beginning, library, theirs = _convention(name)
+        # another epsilon of torchvision's goes into the running variances
+        if library == "timm" and a.block == "mbconv" and not _agrees(a, theirs):
+            flags = " ".join(f"--config.model.{key}={x}" for key, x in theirs.items())
+            raise WeightsError(
+                f"by its name these are weights of timm's {beginning}…, which are for {flags}; "
+                f"{a.name} has {a.padding} and {a.bn_eps}. Give these flags, or rename the "
+                "file if it is none of timm's"
+            )
 
 
 def file_conventions(path: pathlib.Path) -> Mapping[str, object]:
-    """Returns the padding and the epsilon that the name of a download of timm's tells.
+    """Returns the padding and the epsilon that the name of a download tells.
 
     Args:
-        path: of the file; of no download of timm's EfficientNets, the result is empty.
+        path: of the file; of no download of timm's or torchvision's EfficientNets, the result is
+            empty.
     """
-    known = [
-        x for name in _names(path) for begin, x in _CONVENTIONS.items() if name.startswith(begin)
-    ]
-    return known[0] if known else {}
+    return next((theirs for name in _names(path) if (theirs := _convention(name)[2])), {})
+
+
+def _convention(name: str) -> tuple[str, str, Mapping[str, object]]:
+    return next((x for x in _CONVENTIONS if name.startswith(x[0])), ("", "", {}))
 
 
 def _names(path: pathlib.Path) -> list[str]:

@@ -94,17 +94,28 @@ def _chosen(path: pathlib.Path, loaded: Mapping[Any, Any], key: str) -> Mapping[
     names = EMA_KEYS if key == EMA and key not in loaded else (key,) if key else STATE_DICT_KEYS
     inner = next((loaded[x] for x in names if isinstance(loaded.get(x), Mapping)), None)
     if inner is None and key:
-        there = ", ".join(str(x) for x, value in loaded.items() if isinstance(value, Mapping))
+        there = ", ".join(str(x) for x, value in loaded.items() if _has_tensors(value))
         raise WeightsError(
             f"{path} has no weights under {key!r}; {f'it has {there}' if there else 'it has none'}"
             " to choose from"
         )
-    if inner is None:
-        return loaded
-    deeper = ("module", *STATE_DICT_KEYS)  # as in {"ema": {"decay": 0.999, "module": {…}}}
-    while nested := next((inner[x] for x in deeper if isinstance(inner.get(x), Mapping)), None):
-        inner = nested
-    return inner
+    return loaded if inner is None else _innermost(inner)
+
+
+def _innermost(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict of what may hold one, as in {"ema": {"decay": 0.999, "module": {…}}}."""
+    deeper = ("module", *STATE_DICT_KEYS)
+    while nested := next((mapping[x] for x in deeper if isinstance(mapping.get(x), Mapping)), None):
+        mapping = nested
+    return mapping
+
+
+def _has_tensors(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, Mapping) and any(
+        isinstance(x, torch.Tensor) for x in _innermost(value).values()
+    )
 
 
 def _unusual_kind(tensor: Any) -> str:

@@ -128,8 +128,10 @@ def test_the_average_beside_the_weights_is_chosen_by_name(tmp_path, key, kind):
 
 def test_weights_that_are_not_there_are_refused_with_those_that_are(tmp_path):
     path = tmp_path / "a.pth"
-    torch.save({"state_dict": tensors(), "epoch": 3}, path)
-    with pytest.raises(WeightsError, match=r"no weights under 'ema'; it has state_dict to choose"):
+    beside = {"epoch": 3, "args": {}, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save({"state_dict": tensors(), "swa": {"module": tensors()}, **beside}, path)
+    there = r"no weights under 'ema'; it has state_dict, swa to choose"
+    with pytest.raises(WeightsError, match=there):
         files.read(f"{path}#ema")
     safetensors.torch.save_file(tensors(), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=r"#ema chooses in PyTorch's files"):

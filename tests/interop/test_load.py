@@ -27,6 +27,7 @@ from fastscale_jax.interop import torch_twin, weights
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load, save
+from fastscale_jax.interop.pretrained import OPEN
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.logs.records import write_config
 from fastscale_jax.runs.recipes import read_config
@@ -375,6 +376,19 @@ def test_a_download_must_pad_as_our_network_does(tmp_path, name, changes, is_tak
         padding = "same" if name.startswith("tf_") else "symmetric"
         message = refusal(path, config)
         assert f"which are for --config.model.padding={padding} --config.model.bn_eps=" in message
+
+
+def test_a_download_of_torchvision_s_larger_networks_brings_their_epsilon(tmp_path):
+    config = small("efficientnetv2", bn_eps=1e-3)
+    path = tmp_path / "efficientnet_v2_s-dd5fe13b.safetensors"
+    theirs = weights.to_torchvision(config, variables_of(config))
+    safetensors.numpy.save_file(theirs, path)  # which says nothing of its network
+    asked = small("efficientnetv2", bn_eps=1e-5)
+    found = load(path, asked, left_open=OPEN)
+    assert (found.network.padding, found.network.bn_eps) == ("symmetric", 1e-3)
+    assert_same(found.variables, variables_of(config))
+    kept = load(path, asked)  # where 1e-5 was chosen, the variances make up for it
+    assert kept.network.bn_eps == 1e-5
 
 
 def test_a_file_of_our_own_says_how_its_network_pads(tmp_path):
