@@ -108,7 +108,8 @@ def test_older_files_have_the_names_of_layers(tmp_path, group):
 
 
 def test_networks_that_keras_does_not_have_are_not_written(tmp_path):
-    for a in (base_architecture("regnety", "400mf"), network(padding="symmetric")):
+    fused = dataclasses.replace(base_architecture("efficientnetv2", "s"), padding="same")
+    for a in (base_architecture("regnety", "400mf"), network(padding="symmetric"), fused):
         with pytest.raises(WeightsError, match="keras has no network"):
             save(tmp_path / "x.weights.h5", a, {}, "keras")
     assert list(tmp_path.iterdir()) == []
