@@ -23,6 +23,7 @@ from fastscale_jax.cli.options import (
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
 
 if TYPE_CHECKING:
+    from fastscale_jax.search.halving import Halving
     from fastscale_jax.search.jobs import Entry
     from fastscale_jax.search.together import Settings
 
@@ -51,6 +52,35 @@ class Workers:
     storage: str = ""
     name: str = ""
     heartbeat_seconds: Whole = 10
+
+
+@Parameter(name="*", group=Group("Stopping early", sort_key=2))
+@dataclasses.dataclass(frozen=True)
+class Early:
+    """When a network is trained no further.
+
+    Attributes:
+        halving_from: Epochs after which networks are compared first: of those trained as long, one
+            in --halving_factor goes on; they are compared again when their epochs have grown by
+            that factor. 0: all are trained to their end.
+        halving_factor: Of how many networks one goes on.
+    """
+
+    halving_from: Whole = 0
+    halving_factor: Whole = 2
+
+    @property
+    def halving(self) -> "Halving":
+        """The same, for a search.
+
+        Raises:
+            ValueError: a number is none that can be.
+        """
+        from fastscale_jax.search.halving import Halving
+
+        check_amount("halving_from", self.halving_from, 0)
+        check_amount("halving_factor", self.halving_factor, 2)
+        return Halving(self.halving_from, self.halving_factor)
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., int]:
@@ -135,6 +165,8 @@ def search(
     networks: Whole = 32,
     candidates: Whole = 100_000,
     seed: Whole = 0,
+    sampler: Literal["random", "quasi-random", "tpe", "nsga2"] = "random",
+    against: Literal["flops", "params", "acts", "step_ms"] = "flops",
     scale: str = "",
     depth: str = "",
     w0: str = "",
@@ -142,6 +174,7 @@ def search(
     wm: str = "",
     group_width: str = "",
     resolution: str = "",
+    early: Early = Early(),
     workers: Workers = Workers(),
     session: Session = Session(),
 ) -> int:
@@ -157,6 +190,11 @@ def search(
         networks: Number of networks to train.
         candidates: Number of networks to draw before the window is given up.
         seed: Seed of the random draw.
+        sampler: How networks are drawn: at random, as in the paper; from a quasi-random sequence,
+            which covers the space more evenly; by a tree-structured Parzen estimator (tpe), which
+            draws where errors were low; or by a genetic algorithm (nsga2), which looks for low
+            errors at every cost.
+        against: Cost that nsga2 holds against the error; step_ms is that of the training runs.
         scale: Variant that the best network is scaled to in the end: dWr_16gf, dWr_x4.
         depth: Least and most blocks, as in 4:63.
         w0: Least and most channels of the first block, as in 8:248.
@@ -164,15 +202,22 @@ def search(
         wm: Least and most times that a stage's width is that of the one before, as in 1.5:3.
         group_width: Least and most channels of a group, as in 1:32.
         resolution: Least and most pixels of a side, as in 160:320; without it the config's own.
+        early: see `Early`.
         workers: see `Workers`.
         session: see `Session`.
     """
     session.start(compiles=True)
+    from fastscale_jax.search.drawn import NSGA2, Sampler
     from fastscale_jax.search.regnets import search_regnets, space_of
 
     check_amount("networks", networks, 1)
     check_amount("candidates", candidates, 1)
     check_amount("seed", seed, 0)
+    halving = early.halving
+    if sampler == NSGA2 and halving.start:
+        raise ValueError(
+            "--sampler=nsga2 needs the errors of all networks at their end: give no --halving_from"
+        )
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network
@@ -180,7 +225,15 @@ def search(
         family, {**limits, "resolution": resolution}, network.resolution, network.num_classes
     )
     entries, lines = search_regnets(
-        settings, space, window, networks, seed=seed, candidates=candidates, larger=scale
+        settings,
+        space,
+        window,
+        networks,
+        seed=seed,
+        candidates=candidates,
+        larger=scale,
+        sampler=Sampler(sampler, against if sampler == NSGA2 else ""),
+        halving=halving,
     )
     return _report(entries, lines)
 
@@ -192,6 +245,7 @@ def compound(
     step: float = 0.1,
     tolerance: float = 0.05,
     phi: float = 1.0,
+    early: Early = Early(),
     workers: Workers = Workers(),
     session: Session = Session(),
 ) -> int:
@@ -205,6 +259,7 @@ def compound(
         step: Step of the grid.
         tolerance: How far alpha * beta^2 * gamma^2 may be from 2, as a share.
         phi: Power that the best three are raised to in the end.
+        early: see `Early`.
         workers: see `Workers`.
         session: see `Session`.
     """
@@ -214,7 +269,8 @@ def compound(
     check_amount("step", step, 0.02, 1.0)
     check_amount("tolerance", tolerance, 0.001, 0.5)
     check_amount("phi", phi, 0.0)
-    entries, lines = run_grid(_settings(config, workers, "compound", 10), step, tolerance, phi)
+    settings = _settings(config, workers, "compound", 10)
+    entries, lines = run_grid(settings, step, tolerance, phi, early.halving)
     return _report(entries, lines)
 
 

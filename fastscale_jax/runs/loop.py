@@ -55,6 +55,7 @@ def train(
     console: Console | None = None,
     before_leaving: Callable[[], object] = lambda: None,
     *,
+    after_evaluation: Callable[[float, float], object] = lambda epochs, error: None,
     ends_process: bool = True,
 ) -> dict[str, float]:
     """Trains a network, or continues from the workdir's checkpoint.
@@ -66,6 +67,9 @@ def train(
         console: shows the progress; None: stderr, of the first host.
         before_leaving: called from another thread when a signal ends the process at once, while
             the main thread is busy for long.
+        after_evaluation: is told the epochs done and the top-1 error then, in percent, of the
+            averaged weights if there is an average, after each evaluation but the last. What it
+            raises ends the run.
         ends_process: a signal may end the process while the main thread is busy for long. If not,
             it waits until that is done; then, as between steps, it raises.
 
@@ -111,7 +115,9 @@ def train(
         recorder = _recorder(run, course, state, about, beside) if is_first else None
         if recorder is not None:
             stack.enter_context(recorder)
-        outputs = Outputs(recorder, progress, checkpoints, interrupts, peers, leave)
+        outputs = Outputs(
+            recorder, progress, checkpoints, interrupts, peers, leave, after_evaluation
+        )
         evaluator = Evaluator(task, run.source.test, run.recipe.data.batch_size)
         trainer = Trainer(run, course, task, evaluator, outputs)
         state, last_evaluations = trainer.train(state, about)

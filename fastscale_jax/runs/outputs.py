@@ -22,6 +22,8 @@ class Outputs(NamedTuple):
     interrupts: Interrupts
     peers: Peers
     leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
+    # is told the epochs done and the error then, in percent; what it raises ends the run
+    after_evaluation: Callable[[float, float], object] = lambda epochs, error: None
 
     def record(self, record: dict[str, float]) -> None:
         """Writes a line of `metrics.jsonl`."""

@@ -155,6 +155,8 @@ class Trainer:
             self._save(state, error)
         if stops:
             raise Preempted if agreed.preempt else Interrupted
+        if error is not None and not is_last:
+            self.outputs.after_evaluation(self.course.epoch(step), error)
         return state, evaluations
 
     def _averaged(self, state: TrainState, step: int) -> TrainState:

@@ -7,17 +7,27 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, best_of
+from fastscale_jax.search.jobs import (
+    AT_WORK,
+    DONE,
+    FAILED,
+    STOPPED,
+    WAITING,
+    Entry,
+    best_of,
+)
 from fastscale_jax.utils.console import stderr_console
 
+_OVER = (DONE, STOPPED, FAILED)
 _MOST = 40  # rows that are shown live; a terminal cannot scroll what is redrawn
 
 
 class Board:
     """Shows entries on a console, each change once. Use it in a `with` statement."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Takes where to show them; None: stderr."""
+    def __init__(self, console: Console | None = None, number: int = 0) -> None:
+        """Takes where to show them, None: stderr; and their number, 0: as many as are shown."""
+        self._number = number
         self._console = console or stderr_console()
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
         self._shown: dict[int, str] = {}  # the state of each job, as it was last told
@@ -39,29 +49,31 @@ class Board:
     def show(self, entries: Sequence[Entry]) -> None:
         """Shows how the jobs stand now."""
         if self._console.is_interactive:
-            self._live.update(entries_table(entries, most=_MOST), refresh=True)
+            self._live.update(entries_table(entries, most=_MOST, number=self._number), refresh=True)
             return
-        done = sum(entry.state in (DONE, FAILED) for entry in entries)
+        done = sum(entry.state in _OVER for entry in entries)
         for entry in entries:
             if self._shown.get(entry.job.number, WAITING) == entry.state:
                 continue
             self._shown[entry.job.number] = entry.state
-            line = f"[{done}/{len(entries)}] {entry.job.network.name}: {_in_words(entry)}"
+            number = self._number or len(entries)
+            line = f"[{done}/{number}] {entry.job.network.name}: {_in_words(entry)}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def entries_table(entries: Sequence[Entry], *, most: int | None = None) -> Table:
+def entries_table(entries: Sequence[Entry], *, most: int | None = None, number: int = 0) -> Table:
     """Returns the entries as a table, the one with the lowest error marked.
 
     Args:
         entries: of one search.
         most: rows; those at work and the best ones have the first claim on them.
+        number: of networks in all; 0: as many as entries.
     """
-    done = sum(entry.state in (DONE, FAILED) for entry in entries)
+    done = sum(entry.state in _OVER for entry in entries)
     best = best_of(entries)
-    result = Table(title=f"{done} of {len(entries)} networks trained")
+    result = Table(title=f"{done} of {number or len(entries)} networks trained")
     result.add_column("network")
-    names = list(entries[0].job.parameters)
+    names = list(entries[0].job.parameters) if entries else []
     for name in (*names, "GF", "M params", "M acts", "error, %"):
         result.add_column(name, justify="right")
     result.add_column("")
@@ -83,7 +95,7 @@ def entries_table(entries: Sequence[Entry], *, most: int | None = None) -> Table
 def _foremost(entries: Sequence[Entry], most: int) -> list[Entry]:
     if len(entries) <= most:
         return list(entries)
-    order = {AT_WORK: 0, DONE: 1, FAILED: 2, WAITING: 3}
+    order = {AT_WORK: 0, DONE: 1, STOPPED: 2, FAILED: 3, WAITING: 4}
     ranked = sorted(entries, key=lambda x: (order[x.state], x.error or 0.0, x.job.number))
     return ranked[:most]
 
@@ -97,4 +109,6 @@ def _in_words(entry: Entry) -> str:
         return f"at work: {entry.worker}"
     if entry.state == FAILED:
         return f"failed: {entry.reason}"
+    if entry.state == STOPPED:
+        return f"stopped: {entry.reason}"
     return f"{entry.error:.2f} % error" if entry.error is not None else entry.state

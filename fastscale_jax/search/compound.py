@@ -9,14 +9,20 @@ from collections.abc import Sequence
 
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.arch.validation import validate
+from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.multipliers import TARGET, grid, grown
 from fastscale_jax.search.outcome import write_results
+from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.together import Settings, search, write_recipe
 
 
 def run_grid(
-    settings: Settings, step: float, tolerance: float, phi: float
+    settings: Settings,
+    step: float,
+    tolerance: float,
+    phi: float,
+    halving: Halving = NO_HALVING,
 ) -> tuple[list[Entry], list[str]]:
     """Searches the grid, and writes the results and the scaled network's config.
 
@@ -25,6 +31,7 @@ def run_grid(
         step: of the grid.
         tolerance: how far alpha * beta^2 * gamma^2 may be from 2, as a share.
         phi: the power that the best ones are raised to in the end.
+        halving: when a network is stopped because others are ahead.
 
     Returns:
         The entry of each job, and lines that say what was written.
@@ -41,7 +48,7 @@ def run_grid(
         for i, point in enumerate(points)
     ]
     about = {"search": "compound", "network": base.to_record(), "points": points}
-    entries = search(settings, jobs, about)
+    entries = search(settings, Listed(jobs), about, halving)
     return entries, _written(settings, phi, base, points, entries)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastscale_jax.arch import Architecture, count
 
 WAITING, AT_WORK, DONE, FAILED = "waiting", "at work", "done", "failed"
+STOPPED = "stopped"  # because others had a lower error after as many epochs
 
 Parameter = float | int | str
 
@@ -19,6 +20,8 @@ class Job:
     parameters: Mapping[str, Parameter]  # what was drawn or chosen, by name
     network: Architecture
     seed: int = 0  # of the training run
+    # what the sampler that drew it wants to be told again
+    marks: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def costs(self) -> dict[str, int]:
@@ -35,10 +38,35 @@ class Entry:
     error: float | None = None  # top-1, percent; of one that is done
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of how it was trained
     worker: str = ""  # who trains it, or did
-    reason: str = ""  # why it failed
+    reason: str = ""  # why it failed or was stopped
+
+    def cost(self, name: str) -> float | None:
+        """Returns what it costs: one of its job's `costs`, or `step_ms`; None: not known."""
+        return self.job.costs.get(name, self.facts.get(name))
 
 
 def best_of(entries: Sequence[Entry]) -> Entry | None:
     """Returns the one with the lowest error; of equal ones the cheapest in flops."""
     done = [entry for entry in entries if entry.error is not None]
     return min(done, key=lambda x: (x.error, x.job.costs["flops"], x.job.number), default=None)
+
+
+def front_of(entries: Sequence[Entry], against: str) -> list[Entry]:
+    """Returns those beside which none has a lower error and no higher cost, or the reverse.
+
+    Args:
+        entries: of one search; those without an error or a cost are left out.
+        against: the cost, as in `Entry.cost`.
+
+    Returns:
+        From the cheapest to the dearest, whose errors fall.
+    """
+    known = [(entry.cost(against), entry.error, entry) for entry in entries]
+    points = [
+        (cost, error, x) for cost, error, x in known if cost is not None and error is not None
+    ]
+    front: list[Entry] = []
+    for _, error, entry in sorted(points, key=lambda point: (*point[:2], point[2].job.number)):
+        if not front or error < (front[-1].error or 0):
+            front.append(entry)
+    return front

@@ -1,8 +1,9 @@
 """Which networks of a search are trained, and who trains which: a study of Optuna's.
 
 Any number of workers on any number of machines share one by its storage. A trial of the study is an
-attempt at a job: jobs are the same for all workers, so that what nobody has attempted need not be
-written down.
+attempt at a job. Jobs that are known from the start are the same for all workers, so that what
+nobody has attempted need not be written down; of one that is drawn, the first attempt says what it
+is.
 """
 
 import contextlib
@@ -17,10 +18,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING, Entry, Job, Parameter
+from fastscale_jax.search.attempts import MARKS, STOPPED_AT, is_stopped, of_use
+from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, STOPPED, WAITING, Entry, Job
+from fastscale_jax.search.plan import Plan
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 from fastscale_jax.utils.nested import as_flat
 
@@ -28,7 +31,7 @@ _ABOUT = "about"  # attribute of a study: what is searched
 _JOBS = "jobs"  # of that, the networks' digest
 _BEGUN = "begun"  # attribute of a trial that has given its first sign of life
 _ATTEMPTS = 3  # of which a job may lose its worker before it is given up
-_LIVE = (TrialState.RUNNING, TrialState.COMPLETE)
+_LOST = "no sign of life came through for too long"
 _SECONDS_TO_SAY = 10  # that whoever begins a study has to say what it is
 
 
@@ -43,9 +46,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         self,
         url: str,
         name: str,
-        jobs: Sequence[Job],
+        plan: Plan,
         about: Mapping[str, Any],
         *,
+        halving: Halving = NO_HALVING,
         heartbeat_seconds: int = 10,
     ) -> None:
         """Opens a study, or begins it.
@@ -53,9 +57,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         Args:
             url: as in `sqlite:///search.db` or `postgresql://user@host/database`.
             name: of the study.
-            jobs: all there are; numbered from 0.
+            plan: of the jobs.
             about: what is searched, and how it is trained, as JSON has it; the same for all
-                workers, as are the jobs.
+                workers, as is the plan.
+            halving: when a network is stopped because others are ahead.
             heartbeat_seconds: between signs of life. A worker that gives none for four times as
                 long has lost its job.
 
@@ -63,14 +68,16 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             StorageError: the storage cannot be reached.
             ValueError: the URL is none, or the study of that name is another one.
         """
-        self._jobs, self._seconds = jobs, heartbeat_seconds
+        self._plan, self._halving, self._seconds = plan, halving, heartbeat_seconds
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._silent: dict[int, float] = {}  # trials without a sign of life, and since when
         self._is_at_work = False
         self._storage = Storage(url, heartbeat_seconds)
         self._trials = self._storage.optuna
         # all that workers must agree on: whoever waits less long takes others for dead
-        told = {**about, _JOBS: _digest(jobs), "heartbeat_seconds": heartbeat_seconds}
+        told = {**about, _JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
+        if halving.start:  # studies of older versions say nothing of it
+            told["halving"] = halving._asdict()
         try:
             self._open(name, json.loads(json.dumps(told)))
         except BaseException:
@@ -116,21 +123,35 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             time.sleep(0.1)
         return told
 
+    @property
+    def number(self) -> int:
+        """Of jobs in all, those included that are still to be drawn."""
+        return self._plan.number
+
+    @property
+    def reports_every(self) -> int:
+        """Epochs after which the error of a job is to be reported; 0: only at its end."""
+        return self._halving.start
+
     def entries(self) -> list[Entry]:
-        """Returns where each job stands, in their order."""
+        """Returns where each job stands that is known, in their order."""
+        attempts = self._by_job()
+        jobs = self._plan.jobs(attempts)
         return [
-            self._entry(job, trials) for job, trials in zip(self._jobs, self._by_job(), strict=True)
+            self._entry(job, attempts[job.number] if job.number < len(attempts) else ())
+            for job in jobs
         ]
 
     def claim(self, aside: Collection[int] = ()) -> Job | None:
         """Returns a job for this worker to do, which is nobody else's.
 
-        None: all are done, given up, or at work elsewhere.
+        None: all are done, stopped, given up, or at work elsewhere.
 
         Args:
             aside: numbers of jobs that are taken only where there are no others.
 
         Raises:
+            NothingFoundError: a job cannot be drawn.
             StorageError: the storage cannot be reached any more, as in all that follows.
         """
         with self._storage.reached():
@@ -139,9 +160,12 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         while True:
             entries = self.entries()
             free = [entry.job for entry in entries if entry.state == WAITING]
+            preferred = [job for job in free if job.number not in aside]
+            if not preferred and (drawn := self._plan.next(self._by_job())):
+                preferred = [drawn]
+            free = preferred or free
             if not free:
                 return None
-            free = [job for job in free if job.number not in aside] or free
             # whoever begins alone goes by the order; several had better not want the same
             alone = all(entry.state != AT_WORK for entry in entries)
             job = free[0] if alone else random.choice(free)
@@ -150,27 +174,36 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
     def _attempt(self, job: Job) -> bool:
         """Whether a job is this worker's: of several that began it, the first has it."""
-        distributions = _distributions(self._jobs)
+        distributions = self._plan.distributions
         trial = optuna.create_trial(
             state=TrialState.RUNNING,
             params={name: job.parameters[name] for name in distributions},
             distributions=distributions,
-            user_attrs={"job": job.number, "worker": self._worker, **job.costs},
+            user_attrs={
+                "job": job.number,
+                "worker": self._worker,
+                **job.costs,
+                **({MARKS: dict(job.marks)} if job.marks else {}),
+            },
+            system_attrs=dict(job.marks),
         )
         # it is over already where this worker stood still for so long that it was taken for dead
         with contextlib.suppress(OverError, LostError), self._storage.reached():
             self._job, self._trial = job, self._trials.create_new_trial(self._id, trial)
             self._trials.record_heartbeat(self._trial)
             self._trials.set_trial_user_attr(self._trial, _BEGUN, True)
-            mine = self._trials.get_trial(self._trial).number
-            if min(each.number for each in self._live(job)) == mine:
+            mine = self._trials.get_trial(self._trial)
+            tries = self._by_job()[job.number]
+            is_what_was_drawn = tries[0].params == mine.params
+            if is_what_was_drawn and self._live(tries)[0].number == mine.number:
                 self._is_at_work = True
                 return True
             self._end(TrialState.PRUNED, {"reason": "another worker was faster"})
         return False
 
-    def _live(self, job: Job) -> list[FrozenTrial]:
-        return [trial for trial in self._by_job()[job.number] if trial.state in _LIVE]
+    def _live(self, tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """The attempts, by their numbers, beside which nobody need make another one."""
+        return [trial for trial in tries if of_use([trial]) is not None]
 
     def _fail_stillborn(self) -> None:
         """Ends attempts whose worker died before its first sign of life, which nobody misses.
@@ -224,8 +257,48 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         with self._storage.reached():
             if self._trials.get_trial(self._trial).state == TrialState.RUNNING:
                 self._trials.record_heartbeat(self._trial)
-            elif not self._live(self._job):
+            elif not self._live(self._by_job()[self._job.number]):
                 self._attempt(self._job)
+
+    def report(self, epochs: int, error: float) -> bool:
+        """Writes down an error of the job that was claimed on its way.
+
+        Args:
+            epochs: that it has been trained for.
+            error: top-1, percent.
+
+        Returns:
+            Whether it is to be stopped, because others had a lower error after as many epochs.
+
+        Raises:
+            LostError: the job was taken for dead, and is somebody else's.
+        """
+        if not self._halving.start:
+            return False
+        self._give_sign()
+        try:
+            with self._storage.reached():
+                self._trials.set_trial_intermediate_value(self._trial, epochs, error)
+                mine = self._trials.get_trial(self._trial)
+                is_behind, remembered = self._halving.is_behind(self._by_job(), mine)
+                for name, value in remembered.items():
+                    self._trials.set_trial_system_attr(self._trial, name, value)
+        except OverError as over:
+            raise LostError(_LOST) from over
+        return is_behind
+
+    def stop(self, epochs: int, error: float) -> None:
+        """Writes down that the job that was claimed is not trained further.
+
+        Args:
+            epochs: that it was trained for.
+            error: top-1 after them, percent.
+
+        Raises:
+            LostError: the job was taken for dead, and is somebody else's.
+        """
+        self._give_sign()
+        self._end(TrialState.PRUNED, {STOPPED_AT: epochs, "error": error})
 
     def finish(self, error: float, facts: Mapping[str, Any]) -> None:
         """Writes down what came of the job that was claimed.
@@ -266,23 +339,32 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                     self._trials.set_trial_user_attr(self._trial, name, value)
                 self._trials.set_trial_state_values(self._trial, state, values)
         except OverError as error:
-            raise LostError("no sign of life came through for too long") from error
+            raise LostError(_LOST) from error
 
     def _by_job(self) -> list[list[FrozenTrial]]:
-        """The attempts at each job, from the first on."""
+        """The attempts at each job that has any before or after it, from the first on."""
         with self._storage.reached():
             trials = self._trials.get_all_trials(self._id, deepcopy=False)
-        tries: list[list[FrozenTrial]] = [[] for _ in self._jobs]
+        last = max((trial.user_attrs["job"] for trial in trials), default=-1)
+        tries: list[list[FrozenTrial]] = [[] for _ in range(last + 1)]
         for trial in trials:
             tries[trial.user_attrs["job"]].append(trial)
         return tries
 
     def _entry(self, job: Job, trials: Sequence[FrozenTrial]) -> Entry:
-        for state, name in ((TrialState.COMPLETE, DONE), (TrialState.RUNNING, AT_WORK)):
-            if of_state := [trial for trial in trials if trial.state == state]:
-                first = of_state[0].user_attrs
-                error = of_state[0].value
-                return Entry(job, name, error, first.get("facts", {}), first["worker"])
+        trial = of_use(trials)
+        if trial is not None:
+            about = trial.user_attrs
+            if is_stopped(trial):
+                return Entry(
+                    job,
+                    STOPPED,
+                    facts={STOPPED_AT: about[STOPPED_AT], "error_then": about["error"]},
+                    worker=about["worker"],
+                    reason=f"{about['error']:.2f} % error after {about[STOPPED_AT]} epochs",
+                )
+            state = DONE if trial.state == TrialState.COMPLETE else AT_WORK
+            return Entry(job, state, trial.value, about.get("facts", {}), about["worker"])
         failed = [trial.user_attrs for trial in trials if trial.state == TrialState.FAIL]
         final = [about for about in failed if about.get("final")]
         if final or len(failed) >= _ATTEMPTS:
@@ -300,20 +382,6 @@ def _differences(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     return "; ".join(said or ["other networks or seeds"])
 
 
-def _digest(jobs: Sequence[Job]) -> str:
+def _digest(plan: Plan) -> str:
     """A short name for what is to be trained, so that workers of several versions do not mix."""
-    said = [(dict(job.parameters), job.network.to_record(), job.seed) for job in jobs]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _distributions(jobs: Sequence[Job]) -> dict[str, BaseDistribution]:
-    """What Optuna and its dashboard are told of the parameters: the ranges that the jobs span."""
-    distributions: dict[str, BaseDistribution] = {}
-    for name in jobs[0].parameters:
-        values: list[Parameter] = [job.parameters[name] for job in jobs]
-        numbers = [float(value) for value in values if not isinstance(value, str)]
-        if len(numbers) == len(values):
-            distributions[name] = FloatDistribution(min(numbers), max(numbers))
-        else:
-            distributions[name] = CategoricalDistribution(sorted({str(value) for value in values}))
-    return distributions
+    return hashlib.sha256(json.dumps(plan.told, sort_keys=True).encode()).hexdigest()[:12]

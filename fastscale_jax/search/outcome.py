@@ -7,12 +7,15 @@ from typing import Any
 
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
-from fastscale_jax.search.jobs import DONE, Entry
+from fastscale_jax.search.attempts import STOPPED_AT
+from fastscale_jax.search.jobs import DONE, STOPPED, Entry
 from fastscale_jax.utils.whole_file import replacing
+
+_TOLD = (DONE, STOPPED)
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """Returns an entry that is done as a line of `results.jsonl`."""
+    """Returns an entry that is done or stopped as a line of `results.jsonl`."""
     job = entry.job
     return {
         "number": job.number,
@@ -27,14 +30,14 @@ def record(entry: Entry) -> dict[str, Any]:
 
 
 def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Path:
-    """Writes the entries that are done to `results.jsonl` in a folder, and returns its path.
+    """Writes the entries that are done or stopped to `results.jsonl`, and returns its path.
 
     Raises:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
-    lines = [json.dumps(record(entry)) for entry in entries if entry.state == DONE]
+    lines = [json.dumps(record(entry)) for entry in entries if entry.state in _TOLD]
     # the workers of a search end at the same time, and write the same content
     with replacing(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -45,7 +48,8 @@ def distribution(entries: Sequence[Entry]) -> list[tuple[float, float]]:
     """Returns the errors in order, each with the share of networks whose error is not larger.
 
     That is the empirical distribution function of arXiv:2003.13678, section 3.1. Networks that
-    failed, because their loss diverged, count as having a larger error than all others.
+    failed, because their loss diverged, or were stopped, because others were ahead, count as having
+    a larger error than all others.
     """
     errors = sorted(entry.error for entry in entries if entry.error is not None)
     return [(error, (i + 1) / len(entries)) for i, error in enumerate(errors)]
@@ -69,3 +73,16 @@ def distribution_figure(entries: Sequence[Entry], title: str) -> Figure:
         (curve,),
     )
     return Figure("edf", title, "", (panel,), columns=1)
+
+
+def trained_epochs(entries: Sequence[Entry]) -> list[str]:
+    """Returns, where networks were stopped, a line that says how much less was trained."""
+    stopped = [entry.facts[STOPPED_AT] for entry in entries if entry.state == STOPPED]
+    whole = [entry.facts["epochs"] for entry in entries if entry.state == DONE]
+    if not stopped or not whole:
+        return []
+    trained, all_of_them = sum(stopped) + sum(whole), max(whole) * (len(stopped) + len(whole))
+    return [
+        f"trained: {trained:g} epochs, where all to their end were {all_of_them:g}; "
+        f"{len(stopped)} of {len(entries)} networks were stopped early"
+    ]

@@ -8,13 +8,17 @@ of section 6.4.
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastscale_jax.arch import count
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
-from fastscale_jax.search.jobs import Entry, Job, best_of
-from fastscale_jax.search.outcome import distribution_figure, write_results
-from fastscale_jax.search.sample import DesignSpace, Range, Window, sample
+from fastscale_jax.search.drawn import AT_RANDOM, QUASI_RANDOM, RANDOM, Drawn, Sampler
+from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.jobs import Entry, Job, best_of, front_of
+from fastscale_jax.search.outcome import distribution_figure, trained_epochs, write_results
+from fastscale_jax.search.plan import Listed, Plan
+from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
 
 # parameters of the design space, with what they mean and an example of least and most
@@ -106,6 +110,8 @@ def search_regnets(
     seed: int,
     candidates: int,
     larger: str,
+    sampler: Sampler = AT_RANDOM,
+    halving: Halving = NO_HALVING,
 ) -> tuple[list[Entry], list[str]]:
     """Draws networks, trains each shortly, and writes down the best.
 
@@ -117,6 +123,8 @@ def search_regnets(
         seed: of what is drawn.
         candidates: to draw before the window is given up.
         larger: what the best network is scaled to in the end, as in `dWr_16gf`; empty: nothing.
+        sampler: how networks are drawn.
+        halving: when a network is stopped because others are ahead.
 
     Returns:
         The entry of each job, and lines that say what was written.
@@ -124,21 +132,46 @@ def search_regnets(
     Raises:
         Everything that `together.search` does.
     """
-    drawn = sample(space, window_of(window), networks, seed=seed, most=candidates)
+    within = window_of(window)
+    # a window that nothing falls into is refused before any network is trained
+    drawn = sample(
+        space,
+        within,
+        networks,
+        seed=seed,
+        most=candidates,
+        is_quasi_random=sampler.kind == QUASI_RANDOM,
+    )
     if larger:
-        for one in drawn:  # a network that cannot be scaled is refused before any is trained
+        for one in drawn:  # as is a network that cannot be scaled
             hybrid.scaled_up(one.network, larger)
-    jobs = [Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(drawn)]
-    about = {
+    about: dict[str, Any] = {
         "search": "regnets",
         "space": space._asdict(),
-        "window": window_of(window),
-        "networks": len(jobs),
+        "window": within,
+        "networks": networks,
         "seed": seed,
     }
-    entries = search(settings, jobs, about)
+    if sampler.kind == RANDOM:  # studies of older versions say nothing of it
+        plan: Plan = _listed(drawn)
+    else:
+        about["sampler"] = sampler._asdict()
+        plan = (
+            _listed(drawn)
+            if sampler.kind == QUASI_RANDOM
+            else Drawn(space, within, sampler, networks, seed, candidates)
+        )
+    entries = search(settings, plan, about, halving)
     of = f"{len(entries)} {space.family} networks of {window}"
-    return entries, _written(settings, of, larger, entries)
+    return entries, [
+        *_written(settings, of, larger, entries),
+        *_front(settings, entries, sampler.against),
+        *trained_epochs(entries),
+    ]
+
+
+def _listed(drawn: Sequence[Sampled]) -> Listed:
+    return Listed([Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(drawn)])
 
 
 def _schedule(settings: Settings) -> str:
@@ -168,6 +201,17 @@ def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry])
             paths.append(write_recipe(settings, "scaled", network, about))
         notes.append(about)
     return [*(f"written: {path}" for path in paths), *notes]
+
+
+def _front(settings: Settings, entries: Sequence[Entry], against: str) -> list[str]:
+    """Writes a config for each network of the front of error and cost, and says which they are."""
+    lines: list[str] = []
+    for entry in front_of(entries, against) if against else ():
+        name, cost = entry.job.network.name, entry.cost(against)
+        about = f"{entry.error:.2f} % error at {cost:.4g} {against}: none has less of both."
+        path = write_recipe(settings, f"front/{name}", entry.job.network, f"{name}, with {about}")
+        lines.append(f"front: {about.partition(':')[0]}: {path}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ arXiv:2103.06877, section 6.1, found its RegNets in this way: 32 networks in a w
 """
 
 import dataclasses
+import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastscale_jax.arch import Architecture, Complexity, count
@@ -17,6 +18,7 @@ from fastscale_jax.arch.bases import regnet_of
 
 STAGES = 4  # as all networks of that paper have
 _MOST = 100_000  # candidates that are drawn for a window before it is given up
+_AT_ONCE = 1024  # points of a sequence
 
 
 class Range(NamedTuple):
@@ -26,10 +28,14 @@ class Range(NamedTuple):
     high: float
     quantum: float
 
-    def draw(self, source: random.Random) -> float:
-        """Returns a multiple of the quantum, within the range, which has one."""
+    def at(self, share: float) -> float:
+        """Returns the number that lies at a share of the range, from 0 to 1, by its logarithm."""
+        low, high = math.log(self.low), math.log(self.high)
+        return math.exp(low + (high - low) * share)
+
+    def nearest(self, value: float) -> float:
+        """Returns the multiple of the quantum within the range, which has one, next to a number."""
         least, most = self.steps()
-        value = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
         return min(max(round(value / self.quantum), least), most) * self.quantum
 
     def steps(self) -> tuple[int, int]:
@@ -89,37 +95,87 @@ class Window(NamedTuple):
     low: float  # flops of one image
     high: float
 
+    def distance(self, flops: float) -> float:
+        """Returns how far a number of flops is from the window, as a logarithm; 0: inside."""
+        return max(math.log(self.low / flops), math.log(flops / self.high), 0.0)
+
 
 class NothingFoundError(ValueError):
     """Too few networks of a design space fall into a window; says which came nearest."""
 
 
 def candidate(space: DesignSpace, seed: int, index: int) -> Parameters:
-    """Returns the numbers of a candidate, which depend on nothing else."""
+    """Returns the numbers of a candidate drawn at random, which depend on nothing else."""
     source = random.Random(f"{seed} {index}")
-    low, high = (math.log2(x) for x in space.group_width[:2])
-    least, most = math.ceil(low), math.floor(high)
+    return parameters_at(space, [source.random() for _ in Parameters._fields])
+
+
+def quasi_random(space: DesignSpace, seed: int) -> Iterator[Parameters]:
+    """Yields the numbers of candidates that fill the space more evenly than random ones, for ever.
+
+    Sobol's sequence, scrambled (Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998).
+    """
+    from scipy.stats import qmc
+
+    # `rng` in the types, and from SciPy 1.15 on, which takes the old name, too
+    points = qmc.Sobol(len(Parameters._fields), seed=seed)  # pyright: ignore[reportCallIssue]
+    while True:
+        for shares in points.random(_AT_ONCE):
+            yield parameters_at(space, shares.tolist())
+
+
+def parameters_at(space: DesignSpace, shares: Sequence[float]) -> Parameters:
+    """Returns the numbers that lie at a share of each range of a space, from 0 to 1.
+
+    Args:
+        space: whose ranges.
+        shares: one for each of `Parameters`, in order.
+    """
+    ranges = (getattr(space, name) for name in Parameters._fields)
+    return quantized(space, [one.at(share) for one, share in zip(ranges, shares, strict=True)])
+
+
+def quantized(space: DesignSpace, values: Sequence[float]) -> Parameters:
+    """Returns the numbers of a network next to some values, one for each of `Parameters`."""
+    depth, w0, wa, wm, group_width, resolution = values
     return Parameters(
-        depth=int(space.depth.draw(source)),
-        w0=int(space.w0.draw(source)),
-        wa=round(space.wa.draw(source), 6),
-        wm=round(space.wm.draw(source), 6),
-        group_width=2 ** min(max(round(source.uniform(low, high)), least), most),
-        resolution=int(space.resolution.draw(source)),
+        depth=int(space.depth.nearest(depth)),
+        w0=int(space.w0.nearest(w0)),
+        wa=round(space.wa.nearest(wa), 6),
+        wm=round(space.wm.nearest(wm), 6),
+        group_width=_power_of_two(space.group_width, group_width),
+        resolution=int(space.resolution.nearest(resolution)),
     )
 
 
-def candidates(space: DesignSpace, seed: int, most: int) -> Iterator[Sampled]:
+def _power_of_two(limits: Range, value: float) -> int:
+    least, most = math.ceil(math.log2(limits.low)), math.floor(math.log2(limits.high))
+    return 2 ** min(max(round(math.log2(value)), least), most)
+
+
+def candidates(
+    space: DesignSpace, seed: int, most: int, *, is_quasi_random: bool = False
+) -> Iterator[Sampled]:
     """Draws `most` candidates of a design space, and yields those with four stages."""
-    for index in range(most):
-        parameters = candidate(space, seed, index)
-        if stages(parameters) != STAGES:
-            continue
-        name = f"{space.family}-{seed}-{index}"
-        network = regnet_of(space.family, name, **parameters._asdict())
-        network = dataclasses.replace(network, num_classes=space.num_classes)
-        if len(network.stages) == STAGES:  # rounding may make two stages equal, which merges them
+    drawn = (
+        quasi_random(space, seed)
+        if is_quasi_random
+        else (candidate(space, seed, index) for index in itertools.count())
+    )
+    for index, parameters in enumerate(itertools.islice(drawn, most)):
+        network = network_of(space, parameters, f"{space.family}-{seed}-{index}")
+        if network is not None:
             yield Sampled(index, parameters, network, count(network))
+
+
+def network_of(space: DesignSpace, parameters: Parameters, name: str) -> Architecture | None:
+    """Returns the network of some numbers, or None if it does not have four stages."""
+    if stages(parameters) != STAGES:
+        return None
+    network = regnet_of(space.family, name, **parameters._asdict())
+    network = dataclasses.replace(network, num_classes=space.num_classes)
+    # rounding may make two stages equal, which merges them
+    return network if len(network.stages) == STAGES else None
 
 
 def stages(parameters: Parameters) -> int:
@@ -130,7 +186,13 @@ def stages(parameters: Parameters) -> int:
 
 
 def sample(
-    space: DesignSpace, window: Window, wanted: int, *, seed: int = 0, most: int = _MOST
+    space: DesignSpace,
+    window: Window,
+    wanted: int,
+    *,
+    seed: int = 0,
+    most: int = _MOST,
+    is_quasi_random: bool = False,
 ) -> list[Sampled]:
     """Returns the first networks of a design space whose flops fall into a window.
 
@@ -140,6 +202,7 @@ def sample(
         wanted: networks, no two of them alike.
         seed: of the drawing.
         most: candidates to draw before giving up.
+        is_quasi_random: from a sequence that fills the space evenly, not at random.
 
     Raises:
         NothingFoundError: there were not so many in so many candidates.
@@ -151,13 +214,13 @@ def sample(
         )
     networks: dict[tuple[object, ...], Sampled] = {}
     nearest: Sampled | None = None
-    for one in candidates(space, seed, most):
-        off = _distance(one, window)
+    for one in candidates(space, seed, most, is_quasi_random=is_quasi_random):
+        off = window.distance(one.cost.flops)
         if not off:  # other numbers may give the same network after rounding
             networks.setdefault((one.network.stages, one.network.resolution), one)
         if len(networks) == wanted:
             return list(networks.values())
-        if nearest is None or off < _distance(nearest, window):
+        if nearest is None or off < window.distance(nearest.cost.flops):
             nearest = one
     raise NothingFoundError(
         f"of {most:,} candidates {len(networks)} have from {window.low / 1e9:g} to "
@@ -170,9 +233,3 @@ def _told(nearest: Sampled | None) -> str:
         return f"; none has {STAGES} stages"
     numbers = ", ".join(f"{name} {value:g}" for name, value in nearest.parameters._asdict().items())
     return f"; the nearest has {nearest.cost.flops / 1e9:.4g} GF, with {numbers}"
-
-
-def _distance(one: Sampled, window: Window) -> float:
-    """How far a network is from a window, as a logarithm of flops; 0: inside."""
-    flops = one.cost.flops
-    return max(math.log(window.low / flops), math.log(flops / window.high), 0.0)

@@ -13,6 +13,7 @@ from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid, study_results
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.outcome import write_results
+from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.study_jobs import jobs_of
 from fastscale_jax.search.together import Settings, search
 
@@ -52,7 +53,7 @@ def run_study(
         "factors": list(factors),
         "seeds": seeds,
     }
-    entries = search(settings, jobs_of(base, names, factors, seeds), about)
+    entries = search(settings, Listed(jobs_of(base, names, factors, seeds)), about)
     return entries, _written(settings, entries)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Architecture
@@ -10,8 +10,10 @@ from fastscale_jax.arch.validation import validate
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search import config_file
 from fastscale_jax.search.board import Board
-from fastscale_jax.search.jobs import Entry, Job
+from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.ledger import Ledger
+from fastscale_jax.search.plan import Plan
 from fastscale_jax.search.training import recipe_of, shortened
 from fastscale_jax.search.work import work
 
@@ -36,13 +38,16 @@ class Settings(NamedTuple):
     heartbeat_seconds: int
 
 
-def search(settings: Settings, jobs: Sequence[Job], about: Mapping[str, Any]) -> list[Entry]:
+def search(
+    settings: Settings, plan: Plan, about: Mapping[str, Any], halving: Halving = NO_HALVING
+) -> list[Entry]:
     """Does the jobs of a search, together with other workers, and returns what came of them.
 
     Args:
         settings: of the search.
-        jobs: all of them.
+        plan: of its jobs.
         about: what is searched, for workers to agree on; the recipe is added.
+        halving: when a network is stopped because others are ahead.
 
     Raises:
         DataError: the images are no good.
@@ -57,10 +62,12 @@ def search(settings: Settings, jobs: Sequence[Job], about: Mapping[str, Any]) ->
     if settings.run.recipe.init_from:
         raise ValueError("a search begins with random weights: give no --config.init_from")
     run = shortened(settings.run, settings.epochs)
-    for job in jobs:
+    check_halving(halving, run)
+    known = plan.jobs(())
+    for job in known:
         validate(job.network)
     # what is wrong with the images is said before all else
-    _ = dataclasses.replace(run, network=jobs[0].network).source
+    _ = (dataclasses.replace(run, network=known[0].network) if known else run).source
     output = settings.output
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -70,13 +77,31 @@ def search(settings: Settings, jobs: Sequence[Job], about: Mapping[str, Any]) ->
         Ledger(
             settings.storage,
             settings.name,
-            jobs,
+            plan,
             {**about, "recipe": recipe_of(run)},
+            halving=halving,
             heartbeat_seconds=settings.heartbeat_seconds,
         ) as ledger,
-        Board() as board,
+        Board(number=plan.number) as board,
     ):
         return work(ledger, run, output / "runs" / settings.name, board)
+
+
+def check_halving(halving: Halving, run: Run) -> None:
+    """Refuses to compare networks when they are at their end, or to let all of them go on.
+
+    Raises:
+        ValueError: says what would be right.
+    """
+    if halving.start and halving.start >= run.recipe.total_epochs:
+        raise ValueError(
+            f"--halving_from={halving.start} is not before the last of "
+            f"{run.recipe.total_epochs} epochs; give fewer, or more --epochs"
+        )
+    if halving.start and run.recipe.train.steps:
+        raise ValueError(
+            "--halving_from counts epochs, and the recipe has train.steps: give epochs"
+        )
 
 
 def write_recipe(settings: Settings, name: str, network: Architecture, about: str) -> pathlib.Path:

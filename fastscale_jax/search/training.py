@@ -28,13 +28,14 @@ _SAVE_MINUTES = 1.0
 _KEPT = ("date", "device", "platform", "cores", "versions")  # of the machine's description
 
 
-def run_of_job(run: Run, job: Job, workdir: pathlib.Path) -> Run:
+def run_of_job(run: Run, job: Job, workdir: pathlib.Path, every_epochs: int = 0) -> Run:
     """Returns the run that trains a job's network: the search's, with another network and seed.
 
     Args:
         run: of the search.
         job: to do.
         workdir: of its own.
+        every_epochs: it is evaluated; 0: only at its end.
     """
     recipe, checkpoint = run.recipe, run.recipe.checkpoint
     # a worker that continues a run needs its last checkpoint, and only the last error counts
@@ -42,7 +43,8 @@ def run_of_job(run: Run, job: Job, workdir: pathlib.Path) -> Run:
     if checkpoint.dir:
         folder = f"{checkpoint.dir.rstrip('/')}/{job.number:03}"
         checkpoint = dataclasses.replace(checkpoint, dir=folder)
-    train = dataclasses.replace(recipe.train, eval_every_epochs=max(recipe.total_epochs, 1))
+    every_epochs = every_epochs or max(recipe.total_epochs, 1)
+    train = dataclasses.replace(recipe.train, eval_every_epochs=every_epochs)
     recipe = dataclasses.replace(
         recipe, seed=recipe.seed + job.seed, checkpoint=checkpoint, train=train
     )
@@ -72,8 +74,22 @@ def shortened(run: Run, epochs: int) -> Run:
     return dataclasses.replace(run, recipe=recipe)
 
 
+class BehindError(Exception):
+    """A network is trained no further, because others are ahead of it."""
+
+    def __init__(self, epochs: int, error: float) -> None:
+        """Takes the epochs that it was trained for, and its error then, in percent."""
+        super().__init__(f"{error:.2f} % error after {epochs} epochs")
+        self.epochs, self.error = epochs, error
+
+
 def trained(
-    run: Run, job: Job, workdir: pathlib.Path, before_leaving: Callable[[], object]
+    run: Run,
+    job: Job,
+    workdir: pathlib.Path,
+    before_leaving: Callable[[], object],
+    is_behind: Callable[[int, float], bool] = lambda epochs, error: False,
+    every_epochs: int = 0,
 ) -> tuple[float, dict[str, Any]]:
     """Trains a job's network, or continues where another worker was stopped.
 
@@ -82,24 +98,47 @@ def trained(
         job: to do.
         workdir: of this job alone; its messages go to `log.txt` in it.
         before_leaving: as for `loop.train`.
+        is_behind: says after each evaluation whether it is enough, by the epochs done and the
+            error.
+        every_epochs: it is evaluated; 0: only at its end.
 
     Returns:
         The top-1 error in percent, of the averaged weights if there is an average; and facts about
         this worker's part: seconds, a step's median time and the machine.
 
     Raises:
+        BehindError: `is_behind` said so.
         Everything that `loop.train` and `Run.prepared` do.
     """
     started, metrics = time.monotonic(), workdir / "metrics.jsonl"
     before = read_metrics(metrics)
-    run = run_of_job(run, job, workdir).prepared("train")
+    run = run_of_job(run, job, workdir, every_epochs).prepared("train")
     workdir.mkdir(parents=True, exist_ok=True)
-    with _log(workdir / "log.txt") as file:
-        console = Console(file=lenient(file), width=160)
-        final_metrics = train(run, console=console, before_leaving=before_leaving)
-    jax.clear_caches()  # no other network can use these programs
+
+    def judge(epochs: float, error: float) -> None:
+        if is_behind(round(epochs), error):
+            raise BehindError(round(epochs), error)
+
+    try:
+        for record in before:  # what another worker, which was lost, may not have told
+            if (error := _error_in(record)) is not None and record[
+                "epoch"
+            ] < run.recipe.total_epochs:
+                judge(record["epoch"], error)
+        with _log(workdir / "log.txt") as file:
+            console = Console(file=lenient(file), width=160)
+            final_metrics = train(
+                run,
+                console=console,
+                before_leaving=before_leaving,
+                after_evaluation=judge,
+            )
+    finally:
+        jax.clear_caches()  # no other network can use these programs
     machine, batch = describe(), run.recipe.data.batch_size
-    return final_metrics.get("ema_test_top1_error", final_metrics["test_top1_error"]), {
+    error = _error_in(final_metrics)
+    assert error is not None  # the last evaluation is always made
+    return error, {
         "seconds": round(time.monotonic() - started, 1),
         "source": run.source.name,
         "epochs": round(run.total_steps / run.epoch_steps, 2),
@@ -107,6 +146,11 @@ def trained(
         "step_ms": step_ms(own_records(before, read_metrics(metrics)), batch),
         **{name: machine[name] for name in _KEPT},
     }
+
+
+def _error_in(record: _Record) -> float | None:
+    """The error that counts, of the averaged weights if there are any; None: no evaluation."""
+    return record.get("ema_test_top1_error", record.get("test_top1_error"))
 
 
 @contextlib.contextmanager

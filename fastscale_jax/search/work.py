@@ -11,7 +11,7 @@ from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
-from fastscale_jax.search.training import trained
+from fastscale_jax.search.training import BehindError, trained
 from fastscale_jax.train.divergence import DivergenceError
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.usage import is_out_of_memory
@@ -44,7 +44,8 @@ class Came(enum.Enum):
 def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[Entry]:
     """Does jobs until all are done, by this worker or by others, and returns where they stand.
 
-    A job whose network diverges has failed, as has one that did not fit into the memory three
+    A job whose network others are ahead of is stopped, as `halving.Halving` has it. One whose
+    network diverges has failed, as has one that did not fit into the memory three
     times. Any other error ends the worker, and leaves the job to others.
 
     Args:
@@ -76,7 +77,7 @@ def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[E
                     raise NoMemoryError
         elif any(entry.state == AT_WORK for entry in entries):
             time.sleep(_PAUSE)
-        elif all(entry.state != WAITING for entry in entries):
+        elif all(entry.state != WAITING for entry in entries) and len(entries) == ledger.number:
             return entries
 
 
@@ -84,7 +85,16 @@ def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) 
     workdir = folder / f"{job.number:03}"
     try:
         with ledger.alive(lambda: board.show(ledger.entries())):
-            error, facts = trained(run, job, workdir, lambda: _leave(ledger, board))
+            error, facts = trained(
+                run,
+                job,
+                workdir,
+                lambda: _leave(ledger, board),
+                is_behind=ledger.report,
+                every_epochs=ledger.reports_every,
+            )
+    except BehindError as behind:
+        ledger.stop(behind.epochs, behind.error)
     except DivergenceError as error:
         ledger.fail(str(error))
     except InUseError:

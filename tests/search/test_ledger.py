@@ -16,6 +16,7 @@ import pytest
 
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger, LostError
+from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.storage import StorageError
 from tests.commands import free_port, installed
 from tests.search.small import jobs
@@ -38,7 +39,7 @@ def _closed(monkeypatch):
 
 
 def opened(path, number=3, about=ABOUT):
-    return Ledger(f"sqlite:///{path}", "test", jobs(number), about)
+    return Ledger(f"sqlite:///{path}", "test", Listed(jobs(number)), about)
 
 
 def states(ledger):
@@ -172,7 +173,7 @@ def test_other_networks_under_the_same_name_are_refused(tmp_path):
     opened(tmp_path / "a.db")
     other = [dataclasses.replace(job, seed=job.seed + 1) for job in jobs(3)]
     with pytest.raises(ValueError, match="another one, with other networks or seeds; give"):
-        Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", other, ABOUT)
+        Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", Listed(other), ABOUT)
 
 
 def test_a_study_that_no_search_made_is_refused(tmp_path):
@@ -215,8 +216,9 @@ def test_of_two_searches_that_begin_at_once_one_is_refused(tmp_path, kind, reque
 BEGINNER = """
 import sys
 from fastscale_jax.search.ledger import Ledger
+from fastscale_jax.search.plan import Listed
 from tests.search.small import jobs
-Ledger(sys.argv[1], "race", jobs(2), {"seed": sys.argv[2]})
+Ledger(sys.argv[1], "race", Listed(jobs(2)), {"seed": sys.argv[2]})
 """
 
 
@@ -234,7 +236,7 @@ Ledger(sys.argv[1], "race", jobs(2), {"seed": sys.argv[2]})
 )
 def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
     with pytest.raises(error, match=says) as raised:
-        Ledger(url, "test", jobs(1), ABOUT)
+        Ledger(url, "test", Listed(jobs(1)), ABOUT)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -284,8 +286,9 @@ def dashboard(url):
 WORKER = """
 import sys
 from fastscale_jax.search.ledger import Ledger
+from fastscale_jax.search.plan import Listed
 from tests.search.small import jobs
-with Ledger(sys.argv[1], "crowd", jobs(24), {}) as ledger:
+with Ledger(sys.argv[1], "crowd", Listed(jobs(24)), {}) as ledger:
     while (job := ledger.claim()) is not None:
         ledger.finish(float(job.number), {})
         print(job.number)

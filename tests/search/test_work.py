@@ -13,6 +13,7 @@ from fastscale_jax.search import work
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.jobs import DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger
+from fastscale_jax.search.plan import Listed
 from fastscale_jax.train.divergence import DivergenceError
 from tests.search.small import jobs
 
@@ -30,7 +31,7 @@ class Runs:
     def __init__(self, outcomes):
         self.outcomes, self.order = outcomes, []
 
-    def __call__(self, config, job, workdir, before_leaving):
+    def __call__(self, config, job, workdir, before_leaving, **reported):
         assert workdir.name == f"{job.number:03}"
         self.order.append(job.number)
         left = self.outcomes.get(job.number, [])
@@ -47,7 +48,7 @@ def searched(tmp_path, monkeypatch):
     def run(outcomes, raises=None):
         runs = Runs(outcomes)
         monkeypatch.setattr(work, "trained", runs)
-        with Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", jobs(3), {}) as ledger:
+        with Ledger(f"sqlite:///{tmp_path / 'a.db'}", "test", Listed(jobs(3)), {}) as ledger:
             board = Board(Console(file=io.StringIO()))
             with pytest.raises(raises) if raises else contextlib.nullcontext(), board:
                 work.work(ledger, None, tmp_path, board)

@@ -1,0 +1,183 @@
+"""RegNets that are drawn one after the other, by what came of those before: Optuna's samplers."""
+
+import random
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from fastscale_jax.arch import Architecture, count
+from fastscale_jax.search.attempts import MARKS, Attempts, of_use
+from fastscale_jax.search.jobs import Job
+from fastscale_jax.search.sample import (
+    DesignSpace,
+    Parameters,
+    Window,
+    network_of,
+    parameters_at,
+    quantized,
+    sample,
+)
+
+RANDOM, QUASI_RANDOM, TPE, NSGA2 = "random", "quasi-random", "tpe", "nsga2"
+_NAMES = Parameters._fields
+_ASKED = 1000  # networks that a sampler may propose outside of the window, before one is drawn
+
+
+class Sampler(NamedTuple):
+    """How the networks of a search are drawn.
+
+    Attributes:
+        kind: `random`, as in the paper; `quasi-random`, more evenly; `tpe`, where errors were low
+            (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011); `nsga2`, where
+            errors were low for their cost (Deb et al., "A Fast and Elitist Multiobjective Genetic
+            Algorithm: NSGA-II", 2002).
+        against: the cost that `nsga2` holds against the error: of `Job.costs`, or `step_ms`.
+    """
+
+    kind: str = RANDOM
+    against: str = ""
+
+
+AT_RANDOM = Sampler()
+
+
+class Drawn(NamedTuple):
+    """The jobs of a search that draws each network by what came of those before.
+
+    Attributes:
+        space: to draw from.
+        window: of the flops.
+        sampler: that draws: `tpe` or `nsga2`.
+        number: of jobs in all.
+        seed: of what is drawn.
+        candidates: to draw before the window is given up.
+    """
+
+    space: DesignSpace
+    window: Window
+    sampler: Sampler
+    number: int
+    seed: int = 0
+    candidates: int = 100_000
+
+    @property
+    def told(self) -> Sequence[Any]:
+        """What all workers must agree on, as JSON has it."""
+        return list(self)
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What is drawn, as Optuna has it: the ranges of the space that are more than a number."""
+        least, most = (parameters_at(self.space, [end] * len(_NAMES)) for end in (0.0, 1.0))
+        return {
+            name: FloatDistribution(low, high, log=True)
+            for name, low, high in zip(_NAMES, least, most, strict=True)
+            if low < high
+        }
+
+    def jobs(self, attempts: Attempts) -> list[Job]:
+        """Returns the jobs that have been drawn: of each, the first attempt says which it is.
+
+        Args:
+            attempts: at each job, from the first on.
+        """
+        return [
+            self._job(i, self._at(tries[0].params), tries[0].user_attrs.get(MARKS))
+            for i, tries in enumerate(attempts)
+        ]
+
+    def next(self, attempts: Attempts) -> Job | None:
+        """Returns the next job; None: all have been drawn.
+
+        Args:
+            attempts: at each job so far, from the first on.
+
+        Raises:
+            NothingFoundError: too few networks of the space fall into the window.
+        """
+        known = [job.network for job in self.jobs(attempts)]
+        if len(known) == self.number:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            for asked in self._asked(attempts):
+                parameters = self._at(asked.params)
+                if self._is_wanted(parameters, known):
+                    return self._job(len(known), parameters, asked.system_attrs)
+        # where the sampler finds none, the first one that is drawn at random, and new
+        wanted = len(known) + 1
+        drawn = sample(self.space, self.window, wanted, seed=self.seed, most=self.candidates)
+        new = (x.parameters for x in drawn if self._is_wanted(x.parameters, known))
+        return self._job(len(known), next(new))
+
+    def _at(self, values: Mapping[str, float]) -> Parameters:
+        """The numbers of a network, of which those that have no range are the space's."""
+        whole = {**parameters_at(self.space, [0.0] * len(_NAMES))._asdict(), **values}
+        return quantized(self.space, [whole[name] for name in _NAMES])
+
+    def _job(
+        self, number: int, parameters: Parameters, marks: Mapping[str, Any] | None = None
+    ) -> Job:
+        name = f"{self.space.family}-{self.sampler.kind}-{self.seed}-{number}"
+        network = network_of(self.space, parameters, name)
+        if network is None:
+            raise ValueError(f"{parameters} is no network of four stages")
+        return Job(number, parameters._asdict(), network, marks=marks or {})
+
+    def _is_wanted(self, parameters: Parameters, known: Sequence[Architecture]) -> bool:
+        """Whether the network is in the window, and none of those that are there already."""
+        network = network_of(self.space, parameters, "")
+        return (
+            network is not None
+            and not self.window.distance(count(network).flops)
+            and all((network.stages, network.resolution) != (x.stages, x.resolution) for x in known)
+        )
+
+    def _asked(self, attempts: Attempts) -> Iterator[FrozenTrial]:
+        """What the sampler proposes, in a study in memory: what is refused is nobody's concern."""
+        objectives = 2 if self.sampler.kind == NSGA2 else 1
+        study = optuna.create_study(
+            directions=[StudyDirection.MINIMIZE] * objectives, sampler=self._made(len(attempts))
+        )
+        for trial in filter(None, map(self._as_seen, attempts)):
+            study.add_trial(trial)
+        for _ in range(_ASKED):
+            asked = study.ask(self.distributions)
+            yield study.get_trials(deepcopy=False)[-1]
+            study.tell(asked, state=TrialState.FAIL)
+
+    def _made(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = random.Random(f"{self.seed} {number}").getrandbits(32)
+        at_random = min(max(4, self.number // 4), 10)  # before results count
+        if self.sampler.kind == TPE:
+            return optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=at_random, multivariate=True, constant_liar=True
+            )
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=at_random)
+
+    def _as_seen(self, tries: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """What came of a job so far, for the sampler; None: nothing."""
+        trial = of_use(tries)
+        if trial is None:
+            return None
+        values = None
+        if trial.state == TrialState.COMPLETE:
+            values = [*trial.values]
+            if self.sampler.kind == NSGA2:
+                facts = {**trial.user_attrs, **trial.user_attrs["facts"]}
+                if facts.get(self.sampler.against) is None:  # a run of few steps has no step time
+                    return None
+                values.append(facts[self.sampler.against])
+        return optuna.trial.create_trial(
+            state=trial.state,
+            values=values,
+            params=trial.params,
+            distributions=trial.distributions,
+            system_attrs=trial.system_attrs,
+            intermediate_values=trial.intermediate_values if self.sampler.kind == TPE else None,
+        )
