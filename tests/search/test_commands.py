@@ -63,6 +63,10 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--storage=postgresql://nobody@127.0.0.1:1/none",), 1, "cannot be used"),
         (("--config.data.name=folder", "--config.data.dir=/nowhere"), 2, "/nowhere"),
         (("--config.train.epochs=0", "--epochs=3"), 2, "epochs"),
+        (("--epochs=3", "--halving_from=3"), 2, "is not before the last of 3 epochs"),
+        (("--halving_from=1",), 2, "--halving_from counts epochs, and the recipe has train.steps"),
+        (("--halving_factor=1",), 2, "halving_factor"),
+        (("--sampler=nsga2", "--halving_from=1"), 2, "needs the errors of all networks"),
     ],
 )
 def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
@@ -71,6 +75,39 @@ def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("fastscale_jax:")]
     assert says in line
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_search_stops_what_is_behind(tmp_path):
+    options = ("--networks=4", "--epochs=2", "--halving_from=1", "--sampler=quasi-random")
+    done = search(tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(x) for x in (tmp_path / "results.jsonl").read_text().splitlines()]
+    stopped = [result for result in results if result["error"] is None]
+    assert len(results) == 4
+    assert 0 < len(stopped) < 4
+    assert all(result["stopped_at"] == 1 and result["error_then"] > 0 for result in stopped)
+    assert done.stdout.count("% error after 1 epochs") == len(stopped)
+    assert f"trained: {8 - len(stopped)} epochs, where all to their end were 8" in done.stdout
+    again = search(tmp_path, *options)
+    assert again.returncode == 0
+    assert "at work" not in again.stderr
+
+
+@pytest.mark.slow
+def test_a_search_by_nsga2_ends_in_a_front_of_configs(tmp_path):
+    done = search(tmp_path, "--networks=3", "--sampler=nsga2", "--against=params")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(x) for x in (tmp_path / "results.jsonl").read_text().splitlines()]
+    ahead = [
+        x["network"]
+        for x in results
+        if not any(y["params"] < x["params"] and y["error"] <= x["error"] for y in results)
+    ]
+    found = {path.stem for path in (tmp_path / "front").glob("*.py")}
+    assert found
+    assert found <= {*ahead}
+    assert done.stdout.count("front: ") == len(found)
 
 
 @pytest.mark.slow

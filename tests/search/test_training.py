@@ -8,9 +8,18 @@ import pytest
 
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job
-from fastscale_jax.search.training import own_records, recipe_of, run_of_job, shortened, step_ms
+from fastscale_jax.search.training import (
+    BehindError,
+    own_records,
+    recipe_of,
+    run_of_job,
+    shortened,
+    step_ms,
+    trained,
+)
 from fastscale_jax.train.recipe import Recipe
 from tests.search.small import BASE
+from tests.train.tiny import tiny_run
 
 
 def run(**sections):
@@ -40,6 +49,28 @@ def test_a_short_schedule_keeps_its_shape(epochs, warmup, steps):
     assert recipe.total_epochs == epochs
     assert recipe.optim.warmup_epochs == pytest.approx(warmup)
     assert recipe.optim.step_epochs == steps
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_a_run_tells_its_errors_on_its_way_and_ends_where_others_are_ahead(tmp_path):
+    """Whoever takes it up is told again what the first may not have told."""
+    given = tiny_run(tmp_path, **{"train.epochs": 3, "checkpoint.every_epochs": 1})
+    job, told = Job(0, {}, given.network), []
+
+    def is_behind(epochs, error):
+        told.append((epochs, error))
+        return len(told) == 2
+
+    options = {"is_behind": is_behind, "every_epochs": 1}
+    with pytest.raises(BehindError) as behind:
+        trained(given, job, tmp_path / "a", lambda: None, **options)
+    assert [epochs for epochs, _ in told] == [1, 2]
+    assert (behind.value.epochs, behind.value.error) == told[1]
+    error, facts = trained(given, job, tmp_path / "a", lambda: None, **options)
+    assert told[2:4] == told[:2]
+    assert facts["epochs"] == 3
+    whole, _ = trained(given, job, tmp_path / "b", lambda: None, every_epochs=1)
+    assert error == whole
 
 
 def test_no_epochs_are_the_recipe_s_own():
