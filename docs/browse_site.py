@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import functools
 import http.server
+import itertools
 import json
 import pathlib
 import shutil
@@ -20,7 +21,8 @@ from collections.abc import Iterator
 
 from selenium import webdriver
 
-LOOKS = {"wide-light": (1280, "light"), "narrow-dark": (390, "dark")}
+WIDTHS, SCHEMES = {"wide": 1280, "narrow": 390}, ("light", "dark")
+LOOKS = (("wide", "light"), ("narrow", "dark"))
 _HEIGHT = 1000
 _FLAGS = (
     "--headless=new",
@@ -89,7 +91,9 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("site", type=pathlib.Path, help="folder of the built site")
     arguments.add_argument("--screenshots", type=pathlib.Path, help="folder to write them to")
+    arguments.add_argument("--all", action="store_true", help="both widths in both schemes")
     given = arguments.parse_args()
+    looks = tuple(itertools.product(WIDTHS, SCHEMES)) if given.all else LOOKS
     pages = sorted(path.relative_to(given.site) for path in given.site.rglob("index.html"))
     count = 0
     with (
@@ -98,7 +102,8 @@ def main() -> int:
         browser(profile) as driver,
     ):
         driver.execute_cdp_cmd("Network.enable", {})
-        for look, (width, scheme) in LOOKS.items():
+        for look in looks:
+            width, scheme = WIDTHS[look[0]], look[1]
             feature = {"name": "prefers-color-scheme", "value": scheme}
             metrics = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
@@ -108,12 +113,12 @@ def main() -> int:
             for page in pages:
                 for fault in faults(driver, f"{address}/{page.as_posix()}", scheme):
                     count += 1
-                    print(f"{page} {look}: {fault}")
+                    print(f"{page} {'-'.join(look)}: {fault}")
                 if given.screenshots:
                     given.screenshots.mkdir(parents=True, exist_ok=True)
-                    name = f"{page.parent.name or 'home'}-{look}.png"
+                    name = f"{page.parent.name or 'home'}-{'-'.join(look)}.png"
                     driver.save_screenshot(str(given.screenshots / name))
-    print(f"{len(pages)} pages, {len(LOOKS)} looks: {count} faults")
+    print(f"{len(pages)} pages, {len(looks)} looks: {count} faults")
     return 1 if count else 0
 
 

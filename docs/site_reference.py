@@ -17,7 +17,7 @@ MODULES = {
     "fastscale_jax.interop.weights": "Weights of other libraries",
     "fastscale_jax.cost.jaxpr": "Counting any function or module",
 }
-_WIDTH = 88  # of a column of the site
+_WIDTH = 84  # of a column of the site
 
 
 def commands() -> str:
@@ -34,8 +34,13 @@ def help_of(name: str) -> str:
     application().help_print([name], console=console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().rstrip().splitlines()
-    home = str(pathlib.Path.home())
-    return "\n".join(line.rstrip().replace(home, "~") for line in lines)
+    return "\n".join(_without_home(line.rstrip()) for line in lines)
+
+
+def _without_home(line: str) -> str:
+    """The line of a box with `~` for the home folder, as wide as it was."""
+    short = line.replace(str(pathlib.Path.home()), "~")
+    return short[:-1] + " " * (len(line) - len(short)) + short[-1:]
 
 
 def python() -> str:

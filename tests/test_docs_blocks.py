@@ -14,6 +14,7 @@ from PIL import Image
 
 import fastscale_jax as fs
 from fastscale_jax import api, arch
+from fastscale_jax.cli.application import main
 from fastscale_jax.runs.run import Run
 from tests.report.made_up import write_device
 
@@ -58,6 +59,22 @@ def test_the_readme_scales_counts_and_computes(compiled_quickly, capsys, monkeyp
     names = run("README.md", {"images": np.zeros((1, 32, 32, 3), np.float32)})
     assert names["logits"].shape == (1, 10)
     assert capsys.readouterr().out == f"{arch.count(names['config'])}\n"
+
+
+def test_the_readme_prints_what_info_prints(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["info", "regnetz:dWr_16gf"]) == 0
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+    first = next(i for i, line in enumerate(readme) if line.strip() == printed[0])
+    end = 1 + next(i for i, line in enumerate(printed) if line.startswith("└"))
+    assert [line.strip() for line in readme[first : first + end]] == printed[:end]
+
+
+def test_fast_scaling_gives_half_the_activations_that_the_readme_says():
+    base = fs.model_config("regnetz:500mf")
+    fast, uniform = (fs.count(fs.scale(base, how, flops=16e9)).acts for how in ("dWr", "dwr"))
+    assert fast / uniform == pytest.approx(0.5, abs=0.01)
 
 
 def test_layers_and_scaled_networks_are_described(capsys):

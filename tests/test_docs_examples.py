@@ -146,6 +146,7 @@ def test_what_the_manual_imports_is_there():
 
 
 def test_every_page_that_a_page_links_to_is_there():
-    for page in [*PAGES, REPOSITORY / "launch/README.md"]:
+    others = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "launch/README.md")
+    for page in [*PAGES, *(REPOSITORY / name for name in others)]:
         for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
