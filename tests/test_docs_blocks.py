@@ -3,6 +3,7 @@
 Those of docs/python.md and docs/tutorial.md have files of their own; so has what an export needs.
 """
 
+import json
 import pathlib
 import re
 import sys
@@ -10,12 +11,16 @@ import sys
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 import fastscale_jax as fs
 from fastscale_jax import api, arch
 from fastscale_jax.cli.application import main
+from fastscale_jax.interop import weights
+from fastscale_jax.interop.pretrained import pretrained
 from fastscale_jax.runs.run import Run
+from tests.interop.hub_server import Hub, serving
 from tests.report.made_up import write_device
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -24,8 +29,6 @@ PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").glob("*.md")} - {ROOT / "do
 EXAMPLE = re.compile(r"<!-- example: [\w ]+ -->\n$")
 BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 ELSEWHERE = {"python.md", "tutorial.md"}
-# why the blocks of a page are not run
-NOT_RUN = {"weights-by-name.md": "needs the hub"}
 
 
 def blocks(page):
@@ -44,7 +47,7 @@ def run(page, names=None):
 
 
 def test_every_page_with_blocks_is_run():
-    having = {page.name for page in PAGES if blocks(page.name)} - ELSEWHERE - set(NOT_RUN)
+    having = {page.name for page in PAGES if blocks(page.name)} - ELSEWHERE
     source = pathlib.Path(__file__).read_text("utf-8")
     assert {page for page in having if f'run("{page}"' not in source} == set()
 
@@ -142,8 +145,6 @@ def test_a_recipe_of_ones_own_is_one():
 def test_weights_go_to_other_libraries_and_back(tmp_path, monkeypatch, compiled_quickly):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    from fastscale_jax.interop import weights
-
     whole = api.model_config
 
     def short(name):
@@ -161,6 +162,24 @@ def test_weights_go_to_other_libraries_and_back(tmp_path, monkeypatch, compiled_
     names = run("weights.md", {"state_dict": state_dict, "images": images, **given})
     assert names["image"].size == (32, 32)
     jax.tree.map(np.testing.assert_array_equal, names["variables"], variables)
+
+
+@pytest.mark.slow
+def test_weights_come_by_name(tmp_path, monkeypatch, compiled_quickly):
+    pytest.importorskip("huggingface_hub")
+    config = fs.model_config("regnety:400mf")
+    _, variables = fs.create_model(config)
+    content = safetensors.numpy.save(weights.to_timm(config, variables))
+    about = {"architecture": "regnety_004", "num_classes": 1000, "pretrained_cfg": {}}
+    files = {"model.safetensors": content, "config.json": json.dumps(about).encode()}
+    named = [x.repository for x in pretrained() if x.name == "regnety_004"]
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with serving(Hub(dict.fromkeys(named, files))) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        names = run("weights-by-name.md")
+    stem = variables["params"]["stem"]
+    jax.tree.map(np.testing.assert_array_equal, names["variables"]["params"]["stem"], stem)
+    assert names["classify"].classes[0].startswith("tench")
 
 
 def test_no_block_asks_for_a_newer_python():
