@@ -108,7 +108,17 @@ EXTRAS = {
         *REPORT,
         "torch==2.13.0",  # the second opinion for the layers; exact, because figures depend on it
     ],
-    "dev": ["pre-commit>=4,<5"],
+    # The site: python -m mkdocs build --strict.
+    "docs": [
+        "markdown-it-py>=3,<5",  # how GitHub reads the pages
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.6,<10",
+        "mkdocstrings>=1,<2",
+        "mkdocstrings-python>=2,<3",
+        *SEARCH,  # of the commands' help
+        *REPORT,
+    ],
+    "dev": ["pre-commit>=4,<5", "twine>=6.1,<8"],
 }
 
 setup(

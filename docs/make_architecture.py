@@ -1,4 +1,4 @@
-"""Draws the rooms of the package and lists them, for docs/architecture.md.
+"""Draws the rooms of the package, lists them, and lists the repository, for docs/architecture.md.
 
 python -m docs.make_architecture          # checks that the page and the picture are current
 python -m docs.make_architecture --write  # writes both
@@ -12,6 +12,7 @@ import ast
 import itertools
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,28 @@ COLUMNS = {
     **dict.fromkeys(("display", "distributed"), 2),
     "api": 3,
 }
+# What stands in the repository.
+ENTRIES = {
+    f"{PACKAGE}/": "the package: the rooms above",
+    ".ci/": "run: the README's two commands in a fresh clone, then all other checks",
+    ".github/": "workflows that call .ci/run, and forms for issues and pull requests",
+    "benchmarks/": "what is measured or compiled, with results/; on_device.py runs all on a GPU",
+    "configs/": "the recipes, one file a family; installed as fastscale_jax.configs",
+    "docs/": "the manual, and what makes its tables, figures, notebook and site",
+    "launch/": "how to start it: one machine, several processes, Slurm, TPU, Kubernetes",
+    "tests/": "mirrors the package; golden/ holds the reference figures",
+    "CHANGELOG.md": "what changed, by version",
+    "CITATION.cff": "how to cite",
+    "CONTRIBUTING.md": "how to set up, what to run, how to add a family, a target, a source",
+    "LICENSE": "Apache-2.0",
+    "README.md": "the first page; .ci/run reads its two commands",
+    "SECURITY.md": "what is trusted, and how to report a fault",
+    "mkdocs.yml": "the manual's site",
+    "pyproject.toml": "settings of ruff, pyright, import-linter and pytest",
+    "requirements.lock": "the versions that the checks ran with",
+    "setup.py": "the package, its dependencies and extras",
+}
+_TREE = re.compile(r"(<!-- tree -->\n```\n).*?(\n```\n<!-- end -->)", re.DOTALL)
 _BOX = (0.74, 0.62)  # width and height of a box; columns and levels are 1 apart
 _EDGE, _FILL, _BAR, _TEXT, _PALE = "#5d6d7e", "#f4f6f8", "#8fb3d4", "#22303c", "#5d6d7e"
 
@@ -97,6 +120,21 @@ def table(found: Sequence[Room]) -> str:
     return "\n".join(rows)
 
 
+def tree() -> str:
+    """Returns the folders and files of the repository, a line each."""
+    return "\n".join(f"{name:<18} {text}" for name, text in ENTRIES.items())
+
+
+def tracked() -> set[str]:
+    """Returns the files and folders at the top of the repository that git knows of."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=FOLDER.parent, capture_output=True, text=True, check=True
+    )
+    parts = (line.partition("/") for line in listed.stdout.splitlines())
+    names = {f"{name}{slash}" for name, slash, _ in parts}
+    return {name for name in names if not name.startswith(".") or name in ENTRIES}
+
+
 def read(text: str) -> list[Room]:
     """Returns the rooms of the table in a text."""
     found = []
@@ -124,7 +162,21 @@ def stale(now: Sequence[Room]) -> list[pathlib.Path]:
     texts = {PAGE: PAGE.read_text(encoding="utf-8")}
     with Image.open(PICTURE) as picture:
         texts[PICTURE] = picture.info.get("Description", "")
-    return [path for path, text in texts.items() if not is_current(read(text), now)]
+    old = [path for path, text in texts.items() if not is_current(read(text), now)]
+    has_tree = with_tree(texts[PAGE]) == texts[PAGE]
+    return old if has_tree or PAGE in old else [PAGE, *old]
+
+
+def with_tree(page: str) -> str:
+    """Returns the page with the list of the repository made anew.
+
+    Raises:
+        ValueError: something in the repository is not described in `ENTRIES`, or is gone.
+    """
+    unknown = tracked() ^ ENTRIES.keys()
+    if unknown:
+        raise ValueError(f"ENTRIES and the repository differ: {', '.join(sorted(unknown))}")
+    return _TREE.sub(lambda match: f"{match[1]}{tree()}{match[2]}", page)
 
 
 def levels(found: Sequence[Room]) -> dict[str, int]:
@@ -227,10 +279,10 @@ def _crosses(a: tuple[float, float], b: tuple[float, float], box: tuple[float, f
 
 
 def write(now: Sequence[Room]) -> None:
-    """Writes the table into the page, and the picture."""
+    """Writes the table and the list of the repository into the page, and the picture."""
     text = table(now)
     page = with_tables(PAGE.read_text(encoding="utf-8"), {"rooms": lambda: text})
-    PAGE.write_text(page, encoding="utf-8")
+    PAGE.write_text(with_tree(page), encoding="utf-8")
     with replacing(PICTURE) as partial:
         metadata = {"Description": text, "Software": None}
         figure(now).savefig(partial, format="png", metadata=metadata)

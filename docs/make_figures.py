@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs import accelerator_tables, report_tables, scale_out
+from docs import accelerator_tables, report_tables, scale_out, scaling_figure
 from docs.speed_tables import PARTS, results
 from fastscale_jax.display import draw
 
@@ -37,13 +37,14 @@ def train_step(result: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Writes a figure for each machine and each target, that of weak scaling, and the study's."""
+    """Writes the README's picture, and those of machines, targets, weak scaling and the study."""
     study = report_tables.study_figure()
     with tempfile.TemporaryDirectory() as folder:
         draw.write(study, pathlib.Path(folder))
         shutil.copy(pathlib.Path(folder, f"{study.name}.png"), FOLDER / "study.png")
     accelerator_tables.write_figures(FOLDER)
     scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
+    scaling_figure.figure().savefig(FOLDER / "scaling.png", dpi=120)
     for result in results("train_step_*.json"):
         train_step(result).savefig(FOLDER / f"{result['name']}.png", dpi=120)
 

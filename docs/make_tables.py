@@ -12,6 +12,7 @@ from docs import (
     accelerator_programs,
     accelerator_tables,
     bytes_tables,
+    config_tables,
     finetune_tables,
     report_tables,
     scale_out,
@@ -83,6 +84,7 @@ def _costs(a: arch.Architecture) -> str:
 # by page
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
+    "config-keys.md": {"recipe keys": config_tables.recipe},
     "fine-tuning.md": {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,

@@ -9,7 +9,7 @@ Everything in `api` is here, and so are the subpackages, as in `fs.arch`. Both a
 use: `import fastscale_jax` takes no time, and does not import JAX.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # as typing's, which type checkers take for true; importing typing takes time
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import pathlib
 import re
@@ -145,7 +146,43 @@ def test_what_the_manual_imports_is_there():
                 importlib.import_module(f"{module}.{name}")
 
 
+def test_every_module_and_script_that_the_manual_runs_is_there():
+    text = "\n".join(TEXTS.values())
+    ours = re.findall(r"python -m ((?:benchmarks|docs|fastscale_jax)[\w.]*\w)", text)
+    assert len({*ours}) > 10
+    for name in {*ours}:
+        assert importlib.util.find_spec(name), name
+    for name in {*re.findall(r"(?<!\]\(\.\./)\b(launch/\w+\.\w+)", text)}:
+        assert (REPOSITORY / name).is_file(), name
+
+
+def test_every_extra_that_the_manual_installs_is_one():
+    text = "\n".join(TEXTS.values())
+    extras = {*re.findall(r'^    "([\w-]+)": \[?', (REPOSITORY / "setup.py").read_text(), re.M)}
+    asked = {x for names in re.findall(r"\.\[([\w,-]+)\]'", text) for x in names.split(",")}
+    assert len(asked) > 5
+    assert asked <= extras
+    install = TEXTS["install.md"].partition("## Extras")[2]
+    assert extras - {"fastscale_jax"} == {
+        *re.findall(
+            r"`([\w-]+)`",
+            "".join(line.split("|")[1] for line in install.splitlines() if line.startswith("| `")),
+        )
+    }
+
+
+def test_the_readme_s_results_are_among_all_results():
+    rows = TEXTS["README.md"].partition("## Results")[2].partition("\n##")[0].splitlines()
+    figures = re.compile(r"\d[\d.,e-]*\d|\d")
+    known = {*figures.findall(TEXTS["results.md"])}
+    found = [row.split("|")[2] for row in rows if row.startswith("| ")][1:]
+    assert len(found) == 6
+    for result in found:
+        assert {*figures.findall(result)} <= known, result
+
+
 def test_every_page_that_a_page_links_to_is_there():
-    for page in [*PAGES, REPOSITORY / "launch/README.md"]:
+    others = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "launch/README.md")
+    for page in [*PAGES, *(REPOSITORY / name for name in others)]:
         for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"

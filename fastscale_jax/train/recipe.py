@@ -37,47 +37,47 @@ class Data:
     batch_size: int = 1024  # images a step, over all devices; 0, or auto: as many as fit
     workers: int = 0  # threads that decode, on each host; 0: one a core
     holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
-    holdout_seed: int = 0  # of the random choice of these images
+    holdout_seed: int = 0  # seed of the random choice of these images
     exif: bool = True  # turn photographs upright as their EXIF data say
-    max_pixels: int = MAX_PIXELS  # of an image file; larger ones cannot be read
+    max_pixels: int = MAX_PIXELS  # most pixels of an image file; larger ones cannot be read
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
     """`config.train`."""
 
-    epochs: int = 100  # at schedule 1
-    steps: int = 0  # stop after this many; 0: as many as the epochs take
-    least_steps: int = 0  # epochs are added until they take so many; 0: none
-    freeze: str = ""  # what is not trained: backbone, or patterns of names, as in stem.*,*.se.*
+    epochs: int = 100  # epochs at schedule 1; a run has epochs times schedule
+    steps: int = 0  # stop after so many steps; 0: after the epochs
+    least_steps: int = 0  # epochs are added until they take so many steps; 0: none
+    freeze: str = ""  # what is not trained: `backbone`, or patterns: `stem.*,*.se.*`
     needs_weights: bool = False  # refuse to begin without `init_from`
-    log_every_steps: int = 50
-    eval_every_epochs: int = 1
-    shard_optimizer: bool = False  # momentum and average are shared out over the devices
+    log_every_steps: int = 50  # steps between lines of metrics.jsonl
+    eval_every_epochs: int = 1  # epochs between evaluations
+    shard_optimizer: bool = False  # each device keeps a part of momentum and average
 
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
     """`config.optim`: the optimiser, and how its rate falls."""
 
-    name: str = "sgd"  # or adamw, rmsprop, lamb, lion
-    learning_rate: float = 2.0  # at batch 1,024; in proportion at others
-    curve: str = "exp"  # of the rate: exp, cos, lin or steps
-    curve_from: str = "start"  # where the curve begins: start (of the run), or (the end of) warmup
-    decay: float = 0.02  # share of the rate that is left at the end; of exp, cos and lin
-    step_epochs: tuple[int, ...] = (30, 60, 90)  # after which `steps` lowers it, at schedule 1
-    step_factor: float = 0.1  # by which it does
-    warmup_epochs: float = 5.0
-    warmup_start: float = 0.1  # share of the rate that warmup begins with
-    momentum: float = 0.9  # of sgd and rmsprop
-    nesterov: bool = True  # of sgd
-    beta1: float = 0.9  # of adamw, lamb and lion
-    beta2: float = 0.0  # of these and rmsprop; 0: 0.999 (adamw, lamb), 0.99 (lion), 0.9 (rmsprop)
-    eps: float = 0.0  # of adamw, lamb and rmsprop; 0: 1e-8 (adamw), 1e-6 (lamb), 1e-3 (rmsprop)
+    name: str = "sgd"  # the optimiser
+    learning_rate: float = 2.0  # rate at batch 1,024; scaled in proportion to the batch
+    curve: str = "exp"  # how the rate falls
+    curve_from: str = "start"  # where the curve begins: at the start of the run, or after warmup
+    decay: float = 0.02  # share of the rate that is left at the end; for exp, cos and lin
+    step_epochs: tuple[int, ...] = (30, 60, 90)  # when steps lowers the rate, at schedule 1
+    step_factor: float = 0.1  # what steps multiplies the rate by
+    warmup_epochs: float = 5.0  # epochs in which the rate is held down
+    warmup_start: float = 0.1  # share of the rate that warmup begins with; it rises linearly to 1
+    momentum: float = 0.9  # for sgd and rmsprop
+    nesterov: bool = True  # for sgd: Nesterov's momentum
+    beta1: float = 0.9  # for adamw, lamb and lion
+    beta2: float = 0.0  # 0: 0.999 for adamw and lamb, 0.99 for lion, 0.9 for rmsprop
+    eps: float = 0.0  # 0: 1e-8 for adamw, 1e-6 for lamb, 1e-3 for rmsprop
     weight_decay: float = 2e-5  # BatchNorm is exempt; with all but sgd, biases too
-    head_rate: float = 1.0  # what the classifier's rate is multiplied by
-    layer_decay: float = 1.0  # what the rate is multiplied by from block to block, towards the stem
-    clip_norm: float = 0.0  # the largest norm of the whole gradient; 0: any
+    head_rate: float = 1.0  # multiplies the classifier's rate
+    layer_decay: float = 1.0  # multiplies the rate from block to block, towards the stem
+    clip_norm: float = 0.0  # largest norm of the whole gradient, before weight decay; 0: any
     accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
 
 
@@ -85,16 +85,16 @@ class Optim:
 class Ema:
     """`config.ema`: the moving average of weights and statistics that is evaluated as well."""
 
-    every_steps: int = 32  # counted from the start of each epoch; 0: no average
-    rate: float = 1e-5  # of one image, for a one-epoch ImageNet run; see `train.ema`
+    every_steps: int = 32  # steps between updates, from the start of each epoch; 0: no average
+    rate: float = 1e-5  # rate of one image, for a one-epoch ImageNet run; see `train.ema`
 
 
 @dataclasses.dataclass(frozen=True)
 class Bn:
     """`config.bn`: BatchNorm."""
 
-    precise_images: int = 8192  # that its statistics are taken from before an evaluation; 0: none
-    sync: bool = False  # statistics of all devices' images, not of each one's
+    precise_images: int = 8192  # images for the statistics before an evaluation; 0: running ones
+    sync: bool = False  # statistics of all devices' images, not of each device's own
     group_size: int = 0  # images per BatchNorm group; 0: the device's whole batch
 
 
@@ -103,10 +103,10 @@ class Checkpoint:
     """`config.checkpoint`."""
 
     dir: str = ""  # where they are kept, a folder or gs://…; empty: the workdir's `checkpoints`
-    every_epochs: int = 10  # 0: not by epochs; at the end it is saved in any case
-    every_steps: int = 0  # 0: not by steps
-    every_minutes: float = 0.0  # 0: not by the clock
-    keep: int = 2  # of the latest, beside the best
+    every_epochs: int = 10  # epochs between checkpoints; 0: not by epochs
+    every_steps: int = 0  # steps between checkpoints; 0: not by steps
+    every_minutes: float = 0.0  # minutes between checkpoints; 0: not by the clock
+    keep: int = 2  # how many of the latest are kept, beside the best
     allow_changes: bool = False  # go on with another recipe than the checkpoint's
 
 
@@ -121,13 +121,13 @@ class Recipe:
     ema: Ema = Ema()
     bn: Bn = Bn()
     checkpoint: Checkpoint = Checkpoint()
-    schedule: int = 1  # times the epochs: 1, 2 or 4, as in the paper
-    dtype: str = "float32"  # of the computation; parameters are always float32
-    grouped_conv: str = "auto"  # implementation of the spatial convs; see convs.grouped_conv
-    scan_blocks: bool = False  # compile equal blocks once, and loop; see docs/performance.md
-    remat: str = "none"  # or compute again in the backward pass: `blocks` or `stages`
-    seed: int = 0
-    init_from: str = ""  # weights to begin with, as `interop.files.read`; empty: random
+    schedule: int = 1  # multiplies the epochs, as in the paper
+    dtype: str = "float32"  # type of the computation; parameters and logits are float32
+    grouped_conv: str = "auto"  # implementation of the spatial convs
+    scan_blocks: bool = False  # compile equal blocks once, and loop over them
+    remat: str = "none"  # what is computed again in the backward pass, to save memory
+    seed: int = 0  # seed of weights, order, augmentation and dropout
+    init_from: str = ""  # weights to begin with; empty: random
 
     @property
     def total_epochs(self) -> int:

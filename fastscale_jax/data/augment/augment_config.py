@@ -8,14 +8,14 @@ from typing import Any, Self
 class Augment:
     """`config.augment`: the random part. What is 0, False or empty is left out."""
 
-    flip: bool = True  # left and right, every other image
-    policy: str = "autoaugment"  # or randaugment
+    flip: bool = True  # mirror every other image, left and right
+    policy: str = "autoaugment"  # operations on colours and shape
     randaugment_layers: int = 2  # operations an image
-    randaugment_magnitude: float = 0.5  # of each, from 0 to 1
+    randaugment_magnitude: float = 0.5  # strength of each operation, from 0 to 1
     lighting: float = 0.1  # standard deviation of the shift along the colours' main axes
-    mixup: float = 0.2  # of its Beta distribution
-    cutmix: float = 0.0  # likewise; with both, each has every other batch
-    label_smoothing: float = 0.1
+    mixup: float = 0.2  # parameter of the Beta distribution of mixup; 0: none
+    cutmix: float = 0.0  # the same of cutmix; with both, each has every other batch
+    label_smoothing: float = 0.1  # ε; every class gets ε over the number of classes
     shift: float = 0.0  # largest random shift, as a share of the image's side
     zoom: float = 0.0  # largest random change of the image's size, as a share
 

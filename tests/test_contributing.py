@@ -1,0 +1,73 @@
+"""What CONTRIBUTING.md, CITATION.cff, CHANGELOG.md and the workflows say is so."""
+
+import pathlib
+import re
+
+import pytest
+import yaml
+
+import fastscale_jax
+
+ROOT = pathlib.Path(__file__).parents[1]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
+PATHS = sorted({*re.findall(r"`([\w./]+/[\w./]+|[A-Z]+\.\w+)`", GUIDE)})
+WORKFLOWS = {path.name: path for path in (ROOT / ".github/workflows").glob("*.yml")}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_file_that_the_guide_names_is_there(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("task", ["a family of networks", "a target", "a source of images"])
+def test_each_addition_names_code_tests_and_the_manual(task):
+    named = re.findall(r"`([\w./]+)`", SECTIONS[f"Add {task}"])
+    for folder in ("fastscale_jax/", "tests/", "docs/"):
+        assert any(name.startswith(folder) for name in named), folder
+
+
+def test_every_module_that_the_guide_runs_is_there():
+    modules = {*re.findall(r"python -m ((?:docs|benchmarks)\.\w+)", GUIDE)}
+    assert len(modules) > 6
+    for module in modules:
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
+
+
+def test_package_citation_and_changelog_have_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    released = re.findall(
+        r"^## \[(\d[\d.]*)\](?: - (.*))?$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
+    )
+    assert citation["version"] == fastscale_jax.__version__ == released[0][0]
+    assert citation["date-released"] == released[0][1]
+    assert citation["references"][0]["title"] == "Fast and Accurate Model Scaling"
+
+
+def test_workflows_run_what_ci_runs():
+    texts = {name: path.read_text("utf-8") for name, path in WORKFLOWS.items()}
+    steps = [
+        step["run"]
+        for text in texts.values()
+        for job in yaml.safe_load(text)["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    assert ".ci/run" in steps
+    assert "python -m mkdocs build --strict" in steps
+    ci = (ROOT / ".ci/run").read_text("utf-8")
+    assert all(command in ci for command in ("mkdocs build", "docs.check_site", "twine check"))
+    # the Pythons that are promised are those that are tested
+    tested = yaml.safe_load(texts["ci.yml"])["jobs"]["ci"]["strategy"]["matrix"]["python"]
+    promised = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.py").read_text("utf-8"))
+    assert tested == promised
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=str)
+def test_issue_forms_ask_for_something(path):
+    form = yaml.safe_load(path.read_text("utf-8"))
+    if path.name != "config.yml":
+        assert {"name", "description", "body"} <= form.keys()
+        ids = [part["id"] for part in form["body"]]
+        assert len(ids) == len(set(ids)) > 0
+        assert any(part.get("validations", {}).get("required") for part in form["body"])
