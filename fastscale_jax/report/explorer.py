@@ -15,10 +15,10 @@ from fastscale_jax.report.networks import FACTORS, NAMES, base, cost, grown
 
 ALPHAS = tuple(f"a{i / 10:g}" for i in range(11))
 STRATEGY_NAMES = (*STRATEGIES, *ALPHAS)
-# the paper's other bases, from which it scales nothing: their own size alone
+# the paper scales nothing from its other bases: they have their own size alone
 SINGLE = {row.key: row.name for row in PAPER_ROWS if not row.strategy and row.key not in NAMES}
 BASES = NAMES | SINGLE
-# that programs are compiled at, beside those of the figures
+# at which programs are compiled; the figures have other factors
 _PLAIN_FACTORS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # what the page reads of a network, in this order
 FIELDS = (

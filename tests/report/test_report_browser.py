@@ -213,6 +213,18 @@ def test_two_networks_stand_side_by_side_with_their_differences(browser, address
     part(browser, "compare").click()
     assert not is_seen(part(browser, "b"))
     assert not is_seen(part(browser, "differences"))
+    # the second network comes back
+    part(browser, "compare").click()
+    assert part(browser, "b-variant").text == "efficientnet:b4"
+
+
+def test_the_second_network_is_the_first_to_begin_with(browser, address):
+    opened(browser, address + "#explorer?a=regnety:4gf_a0.3_x2")
+    part(browser, "compare").click()
+    assert part(browser, "b-variant").text == part(browser, "a-variant").text
+    assert part(browser, "b-variant").text == "regnety:4gf_a0.3_x2"
+    rows = browser.execute_script(CELLS, "#explorer-differences tbody tr")
+    assert {row[3] for row in rows} == {"\N{MULTIPLICATION SIGN} 1.00"}
 
 
 def test_devices_that_are_not_here_have_their_figures_or_say_that_there_are_none(browser, address):
@@ -231,7 +243,11 @@ def test_devices_that_are_not_here_have_their_figures_or_say_that_there_are_none
     rows = browser.execute_script(CELLS, "#explorer-targets tbody tr")
     assert {tuple(row[2:]) for row in rows} == {("not compiled",)}
     words = part(browser, "missing-programs").text
-    assert "fastscale program resnet:50_w_x4 --target=gpu:a100 compiles it" in words
+    command = (
+        "fastscale curves --target=gpu:a100 --bases=resnet:50 --strategies=w --factors=4 "
+        "--results=programs.jsonl"
+    )
+    assert f"{command} compiles it on a CPU, and fastscale report --programs=programs" in words
 
 
 def test_the_plot_marks_the_chosen_networks(browser, address):

@@ -3,7 +3,7 @@
 const Chart = (() => {
   const WIDTH = 640;
   const HEIGHT = 520;
-  const EDGE = { left: 64, right: 12, top: 12, bottom: 48 };
+  const EDGE = { left: 86, right: 12, top: 12, bottom: 48 };
   const STEPS = [1, 2, 5];
   const SIZE = 4; // of a mark
   // strategies differ in dashes and marks, too
@@ -48,7 +48,7 @@ const Chart = (() => {
       ...x.ticks.map((tick) => `M${x.place(tick)} ${EDGE.top}V${bottom}`),
       ...y.ticks.map((tick) => `M${EDGE.left} ${y.place(tick)}H${WIDTH - EDGE.right}`),
     ];
-    const along = `translate(14 ${(EDGE.top + bottom) / 2}) rotate(-90)`;
+    const along = `translate(16 ${(EDGE.top + bottom) / 2}) rotate(-90)`;
     return [
       made("path", { d: lines.join(""), class: "lines" }),
       ...x.ticks.map((tick) => made("text", { x: x.place(tick), y: bottom + 16, "text-anchor": "middle" }, short(tick))),

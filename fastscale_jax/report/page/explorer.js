@@ -43,8 +43,19 @@
     return `fastscale info ${Grid.variant(choice)}`;
   }
 
+  // JSON with spaces, as Python writes it.
+  function spaced(value) {
+    if (value === null || typeof value !== "object") return JSON.stringify(value);
+    if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+    return `{${Object.entries(value).map(pair).join(", ")}}`;
+  }
+
+  function pair([key, value]) {
+    return `${JSON.stringify(key)}: ${spaced(value)}`;
+  }
+
   function json(choice) {
-    const lines = Object.entries(Grid.info(choice)).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
+    const lines = Object.entries(Grid.info(choice)).map((each) => `  ${pair(each)}`);
     return `{\n${lines.join(",\n")}\n}`;
   }
 

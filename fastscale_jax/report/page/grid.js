@@ -5,6 +5,7 @@ const Grid = (() => {
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const at = Object.fromEntries(data.fields.map((name, index) => [name, index]));
   const bases = new Map(data.bases.map((base) => [base.key, base]));
+  const OWN = "programs.jsonl"; // a file of the reader's
   const DEFAULT = { base: data.bases[0].key, strategy: "dWr", factor: 10 };
 
   const factors = (choice) => bases.get(choice.base).factors;
@@ -96,6 +97,12 @@ const Grid = (() => {
     return variant({ ...choice, strategy: { "a0.8": "dWr" }[choice.strategy] || choice.strategy });
   }
 
+  // The command that adds a network to a file of programs, in the setting of the others.
+  function compiling(choice, target) {
+    const scaled = factor(choice) === 1 ? "" : ` --strategies=${choice.strategy}`;
+    return `fastscale curves --target=${target} --bases=${choice.base}${scaled} --factors=${factor(choice)} --results=${OWN}`;
+  }
+
   // By setting (a target with a type and a batch) what is known of a network there.
   function programs(choice) {
     const known = data.programs.networks[variant(choice)] || [];
@@ -104,7 +111,7 @@ const Grid = (() => {
   }
 
   return {
-    DEFAULT, data, bases, factors, factor, network, curve, choice, variant, address, parsed, info,
-    compared, isAlpha, title, name, programs,
+    DEFAULT, OWN, data, bases, factors, factor, network, curve, choice, variant, address, parsed, info,
+    compared, isAlpha, title, name, compiling, programs,
   };
 })();

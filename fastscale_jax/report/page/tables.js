@@ -213,9 +213,9 @@ const Tables = (() => {
       const line = document.createElement("p");
       line.className = "note";
       const code = document.createElement("code");
-      code.textContent = `fastscale program ${Grid.variant(choice)} --target=${absent[0]}`;
+      code.textContent = Grid.compiling(choice, absent[0]);
       const of = sides.length > 1 ? ` of network ${letter.toUpperCase()}` : "";
-      line.append(`There is no figure${of} on ${absent.join(", ")}. `, code, " compiles it on a CPU.");
+      line.append(`There is no figure${of} on ${absent.join(", ")}. `, code, ` compiles it on a CPU, and fastscale report --programs=${Grid.OWN} shows it.`);
       target.append(line);
     }
   }
