@@ -196,7 +196,8 @@ const Tables = (() => {
         if (!isCompared) return;
         if (!side) return void cell(row, "");
         const why = apart(...found);
-        ratio(row, ...(why ? [1, 1] : found.map(perSecond)), why);
+        const made = ratio(row, ...(why ? [1, 1] : found.map(perSecond)), why);
+        if (!why && found.some((figures) => figures.between)) made.prepend("≈ ");
       });
     });
     showMissing(sides);
