@@ -61,8 +61,7 @@ GCS = ["gcsfs>=2025.3,<2027"]
 # Optuna keeps what many workers do, and its dashboard shows it; psycopg is for PostgreSQL.
 SEARCH = ["optuna>=5,<6", "psycopg[binary]>=3.2,<4"]
 
-# Plots in the report's page, whose JavaScript the package brings, and the page's template.
-REPORT = ["jinja2>=3.1,<4", "plotly>=6,<8"]
+REPORT = ["jinja2>=3.1,<4"]  # the template of the report's page
 
 EXTRAS = {
     "data": DATA,
@@ -140,6 +139,7 @@ setup(
             "data/sources/imagenet_classes.txt",
             "convs/conv_choices.json",
             "interop/pretrained.csv",
+            "report/compiled.jsonl",
             "report/paper.json",
             "report/page/*",
             "targets/devices.json",

@@ -7,7 +7,7 @@ import tempfile
 from fastscale_jax.cli.options import OptionalPath, Path, as_path
 from fastscale_jax.utils.console import FAILURE, OK, complain
 
-NEEDED = ("jinja2", "plotly")
+NEEDED = ("jinja2",)
 
 
 def report(
@@ -17,6 +17,7 @@ def report(
     study: OptionalPath = None,
     device: str | None = None,
     workdirs: str = "",
+    programs: str = "",
 ) -> int:
     """Writes one page with every table and figure of the paper, and an explorer of networks.
 
@@ -31,6 +32,8 @@ def report(
         device: A model of `fastscale fit`: its file or name; without it, the one that was fitted
             here, if there is just one.
         workdirs: Folders of runs, with commas between.
+        programs: Files of `fastscale curves --target`, with commas between: the explorer shows them
+            beside the programs that it has already.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -42,7 +45,7 @@ def report(
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write
 
-    given = inputs.read(_paths(results), study, device, _paths(workdirs))
+    given = inputs.read(_paths(results), study, device, _paths(workdirs), _paths(programs))
     _check_writable(output)
     try:
         write(given, output)

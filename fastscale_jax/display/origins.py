@@ -10,8 +10,14 @@ class Origin(enum.Enum):
     FORMULA = ("F", "closed form of the paper, nothing rounded", "#7a3fb0", "dotted line")
     COUNTED = ("C", "counted here, exact to the integer", "#1c5d99", "line without marks")
     MEASURED = ("M", "measured here", "#13693f", "filled mark")
-    TRAINED = ("T", "trained here", "#a8322a", "filled mark with a black rim")
+    TRAINED = ("T", "trained here", "#a8322a", "filled mark with a rim")
     PREDICTED = ("E", "estimated by a model fitted to measurements", "#8a5a00", "")
+    COMPILED = (
+        "X",
+        "of XLA's program for a device that is not here; nothing was run",
+        "#0f6673",
+        "",
+    )
 
     mark: str  # one letter, so that no one has to tell colours apart
     meaning: str

@@ -85,6 +85,7 @@ def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
         Origin.PREDICTED: "No device model was given; `--device` takes one."
         if inputs.device is None
         else f"Fitted to measurements on {describe(inputs.device)['source']}.",
+        Origin.COMPILED: _compiled_source(inputs),
     }
     return list(told.items())
 
@@ -107,6 +108,15 @@ def _trained_source(inputs: Inputs) -> str:
     if inputs.trained:
         sentences.append(f"{len(inputs.trained)} workdirs.")
     return " ".join(sentences) or "Nothing was given; `--workdirs` and `--study` take it."
+
+
+def _compiled_source(inputs: Inputs) -> str:
+    if not inputs.programs:
+        return "Nothing was given; `--programs` takes files of `fastscale curves --target`."
+    targets = ", ".join(sorted({program.target for program in inputs.programs}))
+    dates = sorted({program.date for program in inputs.programs})
+    said = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"{len(inputs.programs)} training steps, compiled {said} for {targets}; in the explorer."
 
 
 def _of_measurements(inputs: Inputs) -> str:

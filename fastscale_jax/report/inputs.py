@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from fastscale_jax.arch.device_model import POOLED, DeviceModel
 from fastscale_jax.measure import fitted
-from fastscale_jax.report import measured, trained
+from fastscale_jax.report import compiled, measured, trained
+from fastscale_jax.report.compiled import Compiled
 from fastscale_jax.report.measured import Results
 from fastscale_jax.report.trained import Trained
 from fastscale_jax.search import study_results
@@ -22,12 +23,14 @@ class Inputs:
         trials: of a study.
         trained: results of runs.
         device: the model that predicts step times; None: there is none.
+        programs: training steps that were compiled for devices that are not here.
     """
 
     results: Results = dataclasses.field(default_factory=Results)
     trials: tuple[Trial, ...] = ()
     trained: tuple[Trained, ...] = ()
     device: DeviceModel | None = None
+    programs: tuple[Compiled, ...] = ()
 
 
 def read(
@@ -35,6 +38,7 @@ def read(
     study_file: pathlib.Path | None = None,
     device: str | None = "",
     workdirs: Sequence[pathlib.Path] = (),
+    programs: Sequence[pathlib.Path] = (),
 ) -> Inputs:
     """Returns the inputs that are in some files.
 
@@ -44,6 +48,7 @@ def read(
         device: a file of `measure.fit`, or the name of a saved one; None: the one that was fitted
             on this machine, if there is just one; empty: none.
         workdirs: of runs.
+        programs: files of `fastscale curves --target`, beside the packaged ones.
 
     Raises:
         ValueError: a file is not there, is something else, or holds what does not belong together.
@@ -53,6 +58,7 @@ def read(
         study_results.read(study_file) if study_file else (),
         trained.read(workdirs),
         _only_fitted_device() if device is None else _device(device) if device else None,
+        compiled.read(programs),
     )
 
 

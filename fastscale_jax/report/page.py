@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import fastscale_jax
+from fastscale_jax.arch import STRATEGIES
 from fastscale_jax.display import draw
+from fastscale_jax.display.contrast import on_dark
+from fastscale_jax.display.draw import STYLES
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.report import contents
 from fastscale_jax.report.inputs import Inputs
 
 _FOLDER = pathlib.Path(__file__).parent / "page"
+# each uses those before it
+_SCRIPTS = ("grid", "copying", "chart", "links", "tables", "explorer")
 
 
 def render(
@@ -32,7 +37,6 @@ def render(
     """
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -46,6 +50,8 @@ def render(
         powers=lambda text: Markup(powers(text)),
         zip=zip,
         drawing=lambda name: draw.as_data_uri(figures / f"{name}.svg"),
+        size=lambda name: Markup(size((figures / f"{name}.svg").read_text("utf-8"))),
+        on_dark=on_dark,
     )
     # a script ends at the first "</script", even within a string
     data = json.dumps(explorer, separators=(",", ":")).replace("<", "\\u003c")
@@ -58,14 +64,31 @@ def render(
         device=explorer["device"],
         bases=explorer["bases"],
         strategies=explorer["strategies"],
-        factors=explorer["factors"],
+        programs=explorer["programs"],
+        curves={name: STYLES[name].color for name in STRATEGIES} | {"alpha": STYLES[""].color},
         version=fastscale_jax.__version__,
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         style=Markup((_FOLDER / "style.css").read_text("utf-8")),
-        script=Markup((_FOLDER / "explorer.js").read_text("utf-8")),
-        plotly=Markup(get_plotlyjs()),
+        theme=Markup(_script("theme")),
+        scripts=[Markup(_script(name)) for name in _SCRIPTS],
         data=Markup(data),
     )
+
+
+def _script(name: str) -> str:
+    return (_FOLDER / f"{name}.js").read_text("utf-8")
+
+
+def size(svg: str) -> str:
+    """Returns a drawing's size as attributes: without it the page moves once the drawing is read.
+
+    Args:
+        svg: text of the file.
+    """
+    match = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert match
+    width, height = (round(float(side)) for side in match.groups())
+    return f'width="{width}" height="{height}"'
 
 
 def prose(words: str) -> str:

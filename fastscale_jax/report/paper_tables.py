@@ -132,16 +132,17 @@ def _columns(is_measured: bool, has_published: bool, has_trained: bool) -> Itera
         yield Column("counted", group, Origin.COUNTED)
         yield Column("diff.", group)
     yield Column("epoch, min", "eight V100s", Origin.PAPER)
-    for header in _MEASURED if is_measured else _MEASURED[:1]:
-        is_number = header not in ("device", "date")
-        origin = None if header == _RATIO else Origin.MEASURED
-        yield Column(header, "training step", origin, is_number=is_number)
     for header in ("ICML", "arXiv") if has_published else ():
         yield Column(header, "published error", Origin.PAPER)
     for schedule in SCHEDULES:
         yield Column(schedule, "error by schedule", Origin.PAPER)
     if has_trained:
         yield Column("error", "own runs", Origin.TRAINED)
+    # last, because it has most columns: a narrow window hides these and no error
+    for header in _MEASURED if is_measured else _MEASURED[:1]:
+        is_number = header not in ("device", "date")
+        origin = None if header == _RATIO else Origin.MEASURED
+        yield Column(header, "training step", origin, is_number=is_number)
 
 
 def _cells(
@@ -158,8 +159,6 @@ def _cells(
             yield Cell(f"{amount / UNITS[count]:.3f}", amount)
             yield Cell(f"{differences[count]:+.1f}" if differences[count] else "0")
     yield Cell(f"{printed.minutes:.1f}")
-    taken = _measured(row)
-    yield from taken if is_measured else taken[:1]
     if has_published:
         for where in ("ICML", "arXiv"):
             yield _percent(printed.published.get(where))
@@ -168,6 +167,8 @@ def _cells(
         yield NOTHING if error is None else Cell(f"{error.percent:.1f} ± {error.spread:.2f}")
     if has_trained:
         yield _own(row.trained)
+    taken = _measured(row)
+    yield from taken if is_measured else taken[:1]
 
 
 def _arrowed(name: str) -> str:

@@ -29,6 +29,6 @@ def write(report_inputs: inputs.Inputs, output: pathlib.Path) -> None:
                 draw.write(item, figures)
             else:
                 item.write_csv(tables)
-    grid = explorer.grid(report_inputs.device)
+    grid = explorer.grid(report_inputs.device, report_inputs.programs)
     explorer.write_csv(grid, tables)
     (output / "index.html").write_text(page.render(sections, report_inputs, grid, figures), "utf-8")

@@ -58,6 +58,8 @@ def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):
         ("--results={folder}/other.json", "is no file of points of a curve"),
         ("--study={folder}/none.jsonl", "none.jsonl cannot be read"),
         ("--study={folder}/other.json", "other.json, line 1, is no trial of a study"),
+        ("--programs={folder}/none.jsonl", "none.jsonl: there is no such file of programs"),
+        ("--programs={folder}/other.json", "is no file of points of a curve"),
         ("--device={folder}/other.json", "is no model of a device"),
         ("--device=nothing", "--device=nothing is neither a file nor a device"),
         ("--workdirs={folder}", "is no workdir of a run"),
@@ -78,9 +80,7 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch, c
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     status, said = run_here(capsys, f"--output={tmp_path / 'out'}")
     assert status == 1
-    assert said == (
-        "fastscale_jax: jinja2 and plotly are not installed; pip install 'fastscale_jax[report]'\n"
-    )
+    assert said == ("fastscale_jax: jinja2 is not installed; pip install 'fastscale_jax[report]'\n")
 
 
 def test_a_disk_that_fills_up_is_no_mistake_of_the_user_s(monkeypatch, capsys, tmp_path):

@@ -1,16 +1,18 @@
 """The page and the files beside it, written once with everything given."""
 
 import csv
+import dataclasses
 import json
 import re
 
 import pytest
 
-from fastscale_jax.arch import count, model_config, scale
+from docs import accelerator_records
+from fastscale_jax.arch import STRATEGIES, count, model_config, resolve, scale
 from fastscale_jax.measure.fitted import load
 from fastscale_jax.report import explorer, inputs
-from fastscale_jax.report.networks import FACTORS, NAMES
-from fastscale_jax.report.page import powers, prose
+from fastscale_jax.report.networks import FACTORS, NAMES, grown
+from fastscale_jax.report.page import powers, prose, size
 from fastscale_jax.report.written import write
 from tests.golden_files import golden
 from tests.measure.curve_points import specs
@@ -45,7 +47,7 @@ def text(written):
 
 @pytest.fixture(scope="module")
 def page(text):
-    # Plotly's own code is no part of the page's words
+    # code is no part of the page's words
     return Page(re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL))
 
 
@@ -59,7 +61,7 @@ def grid(text):
 
 def test_every_table_is_on_the_page_and_in_a_csv_file_with_the_same_figures(written, page):
     files = {path.stem: path for path in (written / "out" / "tables").glob("*.csv")}
-    assert files.keys() - {"explorer"} == page.tables.keys()
+    assert files.keys() - {"explorer", "explorer-targets"} == page.tables.keys()
     assert {f"table-{number}" for number in range(1, 9)} < page.tables.keys()
     for name, rows in page.tables.items():
         with files[name].open(newline="") as file:
@@ -131,13 +133,17 @@ def test_origins_are_told_by_letters_and_words(text):
     assert "Study: 6 runs on digits, 40 epochs; A device; 2026-11-21." in own
 
 
-@pytest.mark.parametrize("key", NAMES)
+@pytest.mark.parametrize("key", explorer.BASES)
 def test_the_explorer_s_grid_is_the_counter_s(grid, key):
     config = model_config(*key.split(":", 1))
-    assert tuple(grid["factors"]) == FACTORS
-    for strategy in ("dWr", "orig", "d", "a0", "a0.3", "a1"):
-        for index in (0, 1, 13, 20, 32):
-            network = scale(config, strategy, factor=FACTORS[index])
+    (found,) = (base for base in grid["bases"] if base["key"] == key)
+    factors = found["factors"]
+    assert {*FACTORS} <= {*factors} if key in NAMES else factors == [1]
+    strategies = grid["networks"][key].keys()
+    assert {*STRATEGIES, *(f"a{i / 10:g}" for i in range(11))} == {*strategies}
+    for strategy in strategies:
+        for index in {0, 1, 13, 20, len(factors) - 1} & {*range(len(factors))}:
+            network = scale(config, strategy, factor=factors[index])
             found = dict(zip(grid["fields"], grid["networks"][key][strategy][index], strict=True))
             for field in ("depths", "widths", "group_widths"):
                 assert tuple(found[field]) == network[field]
@@ -156,7 +162,7 @@ def test_predicted_times_are_the_device_model_s_and_marked_beyond_its_range(writ
     device = load(written / "device.json")
     at = {name: i for i, name in enumerate(grid["fields"])}
     marks = set()
-    for index, factor in enumerate(FACTORS):
+    for index, factor in enumerate(explorer.factors("regnetz:500mf")):
         found = grid["networks"]["regnetz:500mf"]["dWr"][index]
         cost = count(scale(model_config("regnetz"), "dWr", factor=factor))
         wanted = device.predict("step_ms", "regnetz-500mf", cost)
@@ -169,15 +175,55 @@ def test_predicted_times_are_the_device_model_s_and_marked_beyond_its_range(writ
 def test_the_grid_is_in_a_csv_file(written, grid):
     with (written / "out" / "tables" / "explorer.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(NAMES) * 22 * len(FACTORS)
-    found = grid["networks"]["regnetz:4gf"]["a0.6"][7]
+    assert len(rows) == 22 * sum(len(explorer.factors(key)) for key in explorer.BASES)
+    index = explorer.factors("regnetz:4gf").index(8)
+    found = grid["networks"]["regnetz:4gf"]["a0.6"][index]
     (row,) = (
         row
         for row in rows
-        if (row["base"], row["strategy"], row["factor"]) == ("regnetz:4gf", "a0.6", str(FACTORS[7]))
+        if (row["base"], row["strategy"], row["factor"]) == ("regnetz:4gf", "a0.6", "8.0")
     )
+    assert row["variant"] == "regnetz:4gf_a0.6_x8"
     assert row["widths"] == " ".join(map(str, found[1]))
     assert int(row["acts"]) == found[grid["fields"].index("acts")]
+
+
+@pytest.mark.parametrize("key", explorer.BASES)
+def test_every_variant_of_the_grid_is_one_that_commands_take(key):
+    family, _, _ = key.partition(":")
+    for strategy in explorer.STRATEGY_NAMES:
+        for factor in explorer.factors(key)[:: 1 if strategy == "dWr" else 7]:
+            variant = explorer.variant(key, strategy, factor)
+            network, scaling = resolve(family, variant.removeprefix(f"{family}:"))
+            assert dataclasses.replace(network, name="") == dataclasses.replace(
+                grown(key, strategy, factor), name=""
+            )
+            if scaling:
+                assert (scaling.strategy, scaling.factor) == (strategy, factor)
+            else:
+                assert factor == 1
+
+
+def test_what_is_known_of_devices_is_in_a_csv_file(written, grid):
+    with (written / "out" / "tables" / "explorer-targets.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    programs = grid["programs"]["networks"]
+    assert len(rows) == sum(map(len, programs.values()))
+    wanted = {"variant": "efficientnet:b4", "target": "gpu:h100", "batch": "128"}
+    (row,) = (row for row in rows if wanted.items() <= row.items())
+    (record,) = (
+        record
+        for record in accelerator_records.records("rows", "h100")
+        if record["base"] == "efficientnet:b4"
+    )
+    assert int(row["memory_bytes"]) == record["memory_bytes"]
+    assert float(row["floor_ms"]) == pytest.approx(record["floor_ms"], rel=1e-4)
+    assert (row["origin"], row["date"]) == ("compiled", record["machine"]["date"])
+
+
+def test_pictures_say_how_large_they_are():
+    svg = '<svg xmlns:xlink="x" width="676.8pt" height="273.6pt" viewBox="0 0 676.8 273.6">'
+    assert size(svg) == 'width="677" height="274"'
 
 
 def test_without_a_device_there_are_no_times():

@@ -1,175 +1,156 @@
-// The explorer: looks a network up in the grid that the page carries, and shows it.
+// The explorer: controls choose one network or two, and everything follows.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("explorer-data").textContent);
-  const at = Object.fromEntries(data.fields.map((name, index) => [name, index]));
   const element = (name) => document.getElementById(`explorer-${name}`);
-  const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  const LETTERS = ["a", "b"];
+  const state = { a: Grid.choice(Grid.DEFAULT.base, Grid.DEFAULT.strategy, Grid.DEFAULT.factor), b: null };
 
-  function human(amount) {
-    const [unit, letter] = UNITS.find(([size]) => amount >= size) || [1, ""];
-    return `${(amount / unit).toPrecision(4)} ${letter}`.trim();
+  function say(words) {
+    element("said").textContent = words;
   }
 
-  function exact(amount) {
-    return amount.toLocaleString("en-GB");
-  }
-
-  // A figure for people, with the whole number where the pointer rests on it.
-  function show(target, amount) {
-    target.textContent = human(amount);
-    target.title = exact(amount);
-    target.dataset.exact = String(amount);
-  }
-
-  function showTime(target, network) {
-    const time = network[at.step_ms];
-    target.textContent = `${time < 100 ? time.toPrecision(3) : exact(Math.round(time))} ms`;
-    if (network[at.is_covered]) return;
-    const mark = document.createElement("span");
-    mark.className = "beyond";
-    mark.textContent = "beyond";
-    mark.title = "beyond what was measured";
-    target.append(" ", mark);
-  }
-
-  function cell(row, text, isNumber = true) {
-    const made = row.insertCell();
-    made.className = isNumber ? "number" : "words";
-    made.textContent = text;
-    return made;
-  }
-
-  function emptied(name) {
-    const body = element(name).tBodies[0];
-    body.replaceChildren();
-    return body;
-  }
-
-  function chosen() {
-    const picked = element("strategy").value;
-    const alpha = `a${Number(element("alpha").value) / 10}`;
+  // The choice that a side's controls stand at.
+  function chosen(letter) {
+    const part = (name) => element(`${letter}-${name}`);
+    const picked = part("strategy").value;
+    const alpha = `a${Number(part("alpha").value) / 10}`;
     return {
-      base: element("base").value,
+      base: part("base").value,
       strategy: picked === "alpha" ? alpha : picked,
-      index: Number(element("factor").value),
+      index: Number(part("factor").value),
     };
   }
 
-  // Named strategies, and the alpha that was chosen, if one was.
-  function compared(strategy) {
-    return data.strategies.includes(strategy) ? data.strategies : [...data.strategies, strategy];
+  // Moves a side's controls to a choice.
+  function setControls(letter, choice) {
+    const part = (name) => element(`${letter}-${name}`);
+    const factors = Grid.factors(choice);
+    const isAlpha = Grid.isAlpha(choice.strategy);
+    part("base").value = choice.base;
+    part("strategy").value = isAlpha ? "alpha" : choice.strategy;
+    if (isAlpha) part("alpha").value = String(Math.round(10 * Number(choice.strategy.slice(1))));
+    part("alpha").closest("label").hidden = !isAlpha;
+    part("alpha-value").textContent = (Number(part("alpha").value) / 10).toFixed(1);
+    part("factor").max = String(factors.length - 1);
+    part("factor").value = String(choice.index);
+    part("factor").disabled = factors.length < 2;
+    part("alpha").setAttribute("aria-valuetext", `α = ${part("alpha-value").textContent}`);
+    part("factor").setAttribute("aria-valuetext", `s = ${Grid.factor(choice)}`);
+    part("factor-value").textContent = factors.length < 2 ? "1 (the paper scales others)" : String(Grid.factor(choice));
   }
 
-  function title(strategy) {
-    return data.strategies.includes(strategy) ? strategy : `α = ${strategy.slice(1)}`;
+  function command(choice) {
+    return `fastscale info ${Grid.variant(choice)}`;
   }
 
-  function showFigures(state, network) {
-    const base = data.bases.find((each) => each.key === state.base);
-    const factor = data.factors[state.index];
-    element("alpha-value").textContent = (Number(element("alpha").value) / 10).toFixed(1);
-    element("factor-value").textContent = String(factor);
-    element("name").textContent = `${base.name} scaled by ${title(state.strategy)}, s = ${factor}`;
-    for (const count of ["flops", "params", "acts"]) show(element(count), network[at[count]]);
-    element("resolution").textContent = `${network[at.resolution]} px`;
-    if (data.device) showTime(element("step"), network);
+  // JSON with spaces, as Python writes it.
+  function spaced(value) {
+    if (value === null || typeof value !== "object") return JSON.stringify(value);
+    if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+    return `{${Object.entries(value).map(pair).join(", ")}}`;
   }
 
-  function showStages(network) {
-    const body = emptied("stages");
-    const end = (name, width) => {
-      const row = body.insertRow();
-      cell(row, name, false);
-      for (const text of ["", width ? exact(width) : "–", ""]) cell(row, text);
-    };
-    end("stem", network[at.stem_width]);
-    network[at.depths].forEach((depth, stage) => {
-      const row = body.insertRow();
-      cell(row, String(stage + 1), false);
-      for (const amount of [depth, network[at.widths][stage], network[at.group_widths][stage]]) {
-        cell(row, exact(amount));
-      }
-    });
-    end("head", network[at.head_width]);
+  function pair([key, value]) {
+    return `${JSON.stringify(key)}: ${spaced(value)}`;
   }
 
-  function showOthers(state) {
-    const body = emptied("others");
-    for (const strategy of compared(state.strategy)) {
-      const network = data.networks[state.base][strategy][state.index];
-      const row = body.insertRow();
-      row.dataset.strategy = strategy;
-      row.classList.toggle("is-chosen", strategy === state.strategy);
-      cell(row, title(strategy), false);
-      for (const count of ["flops", "params", "acts"]) show(cell(row, ""), network[at[count]]);
-      cell(row, String(network[at.resolution]));
-      if (data.device) showTime(cell(row, ""), network);
-    }
+  function json(choice) {
+    const lines = Object.entries(Grid.info(choice)).map((each) => `  ${pair(each)}`);
+    return `{\n${lines.join(",\n")}\n}`;
   }
 
-  const SYMBOLS = ["triangle-down", "circle", "triangle-up", "square", "pentagon", "triangle-left",
-    "diamond", "cross", "x", "star"];
-
-  function curve(state, strategy, index) {
-    const networks = data.networks[state.base][strategy];
-    return {
-      name: title(strategy),
-      x: networks.map((network) => network[at.flops]),
-      y: networks.map((network) => network[at.acts]),
-      mode: "lines+markers",
-      line: { width: strategy === state.strategy ? 3 : 1.2 },
-      marker: { size: 4, symbol: SYMBOLS[index] },
-      customdata: data.factors,
-      hovertemplate: "s = %{customdata}<br>%{x:.4s} flops<br>%{y:.4s} acts",
-    };
+  function showSide({ letter, choice, network }) {
+    const part = (name) => element(`${letter}-${name}`);
+    setControls(letter, choice);
+    part("name").textContent = Grid.name(choice);
+    for (const cost of ["flops", "params", "acts"]) Tables.show(part(cost), network[cost]);
+    part("resolution").textContent = `${network.resolution} px`;
+    if (Grid.data.device) Tables.showTime(part("step"), network);
+    part("variant").textContent = Grid.variant(choice);
+    part("command").textContent = command(choice);
+    part("json").textContent = json(choice);
   }
 
-  function plot(state, network) {
-    // everything else works without it
-    if (!window.Plotly) return;
-    const traces = compared(state.strategy).map((strategy, index) => {
-      const trace = curve(state, strategy, index);
-      // an alpha has no colour of its own
-      trace.line.color = data.colors[strategy] || "#1d2329";
-      trace.marker.color = trace.line.color;
-      return trace;
-    });
-    traces.push({
-      name: "chosen",
-      x: [network[at.flops]],
-      y: [network[at.acts]],
-      mode: "markers",
-      marker: { size: 16, symbol: "circle-open", color: "#1d2329", line: { width: 3 } },
-      hoverinfo: "skip",
-    });
-    const axis = (text) => ({ type: "log", title: { text }, gridcolor: "#e6e9ec", tickformat: "~s", dtick: "D2" });
-    const layout = {
-      xaxis: axis("flops, an image"),
-      yaxis: axis("activations, an image"),
-      margin: { l: 60, r: 10, t: 10, b: 50 },
-      legend: { orientation: "h", y: -0.18 },
-      font: { family: "system-ui, sans-serif", size: 12 },
-      paper_bgcolor: "#fff",
-      plot_bgcolor: "#fff",
-    };
-    window.Plotly.react(element("plot"), traces, layout, { displayModeBar: false, responsive: true });
+  function showChart(sides) {
+    const [{ choice }] = sides;
+    const sameBase = sides.filter((side) => side.choice.base === choice.base);
+    const curves = Grid.compared(sameBase.map((side) => side.choice)).map((strategy) => ({
+      strategy,
+      title: Grid.title(strategy),
+      isChosen: sameBase.some((side) => side.choice.strategy === strategy),
+      networks: Grid.curve(choice, strategy).map((each) => {
+        const { flops, acts } = Grid.network(each);
+        return { flops, acts, name: Grid.name(each) };
+      }),
+    }));
+    const rings = sides.map(({ letter, network }) => ({ letter, flops: network.flops, acts: network.acts }));
+    Chart.draw(element("plot"), curves, rings, (strategy, index) => change("a", { ...choice, strategy, index }));
   }
 
   function render() {
-    const state = chosen();
-    const network = data.networks[state.base][state.strategy][state.index];
-    showFigures(state, network);
-    showStages(network);
-    showOthers(state);
-    plot(state, network);
+    const sides = LETTERS.filter((letter) => state[letter]).map((letter) => {
+      const choice = state[letter];
+      return { letter, choice, network: Grid.network(choice), programs: Grid.programs(choice) };
+    });
+    const isCompared = sides.length > 1;
+    element("b").hidden = !isCompared;
+    element("a-legend").textContent = isCompared ? "Network A" : "Network";
+    element("body").classList.toggle("is-compared", isCompared);
+    element("compare").textContent = isCompared ? "Show one network" : "Compare with a second network";
+    for (const side of sides) showSide(side);
+    Tables.showAll(sides);
+    showChart(sides);
+  }
+
+  function change(letter, choice) {
+    state[letter] = choice;
+    say("");
+    render();
+    Links.write(state);
+  }
+
+  // Shows a view that an address has.
+  function showView({ state: wanted, unknown }) {
+    state.a = wanted.a || state.a;
+    state.b = wanted.b;
+    render();
+    say(unknown.length ? `${unknown.join("; ")}.` : "");
+    document.getElementById("explorer").scrollIntoView({ behavior: "instant" });
+  }
+
+  function connect(letter) {
+    const controls = { base: "change", strategy: "change", alpha: "input", factor: "input" };
+    for (const [name, event] of Object.entries(controls)) {
+      element(`${letter}-${name}`).addEventListener(event, () => {
+        const found = chosen(letter);
+        // another base has other factors: the nearest is kept
+        const isOther = found.base !== state[letter].base;
+        change(letter, isOther ? Grid.choice(found.base, found.strategy, Grid.factor(state[letter])) : found);
+      });
+    }
+    const texts = { variant: Grid.variant, command, json };
+    for (const [name, text] of Object.entries(texts)) {
+      Copying.offer(element(`${letter}-copy-${name}`), () => text(state[letter]), say);
+    }
   }
 
   element("body").hidden = false;
-  for (const name of ["base", "strategy", "factor"]) element(name).addEventListener("input", render);
-  element("alpha").addEventListener("input", () => {
-    element("strategy").value = "alpha";
-    render();
+  LETTERS.forEach(connect);
+  element("compare").addEventListener("click", () => {
+    // the same network at first, or what stood there before
+    const other = chosen("b");
+    const isKnown = element("b").dataset.wasShown;
+    element("b").dataset.wasShown = "yes";
+    change("b", state.b ? null : isKnown ? other : { ...state.a });
   });
+  Copying.offer(element("copy-link"), () => Links.whole(state), say);
+  Theme.offer(document.getElementById("theme-label"), document.getElementById("theme"));
+  const found = Links.first();
+  if (found) {
+    if (found.state.b) element("b").dataset.wasShown = "yes";
+    if (location.hash.startsWith("#explorer?")) showView(found);
+    else Object.assign(state, { a: found.state.a || state.a, b: found.state.b });
+  }
   render();
+  Links.follow(showView, () => state);
 })();

@@ -1,0 +1,135 @@
+"""Training steps compiled for devices that are not here: what they hold and their least time."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastscale_jax.arch import Complexity, count
+from fastscale_jax.measure import points
+from fastscale_jax.utils.json_file import parsed
+
+# what the manual's own files of results say, as `python -m docs.make_compiled` writes it
+PACKAGED = pathlib.Path(__file__).with_name("compiled.jsonl")
+# of a point of a curve, what is read here
+KEPT = (
+    *(field.name for field in dataclasses.fields(points.Spec)),
+    *Complexity._fields,
+    "images",
+    "floor_ms",
+    "memory_bytes",
+    "fits",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """One network's training step, compiled for a target and not run.
+
+    Attributes:
+        target: as in `gpu:h100`.
+        base: as in `regnetz:500mf`.
+        strategy: by which it was scaled; empty: the base itself.
+        factor: of scaling.
+        cost: of one image.
+        images: of a batch.
+        is_largest: whether that is the largest batch that fits.
+        dtype: of the step.
+        floor_ms: the least time that the step can take.
+        memory_bytes: the most that it holds at once.
+        fits: whether the target has as much.
+        date: it was compiled.
+        versions: of the software.
+    """
+
+    target: str
+    base: str
+    strategy: str
+    factor: float
+    cost: Complexity
+    images: int
+    is_largest: bool
+    dtype: str
+    floor_ms: float
+    memory_bytes: int
+    fits: bool
+    date: str
+    versions: str
+
+    @property
+    def setting(self) -> tuple[str, str, int]:
+        """What is compared with its like alone: target, type, and images, 0 for the most."""
+        return self.target, self.dtype, 0 if self.is_largest else self.images
+
+
+def read(paths: Sequence[pathlib.Path]) -> tuple[Compiled, ...]:
+    """Returns the programs of some files of `fastscale curves --target`, and the packaged ones.
+
+    Of several programs of one network in one setting and of one date the last is returned.
+
+    Raises:
+        ValueError: a file is not there, is something else, has no program, or has a network that
+            has other costs here.
+    """
+    found: dict[Any, Compiled] = {}
+    for records, path in ((_packaged(), PACKAGED), *((_of_file(path), path) for path in paths)):
+        for program in _programs(records, path):
+            network = (program.base, program.strategy, program.factor)
+            found[(*program.setting, *network, program.date)] = program
+    return tuple(found.values())
+
+
+def _packaged() -> list[dict[str, Any]]:
+    """The records of the packaged file, which has several targets."""
+    return [parsed(line) for line in PACKAGED.read_text(encoding="utf-8").splitlines()]
+
+
+def _of_file(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file of programs")
+    records = points.compiled(points.read(path))
+    if not records:
+        raise ValueError(f"{path}: there is no compiled program")
+    return records
+
+
+def _programs(records: Iterable[dict[str, Any]], path: pathlib.Path) -> list[Compiled]:
+    try:
+        # a resolution that was changed makes another network
+        return [_program(record, path) for record in records if not record["resolution"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: these are no compiled programs ({error})") from error
+
+
+def _program(record: dict[str, Any], path: pathlib.Path) -> Compiled:
+    spec = points.spec_of(record)
+    cost = Complexity(*(int(record[name]) for name in Complexity._fields))
+    if count(spec.network()) != cost:
+        raise ValueError(
+            f"{path}: {spec.title} has other flops, params or acts here; compile it again"
+        )
+    versions = record["machine"]["versions"]
+    return Compiled(
+        record["machine"]["device"],
+        spec.base,
+        spec.strategy,
+        float(spec.factor),
+        cost,
+        int(record["images"]),
+        not spec.batch_size,
+        spec.dtype,
+        float(record["floor_ms"]),
+        int(record["memory_bytes"]),
+        bool(record["fits"]),
+        record["machine"]["date"],
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+    )
+
+
+def kept(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what the packaged file has of some points of curves: those that have a program."""
+    lines = []
+    for record in points.compiled(records):
+        machine = {name: record["machine"][name] for name in ("device", "date", "versions")}
+        lines.append({**{name: record[name] for name in KEPT}, "machine": machine})
+    return lines

@@ -1,0 +1,162 @@
+"""What the explorer says of networks on devices that are not here, compiled or in between."""
+
+import pathlib
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from fastscale_jax.arch import Complexity
+from fastscale_jax.display import csv_file
+from fastscale_jax.report import between
+from fastscale_jax.report.between import Between
+from fastscale_jax.report.compiled import Compiled
+from fastscale_jax.targets.target import Target
+
+# what the page reads of a figure, in this order
+FIELDS = (
+    "setting",  # index into `settings`
+    "images",  # of a batch
+    "floor_ms",
+    "memory_bytes",
+    "fits",
+    "source",  # index into `sources`
+    "between",  # the factors of the two programs that it is interpolated from; null: compiled
+)
+
+
+class Network(NamedTuple):
+    """A network of the explorer."""
+
+    variant: str  # as commands take it
+    base: str
+    strategy: str
+    factor: float
+    cost: Complexity  # of one image
+
+
+def shown(programs: Sequence[Compiled], networks: Iterable[Network]) -> dict[str, Any]:
+    """Returns what the explorer shows of programs, ready for JSON.
+
+    Args:
+        programs: with older ones of the same networks.
+        networks: of the explorer.
+
+    Returns:
+        `settings`, which are targets with a type and a batch; `sources`, dates and versions;
+        `networks`, by variant a list of `fields` for each setting that is known; `off_by`, how far
+        interpolated figures are off (median and most, of floor and of memory), or null.
+    """
+    settings = sorted({program.setting for program in programs}, key=_order)
+    sources = sorted({(program.date, program.versions) for program in programs})
+    found: dict[str, list[list[Any]]] = {}
+    lines: dict[Any, list[list[Compiled]]] = {}
+    off_by: list[tuple[float, float]] = []
+    for network in networks:
+        key = (network.base, between.shares(network.strategy))
+        if key not in lines:
+            lines[key] = between.lines(programs, network.base, network.strategy)
+            off_by += [error for line in lines[key] for error in between.errors(line)]
+        known = {
+            **_interpolated(network, lines[key]),
+            **_exact(network, programs),
+        }
+        if known:
+            found[network.variant] = [
+                [settings.index(setting), *_figures(known[setting], sources)]
+                for setting in settings
+                if setting in known
+            ]
+    return {
+        "fields": FIELDS,
+        "settings": [_setting(*setting) for setting in settings],
+        "sources": [{"date": date, "versions": versions} for date, versions in sources],
+        "networks": found,
+        "off_by": _summary(off_by),
+    }
+
+
+Setting = tuple[str, str, int]
+
+
+def _order(setting: Setting) -> tuple[bool, str, str, int]:
+    """GPUs first; of a target, equal batches before the largest."""
+    target, dtype, images = setting
+    return not target.startswith("gpu"), target, dtype, images or 10**9
+
+
+def _exact(network: Network, programs: Sequence[Compiled]) -> dict[Setting, Compiled]:
+    """The newest program of a network in each setting."""
+    same = [
+        program
+        for program in programs
+        if program.base == network.base
+        and program.factor == network.factor
+        and between.is_of(program, network.strategy)
+    ]
+    return {program.setting: program for program in sorted(same, key=lambda each: each.date)}
+
+
+def _interpolated(network: Network, lines: list[list[Compiled]]) -> dict[Setting, Between]:
+    """Figures between the newest programs of each setting that has two near the network."""
+    found: dict[Setting, Between] = {}
+    for line in lines:
+        setting = line[0].setting
+        if setting not in found:
+            figures = between.interpolated(line, network.factor, network.cost)
+            if figures:
+                found[setting] = figures
+    return found
+
+
+def _figures(of: Compiled | Between, sources: list[tuple[str, str]]) -> list[Any]:
+    """The figures of a setting, from `images` on."""
+    program = of if isinstance(of, Compiled) else of.low
+    ends = None if isinstance(of, Compiled) else (of.low.factor, of.high.factor)
+    fits = program.fits
+    if isinstance(of, Between):
+        fits = of.memory_bytes <= Target.parse(program.target).usable_bytes
+    return [
+        program.images,
+        float(f"{of.floor_ms:.5g}"),
+        of.memory_bytes,
+        fits,
+        sources.index((program.date, program.versions)),
+        ends,
+    ]
+
+
+def _setting(target: str, dtype: str, images: int) -> dict[str, Any]:
+    device = Target.parse(target).device
+    return {"target": target, "device": device.name, "dtype": dtype, "images": images}
+
+
+def _summary(off_by: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    if not off_by:
+        return None
+    floors, memory = zip(*off_by, strict=True)
+    return {
+        name: {"median": round(statistics.median(errors), 4), "most": round(max(errors), 4)}
+        for name, errors in (("floor", floors), ("memory", memory))
+    }
+
+
+def write_csv(content: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes the figures to `explorer-targets.csv`, a line for each network and setting.
+
+    Args:
+        content: as `shown` returns it.
+        folder: to write to.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    header = ("variant", "target", "dtype", "batch", *FIELDS[1:5], "date", "versions", "origin")
+    lines = []
+    for variant, known in content["networks"].items():
+        for setting, *figures, source, ends in known:
+            of = content["settings"][setting]
+            batch = of["images"] or "largest"
+            origin = f"interpolated between x{ends[0]:g} and x{ends[1]:g}" if ends else "compiled"
+            dated = content["sources"][source].values()
+            lines.append((variant, of["target"], of["dtype"], batch, *figures, *dated, origin))
+    csv_file.write_csv(folder / "explorer-targets.csv", (header, *lines))
