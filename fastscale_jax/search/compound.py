@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.arch.validation import validate
 from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.multipliers import TARGET, grid, grown
 from fastscale_jax.search.outcome import write_results
-from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.together import Settings, search, write_recipe
 
 

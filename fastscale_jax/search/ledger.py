@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fastscale_jax.search.attempts import MARKS, STOPPED_AT, is_stopped, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, STOPPED, WAITING, Entry, Job
-from fastscale_jax.search.plan import Plan
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 from fastscale_jax.utils.nested import as_flat
 

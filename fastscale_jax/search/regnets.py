@@ -15,9 +15,9 @@ from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
 from fastscale_jax.search.drawn import AT_RANDOM, QUASI_RANDOM, RANDOM, Drawn, Sampler
 from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.job_plan import Listed, Plan
 from fastscale_jax.search.jobs import Entry, Job, best_of, front_of
 from fastscale_jax.search.outcome import distribution_figure, trained_epochs, write_results
-from fastscale_jax.search.plan import Listed, Plan
 from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
 

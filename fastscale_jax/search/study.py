@@ -11,9 +11,9 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.strategies import shares, spelled
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid, study_results
+from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.outcome import write_results
-from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.study_jobs import jobs_of
 from fastscale_jax.search.together import Settings, search
 

@@ -11,9 +11,9 @@ from fastscale_jax.runs.run import Run
 from fastscale_jax.search import config_file
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.ledger import Ledger
-from fastscale_jax.search.plan import Plan
 from fastscale_jax.search.training import recipe_of, shortened
 from fastscale_jax.search.work import work
 

@@ -7,10 +7,10 @@ import optuna
 import pytest
 
 from fastscale_jax.search.halving import Halving
+from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import DONE, STOPPED, WAITING, best_of
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.outcome import trained_epochs
-from fastscale_jax.search.plan import Listed
 from tests.search.small import jobs
 
 EPOCHS, EVERY = 10, 2

@@ -14,9 +14,9 @@ import urllib.request
 import optuna
 import pytest
 
+from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger, LostError
-from fastscale_jax.search.plan import Listed
 from fastscale_jax.search.storage import StorageError
 from tests.commands import free_port, installed
 from tests.search.small import jobs
@@ -216,7 +216,7 @@ def test_of_two_searches_that_begin_at_once_one_is_refused(tmp_path, kind, reque
 BEGINNER = """
 import sys
 from fastscale_jax.search.ledger import Ledger
-from fastscale_jax.search.plan import Listed
+from fastscale_jax.search.job_plan import Listed
 from tests.search.small import jobs
 Ledger(sys.argv[1], "race", Listed(jobs(2)), {"seed": sys.argv[2]})
 """
@@ -286,7 +286,7 @@ def dashboard(url):
 WORKER = """
 import sys
 from fastscale_jax.search.ledger import Ledger
-from fastscale_jax.search.plan import Listed
+from fastscale_jax.search.job_plan import Listed
 from tests.search.small import jobs
 with Ledger(sys.argv[1], "crowd", Listed(jobs(24)), {}) as ledger:
     while (job := ledger.claim()) is not None:

@@ -11,9 +11,9 @@ from fastscale_jax.data.sources.bad_images import DataError
 from fastscale_jax.runs.interrupt import Preempted
 from fastscale_jax.search import work
 from fastscale_jax.search.board import Board
+from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger
-from fastscale_jax.search.plan import Listed
 from fastscale_jax.train.divergence import DivergenceError
 from tests.search.small import jobs
 
