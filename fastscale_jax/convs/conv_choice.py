@@ -68,11 +68,11 @@ def refusal(name: str, reason: str) -> str:
 
 
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
-    """Returns the implementation of a part: `product`, or one that computes, of `IMPLEMENTATIONS`.
+    """Returns the implementation of a part: one of `IMPLEMENTATIONS`, or `product` or `phases`.
 
     A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
     stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
-    (openxla/xla issue 47381).
+    (openxla/xla issue 47381). Its input gradient may be.
 
     Where this machine cannot have `native`, `auto` is `portable`, and a line on stderr says so.
 
@@ -114,15 +114,24 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
 
 
 def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
-    """Returns `lax`, but `shift` for a GPU's input gradient of strided depthwise convs.
+    """Returns `lax`, but other forms for a GPU's input gradients of strided convs.
 
-    It is chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
-    gradients in groups: it writes the gradient with zeros in between, and convolves that. `shift`
-    is one kernel: 289 MB instead of 820 for a depthwise 5x5 conv.
+    They are chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
+    gradients in groups: it writes the gradient with zeros in between, and convolves that.
+
+    - depthwise: `shift`. It is one kernel, 289 MB instead of 820 for a 5x5 conv.
+    - other groups: `phases`. Convs of the gradient itself, whose results are put between one
+      another where they are read: a quarter of the operations at stride 2.
+    - dense 1x1: `product`. cuDNN writes zeros for the pixels that the conv skips, and all that
+      follows reads them. Only the filter gradient's product aborts XLA, see `choose`.
     """
-    if platform in GPUS and part == "input_gradient" and shape.is_depthwise and shape.stride > 1:
+    if platform not in GPUS or part != "input_gradient" or shape.stride == 1:
+        return "lax"
+    if shape.is_depthwise:
         return "shift"
-    return "lax"
+    if shape.groups > 1:
+        return "phases"
+    return "product" if shape.is_pointwise else "lax"
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
