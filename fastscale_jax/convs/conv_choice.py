@@ -99,7 +99,7 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     if name not in _CHOOSING:
         return name
     if platform != "cpu":
-        return _on_accelerators(part, shape, platform)
+        return _on_accelerators(part, shape, dtype, platform)
     if shape.is_pointwise:
         return "product"
     if name == "auto" and native.serves(part, shape, dtype):
@@ -113,7 +113,7 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     return "shift" if shape.is_depthwise else "im2col"
 
 
-def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
+def _on_accelerators(part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
     """Returns `lax`, but other forms for a GPU's input gradients of strided convs.
 
     They are chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
@@ -122,8 +122,9 @@ def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
     - depthwise: `shift`. It is one kernel, 289 MB instead of 820 for a 5x5 conv.
     - other groups: `phases`. Convs of the gradient itself, whose results are put between one
       another where they are read: a quarter of the operations at stride 2.
-    - dense 1x1: `product`. cuDNN writes zeros for the pixels that the conv skips, and all that
-      follows reads them. Only the filter gradient's product aborts XLA, see `choose`.
+    - dense 1x1, in bfloat16: `product`. cuDNN writes zeros for the pixels that the conv skips, and
+      all that follows reads them. In other dtypes products may be cuBLAS's, which read such zeros
+      to add to them. Only the filter gradient's product aborts XLA, see `choose`.
     """
     if platform not in GPUS or part != "input_gradient" or shape.stride == 1:
         return "lax"
@@ -131,7 +132,8 @@ def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
         return "shift"
     if shape.groups > 1:
         return "phases"
-    return "product" if shape.is_pointwise else "lax"
+    is_product = shape.is_pointwise and jnp.dtype(dtype) == jnp.bfloat16
+    return "product" if is_product else "lax"
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
