@@ -54,7 +54,7 @@ class ConvPass:
 
     shape: ConvShape
     part: str  # one of `conv_choice.PARTS`
-    form: str  # of `conv_forms.FORMS`, or `native`
+    form: str  # of `conv_forms.FORMS`, `phases`, or `native`
     dtype: str
 
 
@@ -218,18 +218,20 @@ def _convs(settings: Settings) -> Iterator[ConvPass]:
     for side, c_in, c_out, groups, kernel, stride in settings.convs:
         shape = ConvShape(settings.batch, side, side, c_in, c_out, groups, kernel, stride)
         for part in PARTS:
-            for form in _forms(shape, settings.platform):
+            for form in _forms(shape, part, settings.platform):
                 yield ConvPass(shape, part, form, settings.dtype)
 
 
-def _forms(shape: ConvShape, platform: str) -> Sequence[str]:
-    """The forms that a conv can have; those that `FORMS` gains are tried on every conv."""
+def _forms(shape: ConvShape, part: str, platform: str) -> Sequence[str]:
+    """The forms that a pass of a conv can have; those that `FORMS` gains are tried on every one."""
     fits = {
         "im2col": shape.groups > 1,
         "shift": shape.is_depthwise,
         "product": shape.is_pointwise,
     }
-    return [form for form in FORMS if fits.get(form, True)] + ["native"] * (platform == "cpu")
+    has_phases = part == "input_gradient" and shape.groups > 1 and shape.stride > 1
+    others = ["phases"] * has_phases + ["native"] * (platform == "cpu")
+    return [form for form in FORMS if fits.get(form, True)] + others
 
 
 def _halves(batch: int) -> Iterator[int]:

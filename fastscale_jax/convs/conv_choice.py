@@ -68,11 +68,11 @@ def refusal(name: str, reason: str) -> str:
 
 
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
-    """Returns the implementation of a part: `product`, or one that computes, of `IMPLEMENTATIONS`.
+    """Returns the implementation of a part: one of `IMPLEMENTATIONS`, or `product` or `phases`.
 
     A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
     stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
-    (openxla/xla issue 47381).
+    (openxla/xla issue 47381). Its input gradient may be.
 
     Where this machine cannot have `native`, `auto` is `portable`, and a line on stderr says so.
 
@@ -99,7 +99,7 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     if name not in _CHOOSING:
         return name
     if platform != "cpu":
-        return _on_accelerators(part, shape, platform)
+        return _on_accelerators(part, shape, dtype, platform)
     if shape.is_pointwise:
         return "product"
     if name == "auto" and native.serves(part, shape, dtype):
@@ -113,16 +113,27 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
     return "shift" if shape.is_depthwise else "im2col"
 
 
-def _on_accelerators(part: str, shape: ConvShape, platform: str) -> str:
-    """Returns `lax`, but `shift` for a GPU's input gradient of strided depthwise convs.
+def _on_accelerators(part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
+    """Returns `lax`, but other forms for a GPU's input gradients of strided convs.
 
-    It is chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
-    gradients in groups: it writes the gradient with zeros in between, and convolves that. `shift`
-    is one kernel: 289 MB instead of 820 for a depthwise 5x5 conv.
+    They are chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
+    gradients in groups: it writes the gradient with zeros in between, and convolves that.
+
+    - depthwise: `shift`. It is one kernel, 289 MB instead of 820 for a 5x5 conv.
+    - other groups: `phases`. Convs of the gradient itself, whose results are put between one
+      another where they are read: a quarter of the operations at stride 2.
+    - dense 1x1, in bfloat16: `product`. cuDNN writes zeros for the pixels that the conv skips, and
+      all that follows reads them. In other dtypes products may be cuBLAS's, which read such zeros
+      to add to them. Only the filter gradient's product aborts XLA, see `choose`.
     """
-    if platform in GPUS and part == "input_gradient" and shape.is_depthwise and shape.stride > 1:
+    if platform not in GPUS or part != "input_gradient" or shape.stride == 1:
+        return "lax"
+    if shape.is_depthwise:
         return "shift"
-    return "lax"
+    if shape.groups > 1:
+        return "phases"
+    is_product = shape.is_pointwise and jnp.dtype(dtype) == jnp.bfloat16
+    return "product" if is_product else "lax"
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:

@@ -1,5 +1,8 @@
 """The spatial convolution in XLA's operations, in several forms; XLA differentiates each."""
 
+import functools
+import itertools
+import operator
 from collections.abc import Callable, Iterator
 
 import jax
@@ -64,7 +67,9 @@ def forward(form: str, x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def input_gradient(form: str, dy: Array, kernel: Array, shape: ConvShape) -> Array:
-    """The gradient to x, `[batch, h, w, c_in]`, by a form's own transposition."""
+    """The gradient to x, `[batch, h, w, c_in]`: by phases, or by a form's own transposition."""
+    if form == "phases":
+        return _by_phases(dy, kernel, shape)
     narrow = dy.dtype
     if form == "shift":  # its sums are elementwise, which XLA does not widen as it does a conv's
         wide = jnp.promote_types(narrow, jnp.float32)
@@ -77,6 +82,39 @@ def filter_gradient(form: str, x: Array, dy: Array, shape: ConvShape) -> Array:
     """The gradient to the kernel, `[k, k, c_in/groups, c_out]`."""
     kernel = lax.full_like(x, 0, shape=shape.filters)
     return jax.linear_transpose(lambda kernel: FORMS[form](x, kernel, shape), kernel)(dy)[0]
+
+
+def _by_phases(dy: Array, kernel: Array, shape: ConvShape) -> Array:
+    """The input gradient of a strided conv, as one conv of `dy` for each phase.
+
+    A phase is the rows and columns of x that meet the same taps: those that leave one remainder,
+    counted from the first padding zero. Its pixels are set apart by the stride and summed with the
+    other phases, which do not overlap. XLA fuses that with what reads the gradient.
+    """
+    k, stride = shape.kernel, shape.stride
+    by_group = kernel.reshape(k, k, shape.group_in, shape.groups, shape.group_out)
+    backwards = by_group.transpose(0, 1, 4, 3, 2).reshape(k, k, shape.group_out, shape.c_in)
+    remainders = range(min(k, stride))  # where the stride is larger, the others meet no tap
+    phases = []
+    for first in itertools.product(remainders, remainders):
+        taps = backwards[first[0] :: stride, first[1] :: stride]
+        sides = taps.shape[:2]
+        phase = lax.conv_general_dilated(
+            dy,
+            taps[::-1, ::-1],
+            window_strides=(1, 1),
+            padding=[(side - 1, side - 1) for side in sides],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=shape.groups,
+        )
+        before = [tap - pads[0] for tap, pads in zip(first, shape.pads, strict=True)]
+        spreads = [
+            (low, whole - low - (n - 1) * stride - 1, stride - 1)
+            for low, whole, n in zip(before, shape.x[1:3], phase.shape[1:3], strict=True)
+        ]
+        zero = jnp.zeros((), phase.dtype)
+        phases.append(lax.pad(phase, zero, [(0, 0, 0), *spreads, (0, 0, 0)]))
+    return functools.reduce(operator.add, phases)
 
 
 def _taps(x: Array, shape: ConvShape) -> Iterator[Array]:

@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
+from jax.ad_checkpoint import checkpoint_name
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
-from fastscale_jax.models.normalised import Normalised
+from fastscale_jax.models.normalised import STATISTICS, Normalised
 
 CLASSIFIER_STD = 0.01  # of its kernel's first values
 NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
@@ -146,6 +147,7 @@ def _moments(x: Array, computation: Computation) -> tuple[Array, Array]:
     mean, square = x.mean(axes), (x * x).mean(axes)
     if computation.sync_bn and computation.axis and lax.axis_size(computation.axis) > 1:
         mean, square = lax.pmean(jnp.stack([mean, square]), computation.axis)
+    mean, square = (checkpoint_name(moment, STATISTICS) for moment in (mean, square))
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
@@ -179,10 +181,11 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: Array | Normalised) -> Array:
         """Maps `[batch, h, w, c]` to the same shape."""
-        pooled = x.pooled() if isinstance(x, Normalised) else x.mean((1, 2))
+        is_normalised = isinstance(x, Normalised)
+        pooled = x.pooled() if is_normalised else checkpoint_name(x.mean((1, 2)), STATISTICS)
         inner = ACTIVATIONS[self.activation](self._dense("reduce", pooled, self.width))
         gate = nn.sigmoid(self._dense("expand", inner, pooled.shape[-1]))
-        return x.times(gate) if isinstance(x, Normalised) else x * gate[:, None, None]
+        return x.times(gate) if is_normalised else x * gate[:, None, None]
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
         def bias_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:

@@ -24,6 +24,7 @@ from fastscale_jax.models.layers import (
     SqueezeExcite,
     StochasticDepth,
 )
+from fastscale_jax.models.normalised import STATISTICS
 
 
 def build(
@@ -256,12 +257,13 @@ class StageBlocks(nn.Module):
     def _policy(self) -> Any:
         """What a loop keeps of a block in training: what its convs return, or nothing.
 
+        The statistics of these are kept as well: to take them again is to read the maps again.
         Without a policy it would keep each value that some derivative needs, in float32 where
         BatchNorm computes in it, and each in an array of all blocks.
         """
         if self.computation.remat == "blocks":
             return None
-        return jax.checkpoint_policies.save_only_these_names(CONV)
+        return jax.checkpoint_policies.save_only_these_names(CONV, STATISTICS)
 
     def _scan(self, x: Array, train: bool) -> Array:
         """Runs the equal blocks after the first in a loop, which compiles one block.

@@ -12,10 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.models.recomputed import recomputed
 from fastscale_jax.utils.varying import varying_alike
+
+# names statistics of maps for policies of `jax.checkpoint`: keeping them costs next to nothing
+STATISTICS = "statistics"
+_named = functools.partial(checkpoint_name, name=STATISTICS)
 
 
 def _with_slope(name: str, slope: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -101,7 +106,7 @@ def _times(activation: str, x: Array, factor: Array, offset: Array, gate: Array)
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _pooled(activation: str, x: Array, factor: Array, offset: Array) -> Array:
-    return _mean(activation, x, factor, offset)
+    return _named(_mean(activation, x, factor, offset))
 
 
 @_pooled.defjvp
@@ -116,8 +121,8 @@ def _pooled_tangent(
     )
     affine = x * factor + offset
     value, slope = jax.jvp(_ACTIVATIONS[activation], (affine,), (jnp.ones_like(affine),))
-    pooled = value.astype(x.dtype).mean((1, 2))
-    means = (slope * x).mean((1, 2)), slope.mean((1, 2))
+    pooled = _named(value.astype(x.dtype).mean((1, 2)))
+    means = _named((slope * x).mean((1, 2))), _named(slope.mean((1, 2)))
     dfactor, doffset = (t.reshape(-1, x.shape[-1]) for t in small)
     return pooled, along_x + (means[0] * dfactor + means[1] * doffset).astype(x.dtype)
 

@@ -68,13 +68,15 @@ def test_a_refusal_offers_what_every_conv_can_have():
         ("cuda", "input_gradient", 8, 2, "shift"),
         ("rocm", "input_gradient", 8, 2, "shift"),
         ("cuda", "input_gradient", 8, 1, "lax"),
-        ("cuda", "input_gradient", 2, 2, "lax"),
+        ("cuda", "input_gradient", 2, 1, "lax"),
+        ("cuda", "input_gradient", 2, 2, "phases"),
+        ("cuda", "input_gradient", 1, 2, "lax"),
         ("cuda", "forward", 8, 2, "lax"),
         ("cuda", "filter_gradient", 8, 2, "lax"),
         ("tpu", "input_gradient", 8, 2, "lax"),
     ],
 )
-def test_gpus_write_no_zeros_between_the_gradients_of_a_depthwise_conv(
+def test_gpus_write_no_zeros_between_the_gradients_of_a_conv_in_groups(
     platform, part, groups, stride, wanted
 ):
     shape = ConvShape(2, 8, 8, 8, 8, groups, 3, stride)

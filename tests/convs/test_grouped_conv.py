@@ -17,6 +17,7 @@ from jax import export
 from fastscale_jax.arch.validation import PADDINGS
 from fastscale_jax.convs import conv_choice, conv_shape, native
 from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose
+from fastscale_jax.convs.conv_forms import input_gradient
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from tests.commands import environment
@@ -109,6 +110,24 @@ def test_result_and_gradients_are_pytorch_s(implementation, shape):
         got = with_gradients(*operands(shape), shape, implementation)
     assert all(x.dtype == np.float64 for x in got)
     assert_close(got, by_torch(*operands(shape), shape), 1e-10)
+
+
+STRIDED = [x for x in DENSE + GROUPED + DEPTHWISE if x.stride > 1]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [*STRIDED, ConvShape(2, 5, 8, 6, 4, 2, 1, 2), ConvShape(1, 8, 1, 8, 8, 2, 3, 3)],
+    ids=shape_id,
+)
+def test_the_input_gradient_by_phases_is_xla_s(shape):
+    _, kernel, dy = operands(shape)
+    with jax.enable_x64(True):
+        got, wanted = (
+            jax.jit(input_gradient, static_argnums=(0, 3))(form, dy, kernel, shape)
+            for form in ("phases", "lax")
+        )
+    assert_close([got], [wanted], 1e-12)
 
 
 @pytest.mark.parametrize("implementation", ["native", "im2col", "shift", "native,lax,im2col"])

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from PIL import Image, ImageFilter, ImageOps
 
-from fastscale_jax.data.augment import image_ops, level_tables, pixels
+from fastscale_jax.data.augment import gathered, image_ops, level_tables, packed, pixels
 from fastscale_jax.data.augment.affine import MAPS
 from fastscale_jax.data.augment.operations import RANGES, apply_operation, level_of
 from tests.compiler import QUICKLY
@@ -50,7 +50,8 @@ def test_computed_for_all_images_at_once_the_result_is_the_same():
     np.testing.assert_array_equal(at_once, jitted(image_ops.one_by_one)(NOISE, *drawn()))
 
 
-def test_without_gathers_every_operation_is_the_same():
+@pytest.mark.parametrize("form", [image_ops.at_once, image_ops.without_gathers])
+def test_every_operation_is_the_same_in_every_form(form):
     steps = [
         level_of(name, magnitude, sign)
         for name, range_ in RANGES.items()
@@ -61,8 +62,7 @@ def test_without_gathers_every_operation_is_the_same():
     noise = np.random.default_rng(2).integers(0, 256, (len(steps), 21, 34, 3), dtype=np.uint8)
     noise[::2] //= 2  # so that contrast can be stretched
     batch = noise, operations.astype(np.int32), levels.astype(np.float32)
-    got = jitted(image_ops.without_gathers)(*batch)
-    np.testing.assert_array_equal(got, operate(*batch))
+    np.testing.assert_array_equal(jitted(form)(*batch), operate(*batch))
 
 
 def test_for_a_tpu_nothing_is_gathered():
@@ -86,7 +86,15 @@ def test_each_device_can_do_its_share():
     np.testing.assert_array_equal(jitted(sharded)(NOISE, *drawn()), operate(NOISE, *drawn()))
 
 
-def test_contrast_is_stretched_as_by_pil_from_any_level_to_any_other():
+@pytest.mark.parametrize(
+    "statistics_of",
+    [
+        level_tables.ImageStatistics,
+        lambda image: gathered.GatheredStatistics(packed.packed(image)),
+    ],
+    ids=["plain", "gathered"],
+)
+def test_contrast_is_stretched_as_by_pil_from_any_level_to_any_other(statistics_of):
     low, high = (x.reshape(-1, 1, 3) for x in np.triu_indices(256, k=1))  # a pair a channel
     images = np.clip(np.arange(256)[:, None], low, high).astype(np.uint8)  # [pairs / 3, 256, 3]
     wanted = [np.asarray(ImageOps.autocontrast(Image.fromarray(x[None])))[0] for x in images]
@@ -95,8 +103,7 @@ def test_contrast_is_stretched_as_by_pil_from_any_level_to_any_other():
     @jax.vmap
     def stretched(image):
         old = jnp.arange(256)[:, None]
-        statistics = level_tables.ImageStatistics(image[None])
-        table = level_tables.auto_contrast(old, statistics, jnp.float32(0))
+        table = level_tables.auto_contrast(old, statistics_of(image[None]), jnp.float32(0))
         return jnp.take_along_axis(table, image.astype(jnp.int32), axis=0)
 
     np.testing.assert_array_equal(stretched(images), wanted)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,17 @@ def test_its_program_grows_with_depth_only_where_blocks_are_not_in_a_loop(scan):
         run = jax.make_jaxpr(functools.partial(model.apply, train=False))
         sizes.append(operations(run(variables, images)))
     assert (sizes[0] == sizes[1]) == scan
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_the_backward_pass_of_a_loop_takes_no_statistics_again(platform):
+    model = models.build(network(), scan_blocks=True, grouped_conv="lax", platform=platform)
+    variables = variables_of(network())
+    step = gradients_on(model, variables, IMAGES, key=jax.random.key(1), of=jnp.sum)
+    program = jax.jit(step).lower(variables["params"]).as_text(debug_info=True)
+    again = set(re.findall(r"rematted_computation/Block/(\w+/\w+)\"", program))
+    assert {"a/mul", "se/logistic"} & again  # what follows them is computed again
+    assert not {name for name in again if name.endswith("/reduce_sum")}, again
 
 
 def test_blocks_in_a_loop_are_dropped_by_the_key_and_in_training_alone():

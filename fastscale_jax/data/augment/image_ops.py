@@ -4,7 +4,7 @@ Each is computed in one of three ways: levels are looked up in a table, pixels a
 image is blended with a copy. GPUs compute a batch at once, every branch for every image. So there
 are four branches, these and the identity, and not one for each operation. CPUs and TPUs compute one
 image after the other, and only the branch that it takes; a TPU holds all of that in its memory on
-the chip. `packed` has the forms for TPUs.
+the chip. `gathered` has the forms for GPUs, `packed` those for TPUs.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from fastscale_jax.data.augment import packed
+from fastscale_jax.data.augment import gathered, packed
 from fastscale_jax.data.augment.affine import MAPS, coefficients, move
 from fastscale_jax.data.augment.level_tables import TABLES, Choose, ImageStatistics, table_of
 from fastscale_jax.data.augment.pixels import blend, grey, smooth
@@ -76,8 +76,9 @@ def without_gathers(images: Array, operations: Array, levels: Array) -> Array:
 
 def at_once(images: Array, operations: Array, levels: Array) -> Array:
     """Does what `operate` does for all images at once; computes all ways, and selects one."""
-    one = functools.partial(_operate_on_one, _PLAIN, _select)
-    return jax.vmap(one)(images, operations, levels)
+    one = functools.partial(_operate_on_one, _GATHERED, _select)
+    words = jax.vmap(one)(jax.vmap(packed.packed)(images), operations, levels)
+    return jax.vmap(packed.unpacked)(words)
 
 
 def _select(which: Array, branches: Sequence[Callable[..., Array]], *args: Array) -> Array:
@@ -126,4 +127,5 @@ def _blended(choose: Choose, image: Array, which: Array, level: Array) -> Array:
 
 
 _PLAIN = (_identical, _looked_up, _moved, _blended)
+_GATHERED = (_identical, gathered.looked_up, gathered.moved, packed.blended)
 _PACKED = (_identical, packed.looked_up, packed.moved, packed.blended)

@@ -21,20 +21,21 @@ _SLACK = 2.0**-6  # pixels; exceeds the rounding errors of a row's position
 
 def packed(image: Array) -> Array:
     """Returns an image `[h, w, 3]` uint8 as `[h, w]` int32."""
-    return _joined([image[..., channel] for channel in range(3)])
+    return joined([image[..., channel] for channel in range(3)])
 
 
 def unpacked(words: Array) -> Array:
     """Returns a packed image `[h, w]` int32 as `[h, w, 3]` uint8."""
-    return jnp.stack(_channels(words), -1).astype(jnp.uint8)
+    return jnp.stack(channels_of(words), -1).astype(jnp.uint8)
 
 
-def _channels(words: Array) -> list[Array]:
-    """Red, green and blue, `[h, w]` int32 each."""
+def channels_of(words: Array) -> list[Array]:
+    """Returns red, green and blue, `[h, w]` int32 each."""
     return [words >> 8 * channel & 255 for channel in range(3)]
 
 
-def _joined(channels: Sequence[Array]) -> Array:
+def joined(channels: Sequence[Array]) -> Array:
+    """Returns the packed image, `[h, w]` int32, of red, green and blue, `[h, w]` each."""
     red, green, blue = (levels.astype(jnp.int32) for levels in channels)
     return red | green << 8 | blue << 16
 
@@ -44,7 +45,7 @@ class PackedStatistics:
 
     def __init__(self, words: Array) -> None:
         """Takes the packed image, `[h, w]` int32."""
-        self._channels = _channels(words)
+        self._channels = channels_of(words)
 
     def extremes(self) -> tuple[Array, Array]:
         """Returns the lowest and the highest level of each channel: `[3]` int32 each."""
@@ -78,7 +79,7 @@ def looked_up(choose: Choose, words: Array, which: Array, level: Array) -> Array
     """
     table = table_of(choose, PackedStatistics(words), which, level).astype(jnp.int32)
     old = jnp.arange(256)[:, None, None]
-    channels = enumerate(_channels(words))
+    channels = enumerate(channels_of(words))
     red, green, blue = (
         jnp.where(x == old, table[:, c, None, None] << 8 * c, 0) for c, x in channels
     )
@@ -101,8 +102,8 @@ def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
     map_ = coefficients(choose, which, level, height, width)
     x, y = sources(map_, height, width)
     rows = _rows(words, _first_rows(map_, height, width))
-    corners = [_channels(word) for word in _corners(rows, before(x), before(y))]
-    return _joined([between(levels, x, y, height, width) for levels in zip(*corners, strict=True)])
+    corners = [channels_of(word) for word in _corners(rows, before(x), before(y))]
+    return joined([between(levels, x, y, height, width) for levels in zip(*corners, strict=True)])
 
 
 def _first_rows(map_: Array, height: int, width: int) -> Array:
@@ -175,7 +176,7 @@ def blended(choose: Choose, words: Array, which: Array, level: Array) -> Array:
         which: the copy's index in `image_ops.COPIES`.
         level: share of the image; beyond 1 it exaggerates.
     """
-    channels = _channels(words)
+    channels = channels_of(words)
     copies = [lambda x: luma(*channels), smooth]  # in the order of `image_ops.COPIES`
     copied = [choose(which, copies, x) for x in channels]
-    return _joined([blend(base, x, level) for base, x in zip(copied, channels, strict=True)])
+    return joined([blend(base, x, level) for base, x in zip(copied, channels, strict=True)])
