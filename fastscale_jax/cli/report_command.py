@@ -17,6 +17,7 @@ def report(
     study: OptionalPath = None,
     device: str | None = None,
     workdirs: str = "",
+    device_results: str = "",
 ) -> int:
     """Writes one page with every table and figure of the paper, and an explorer of networks.
 
@@ -31,6 +32,7 @@ def report(
         device: A model of `fastscale fit`: its file or name; without it, the one that was fitted
             here, if there is just one.
         workdirs: Folders of runs, with commas between.
+        device_results: Files of `fastscale device`, with commas between.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -42,7 +44,8 @@ def report(
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write
 
-    given = inputs.read(_paths(results), study, device, _paths(workdirs))
+    devices = _paths(device_results)
+    given = inputs.read(_paths(results), study, device, _paths(workdirs), devices)
     _check_writable(output)
     try:
         write(given, output)

@@ -10,6 +10,12 @@ class Origin(enum.Enum):
     FORMULA = ("F", "closed form of the paper, nothing rounded", "#7a3fb0", "dotted line")
     COUNTED = ("C", "counted here, exact to the integer", "#1c5d99", "line without marks")
     MEASURED = ("M", "measured here", "#13693f", "filled mark")
+    COMPILED = (
+        "L",
+        "least time of a program compiled for the device",
+        "#0f6570",
+        "half-filled mark",
+    )
     TRAINED = ("T", "trained here", "#a8322a", "filled mark with a black rim")
     PREDICTED = ("E", "estimated by a model fitted to measurements", "#8a5a00", "")
 
@@ -27,7 +33,7 @@ class Origin(enum.Enum):
     @property
     def is_of_a_machine(self) -> bool:
         """Whether it would be another number on another machine, or at another time."""
-        return self in (Origin.MEASURED, Origin.TRAINED)
+        return self in (Origin.MEASURED, Origin.COMPILED, Origin.TRAINED)
 
     @property
     def key(self) -> str:

@@ -9,7 +9,8 @@ from fastscale_jax.measure import fitted
 from fastscale_jax.report import measured, trained
 from fastscale_jax.report.measured import Results
 from fastscale_jax.report.trained import Trained
-from fastscale_jax.search import study_results
+from fastscale_jax.search import device_results, study_results
+from fastscale_jax.search.device_results import Findings
 from fastscale_jax.search.study_results import Trial
 
 
@@ -22,12 +23,14 @@ class Inputs:
         trials: of a study.
         trained: results of runs.
         device: the model that predicts step times; None: there is none.
+        findings: networks by their shares on devices, and on targets that they were compiled for.
     """
 
     results: Results = dataclasses.field(default_factory=Results)
     trials: tuple[Trial, ...] = ()
     trained: tuple[Trained, ...] = ()
     device: DeviceModel | None = None
+    findings: tuple[Findings, ...] = ()
 
 
 def read(
@@ -35,6 +38,7 @@ def read(
     study_file: pathlib.Path | None = None,
     device: str | None = "",
     workdirs: Sequence[pathlib.Path] = (),
+    device_files: Sequence[pathlib.Path] = (),
 ) -> Inputs:
     """Returns the inputs that are in some files.
 
@@ -44,6 +48,7 @@ def read(
         device: a file of `measure.fit`, or the name of a saved one; None: the one that was fitted
             on this machine, if there is just one; empty: none.
         workdirs: of runs.
+        device_files: of `search.device`.
 
     Raises:
         ValueError: a file is not there, is something else, or holds what does not belong together.
@@ -53,7 +58,17 @@ def read(
         study_results.read(study_file) if study_file else (),
         trained.read(workdirs),
         _only_fitted_device() if device is None else _device(device) if device else None,
+        _findings(device_files),
     )
+
+
+def _findings(paths: Sequence[pathlib.Path]) -> tuple[Findings, ...]:
+    found = [each for path in paths for each in device_results.read(path)]
+    names = [(each.device, each.base) for each in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        device, base = twice[0]
+        raise ValueError(f"results of {base} on {device} are in several files; give one of them")
+    return tuple(found)
 
 
 def _only_fitted_device() -> DeviceModel | None:
