@@ -136,6 +136,9 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
     too_much = min((at for at, took in known.items() if took == math.inf), default=math.inf)
     if not finite:
         return too_much / _LONGEST
+    # programs change with their sizes, and time jumps; then the two nearest would lead astray
+    if (between := _between(amount, finite)) is not None and between < too_much:
+        return between
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(math.log(x[1] / amount)))
     power = 1.0
     if others and (a - others[0][1]) * (first - others[0][0]) > 0:
@@ -143,6 +146,19 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
         power = min(max(math.log(b / a) / math.log(second / first), 1 / 3), 3.0)
     step = min(max((amount / a) ** (1 / power), 1 / _LONGEST), _LONGEST)
     return min(first * step, math.sqrt(first * too_much))
+
+
+def _between(amount: float, known: dict[float, float]) -> float | None:
+    """The price between the last that was within an amount and the first beyond it.
+
+    None: there are not both, or measurements contradict one another.
+    """
+    within = max((at for at, took in known.items() if took <= amount), default=0.0)
+    beyond = min((at for at, took in known.items() if took > amount), default=math.inf)
+    if not 0 < within < beyond < math.inf:
+        return None
+    share = math.log(amount / known[within]) / math.log(known[beyond] / known[within])
+    return within * (beyond / within) ** share
 
 
 def _price(

@@ -109,6 +109,20 @@ def test_a_base_that_fits_is_not_given_up_for_a_smaller_network_that_does():
     assert (0.5069, True) in table
 
 
+def test_where_time_jumps_the_search_stays_between_what_is_within_and_what_is_beyond():
+    """As on a TPU: programs of twice the size and more copy every array."""
+
+    def measure(_, network):
+        acts = count(network).acts / 1e6
+        return acts if acts < 11 else 40 + 0.1 * acts
+
+    said = []
+    found = choose(BASE, "a0.6", 30.0, kind="step_ms", measure=measure, tell=said.append)
+    assert found.factor > 1  # the base, and nothing larger, before
+    assert found.amount > 0.8 * 11
+    assert len(said) <= 8
+
+
 def test_a_budget_below_the_smallest_network_is_refused_with_what_that_takes():
     least = taken(count(scaled(BASE, "w", factor=1 / 64)[0]))
     with pytest.raises(UnmetError, match=f"at most 5.1 ms; the least of . took {least:.4g} ms"):
