@@ -1,35 +1,27 @@
 """`fastscale device`: which shares of growth a device likes best, and the networks to copy."""
 
-import csv
 import dataclasses
-import json
 import pathlib
 import re
-import sys
-from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from fastscale_jax.arch.strategies import strategy_of
 from fastscale_jax.arch.zoo import FAMILIES, spelled_base
+from fastscale_jax.cli.device_output import Form, show, write
 from fastscale_jax.cli.measuring import DType, Measuring, setting_of, taker
 from fastscale_jax.cli.options import OptionalPath, Session, Whole
-from fastscale_jax.display.table import Table
 from fastscale_jax.measure import points
 from fastscale_jax.measure.choose import UnmetError
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.measure.points_file import PointsFile
 from fastscale_jax.search import device_results
 from fastscale_jax.search.device import Points, search_shares
-from fastscale_jax.search.device_results import COUNTS, Budget, Findings, Network
-from fastscale_jax.search.device_tables import budget_table, figure, front_table
+from fastscale_jax.search.device_results import Budget, Findings
 from fastscale_jax.search.share_grid import ALPHA, strategies_of
 from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.target import Target
-from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain, print_table
-
-if TYPE_CHECKING:
-    from rich.table import Table as Printed
+from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 
 HERE = "here"
 _SHARES = Group("Which shares", sort_key=1)
@@ -59,7 +51,7 @@ def scale_for_device(
     results: OptionalPath = None,
     only_known: bool = False,
     output: OptionalPath = None,
-    format: Literal["table", "json", "csv"] = "table",  # noqa: A002 # the flag has this name
+    format: Form = "table",  # noqa: A002 # the flag has this name
     batch_size: Whole | None = None,
     dtype: DType | None = None,
     shares: Shares = Shares(),
@@ -102,6 +94,11 @@ def scale_for_device(
     batch = "" if batch_size is None else str(batch_size)
     spec = Spec("jax", base, "", 1.0, **setting_of(of_device, batch, dtype))
     path = results or pathlib.Path("runs/device", f"{_slug(target)}-{_slug(base)}.jsonl")
+    if wanted.kind == "memory_gb" and of_device and of_device.device.platform == "tpu":
+        complain(
+            "on TPUs programs hold some percent more than is counted here; fastscale memory "
+            "compiles to the end"
+        )
     unmet: dict[str, str] = {}
     try:
         if not only_known:
@@ -113,13 +110,12 @@ def scale_for_device(
         if unmet and not any("error" not in record for record in points.read(path)):
             raise UnmetError(_all_unmet(base, unmet, wanted))
         found = _findings(path, base, target, of_device)
-        chosen = device_results.within(found, strategies, wanted)
-        winner = device_results.best(chosen)
-        if winner is None:
+        if not device_results.within(found, strategies, wanted):
             raise UnmetError(_nothing_meets(found, strategies, wanted))
-        _print(found, strategies, wanted, winner, format)
+        show(found, strategies, wanted, format)
         if output is not None:
-            _write(found, strategies, wanted, output)
+            drawn = write(found, strategies, wanted, output)
+            complain(f"written: {drawn}")
     except OSError as error:
         complain(f"{error.filename or path} cannot be written: {error.strerror}")
         return USAGE_ERROR
@@ -239,81 +235,6 @@ def _nothing_meets(found: Findings, strategies: list[str], budget: Budget) -> st
         f"no network of {found.base} on {found.device} by any of {len(strategies)} strategies was "
         f"found within {budget.words()}{nearest}{takes}"
     )
-
-
-def _print(found: Findings, strategies: list[str], budget: Budget, winner: str, form: str) -> None:
-    table = budget_table(found, strategies, budget)
-    if form == "json":
-        print(json.dumps(_as_json(found, strategies, budget, winner)))
-    elif form == "csv":
-        csv.writer(sys.stdout).writerows(table.csv_rows())
-    else:
-        print_table(_printed(table))
-        print_table(_printed(front_table(found)))
-        network = device_results.within(found, strategies, budget)[winner]
-        print(
-            f"most flops a millisecond: {winner}, {network.gf_per_ms:.3f} GF a ms\n"
-            f"fastscale train {network.variant} --config.data.batch_size={found.images} "
-            f"--config.dtype={found.dtype}"
-        )
-
-
-def _printed(table: Table) -> "Printed":
-    """The table for a terminal."""
-    from rich.table import Table as Printed
-
-    result = Printed(title=table.title, caption=table.caption.replace("`", ""))
-    for column in table.columns:
-        result.add_column(column.header, justify="right" if column.is_number else "left")
-    for row in table.rows:
-        result.add_row(*(cell.text for cell in row))
-    return result
-
-
-def _as_json(found: Findings, strategies: list[str], budget: Budget, winner: str) -> dict[str, Any]:
-    chosen = device_results.within(found, strategies, budget)
-    return {
-        "base": found.base,
-        "device": found.device,
-        "batch_size": found.images,
-        "dtype": found.dtype,
-        "budget": {budget.key: budget.limit},
-        "source": found.source,
-        "best": {"strategy": winner, **_network_json(found, chosen[winner])},
-        "strategies": {
-            name: _network_json(found, chosen[name]) if name in chosen else None
-            for name in strategies
-        },
-        "front": {
-            count: [
-                _network_json(found, each) for each in device_results.front(found.networks, count)
-            ]
-            for count in COUNTS
-        },
-    }
-
-
-def _network_json(found: Findings, network: Network) -> dict[str, Any]:
-    return {
-        "variant": network.variant,
-        "factor": network.factor,
-        **network.cost._asdict(),
-        "resolution": network.side,
-        found.quantity: network.ms,
-        "memory_bytes": network.memory_bytes,
-        "gf_per_ms": network.gf_per_ms,
-    }
-
-
-def _write(found: Findings, strategies: list[str], budget: Budget, output: pathlib.Path) -> None:
-    from fastscale_jax.display import draw
-
-    output.mkdir(parents=True, exist_ok=True)
-    drawn = figure(found, strategies, budget)
-    draw.write(drawn, output)
-    for table in (budget_table(found, strategies, budget), front_table(found)):
-        table.write_csv(output)
-    complain(f"written: {output / drawn.name}.png")
 
 
 def _slug(text: str) -> str:

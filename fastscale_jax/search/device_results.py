@@ -5,7 +5,7 @@ The search itself and the report read it from a file of points, as `measure.curv
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fastscale_jax.arch import Complexity
@@ -260,7 +260,7 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
     return chosen
 
 
-def best(chosen: dict[str, Network]) -> str | None:
+def best(chosen: Mapping[str, Network]) -> str | None:
     """Returns the strategy whose network has the most flops per millisecond; None: no network."""
     return max(chosen, key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
 

@@ -112,7 +112,7 @@ def _panel(found: Findings, strategies: Sequence[str], count: Count, time: Axis)
             own = [x for x in fitting if x.strategy in ("", strategy)]
             curves.append(Curve(strategy, origin, points(own), strategy))
     curves.append(Curve("front", origin, points(front(found.networks, count)), "front"))
-    return Panel(f"Time against {count}", axis, time, tuple(curves))
+    return Panel(f"{found.base}, time against {count}", axis, time, tuple(curves))
 
 
 def _by_alpha(found: Findings, strategies: Sequence[str], budget: Budget) -> Panel | None:
@@ -127,7 +127,7 @@ def _by_alpha(found: Findings, strategies: Sequence[str], budget: Budget) -> Pan
     points = tuple(Point(alpha, alphas[alpha].gf_per_ms) for alpha in sorted(alphas))
     top = max(point.y for point in points)
     return Panel(
-        f"Flops a millisecond, {budget.words()}",
+        f"{found.base}, flops a ms, {budget.words()}",
         Axis(f"{ALPHA}, the share of width", is_log=False, least=(0.0, 1.0)),
         Axis("GF of an image a ms", is_log=False, least=(0.0, 1.05 * top)),
         (Curve(f"largest network of each {ALPHA}", _origin(found), points, ""),),

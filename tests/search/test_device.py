@@ -21,32 +21,11 @@ from fastscale_jax.search.device_results import Budget, Network, front
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets import extras
 from tests.commands import run_module
+from tests.search.device_points import MACHINE, figures, floor
 
 BASE = base_architecture("regnetz", "500mf")
 ALPHAS = ("a0", "a0.25", "a0.5", "a0.75", "a1")
-MACHINE = {"date": "2026-11-21", "device": "gpu:h100", "platform": "gpu", "versions": {"jax": "1"}}
 QUICK = ("regnetz:500mf", "--target=gpu:h100", "--step=0.25")
-
-
-def floor(cost):
-    """Wide networks are slow here: neither α = 0 nor α = 1 is best."""
-    return 1 + 2.5e-7 * cost.acts + 1.6e-7 * cost.params
-
-
-def figures(spec, **changes):
-    network = spec.network()
-    cost = count(network)
-    made = {
-        "network": network.name,
-        "side": network.resolution,
-        "images": spec.batch_size,
-        **cost._asdict(),
-        "floor_ms": floor(cost),
-        "memory_bytes": 10**9 + 500 * cost.acts,
-        "fits": cost.acts < 60e6,
-        "machine": MACHINE,
-    }
-    return {**made, **changes}
 
 
 @pytest.fixture
