@@ -354,6 +354,17 @@ def test_a_budget_is_written_as_it_is_read():
     assert Budget.parse("memory_gb:40").limit == 40e9
 
 
+def test_a_small_network_that_leaves_the_budget_does_not_make_its_share_the_best():
+    def network(strategy, flops, ms):
+        return Network(strategy, strategy, 1.0, Complexity(flops, 1, 1), 224, ms, None, True)
+
+    chosen = {"a0": network("a0", 5, 1.0), "a0.5": network("a0.5", 20, 9.0)}
+    assert device_results.best(chosen) == "a0.5"
+    chosen["a1"] = network("a1", 10, 2.5)
+    assert device_results.best(chosen) == "a1"
+    assert device_results.best({}) is None
+
+
 def test_an_alpha_is_told_from_other_shares():
     alphas = {name: device_results.alpha_of(name) for name in ("a0.3", "dWr", "w", "dr", "d1w8r1")}
     assert alphas == pytest.approx({"a0.3": 0.3, "dWr": 0.8, "w": 1.0, "dr": 0.0, "d1w8r1": 0.8})
