@@ -85,7 +85,8 @@ def _printed(table: Table) -> "Printed":
     """The table for a terminal."""
     from rich.table import Table as Printed
 
-    result = Printed(title=table.title, caption=table.caption.replace("`", ""))
+    below = " ".join((table.caption.replace("`", ""), *table.notes))
+    result = Printed(title=table.title, caption=below)
     for column in table.columns:
         result.add_column(column.header, justify="right" if column.is_number else "left")
     for row in table.rows:

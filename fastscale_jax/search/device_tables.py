@@ -53,6 +53,7 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
         f"{caption} {_FLOOR if found.is_compiled else ''}".strip(),
         columns,
         tuple(rows),
+        tuple(f"{x}: {_why_none(found, x)}." for x in strategies if x not in chosen),
     )
 
 
@@ -142,8 +143,9 @@ def _row(
     fronts: Mapping[Count, list[Network]],
 ) -> tuple[Cell, ...]:
     if strategy not in chosen:
-        why = found.failures.get(strategy, "no network within the budget is known")
-        return Cell(strategy, note=why), *([NOTHING] * (len(_columns(found)) + 3))
+        return Cell(strategy, note=_why_none(found, strategy)), *(
+            [NOTHING] * (len(_columns(found)) + 3)
+        )
     network = chosen[strategy]
     return (
         Cell(strategy),
@@ -152,6 +154,15 @@ def _row(
         Cell(f"{100 * network.gf_per_ms / most:.0f}"),
         Cell(_on(network, fronts)),
     )
+
+
+def _why_none(found: Findings, strategy: str) -> str:
+    """Why a strategy has no network within a budget."""
+    if strategy in found.failures:
+        return found.failures[strategy]
+    if any(x.strategy == strategy and not x.fits for x in found.networks):
+        return "its networks do not fit into the memory"
+    return "no network within the budget is known"
 
 
 def _columns(found: Findings) -> tuple[Column, ...]:

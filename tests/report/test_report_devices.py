@@ -8,6 +8,7 @@ from fastscale_jax.display.origins import Origin
 from fastscale_jax.report.contents import sections, sources
 from fastscale_jax.report.inputs import Inputs, read
 from fastscale_jax.search.device_results import best, within
+from tests.commands import REPOSITORY
 from tests.search.device_points import write_points
 
 
@@ -65,6 +66,14 @@ def test_measured_networks_are_told_from_compiled_ones(given):
     assert "nothing was run" not in section.items[1].caption
     said = dict(sources(Inputs(findings=(found,))))
     assert "7 networks of regnety:500mf" in said[Origin.MEASURED]
+
+
+def test_points_of_curves_have_a_figure_and_a_front():
+    curves = REPOSITORY / "benchmarks/results/program_alphas_v5e.jsonl"
+    (section,) = devices(read(device_files=[curves], device=""))
+    name = "device-tpu-v5e-regnetz-500mf"
+    assert [item.name for item in section.items] == [name, f"{name}-front"]
+    assert len(section.items[0].panels) == 2
 
 
 def test_results_of_one_base_in_two_files_are_refused(tmp_path):

@@ -20,7 +20,7 @@ from fastscale_jax.search import device_results
 from fastscale_jax.search.device_results import Budget, Network, front
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets import extras
-from tests.commands import run_module
+from tests.commands import REPOSITORY, run_module
 from tests.search.device_points import MACHINE, figures, floor
 
 BASE = base_architecture("regnetz", "500mf")
@@ -230,6 +230,21 @@ def test_all_shares_are_tried(device, asked):
     found = json.loads(out)
     assert len(found["strategies"]) == 6 + 3
     assert found["best"]["variant"] == f"regnetz:500mf_{found['best']['strategy']}_1gf"
+
+
+def test_points_of_curves_are_results_too(device):
+    """The manual's table of α has the same best one."""
+    curves = REPOSITORY / "benchmarks/results/program_alphas_h100.jsonl"
+    flags = ("regnetz:500mf", "--target=gpu:h100", "--budget=flops:16gf", "--format=json")
+    status, out, _ = device(*flags, "--only_known", f"--results={curves}")
+    found = json.loads(out)
+    assert (status, found["best"]["variant"]) == (0, "regnetz:500mf_a1_x32.0")
+    chosen = {name: x for name, x in found["strategies"].items() if x}
+    floors = {name: x["floor_ms"] / x["flops"] for name, x in chosen.items()}
+    assert min(floors, key=lambda x: floors[x]) == found["best"]["strategy"]
+    assert list(chosen) == ["a0.2", "a0.4", "a0.6", "a0.8", "a1"]
+    _, out, _ = device(*flags[:-1], "--only_known", f"--results={curves}")
+    assert "a0: its networks do not fit into the memory" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
