@@ -66,8 +66,8 @@ def front_table(found: Findings) -> Table:
     return Table(
         f"{_name(found)}-front",
         f"The front of {found.base} on {found.device}",
-        f"Of {len(found.networks)} networks on {_where(found)}, those that no other beats: none "
-        "has as many flops (or params) in less time, or more in as much.",
+        f"Those that no other of {len(found.networks)} beats on {_where(found)}: none has as many "
+        "flops (or params) in less time, or more in as much.",
         columns,
         rows,
     )
@@ -150,7 +150,7 @@ def _row(
     return (
         Cell(strategy),
         *_cells(network),
-        Cell(f"{network.gf_per_ms:.3f}"),
+        Cell(f"{network.gf_per_ms:.3g}"),
         Cell(f"{100 * network.gf_per_ms / most:.0f}"),
         Cell(_on(network, fronts)),
     )
