@@ -27,7 +27,7 @@ MISSPELT = {
     "strategy": ("choose regnetz --step_ms=1 --strategy=DWR", "did you mean dwr or dWr? choose"),
     "base on a device": (
         "device regnety:5gf --budget=step_ms:9",
-        "mean 4gf, 1.6gf or 3.2gf? choose",
+        "did you mean 4gf? choose one of",
     ),
     "device's target": (
         "device regnetz --budget=floor_ms:9 --target=gpu:h10",
