@@ -109,6 +109,7 @@ TABLES = {
         "shares example": shares_tables.example,
         "shares": shares_tables.alphas,
         "shares fronts": shares_tables.fronts,
+        "shares all": shares_tables.all_shares,
         "shares source": shares_tables.source,
         "rows memory": accelerator_tables.rows_memory,
         "rows bytes": accelerator_tables.rows_bytes,

@@ -1,6 +1,7 @@
 """Tables and figures of the manual's section on shares of growth for a device.
 
-`fastscale device` wrote the files, benchmarks/results/device_<target>.jsonl.
+`fastscale device` wrote the files, benchmarks/results/device_<target>.jsonl and, of all shares,
+device_shares_<target>.jsonl.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from fastscale_jax.report.networks import NAMES
 from fastscale_jax.search import device_results
 from fastscale_jax.search.device_results import Budget, Findings, alpha_of, best, front, within
 from fastscale_jax.search.device_tables import budget_table, figure
+from fastscale_jax.search.share_grid import strategies_of
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PAPER = "a0.8"
@@ -25,6 +27,8 @@ STRATEGIES = [f"a{alpha:g}" for alpha in ALPHAS]
 # floors that were searched for, ms: about three times that of RegNetZ-500MF
 BUDGETS = {"h100": Budget("floor_ms", 25.0), "v5e": Budget("floor_ms", 40.0)}
 EXAMPLE = "h100", "regnetz:500mf"
+ALL_SHARES = RESULTS / "device_shares_h100.jsonl"
+FLOPS, STEP = Budget("flops", 2e9), 0.5  # of all shares
 
 
 def findings(target: str) -> list[Findings]:
@@ -42,7 +46,19 @@ def of_example() -> Table:
 
 def example() -> str:
     """Returns the networks within the budget of the section's command."""
-    table = of_example()
+    return _as_markdown(of_example())
+
+
+def all_shares() -> str:
+    """Returns the networks of equal flops by all shares, those of the highest rate first."""
+    (found,) = device_results.read(ALL_SHARES)
+    strategies = strategies_of(found.base, "all", STEP)
+    rates = {x: y.gf_per_ms for x, y in within(found, strategies, FLOPS).items()}
+    strategies.sort(key=lambda x: -rates.get(x, 0.0))
+    return _as_markdown(budget_table(found, strategies, FLOPS))
+
+
+def _as_markdown(table: Table) -> str:
     rows = [[cell.text for cell in row] for row in table.rows]
     return markdown([column.header for column in table.columns], rows, words=2)
 
@@ -59,7 +75,7 @@ def alphas() -> str:
             winner = best(chosen)
             assert winner is not None
             cells = [
-                f"{chosen[x].cost.flops / 1e9:.2f} ({chosen[x].gf_per_ms:.3g})"
+                f"{chosen[x].cost.flops / 1e9:.2f} ({chosen[x].gf_per_ms:#.3g})"
                 if x in chosen
                 else DASH
                 for x in STRATEGIES

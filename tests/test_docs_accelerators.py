@@ -19,7 +19,7 @@ from fastscale_jax import arch
 from fastscale_jax.display.table import DASH
 from fastscale_jax.measure import curve_figures, points
 from fastscale_jax.report.networks import ROWS
-from fastscale_jax.search.device_results import within
+from fastscale_jax.search.device_results import Budget, within
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets.avoidable import avoidable
 from fastscale_jax.targets.kernel_kinds import KINDS
@@ -117,6 +117,8 @@ def test_the_shares_of_the_page_are_those_that_its_command_asks_for():
     words = f"fastscale device {base} --target=gpu:{target} --budget="
     assert f"{words}{shares_tables.BUDGETS[target].text}" in PAGE
     assert strategies_of(base, "alpha", 0.2) == shares_tables.STRATEGIES
+    assert f"--budget=flops:2gf --shares=all --step={shares_tables.STEP:g}" in PAGE
+    assert Budget.parse("flops:2gf") == shares_tables.FLOPS
     for name, budget in shares_tables.BUDGETS.items():
         for found in shares_tables.findings(name):
             assert budget in found.budgets

@@ -150,7 +150,7 @@ def _row(
     return (
         Cell(strategy),
         *_cells(network),
-        Cell(f"{network.gf_per_ms:.3g}"),
+        Cell(f"{network.gf_per_ms:#.3g}"),
         Cell(f"{100 * network.gf_per_ms / most:.0f}"),
         Cell(_on(network, fronts)),
     )
