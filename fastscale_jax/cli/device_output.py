@@ -108,6 +108,7 @@ def _as_json(found: Findings, strategies: Sequence[str], budget: Budget) -> dict
         "dtype": found.dtype,
         "budget": {budget.key: budget.limit},
         "source": found.source,
+        "noise": found.noise,
         "best": {"strategy": winner, **_network_json(found, network)},
         "strategies": {
             name: _network_json(found, chosen[name]) if name in chosen else None

@@ -116,6 +116,7 @@ class Findings:
         networks: by flops.
         failures: errors of points that were tried, by strategy.
         budgets: that were searched for.
+        noise: what a measured time may be off by, a share; 0: nothing was run.
     """
 
     base: str
@@ -127,6 +128,7 @@ class Findings:
     networks: tuple[Network, ...]
     failures: dict[str, str]
     budgets: tuple[Budget, ...]
+    noise: float = 0.0
 
     @property
     def quantity(self) -> str:
@@ -174,6 +176,7 @@ def findings(records: Iterable[dict[str, Any]], base: str) -> Findings | None:
         networks=tuple(networks),
         failures={r["strategy"]: r["error"] for r in of_base if "error" in r},
         budgets=tuple(map(Budget.parse, texts)),
+        noise=max(float(record.get("noise", 0.0)) for record in known),
     )
 
 

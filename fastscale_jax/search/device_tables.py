@@ -50,7 +50,7 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
     return Table(
         f"{_name(found)}-{_slug(budget.text)}",
         f"{found.base} scaled for {found.device}, {budget.words()}",
-        f"{caption} {_FLOOR if found.is_compiled else ''}".strip(),
+        f"{caption} {_reliability(found)}",
         columns,
         tuple(rows),
         tuple(f"{x}: {_why_none(found, x)}." for x in strategies if x not in chosen),
@@ -90,7 +90,7 @@ def figure(found: Findings, strategies: Sequence[str], budget: Budget | None = N
         f"{found.base} scaled for {found.device}",
         f"Networks of {found.base}, {found.images} images, {found.dtype}, against the time of a "
         f"training step. The dotted line joins the front: networks that no other beats. "
-        f"{_FLOOR if found.is_compiled else ''}".strip(),
+        f"{_reliability(found)}",
         tuple(panels),
         columns=3,
         source=found.source,
@@ -193,6 +193,12 @@ def _fronts(found: Findings) -> dict[Count, list[Network]]:
 
 def _on(network: Network, fronts: Mapping[Count, list[Network]]) -> str:
     return ", ".join(count for count, of in fronts.items() if network in of)
+
+
+def _reliability(found: Findings) -> str:
+    if found.is_compiled:
+        return _FLOOR
+    return f"Times are medians known to ±{found.noise:.0%}; smaller differences say nothing."
 
 
 def _origin(found: Findings) -> Origin:

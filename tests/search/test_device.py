@@ -187,6 +187,9 @@ def test_networks_are_measured_here(device, monkeypatch):
     assert (found["batch_size"], found["dtype"]) == (8, "float32")
     assert all(0.9 * 90 <= x["step_ms"] <= 90 for x in found["strategies"].values())
     assert "a0.25 x1, 0.5069 GF" in err
+    assert found["noise"] == 0.01
+    table = " ".join(device(*flags[:-1], "--only_known")[1].split())
+    assert "medians known to ±1%; smaller differences say nothing" in table
     flags = (*QUICK, "--budget=floor_ms:9", "--batch_size=8", "--dtype=float32")
     status, _, err = device(*flags, "--results=runs/device/here-regnetz-500mf.jsonl")
     assert (status, err.count("\n")) == (2, 1)
