@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs import accelerator_tables, report_tables, scale_out, scaling_figure
+from docs import accelerator_tables, report_tables, scale_out, scaling_figure, shares_tables
 from docs.speed_tables import PARTS, results
 from fastscale_jax.display import draw
 
@@ -43,6 +43,7 @@ def main() -> None:
         draw.write(study, pathlib.Path(folder))
         shutil.copy(pathlib.Path(folder, f"{study.name}.png"), FOLDER / "study.png")
     accelerator_tables.write_figures(FOLDER)
+    shares_tables.write_figures(FOLDER)
     scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
     scaling_figure.figure().savefig(FOLDER / "scaling.png", dpi=120)
     for result in results("train_step_*.json"):

@@ -16,6 +16,7 @@ from docs import (
     finetune_tables,
     report_tables,
     scale_out,
+    shares_tables,
     speed_tables,
 )
 from fastscale_jax import arch
@@ -107,6 +108,11 @@ TABLES = {
         "correlations": accelerator_tables.correlations,
         "curve programs": accelerator_tables.curve_programs,
         "alphas": accelerator_tables.alphas,
+        "shares example": shares_tables.example,
+        "shares": shares_tables.alphas,
+        "shares fronts": shares_tables.fronts,
+        "shares all": shares_tables.all_shares,
+        "shares source": shares_tables.source,
         "rows memory": accelerator_tables.rows_memory,
         "rows bytes": accelerator_tables.rows_bytes,
         "rows correlations": accelerator_tables.rows_correlations,

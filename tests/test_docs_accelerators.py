@@ -5,7 +5,13 @@ import re
 
 import pytest
 
-from docs import accelerator_programs, accelerator_records, accelerator_tables, scale_out
+from docs import (
+    accelerator_programs,
+    accelerator_records,
+    accelerator_tables,
+    scale_out,
+    shares_tables,
+)
 from docs.accelerator_records import TARGETS
 from docs.accelerator_tables import ALPHAS
 from docs.make_tables import FOLDER, TABLES, with_tables
@@ -13,6 +19,8 @@ from fastscale_jax import arch
 from fastscale_jax.display.table import DASH
 from fastscale_jax.measure import curve_figures, points
 from fastscale_jax.report.networks import ROWS
+from fastscale_jax.search.device_results import Budget, within
+from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets.avoidable import avoidable
 from fastscale_jax.targets.kernel_kinds import KINDS
 
@@ -79,6 +87,7 @@ def test_the_figures_of_the_page_are_those_that_are_drawn():
         for quantity in quantities
     ]
     shown = re.findall(r"\]\((.*\.png)\)", PAGE)
+    drawn += [f"device_{target}.png" for target in shares_tables.BUDGETS]
     assert sorted(shown) == sorted([*drawn, "program_minutes_v100.png"])
     assert all((FOLDER / name).exists() for name in shown)
 
@@ -101,6 +110,39 @@ def test_the_readme_has_the_correlations_of_the_page():
     overall = curve_figures.correlations(found, curve_figures.FLOOR)[-1]
     r = f"acts {overall.acts:.3f}, flops {overall.flops:.3f}, params {overall.params:.3f}"
     assert r in README
+
+
+def test_the_shares_of_the_page_are_those_that_its_command_asks_for():
+    target, base = shares_tables.EXAMPLE
+    words = f"fastscale device {base} --target=gpu:{target} --budget="
+    assert f"{words}{shares_tables.BUDGETS[target].text}" in PAGE
+    assert strategies_of(base, "alpha", 0.2) == shares_tables.STRATEGIES
+    assert f"--budget=flops:2gf --shares=all --step={shares_tables.STEP:g}" in PAGE
+    assert Budget.parse("flops:2gf") == shares_tables.FLOPS
+    for name, budget in shares_tables.BUDGETS.items():
+        for found in shares_tables.findings(name):
+            assert budget in found.budgets
+            chosen = within(found, shares_tables.STRATEGIES, budget)
+            assert list(chosen) == shares_tables.STRATEGIES
+            for network in chosen.values():
+                a, _ = arch.resolve(*network.variant.split(":", 1))
+                assert arch.count(a) == network.cost
+                assert network.ms <= budget.amount
+
+
+def test_what_the_page_and_the_readme_say_of_shares_is_in_the_table():
+    rows = [line.split(" | ") for line in shares_tables.alphas().splitlines()[2:]]
+    costs = {}
+    for row in rows:
+        costs.setdefault(row[0].split(", ")[1], []).append(float(row[-1].strip("| ")))
+    h100, v5e = sorted(costs["H100"]), sorted(costs["TPU v5e"])
+    assert "{:.2f} and {:.2f} of its rate".format(*h100) in README
+    assert "0.8 has {:.2f} and {:.2f} of the best".format(*v5e) in README
+    lost = sorted(round(100 * (1 - x)) for x in h100)
+    assert "costs {} and {} % of the flops a millisecond".format(*lost) in PAGE
+    (found,) = (x for x in shares_tables.findings("v5e") if x.base == "regnetz:500mf")
+    floors = {f"{x.cost.flops / 1e9:.2f}": x.ms for x in found.networks}
+    assert floors["1.65"] < floors["1.26"]
 
 
 def test_every_kind_and_every_cause_is_explained():

@@ -126,6 +126,12 @@ COMMANDS = {
         "Find how to share growth by a grid search, as EfficientNet did.",
         "fastscale compound digits --phi=2",
     ),
+    "device": Command(
+        "device_command:scale_for_device",
+        _FIND,
+        "Find which shares of growth a device likes best, here or on a target.",
+        "fastscale device regnetz:500mf --target=gpu:h100 --budget=floor_ms:12",
+    ),
     "study": Command(
         "search_commands:study",
         _FIND,
@@ -192,6 +198,8 @@ def main(tokens: Sequence[str]) -> int:
         if digits := other_digits(token.rpartition("=")[2]):
             return usage_error(f"{token}: numbers are written with the digits 0 to 9; got {digits}")
     rest, overrides = split(tokens)
+    if rest[:2] == ["search", "device"]:  # a search, too, but one that trains nothing
+        rest = rest[1:]
     if rest and not rest[0].startswith("-") and rest[0] not in COMMANDS:
         return usage_error(
             f"unknown command {rest[0]!r}; {did_you_mean(nearest(rest[0], COMMANDS))}there are "

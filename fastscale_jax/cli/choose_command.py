@@ -12,6 +12,7 @@ from fastscale_jax.cli.options import Session, Whole
 from fastscale_jax.measure.choose import (
     NEAR,
     Choice,
+    Measure,
     UnmetError,
     choose,
     compiled_bytes,
@@ -23,7 +24,6 @@ from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, complain
 
-Measure = Callable[[Architecture], float]
 _KINDS = {"step_ms": "step_ms", "memory_gb": "memory_bytes", "floor_ms": "floor_ms"}
 
 
@@ -169,14 +169,14 @@ def _on_target(
     dtype: str,
     store: pathlib.Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
-) -> Callable[[Architecture], float]:
+) -> Measure:
     """What a step holds on a device that need not be here, or the least time it can take there."""
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.targets.figures import program_figures
     from fastscale_jax.targets.program import Program
     from fastscale_jax.targets.store import Store
 
-    def measure(network: Architecture) -> float:
+    def measure(_: float, network: Architecture) -> float:
         # a TPU's program has some of its memory only at the end
         is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
         until = "end" if is_rough else "layout"

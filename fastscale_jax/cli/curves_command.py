@@ -1,26 +1,22 @@
 """`fastscale curves`: what decides a step's time, from many networks."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from cyclopts import Group, Parameter
 
 from fastscale_jax.arch.strategies import listed, spelled
 from fastscale_jax.arch.zoo import spelled_base
+from fastscale_jax.cli.measuring import DType, Measuring, setting_of, taker
 from fastscale_jax.cli.options import OptionalPath, Path, Session, Whole
 from fastscale_jax.measure import points
-from fastscale_jax.measure.curves import measure_all, measured
+from fastscale_jax.measure.curves import measure_all
 from fastscale_jax.measure.points import FRAMEWORKS, Spec
-from fastscale_jax.targets.compiled_point import compiled_point
-from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
-from fastscale_jax.utils.digits import is_whole
 
-_GRID, _MEASURING = Group("Which points", sort_key=1), Group("How they are measured", sort_key=2)
+_GRID = Group("Which points", sort_key=1)
 
 
 @Parameter(name="*", group=_GRID)
@@ -48,27 +44,7 @@ class Grid:
     target: str | None = None
     batch_size: str = ""
     resolution: Whole = 0
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-
-
-@Parameter(name="*", group=_MEASURING)
-@dataclasses.dataclass(frozen=True)
-class Measuring:
-    """How points are measured.
-
-    Attributes:
-        noise: Largest error of a median, as a share of it.
-        seconds: Seconds after which a noisy point is given up.
-        rounds: Times that all points are measured; the fastest counts.
-        timeout: Seconds for a whole point.
-        again: Measure points that failed again.
-    """
-
-    noise: float = 0.05
-    seconds: float = 30.0
-    rounds: Whole = 1
-    timeout: float = 1800.0
-    again: bool = False
+    dtype: DType | None = None
 
 
 def curves(
@@ -111,7 +87,7 @@ def curves(
             records = measure_all(
                 specs,
                 results,
-                take=_taker(target, measuring, session),
+                take=taker(target, measuring, session),
                 rounds=measuring.rounds,
                 again=measuring.again,
                 tell=complain,
@@ -125,18 +101,6 @@ def curves(
         complain("interrupted; the same command goes on")
         return FAILURE
     return OK
-
-
-def _taker(
-    target: Target | None, measuring: Measuring, session: Session
-) -> Callable[[Spec], dict[str, Any]]:
-    """Returns what measures a point here, or compiles it for a target."""
-    timeout = measuring.timeout
-    if target is None:
-        limits = {"noise": measuring.noise, "seconds": measuring.seconds, "timeout": timeout}
-        return functools.partial(measured, **limits)
-    store = Store(session.targets) if session.targets else None
-    return functools.partial(compiled_point, target=target, timeout=timeout, store=store)
 
 
 def _draw(records: list[dict[str, Any]], output: pathlib.Path) -> None:
@@ -166,7 +130,7 @@ def _specs(grid: Grid, target: Target | None) -> list[Spec]:
         raise ValueError("--target is for JAX's programs; leave --frameworks out")
     if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
-    setting = _setting(grid, target)
+    setting = setting_of(target, grid.batch_size, grid.dtype, grid.resolution)
     if grid.rows:
         return points.paper_rows(frameworks, **setting)
     try:
@@ -179,20 +143,3 @@ def _specs(grid: Grid, target: Target | None) -> list[Spec]:
     for spec in specs:
         spec.network()
     return specs
-
-
-def _setting(grid: Grid, target: Target | None) -> dict[str, Any]:
-    """The batch, the type and the resolution of all points.
-
-    Raises:
-        ValueError: the batch size is none, or the target has no such type.
-    """
-    usual_batch, usual_dtype = target.usual if target else (8, "float32")
-    dtype = grid.dtype or usual_dtype
-    if target:
-        target.device.peak(dtype)
-    batch = grid.batch_size or str(usual_batch // (target.count if target else 1))
-    if batch != "auto" and not (is_whole(batch) and int(batch)):
-        raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
-    images = 0 if batch == "auto" else int(batch)
-    return {"batch_size": images, "dtype": dtype, "resolution": grid.resolution}

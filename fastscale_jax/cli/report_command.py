@@ -18,6 +18,7 @@ def report(
     device: str | None = None,
     workdirs: str = "",
     programs: str = "",
+    device_results: str = "",
 ) -> int:
     """Writes one page with every table and figure of the paper, and an explorer of networks.
 
@@ -34,6 +35,7 @@ def report(
         workdirs: Folders of runs, with commas between.
         programs: Files of `fastscale curves --target`, with commas between: the explorer shows them
             beside the programs that it has already.
+        device_results: Files of `fastscale device`, with commas between.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -45,7 +47,9 @@ def report(
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write
 
-    given = inputs.read(_paths(results), study, device, _paths(workdirs), _paths(programs))
+    given = inputs.read(
+        _paths(results), study, device, _paths(workdirs), _paths(programs), _paths(device_results)
+    )
     _check_writable(output)
     try:
         write(given, output)

@@ -57,6 +57,11 @@ STYLES = {
     "regnety": Style("#c9620a", "s", "-"),
     "regnetz": Style("#23764a", "D", "-"),
     "resnet": Style("#7a4fbf", "^", "-"),
+    "a0": Style("#5d6d7e", "p", _DOUBLE),
+    "a0.2": Style("#8a6d3b", "v", _LONG),
+    "a0.8": Style("#23764a", "D", _LONG),
+    "a1": Style("#1f6fb2", "o", _SHORT),
+    "front": Style("#333b44", "", (0, (1, 1))),
     "trained": Style("#d7433b", "o", "-"),
 }
 # of styles that have no name, in turn
@@ -72,6 +77,7 @@ _FORMS: dict[Origin, dict[str, Any]] = {
     Origin.FORMULA: {"marker": "", "linestyle": ":", "linewidth": 1.1},
     Origin.COUNTED: {"marker": "", "linewidth": 1.6},
     Origin.MEASURED: {"markersize": 4.5, "linewidth": 1.0},
+    Origin.COMPILED: {"markersize": 5.5, "fillstyle": "left", "linewidth": 1.0},
     Origin.TRAINED: {"markersize": 7, "markeredgecolor": "black", "linewidth": 1.0},
 }
 _PANEL = (4.7, 3.5)  # inches

@@ -16,7 +16,7 @@ class Origin(enum.Enum):
         "X",
         "of XLA's program for a device that is not here; nothing was run",
         "#0f6673",
-        "",
+        "half-filled mark",
     )
 
     mark: str  # one letter, so that no one has to tell colours apart
@@ -33,7 +33,7 @@ class Origin(enum.Enum):
     @property
     def is_of_a_machine(self) -> bool:
         """Whether it would be another number on another machine, or at another time."""
-        return self in (Origin.MEASURED, Origin.TRAINED)
+        return self in (Origin.MEASURED, Origin.COMPILED, Origin.TRAINED)
 
     @property
     def key(self) -> str:

@@ -21,6 +21,9 @@ NEAR, _AIM = 0.9, 0.96  # of the budget
 _ROUNDS = 8
 _LONGEST = 8.0  # step from one price to the next
 
+# what a network, scaled by a factor, takes of a device; infinite where it does not fit
+Measure = Callable[[float, Architecture], float]
+
 
 class Choice(NamedTuple):
     """A network that meets a budget, as measured."""
@@ -40,7 +43,7 @@ def choose(
     budget: float,
     *,
     kind: str,
-    measure: Callable[[Architecture], float],
+    measure: Measure,
     model: DeviceModel | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Choice:
@@ -55,7 +58,7 @@ def choose(
         strategy: as in `arch.strategies.strategy_of`.
         budget: in the unit of `measure`.
         kind: `step_ms`, `floor_ms` or `memory_bytes`.
-        measure: what a network takes; infinite where it does not fit.
+        measure: what a network takes, by its factor; infinite where it does not fit.
         model: to begin with; None: the base's activations are.
         tell: is told of each measurement.
 
@@ -67,7 +70,7 @@ def choose(
     measured: list[Choice] = []
 
     def take(factor: float, network: Architecture) -> Choice:
-        measured.append(Choice(factor, network, measure(network)))
+        measured.append(Choice(factor, network, measure(factor, network)))
         amounts = f"{in_words(measured[-1].amount, kind)} of {in_words(budget, kind)}"
         tell(f"{strategy} x{factor:.4g}, {count(network).flops / 1e9:.4g} GF: {amounts}")
         return measured[-1]
@@ -133,6 +136,9 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
     too_much = min((at for at, took in known.items() if took == math.inf), default=math.inf)
     if not finite:
         return too_much / _LONGEST
+    # programs change with their sizes, and time jumps; then the two nearest would lead astray
+    if (between := _between(amount, finite)) is not None and between < too_much:
+        return between
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(math.log(x[1] / amount)))
     power = 1.0
     if others and (a - others[0][1]) * (first - others[0][0]) > 0:
@@ -140,6 +146,19 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
         power = min(max(math.log(b / a) / math.log(second / first), 1 / 3), 3.0)
     step = min(max((amount / a) ** (1 / power), 1 / _LONGEST), _LONGEST)
     return min(first * step, math.sqrt(first * too_much))
+
+
+def _between(amount: float, known: dict[float, float]) -> float | None:
+    """The price between the last that was within an amount and the first beyond it.
+
+    None: there are not both, or measurements contradict one another.
+    """
+    within = max((at for at, took in known.items() if took <= amount), default=0.0)
+    beyond = min((at for at, took in known.items() if took > amount), default=math.inf)
+    if not 0 < within < beyond < math.inf:
+        return None
+    share = math.log(amount / known[within]) / math.log(known[beyond] / known[within])
+    return within * (beyond / within) ** share
 
 
 def _price(
@@ -156,7 +175,7 @@ def _price(
     return lambda cost: an_activation * cost.acts
 
 
-def measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture], float]:
+def measured_ms(batch: int, dtype: str, noise: float) -> Measure:
     """Returns what measures the step of a network here, in ms; infinite where it does not fit."""
     import jax
 
@@ -164,7 +183,7 @@ def measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture]
     from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
     from fastscale_jax.utils.usage import is_out_of_memory
 
-    def measure(network: Architecture) -> float:
+    def measure(_: float, network: Architecture) -> float:
         try:
             step = JaxRunner(network, plain_recipe(batch, dtype)).start("step")
             return 1000 * timing.measure(step, noise=noise).median
@@ -176,7 +195,7 @@ def measured_ms(batch: int, dtype: str, noise: float) -> Callable[[Architecture]
     return measure
 
 
-def compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
+def compiled_bytes(batch: int, dtype: str) -> Measure:
     """Returns what compiles the step of a network here and says how many bytes it holds."""
     import jax
 
@@ -185,7 +204,7 @@ def compiled_bytes(batch: int, dtype: str) -> Callable[[Architecture], float]:
     from fastscale_jax.measure.memory import peak
 
     mesh = device_mesh(jax.local_devices()[:1])
-    return lambda network: peak(network, plain_recipe(batch, dtype), mesh)
+    return lambda _, network: peak(network, plain_recipe(batch, dtype), mesh)
 
 
 def model_of_here(

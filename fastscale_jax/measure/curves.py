@@ -17,8 +17,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fastscale_jax.measure import points
 from fastscale_jax.measure.points import OUT_OF_MEMORY, SAID, Spec
+from fastscale_jax.measure.points_file import PointsFile
 from fastscale_jax.utils.console import stderr_console
 
 
@@ -45,11 +45,13 @@ def measure_all(
         ValueError: the file holds something else, or results of another device or other versions.
         OSError: it cannot be written.
     """
-    known = {points.spec_of(record): record for record in points.read(results)}
-    points.check_same_machine(known.values())
-    points.check_alike([*known, *specs])
-    points.check_writable(results)
-    missing = _due(specs, known, rounds, again)
+    file = PointsFile(results, specs)
+    missing = [
+        spec
+        for turn in range(1, rounds + 1)
+        for spec in specs
+        if file.is_due(spec, turn, again=again)
+    ]
     if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
         tell(
             "PyTorch is not installed, so only JAX is measured; pip install 'fastscale_jax[torch]'"
@@ -61,30 +63,11 @@ def measure_all(
         bar = progress.add_task("", total=total, completed=max(total - len(missing), 0))
         for spec in missing:
             progress.update(bar, description=spec.title)
-            record = {**dataclasses.asdict(spec), **take(spec)}
-            points.check_same_machine([*known.values(), record])
-            points.append(results, record)
-            known[spec] = points.merged(known.get(spec), record)
+            record = file.add(spec, take(spec))
             if "error" in record:
                 tell(f"{spec.title}: {record['error']}")
             progress.advance(bar)
-    return [known[spec] for spec in specs if spec in known]
-
-
-def _due(
-    specs: Sequence[Spec], known: dict[Spec, dict[str, Any]], rounds: int, again: bool
-) -> list[Spec]:
-    """The points to be measured, round by round."""
-
-    def is_due(spec: Spec, turn: int) -> bool:
-        record = known.get(spec)
-        if record is None:
-            return True
-        if "error" in record:
-            return again and turn == 1
-        return record["rounds"] < turn
-
-    return [spec for turn in range(1, rounds + 1) for spec in specs if is_due(spec, turn)]
+    return [file.known[spec] for spec in specs if spec in file.known]
 
 
 def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The contents of the report, section by section."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fastscale_jax.display.figure import Figure
@@ -19,7 +19,8 @@ from fastscale_jax.report.explorer import describe
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.paper import paper
 from fastscale_jax.report.trained import Trained
-from fastscale_jax.search import study_results
+from fastscale_jax.search import device_tables, study_results
+from fastscale_jax.search.device_results import Findings
 
 _ROWS_COMMAND = f"{series.CURVES_COMMAND} --rows --batch_size=auto"
 
@@ -65,6 +66,8 @@ def sections(inputs: Inputs) -> list[Section]:
             tuple(_figures(inputs)),
         ),
     ]
+    if inputs.findings:
+        all_sections.append(_devices(inputs.findings))
     if inputs.trials:
         all_sections.append(_study(inputs))
     if inputs.trained:
@@ -91,13 +94,17 @@ def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
 
 
 def _measured_source(inputs: Inputs) -> str:
-    results = inputs.results
-    if not results.points:
-        return "Nothing was given; `--results` takes files of `fastscale curves`."
-    said = f"{results.source}; {len(results.points)} networks."
+    results, said = inputs.results, []
+    if results.points:
+        said.append(f"{results.source}; {len(results.points)} networks.")
     if results.left_aside:
-        said += f" {results.left_aside} points of other frameworks in the files are not shown."
-    return said
+        said.append(f"{results.left_aside} points of other frameworks in the files are not shown.")
+    said += _of_findings(x for x in inputs.findings if not x.is_compiled)
+    return " ".join(said) or "Nothing was given; `--results` takes files of `fastscale curves`."
+
+
+def _of_findings(findings: Iterable[Findings]) -> list[str]:
+    return [f"{len(x.networks)} networks of {x.base}: {x.source}." for x in findings]
 
 
 def _trained_source(inputs: Inputs) -> str:
@@ -111,12 +118,17 @@ def _trained_source(inputs: Inputs) -> str:
 
 
 def _compiled_source(inputs: Inputs) -> str:
-    if not inputs.programs:
-        return "Nothing was given; `--programs` takes files of `fastscale curves --target`."
-    targets = ", ".join(sorted({program.target for program in inputs.programs}))
-    dates = sorted({program.date for program in inputs.programs})
-    said = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    return f"{len(inputs.programs)} training steps, compiled {said} for {targets}; in the explorer."
+    said = _of_findings(x for x in inputs.findings if x.is_compiled)
+    if inputs.programs:
+        targets = ", ".join(sorted({program.target for program in inputs.programs}))
+        dates = sorted({program.date for program in inputs.programs})
+        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+        steps = f"{len(inputs.programs)} training steps, compiled {when} for {targets}"
+        said.append(f"{steps}; in the explorer.")
+    return " ".join(said) or (
+        "Nothing was given; `--programs` takes files of `fastscale curves --target`, and "
+        "`--device_results` those of `fastscale device`."
+    )
 
 
 def _of_measurements(inputs: Inputs) -> str:
@@ -132,6 +144,28 @@ def _of_measurements(inputs: Inputs) -> str:
 def _figures(inputs: Inputs) -> Iterator[Figure]:
     figures = [*scaling_figures.figures(inputs), *model_figures.figures(inputs)]
     yield from sorted(figures, key=lambda figure: figure.name)
+
+
+def _devices(findings: tuple[Findings, ...]) -> Section:
+    items: list[Table | Figure] = []
+    for found in findings:
+        strategies = found.strategies
+        budget = found.budgets[0] if found.budgets else None
+        items.append(device_tables.figure(found, strategies, budget))
+        items += [device_tables.budget_table(found, strategies, each) for each in found.budgets]
+        items.append(device_tables.front_table(found))
+    return Section(
+        "devices",
+        "Scaling for a device",
+        (
+            "Flops do not say how long a step takes, and devices differ. Here the same base is "
+            "scaled by several shares of growth for each device, to the largest network within a "
+            "budget, after EfficientNet-X (arXiv:2102.05610). No error is known of these "
+            "networks: what can be compared is how many flops and params a device computes in a "
+            "millisecond. Made by `fastscale device`.",
+        ),
+        tuple(items),
+    )
 
 
 def _study(inputs: Inputs) -> Section:

@@ -10,7 +10,8 @@ from fastscale_jax.report import compiled, measured, trained
 from fastscale_jax.report.compiled import Compiled
 from fastscale_jax.report.measured import Results
 from fastscale_jax.report.trained import Trained
-from fastscale_jax.search import study_results
+from fastscale_jax.search import device_results, study_results
+from fastscale_jax.search.device_results import Findings
 from fastscale_jax.search.study_results import Trial
 
 
@@ -24,6 +25,7 @@ class Inputs:
         trained: results of runs.
         device: the model that predicts step times; None: there is none.
         programs: training steps that were compiled for devices that are not here.
+        findings: networks by their shares on devices, and on targets that they were compiled for.
     """
 
     results: Results = dataclasses.field(default_factory=Results)
@@ -31,6 +33,7 @@ class Inputs:
     trained: tuple[Trained, ...] = ()
     device: DeviceModel | None = None
     programs: tuple[Compiled, ...] = ()
+    findings: tuple[Findings, ...] = ()
 
 
 def read(
@@ -39,6 +42,7 @@ def read(
     device: str | None = "",
     workdirs: Sequence[pathlib.Path] = (),
     programs: Sequence[pathlib.Path] = (),
+    device_files: Sequence[pathlib.Path] = (),
 ) -> Inputs:
     """Returns the inputs that are in some files.
 
@@ -49,6 +53,7 @@ def read(
             on this machine, if there is just one; empty: none.
         workdirs: of runs.
         programs: files of `fastscale curves --target`, beside the packaged ones.
+        device_files: of `search.device`.
 
     Raises:
         ValueError: a file is not there, is something else, or holds what does not belong together.
@@ -59,7 +64,17 @@ def read(
         trained.read(workdirs),
         _only_fitted_device() if device is None else _device(device) if device else None,
         compiled.read(programs),
+        _findings(device_files),
     )
+
+
+def _findings(paths: Sequence[pathlib.Path]) -> tuple[Findings, ...]:
+    found = [each for path in paths for each in device_results.read(path)]
+    names = [(each.device, each.base) for each in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        device, base = twice[0]
+        raise ValueError(f"results of {base} on {device} are in several files; give one of them")
+    return tuple(found)
 
 
 def _only_fitted_device() -> DeviceModel | None:

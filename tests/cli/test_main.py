@@ -169,7 +169,7 @@ BAD_INPUT = {
         "--part is for program, not for info"
     ],
     "--config=configs/digits.py --target=gpu:h100": [
-        "--target is for info, memory, program, choose, curves, not for train"
+        "--target is for info, memory, program, choose, curves, device, not for train"
     ],
     "--config=configs/regnetz.py --mode=program --target=gpu:h100:3": ["1024", "3 devices"],
     "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [
@@ -294,6 +294,7 @@ def test_the_help_of_a_command_explains_every_flag_and_has_an_example(capsys, co
 NEEDED = {
     "choose": ["regnetz:500mf"],
     "curves": ["--results=x"],
+    "device": ["regnetz:500mf", "--budget=step_ms:9"],
     "describe": ["timm:regnety_016"],
     "fit": ["--results=x"],
     "report": ["--output=x"],

@@ -25,6 +25,14 @@ MISSPELT = {
     "pattern": ("list regnty", "did you mean regnety? families:"),
     "base to grow": ("choose regnetz:5gf --step_ms=1", "did you mean 4gf? choose one of 500mf"),
     "strategy": ("choose regnetz --step_ms=1 --strategy=DWR", "did you mean dwr or dWr? choose"),
+    "base on a device": (
+        "device regnety:5gf --budget=step_ms:9",
+        "did you mean 4gf? choose one of",
+    ),
+    "device's target": (
+        "device regnetz --budget=floor_ms:9 --target=gpu:h10",
+        "'gpu:h10'; did you mean gpu:h100? choose one of",
+    ),
     "curves": ("curves --results=x --bases=regnetz:4fg", "did you mean 4gf? choose one of"),
 }
 

@@ -20,6 +20,7 @@ APP = application()
 REQUIRED = {
     "choose": ["regnetz"],
     "curves": ["--results=x"],
+    "device": ["regnetz:500mf", "--budget=step_ms:9"],
     "fit": ["--results=x"],
     "report": ["--output=x"],
     "scale": ["dWr_x4"],

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 
-from fastscale_jax.cli import curves_command
+from fastscale_jax.cli import measuring
 from fastscale_jax.cli.application import main
 from fastscale_jax.measure import curve_figures, curves, points
 from tests.commands import run_module
@@ -271,7 +271,7 @@ def test_with_a_target_points_are_compiled_and_what_fails_is_left_with_its_reaso
             return {"error": "out of memory"}
         return {k: v for k, v in compiled_record(spec).items() if k not in vars(spec)}
 
-    monkeypatch.setattr(curves_command, "compiled_point", compiled_point)
+    monkeypatch.setattr(measuring, "compiled_point", compiled_point)
     file = tmp_path / "curves.jsonl"
     command = ["curves", "--target=gpu:h100", f"--results={file}", "--bases=regnetz:500mf"]
     command += ["--strategies=w,dWr", "--factors=1,2"]

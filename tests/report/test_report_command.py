@@ -62,6 +62,9 @@ def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):
         ("--programs={folder}/other.json", "is no file of points of a curve"),
         ("--device={folder}/other.json", "is no model of a device"),
         ("--device=nothing", "--device=nothing is neither a file nor a device"),
+        ("--device_results={folder}/none.jsonl", "none.jsonl: there is no such file of results"),
+        ("--device_results={folder}/other.json", "is no file of points of a curve"),
+        ("--device_results={folder}/empty", "there is no measured or compiled network"),
         ("--workdirs={folder}", "is no workdir of a run"),
         ("--output=/proc/none", "/proc/none cannot be written"),
         ("--output={folder}/other.json", "other.json cannot be written"),
@@ -69,6 +72,7 @@ def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):
 )
 def test_a_mistake_gets_one_line(capsys, tmp_path, flag, words):
     (tmp_path / "other.json").write_text(json.dumps({"name": "something else"}))
+    (tmp_path / "empty").touch()
     flags = (f"--output={tmp_path / 'out'}", flag.format(folder=tmp_path))
     status, said = run_here(capsys, *flags)
     assert status == 2

@@ -194,14 +194,14 @@ def test_a_drawing_and_its_csv_file_have_every_point(tmp_path):
     assert drawn.tag.endswith("svg")
     with (tmp_path / "name.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 5 * 2
+    assert len(rows) == 3 * 6 * 2
     assert {(row["x"], row["y"], row["spread"]) for row in rows} == {
         ("1", "2", "0.0"),
         ("3", "4.5", "0.5"),
     }
     axes = draw._drawn(figure).axes[0]
     lines = [line.get_xydata() for line in axes.lines if line.get_label()]
-    assert sum(np.array_equal(line, [(1, 2), (3, 4.5)]) for line in lines) == 5
+    assert sum(np.array_equal(line, [(1, 2), (3, 4.5)]) for line in lines) == 6
     assert draw.as_data_uri(tmp_path / "name.svg").startswith("data:image/svg+xml;base64,")
     before = (tmp_path / "name.svg").read_bytes()
     draw.write(figure, tmp_path)

@@ -24,6 +24,7 @@ from tests.report.made_up import (
     write_study,
     write_workdir,
 )
+from tests.search.device_points import write_points
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def written(tmp_path_factory):
         write_study(folder / "study.jsonl"),
         str(write_device(folder / "device.json")),
         [write_workdir(folder / "imagenet"), write_workdir(folder / "digits", source="digits")],
+        [write_points(folder / "devices.jsonl")],
     )
     write(given, folder / "out")
     return folder
@@ -80,7 +82,7 @@ def test_every_figure_is_on_the_page_and_in_three_files(written, page):
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.{ending}" for name in names for ending in ("svg", "png", "csv")
     }
-    assert len([address for address in page.loaded if address.startswith("data:image/svg")]) == 12
+    assert len([address for address in page.loaded if address.startswith("data:image/svg")]) == 13
     assert names < set(page.ids)
 
 

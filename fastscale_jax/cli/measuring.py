@@ -1,0 +1,76 @@
+"""How points are measured here or compiled for a target: what `curves` and `device` share."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+from cyclopts import Group, Parameter
+
+from fastscale_jax.cli.options import Session, Whole
+from fastscale_jax.measure.curves import measured
+from fastscale_jax.measure.points import Spec
+from fastscale_jax.targets.compiled_point import compiled_point
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
+from fastscale_jax.utils.digits import is_whole
+
+_MEASURING = Group("How they are measured", sort_key=2)
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@Parameter(name="*", group=_MEASURING)
+@dataclasses.dataclass(frozen=True)
+class Measuring:
+    """How points are measured.
+
+    Attributes:
+        noise: Largest error of a median, as a share of it.
+        seconds: Seconds after which a noisy point is given up.
+        rounds: Times that all points are measured; the fastest counts.
+        timeout: Seconds for a whole point.
+        again: Measure points that failed again.
+    """
+
+    noise: float = 0.05
+    seconds: float = 30.0
+    rounds: Whole = 1
+    timeout: float = 1800.0
+    again: bool = False
+
+
+def taker(
+    target: Target | None, measuring: Measuring, session: Session
+) -> Callable[[Spec], dict[str, Any]]:
+    """Returns what measures a point here, or compiles it for a target."""
+    timeout = measuring.timeout
+    if target is None:
+        limits = {"noise": measuring.noise, "seconds": measuring.seconds, "timeout": timeout}
+        return functools.partial(measured, **limits)
+    store = Store(session.targets) if session.targets else None
+    return functools.partial(compiled_point, target=target, timeout=timeout, store=store)
+
+
+def setting_of(
+    target: Target | None, batch_size: str, dtype: DType | None, resolution: int = 0
+) -> dict[str, Any]:
+    """Returns the batch, the type and the resolution of all points, as `points.Spec` has them.
+
+    Args:
+        target: that is compiled for; None: the device here is measured.
+        batch_size: images a device, or auto; empty: the usual.
+        dtype: of the computation; None: the usual.
+        resolution: of the bases, pixels; 0: their own.
+
+    Raises:
+        ValueError: the batch size is none, or the target has no such type.
+    """
+    usual_batch, usual_dtype = target.usual if target else (8, "float32")
+    name = dtype or usual_dtype
+    if target:
+        target.device.peak(name)
+    batch = batch_size or str(usual_batch // (target.count if target else 1))
+    if batch != "auto" and not (is_whole(batch) and int(batch)):
+        raise ValueError(f"--batch_size must be a number above 0, or auto; got {batch!r}")
+    images = 0 if batch == "auto" else int(batch)
+    return {"batch_size": images, "dtype": name, "resolution": resolution}

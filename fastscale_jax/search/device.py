@@ -1,0 +1,149 @@
+"""Finds which shares of growth a device likes best, by compiled programs or by measuring.
+
+EfficientNet-X's idea (arXiv:2102.05610): multipliers are chosen for a device, not by flops alone.
+For each strategy the largest network within the budget is found, as `measure.choose` does. Every
+network on the way is added to a file of points at once, so that the same command goes on where it
+was stopped, and another budget begins with what is known.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastscale_jax.arch import Architecture
+from fastscale_jax.arch.scaling import amount_name
+from fastscale_jax.arch.zoo import base_architecture, resolve
+from fastscale_jax.measure.choose import UnmetError, choose
+from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.points_file import PointsFile
+from fastscale_jax.search.device_results import Budget, variant_of
+from fastscale_jax.utils.console import stderr_console
+
+OUT_OF_MEMORY = "out of memory"
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """Where points come from, and where they are kept.
+
+    Attributes:
+        file: that they are added to.
+        take: measures or compiles one; returns its figures or its error.
+        rounds: measurements of each; the fastest counts.
+        again: whether those that failed before are tried again.
+    """
+
+    file: PointsFile
+    take: Callable[[Spec], dict[str, Any]]
+    rounds: int = 1
+    again: bool = False
+
+
+def search_shares(
+    base: Spec,
+    strategies: Sequence[str],
+    budget: Budget,
+    points: Points,
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, str]:
+    """Measures or compiles, for each strategy, networks up to the largest within a budget.
+
+    Args:
+        base: the point of the base itself.
+        strategies: as in `arch.strategies.strategy_of`.
+        budget: of a step, or of the network's flops.
+        points: that are known, and what makes more of them.
+        tell: is told of each network, and of each strategy that has none within the budget.
+
+    Returns:
+        Why a strategy has no network within the budget, by strategy.
+
+    Raises:
+        ValueError: the target's compiler is not installed, or the file's points are of another
+            device or other versions.
+        OSError: the file cannot be written.
+    """
+    network, unmet, retried = base.network(), {}, set()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=stderr_console()) as progress:
+        bar = progress.add_task(base.base, total=len(strategies))
+        for strategy in strategies:
+            progress.update(bar, description=f"{base.base} {strategy}")
+            try:
+                measure = _Measure(base, strategy, budget, points, retried)
+                if budget.kind == "flops":
+                    _to_flops(base, strategy, budget, measure)
+                else:
+                    options = {"kind": budget.key, "measure": measure, "tell": tell}
+                    choose(network, strategy, budget.limit, **options)
+            except UnmetError as error:
+                unmet[strategy] = str(error)
+                tell(f"{strategy}: {error}")
+            progress.advance(bar)
+    return unmet
+
+
+def _to_flops(base: Spec, strategy: str, budget: Budget, measure: "_Measure") -> None:
+    """Measures the base and the network that a variant with these flops names.
+
+    Raises:
+        UnmetError: there is none, or measuring it failed.
+    """
+    family, name = base.base.split(":", 1)
+    try:
+        variant = f"{name}_{strategy}_{amount_name(flops=budget.limit)}"
+        network, scaling = resolve(family, variant)
+    except ValueError as error:
+        raise UnmetError(str(error)) from error
+    assert scaling is not None
+    measure(1.0, base_architecture(family, name))
+    measure(scaling.factor, network, variant=f"{family}:{variant}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measure:
+    """What networks of one strategy take of a budget, as `measure.choose` asks."""
+
+    base: Spec
+    strategy: str
+    budget: Budget
+    points: Points
+    retried: set[Spec]
+
+    def __call__(self, factor: float, _: Architecture, variant: str = "") -> float:
+        """Returns the amount; infinite where the network does not fit.
+
+        Raises:
+            UnmetError: its step failed otherwise, or nobody knows what it holds.
+        """
+        spec = self.base
+        if factor != 1:
+            spec = dataclasses.replace(self.base, strategy=self.strategy, factor=factor)
+        record = self._record(spec, variant)
+        if "error" in record and record["error"] != OUT_OF_MEMORY:
+            raise UnmetError(f"{spec.title}: {record['error']}")
+        if "error" in record or not record.get("fits", True):
+            return float("inf")
+        if (amount := record.get(self.budget.key)) is None:
+            raise UnmetError(f"{spec.title}: what it holds is not known")
+        return amount
+
+    def _record(self, spec: Spec, variant: str) -> dict[str, Any]:
+        """What is known of a point, measured as often as it should be."""
+        file, again = self.points.file, self.points.again and spec not in self.retried
+        variant = variant or variant_of(spec.base, spec.strategy, spec.factor)
+        named = {"variant": variant, "budget": self.budget.text}
+        for turn in range(1, self.points.rounds + 1):
+            if file.is_due(spec, turn, again=again):
+                self.retried.add(spec)
+                file.add(spec, {**self.points.take(spec), **named})
+        return file.known[spec]
+
+
+if __name__ == "__main__":
+    from fastscale_jax.main import face
+
+    face("device")
