@@ -36,7 +36,7 @@ def written(tmp_path_factory):
         write_study(folder / "study.jsonl"),
         str(write_device(folder / "device.json")),
         [write_workdir(folder / "imagenet"), write_workdir(folder / "digits", source="digits")],
-        [write_points(folder / "devices.jsonl")],
+        device_files=[write_points(folder / "devices.jsonl")],
     )
     write(given, folder / "out")
     return folder
