@@ -53,20 +53,22 @@ class Architecture:
         """The kind of each stage's blocks."""
         return (FUSED,) * self.fused_stages + (self.block,) * (len(self.stages) - self.fused_stages)
 
-    def stage_shapes(self) -> Iterator[tuple[BlockShape, BlockShape, int]]:
-        """Yields for each stage its first block, the block that follows, and the stage's depth.
+    @functools.cached_property  # checked and counted from the same
+    def stage_shapes(self) -> tuple[tuple[BlockShape, BlockShape, int], ...]:
+        """For each stage its first block, the block that follows, and the stage's depth.
 
         All blocks after the first are alike, so two shapes describe a stage of any depth.
         """
-        c_in = self.stem_width
+        c_in, shapes = self.stem_width, []
         for stage, kind in zip(self.stages, self.kinds, strict=True):
             first = self._block_shape(kind, stage, c_in, stage.stride)
-            yield first, self._block_shape(kind, stage, stage.width, 1), stage.depth
+            shapes.append((first, self._block_shape(kind, stage, stage.width, 1), stage.depth))
             c_in = stage.width
+        return tuple(shapes)
 
     def blocks(self) -> Iterator[tuple[str, BlockShape]]:
         """Yields every block in order as (name, shape), named `s1.b1`, `s1.b2` and so on."""
-        for index, (first, rest, depth) in enumerate(self.stage_shapes(), start=1):
+        for index, (first, rest, depth) in enumerate(self.stage_shapes, start=1):
             for block in range(1, depth + 1):
                 yield f"s{index}.b{block}", first if block == 1 else rest
 

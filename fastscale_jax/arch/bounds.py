@@ -90,7 +90,7 @@ def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexi
     if cheap.block not in RESIDUAL:
         return surplus, lack
     (_, cheap_size), (_, dear_size) = stem_layers(cheap), stem_layers(dear)
-    for (small, *_), (large, *_) in zip(cheap.stage_shapes(), dear.stage_shapes(), strict=True):
+    for (small, *_), (large, *_) in zip(cheap.stage_shapes, dear.stage_shapes, strict=True):
         may_be_equal = small.c_in <= large.c_out and small.c_out <= large.c_in
         if small.stride == 1 and may_be_equal:
             if small.has_projection:

@@ -17,6 +17,22 @@ STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expan
 
 _MOST = 2**31 - 1  # of any size
 MOST_BLOCKS = 100_000  # of a network; the deepest variant, `b7_d_x1024`, has 56,320
+_CHOICES = (
+    ("block", BLOCKS),
+    ("stem", tuple(STEMS)),
+    ("activation", ACTIVATIONS),
+    ("padding", PADDINGS),
+    ("se_of", SE_BASES),
+    ("se_activation", ("", *ACTIVATIONS)),
+)
+_SIZES = (  # and the least of each
+    ("resolution", 1),
+    ("stem_width", 1),
+    ("num_classes", 0),
+    ("head_width", 0),
+    ("in_channels", 1),
+    ("fused_stages", 0),
+)
 
 
 def validate(architecture: "Architecture") -> None:
@@ -30,24 +46,10 @@ def validate(architecture: "Architecture") -> None:
         raise ValueError(
             f"name must be a text without slashes and control characters, not empty; got {a.name!r}"
         )
-    for field, choices in (
-        ("block", BLOCKS),
-        ("stem", tuple(STEMS)),
-        ("activation", ACTIVATIONS),
-        ("padding", PADDINGS),
-        ("se_of", SE_BASES),
-        ("se_activation", ("", *ACTIVATIONS)),
-    ):
+    for field, choices in _CHOICES:
         _check_choice(field, getattr(a, field), choices)
     _check_real("bn_eps", a.bn_eps, 1e-9, 1)
-    for field, least in (
-        ("resolution", 1),
-        ("stem_width", 1),
-        ("num_classes", 0),
-        ("head_width", 0),
-        ("in_channels", 1),
-        ("fused_stages", 0),
-    ):
+    for field, least in _SIZES:
         _check_int(field, getattr(a, field), least)
     _check_real("se_ratio", a.se_ratio, 0, 1)
     for field in ("dropout", "stochastic_depth"):
@@ -61,7 +63,7 @@ def validate(architecture: "Architecture") -> None:
     blocks = sum(stage.depth for stage in a.stages)
     if blocks > MOST_BLOCKS:
         raise ValueError(f"a network has at most {MOST_BLOCKS:,} blocks; depths sum to {blocks:,}")
-    for index, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+    for index, (first, rest, depth) in enumerate(a.stage_shapes, start=1):
         _check_groups(index, first)
         if depth > 1:
             _check_groups(index, rest)
@@ -90,11 +92,10 @@ def _check_combinations(a: "Architecture") -> None:
 
 
 def _check_stage(kind: str, index: int, stage: Stage) -> None:
-    for field, value in zip(STAGE_FIELDS[:4], stage, strict=False):
-        _check_int(f"{field} of stage {index}", value, 1)
-    if kind not in DENSE:
-        _check_int(f"group_widths of stage {index}", stage.group_width, 1)
-    elif stage.group_width != 0:
+    for field, value in zip(STAGE_FIELDS[: 4 if kind in DENSE else 5], stage, strict=False):
+        if not _is_size(value, 1):  # what to say is put into words only where it is said
+            _check_int(f"{field} of stage {index}", value, 1)
+    if kind in DENSE and stage.group_width != 0:
         raise ValueError(
             f"{kind} blocks are dense: group_widths of stage {index} must be 0; got "
             f"{stage.group_width!r}"
@@ -136,8 +137,12 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {field} {value!r}; {question}choose one of {', '.join(choices)}")
 
 
+def _is_size(value: object, low: int) -> bool:
+    return type(value) is int and low <= value <= _MOST
+
+
 def _check_int(field: str, value: object, low: int) -> None:
-    if type(value) is int and low <= value <= _MOST:
+    if _is_size(value, low):
         return
     if type(value) is int and value > _MOST:
         raise ValueError(f"{field} must be at most {_MOST:,}")
@@ -145,7 +150,8 @@ def _check_int(field: str, value: object, low: int) -> None:
 
 
 def _check_real(field: str, value: object, low: float, high: float) -> float:
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+    # int and float first: whether a number is another kind of Real takes long to find out
+    if isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool):
         number = float(value)
         if low <= number <= high:
             return number

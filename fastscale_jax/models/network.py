@@ -102,7 +102,7 @@ class Network(nn.Module):
         a, computation = self.architecture, self.computation
         self.stem = Stem(a, computation.within("stem"))
         drop_rates = iter(a.drop_rates())
-        for i, (first, rest, depth) in enumerate(a.stage_shapes(), start=1):
+        for i, (first, rest, depth) in enumerate(a.stage_shapes, start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
             of_stage = computation.within(f"s{i}")

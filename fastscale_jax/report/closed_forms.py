@@ -147,7 +147,7 @@ def _real(key: str, strategy: str, factor: float) -> Iterator[Cell]:
 def group_width_table() -> Table:
     """Returns Table 3: width and group width of one group conv scaled apart and together."""
     key, stage = _GROUP_CONV
-    _, shape, _ = list(base(key).stage_shapes())[stage - 1]
+    _, shape, _ = list(base(key).stage_shapes)[stage - 1]
     part = parts(base(key))[stage]
     conv = spatial_conv(shape, part.size)
     sizes = [Cell(f"{size:,}", size) for size in (shape.c_mid, shape.group_width)]

@@ -58,7 +58,7 @@ def _stages(a: Architecture, by: _Growth) -> Iterator[Cost]:
     _, side = stem_layers(a)
     size = side * by.r
     input_by = _ends_by(a, by)
-    for first, rest, depth in a.stage_shapes():
+    for first, rest, depth in a.stage_shapes:
         out = size / first.stride
         yield from _block(_widened(first, by, input_by), size, out, 1.0)
         yield from _block(_widened(rest, by, by.w), out, out, depth * by.d - 1)
