@@ -63,11 +63,11 @@ class Early:
         halving_from: Epochs after which networks are compared first: of those trained as long, one
             in --halving_factor goes on; they are compared again when their epochs have grown by
             that factor. 0: all are trained to their end.
-        halving_factor: Of how many networks one goes on.
+        halving_factor: Of how many networks one goes on; without it, 2.
     """
 
     halving_from: Whole = 0
-    halving_factor: Whole = 2
+    halving_factor: Whole | None = None
 
     @property
     def halving(self) -> "Halving":
@@ -80,7 +80,9 @@ class Early:
 
         check_amount("halving_from", self.halving_from, 0)
         check_amount("halving_factor", self.halving_factor, 2)
-        return Halving(self.halving_from, self.halving_factor)
+        if self.halving_factor is not None and not self.halving_from:
+            raise ValueError("--halving_factor says nothing without --halving_from; give both")
+        return Halving(self.halving_from, self.halving_factor or 2)
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., int]:
@@ -166,7 +168,7 @@ def search(
     candidates: Whole = 100_000,
     seed: Whole = 0,
     sampler: Literal["random", "quasi-random", "tpe", "nsga2"] = "random",
-    against: Literal["flops", "params", "acts", "step_ms"] = "flops",
+    against: Literal["flops", "params", "acts", "step_ms"] | None = None,
     scale: str = "",
     depth: str = "",
     w0: str = "",
@@ -194,7 +196,8 @@ def search(
             which covers the space more evenly; by a tree-structured Parzen estimator (tpe), which
             draws where errors were low; or by a genetic algorithm (nsga2), which looks for low
             errors at every cost.
-        against: Cost that nsga2 holds against the error; step_ms is that of the training runs.
+        against: Cost that nsga2 holds against the error, without it flops; step_ms is that of the
+            training runs.
         scale: Variant that the best network is scaled to in the end: dWr_16gf, dWr_x4.
         depth: Least and most blocks, as in 4:63.
         w0: Least and most channels of the first block, as in 8:248.
@@ -218,6 +221,8 @@ def search(
         raise ValueError(
             "--sampler=nsga2 needs the errors of all networks at their end: give no --halving_from"
         )
+    if against and sampler != NSGA2:
+        raise ValueError("--against is for --sampler=nsga2; other samplers look at errors alone")
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network
@@ -232,7 +237,7 @@ def search(
         seed=seed,
         candidates=candidates,
         larger=scale,
-        sampler=Sampler(sampler, against if sampler == NSGA2 else ""),
+        sampler=Sampler(sampler, (against or "flops") if sampler == NSGA2 else ""),
         halving=halving,
     )
     return _report(entries, lines)

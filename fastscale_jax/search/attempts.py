@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 Attempts = Sequence[Sequence[FrozenTrial]]  # at each job, from the first on
-MARKS = "marks"  # attribute of a trial: `jobs.Job.marks`
 STOPPED_AT = "stopped_at"  # attribute of a trial: the epochs after which others were ahead
 
 

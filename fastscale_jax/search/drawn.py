@@ -11,8 +11,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fastscale_jax.arch import Architecture, count
-from fastscale_jax.search.attempts import MARKS, Attempts, of_use
-from fastscale_jax.search.jobs import Job
+from fastscale_jax.search.attempts import Attempts, of_use
+from fastscale_jax.search.jobs import STEP_MS, Job, have_one_machine
 from fastscale_jax.search.sample import (
     DesignSpace,
     Parameters,
@@ -86,10 +86,7 @@ class Drawn(NamedTuple):
         Args:
             attempts: at each job, from the first on.
         """
-        return [
-            self._job(i, self._at(tries[0].params), tries[0].user_attrs.get(MARKS))
-            for i, tries in enumerate(attempts)
-        ]
+        return [self._job(i, self._at(tries[0].params)) for i, tries in enumerate(attempts)]
 
     def next(self, attempts: Attempts) -> Job | None:
         """Returns the next job; None: all have been drawn.
@@ -144,7 +141,7 @@ class Drawn(NamedTuple):
         study = optuna.create_study(
             directions=[StudyDirection.MINIMIZE] * objectives, sampler=self._made(len(attempts))
         )
-        for trial in filter(None, map(self._as_seen, attempts)):
+        for trial in self._seen(attempts):
             study.add_trial(trial)
         for _ in range(_ASKED):
             asked = study.ask(self.distributions)
@@ -160,6 +157,14 @@ class Drawn(NamedTuple):
             )
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=at_random)
 
+    def _seen(self, attempts: Attempts) -> list[FrozenTrial]:
+        """What came of the jobs so far; nothing where costs are times of several machines."""
+        done = [trial for tries in attempts if (trial := of_use(tries))]
+        facts = [x.user_attrs["facts"] for x in done if "facts" in x.user_attrs]
+        if self.sampler.against == STEP_MS and not have_one_machine(facts):
+            return []
+        return [seen for tries in attempts if (seen := self._as_seen(tries))]
+
     def _as_seen(self, tries: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """What came of a job so far, for the sampler; None: nothing."""
         trial = of_use(tries)
@@ -170,7 +175,7 @@ class Drawn(NamedTuple):
             values = [*trial.values]
             if self.sampler.kind == NSGA2:
                 facts = {**trial.user_attrs, **trial.user_attrs["facts"]}
-                if facts.get(self.sampler.against) is None:  # a run of few steps has no step time
+                if facts.get(self.sampler.against) is None:  # a run that was taken up at its end
                     return None
                 values.append(facts[self.sampler.against])
         return optuna.trial.create_trial(

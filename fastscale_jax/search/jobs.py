@@ -9,6 +9,9 @@ from fastscale_jax.arch import Architecture, count
 WAITING, AT_WORK, DONE, FAILED = "waiting", "at work", "done", "failed"
 STOPPED = "stopped"  # because others had a lower error after as many epochs
 
+STEP_MS = "step_ms"  # a cost that is measured, among an entry's facts
+_MACHINE = ("device", "platform", "cores")  # of an entry's facts
+
 Parameter = float | int | str
 
 
@@ -59,8 +62,11 @@ def front_of(entries: Sequence[Entry], against: str) -> list[Entry]:
         against: the cost, as in `Entry.cost`.
 
     Returns:
-        From the cheapest to the dearest, whose errors fall.
+        From the cheapest to the dearest, whose errors fall; none where step times are of several
+        machines.
     """
+    if against == STEP_MS and not have_one_machine([x.facts for x in entries if x.facts]):
+        return []
     known = [(entry.cost(against), entry.error, entry) for entry in entries]
     points = [
         (cost, error, x) for cost, error, x in known if cost is not None and error is not None
@@ -70,3 +76,8 @@ def front_of(entries: Sequence[Entry], against: str) -> list[Entry]:
         if not front or error < (front[-1].error or 0):
             front.append(entry)
     return front
+
+
+def have_one_machine(facts: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether step times can be compared, by the facts of how networks were trained."""
+    return len({tuple(str(each.get(name)) for name in _MACHINE) for each in facts}) <= 1

@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.attempts import MARKS, STOPPED_AT, is_stopped, of_use
+from fastscale_jax.search.attempts import STOPPED_AT, is_stopped, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, STOPPED, WAITING, Entry, Job
@@ -72,6 +72,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._silent: dict[int, float] = {}  # trials without a sign of life, and since when
         self._is_at_work = False
+        self._lock = threading.RLock()  # signs of life are given from a thread
         self._storage = Storage(url, heartbeat_seconds)
         self._trials = self._storage.optuna
         # all that workers must agree on: whoever waits less long takes others for dead
@@ -175,20 +176,19 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def _attempt(self, job: Job) -> bool:
         """Whether a job is this worker's: of several that began it, the first has it."""
         distributions = self._plan.distributions
+        before = self._furthest(job.number)
         trial = optuna.create_trial(
             state=TrialState.RUNNING,
             params={name: job.parameters[name] for name in distributions},
             distributions=distributions,
-            user_attrs={
-                "job": job.number,
-                "worker": self._worker,
-                **job.costs,
-                **({MARKS: dict(job.marks)} if job.marks else {}),
-            },
-            system_attrs=dict(job.marks),
+            user_attrs={"job": job.number, "worker": self._worker, **job.costs},
+            # what an earlier attempt told, its run goes on from; it is not compared again
+            system_attrs=dict(before.system_attrs if before else job.marks),
+            intermediate_values=before.intermediate_values if before else None,
         )
         # it is over already where this worker stood still for so long that it was taken for dead
-        with contextlib.suppress(OverError, LostError), self._storage.reached():
+        reached = self._storage.reached()
+        with self._lock, contextlib.suppress(OverError, LostError), reached:
             self._job, self._trial = job, self._trials.create_new_trial(self._id, trial)
             self._trials.record_heartbeat(self._trial)
             self._trials.set_trial_user_attr(self._trial, _BEGUN, True)
@@ -200,6 +200,11 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 return True
             self._end(TrialState.PRUNED, {"reason": "another worker was faster"})
         return False
+
+    def _furthest(self, number: int) -> FrozenTrial | None:
+        """The attempt at a job that told most errors, the first of several; None: there is none."""
+        tries = [trial for each in self._by_job()[number : number + 1] for trial in each]
+        return max(tries, key=lambda trial: len(trial.intermediate_values), default=None)
 
     def _live(self, tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The attempts, by their numbers, beside which nobody need make another one."""
@@ -252,9 +257,9 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
     def _give_sign(self) -> None:
         """Says that this worker is at its job; begins it anew where that was taken for dead."""
-        if not self._is_at_work:
-            return
-        with self._storage.reached():
+        with self._lock, self._storage.reached():
+            if not self._is_at_work:
+                return
             if self._trials.get_trial(self._trial).state == TrialState.RUNNING:
                 self._trials.record_heartbeat(self._trial)
             elif not self._live(self._by_job()[self._job.number]):
@@ -275,9 +280,11 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         """
         if not self._halving.start:
             return False
-        self._give_sign()
         try:
-            with self._storage.reached():
+            with self._lock, self._storage.reached():
+                self._give_sign()
+                if epochs in self._trials.get_trial(self._trial).intermediate_values:
+                    return False  # by an earlier attempt, which went on
                 self._trials.set_trial_intermediate_value(self._trial, epochs, error)
                 mine = self._trials.get_trial(self._trial)
                 is_behind, remembered = self._halving.is_behind(self._by_job(), mine)
@@ -332,9 +339,9 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def _end(
         self, state: TrialState, about: Mapping[str, Any], values: Sequence[float] | None = None
     ) -> None:
-        self._is_at_work = False  # so that no sign of life that is still to come begins it anew
         try:
-            with self._storage.reached():
+            with self._lock, self._storage.reached():
+                self._is_at_work = False  # so that no sign of life to come begins it anew
                 for name, value in about.items():
                     self._trials.set_trial_user_attr(self._trial, name, value)
                 self._trials.set_trial_state_values(self._trial, state, values)

@@ -10,16 +10,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastscale_jax.arch import count
+from fastscale_jax.arch import Architecture, count
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
 from fastscale_jax.search.drawn import AT_RANDOM, QUASI_RANDOM, RANDOM, Drawn, Sampler
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Listed, Plan
-from fastscale_jax.search.jobs import Entry, Job, best_of, front_of
+from fastscale_jax.search.jobs import STEP_MS, Entry, Job, best_of, front_of
 from fastscale_jax.search.outcome import distribution_figure, trained_epochs, write_results
 from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
+from fastscale_jax.search.training import shortened
 
 # parameters of the design space, with what they mean and an example of least and most
 RANGES = {
@@ -132,6 +133,7 @@ def search_regnets(
     Raises:
         Everything that `together.search` does.
     """
+    _check_times(settings, sampler.against)
     within = window_of(window)
     # a window that nothing falls into is refused before any network is trained
     drawn = sample(
@@ -170,6 +172,23 @@ def search_regnets(
     ]
 
 
+def _check_times(settings: Settings, against: str) -> None:
+    """Refuses to look for fast networks where no run is long enough to tell its step time.
+
+    Raises:
+        ValueError: says what would be right.
+    """
+    if against != STEP_MS:
+        return
+    run = shortened(settings.run, settings.epochs)
+    every = run.recipe.train.log_every_steps
+    if run.total_steps < 2 * every:
+        raise ValueError(
+            f"--against={STEP_MS} needs two lines of the log of each run: {run.total_steps} steps "
+            f"are {run.total_steps // every}; give a smaller --config.train.log_every_steps"
+        )
+
+
 def _listed(drawn: Sequence[Sampled]) -> Listed:
     return Listed([Job(i, one.parameters._asdict(), one.network) for i, one in enumerate(drawn)])
 
@@ -193,8 +212,7 @@ def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry])
         network = best.job.network
         about = f"The best of {of}, with {best.error:.2f} % error."
         paths.append(write_recipe(settings, "best", network, about))
-        if larger:
-            network = hybrid.scaled_up(network, larger)
+        if larger and (network := _scaled(network, larger, notes)):
             about = f"{about.removesuffix('.')}, scaled by {larger}."
             cost = count(network)
             about += f" {cost.flops:,} flops, {cost.params:,} params, {cost.acts:,} acts."
@@ -203,15 +221,36 @@ def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry])
     return [*(f"written: {path}" for path in paths), *notes]
 
 
+def _scaled(network: Architecture, larger: str, notes: list[str]) -> Architecture | None:
+    """The network scaled up; None, and a note that says why, where that cannot be.
+
+    Of networks that are drawn one after the other, none can be tried before it is trained.
+    """
+    try:
+        return hybrid.scaled_up(network, larger)
+    except ValueError as error:
+        notes.append(f"scaled.py is not written: {error}")
+        return None
+
+
 def _front(settings: Settings, entries: Sequence[Entry], against: str) -> list[str]:
     """Writes a config for each network of the front of error and cost, and says which they are."""
+    if not against:
+        return []
+    for earlier in (settings.output / "front").glob("*.py"):
+        earlier.unlink()
     lines: list[str] = []
-    for entry in front_of(entries, against) if against else ():
+    for entry in front_of(entries, against):
         name, cost = entry.job.network.name, entry.cost(against)
-        about = f"{entry.error:.2f} % error at {cost:.4g} {against}: none has less of both."
-        path = write_recipe(settings, f"front/{name}", entry.job.network, f"{name}, with {about}")
-        lines.append(f"front: {about.partition(':')[0]}: {path}")
-    return lines
+        said = f"{name}, with {entry.error:.2f} % error at {cost:.4g} {against}"
+        about = f"{said}: no other network of the search has as low an error at as low a cost."
+        lines.append(
+            f"front: {said}: {write_recipe(settings, f'front/{name}', entry.job.network, about)}"
+        )
+    return lines or [
+        f"there is no front: {against} is not known, or of several machines, whose times cannot be "
+        "compared"
+    ]
 
 
 if __name__ == "__main__":

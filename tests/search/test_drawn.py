@@ -1,6 +1,7 @@
 """Networks that are drawn one after the other, by what came of those before."""
 
 import contextlib
+import dataclasses
 import math
 import random
 import statistics
@@ -11,7 +12,7 @@ import pytest
 
 from fastscale_jax.arch import count
 from fastscale_jax.search.drawn import NSGA2, TPE, Drawn, Sampler
-from fastscale_jax.search.jobs import DONE, front_of
+from fastscale_jax.search.jobs import DONE, Entry, front_of
 from fastscale_jax.search.ledger import Ledger
 from fastscale_jax.search.sample import (
     DesignSpace,
@@ -22,6 +23,7 @@ from fastscale_jax.search.sample import (
     quasi_random,
     sample,
 )
+from tests.search import small
 
 SPACE = DesignSpace(num_classes=10, resolution=Range(24, 24, 4))
 WINDOW = Window(1e6, 4e6)
@@ -95,6 +97,14 @@ def test_the_front_has_no_network_that_another_is_ahead_of(tmp_path):
         p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
     ]
     assert [(x.job.costs["flops"], x.error) for x in front] == sorted(by_hand)
+
+
+def test_times_of_several_machines_are_not_compared():
+    one, other = ({"device": name, "step_ms": ms} for name, ms in (("H100", 5.0), ("EPYC", 500.0)))
+    (first, second), errors = small.jobs(2), (2.0, 1.5)
+    alike = [Entry(x, DONE, e, one) for x, e in zip((first, second), errors, strict=True)]
+    assert front_of(alike, "step_ms") == [alike[1]]
+    assert front_of([alike[0], dataclasses.replace(alike[1], facts=other)], "step_ms") == []
 
 
 WORKER = """

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 
 import optuna
 import pytest
@@ -112,15 +113,72 @@ def test_a_lost_attempt_has_no_say_beside_its_successor(tmp_path):
         assert ledger.report(2, 6.0)
 
 
+def forget(path, number):
+    """Ends a trial as if its worker had given no sign of life for long."""
+    study = optuna.load_study(study_name="test", storage=f"sqlite:///{path}")
+    trial = study.trials[number]._trial_id
+    study._storage.set_trial_state_values(trial, optuna.trial.TrialState.FAIL)
+
+
 def test_whoever_lost_its_job_hears_of_it_when_it_reports(tmp_path):
     with opened(tmp_path / "a.db", 1) as first, opened(tmp_path / "a.db", 1) as second:
         assert first.claim() is not None
-        trial = optuna.load_study(study_name="test", storage=f"sqlite:///{tmp_path / 'a.db'}")
-        storage = trial._storage
-        storage.set_trial_state_values(trial.trials[0]._trial_id, optuna.trial.TrialState.FAIL)
+        forget(tmp_path / "a.db", 0)
         assert second.claim() is not None
         with pytest.raises(LostError):
             first.report(2, 3.0)
+
+
+def test_who_was_taken_for_dead_keeps_what_it_told(tmp_path):
+    """The second network has 10 % after two epochs, where the first had 20, not its later 5."""
+    with opened(tmp_path / "a.db", 2) as ledger:
+        assert ledger.claim() is not None
+        assert not ledger.report(2, 20.0)
+        forget(tmp_path / "a.db", 0)
+        assert not ledger.report(4, 5.0)
+        ledger.finish(4.0, {})
+        assert ledger.claim() is not None
+        assert not ledger.report(2, 10.0)
+
+
+def test_a_network_that_is_taken_up_is_not_compared_again_with_later_ones(tmp_path):
+    with opened(tmp_path / "a.db", 2) as ledger:
+        for number, curve in ((0, (20.0, 15.0)), (1, (10.0, 9.0))):
+            job = ledger.claim({0} if number else ())
+            assert job is not None
+            assert job.number == number
+            for epochs, error in zip((2, 4), curve, strict=True):
+                assert not ledger.report(epochs, error)
+            ledger.finish(8.0, {}) if number else ledger.give_back()
+        again = ledger.claim()
+        assert again is not None
+        assert again.number == 0
+        assert not ledger.report(2, 20.0)  # its run tells its errors anew
+        assert not ledger.report(4, 15.0)
+        assert ledger.report(8, 14.0) is False  # nobody else came as far
+
+
+def test_a_lost_job_is_taken_up_by_one_thread_alone(tmp_path, monkeypatch):
+    """The heartbeat and a report that come at the same time make one attempt, not two."""
+    with opened(tmp_path / "a.db", 1) as ledger:
+        assert ledger.claim() is not None
+        forget(tmp_path / "a.db", 0)
+        both, live = threading.Barrier(2), Ledger._live
+
+        def slow(self, tries):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)  # with two inside, they go on together
+            return live(self, tries)
+
+        monkeypatch.setattr(Ledger, "_live", slow)
+        beat = threading.Thread(target=ledger._give_sign)
+        beat.start()
+        ledger.report(2, 3.0)
+        beat.join()
+        ledger.finish(1.0, {})
+    study = optuna.load_study(study_name="test", storage=f"sqlite:///{tmp_path / 'a.db'}")
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["FAIL", "COMPLETE"]
 
 
 def test_other_rules_under_the_same_name_are_refused(tmp_path):
