@@ -266,6 +266,8 @@ def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
     if unused and not missing:
         # of a command that takes any number of arguments, an unknown option leaves all unused
         first = next((token for token in unused if token.startswith("-")), unused[0])
+        if name == "scale" and not first.startswith("-"):
+            return f"unexpected argument {first!r}; its network is given as --config={first}"
         return f"unexpected argument {first!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""
     return in_plain_words(" ".join(str(error).split())) + (

@@ -36,6 +36,7 @@ from fastscale_jax.runs.start import Start
 from fastscale_jax.runs.summary import (
     announcement,
     change_of_course,
+    grown_epochs,
     summarise,
     warmup_warning,
 )
@@ -197,6 +198,8 @@ def _tell_beginning(
 ) -> None:
     """Says what is trained, from which step, and which checkpoints were damaged."""
     progress.note(announcement(run, course, int(state.step), state.params))
+    if grown := grown_epochs(run):
+        progress.note(grown)
     if restored is None and (remains := remains_of_run(run.folder, run.checkpoints)):
         progress.note(
             f"warning: {run.checkpoints} has no checkpoint, and there was a run before "

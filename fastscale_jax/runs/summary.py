@@ -74,6 +74,17 @@ def _trained(run: Run, params: Any) -> str:
     return f"trained: {len(trained)} arrays, {sum(trained):,} parameters; all others are frozen"
 
 
+def grown_epochs(run: Run) -> str:
+    """Returns a line that says that `train.least_steps` decides the epochs; empty: it does not."""
+    train, a_round = run.recipe.train, run.epoch_steps * run.recipe.schedule
+    if train.steps or not train.least_steps or run.total_steps - a_round >= train.least_steps:
+        return ""
+    return (
+        f"{run.recipe.total_epochs} epochs, as many as config.train.least_steps = "
+        f"{train.least_steps} takes at the least"
+    )
+
+
 def warmup_warning(run: Run) -> str:
     """Returns a line that says that the rate stays far below the one asked for; empty: it does not.
 

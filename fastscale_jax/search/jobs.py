@@ -48,6 +48,11 @@ class Entry:
         return self.job.costs.get(name, self.facts.get(name))
 
 
+def error_after(error: float, epochs: int) -> str:
+    """Returns, for people, an error in percent and the epochs after which it was found."""
+    return f"{error:.2f} % error after {epochs} epoch{'s' * (epochs != 1)}"
+
+
 def best_of(entries: Sequence[Entry]) -> Entry | None:
     """Returns the one with the lowest error; of equal ones the cheapest in flops."""
     done = [entry for entry in entries if entry.error is not None]

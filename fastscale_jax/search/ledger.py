@@ -23,7 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 from fastscale_jax.search.attempts import STOPPED_AT, is_stopped, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Plan
-from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, STOPPED, WAITING, Entry, Job
+from fastscale_jax.search.jobs import (
+    AT_WORK,
+    DONE,
+    FAILED,
+    STOPPED,
+    WAITING,
+    Entry,
+    Job,
+    error_after,
+)
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 from fastscale_jax.utils.nested import as_flat
 
@@ -368,7 +377,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                     STOPPED,
                     facts={STOPPED_AT: about[STOPPED_AT], "error_then": about["error"]},
                     worker=about["worker"],
-                    reason=f"{about['error']:.2f} % error after {about[STOPPED_AT]} epochs",
+                    reason=error_after(about["error"], about[STOPPED_AT]),
                 )
             state = DONE if trial.state == TrialState.COMPLETE else AT_WORK
             return Entry(job, state, trial.value, about.get("facts", {}), about["worker"])

@@ -18,7 +18,7 @@ from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
-from fastscale_jax.search.jobs import Job
+from fastscale_jax.search.jobs import Job, error_after
 from fastscale_jax.train.ranges import check_ranges
 from fastscale_jax.utils import guarded_file
 from fastscale_jax.utils.console import lenient
@@ -79,7 +79,7 @@ class BehindError(Exception):
 
     def __init__(self, epochs: int, error: float) -> None:
         """Takes the epochs that it was trained for, and its error then, in percent."""
-        super().__init__(f"{error:.2f} % error after {epochs} epochs")
+        super().__init__(error_after(error, epochs))
         self.epochs, self.error = epochs, error
 
 

@@ -144,5 +144,6 @@ def _check_warmup(recipe: Any) -> None:
     if optim.curve_from == "warmup" and optim.warmup_epochs >= epochs:
         raise ValueError(
             f"config.optim.warmup_epochs = {optim.warmup_epochs:g} must be below the {epochs} "
-            "epochs of the run where config.optim.curve_from is warmup; set fewer"
+            "epochs of the run where config.optim.curve_from is warmup; set fewer epochs of "
+            "warmup, or more of config.train.epochs"
         )

@@ -64,7 +64,9 @@ def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_step
     assert (run.recipe.train.epochs, run.total_steps) == (3, 12)  # ten are no whole epochs
     metrics = loop.train(run, load_to_start(run))
     names = [name for name in parameter_names(run.network) if not name.startswith(("stem.", "s1."))]
-    assert f"trained: {len(names)} arrays, " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"trained: {len(names)} arrays, " in said
+    assert "3 epochs, as many as config.train.least_steps = 10 takes at the least" in said
     assert metrics.keys() >= {"test_top1_error", "ema_test_top1_error"}
     assert json.loads((run.folder / "config.json").read_text())["train"]["epochs"] == 3
     for model in read_models(run.checkpoints / "12" / "state").values():

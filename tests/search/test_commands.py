@@ -94,7 +94,7 @@ def test_a_search_stops_what_is_behind(tmp_path):
     assert len(results) == 4
     assert 0 < len(stopped) < 4
     assert all(result["stopped_at"] == 1 and result["error_then"] > 0 for result in stopped)
-    assert done.stdout.count("% error after 1 epochs") == len(stopped)
+    assert done.stdout.count("% error after 1 epoch") == len(stopped)
     assert f"trained: {8 - len(stopped)} epochs, where all to their end were 8" in done.stdout
     again = search(tmp_path, *options)
     assert again.returncode == 0
