@@ -1,0 +1,127 @@
+"""Would successive halving have found the best networks of a search, and with how many epochs?
+
+    python -m benchmarks.halving --output benchmarks/results/halving_digits.jsonl
+
+Networks of `fastscale search digits --window=1mf:4mf` are trained to their end and evaluated after
+every epoch, an hour for 24 on two cores. Then the rule is applied to the recorded errors, for one
+worker that trains them in turn. A file that is there is gone on with.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import jax
+import optuna
+from optuna.trial import TrialState
+
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.runs.recipes import read_config
+from fastscale_jax.runs.run import Run
+from fastscale_jax.search.halving import Halving
+from fastscale_jax.search.jobs import Job
+from fastscale_jax.search.regnets import space_of, window_of
+from fastscale_jax.search.sample import sample
+from fastscale_jax.search.training import shortened, trained
+
+EPOCHS, WINDOW = 10, "1mf:4mf"
+RULES = [Halving(start, factor) for start, factor in ((1, 2), (2, 2), (3, 2), (2, 3), (3, 3))]
+Curve = Mapping[int, float]  # error in percent, by epochs
+
+
+def main() -> None:
+    """Trains what the file lacks, and prints what each rule comes to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON-lines file")
+    parser.add_argument("--networks", type=int, default=24, help="of each seed")
+    parser.add_argument("--seeds", type=int, default=1, help="draws of networks")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for seed in range(args.seeds):
+        record(args.output, args.networks, seed)
+    lines = [json.loads(line) for line in args.output.read_text().splitlines()]
+    for seed in sorted({line["seed"] for line in lines}):
+        curves = [
+            {int(epochs): error for epochs, error in line["errors"].items()}
+            for line in sorted(lines, key=lambda line: line["number"])
+            if line["seed"] == seed
+        ]
+        for line in outcomes(curves):
+            print(f"seed {seed}, {len(curves)} networks: {line}")
+
+
+def record(path: pathlib.Path, number: int, seed: int) -> None:
+    """Trains the networks of a draw, each to its end, and adds their errors to a file."""
+    run = shortened(Run.of(read_config("digits")), EPOCHS)
+    network = run.network
+    space = space_of("regnety", {}, network.resolution, network.num_classes)
+    drawn = sample(space, window_of(WINDOW), number, seed=seed)
+    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(line["seed"], line["number"]) for line in known}
+    machine = describe()
+    for i, one in enumerate(drawn):
+        if (seed, i) in done:
+            continue
+        errors: dict[int, float] = {}
+
+        def keep(epochs: int, error: float, errors: dict[int, float] = errors) -> bool:
+            errors[epochs] = error
+            return False
+
+        with tempfile.TemporaryDirectory() as folder:
+            job = Job(i, one.parameters._asdict(), one.network)
+            workdir = pathlib.Path(folder)
+            error, _ = trained(run, job, workdir, lambda: None, is_behind=keep, every_epochs=1)
+        line = {"seed": seed, "number": i, "network": one.network.name}
+        line |= {"errors": {**errors, EPOCHS: error}, "device": machine["device"]}
+        line |= {"jax": jax.__version__, "date": datetime.date.today().isoformat()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def outcomes(curves: Sequence[Curve]) -> list[str]:
+    """Returns, for people, what each rule would have made of some curves."""
+    best = _best({i: curve[EPOCHS] for i, curve in enumerate(curves)})
+    said = []
+    for rule in RULES:
+        lengths = trained_for(curves, rule)
+        ends = {i: curves[i][EPOCHS] for i, n in enumerate(lengths) if n == EPOCHS}
+        kept = len({*best} & {*_best(ends)})
+        share = sum(lengths) / (EPOCHS * len(curves))
+        lost = min(ends.values()) - curves[best[0]][EPOCHS]
+        said.append(
+            f"from {rule.start}, factor {rule.factor}: {100 * share:.0f} % of the epochs, {kept} "
+            f"of the best three, the best of them {lost:.2f} % worse"
+        )
+    return said
+
+
+def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
+    """Returns the epochs that each network is trained for, one after the other."""
+    attempts: list[list[optuna.trial.FrozenTrial]] = []
+    lengths = []
+    for number, curve in enumerate(curves):
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING)
+        trial.number, length = number, EPOCHS
+        for epochs in range(rule.start, EPOCHS, rule.start):
+            trial.intermediate_values = {**trial.intermediate_values, epochs: curve[epochs]}
+            is_behind, remembered = rule.is_behind(attempts, trial)
+            trial.system_attrs = dict(remembered)
+            if is_behind:
+                length = epochs
+                break
+        attempts.append([trial])
+        lengths.append(length)
+    return lengths
+
+
+def _best(errors: Mapping[int, float]) -> list[int]:
+    """The three with the lowest errors; of equal ones the first."""
+    return sorted(errors, key=lambda i: (errors[i], i))[:3]
+
+
+if __name__ == "__main__":
+    main()
