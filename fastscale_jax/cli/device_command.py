@@ -9,7 +9,14 @@ from cyclopts import Group, Parameter
 from fastscale_jax.arch.strategies import strategy_of
 from fastscale_jax.arch.zoo import FAMILIES, spelled_base
 from fastscale_jax.cli.device_output import Form, show, write
-from fastscale_jax.cli.measuring import DType, Measuring, setting_of, taker
+from fastscale_jax.cli.measuring import (
+    HERE,
+    DType,
+    Measuring,
+    check_device,
+    setting_of,
+    taker,
+)
 from fastscale_jax.cli.options import OptionalPath, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.choose import UnmetError
@@ -23,7 +30,6 @@ from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 
-HERE = "here"
 _SHARES = Group("Which shares", sort_key=1)
 
 
@@ -103,7 +109,9 @@ def scale_for_device(
     try:
         if not only_known:
             file = PointsFile(path, [spec])
-            _check_device(path, file, of_device)
+            check_device(path, file.known.values(), of_device)
+            if of_device and not file.known:
+                check_compiler(of_device.device.platform)
             take = taker(of_device, measuring, session)
             of_points = Points(file, take, measuring.rounds, measuring.again)
             unmet = search_shares(spec, strategies, wanted, of_points, tell=complain)
@@ -176,26 +184,6 @@ def _check_stages(base: str, strategy: str) -> None:
     having = len(Spec("jax", base, "", 1.0, 1, "float32", 0).network().stages)
     if stages not in (0, having):
         raise ValueError(f"strategy {strategy!r} is for {stages} stages; {base} has {having}")
-
-
-def _check_device(path: pathlib.Path, file: PointsFile, target: Target | None) -> None:
-    """Refuses a file of another device's results before anything is compiled or measured.
-
-    Raises:
-        ValueError: names both; or the target's compiler is missing, and nothing is known.
-    """
-    records = file.known.values()
-    compiled_for = {record["machine"]["device"] for record in points.compiled(records)}
-    measured_on = {record["machine"]["device"] for record in points.measured(records)}
-    others = compiled_for - {target.name} | measured_on if target else compiled_for
-    if others:
-        wanted = target.name if target else HERE
-        raise ValueError(
-            f"{path} has results of {', '.join(sorted(others))}, not of {wanted}; give each device "
-            "a file, by --results"
-        )
-    if target and not records:
-        check_compiler(target.device.platform)
 
 
 def _findings(path: pathlib.Path, base: str, target: str, of_device: Target | None) -> Findings:

@@ -203,7 +203,20 @@ const Tables = (() => {
     showMissing(sides);
   }
 
-  // Says what is not known, and the command that finds it.
+  function note(...parts) {
+    const made = document.createElement("p");
+    made.className = "note";
+    made.append(...parts);
+    return made;
+  }
+
+  function code(text) {
+    const made = document.createElement("code");
+    made.textContent = text;
+    return made;
+  }
+
+  // Says what is not known, and the commands that find it, one for each target.
   function showMissing(sides) {
     const { settings } = Grid.data.programs;
     const target = element("missing-programs");
@@ -211,13 +224,12 @@ const Tables = (() => {
     for (const { letter, choice, programs } of sides) {
       const absent = [...new Set(settings.filter((each, i) => each.images && !programs.has(i)).map((each) => each.target))];
       if (!absent.length) continue;
-      const line = document.createElement("p");
-      line.className = "note";
-      const code = document.createElement("code");
-      code.textContent = Grid.compiling(choice, absent[0]);
       const of = sides.length > 1 ? ` of network ${letter.toUpperCase()}` : "";
-      line.append(`There is no figure${of} on ${absent.join(", ")}. `, code, ` compiles it on a CPU, and fastscale report --programs=${Grid.OWN} shows it.`);
-      target.append(line);
+      const shows = code(`fastscale report --output=report --programs=${absent.map(Grid.fileOf).join(",")}`);
+      target.append(
+        note(`There is no figure${of} on ${absent.join(", ")}. To compile it on a CPU:`),
+        ...absent.map((each) => note(code(Grid.compiling(choice, each)))),
+        note("and to show it: ", shows));
     }
   }
 
