@@ -264,7 +264,7 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
 
 
 def best(chosen: Mapping[str, Network]) -> str | None:
-    """Returns the strategy whose network has the most flops per millisecond; None: no network.
+    """Returns the strategy whose network has the most GF a ms; None: no network.
 
     One that has less than half of the flops of the largest does not count: it leaves most of the
     budget, and small networks may well have a higher rate.

@@ -46,7 +46,8 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
     words = f"budget {budget.words()}" if budget.kind == "flops" else f"at most {budget.words()}"
     caption = f"The largest network of each strategy, {words}, on {_where(found)}."
     if winner:
-        caption += f" Most flops a millisecond: {winner}, `{chosen[winner].variant}`."
+        best_variant = f"{winner}, `{chosen[winner].variant}`"
+        caption += f" Most flops of one image for each millisecond of the step: {best_variant}."
     return Table(
         f"{_name(found)}-{_slug(budget.text)}",
         f"{found.base} scaled for {found.device}, {budget.words()}",
@@ -74,7 +75,7 @@ def front_table(found: Findings) -> Table:
 
 
 def figure(found: Findings, strategies: Sequence[str], budget: Budget | None = None) -> Figure:
-    """Returns flops and params against time, with the fronts, and flops a millisecond by α.
+    """Returns flops and params against time, with the fronts, and GF a ms by α.
 
     Args:
         found: on a device.
@@ -117,7 +118,7 @@ def _panel(found: Findings, strategies: Sequence[str], count: Count, time: Axis)
 
 
 def _by_alpha(found: Findings, strategies: Sequence[str], budget: Budget) -> Panel | None:
-    """Flops a millisecond of the networks within a budget by α; None: fewer than two have one."""
+    """GF a ms of the networks within a budget by α; None: fewer than two have one."""
     alphas = {
         alpha: network
         for strategy, network in within(found, strategies, budget).items()
