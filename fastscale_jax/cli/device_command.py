@@ -68,10 +68,10 @@ def scale_for_device(
 
     For each strategy the largest network within the budget is found, by compiling for the target
     or by measuring here. What is printed: these networks as variants to copy; the strategy with
-    most flops of one image for each millisecond of the step; and the front, the networks that no
-    other beats in flops and time, or in params and time. Every network is added to the results at
-    once. The same command goes on where it was stopped, and another budget begins with what is
-    known.
+    most flops of one image for each millisecond of the step, among networks with at least half of
+    the flops of the largest; and the front, the networks that no other beats in flops and time, or
+    in params and time. Every network is added to the results at once. The same command goes on
+    where it was stopped, and another budget begins with what is known.
 
     Args:
         base: family:base, as in regnetz:500mf.

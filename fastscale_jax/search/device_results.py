@@ -264,14 +264,17 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
 
 
 def best(chosen: Mapping[str, Network]) -> str | None:
-    """Returns the strategy whose network has the most GF a ms; None: no network.
+    """Returns the strategy whose network has the most GF a ms of the `comparable`; None: none."""
+    return max(comparable(chosen), key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
 
-    One that has less than half of the flops of the largest does not count: it leaves most of the
-    budget, and small networks may well have a higher rate.
+
+def comparable(chosen: Mapping[str, Network]) -> list[str]:
+    """Returns the strategies whose networks have at least half of the flops of the largest.
+
+    A smaller one leaves most of the budget, and small networks may well have a higher rate.
     """
     most = max((network.cost.flops for network in chosen.values()), default=0)
-    counting = [x for x, network in chosen.items() if network.cost.flops >= most / 2]
-    return max(counting, key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
+    return [x for x, network in chosen.items() if network.cost.flops >= most / 2]
 
 
 def alpha_of(strategy: str) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
-from fastscale_jax.display.table import NOTHING, Cell, Column, Table
+from fastscale_jax.display.table import DASH, NOTHING, Cell, Column, Table
 from fastscale_jax.search.device_results import (
     COUNTS,
     Budget,
@@ -14,6 +14,7 @@ from fastscale_jax.search.device_results import (
     Network,
     alpha_of,
     best,
+    comparable,
     front,
     within,
 )
@@ -23,6 +24,7 @@ _AXES: dict[Count, tuple[float, Axis]] = {
     "flops": (1e9, Axis("flops, 10⁹ an image")),
     "params": (1e6, Axis("params, 10⁶")),
 }
+COMPARED = "Compared are the networks with at least half of the flops of the largest."
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 _FLOOR = (
     "The floor is the least time that the compiled step can take; nothing was run, and a real step "
@@ -47,7 +49,10 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
     caption = f"The largest network of each strategy, {words}, on {_where(found)}."
     if winner:
         best_variant = f"{winner}, `{chosen[winner].variant}`"
-        caption += f" Most flops of one image for each millisecond of the step: {best_variant}."
+        caption += (
+            f" Most flops of one image for each millisecond of the step: {best_variant}. "
+            f"{COMPARED} Smaller ones have a dash."
+        )
     return Table(
         f"{_name(found)}-{_slug(budget.text)}",
         f"{found.base} scaled for {found.device}, {budget.words()}",
@@ -148,11 +153,14 @@ def _row(
             [NOTHING] * (len(_columns(found)) + 3)
         )
     network = chosen[strategy]
+    share = Cell(f"{100 * network.gf_per_ms / most:.0f}")
+    if strategy not in comparable(chosen):
+        share = Cell(DASH, note="less than half of the flops of the largest")
     return (
         Cell(strategy),
         *_cells(network),
         Cell(f"{network.gf_per_ms:#.3g}"),
-        Cell(f"{100 * network.gf_per_ms / most:.0f}"),
+        share,
         Cell(_on(network, fronts)),
     )
 

@@ -15,9 +15,12 @@ from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.cli import measuring
 from fastscale_jax.cli.application import main
+from fastscale_jax.cli.device_output import show
+from fastscale_jax.display.table import DASH
 from fastscale_jax.measure import points
 from fastscale_jax.search import device_results
-from fastscale_jax.search.device_results import Budget, Network, front
+from fastscale_jax.search.device_results import Budget, Findings, Network, front
+from fastscale_jax.search.device_tables import budget_table
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets import extras
 from tests.commands import REPOSITORY, run_module
@@ -381,6 +384,28 @@ def test_a_small_network_that_leaves_the_budget_does_not_make_its_share_the_best
     chosen["a1"] = network("a1", 10, 2.5)
     assert device_results.best(chosen) == "a1"
     assert device_results.best({}) is None
+
+
+def test_a_network_that_is_too_small_to_be_compared_has_a_dash_and_no_share(capsys):
+    def network(strategy, flops, ms):
+        cost = Complexity(flops * 10**9, 1, 1)
+        return Network(f"n_{strategy}", strategy, 2.0, cost, 224, ms, None, True)
+
+    networks = (network("a0", 5, 1.0), network("a1", 10, 5.0), network("a0.5", 20, 9.0))
+    budget = Budget("floor_ms", 10.0)
+    found = Findings(
+        "n", "gpu:h100", True, 128, "bfloat16", "", networks, failures={}, budgets=(budget,)
+    )
+    strategies = ["a0", "a0.5", "a1"]
+    table = budget_table(found, strategies, budget)
+    shares_of_best = [row[-2].text for row in table.rows]
+    assert shares_of_best == [DASH, "100", "90"]
+    assert "of the step: a0.5, `n_a0.5`." in table.caption
+    assert "at least half of the flops of the largest. Smaller ones have a dash." in table.caption
+    show(found, strategies, budget, "table")
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said.startswith("most flops of one image for each millisecond of the step: a0.5, ")
+    assert said.endswith("at least half of the flops of the largest.")
 
 
 def test_an_alpha_is_told_from_other_shares():
