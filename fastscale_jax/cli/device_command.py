@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 
 from cyclopts import Group, Parameter
 
@@ -29,6 +28,7 @@ from fastscale_jax.search.share_grid import ALPHA, strategies_of
 from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
+from fastscale_jax.utils.paths import slug
 
 _SHARES = Group("Which shares", sort_key=1)
 
@@ -100,7 +100,7 @@ def scale_for_device(
         raise ValueError(f"--rounds must be at least 1; got {measuring.rounds}")
     batch = "" if batch_size is None else str(batch_size)
     spec = Spec("jax", base, "", 1.0, **setting_of(of_device, batch, dtype))
-    path = results or pathlib.Path("runs/device", f"{_slug(target)}-{_slug(base)}.jsonl")
+    path = results or pathlib.Path("runs/device", f"{slug(target)}-{slug(base)}.jsonl")
     if wanted.kind == "memory_gb" and of_device and of_device.device.platform == "tpu":
         complain(
             "on TPUs programs hold some percent more than is counted here; fastscale memory "
@@ -224,7 +224,3 @@ def _nothing_meets(found: Findings, strategies: list[str], budget: Budget) -> st
         f"no network of {found.base} on {found.device} by any of {len(strategies)} strategies was "
         f"found within {budget.words()}{nearest}{takes}"
     )
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

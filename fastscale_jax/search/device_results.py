@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.strategies import Strategy, strategy_of
+from fastscale_jax.arch.strategies import Strategy, identity, is_of, strategy_of
 from fastscale_jax.measure import points
 from fastscale_jax.measure.choose import in_words
 
@@ -137,10 +137,19 @@ class Findings:
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the networks, in order of α, then of shares."""
+        """The strategies of the networks, in order of α, then of shares; one name of each."""
         names = {network.strategy for network in self.networks} | set(self.failures)
         alphas = {name: alpha_of(name) for name in names if name}
-        return sorted(alphas, key=lambda x: (alphas[x] is None, alphas[x] or 0.0, x))
+        names = sorted(alphas, key=lambda x: (alphas[x] is None, alphas[x] or 0.0, x))
+        one_each: dict[tuple[object, ...], str] = {}
+        for name in names:
+            one_each.setdefault(identity(name), name)
+        return list(one_each.values())
+
+    def failure(self, strategy: str) -> str | None:
+        """Returns the error of a strategy's points that were tried; None: none failed."""
+        failures = self.failures.items()
+        return next((error for name, error in failures if name and is_of(name, strategy)), None)
 
     def least(self, budget: Budget) -> float | None:
         """Returns the least that a network takes of a budget; None: nothing is known."""
@@ -250,7 +259,7 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
     """
     chosen = {}
     for strategy in strategies:
-        own = [x for x in found.networks if x.fits and x.strategy in ("", strategy)]
+        own = [x for x in found.networks if x.fits and is_of(x.strategy, strategy)]
         if budget.kind == "flops":
             limits = budget.limit / _NEAR, budget.limit * _NEAR
             near = [x for x in own if limits[0] <= x.cost.flops <= limits[1]]

@@ -1,8 +1,8 @@
 """What was found on a device as tables and a figure, for the command and for the report."""
 
-import re
 from collections.abc import Mapping, Sequence
 
+from fastscale_jax.arch.strategies import is_of
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
 from fastscale_jax.display.table import DASH, NOTHING, Cell, Column, Table
@@ -18,6 +18,7 @@ from fastscale_jax.search.device_results import (
     front,
     within,
 )
+from fastscale_jax.utils.paths import slug
 
 _MOST_CURVES = 8  # strategies that have a curve of their own
 _AXES: dict[Count, tuple[float, Axis]] = {
@@ -54,7 +55,7 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
             f"{COMPARED} Smaller ones have a dash."
         )
     return Table(
-        f"{_name(found)}-{_slug(budget.text)}",
+        f"{_name(found)}-{slug(budget.text)}",
         f"{found.base} scaled for {found.device}, {budget.words()}",
         f"{caption} {_reliability(found)}",
         columns,
@@ -116,7 +117,7 @@ def _panel(found: Findings, strategies: Sequence[str], count: Count, time: Axis)
         curves.append(Curve("networks", origin, points(fitting), "", is_line=False))
     else:
         for strategy in strategies:
-            own = [x for x in fitting if x.strategy in ("", strategy)]
+            own = [x for x in fitting if is_of(x.strategy, strategy)]
             curves.append(Curve(strategy, origin, points(own), strategy))
     curves.append(Curve("front", origin, points(front(found.networks, count)), "front"))
     return Panel(f"{found.base}, time against {count}", axis, time, tuple(curves))
@@ -167,9 +168,9 @@ def _row(
 
 def _why_none(found: Findings, strategy: str) -> str:
     """Why a strategy has no network within a budget."""
-    if strategy in found.failures:
-        return found.failures[strategy]
-    if any(x.strategy == strategy and not x.fits for x in found.networks):
+    if failure := found.failure(strategy):
+        return failure
+    if any(x.strategy and is_of(x.strategy, strategy) and not x.fits for x in found.networks):
         return "its networks do not fit into the memory"
     return "no network within the budget is known"
 
@@ -219,8 +220,4 @@ def _where(found: Findings) -> str:
 
 
 def _name(found: Findings) -> str:
-    return f"device-{_slug(found.device)}-{_slug(found.base)}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+    return f"device-{slug(found.device)}-{slug(found.base)}"

@@ -277,6 +277,9 @@ def test_the_plot_marks_the_chosen_networks(browser, address):
     assert rings[1]["acts"] == str(count(model_config("efficientnet", "b4")).acts)
     curves = browser.find_elements(By.CSS_SELECTOR, "#explorer-plot g.curve")
     assert [each.get_attribute("data-strategy") for each in curves] == [*STRATEGIES]
+    # plot and tables have the same units
+    units = browser.execute_script("return [5, 5e3, 5e6, 5e9, 5e12].map(Grid.unit)")
+    assert units == [[1, ""], [1e3, "k"], [1e6, "M"], [1e9, "G"], [1e12, "T"]]
     # a click chooses what is under it
     browser.find_element(By.CSS_SELECTOR, "g[data-strategy=dwr] .mark-of:last-child").click()
     assert part(browser, "a-variant").text.startswith("regnetz:500mf_dwr_x")

@@ -1,6 +1,7 @@
 """Shares of growth for a device that follows a formula: the front and the best share."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -20,7 +21,7 @@ from fastscale_jax.display.table import DASH
 from fastscale_jax.measure import points
 from fastscale_jax.search import device_results
 from fastscale_jax.search.device_results import Budget, Findings, Network, front
-from fastscale_jax.search.device_tables import budget_table
+from fastscale_jax.search.device_tables import budget_table, figure
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets import extras
 from tests.commands import REPOSITORY, run_module
@@ -217,6 +218,27 @@ def test_tables_csv_and_files_say_the_same(device, tmp_path):
     with (tmp_path / f"out/{name}.csv").open() as file:
         drawn = [row for row in csv.DictReader(file) if row["curve"] == "front"]
     assert len(drawn) == sum(map(len, found["front"].values()))
+
+
+@pytest.mark.parametrize("budget", ["floor_ms:9", "flops:2gf"])
+def test_two_names_of_a_strategy_have_the_same_points(device, asked, budget):
+    flags = ("regnetz:500mf", "--target=gpu:h100", f"--budget={budget}", "--format=json")
+    known = json.loads(device(*flags, "--shares=dWr")[1])
+    number = len(asked)
+    for again in ((), ("--only_known",)):
+        status, out, _ = device(*flags, "--shares=a0.8", *again)
+        found = json.loads(out)
+        assert (status, len(asked)) == (0, number)
+        assert found["strategies"]["a0.8"] == known["strategies"]["dWr"]
+        assert found["strategies"]["a0.8"]["factor"] > 1
+    path = pathlib.Path("runs/device/gpu-h100-regnetz-500mf.jsonl")
+    (of_base,) = device_results.read(path)
+    assert of_base.strategies == ["dWr"]
+    both = dataclasses.replace(of_base, failures={"a0.8": "aborted", "": "refused"})
+    assert both.strategies == ["a0.8"]
+    assert (both.failure("dWr"), both.failure("w")) == ("aborted", None)
+    drawn = figure(both, ["a0.8"]).panels[0].curves[0]
+    assert len(drawn.points) == len(of_base.networks)
 
 
 def test_all_shares_are_every_way_to_share_and_are_networks():

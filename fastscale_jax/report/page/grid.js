@@ -7,6 +7,13 @@ const Grid = (() => {
   const bases = new Map(data.bases.map((base) => [base.key, base]));
   const DEFAULT = { base: data.bases[0].key, strategy: "dWr", factor: 10 };
 
+  const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+
+  // The unit of an amount, and its letter.
+  function unit(amount) {
+    return UNITS.find(([size]) => amount >= size) || [1, ""];
+  }
+
   const factors = (choice) => bases.get(choice.base).factors;
   const factor = (choice) => factors(choice)[choice.index];
 
@@ -116,6 +123,6 @@ const Grid = (() => {
 
   return {
     DEFAULT, data, bases, factors, factor, network, curve, choice, variant, address, parsed, info,
-    compared, isAlpha, title, name, fileOf, compiling, programs,
+    compared, isAlpha, title, name, fileOf, compiling, programs, unit,
   };
 })();

@@ -2,13 +2,12 @@
 "use strict";
 const Tables = (() => {
   const element = (name) => document.getElementById(`explorer-${name}`);
-  const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   const DASH = "–";
   const COSTS = ["flops", "params", "acts"];
   const COLUMNS = ["images", "memory", "step, at least", "images/s, at most", "compiled"]; // of a program
 
   function human(amount) {
-    const [unit, letter] = UNITS.find(([size]) => amount >= size) || [1, ""];
+    const [unit, letter] = Grid.unit(amount);
     return `${(amount / unit).toPrecision(4)} ${letter}`.trim();
   }
 
