@@ -140,7 +140,7 @@ def test_what_the_pages_say_of_shares_is_in_the_table():
     assert "{:.2f} and {:.2f} of its rate".format(*h100) in RESULTS
     assert "0.8 has {:.2f} and {:.2f} of the best".format(*v5e) in RESULTS
     lost = sorted(round(100 * (1 - x)) for x in h100)
-    assert "costs {} and {} % of the flops a millisecond".format(*lost) in PAGE
+    assert "costs {} and {} % of the flops of one image for each".format(*lost) in PAGE
     (found,) = (x for x in shares_tables.findings("v5e") if x.base == "regnetz:500mf")
     floors = {f"{x.cost.flops / 1e9:.2f}": x.ms for x in found.networks}
     assert floors["1.65"] < floors["1.26"]

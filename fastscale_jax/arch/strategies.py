@@ -260,6 +260,30 @@ def shares(strategy: str) -> tuple[PerStage, PerStage, float]:
     return found.d, found.w, found.r
 
 
+def identity(strategy: str) -> tuple[object, ...]:
+    """Returns what tells a strategy from others: `a0.8` and `dWr` have the same.
+
+    Raises:
+        ValueError: as `strategy_of`.
+    """
+    found = strategy_of(strategy)
+    numbers = (found.d, found.w, found.r, found.g)
+    return *(round(x, 9) if isinstance(x, float) else x for x in numbers), found.max_resolution
+
+
+def is_of(made_by: str, strategy: str) -> bool:
+    """Whether a network is of a strategy: the base itself is of every one.
+
+    Args:
+        made_by: strategy that the network was scaled by; empty: it is the base.
+        strategy: as in `strategy_of`.
+
+    Raises:
+        ValueError: as `strategy_of`.
+    """
+    return not made_by or made_by == strategy or identity(made_by) == identity(strategy)
+
+
 def spelled(strategy: str) -> str:
     """Returns a strategy as `STRATEGIES` writes it; what is none, or several, as it is."""
     plain, dash, cap = strategy.partition("-")

@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from fastscale_jax.arch.strategies import listed, spelled
 from fastscale_jax.arch.zoo import spelled_base
-from fastscale_jax.cli.measuring import DType, Measuring, setting_of, taker
+from fastscale_jax.cli.measuring import DType, Measuring, check_device, setting_of, taker
 from fastscale_jax.cli.options import OptionalPath, Path, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.curves import measure_all
@@ -65,7 +65,7 @@ def curves(
     place of time. Returns the exit status.
 
     Args:
-        results: A JSON-lines file that measurements are added to.
+        results: A JSON-lines file that measurements are added to. One file is of one device.
         output: Folder for figures and tables.
         only_draw: Measure nothing.
         grid: see `Grid`.
@@ -80,8 +80,11 @@ def curves(
             raise ValueError(f"--rounds must be at least 1; got {measuring.rounds}")
         if only_draw and output is None:
             raise ValueError("--only_draw needs a folder to draw to, as --output")
+        known = points.read(results)
+        if target or not only_draw:
+            check_device(results, known, target)
         if only_draw:
-            records = points.read(results)
+            records = known
             points.check_alike([points.spec_of(record) for record in records])
         else:
             records = measure_all(

@@ -2,14 +2,20 @@
 
 import dataclasses
 import pathlib
-import re
 
 from cyclopts import Group, Parameter
 
 from fastscale_jax.arch.strategies import strategy_of
 from fastscale_jax.arch.zoo import FAMILIES, spelled_base
 from fastscale_jax.cli.device_output import Form, show, write
-from fastscale_jax.cli.measuring import DType, Measuring, setting_of, taker
+from fastscale_jax.cli.measuring import (
+    HERE,
+    DType,
+    Measuring,
+    check_device,
+    setting_of,
+    taker,
+)
 from fastscale_jax.cli.options import OptionalPath, Session, Whole
 from fastscale_jax.measure import points
 from fastscale_jax.measure.choose import UnmetError
@@ -22,8 +28,8 @@ from fastscale_jax.search.share_grid import ALPHA, strategies_of
 from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
+from fastscale_jax.utils.paths import slug
 
-HERE = "here"
 _SHARES = Group("Which shares", sort_key=1)
 
 
@@ -62,7 +68,8 @@ def scale_for_device(
 
     For each strategy the largest network within the budget is found, by compiling for the target
     or by measuring here. What is printed: these networks as variants to copy; the strategy with
-    most flops a millisecond; and the front, the networks that no other beats in flops and time, or
+    most flops of one image for each millisecond of the step, among networks with at least half of
+    the flops of the largest; and the front, the networks that no other beats in flops and time, or
     in params and time. Every network is added to the results at once. The same command goes on
     where it was stopped, and another budget begins with what is known.
 
@@ -93,7 +100,7 @@ def scale_for_device(
         raise ValueError(f"--rounds must be at least 1; got {measuring.rounds}")
     batch = "" if batch_size is None else str(batch_size)
     spec = Spec("jax", base, "", 1.0, **setting_of(of_device, batch, dtype))
-    path = results or pathlib.Path("runs/device", f"{_slug(target)}-{_slug(base)}.jsonl")
+    path = results or pathlib.Path("runs/device", f"{slug(target)}-{slug(base)}.jsonl")
     if wanted.kind == "memory_gb" and of_device and of_device.device.platform == "tpu":
         complain(
             "on TPUs programs hold some percent more than is counted here; fastscale memory "
@@ -103,7 +110,9 @@ def scale_for_device(
     try:
         if not only_known:
             file = PointsFile(path, [spec])
-            _check_device(path, file, of_device)
+            check_device(path, file.known.values(), of_device)
+            if of_device and not file.known:
+                check_compiler(of_device.device.platform)
             take = taker(of_device, measuring, session)
             of_points = Points(file, take, measuring.rounds, measuring.again)
             unmet = search_shares(spec, strategies, wanted, of_points, tell=complain)
@@ -178,26 +187,6 @@ def _check_stages(base: str, strategy: str) -> None:
         raise ValueError(f"strategy {strategy!r} is for {stages} stages; {base} has {having}")
 
 
-def _check_device(path: pathlib.Path, file: PointsFile, target: Target | None) -> None:
-    """Refuses a file of another device's results before anything is compiled or measured.
-
-    Raises:
-        ValueError: names both; or the target's compiler is missing, and nothing is known.
-    """
-    records = file.known.values()
-    compiled_for = {record["machine"]["device"] for record in points.compiled(records)}
-    measured_on = {record["machine"]["device"] for record in points.measured(records)}
-    others = compiled_for - {target.name} | measured_on if target else compiled_for
-    if others:
-        wanted = target.name if target else HERE
-        raise ValueError(
-            f"{path} has results of {', '.join(sorted(others))}, not of {wanted}; give each device "
-            "a file, by --results"
-        )
-    if target and not records:
-        check_compiler(target.device.platform)
-
-
 def _findings(path: pathlib.Path, base: str, target: str, of_device: Target | None) -> Findings:
     """What the file has of the base.
 
@@ -235,7 +224,3 @@ def _nothing_meets(found: Findings, strategies: list[str], budget: Budget) -> st
         f"no network of {found.base} on {found.device} by any of {len(strategies)} strategies was "
         f"found within {budget.words()}{nearest}{takes}"
     )
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

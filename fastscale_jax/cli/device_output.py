@@ -17,7 +17,7 @@ from fastscale_jax.search.device_results import (
     front,
     within,
 )
-from fastscale_jax.search.device_tables import budget_table, figure, front_table
+from fastscale_jax.search.device_tables import COMPARED, budget_table, figure, front_table
 from fastscale_jax.utils.console import print_table
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def show(found: Findings, strategies: Sequence[str], budget: Budget, form: Form)
         print_table(_printed(front_table(found)))
         winner, network = _best(within(found, strategies, budget))
         print(
-            f"most flops a millisecond: {winner}, {network.gf_per_ms:#.3g} GF a ms\n"
+            "most flops of one image for each millisecond of the step: "
+            f"{winner}, {network.gf_per_ms:#.3g} GF a ms. {COMPARED}\n"
             f"fastscale train {network.variant} --config.data.batch_size={found.images} "
             f"--config.dtype={found.dtype}"
         )

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from cyclopts import Group, Parameter
 
 from fastscale_jax.cli.options import Session, Whole
+from fastscale_jax.measure import points
 from fastscale_jax.measure.curves import measured
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.targets.compiled_point import compiled_point
@@ -15,6 +17,7 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.digits import is_whole
 
+HERE = "here"  # the device that is not compiled for
 _MEASURING = Group("How they are measured", sort_key=2)
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -49,6 +52,32 @@ def taker(
         return functools.partial(measured, **limits)
     store = Store(session.targets) if session.targets else None
     return functools.partial(compiled_point, target=target, timeout=timeout, store=store)
+
+
+def check_device(
+    path: pathlib.Path, records: Collection[dict[str, Any]], target: Target | None
+) -> None:
+    """Refuses a file of another device's results before anything is compiled or measured.
+
+    A point does not say which device it is of: another device's would count as known.
+
+    Args:
+        path: of the file.
+        records: of the file.
+        target: that is compiled for; None: the device here is measured.
+
+    Raises:
+        ValueError: names both devices.
+    """
+    compiled_for = {record["machine"]["device"] for record in points.compiled(records)}
+    measured_on = {record["machine"]["device"] for record in points.measured(records)}
+    others = compiled_for - {target.name} | measured_on if target else compiled_for
+    if others:
+        wanted = target.name if target else HERE
+        raise ValueError(
+            f"{path} has results of {', '.join(sorted(others))}, not of {wanted}; give each device "
+            "a file, by --results"
+        )
 
 
 def setting_of(

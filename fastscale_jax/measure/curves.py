@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fastscale_jax.measure.points import OUT_OF_MEMORY, SAID, Spec
+from fastscale_jax.measure.points import NO_MEMORY, OUT_OF_MEMORY, SAID, Spec
 from fastscale_jax.measure.points_file import PointsFile
 from fastscale_jax.utils.console import stderr_console
 
@@ -105,7 +105,7 @@ def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dic
     if process.returncode < 0:
         return {"error": f"ended by signal {-process.returncode}; most likely out of memory"}
     if process.returncode != SAID and any(sign in errors for sign in OUT_OF_MEMORY):
-        return {"error": "out of memory"}
+        return {"error": NO_MEMORY}
     return {"error": lines[-1][:300]}
 
 

@@ -23,6 +23,8 @@ PACKAGES = {
 }
 LEAST_FOR_R = 5  # points that Pearson's r needs to say anything
 SAID = 3  # exit status of a point's process whose last line on stderr is the reason
+NO_MEMORY = "out of memory"  # the error of a point that does not fit
+# what says so on stderr
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.strategies import strategy_of
+from fastscale_jax.arch.strategies import is_of
 from fastscale_jax.report.compiled import Compiled
 
 # neighbours whose factors are further apart say too little of what is between them
@@ -43,25 +43,13 @@ def lines(programs: Iterable[Compiled], base: str, strategy: str) -> list[list[C
     # one at each factor: two names of a strategy have programs of the same network
     found: dict[tuple[str, ...], dict[float, Compiled]] = {}
     for program in programs:
-        if program.base == base and not program.is_largest and is_of(program, strategy):
+        if program.base == base and not program.is_largest and is_of(program.strategy, strategy):
             key = (program.date, program.versions, *map(str, program.setting))
             found.setdefault(key, {})[program.factor] = program
     return [
         [line[factor] for factor in sorted(line)]
         for _, line in sorted(found.items(), key=lambda item: item[0], reverse=True)
     ]
-
-
-def is_of(program: Compiled, strategy: str) -> bool:
-    """Whether a program is of a base, or of a network that a strategy makes of it."""
-    return not program.strategy or shares(program.strategy) == shares(strategy)
-
-
-def shares(strategy: str) -> tuple[object, ...]:
-    """Returns what tells a strategy from others: `a0.8` and `dWr` have the same."""
-    found = strategy_of(strategy)
-    numbers = (found.d, found.w, found.r, found.g)
-    return *(round(x, 9) if isinstance(x, float) else x for x in numbers), found.max_resolution
 
 
 def interpolated(line: Sequence[Compiled], factor: float, cost: Complexity) -> Between | None:

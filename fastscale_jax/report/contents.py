@@ -161,8 +161,9 @@ def _devices(findings: tuple[Findings, ...]) -> Section:
             "Flops do not say how long a step takes, and devices differ. Here the same base is "
             "scaled by several shares of growth for each device, to the largest network within a "
             "budget, after EfficientNet-X (arXiv:2102.05610). No error is known of these "
-            "networks: what can be compared is how many flops and params a device computes in a "
-            "millisecond. Made by `fastscale device`.",
+            "networks: what can be compared is their size, their step, and the flops of one image "
+            "for each millisecond of the step, which is of the whole batch. Made by "
+            "`fastscale device`.",
         ),
         tuple(items),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fastscale_jax.arch import Complexity
+from fastscale_jax.arch.strategies import identity, is_of
 from fastscale_jax.display import csv_file
 from fastscale_jax.report import between
 from fastscale_jax.report.between import Between
@@ -52,7 +53,7 @@ def shown(programs: Sequence[Compiled], networks: Iterable[Network]) -> dict[str
     lines: dict[Any, list[list[Compiled]]] = {}
     off_by: list[tuple[float, float]] = []
     for network in networks:
-        key = (network.base, between.shares(network.strategy))
+        key = (network.base, identity(network.strategy))
         if key not in lines:
             lines[key] = between.lines(programs, network.base, network.strategy)
             off_by += [error for line in lines[key] for error in between.errors(line)]
@@ -91,7 +92,7 @@ def _exact(network: Network, programs: Sequence[Compiled]) -> dict[Setting, Comp
         for program in programs
         if program.base == network.base
         and program.factor == network.factor
-        and between.is_of(program, network.strategy)
+        and is_of(program.strategy, network.strategy)
     ]
     return {program.setting: program for program in sorted(same, key=lambda each: each.date)}
 

@@ -14,14 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.scaling import amount_name
+from fastscale_jax.arch.strategies import is_of
 from fastscale_jax.arch.zoo import base_architecture, resolve
 from fastscale_jax.measure.choose import UnmetError, choose
-from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.points import NO_MEMORY, Spec
 from fastscale_jax.measure.points_file import PointsFile
 from fastscale_jax.search.device_results import Budget, variant_of
 from fastscale_jax.utils.console import stderr_console
-
-OUT_OF_MEMORY = "out of memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +122,7 @@ class _Measure:
         if factor != 1:
             spec = dataclasses.replace(self.base, strategy=self.strategy, factor=factor)
         record = self._record(spec, variant)
-        if "error" in record and record["error"] != OUT_OF_MEMORY:
+        if "error" in record and record["error"] != NO_MEMORY:
             raise UnmetError(f"{spec.title}: {record['error']}")
         if "error" in record or not record.get("fits", True):
             return float("inf")
@@ -133,6 +132,7 @@ class _Measure:
 
     def _record(self, spec: Spec, variant: str) -> dict[str, Any]:
         """What is known of a point, measured as often as it should be."""
+        spec = self._as_known(spec)
         file, again = self.points.file, self.points.again and spec not in self.retried
         variant = variant or variant_of(spec.base, spec.strategy, spec.factor)
         named = {"variant": variant, "budget": self.budget.text}
@@ -141,6 +141,15 @@ class _Measure:
                 self.retried.add(spec)
                 file.add(spec, {**self.points.take(spec), **named})
         return file.known[spec]
+
+    def _as_known(self, spec: Spec) -> Spec:
+        """The point under the name that the file has for its strategy: `a0.8` may be `dWr`."""
+        known = self.points.file.known
+        if spec in known or not spec.strategy:
+            return spec
+        alike = (x for x in known if dataclasses.replace(x, strategy=spec.strategy) == spec)
+        named = (x for x in alike if x.strategy and is_of(x.strategy, spec.strategy))
+        return next(named, spec)
 
 
 if __name__ == "__main__":

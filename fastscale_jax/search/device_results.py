@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fastscale_jax.arch import Complexity
-from fastscale_jax.arch.strategies import Strategy, strategy_of
+from fastscale_jax.arch.strategies import Strategy, identity, is_of, strategy_of
 from fastscale_jax.measure import points
 from fastscale_jax.measure.choose import in_words
 
@@ -137,10 +137,19 @@ class Findings:
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the networks, in order of α, then of shares."""
+        """The strategies of the networks, in order of α, then of shares; one name of each."""
         names = {network.strategy for network in self.networks} | set(self.failures)
         alphas = {name: alpha_of(name) for name in names if name}
-        return sorted(alphas, key=lambda x: (alphas[x] is None, alphas[x] or 0.0, x))
+        names = sorted(alphas, key=lambda x: (alphas[x] is None, alphas[x] or 0.0, x))
+        one_each: dict[tuple[object, ...], str] = {}
+        for name in names:
+            one_each.setdefault(identity(name), name)
+        return list(one_each.values())
+
+    def failure(self, strategy: str) -> str | None:
+        """Returns the error of a strategy's points that were tried; None: none failed."""
+        failures = self.failures.items()
+        return next((error for name, error in failures if name and is_of(name, strategy)), None)
 
     def least(self, budget: Budget) -> float | None:
         """Returns the least that a network takes of a budget; None: nothing is known."""
@@ -250,7 +259,7 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
     """
     chosen = {}
     for strategy in strategies:
-        own = [x for x in found.networks if x.fits and x.strategy in ("", strategy)]
+        own = [x for x in found.networks if x.fits and is_of(x.strategy, strategy)]
         if budget.kind == "flops":
             limits = budget.limit / _NEAR, budget.limit * _NEAR
             near = [x for x in own if limits[0] <= x.cost.flops <= limits[1]]
@@ -264,14 +273,17 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
 
 
 def best(chosen: Mapping[str, Network]) -> str | None:
-    """Returns the strategy whose network has the most flops per millisecond; None: no network.
+    """Returns the strategy whose network has the most GF a ms of the `comparable`; None: none."""
+    return max(comparable(chosen), key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
 
-    One that has less than half of the flops of the largest does not count: it leaves most of the
-    budget, and small networks may well have a higher rate.
+
+def comparable(chosen: Mapping[str, Network]) -> list[str]:
+    """Returns the strategies whose networks have at least half of the flops of the largest.
+
+    A smaller one leaves most of the budget, and small networks may well have a higher rate.
     """
     most = max((network.cost.flops for network in chosen.values()), default=0)
-    counting = [x for x, network in chosen.items() if network.cost.flops >= most / 2]
-    return max(counting, key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
+    return [x for x, network in chosen.items() if network.cost.flops >= most / 2]
 
 
 def alpha_of(strategy: str) -> float | None:

@@ -1,11 +1,11 @@
 """What was found on a device as tables and a figure, for the command and for the report."""
 
-import re
 from collections.abc import Mapping, Sequence
 
+from fastscale_jax.arch.strategies import is_of
 from fastscale_jax.display.figure import Axis, Curve, Figure, Panel, Point
 from fastscale_jax.display.origins import Origin
-from fastscale_jax.display.table import NOTHING, Cell, Column, Table
+from fastscale_jax.display.table import DASH, NOTHING, Cell, Column, Table
 from fastscale_jax.search.device_results import (
     COUNTS,
     Budget,
@@ -14,15 +14,18 @@ from fastscale_jax.search.device_results import (
     Network,
     alpha_of,
     best,
+    comparable,
     front,
     within,
 )
+from fastscale_jax.utils.paths import slug
 
 _MOST_CURVES = 8  # strategies that have a curve of their own
 _AXES: dict[Count, tuple[float, Axis]] = {
     "flops": (1e9, Axis("flops, 10⁹ an image")),
     "params": (1e6, Axis("params, 10⁶")),
 }
+COMPARED = "Compared are the networks with at least half of the flops of the largest."
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 _FLOOR = (
     "The floor is the least time that the compiled step can take; nothing was run, and a real step "
@@ -46,9 +49,13 @@ def budget_table(found: Findings, strategies: Sequence[str], budget: Budget) -> 
     words = f"budget {budget.words()}" if budget.kind == "flops" else f"at most {budget.words()}"
     caption = f"The largest network of each strategy, {words}, on {_where(found)}."
     if winner:
-        caption += f" Most flops a millisecond: {winner}, `{chosen[winner].variant}`."
+        best_variant = f"{winner}, `{chosen[winner].variant}`"
+        caption += (
+            f" Most flops of one image for each millisecond of the step: {best_variant}. "
+            f"{COMPARED} Smaller ones have a dash."
+        )
     return Table(
-        f"{_name(found)}-{_slug(budget.text)}",
+        f"{_name(found)}-{slug(budget.text)}",
         f"{found.base} scaled for {found.device}, {budget.words()}",
         f"{caption} {_reliability(found)}",
         columns,
@@ -74,7 +81,7 @@ def front_table(found: Findings) -> Table:
 
 
 def figure(found: Findings, strategies: Sequence[str], budget: Budget | None = None) -> Figure:
-    """Returns flops and params against time, with the fronts, and flops a millisecond by α.
+    """Returns flops and params against time, with the fronts, and GF a ms by α.
 
     Args:
         found: on a device.
@@ -110,14 +117,14 @@ def _panel(found: Findings, strategies: Sequence[str], count: Count, time: Axis)
         curves.append(Curve("networks", origin, points(fitting), "", is_line=False))
     else:
         for strategy in strategies:
-            own = [x for x in fitting if x.strategy in ("", strategy)]
+            own = [x for x in fitting if is_of(x.strategy, strategy)]
             curves.append(Curve(strategy, origin, points(own), strategy))
     curves.append(Curve("front", origin, points(front(found.networks, count)), "front"))
     return Panel(f"{found.base}, time against {count}", axis, time, tuple(curves))
 
 
 def _by_alpha(found: Findings, strategies: Sequence[str], budget: Budget) -> Panel | None:
-    """Flops a millisecond of the networks within a budget by α; None: fewer than two have one."""
+    """GF a ms of the networks within a budget by α; None: fewer than two have one."""
     alphas = {
         alpha: network
         for strategy, network in within(found, strategies, budget).items()
@@ -147,20 +154,23 @@ def _row(
             [NOTHING] * (len(_columns(found)) + 3)
         )
     network = chosen[strategy]
+    share = Cell(f"{100 * network.gf_per_ms / most:.0f}")
+    if strategy not in comparable(chosen):
+        share = Cell(DASH, note="less than half of the flops of the largest")
     return (
         Cell(strategy),
         *_cells(network),
         Cell(f"{network.gf_per_ms:#.3g}"),
-        Cell(f"{100 * network.gf_per_ms / most:.0f}"),
+        share,
         Cell(_on(network, fronts)),
     )
 
 
 def _why_none(found: Findings, strategy: str) -> str:
     """Why a strategy has no network within a budget."""
-    if strategy in found.failures:
-        return found.failures[strategy]
-    if any(x.strategy == strategy and not x.fits for x in found.networks):
+    if failure := found.failure(strategy):
+        return failure
+    if any(x.strategy and is_of(x.strategy, strategy) and not x.fits for x in found.networks):
         return "its networks do not fit into the memory"
     return "no network within the budget is known"
 
@@ -210,8 +220,4 @@ def _where(found: Findings) -> str:
 
 
 def _name(found: Findings) -> str:
-    return f"device-{_slug(found.device)}-{_slug(found.base)}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+    return f"device-{slug(found.device)}-{slug(found.base)}"

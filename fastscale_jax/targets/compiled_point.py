@@ -4,7 +4,7 @@ import datetime
 from typing import Any
 
 from fastscale_jax.arch import count
-from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.points import NO_MEMORY, Spec
 from fastscale_jax.targets.compiler import FailedError
 from fastscale_jax.targets.extras import compiler_versions
 from fastscale_jax.targets.figures import program_figures
@@ -57,9 +57,9 @@ def compiled_point(
     except FailedError as error:
         return {"error": str(error)}
     except NoRoomError:
-        return {"error": "out of memory"}
+        return {"error": NO_MEMORY}
     if figures["peak_bytes"] is None:
-        return {"error": "out of memory"}
+        return {"error": NO_MEMORY}
     return {
         "network": network.name,
         "side": network.resolution,

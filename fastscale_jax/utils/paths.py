@@ -51,3 +51,8 @@ def is_same_path(recorded: str, path: str) -> bool:
         return True
     is_whole = not recorded or os.path.isabs(os.path.expanduser(recorded))
     return not is_whole and path.endswith(os.sep + os.path.normpath(recorded))
+
+
+def slug(text: str) -> str:
+    """Returns a text as a part of a file's name: `tpu:v5e:2x2` as `tpu-v5e-2x2`."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

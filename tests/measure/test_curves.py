@@ -284,3 +284,26 @@ def test_with_a_target_points_are_compiled_and_what_fails_is_left_with_its_reaso
         (128, "bfloat16", "jax")
     }
     assert [r["error"] for r in found if "error" in r] == ["out of memory"]
+
+
+def test_another_devices_file_is_refused_before_anything_is_compiled_or_measured(
+    tmp_path, monkeypatch, capsys
+):
+    def never(spec, **_):
+        raise AssertionError(spec)
+
+    monkeypatch.setattr(measuring, "compiled_point", never)
+    monkeypatch.setattr(measuring, "measured", never)
+    spec = points.Spec("jax", "regnetz:500mf", "", 1.0, 128, "bfloat16", 0)
+    file = tmp_path / "programs.jsonl"
+    points.append(file, compiled_record(spec))
+    flags = [f"--results={file}", "--bases=regnetz:500mf", "--factors=1"]
+    assert main(["curves", "--target=gpu:h100", *flags]) == 0  # its own: nothing is missing
+    capsys.readouterr()
+    here = ["--frameworks=jax", "--batch_size=128", "--dtype=bfloat16"]
+    draw = ["--target=tpu:v5e", "--only_draw", f"--output={tmp_path}"]
+    for asked, name in ((["--target=tpu:v5e"], "tpu:v5e"), (draw, "tpu:v5e"), (here, "here")):
+        assert main(["curves", *flags, *asked]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert f"{file} has results of gpu:h100, not of {name}; give each device" in said.err

@@ -253,12 +253,18 @@ def test_devices_that_are_not_here_have_their_figures_or_say_that_there_are_none
     opened(browser, address + "#explorer?a=resnet:50_w_x4")
     rows = browser.execute_script(CELLS, "#explorer-targets tbody tr")
     assert {tuple(row[2:]) for row in rows} == {("not compiled",)}
-    words = part(browser, "missing-programs").text
-    command = (
-        "fastscale curves --target=gpu:a100 --bases=resnet:50 --strategies=w --factors=4 "
-        "--results=programs.jsonl"
-    )
-    assert f"{command} compiles it on a CPU, and fastscale report --programs=programs" in words
+    said = part(browser, "missing-programs").find_elements(By.TAG_NAME, "code")
+    *compiling, showing = (each.text for each in said)
+    targets = ("gpu:a100", "gpu:h100", "gpu:v100", "tpu:v5e")
+    files = [f"programs-{target.replace(':', '-')}.jsonl" for target in targets]
+    assert sorted(compiling) == [
+        f"fastscale curves --target={target} --bases=resnet:50 --strategies=w --factors=4 "
+        f"--results={file}"
+        for target, file in zip(targets, files, strict=True)
+    ]
+    assert sorted(showing.partition("--programs=")[2].split(",")) == files
+    safe = browser.execute_script("return Grid.fileOf('tpu:v5e:2x2')")
+    assert safe == "programs-tpu-v5e-2x2.jsonl"
 
 
 def test_the_plot_marks_the_chosen_networks(browser, address):
@@ -271,6 +277,9 @@ def test_the_plot_marks_the_chosen_networks(browser, address):
     assert rings[1]["acts"] == str(count(model_config("efficientnet", "b4")).acts)
     curves = browser.find_elements(By.CSS_SELECTOR, "#explorer-plot g.curve")
     assert [each.get_attribute("data-strategy") for each in curves] == [*STRATEGIES]
+    # plot and tables have the same units
+    units = browser.execute_script("return [5, 5e3, 5e6, 5e9, 5e12].map(Grid.unit)")
+    assert units == [[1, ""], [1e3, "k"], [1e6, "M"], [1e9, "G"], [1e12, "T"]]
     # a click chooses what is under it
     browser.find_element(By.CSS_SELECTOR, "g[data-strategy=dwr] .mark-of:last-child").click()
     assert part(browser, "a-variant").text.startswith("regnetz:500mf_dwr_x")

@@ -45,7 +45,9 @@ def test_the_table_marks_the_share_of_most_flops_a_millisecond(given):
     rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert list(rows) == ["a0", "a0.5", "a1"]
     assert [name for name, row in rows.items() if row[-2] == "100"] == [best(chosen)]
-    assert f"Most flops a millisecond: {best(chosen)}" in table.caption
+    rate = "flops of one image for each millisecond of the step"
+    assert f"Most {rate}: {best(chosen)}" in table.caption
+    assert rate in " ".join(devices(given)[0].paragraphs)
     assert "nothing was run" in table.caption
 
 
@@ -74,6 +76,9 @@ def test_points_of_curves_have_a_figure_and_a_front():
     name = "device-tpu-v5e-regnetz-500mf"
     assert [item.name for item in section.items] == [name, f"{name}-front"]
     assert len(section.items[0].panels) == 2
+    assert "it has no budgets, so it has no such table" in (
+        REPOSITORY / "docs/report.md"
+    ).read_text("utf-8")
 
 
 def test_results_of_one_base_in_two_files_are_refused(tmp_path):

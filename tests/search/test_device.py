@@ -1,6 +1,7 @@
 """Shares of growth for a device that follows a formula: the front and the best share."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -15,9 +16,12 @@ from fastscale_jax.arch.strategies import shares
 from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.cli import measuring
 from fastscale_jax.cli.application import main
+from fastscale_jax.cli.device_output import show
+from fastscale_jax.display.table import DASH
 from fastscale_jax.measure import points
 from fastscale_jax.search import device_results
-from fastscale_jax.search.device_results import Budget, Network, front
+from fastscale_jax.search.device_results import Budget, Findings, Network, front
+from fastscale_jax.search.device_tables import budget_table, figure
 from fastscale_jax.search.share_grid import strategies_of
 from fastscale_jax.targets import extras
 from tests.commands import REPOSITORY, run_module
@@ -216,6 +220,27 @@ def test_tables_csv_and_files_say_the_same(device, tmp_path):
     assert len(drawn) == sum(map(len, found["front"].values()))
 
 
+@pytest.mark.parametrize("budget", ["floor_ms:9", "flops:2gf"])
+def test_two_names_of_a_strategy_have_the_same_points(device, asked, budget):
+    flags = ("regnetz:500mf", "--target=gpu:h100", f"--budget={budget}", "--format=json")
+    known = json.loads(device(*flags, "--shares=dWr")[1])
+    number = len(asked)
+    for again in ((), ("--only_known",)):
+        status, out, _ = device(*flags, "--shares=a0.8", *again)
+        found = json.loads(out)
+        assert (status, len(asked)) == (0, number)
+        assert found["strategies"]["a0.8"] == known["strategies"]["dWr"]
+        assert found["strategies"]["a0.8"]["factor"] > 1
+    path = pathlib.Path("runs/device/gpu-h100-regnetz-500mf.jsonl")
+    (of_base,) = device_results.read(path)
+    assert of_base.strategies == ["dWr"]
+    both = dataclasses.replace(of_base, failures={"a0.8": "aborted", "": "refused"})
+    assert both.strategies == ["a0.8"]
+    assert (both.failure("dWr"), both.failure("w")) == ("aborted", None)
+    drawn = figure(both, ["a0.8"]).panels[0].curves[0]
+    assert len(drawn.points) == len(of_base.networks)
+
+
 def test_all_shares_are_every_way_to_share_and_are_networks():
     names = strategies_of("regnetz:500mf", "all", 0.25)
     assert len(names) == len(set(names)) == 15 + 10
@@ -381,6 +406,28 @@ def test_a_small_network_that_leaves_the_budget_does_not_make_its_share_the_best
     chosen["a1"] = network("a1", 10, 2.5)
     assert device_results.best(chosen) == "a1"
     assert device_results.best({}) is None
+
+
+def test_a_network_that_is_too_small_to_be_compared_has_a_dash_and_no_share(capsys):
+    def network(strategy, flops, ms):
+        cost = Complexity(flops * 10**9, 1, 1)
+        return Network(f"n_{strategy}", strategy, 2.0, cost, 224, ms, None, True)
+
+    networks = (network("a0", 5, 1.0), network("a1", 10, 5.0), network("a0.5", 20, 9.0))
+    budget = Budget("floor_ms", 10.0)
+    found = Findings(
+        "n", "gpu:h100", True, 128, "bfloat16", "", networks, failures={}, budgets=(budget,)
+    )
+    strategies = ["a0", "a0.5", "a1"]
+    table = budget_table(found, strategies, budget)
+    shares_of_best = [row[-2].text for row in table.rows]
+    assert shares_of_best == [DASH, "100", "90"]
+    assert "of the step: a0.5, `n_a0.5`." in table.caption
+    assert "at least half of the flops of the largest. Smaller ones have a dash." in table.caption
+    show(found, strategies, budget, "table")
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said.startswith("most flops of one image for each millisecond of the step: a0.5, ")
+    assert said.endswith("at least half of the flops of the largest.")
 
 
 def test_an_alpha_is_told_from_other_shares():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscale_jax.utils.paths import absolute, is_same_path
+from fastscale_jax.utils.paths import absolute, is_same_path, slug
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_a_path_becomes_absolute_and_an_address_stays(path, wanted, monkeypatch)
 )
 def test_what_was_written_down_is_the_same_path(recorded, path, same):
     assert is_same_path(recorded, path) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("tpu:v5e:2x2", "tpu-v5e-2x2"), ("regnetz:500mf", "regnetz-500mf"), ("a b (c)", "a-b-c")],
+)
+def test_a_slug_has_no_characters_that_a_path_may_not_have(text, part):
+    assert slug(text) == part

@@ -38,7 +38,7 @@ const Chart = (() => {
   }
 
   function short(amount) {
-    const [unit, letter] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => amount >= size);
+    const [unit, letter] = Grid.unit(amount);
     return `${Number((amount / unit).toPrecision(3))}${letter}`;
   }
 

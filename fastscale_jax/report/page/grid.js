@@ -5,8 +5,14 @@ const Grid = (() => {
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const at = Object.fromEntries(data.fields.map((name, index) => [name, index]));
   const bases = new Map(data.bases.map((base) => [base.key, base]));
-  const OWN = "programs.jsonl"; // a file of the reader's
   const DEFAULT = { base: data.bases[0].key, strategy: "dWr", factor: 10 };
+
+  const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+
+  // The unit of an amount, and its letter.
+  function unit(amount) {
+    return UNITS.find(([size]) => amount >= size) || [1, ""];
+  }
 
   const factors = (choice) => bases.get(choice.base).factors;
   const factor = (choice) => factors(choice)[choice.index];
@@ -97,10 +103,15 @@ const Grid = (() => {
     return variant({ ...choice, strategy: { "a0.8": "dWr" }[choice.strategy] || choice.strategy });
   }
 
-  // The command that adds a network to a file of programs, in the setting of the others.
+  // The reader's file of a target's programs: a file of results is of one device.
+  function fileOf(target) {
+    return `programs-${target.replace(/[^a-z0-9.]+/gi, "-")}.jsonl`;
+  }
+
+  // The command that adds a network to that file, in the setting of the others.
   function compiling(choice, target) {
     const scaled = factor(choice) === 1 ? "" : ` --strategies=${choice.strategy}`;
-    return `fastscale curves --target=${target} --bases=${choice.base}${scaled} --factors=${factor(choice)} --results=${OWN}`;
+    return `fastscale curves --target=${target} --bases=${choice.base}${scaled} --factors=${factor(choice)} --results=${fileOf(target)}`;
   }
 
   // By setting (a target with a type and a batch) what is known of a network there.
@@ -111,7 +122,7 @@ const Grid = (() => {
   }
 
   return {
-    DEFAULT, OWN, data, bases, factors, factor, network, curve, choice, variant, address, parsed, info,
-    compared, isAlpha, title, name, compiling, programs,
+    DEFAULT, data, bases, factors, factor, network, curve, choice, variant, address, parsed, info,
+    compared, isAlpha, title, name, fileOf, compiling, programs, unit,
   };
 })();

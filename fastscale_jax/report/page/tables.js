@@ -2,13 +2,12 @@
 "use strict";
 const Tables = (() => {
   const element = (name) => document.getElementById(`explorer-${name}`);
-  const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   const DASH = "–";
   const COSTS = ["flops", "params", "acts"];
   const COLUMNS = ["images", "memory", "step, at least", "images/s, at most", "compiled"]; // of a program
 
   function human(amount) {
-    const [unit, letter] = UNITS.find(([size]) => amount >= size) || [1, ""];
+    const [unit, letter] = Grid.unit(amount);
     return `${(amount / unit).toPrecision(4)} ${letter}`.trim();
   }
 
@@ -203,7 +202,20 @@ const Tables = (() => {
     showMissing(sides);
   }
 
-  // Says what is not known, and the command that finds it.
+  function note(...parts) {
+    const made = document.createElement("p");
+    made.className = "note";
+    made.append(...parts);
+    return made;
+  }
+
+  function code(text) {
+    const made = document.createElement("code");
+    made.textContent = text;
+    return made;
+  }
+
+  // Says what is not known, and the commands that find it, one for each target.
   function showMissing(sides) {
     const { settings } = Grid.data.programs;
     const target = element("missing-programs");
@@ -211,13 +223,12 @@ const Tables = (() => {
     for (const { letter, choice, programs } of sides) {
       const absent = [...new Set(settings.filter((each, i) => each.images && !programs.has(i)).map((each) => each.target))];
       if (!absent.length) continue;
-      const line = document.createElement("p");
-      line.className = "note";
-      const code = document.createElement("code");
-      code.textContent = Grid.compiling(choice, absent[0]);
       const of = sides.length > 1 ? ` of network ${letter.toUpperCase()}` : "";
-      line.append(`There is no figure${of} on ${absent.join(", ")}. `, code, ` compiles it on a CPU, and fastscale report --programs=${Grid.OWN} shows it.`);
-      target.append(line);
+      const shows = code(`fastscale report --output=report --programs=${absent.map(Grid.fileOf).join(",")}`);
+      target.append(
+        note(`There is no figure${of} on ${absent.join(", ")}. To compile it on a CPU:`),
+        ...absent.map((each) => note(code(Grid.compiling(choice, each)))),
+        note("and to show it: ", shows));
     }
   }
 
