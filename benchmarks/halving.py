@@ -42,15 +42,23 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for seed in range(args.seeds):
         record(args.output, args.networks, seed)
-    lines = [json.loads(line) for line in args.output.read_text().splitlines()]
-    for seed in sorted({line["seed"] for line in lines}):
-        curves = [
-            {int(epochs): error for epochs, error in line["errors"].items()}
-            for line in sorted(lines, key=lambda line: line["number"])
-            if line["seed"] == seed
-        ]
-        for line in outcomes(curves):
-            print(f"seed {seed}, {len(curves)} networks: {line}")
+    for seed, curves in read(args.output).items():
+        for rule in RULES:
+            share, kept, lost = outcome(curves, rule)
+            print(
+                f"seed {seed}, {len(curves)} networks, from {rule.start}, factor {rule.factor}: "
+                f"{100 * share:.0f} % of the epochs, {kept} of the best three, {lost:.2f} % lost"
+            )
+
+
+def read(path: pathlib.Path) -> dict[int, list[Curve]]:
+    """Returns the errors of each seed's networks, in their order."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    curves: dict[int, list[Curve]] = {}
+    for line in sorted(lines, key=lambda line: (line["seed"], line["number"])):
+        errors = {int(epochs): error for epochs, error in line["errors"].items()}
+        curves.setdefault(line["seed"], []).append(errors)
+    return curves
 
 
 def record(path: pathlib.Path, number: int, seed: int) -> None:
@@ -82,21 +90,13 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def outcomes(curves: Sequence[Curve]) -> list[str]:
-    """Returns, for people, what each rule would have made of some curves."""
+def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
+    """Returns the share of the epochs, how many of the best three are found, and the error lost."""
     best = _best({i: curve[EPOCHS] for i, curve in enumerate(curves)})
-    said = []
-    for rule in RULES:
-        lengths = trained_for(curves, rule)
-        ends = {i: curves[i][EPOCHS] for i, n in enumerate(lengths) if n == EPOCHS}
-        kept = len({*best} & {*_best(ends)})
-        share = sum(lengths) / (EPOCHS * len(curves))
-        lost = min(ends.values()) - curves[best[0]][EPOCHS]
-        said.append(
-            f"from {rule.start}, factor {rule.factor}: {100 * share:.0f} % of the epochs, {kept} "
-            f"of the best three, the best of them {lost:.2f} % worse"
-        )
-    return said
+    lengths = trained_for(curves, rule)
+    ends = {i: curves[i][EPOCHS] for i, n in enumerate(lengths) if n == EPOCHS}
+    share = sum(lengths) / (EPOCHS * len(curves))
+    return share, len({*best} & {*_best(ends)}), min(ends.values()) - curves[best[0]][EPOCHS]
 
 
 def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:

@@ -121,6 +121,9 @@ def scale_for_device(
         found = _findings(path, base, target, of_device)
         if not device_results.within(found, strategies, wanted):
             raise UnmetError(_nothing_meets(found, strategies, wanted))
+        if only_known:
+            _check_setting(found, path, batch_size, dtype)
+            strategies = _searched(found, strategies, wanted)
         show(found, strategies, wanted, format)
         if output is not None:
             drawn = write(found, strategies, wanted, output)
@@ -205,6 +208,39 @@ def _findings(path: pathlib.Path, base: str, target: str, of_device: Target | No
     if found.device != wanted or found.is_compiled != (of_device is not None):
         raise ValueError(f"{path} has results of {found.device}, not of {target}")
     return found
+
+
+def _check_setting(
+    found: Findings, path: pathlib.Path, batch_size: int | None, dtype: str | None
+) -> None:
+    """Refuses results of another batch or type than was asked for.
+
+    Raises:
+        ValueError: names both.
+    """
+    if batch_size is not None and batch_size != found.images:
+        raise ValueError(f"{path} has results of {found.images} images, not of {batch_size}")
+    if dtype is not None and dtype != found.dtype:
+        raise ValueError(f"{path} has results in {found.dtype}, not in {dtype}")
+
+
+def _searched(found: Findings, strategies: list[str], budget: Budget) -> list[str]:
+    """The strategies of which a network is known that comes near the budget; of others it is said.
+
+    Raises:
+        UnmetError: there are none.
+    """
+    chosen = device_results.within(found, strategies, budget)
+    left_out = device_results.unsearched(found, chosen, budget)
+    for strategy, took in left_out.items():
+        complain(
+            f"{strategy}: left out, because of its known networks none comes near "
+            f"{budget.words()}: the nearest takes {budget.words(took)}; without --only_known the "
+            "same command looks for it"
+        )
+    if len(left_out) == len(chosen):
+        raise UnmetError(f"no network is known that comes near {budget.words()}")
+    return [strategy for strategy in strategies if strategy not in left_out]
 
 
 def _all_unmet(base: str, unmet: dict[str, str], budget: Budget) -> str:

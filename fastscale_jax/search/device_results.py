@@ -24,6 +24,7 @@ KINDS = {
 }
 _FLOPS_UNITS = {"gf": 1e9, "mf": 1e6}
 _NEAR = 1.5  # how many times a budget of flops its network may have; rounding moves small ones far
+_FULL = 0.9  # of a budget, that the largest network within it takes, where it was searched for
 
 
 class Budget(NamedTuple):
@@ -270,6 +271,27 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
         if picked is not None:
             chosen[strategy] = picked
     return chosen
+
+
+def unsearched(found: Findings, chosen: Mapping[str, Network], budget: Budget) -> dict[str, float]:
+    """Returns the strategies whose networks leave so much of a budget that larger ones may fit.
+
+    Args:
+        found: what is known, perhaps of searches for other budgets.
+        chosen: the largest known network of each strategy within the budget.
+        budget: one that `found` was searched for leaves nothing open.
+
+    Returns:
+        What each network takes, in the budget's unit.
+    """
+    if budget in found.budgets:
+        return {}
+    taken = {strategy: network.takes(budget) for strategy, network in chosen.items()}
+    return {
+        strategy: took
+        for strategy, took in taken.items()
+        if took is not None and not _FULL * budget.limit <= took <= budget.limit / _FULL
+    }
 
 
 def best(chosen: Mapping[str, Network]) -> str | None:

@@ -220,6 +220,26 @@ def test_tables_csv_and_files_say_the_same(device, tmp_path):
     assert len(drawn) == sum(map(len, found["front"].values()))
 
 
+def test_known_networks_of_another_budget_are_compared_only_near_this_one(device):
+    flags = (*QUICK, "--format=json")
+    first = json.loads(device(*flags, "--budget=floor_ms:9")[1])
+    status, out, said = device(*flags, "--budget=floor_ms:40", "--only_known")
+    assert (status, out) == (1, "")
+    assert said.count("left out, because of its known networks none comes near 40 ms") == len(
+        ALPHAS
+    )
+    assert "no network is known that comes near 40 ms of floor" in said
+    again = device(*flags, "--budget=floor_ms:9", "--only_known")
+    assert json.loads(again[1]) == first
+    for option, says in (
+        ("--batch_size=64", "128 images, not of 64"),
+        ("--dtype=float32", "not in"),
+    ):
+        status, _, said = device(*flags, "--budget=floor_ms:9", "--only_known", option)
+        assert status == 2
+        assert says in said
+
+
 @pytest.mark.parametrize("budget", ["floor_ms:9", "flops:2gf"])
 def test_two_names_of_a_strategy_have_the_same_points(device, asked, budget):
     flags = ("regnetz:500mf", "--target=gpu:h100", f"--budget={budget}", "--format=json")
