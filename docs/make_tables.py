@@ -114,7 +114,10 @@ TABLES = {
         "outcomes": accelerator_programs.outcomes,
         "source": accelerator_programs.source,
     },
-    "scale-out.md": {"weak scaling": scale_out.table},
+    "scale-out.md": {
+        "weak scaling": scale_out.table,
+        "reductions": scale_out.reductions_table,
+    },
     "study.md": {"study": report_tables.study},
     "paper.md": {"claims": report_tables.claims, "hours": report_tables.hours},
 }
