@@ -122,7 +122,10 @@ TABLES = {
         "source": accelerator_programs.source,
     },
     "search.md": {"halving": halving_table.table},
-    "scale-out.md": {"weak scaling": scale_out.table},
+    "scale-out.md": {
+        "weak scaling": scale_out.table,
+        "reductions": scale_out.reductions_table,
+    },
     "study.md": {"study": report_tables.study},
     "paper.md": {"claims": report_tables.claims, "hours": report_tables.hours},
 }

@@ -1,20 +1,23 @@
 """What summing gradients costs on many devices: weak scaling of a training step.
 
-Steps are programs that benchmarks/weak_scaling.py compiled. The links' speeds are the makers', from
-fastscale_jax/targets/devices.json. The rest is arithmetic; nothing is measured.
+Steps are programs that benchmarks/weak_scaling.py and benchmarks/reductions.py compiled. The links'
+speeds are the makers', from fastscale_jax/targets/devices.json. The rest is arithmetic; nothing is
+measured.
 """
 
 import json
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from docs.speed_tables import RESULTS
+from fastscale_jax.distributed.reductions import FORMS
 from fastscale_jax.targets.devices import Device
 from fastscale_jax.targets.target import Target
 
 PROGRAMS = RESULTS / "weak_scaling_programs.json"
+REDUCTIONS = RESULTS / "program_reductions.json"
 DEVICES = (8, 64, 256)
 
 
@@ -79,6 +82,40 @@ def table() -> str:
 def _cell(program: Program) -> str:
     seconds = reduction_seconds(program.reduced_bytes, program.device, program.devices)
     return f" {1e3 * seconds:.2f} ms, {100 * efficiency(program, program.devices):.1f} % |"
+
+
+def reductions_table() -> str:
+    """Returns how XLA schedules the forms of the sum, as Markdown; in bold the form that runs have.
+
+    Percentages compare with one vector.
+    """
+    rows = [
+        "| network | devices | form | sums | pairs | sum, ms | exposed, ms | floor, ms | GB "
+        "| memory, GB | compiled, s |",
+        "|---|---|---|" + "--:|" * 8,
+    ]
+    one: dict[str, float] = {}
+    for row in json.loads(REDUCTIONS.read_text()):
+        is_first = row["form"] == "one"
+        one = row if is_first else one
+        where = f"{row['network']} | {row['target']}" if is_first else " | "
+        form = f"**{row['form']}**" if _is_chosen(row) else row["form"]
+        cells = [
+            f"{row['reductions']} | {row['start_done_pairs']} | {row['reduction_ms']:.2f} "
+            f"| {row['exposed_ms']:.2f}",
+            *(
+                f"{row[key] / unit:.2f}"
+                + ("" if is_first else f" ({100 * (row[key] / one[key] - 1):+.1f} %)")
+                for key, unit in (("floor_ms", 1), ("bytes", 1e9), ("peak_bytes", 1e9))
+            ),
+            f"{row['seconds']:.0f}",
+        ]
+        rows.append(f"| {where} | {form} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _is_chosen(row: dict[str, Any]) -> bool:
+    return FORMS[row["target"].partition(":")[0]] == row["form"]
 
 
 def figure() -> Figure:

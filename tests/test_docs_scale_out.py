@@ -5,10 +5,13 @@ import json
 
 import pytest
 
+from benchmarks.reductions import POINTS, schedule
 from benchmarks.weak_scaling import NETWORKS, TARGETS, beside_all_reduce, missing
 from docs import scale_out
 from fastscale_jax import arch
+from fastscale_jax.distributed.reductions import FORMS
 from fastscale_jax.targets.devices import devices
+from fastscale_jax.targets.target import Target
 
 ROWS = json.loads(scale_out.PROGRAMS.read_text())
 METRICS_AND_SIGNAL = 5  # loss, two kinds of errors, images, and one number of the hosts'
@@ -93,3 +96,33 @@ ASYNCHRONOUS = """  %start = f32[8]{0} all-reduce-start(%before), to_apply=%add
 )
 def test_what_runs_beside_a_reduction_is_in_between_or_a_copy_under_way(reduction, expected):
     assert beside_all_reduce(MODULE.replace("REDUCTION", reduction)) == expected
+
+
+@pytest.mark.parametrize(("reduction", "pairs"), [(SYNCHRONOUS, 0), (ASYNCHRONOUS, 1)])
+def test_a_reduction_is_exposed_while_no_kernel_runs_beside_it(reduction, pairs):
+    target = Target.parse("gpu:h100:8")
+    found = schedule(MODULE.replace("REDUCTION", reduction), target)
+    seconds = scale_out.reduction_seconds(32, target.device, 8)
+    hidden = pairs * 8 / target.device.bandwidth  # the time of `between`
+    assert (found["reductions"], found["start_done_pairs"]) == (1, pairs)
+    assert found["reduction_ms"] == pytest.approx(1e3 * seconds)
+    assert found["exposed_ms"] == pytest.approx(1e3 * (seconds - hidden))
+
+
+REDUCTIONS = json.loads(scale_out.REDUCTIONS.read_text())
+
+
+def test_every_form_of_the_sum_was_compiled():
+    points = [(network, name, form) for network, _, name, forms in POINTS for form in forms]
+    assert [(row["network"], row["target"], row["form"]) for row in REDUCTIONS] == points
+
+
+def test_the_form_that_runs_have_is_never_worse_than_one_vector():
+    one = {}
+    for row in REDUCTIONS:
+        seconds = row["floor_ms"] + row["exposed_ms"]
+        key = row["network"], row["target"]
+        if row["form"] == "one":
+            one[key] = seconds
+        elif row["form"] == FORMS[row["target"].partition(":")[0]]:
+            assert seconds < 1.0001 * one[key]

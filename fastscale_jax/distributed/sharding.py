@@ -2,7 +2,7 @@
 
 A batch is cut into equal parts, one per device; all else is replicated. A step computes with
 `shard_map`, so that BatchNorm is each device's own, and values that devices must agree on are
-summed in one reduction.
+summed in one reduction or a few.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array, lax
-from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fastscale_jax.distributed.reductions import summed
 from fastscale_jax.utils.varying import varying_alike
 
 Tree = Any  # of arrays
@@ -60,18 +60,19 @@ def own(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: varying_alike(x, index)[0], tree)
 
 
-def agreed(means: Tree, sums: Tree) -> tuple[Tree, Tree]:
-    """Returns means and sums over all devices, inside `on_each_device`: in one reduction.
+def agreed(means: Tree, sums: Tree, *, platform: str = "") -> tuple[Tree, Tree]:
+    """Returns means and sums over all devices, inside `on_each_device`.
 
     Args:
         means: of float arrays.
         sums: of arrays; integers stay exact below 2^24.
+        platform: of the devices, which decides the form (`reductions.summed`); by default it is
+            one reduction.
     """
     devices = lax.axis_size(AXIS)
     if devices == 1:  # laying them end to end would cost a few percent of a step on a CPU
         return means, sums
-    flat, restored = ravel_pytree((means, sums))
-    means, sums = restored(lax.psum(flat, AXIS))
+    means, sums = summed((means, sums), AXIS, platform)
     return jax.tree.map(lambda x: x / devices, means), sums
 
 

@@ -246,7 +246,11 @@ def _of_device(
     )
     labels = examples.targets.argmax(-1)
     metrics = _metrics(results.outputs, labels, batch)
-    return agreed((results.gradients, results.batch_stats), (metrics, signals.sum(0)))
+    return agreed(
+        (results.gradients, results.batch_stats),
+        (metrics, signals.sum(0)),
+        platform=task.mesh.devices.flat[0].platform,
+    )
 
 
 def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:

@@ -1,0 +1,86 @@
+"""Sums over devices: of all values in one vector, in several, or of matrices as they are.
+
+The forms give the same sums, up to the order of additions. Which one a platform gets was chosen by
+the schedules and bytes of compiled programs (docs/scale-out.md); no device has timed them.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+
+Tree = Any  # of arrays
+
+FORMS = {"gpu": "parts", "tpu": "matrices"}  # by platform; of others: "one"
+
+# XLA for GPUs puts all-reduces together up to 30 MiB. Two of these are more, so that parts stay.
+PART_BYTES = 16_000_000
+
+
+def summed(tree: Tree, axis: str, platform: str) -> Tree:
+    """Returns the sums over a mesh's axis, inside `shard_map`.
+
+    - `one`: all arrays are laid end to end, and summed at once.
+    - `parts`: vectors of at least `PART_BYTES`, in the order in which a backward pass completes
+      them, so that all but the last are summed beside the rest of it. A small tree is one part.
+    - `matrices`: arrays of two and more dimensions stay as they are, because TPUs keep them in
+      tiles; XLA combines their reductions. All other arrays are laid end to end.
+
+    Args:
+        tree: of arrays; integers stay exact below 2^24.
+        axis: of the mesh.
+        platform: of its devices.
+    """
+    form = FORMS.get(platform, "one")
+    paths, structure = jax.tree.flatten_with_path(tree)
+    leaves = [leaf for _, leaf in paths]
+    if form == "matrices":
+        groups = [[i] for i, x in enumerate(leaves) if x.ndim > 1]
+        groups.append([i for i, x in enumerate(leaves) if x.ndim <= 1])
+    elif form == "parts":
+        order = sorted(range(len(leaves)), key=lambda i: _completion(paths[i][0]))
+        groups = in_parts(order, [4 * x.size for x in leaves])
+    else:
+        groups = [list(range(len(leaves)))]
+    for group in groups:
+        for i, x in zip(group, _together([leaves[i] for i in group], axis), strict=True):
+            leaves[i] = x
+    return jax.tree.unflatten(structure, leaves)
+
+
+def in_parts(order: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """Returns groups of arrays, each of at least `PART_BYTES` if there are several.
+
+    Args:
+        order: indices of arrays.
+        sizes: of each array, in bytes.
+    """
+    groups: list[list[int]] = [[]]
+    for i in order:
+        if sum(sizes[j] for j in groups[-1]) >= PART_BYTES:
+            groups.append([])
+        groups[-1].append(i)
+    if len(groups) > 1 and sum(sizes[i] for i in groups[-1]) < PART_BYTES:
+        rest = groups.pop()
+        groups[-1] += rest
+    return groups
+
+
+def _together(arrays: list[Array], axis: str) -> list[Array]:
+    if len(arrays) == 1 and arrays[0].ndim > 1:
+        return [lax.psum(arrays[0], axis)]
+    flat, restored = ravel_pytree(arrays)
+    return restored(lax.psum(flat, axis))
+
+
+def _completion(path: tuple[Any, ...]) -> tuple[int, list[int]]:
+    """Sorts a network's arrays from the head to the stem; what is no layer's comes last."""
+    names = [str(x.key) for x in path if isinstance(x, jax.tree_util.DictKey)]
+    if not names:
+        return 3, []
+    if names[0] in ("head", "stem"):
+        return (0 if names[0] == "head" else 2), []
+    return 1, [-int(number) for name in names[:2] for number in re.findall(r"\d+", name)]
