@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from fastscale_jax.arch.blocks import (
     FUSED,
@@ -190,7 +191,7 @@ class Architecture:
                 tuples differ in length; a group width does not divide its channels; or the
                 resolution is too small for the strides.
         """
-        values = dict(config.items())
+        values = _fields_of(config)
         if not _CONFIG_FIELDS - LATER_FIELDS.keys() <= values.keys() <= _CONFIG_FIELDS:
             _refuse_fields(values.keys())
         columns = [_per_stage(field, values.pop(field)) for field in STAGE_FIELDS]
@@ -227,6 +228,14 @@ def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]")
         ValueError: as `Architecture.from_config`.
     """
     return network if isinstance(network, Architecture) else Architecture.from_config(network)
+
+
+def _fields_of(config: ConfigDict | Mapping[str, object]) -> dict[str, Any]:
+    if not isinstance(config, ConfigDict):
+        return dict(config)
+    # by `items()` alone, which looks each field up again, it takes twice as long
+    fields = config.items(preserve_field_references=True)
+    return {name: x.get() if isinstance(x, FieldReference) else x for name, x in fields}
 
 
 def _per_stage(field: str, value: object) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 import fastscale_jax
 from fastscale_jax import arch
@@ -279,6 +279,14 @@ def test_a_network_needs_a_stage():
 def test_the_smallest_resolution_that_fits_is_accepted():
     values = {**arch.model_config("resnet").to_dict(), "resolution": 17}
     assert arch.parts(values)[-2].size == 1
+
+
+def test_a_field_may_be_a_reference_to_a_value():
+    config, resolution = arch.model_config("resnet"), FieldReference(224)
+    config.resolution = resolution
+    assert arch.count(config) == arch.count(arch.model_config("resnet"))
+    resolution.set(256)
+    assert Architecture.from_config(config).resolution == 256
 
 
 def test_an_architecture_cannot_be_changed():
