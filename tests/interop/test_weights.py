@@ -59,8 +59,17 @@ def recorded_shapes(library: str, name: str) -> dict[str, tuple[int, ...]]:
 
 
 def recorded_state_dict(network: Counterpart) -> dict[str, np.ndarray]:
+    """Weights by rule, as tests/golden/README.md has it."""
     shapes = recorded_shapes(network.package, network.name)
-    return {name: rule(name, shape) for name, shape in shapes.items()}
+    scale = np.float32(golden("counterparts")[network.package][network.name].get("norm_scale", 1))
+    return {
+        name: rule(name, shape) * (scale if _is_norm_scale(name, shape) else np.float32(1))
+        for name, shape in shapes.items()
+    }
+
+
+def _is_norm_scale(name: str, shape: tuple[int, ...]) -> bool:
+    return name.endswith("weight") and len(shape) == 1
 
 
 def counterpart(library: str, name: str) -> Counterpart:
@@ -218,12 +227,7 @@ def of_care(network: Counterpart) -> Any:
     return pytest.param(network, marks=[pytest.mark.slow] if network.name in LARGE else [])
 
 
-# EfficientNetV2-M and -L, with weights by rule, carry the last digit of a pixel to the first of a
-# logit: their names and shapes are recorded alone. V2-S has the same blocks.
-WITH_LOGITS = [c for c in COUNTERPARTS if "logits" in golden("counterparts")[c.package][c.name]]
-
-
-@pytest.mark.parametrize("network", [*map(of_care, WITH_LOGITS)], ids=identity)
+@pytest.mark.parametrize("network", [*map(of_care, COUNTERPARTS)], ids=identity)
 def test_the_twin_computes_what_the_counterpart_did(network):
     """Through our variables: theirs → ours → the reference's names → PyTorch, in float64."""
     a = network.architecture()
@@ -275,7 +279,7 @@ def test_the_flax_network_computes_what_the_counterpart_did(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", WITH_LOGITS, ids=identity)
+@pytest.mark.parametrize("network", COUNTERPARTS, ids=identity)
 def test_the_library_itself_agrees_where_it_is_installed(network):
     pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
     if network.package == "timm":
