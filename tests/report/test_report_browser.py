@@ -145,6 +145,16 @@ def test_what_is_copied_is_what_commands_take_and_print(browser, capsys, base, s
     assert json.loads(copied(browser, "a-copy-json")) == json.loads(capsys.readouterr().out)
 
 
+def reload(browser):
+    """Returns when the page's script has drawn the explorer: the driver may be back before."""
+    browser.refresh()
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(VIEW))
+
+
+def shows(browser, wanted):
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(VIEW) == wanted)
+
+
 def test_a_link_is_copied_that_shows_the_same_and_so_does_a_reload(browser, address):
     opened(browser, address + TWO)
     choose(browser, "regnety:500mf", "a0.3", 21)
@@ -158,18 +168,18 @@ def test_a_link_is_copied_that_shows_the_same_and_so_does_a_reload(browser, addr
     view = f"#explorer?a=regnety:500mf_a0.3_x{a:g}&b=regnetz:4gf_rs_width_x{b:g}"
     WebDriverWait(browser, 5).until(lambda _: browser.current_url.endswith(view))
     shared = browser.current_url
-    browser.refresh()
-    assert browser.execute_script(VIEW) == wanted
+    reload(browser)
+    shows(browser, wanted)
     opened(browser, shared)
-    assert browser.execute_script(VIEW) == wanted
+    shows(browser, wanted)
     # a link to another part of the page keeps the view for a reload
     browser.execute_script("location.hash = '#table-5'")
     WebDriverWait(browser, 5).until(lambda _: browser.execute_script("return !!history.state"))
-    browser.refresh()
-    assert browser.execute_script(VIEW) == wanted
+    reload(browser)
+    shows(browser, wanted)
     # and back again
     browser.back()
-    assert browser.execute_script(VIEW) == wanted
+    shows(browser, wanted)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +336,7 @@ def test_the_switch_is_remembered_and_can_be_left_to_the_system(browser, address
     switch.select_by_value("dark")
     dark = ground()
     assert dark != light
-    browser.refresh()
+    reload(browser)
     assert ground() == dark
     emulated(browser, "dark")
     Select(browser.find_element(By.ID, "theme")).select_by_value("light")
@@ -334,7 +344,7 @@ def test_the_switch_is_remembered_and_can_be_left_to_the_system(browser, address
     Select(browser.find_element(By.ID, "theme")).select_by_value("")
     assert ground() == dark
     emulated(browser)
-    browser.refresh()
+    reload(browser)
     assert ground() == light
 
 
