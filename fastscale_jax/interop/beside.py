@@ -55,16 +55,19 @@ class Beside(NamedTuple):
             said["crop"] = resolution / math.floor(resolution / crop_pct)
         return usual._replace(**{key: value for key, value in said.items() if value is not None})
 
-    @property
-    def words(self) -> Iterator[str]:
-        """What was said of images and classes, for people, one thing at a time."""
+    def words(self, *, names_classes: bool) -> Iterator[str]:
+        """Yields what was said of images and classes, for people, one thing at a time.
+
+        Args:
+            names_classes: the names of the classes are followed, too.
+        """
         if self.mean is not None and self.std is not None:
             yield f"mean {self.mean}"
             yield f"std {self.std}"
         if self.crop_pct is not None:
             yield f"crop {self.crop_pct:g}"
         yield from (x for x in (self.interpolation, self.crop_mode) if x is not None)
-        if self.labels:
+        if names_classes:
             yield f"the names of {len(self.labels):,} classes"
 
 
@@ -133,6 +136,9 @@ def _is_changed(content: Any) -> bool:
 
 
 def _checked(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Beside:
+    for key in ("input_size", "mean", "std", "crop_pct", "interpolation", "crop_mode"):
+        if key in content and content[key] != settings.get(key):
+            raise ValueError(f"{key} is {content[key]}, and in pretrained_cfg {settings.get(key)}")
     size = settings.get("input_size")
     channels, resolution = (3, None) if size is None else _input_size(size)
     said = {key: settings.get(key) for key in ("mean", "std", "interpolation", "crop_mode")}

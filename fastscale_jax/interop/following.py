@@ -67,13 +67,19 @@ def padded_as_known(
         WeightsError: the library whose names they have has networks that differ in them, and
             nothing says of which the weights are.
     """
+    kind = network.block, network.stem
     library = library_of(network, shapes)
     if library is None:  # perhaps of one whose networks all pad otherwise
-        kinds = (names.get((network.block, network.stem)) for names in NAMES.values())
-        only = {x.conventions[0] for x in kinds if x is not None and len(x.conventions) == 1}
-        others = (changed(network, dict(zip(PADDING, x, strict=True))) for x in sorted(only))
-        return next((x for x in others if library_of(x, shapes) is not None), network)
-    names = NAMES.get(library, {}).get((network.block, network.stem))
+        others = [
+            (name, changed(network, dict(zip(PADDING, theirs, strict=True))))
+            for name, kinds in NAMES.items()
+            for theirs in (kinds[kind].conventions if kind in kinds else ())
+        ]
+        fitting = [(name, x) for name, x in others if library_of(x, shapes) == name]
+        if len(fitting) < 2:
+            return next((x for _, x in fitting), network)
+        library = fitting[0][0]
+    names = NAMES.get(library, {}).get(kind)
     is_said = about.get("names") or about.get("model") or (file and file_conventions(file))
     if names is None or len(names.conventions) < 2 or is_said:
         return network

@@ -51,8 +51,13 @@ class Loaded(NamedTuple):
     @property
     def account(self) -> str:
         """Where they come from, and what of the file's description was followed."""
-        words = ", ".join((*self.followed, *self.beside.words))
+        words = ", ".join((*self.followed, *self.beside.words(names_classes=self._has_names)))
         return f"{self.description}; followed: {words}" if words else self.description
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether the names of classes in a config.json are as many as the network has classes."""
+        return len(self.beside.labels) == self.network.num_classes > 0
 
     def images_like(self, usual: SourceInfo) -> SourceInfo:
         """Returns what the weights expect of images, and what their classes are called.
@@ -63,8 +68,7 @@ class Loaded(NamedTuple):
         if self.images is not None:
             return self.images
         conventions = self.beside.conventions(usual.conventions, self.network.resolution)
-        is_named = len(self.beside.labels) == self.network.num_classes > 0
-        classes = self.beside.labels if is_named else usual.classes
+        classes = self.beside.labels if self._has_names else usual.classes
         return dataclasses.replace(usual, conventions=conventions, classes=classes)
 
 
@@ -144,6 +148,12 @@ def of_stored(
         if library == "timm" and stored.file is not None:
             check_file_name(a, stored.file)
         imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
+        said = beside_of(about).num_classes
+        if not imported.lacks_classifier and said not in (None, a.num_classes):
+            raise WeightsError(
+                f"its config.json says that there are {said} classes, and its last layer has "
+                f"{a.num_classes}; mend num_classes there, or remove it"
+            )
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     variables = jax.tree.map(lambda x: x.astype(np.float32), imported.variables)

@@ -233,6 +233,7 @@ def test_the_table_is_of_networks_and_licences_that_are_known():
     untrained = known - {x.name for x in rows}
     assert untrained >= {"efficientnet_b6", "efficientnet_b7", "efficientnet_lite1"}
     assert not {x for x in untrained if x.startswith(("regnetx", "regnety", "tf_", "resnet"))}
+    assert {x for x in untrained if x.startswith("regnetz")} == {"regnetz_005"}
 
 
 def test_a_network_takes_weights_from_the_hub_and_what_they_say(server):

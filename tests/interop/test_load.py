@@ -27,7 +27,7 @@ from fastscale_jax.interop import torch_twin, weights
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
 from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load, save
-from fastscale_jax.interop.pretrained import OPEN
+from fastscale_jax.interop.pretrained import OPEN, PADDING
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.logs.records import write_config
 from fastscale_jax.runs.recipes import read_config
@@ -389,6 +389,58 @@ def test_a_download_of_torchvision_s_larger_networks_brings_their_epsilon(tmp_pa
     assert_same(found.variables, variables_of(config))
     kept = load(path, asked)  # where 1e-5 was chosen, the variances make up for it
     assert kept.network.bn_eps == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("efficientnet:b0", "efficientnet_pytorch"),
+        ("efficientnet:lite0", "efficientnet_pytorch"),
+        ("efficientnet:lite0", "timm"),
+        ("efficientnetv2:s", "timm"),
+        ("efficientnetv2:s", "torchvision"),
+    ],
+)
+def test_what_is_written_in_a_library_s_names_is_read_again(tmp_path, name, library):
+    config = arch.scale(arch.model_config(*name.split(":")), "dWr", factor=1 / 64)
+    config.update(num_classes=10, bn_eps=1e-3)
+    if library != "torchvision":
+        config.padding = "same"
+    save(tmp_path / "x", config, variables_of(config), library)
+    found = load(tmp_path / "x", config)
+    assert_same(found.variables, variables_of(config))
+    assert found.description.endswith(f"in {library}'s names")
+
+
+@pytest.mark.parametrize(("padding", "eps"), [("same", 1e-3), ("symmetric", 1e-5)])
+def test_the_padding_of_fused_networks_is_asked_for(tmp_path, padding, eps):
+    """Their base has neither of timm's two: nothing that fits by chance is taken."""
+    config, path = small("efficientnetv2", padding=padding, bn_eps=eps), tmp_path / "model"
+    theirs = weights.to_library("timm", config, variables_of(config))
+    safetensors.numpy.save_file(theirs, path)
+    with pytest.raises(WeightsError, match="nothing says how the network of these weights pads"):
+        load(path, small("efficientnetv2"), left_open=PADDING)
+    assert_same(load(path, config).variables, variables_of(config))
+
+
+def test_classes_that_a_config_json_says_must_be_those_of_the_tensors(tmp_path):
+    config, path = small("regnety"), tmp_path / "model.safetensors"
+    theirs = weights.to_library("timm", config, variables_of(config))
+    safetensors.numpy.save_file(theirs, path)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {}, "num_classes": 7}))
+    assert "says that there are 7 classes, and its last layer has 10; mend" in refusal(path, config)
+    both = {"mean": [0, 0, 0], "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "config.json").write_text(json.dumps(both))
+    with pytest.raises(WeightsError, match=r"mean is \[0, 0, 0\], and in pretrained_cfg \[0.5, 0"):
+        load(path, config)
+    # names that are not as many are not followed, and not said to be
+    (tmp_path / "config.json").write_text(
+        json.dumps({"pretrained_cfg": {"label_names": ["cat", "dog"]}})
+    )
+    assert "names" not in load(path, config).account.partition("followed")[2]
+    names = [str(i) for i in range(10)]
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"label_names": names}}))
+    assert "followed: the names of 10 classes" in load(path, config).account
 
 
 def test_a_file_of_our_own_says_how_its_network_pads(tmp_path):
