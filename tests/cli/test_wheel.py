@@ -88,7 +88,7 @@ def test_it_says_what_a_network_is_and_costs(fastscale):
 
 def test_it_writes_the_report(fastscale, empty):
     fastscale("report", "--output=report")
-    assert "<svg" in (empty / "report/index.html").read_text("utf-8")
+    assert "data:image/svg+xml" in (empty / "report/index.html").read_text("utf-8")
 
 
 def test_a_name_that_could_be_a_file_says_which_it_took(fastscale, empty):
