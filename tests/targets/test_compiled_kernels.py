@@ -110,7 +110,7 @@ def test_the_text_s_counts_are_those_of_xla_s_own_message(compiled_for_h100):
     kernels, size = counts_of_message(compiled_for_h100.joinpath("module.pb").read_bytes())
     assert found.count == kernels > 100
     assert found.bytes == pytest.approx(size, rel=0.02)
-    # the paper's count of the network, forward and backward, without the first conv's input
-    assert found.useful_flops < found.flops < 1.3 * found.useful_flops
+    # no gradient is spread over zeros: on GPUs strided convs have other forms
+    assert found.useful_flops == found.flops > 0
     assert {"conv forward", "conv input gradient", "conv filter gradient"} < {*found.by_kind()}
     assert all(target.startswith("__cu") for target in found.custom_calls)
