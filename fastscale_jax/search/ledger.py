@@ -20,28 +20,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.attempts import STOPPED_AT, is_stopped, of_use
+from fastscale_jax.search.attempts import STOPPED_AT, entry_of, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Plan
-from fastscale_jax.search.jobs import (
-    AT_WORK,
-    DONE,
-    FAILED,
-    STOPPED,
-    WAITING,
-    Entry,
-    Job,
-    error_after,
-)
+from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
+from fastscale_jax.search.shared_study import JOBS, opened
 from fastscale_jax.search.storage import OverError, Storage, StorageError
-from fastscale_jax.utils.nested import as_flat
 
-_ABOUT = "about"  # attribute of a study: what is searched
-_JOBS = "jobs"  # of that, the networks' digest
 _BEGUN = "begun"  # attribute of a trial that has given its first sign of life
-_ATTEMPTS = 3  # of which a job may lose its worker before it is given up
 _LOST = "no sign of life came through for too long"
-_SECONDS_TO_SAY = 10  # that whoever begins a study has to say what it is
 
 
 class LostError(Exception):
@@ -85,11 +72,13 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         self._storage = Storage(url, heartbeat_seconds)
         self._trials = self._storage.optuna
         # all that workers must agree on: whoever waits less long takes others for dead
-        told = {**about, _JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
+        told = {**about, JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
         if halving.start:  # studies of older versions say nothing of it
             told["halving"] = halving._asdict()
         try:
-            self._open(name, json.loads(json.dumps(told)))
+            self._study = opened(self._storage, name, json.loads(json.dumps(told)))
+            with self._storage.reached():
+                self._id = self._trials.get_study_id_from_name(name)
         except BaseException:
             self._storage.close()
             raise
@@ -97,41 +86,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def __exit__(self, *raised: object) -> None:
         """Closes the connections to the storage."""
         self._storage.close()
-
-    def _open(self, name: str, about: Mapping[str, Any]) -> None:
-        """Begins the study, or joins it if it is the same.
-
-        Raises:
-            ValueError: says where they differ.
-        """
-        with self._storage.reached():
-            try:  # of several that begin it, the storage lets one alone have made it
-                self._study = optuna.create_study(
-                    study_name=name, storage=self._trials, direction="minimize"
-                )
-                self._study.set_user_attr(_ABOUT, about)
-            except optuna.exceptions.DuplicatedStudyError:
-                self._study = optuna.load_study(study_name=name, storage=self._trials)
-            self._id = self._trials.get_study_id_from_name(name)
-            told = self._told(about)
-        if told == about:
-            return
-        other = f"the study {name!r} in {self._storage.name} is another one"
-        advice = "give --name another name, and --output another folder"
-        if told is None:
-            raise ValueError(f"{other}, which was not made by a search; {advice}")
-        raise ValueError(f"{other}, with {_differences(told, about)}; {advice}")
-
-    def _told(self, about: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the study is, by the word of whoever began it; None: it is none of ours."""
-        until = time.monotonic() + _SECONDS_TO_SAY
-        while (told := self._study.user_attrs.get(_ABOUT)) is None:
-            if self._study.get_trials(deepcopy=False):
-                return None
-            if time.monotonic() > until:  # they died before they said it
-                self._study.set_user_attr(_ABOUT, about)
-            time.sleep(0.1)
-        return told
 
     @property
     def number(self) -> int:
@@ -148,7 +102,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         attempts = self._by_job()
         jobs = self._plan.jobs(attempts)
         return [
-            self._entry(job, attempts[job.number] if job.number < len(attempts) else ())
+            entry_of(job, attempts[job.number] if job.number < len(attempts) else ())
             for job in jobs
         ]
 
@@ -366,36 +320,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         for trial in trials:
             tries[trial.user_attrs["job"]].append(trial)
         return tries
-
-    def _entry(self, job: Job, trials: Sequence[FrozenTrial]) -> Entry:
-        trial = of_use(trials)
-        if trial is not None:
-            about = trial.user_attrs
-            if is_stopped(trial):
-                return Entry(
-                    job,
-                    STOPPED,
-                    facts={STOPPED_AT: about[STOPPED_AT], "error_then": about["error"]},
-                    worker=about["worker"],
-                    reason=error_after(about["error"], about[STOPPED_AT]),
-                )
-            state = DONE if trial.state == TrialState.COMPLETE else AT_WORK
-            return Entry(job, state, trial.value, about.get("facts", {}), about["worker"])
-        failed = [trial.user_attrs for trial in trials if trial.state == TrialState.FAIL]
-        final = [about for about in failed if about.get("final")]
-        if final or len(failed) >= _ATTEMPTS:
-            said = (final or failed)[-1]
-            reason = said.get("reason", f"lost {len(failed)} workers")
-            return Entry(job, FAILED, worker=failed[-1]["worker"], reason=reason)
-        return Entry(job)
-
-
-def _differences(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Where two searches differ, in words; of what is nested, the innermost keys."""
-    a, b = as_flat(told), as_flat(about)
-    differing = sorted(key for key in {*a, *b} if a.get(key) != b.get(key) and key != _JOBS)
-    said = [f"{key}: {a.get(key)}, not {b.get(key)}" for key in differing]
-    return "; ".join(said or ["other networks or seeds"])
 
 
 def _digest(plan: Plan) -> str:

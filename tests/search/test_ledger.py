@@ -188,7 +188,7 @@ def test_a_study_that_no_search_made_is_refused(tmp_path):
 
 
 def test_a_search_whose_beginner_died_before_it_said_what_it_is_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastscale_jax.search.ledger._SECONDS_TO_SAY", 0)
+    monkeypatch.setattr("fastscale_jax.search.shared_study._SECONDS_TO_SAY", 0)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
     optuna.create_study(study_name="test", storage=storage)
     storage.engine.dispose()
