@@ -1,37 +1,56 @@
 """What all tests share."""
 
 import os
+import pathlib
+import shutil
+import tempfile
 
 import jax
 import pytest
 from jax._src import compiler  # the one way to give XLA's own options to what is run eagerly
 
+from fastscale_jax.utils.compiling import default_folder, processor
 from tests.compiler import QUICKLY
+from tests.kept_programs import give, take
+
+_COMMANDS = pytest.StashKey()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """Keeps compiled programs of commands under test out of the user's home folder.
+def pytest_configure(config):
+    """Gives commands under test a cache of their own, outside of the user's home folder.
 
-    The workers of pytest-xdist have folders of their own; what their commands compile they share.
+    The workers of pytest-xdist share it: they inherit this process's environment.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield
+    if hasattr(config, "workerinput"):
+        return
+    kept = config.cache.mkdir("commands") / processor()
+    config.stash[_COMMANDS] = kept, os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="commands-")
+    take(kept, pathlib.Path(default_folder()) / processor())
+
+
+def pytest_unconfigure(config):
+    """Keeps what commands have compiled, and removes the rest of their cache."""
+    if _COMMANDS not in config.stash:
+        return
+    kept, before = config.stash[_COMMANDS]
+    give(pathlib.Path(default_folder()) / processor(), kept)
+    shutil.rmtree(os.environ.pop("XDG_CACHE_HOME"))
+    if before is not None:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_once(tmp_path_factory):
+def _compiled_once(pytestconfig, tmp_path_factory):
     """Keeps what one test has compiled, programs and kernels, for the next ones."""
-    # JAX writes these files in place: another worker could read half of one
+    kept = pytestconfig.cache.mkdir("programs") / processor()
     folder = tmp_path_factory.getbasetemp() / "compiled"
-    folder.mkdir()
+    take(kept, folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    yield
+    give(folder, kept)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def keep_compiled_programs(folder: str) -> bool:
     if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return True
     # machines that share a home folder may not be able to run each other's programs
-    cache_folder = at_home(folder) / _processor()
+    cache_folder = at_home(folder) / processor()
     if not is_writable(cache_folder):
         return False
     jax.config.update("jax_compilation_cache_dir", str(cache_folder))
@@ -75,8 +75,8 @@ def is_writable(folder: pathlib.Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _processor() -> str:
-    """A name for processors that have the same instructions."""
+def processor() -> str:
+    """Returns a name for processors that have the same instructions: they can share programs."""
     try:
         import llvmlite.binding as llvm
 

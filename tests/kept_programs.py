@@ -1,0 +1,57 @@
+"""Compiled programs and kernels, kept from one run of the tests to the next.
+
+Compiling is most of what the tests do. Each file's name is a digest of all that its program depends
+on: the program's text, the compiler's version and options, and the processor. So a program that a
+change does not touch is not compiled again, and one that it does touch is.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+
+MOST_BYTES = 4 << 30
+
+
+def take(kept: pathlib.Path, folder: pathlib.Path) -> None:
+    """Gives a new folder all kept files, as links: what is written there stays out of `kept`.
+
+    JAX writes these files in place, so processes that run side by side need folders of their own.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
+    for file in kept.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another run of the tests makes room
+            _link(file, folder / file.name)
+
+
+def give(folder: pathlib.Path, kept: pathlib.Path, most_bytes: int = MOST_BYTES) -> None:
+    """Moves a folder's new files to `kept`, and removes the folder.
+
+    Where all are too large together, the oldest go.
+    """
+    for file in folder.iterdir():
+        if not (kept / file.name).exists():
+            _publish(file, kept / file.name)
+    shutil.rmtree(folder)
+    files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in kept.iterdir())
+    size = sum(size for _, size, _ in files)
+    for _, freed, file in files:
+        if size <= most_bytes:
+            return
+        file.unlink(missing_ok=True)
+        size -= freed
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _publish(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a file under a name that other processes may read at any time."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy2(source, unfinished)
+    os.replace(unfinished, target)

@@ -1,0 +1,171 @@
+"""Which test modules a change touches: `python -m tests.touched --since=COMMIT` prints them.
+
+A test module is touched if it, or a file that it depends on, differs between the commit and the
+working tree. Comments and docstrings are no difference. A module depends on what it imports, on the
+modules and files that its strings name (commands are run by name, data are opened by name), and on
+what these depend on. A file that no module names and that is no document touches every test.
+"""
+
+import argparse
+import ast
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+PACKAGES = ("fastscale_jax", "tests", "benchmarks", "configs", "docs")
+DOCUMENTS = (".md", ".png", ".jpg", ".css", ".cff", ".yml")
+_NAME = re.compile(r"[\w./-]*\.\w+|\w[\w/-]+")
+_START = re.compile(r"([\w.]+\.)$")
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+Graph = Mapping[str, frozenset[str]]
+
+
+def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Graph:
+    """Returns, for each Python file, the files that it imports or names.
+
+    Args:
+        files: paths from the root, of all files below it.
+        root: of the repository.
+    """
+    files = frozenset(files)
+    modules = {_module(file): file for file in files if file.endswith(".py")}
+    by_name: dict[str, set[str]] = {}
+    for file in files:
+        for end in _ends(file):
+            by_name.setdefault(end, set()).add(file)
+    graph = {}
+    for file in modules.values():
+        tree = _code((root / file).read_text(encoding="utf-8"))
+        needed = {f for name in _imports(tree, file) for f in _files_of(name, modules)}
+        for start in _starts(tree):
+            needed |= {f for module, f in modules.items() if module.startswith(start)}
+        for text in _strings(tree):
+            for name in _NAME.findall(text):
+                needed |= by_name.get(name, set())
+                needed |= set(_files_of(name, modules)) if "." in name else set()
+        needed |= {f for f in _conftests(file) if f in files}
+        graph[file] = frozenset(needed - {file})
+    return graph
+
+
+def touched(tests: Iterable[str], changed: frozenset[str], graph: Graph) -> list[str]:
+    """Returns those of the test modules that depend on a changed file."""
+    named = frozenset(graph).union(*graph.values())
+    unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)}
+    return sorted(t for t in tests if unknown or changed & _reached(t, graph))
+
+
+def changed_since(commit: str) -> frozenset[str]:
+    """Returns the files that differ between a commit and the working tree, by what they do."""
+    names = _git("diff", "--name-only", "--no-renames", commit).splitlines()
+    return frozenset(name for name in names if _differs(name, commit))
+
+
+def _differs(name: str, commit: str) -> bool:
+    path = REPOSITORY / name
+    if not name.endswith(".py") or not path.exists():
+        return True
+    try:
+        before = _git("show", f"{commit}:{name}")
+    except subprocess.CalledProcessError:  # a new file
+        return True
+    after = path.read_text(encoding="utf-8")
+    return ast.dump(_code(before)) != ast.dump(_code(after))
+
+
+def _code(source: str) -> ast.Module:
+    """Returns a module without its docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def _reached(file: str, graph: Graph) -> frozenset[str]:
+    reached, waiting = {file}, [file]
+    while waiting:
+        for other in graph.get(waiting.pop(), ()):
+            if other not in reached:
+                reached.add(other)
+                waiting.append(other)
+    return frozenset(reached)
+
+
+def _imports(tree: ast.AST, file: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{file} has a relative import, which this map does not follow")
+            if node.module not in PACKAGES:  # these import nothing until they are asked for it
+                yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _strings(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _starts(tree: ast.AST) -> Iterator[str]:
+    """Yields `package.folder.` of each f"package.folder.{name}": a module that is found by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for part in node.values[:-1]:
+                start = _START.search(str(part.value)) if isinstance(part, ast.Constant) else None
+                if start and start[1].split(".")[0] in PACKAGES:
+                    yield start[1]
+
+
+def _files_of(name: str, modules: Mapping[str, str]) -> Iterable[str]:
+    return (modules[name],) if name in modules else ()
+
+
+def _ends(file: str) -> Iterator[str]:
+    """Yields the names by which a file may be opened: its path, and what that ends with."""
+    parts = pathlib.PurePath(file).parts
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        if not file.endswith(".py") or start < len(parts) - 1 or len(parts) == 1:
+            yield end
+
+
+def _conftests(file: str) -> Iterator[str]:
+    if file.startswith("tests/"):
+        yield from (str(p / "conftest.py") for p in pathlib.PurePath(file).parents)
+
+
+def _module(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@functools.cache
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def main() -> int:
+    """Prints the touched test modules, a line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--since", required=True, help="a commit")
+    parser.add_argument("--below", default="tests", help="the folder of the test modules")
+    arguments = parser.parse_args()
+    files = _git("ls-files").splitlines()
+    tests = [f for f in files if re.fullmatch(rf"{arguments.below}/(.*/)?test_\w+\.py", f)]
+    print(*touched(tests, changed_since(arguments.since), dependencies(files)), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

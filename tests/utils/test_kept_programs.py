@@ -1,0 +1,64 @@
+"""What the tests keep of compiled programs, from one run to the next."""
+
+import os
+
+import pytest
+
+from tests.kept_programs import give, take
+
+
+@pytest.fixture
+def folders(tmp_path):
+    kept, folder = tmp_path / "kept", tmp_path / "run" / "programs"
+    take(kept, folder)
+    return kept, folder
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_the_next_run_has_what_this_one_compiled(folders, tmp_path):
+    kept, folder = folders
+    (folder / "a-cache").write_bytes(b"program")
+    give(folder, kept)
+    assert not folder.exists()
+    take(kept, tmp_path / "next")
+    assert (tmp_path / "next" / "a-cache").read_bytes() == b"program"
+
+
+def test_what_is_written_or_removed_in_a_run_leaves_the_kept_files_alone(folders, tmp_path):
+    kept, folder = folders
+    (folder / "a-cache").write_bytes(b"program")
+    give(folder, kept)
+    take(kept, tmp_path / "next")
+    (tmp_path / "next" / "a-cache").unlink()
+    (tmp_path / "next" / "b-cache").write_bytes(b"half")
+    assert names(kept) == ["a-cache"]
+
+
+def test_a_program_that_two_workers_compiled_is_kept_once(folders, tmp_path):
+    kept, folder = folders
+    other = tmp_path / "other"
+    take(kept, other)
+    for at in (folder, other):
+        (at / "a-cache").write_bytes(b"program")
+        give(at, kept)
+    assert names(kept) == ["a-cache"]
+
+
+def test_what_was_written_first_makes_room(folders):
+    kept, folder = folders
+    for age, name in enumerate(("new", "middle", "old")):
+        (folder / name).write_bytes(bytes(100))
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    give(folder, kept, most_bytes=250)
+    assert names(kept) == ["middle", "new"]
+
+
+def test_an_entry_that_goes_away_meanwhile_is_passed_over(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "gone").symlink_to(tmp_path / "nothing")
+    take(kept, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir() if p.exists()] == []
