@@ -7,6 +7,7 @@ from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import complain
 
 AUTO = 0  # what `auto` is in a config, whose key holds an int
+STEPS = 16  # of an epoch, at least: a small data set fits whole, and would be learned in a step
 
 
 def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = False) -> Run:
@@ -18,7 +19,7 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
     Args:
         run: its workdir may hold a run that has begun.
         gigabytes: to fill, of each device; None: what there is.
-        trains: a batch has to come from the training images, and is not larger than they are.
+        trains: an epoch of the training images has at least `STEPS` batches.
 
     Raises:
         ValueError: the workdir is of another run, or not even the smallest batch fits.
@@ -36,12 +37,13 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
         )
     else:
         limit = memory_limit(gigabytes)
-        most = run.source.train.examples if trains else None
+        most = max(run.source.train.examples // STEPS, 1) if trains else None
         largest = largest_batch(run.network, run.recipe, limit, most=most, tell=complain)
         images = largest.images
+        capped = f"; an epoch has at least {STEPS} steps" if images == most else ""
         complain(
             f"config.data.batch_size=auto: {images}, which takes {largest.held / 1e9:.3g} GB of "
-            f"{limit / 1e9:.3g} on each device"
+            f"{limit / 1e9:.3g} on each device{capped}"
         )
     return run.changed("data", batch_size=images)
 

@@ -1,0 +1,31 @@
+"""The batch that a run takes by itself."""
+
+import pytest
+
+from fastscale_jax.measure.memory import LargestBatch
+from fastscale_jax.runs import auto_batch
+from fastscale_jax.runs.run import Run
+from tests.train.tiny import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("fits", "trains", "expected", "why"),
+    [
+        (4096, True, 89, "; an epoch has at least 16 steps"),  # of 1,437 images
+        (20, True, 20, ""),
+        (4096, False, 4096, ""),  # a step that is timed needs no data set
+    ],
+)
+def test_an_epoch_has_some_steps_however_much_fits(
+    monkeypatch, capsys, tmp_path, fits, trains, expected, why
+):
+    def largest_batch(network, recipe, limit, *, most, tell):
+        return LargestBatch(min(fits, most or fits), held=10**9, limit=limit, compiled=1)
+
+    monkeypatch.setattr(auto_batch, "largest_batch", largest_batch)
+    run = Run.of(tiny_config(**{"data.batch_size": auto_batch.AUTO}), tmp_path)
+    run = auto_batch.with_batch_size(run, gigabytes=2, trains=trains)
+    assert run.recipe.data.batch_size == expected
+    assert capsys.readouterr().err == (
+        f"fastscale_jax: config.data.batch_size=auto: {expected}, which takes 1 GB of 2 on each device{why}\n"
+    )
