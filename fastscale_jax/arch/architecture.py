@@ -25,8 +25,8 @@ from fastscale_jax.arch.validation import STAGE_FIELDS, validate
 class Architecture:
     """A network. Every family is a function that returns one of these.
 
-    Fields are those of `config.model`, with the per-stage tuples gathered into `stages`. A value
-    made by hand is not checked: call `validate`. `from_config` calls it.
+    Fields are those of `config.model`, with the per-stage tuples gathered into `stages`.
+    `from_config` checks its values; for a value made in another way, call `validate`.
     """
 
     name: str

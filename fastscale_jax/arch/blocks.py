@@ -74,7 +74,7 @@ class BlockShape(NamedTuple):
     kernel: int
     stride: int
     group_width: int  # 0: the spatial convs are dense
-    has_expansion: bool  # c_in is expanded to c_mid, by a conv of its own or by the fused one
+    has_expansion: bool  # c_in is expanded to c_mid, by a 1x1 conv or by the fused conv
     has_skip: bool
     has_projection: bool  # the skip is a 1x1 conv with BatchNorm
 

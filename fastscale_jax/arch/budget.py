@@ -199,8 +199,8 @@ class _Search:
                 self.consider(left, right)
                 continue
             # Several sizes jump at this factor. Halves are rounded to even, so exactly at the jump
-            # some sizes may have jumped and others not. That network has this factor alone, usually
-            # a round number.
+            # some sizes may have jumped and others not. Only this one factor gives that network; it
+            # is usually a round number.
             for factor in (left, right, max(low, float(f"{left:.12g}"))):
                 self.consider(factor, factor)
 

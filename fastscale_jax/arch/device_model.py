@@ -41,7 +41,7 @@ class DeviceModel:
         versions: versions of the measured software.
         date: date of the last measurement.
         step_ms: the fit for each base network, by name; `POOLED`: for all networks.
-        memory_bytes: likewise, for a step's peak memory; empty: not measured.
+        memory_bytes: the same for a step's peak memory; empty: not measured.
         smallest: the smallest flops, params and acts among the measured networks.
         largest: the largest ones.
     """

@@ -122,7 +122,7 @@ class BatchNorm(nn.Module):
         Args:
             mean: of a batch, `[width]`, or of its groups, `[groups, width]`. The running mean moves
                 a tenth of the way to it (to its mean over groups). None: the running mean is used.
-            var: variance, likewise.
+            var: variance, in the same form.
         """
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
@@ -258,5 +258,5 @@ def _dropped(
     """
     shape = shape or (1,) * (x.ndim - 1)
     keep = 1 - rate
-    kept = jax.vmap(lambda key: random.bernoulli(key, keep, shape))(keys)
-    return jnp.where(kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)
+    is_kept = jax.vmap(lambda key: random.bernoulli(key, keep, shape))(keys)
+    return jnp.where(is_kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)

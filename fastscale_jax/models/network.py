@@ -272,7 +272,9 @@ class StageBlocks(nn.Module):
         Their parameters keep their names; they are stacked for the loop.
         """
         names = [f"b{j}" for j in range(2, len(self.shapes) + 1)]
-        each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
+        block_variables = [
+            {kind: tree[name] for kind, tree in self.variables.items()} for name in names
+        ]
         (computation,) = self._settings_of_rest()
         rates = self.drop_rates[1:]
         block = Block(self.architecture, self.shapes[1], computation, parent=None)
@@ -290,7 +292,7 @@ class StageBlocks(nn.Module):
 
         if train:
             step = jax.checkpoint(step, prevent_cse=False, policy=self._policy())
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *block_variables)
         x, statistics = lax.scan(step, x, (stacked, jnp.asarray(rates), keys))
         if train:
             for j, name in enumerate(names):

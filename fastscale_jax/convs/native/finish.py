@@ -14,10 +14,8 @@ Finish = Callable[[Emitter, Value, Value, Value, int], Value]
 _FLOAT = ir.FloatType()
 # inputs of exp are clipped to these: below, float32's exp is about 0; above, it is infinite
 _LEAST, _MOST = -87.0, 89.0
-_LN2_HIGH, _LN2_LOW = (
-    0.693359375,
-    -2.12194440e-4,
-)  # their sum is ln(2); the bits of the first end in zeros
+# their sum is ln(2); the bits of the first end in zeros
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def adding(activation: str) -> Finish:

@@ -99,8 +99,8 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
                 index = e.add((tap.weight * g + by) * channels, channel)
                 weights = e.load(args.prepared, index, scalar, lanes)
                 for pixel in range(width):
-                    where = e.add(position, strips.offset(tap, pixel))
-                    x = e.load(args.scratch, where, scalar, lanes)
+                    source = e.add(position, strips.offset(tap, pixel))
+                    x = e.load(args.scratch, source, scalar, lanes)
                     x = e.permuted(x, _rotation(lanes, g, by))
                     totals[pixel] = e.multiply_add(x, weights, totals[pixel])
         return totals
