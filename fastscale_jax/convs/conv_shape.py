@@ -105,7 +105,7 @@ def padding_of(side: int, kernel: int, stride: int, padding: str) -> tuple[int, 
 def conv_shape_of(
     x: Any, kernel: Any, stride: int, groups: int, padding: str = SYMMETRIC
 ) -> ConvShape:
-    """Returns the sizes of a conv, from its arrays or their `ShapeDtypeStruct`s.
+    """Returns the sizes of a conv, from its arrays or their abstract values.
 
     `same` becomes `symmetric` if both give the same result.
 

@@ -70,7 +70,7 @@ def counters_table(rows: Sequence[Row]) -> "Table":
         caption_justify="left",
     )
     result.add_column("counter")
-    result.add_column("of")
+    result.add_column("counted")
     for header in ("flops", "params", "acts"):
         result.add_column(header, justify="right")
     result.add_column("note", justify="right")
@@ -131,7 +131,9 @@ def _jaxpr(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[s
     note = "" if cost == wanted else "the module differs from the architecture: please report this"
     rows = [
         Row("jaxpr", "the network", *cost, note),
-        Row("jaxpr", "and its gradient", step.flops, None, None, _of_gradient(network, step.flops)),
+        Row(
+            "jaxpr", "with its gradient", step.flops, None, None, _of_gradient(network, step.flops)
+        ),
     ]
     return rows, {**cost._asdict(), "gradient_flops": step.flops}
 
@@ -164,7 +166,7 @@ def _xla(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str
         ),
         Row(
             "xla",
-            "the same, as XLA counts",
+            "the same, by XLA's count",
             2 * cost.macs_inside,
             None,
             None,
@@ -175,8 +177,8 @@ def _xla(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str
     if cost.flops is not None:
         others = cost.flops - 2 * cost.macs_inside
         note = f"with {others:,} elementwise operations and sums: BatchNorm, activations, means"
-        rows.append(Row("xla", "all, as XLA counts", cost.flops, None, None, note + _bytes(cost)))
-    rows.append(Row("xla", "and its gradient", step_cost.macs, None, None, _EXPANDED))
+        rows.append(Row("xla", "all, by XLA's count", cost.flops, None, None, note + _bytes(cost)))
+    rows.append(Row("xla", "with its gradient", step_cost.macs, None, None, _EXPANDED))
     xla_figures = {key: x for key, x in cost._asdict().items() if key != "operations"}
     content = {
         "flops": cost.macs,

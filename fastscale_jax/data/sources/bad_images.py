@@ -6,7 +6,7 @@ from fastscale_jax.utils.console import complain
 
 NAMED = 5  # number of images that get a message; the others are only counted
 ALLOWED_SHARE = 0.01  # of a split; with more the run stops, as something else is wrong
-ALLOWED_ALWAYS = 10  # for small splits
+ALLOWED_ALWAYS = 10  # number allowed in any split, however small
 
 
 class DataError(ValueError):
