@@ -9,7 +9,7 @@ class OptionalFiles:
     def __init__(
         self,
         tell: Callable[[str], object],
-        remark: str = "; the run continues and tries again",
+        remark: str = "; the run goes on and tries again",
     ) -> None:
         """Starts with nothing to write.
 
