@@ -190,7 +190,7 @@ def test_random_boxes_lie_inside_and_have_the_areas_of_torchvision_s():
             lambda: from_arrays(IMAGES, LABELS / 2),
             "one whole number or one .* of float64",
         ),
-        (lambda: from_arrays(IMAGES, LABELS - 1), "the label -1 of image 0 is no class"),
+        (lambda: from_arrays(IMAGES, LABELS - 1), "the label -1 of image 0 is not a class"),
         (
             lambda: from_arrays(IMAGES, LABELS * 2),
             r"the class '1' \(label 1\) has no training image",
