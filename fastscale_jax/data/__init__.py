@@ -1,1 +1,1 @@
-"""Data: sources of images, batches, and augmentation."""
+"""Sources of images, batches, and augmentation."""

@@ -1,4 +1,4 @@
-"""Training: the recipe, the step, the optimiser and the evaluation.
+"""The recipe, the training step, the optimiser and the evaluation.
 
 `fastscale_jax.train` is this subpackage, and also the function `api.train`. Python sets an imported
 subpackage as an attribute of its package, so the attribute cannot be a function. So this module is
