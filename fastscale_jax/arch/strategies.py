@@ -159,12 +159,12 @@ def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
     """Returns the strategy that a text names.
 
     Args:
-        text: a key of `STRATEGIES`; `a<alpha>` with alpha in [0, 1], which gives alpha to the width
-            and halves the rest (arXiv:2103.06877, equation 4); or `d<x>w<y>r<z>[g<u>]`, whose
-            shares are x, y, z and u divided by x + y + z. Without u, u is y. x, y and u may be
-            lists with one number per stage, separated by commas; the largest sum of a stage then
-            divides all. Each form may end in `-max<pixels>`. Case matters only between `dwr` and
-            `dWr`.
+        text: one of three forms, which may end in `-max<pixels>`. A key of `STRATEGIES`.
+            `a<alpha>`: the width's share is alpha, in [0, 1]; depth and resolution get half of the
+            rest each (arXiv:2103.06877, equation 4). `d<x>w<y>r<z>[g<u>]`: the shares are x, y, z
+            and u, divided by x + y + z; u is y by default. x, y and u may have one number per
+            stage, separated by commas; the divisor is then the largest sum of a stage. Case matters
+            only between `dwr` and `dWr`.
         max_resolution: upper limit of the resolution, pixels; 0: the text's, or none.
 
     Raises:

@@ -20,7 +20,7 @@ class Computation:
 
     Attributes:
         dtype: dtype of the computation; parameters are float32.
-        implementation: the one of `grouped_conv` for the spatial convs.
+        implementation: of the spatial convs, as in `grouped_conv`.
         scan_blocks: whether the equal blocks of a stage are compiled once and run in a loop.
         axis: the mesh axis over which the batch is sharded, inside `shard_map`; empty: it is not.
         sync_bn: whether BatchNorm's statistics are over the images of all devices, not of one.
@@ -48,7 +48,7 @@ class Computation:
         """Whether training does more operations to move fewer bytes: on GPUs only.
 
         On GPUs it moves 3 to 35 % fewer bytes. On TPUs XLA fuses the plain form of RegNets better:
-        with this one RegNetZ-500MF moves 26 % more bytes on a v5e. On CPUs the operations take
+        with the GPU's form RegNetZ-500MF moves 26 % more bytes on a v5e. On CPUs the operations take
         longer than the bytes. Frozen norms use the plain form.
         """
         return (self.platform or jax.default_backend()) in GPUS

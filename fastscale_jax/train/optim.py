@@ -38,7 +38,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, shift: int = 0) -> optax
 
     Args:
         recipe: the run's recipe.
-        steps_per_epoch: the run's current number.
+        steps_per_epoch: steps of an epoch, as the run is now.
         shift: added to a step to give its position in the schedule; see `runs.course`.
     """
     optim, epochs = recipe.optim, recipe.total_epochs
