@@ -48,8 +48,8 @@ class Computation:
         """Whether training does more operations to move fewer bytes: on GPUs only.
 
         On GPUs it moves 3 to 35 % fewer bytes. On TPUs XLA fuses the plain form of RegNets better:
-        with the GPU's form RegNetZ-500MF moves 26 % more bytes on a v5e. On CPUs the operations take
-        longer than the bytes. Frozen norms use the plain form.
+        with the GPU's form, RegNetZ-500MF moves 26 % more bytes on a v5e. On CPUs the operations
+        take longer than the bytes. Frozen norms use the plain form.
         """
         return (self.platform or jax.default_backend()) in GPUS
 
