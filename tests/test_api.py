@@ -341,7 +341,7 @@ def test_predict_info_and_export_take_a_workdir_alone_without_its_config(trained
 
 def test_the_command_says_how_a_run_on_one_s_own_images_is_evaluated(trained, capsys):
     assert main(["eval", f"--workdir={trained[0]}"]) == 2
-    assert "images that a Python program brought" in capsys.readouterr().err
+    assert "images passed by a Python program" in capsys.readouterr().err
 
 
 def test_a_file_of_weights_must_say_its_network_or_be_told(tmp_path):

@@ -1,4 +1,4 @@
-"""What a network is: one value that counter, scaler, Flax and PyTorch all read."""
+"""The description of a network, read by the counter, the scaler, Flax and PyTorch."""
 
 import dataclasses
 import functools
@@ -25,8 +25,8 @@ from fastscale_jax.arch.validation import STAGE_FIELDS, validate
 class Architecture:
     """A network. Every family is a function that returns one of these.
 
-    Fields are those of `config.model`, with the per-stage tuples gathered into `stages`. A value
-    made by hand is not checked; `validate` does that, and every way in from a config calls it.
+    Fields are those of `config.model`, with the per-stage tuples gathered into `stages`.
+    `from_config` checks its values; for a value made in another way, call `validate`.
     """
 
     name: str
@@ -41,22 +41,22 @@ class Architecture:
     num_classes: int  # 0: no classifier
     dropout: float = 0.0
     stochastic_depth: float = 0.0
-    padding: str = "symmetric"  # of convs and pooling; `same` is TensorFlow's, one-sided
+    padding: str = "symmetric"  # of convs and pooling; `same`: TensorFlow's, one-sided
     bn_eps: float = 1e-5  # added to BatchNorm's variances
     in_channels: int = 3  # of the images
-    fused_stages: int = 0  # of an mbconv network: the first so many have fused blocks, without SE
-    se_of: str = "input"  # the width that `se_ratio` is of; `inner`: to the nearest multiple of 8
-    se_activation: str = ""  # between the layers of SE; empty: the network's
-    final_activation: bool = False  # of what is pooled, where the last block is linear
+    fused_stages: int = 0  # mbconv only: leading stages with fused blocks, which have no SE
+    se_of: str = "input"  # width that `se_ratio` multiplies; `inner`: rounded to a multiple of 8
+    se_activation: str = ""  # between the layers of SE; empty: `activation`
+    final_activation: bool = False  # activates the last stage's output, if there is no head conv
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kind of each stage's blocks."""
         return (FUSED,) * self.fused_stages + (self.block,) * (len(self.stages) - self.fused_stages)
 
-    @functools.cached_property  # checked and counted from the same
+    @functools.cached_property  # `validate` and `count` both read it
     def stage_shapes(self) -> tuple[tuple[BlockShape, BlockShape, int], ...]:
-        """For each stage its first block, the block that follows, and the stage's depth.
+        """For each stage: shape of the first block, shape of the other blocks, depth.
 
         All blocks after the first are alike, so two shapes describe a stage of any depth.
         """
@@ -83,7 +83,7 @@ class Architecture:
 
     @property
     def vector_width(self) -> int:
-        """Channels of what is pooled, which the classifier takes."""
+        """Channels of the pooled features, the classifier's input."""
         return self.head_width or self.stages[-1].width
 
     @property
@@ -113,18 +113,18 @@ class Architecture:
 
     @functools.cached_property
     def scales_groups(self) -> bool:
-        """Whether scaling changes group widths: depthwise convs stay so, and dense ones."""
+        """Whether scaling changes group widths; depthwise and dense convs keep theirs."""
         in_groups = self.block in ("bottleneck", "linear_bottleneck")
         return in_groups and any(stage.group_width != 1 for stage in self.stages)
 
     @property
     def has_grouped_mbconv(self) -> bool:
-        """Whether some mbconv blocks are in groups, and not depthwise: timm's RegNetZ."""
+        """Whether some mbconv blocks have groups of several channels, as in timm's RegNetZ."""
         return self.block == "mbconv" and any(stage.group_width > 1 for stage in self.stages)
 
     @property
     def feature_maps(self) -> tuple[FeatureMap, ...]:
-        """The outputs of the stem's convs, before a ResNet pools, and of each stage."""
+        """The outputs of the stem's convs (before a max-pool) and of each stage."""
         stride = math.prod(conv.stride for conv in self.stem_convs)
         maps = [FeatureMap("stem", self.stem_width, stride)]
         stride = math.prod(self.stem_strides)
@@ -171,9 +171,9 @@ class Architecture:
         return ConfigDict(values)
 
     def to_record(self) -> dict[str, object]:
-        """Returns this network as plain values that older versions' records can be compared with.
+        """Returns this network as plain values, equal to those in records of older versions.
 
-        Fields of `LATER_FIELDS` are left out where they have their defaults.
+        Fields of `LATER_FIELDS` are left out if they have their defaults.
         """
         values = self.to_config().to_dict()
         return {key: x for key, x in values.items() if LATER_FIELDS.get(key) != x}
@@ -209,7 +209,7 @@ _CONFIG_FIELDS = {
     *(field.name for field in dataclasses.fields(Architecture) if field.name != "stages"),
     *STAGE_FIELDS,
 }
-# What configs of older versions lack, and what they mean.
+# Fields that configs of older versions lack, with their defaults.
 LATER_FIELDS: Mapping[str, object] = {
     "padding": "symmetric",
     "bn_eps": 1e-5,
@@ -233,7 +233,7 @@ def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]")
 def _fields_of(config: ConfigDict | Mapping[str, object]) -> dict[str, Any]:
     if not isinstance(config, ConfigDict):
         return dict(config)
-    # by `items()` alone, which looks each field up again, it takes twice as long
+    # plain `items()` looks each field up again and takes twice as long
     fields = config.items(preserve_field_references=True)
     return {name: x.get() if isinstance(x, FieldReference) else x for name, x in fields}
 
@@ -247,11 +247,11 @@ def _per_stage(field: str, value: object) -> tuple[object, ...]:
 def _refuse_fields(fields: object) -> None:
     names = set(fields)  # pyright: ignore[reportArgumentType]
     problems = [
-        f"{label} {', '.join(sorted(which))}"
-        for label, which in (
+        f"{label} {', '.join(sorted(wrong))}"
+        for label, wrong in (
             ("missing", _CONFIG_FIELDS - LATER_FIELDS.keys() - names),
             ("unknown", names - _CONFIG_FIELDS),
         )
-        if which
+        if wrong
     ]
     raise ValueError(f"config.model has the wrong fields: {'; '.join(problems)}")

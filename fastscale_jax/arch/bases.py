@@ -1,4 +1,4 @@
-"""The networks that have names of their own, by family, and where their numbers come from."""
+"""The named networks of each family, and the sources of their numbers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,8 +28,8 @@ _REGNETX = {
     "32gf": (23, 320, 69.86, 2.0, 168),
 }
 _REGNETY = {
-    # arXiv:2103.06877, Table 6; the paper does not print these parameters. Recovered: the only
-    # stage plans found whose own row and scaled rows all round to what is printed.
+    # arXiv:2103.06877, Table 6; the paper does not print these parameters. They are recovered: no
+    # other stage plan was found that rounds to the printed row and to all its printed scaled rows.
     "500mf": (17, 32, 27.5, 2.78, 4),
     "4gf": (26, 88, 30.4, 2.408, 32),
     "200mf": (13, 24, 36.44, 2.49, 8),
@@ -80,9 +80,9 @@ _EFFICIENTNET = {
     "lite3": (1.2, 1.4, 280, 0.3),
     "lite4": (1.4, 1.8, 300, 0.3),
 }
-# (resolution, dropout); arXiv:2104.00298 and its release. The resolution is that of evaluation.
+# (resolution, dropout); arXiv:2104.00298 and its release. The resolution is for evaluation.
 _EFFICIENTNET_V2 = {"s": (384, 0.2), "m": (480, 0.3), "l": (480, 0.4)}
-# (depths, groups, width of all groups of the first stage)
+# (depths, groups, channels of the first stage's 3x3 convs, all groups together)
 _RESNET = {
     "18": ((2, 2, 2, 2), 1, 64),
     "34": ((3, 4, 6, 3), 1, 64),

@@ -1,4 +1,4 @@
-"""Stages, blocks and convs: the sizes that counter, Flax and PyTorch all read."""
+"""Sizes of stages, blocks and convs, read by the counter, Flax and PyTorch."""
 
 import functools
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 BLOCKS = ("basic", "bottleneck", "linear_bottleneck", "mbconv")
 FUSED = "fused_mbconv"  # the kind of the blocks in an mbconv network's fused stages
 DENSE = ("basic", FUSED)  # kinds whose spatial convs have no groups
-RESIDUAL = ("basic", "bottleneck")  # kinds whose sum is activated, and whose skip is projected
+RESIDUAL = ("basic", "bottleneck")  # kinds that activate the sum, and project the skip
 
 
 class Stage(NamedTuple):
-    """A run of equal blocks; the first one carries the stride and the change of width."""
+    """Consecutive equal blocks; the first one has the stride and changes the width."""
 
     depth: int  # blocks
     width: int  # output channels
@@ -21,7 +21,7 @@ class Stage(NamedTuple):
 
 
 class ConvSizes(NamedTuple):
-    """A conv without bias, which BatchNorm follows; widths in channels."""
+    """A conv without bias, followed by BatchNorm; widths in channels."""
 
     name: str  # of the layer, within its block or stem
     kernel: int  # side
@@ -37,7 +37,7 @@ class ConvSizes(NamedTuple):
         return self.c_in // self.c_group if self.c_group else 1
 
 
-# The convs of a stem: side, stride, and eighths of the stem's width.
+# The convs of each stem: (kernel side, stride, output channels in eighths of the stem's width).
 STEMS = {
     "conv3x3": ((3, 2, 8),),
     "conv7x7_pool": ((7, 2, 8),),
@@ -74,7 +74,7 @@ class BlockShape(NamedTuple):
     kernel: int
     stride: int
     group_width: int  # 0: the spatial convs are dense
-    has_expansion: bool  # c_in is expanded to c_mid, by a conv of its own or by the fused one
+    has_expansion: bool  # c_in is expanded to c_mid, by a 1x1 conv or by the fused conv
     has_skip: bool
     has_projection: bool  # the skip is a 1x1 conv with BatchNorm
 
@@ -104,8 +104,8 @@ class BlockShape(NamedTuple):
 
 
 class FeatureMap(NamedTuple):
-    """What a stage returns, as `models.Network.features` does."""
+    """One of the maps that `models.Network.features` returns."""
 
     name: str  # `stem`, `s1`, …
     channels: int
-    stride: int  # pixels of the image to one of the map
+    stride: int  # image pixels per map pixel, along one side

@@ -1,4 +1,4 @@
-"""What networks between two sizes cost at least and at most, for the search in `arch.budget`."""
+"""Bounds on the cost of networks between two sizes, for the search in `arch.budget`."""
 
 import dataclasses
 import math
@@ -10,12 +10,12 @@ from fastscale_jax.arch.complexity import Complexity, block_layers, count, stem_
 from fastscale_jax.arch.growing import Sizes, with_sizes
 from fastscale_jax.arch.rounding import divisible, to_group_width
 
-# A range of group widths wider than this is bounded as a whole.
+# In a wider range, group widths are not tried one by one; the bounds are looser.
 _MANY_GROUP_WIDTHS = 128
 
 
 def bounds(a: Architecture, low: Sizes, high: Sizes) -> tuple[Complexity, Complexity]:
-    """Returns costs that no network with sizes from `low` to `high` can undercut, or exceed."""
+    """Returns a lower and an upper bound on the cost of networks from `low` to `high`."""
     cheap, dear = with_sizes(a, low), with_sizes(a, high)
     if low.group_widths != high.group_widths:
         ranges = [_fitted_ranges(stage.expansion, low, high, i) for i, stage in enumerate(a.stages)]
@@ -38,8 +38,8 @@ def _fitted_ranges(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Smallest and largest (width, group width) of stage i once widths are divisible.
 
-    For one group width the fitted width grows with the width, so its ends suffice; group widths
-    have to be tried one by one. Where they are many, bounds that are a little wider cost less.
+    For one group width, the fitted width never falls as the width grows, so the two ends suffice.
+    Group widths are tried one by one; if there are many, looser bounds are faster.
     """
     if high.group_widths[i] - low.group_widths[i] > _MANY_GROUP_WIDTHS:
         return _loose_ranges(expansion, low, high, i)
@@ -56,9 +56,10 @@ def _fitted_ranges(
 def _loose_ranges(
     expansion: float, low: Sizes, high: Sizes, i: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """As `_fitted_ranges`: an inner width moves by a third, or by half a step, at the most.
+    """As `_fitted_ranges`, but looser.
 
-    A single step, the least that an inner width can be, may be more than that.
+    Divisibility moves an inner width by a third or by half a step at most. But an inner width is at
+    least one step, which may be a larger move.
     """
     least, most = (int(max(1, sizes.widths[i] * expansion)) for sizes in (low, high))
     group = min(high.group_widths[i], most)
@@ -83,8 +84,8 @@ def _distinct_group_widths(low: int, high: int) -> Iterator[int]:
 def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexity, Complexity]:
     """Corrects the bounds for projections that appear or vanish.
 
-    A residual block of stride 1 projects its skip unless its widths are equal, the one cost that
-    does not grow with the widths: between two networks it comes and goes as widths pass each other.
+    A residual block of stride 1 projects its skip unless its input and output widths are equal.
+    This is the only cost that may fall as widths grow.
     """
     surplus = lack = Complexity(0, 0, 0)
     if cheap.block not in RESIDUAL:
@@ -102,6 +103,6 @@ def _projection_slack(cheap: Architecture, dear: Architecture) -> tuple[Complexi
 
 
 def _projection(shape: BlockShape, size: int) -> Complexity:
-    """Cost of projecting a block's skip, whether it does so or not; `size`: input side, pixels."""
+    """Cost of a projection of a block's skip, even if it has none; `size`: input side, pixels."""
     layer = block_layers(shape._replace(has_projection=True), size)[0]
     return Complexity(layer.flops, layer.params, layer.acts)

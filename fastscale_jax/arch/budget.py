@@ -1,10 +1,10 @@
 """The factor that brings a network closest to a budget, over all factors, exactly.
 
-Cost is a step function of the factor, and not a monotone one: widths jump when they are made
-divisible by their groups. So nothing short of looking at every step is exact. Two facts make that
-quick. The sizes before divisibility only grow with the factor, so any interval of factors has a
-cheapest and a dearest network that bound it, and intervals that cannot beat the best found so far
-are dropped whole. And the factors at which a size jumps are known in closed form.
+Cost is a step function of the factor, and it is not monotone: widths jump when they are made
+divisible by their groups. So an exact search must cover every step. Two facts make it fast. First,
+sizes before divisibility never fall as the factor grows. So each interval of factors has bounds on
+its cost, and an interval that cannot beat the best step so far is dropped. Second, the factors at
+which a size jumps have a closed form.
 """
 
 import heapq
@@ -24,7 +24,8 @@ from fastscale_jax.arch.validation import validate
 
 # An interval of at most this many jumps is walked step by step instead of being halved.
 _FEW_JUMPS = 4
-# So is a short one: sizes that are alike jump together, and no halving would part them.
+# So is an interval with a smaller ratio of its ends: equal sizes jump together, and halving cannot
+# separate them.
 _SHORT_INTERVAL = 1.001
 
 
@@ -43,12 +44,12 @@ Price = Callable[[Complexity], float]  # never falls when a count rises
 def nearest_factor(a: Architecture, strategy: str | Strategy, kind: str, amount: float) -> float:
     """Returns the factor between 1/64 and 1024 that brings `a` closest to a budget.
 
-    Of factors that come equally close, the smaller is taken. Factors in a row that give the same
-    network are a step; the smallest with four digits stands for it, or with as many as it takes.
+    On a tie, the smaller factor is taken. A step is a range of factors that give the same network.
+    The result is the smallest factor of the step that has four digits, or more if needed.
 
     Args:
         a: the network to scale; not modified.
-        strategy: or its text, as in `strategies.strategy_of`.
+        strategy: a strategy, or its text as in `strategies.strategy_of`.
         kind: `flops`, `params` or `acts`.
         amount: the budget, for one image.
 
@@ -66,10 +67,10 @@ def largest_factor(
 
     Args:
         a: the network to scale; not modified.
-        strategy: or its text, as in `strategies.strategy_of`.
-        kind: of the amount, for people.
+        strategy: a strategy, or its text as in `strategies.strategy_of`.
+        kind: the amount's name, for error messages.
         amount: the limit.
-        price: of a network, in the limit's unit.
+        price: turns a network's counts into the limit's unit.
 
     Raises:
         ValueError: as `nearest_factor`.
@@ -78,7 +79,7 @@ def largest_factor(
 
 
 def nearest_to(a: Architecture, strategy: str | Strategy, amount: float, price: Price) -> float:
-    """Returns the factor that brings the price of `a` closest to an amount, in reach or not."""
+    """Returns the factor that brings the price of `a` closest to any amount, reachable or not."""
     path = _path(a, strategy)
     search = _Search(path, price, amount)
     best = search.run(*_valid_range(path))
@@ -123,10 +124,10 @@ def _readable(cost: float) -> str:
 
 
 def _valid_range(path: Path) -> tuple[float, float]:
-    """The factors that give a network which can be built; too small a resolution cannot."""
+    """The smallest and the largest factor that give a resolution large enough to build."""
     low, high, limit = path.low, path.high, path.strategy.max_resolution
     grow(path.a, path.multipliers(high), limit)
-    # a hair beyond a jump, where the resolution is the larger one
+    # just above each jump, where the resolution is already the larger one
     jumps = (jump * (1 + 1e-12) for jump in path.resolution_jumps(low, 1.0))
     for factor in (low, *jumps):
         try:
@@ -155,8 +156,8 @@ class _Search:
         self.start(low, high)
         for end in (low, high):  # a size may jump at the very end of the range
             self.consider(end, end)
-        # The most promising interval first: what it finds lets the others be dropped unseen. One
-        # that can at best draw level matters only where its factors are smaller.
+        # The interval with the smallest gap comes first: its result may rule out the others. An
+        # interval that can only tie matters only if its factors are smaller.
         intervals = [(0.0, low, high)]
         while intervals and intervals[0][:2] < (self.best.distance, self.best.left):
             _, low, high = heapq.heappop(intervals)
@@ -172,16 +173,16 @@ class _Search:
         return self.best
 
     def gap(self, low: float, high: float) -> float:
-        """No factor between these two comes closer than this."""
+        """Lower bound on the distance from the amount, over the factors between two."""
         least, most = map(self.price, bounds(self.path.a, self.sizes(low), self.sizes(high)))
         return max(self.distance(least) if least > self.amount else self.amount - most, 0.0)
 
     def distance(self, cost: float) -> float:
-        """How far a cost is from the amount; infinite where it may not exceed it and does."""
+        """Distance of a cost from the amount; infinite for a cost that exceeds it but may not."""
         return abs(cost - self.amount) if self.may_exceed or cost <= self.amount else math.inf
 
     def start(self, low: float, high: float) -> None:
-        """Finds a good first answer, as if cost were monotone; without it little can be dropped."""
+        """Finds a good first step by bisection, so that more intervals are dropped."""
         while high / low > 1.001:
             middle = math.sqrt(low * high)
             too_small = self.consider(middle, middle) < self.amount
@@ -197,13 +198,14 @@ class _Search:
             if right > left * (1 + 1e-9):
                 self.consider(left, right)
                 continue
-            # Several sizes jump here. At the jump itself, half going to even, some may have jumped
-            # and others not: a network that only this one factor gives, most likely a round one.
+            # Several sizes jump at this factor. Halves are rounded to even, so exactly at the jump
+            # some sizes may have jumped and others not. Only this one factor gives that network; it
+            # is usually a round number.
             for factor in (left, right, max(low, float(f"{left:.12g}"))):
                 self.consider(factor, factor)
 
     def consider(self, left: float, right: float) -> float:
-        """Takes the step from `left` to `right` if it comes closer; returns its cost."""
+        """Keeps the step from `left` to `right` as the best if it is closer; returns its cost."""
         cost = self.cost(math.sqrt(left * right))
         if (distance := self.distance(cost)) < math.inf:
             self.best = min(self.best, _Best(distance, left, right, cost))
@@ -212,7 +214,7 @@ class _Search:
     def readable(self, left: float, right: float) -> float:
         """The smallest factor of one step that has four digits, or as many as it takes.
 
-        The step may go on beyond `right`, where the search cut it.
+        The step may extend beyond `right`: the search cuts intervals inside steps.
         """
         middle = math.sqrt(left * right)
         inside = self.sizes(middle)
@@ -225,7 +227,7 @@ class _Search:
 
 
 def _jumps_between(low: Sizes, high: Sizes) -> float:
-    """How many jumps of sizes lie between two factors."""
+    """Number of jumps of sizes between two factors."""
     jumps = high.resolution - low.resolution >> 2
     jumps += high.stem_width - low.stem_width + high.head_width - low.head_width >> 3
     for i in range(len(low.depths)):

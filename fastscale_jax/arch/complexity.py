@@ -1,9 +1,9 @@
 """What a network costs: flops, params and acts, by arithmetic alone, exact to the integer.
 
-One multiply-add is one flop; taps that fall into the padding count; a bias counts one per output.
-Acts are the output elements of convs, dense layers and max-pooling. Params leave out BatchNorm's
-running statistics. These are the conventions of arXiv:2103.06877, section 3.1, and of its
-reference code. All figures are for one image.
+One multiply-add is one flop; taps on padding are counted; a bias counts one per output. Acts are
+the output elements of convs, dense layers and max-pooling. Params leave out BatchNorm's running
+statistics. These are the conventions of arXiv:2103.06877, section 3.1, and of its reference code.
+All figures are for one image.
 """
 
 import functools
@@ -34,8 +34,8 @@ class Layer(NamedTuple):
     """One layer: its sizes, and its cost with its BatchNorm where it has one."""
 
     name: str  # within the block, as in models: `a`, `se.reduce`, …
-    kernel: int  # side of a conv, which BatchNorm follows; 0: dense, with a bias
-    c_group: int  # input channels that one output reads; 0: nothing is learned
+    kernel: int  # side of a conv, followed by BatchNorm; 0: dense, with a bias
+    c_group: int  # input channels that one output reads; 0: no parameters
     width: int  # output channels
     size: int  # output side, pixels
     flops: int
@@ -81,7 +81,7 @@ def count(network: Architecture | ConfigDict | Mapping[str, object]) -> Complexi
         once = block_cost(first, size)
         size = strided(size, first.stride)
         again, times = block_cost(rest, size), depth - 1
-        # in plain integers, which is a fifth faster than by sums of `Complexity`
+        # plain integers are a fifth faster than sums of `Complexity`
         flops += once[0] + again[0] * times
         params += once[1] + again[1] * times
         acts += once[2] + again[2] * times
@@ -176,7 +176,7 @@ def _biased(name: str, c_in: int, c_out: int) -> Layer:
     return Layer(name, 0, c_in, c_out, 1, weights, weights, c_out)
 
 
-# Networks on the way to a budget differ in a block or two: the others need not be counted again.
+# Networks that a search tries share most of their blocks: the cache saves counting these again.
 @functools.lru_cache(maxsize=4096)
 def block_cost(shape: BlockShape, size: int) -> Complexity:
     """Counts one block; `size`: side of its input, pixels."""

@@ -1,4 +1,4 @@
-"""What networks take on a device, predicted from their counts by a model that was fitted there."""
+"""Fitted models that predict step time and memory on a device from a network's counts."""
 
 import dataclasses
 import json
@@ -16,32 +16,32 @@ class Linear(NamedTuple):
     """A linear model of a step's cost; no coefficient is negative."""
 
     constant: float  # per step
-    flops: float  # per flop of one image, and multiplied by the batch size
+    flops: float  # per flop of one image; multiplied by the batch size
     params: float  # per parameter
-    acts: float  # per activation of one image, and multiplied by the batch size
-    typical_error: float  # median of the relative errors for strategies that were left out
+    acts: float  # per activation of one image; multiplied by the batch size
+    typical_error: float  # median of the relative errors on held-out strategies
     largest_error: float  # the largest of these errors
 
     def of(self, cost: Complexity, images: int) -> float:
-        """Returns what a step of a network takes with a batch of `images`."""
-        a_batch = self.flops * cost.flops + self.acts * cost.acts
-        return self.constant + images * a_batch + self.params * cost.params
+        """Returns the predicted cost of a step with a batch of `images`."""
+        per_image = self.flops * cost.flops + self.acts * cost.acts
+        return self.constant + images * per_image + self.params * cost.params
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceModel:
-    """What a training step takes on one device, as `measure.fit` found and saved it.
+    """Time and memory of a training step on one device, as fitted and saved by `measure.fit`.
 
     Attributes:
-        name: of the file, without its ending.
-        device: as JAX calls it; of a CPU, its processor.
-        framework: `jax`, or another one that was measured.
-        dtype: of the computation.
-        batch_size: images of the steps that were measured.
-        versions: of the software that was measured with.
-        date: of the last measurement.
-        step_ms: fits by the name of the base network, and `POOLED` for all networks.
-        memory_bytes: likewise, of the most memory that a step holds; empty: not measured.
+        name: the file's name, without `.json`.
+        device: JAX's name for it; for a CPU, the processor's name.
+        framework: the measured one, `jax` or another.
+        dtype: dtype of the computation.
+        batch_size: images in each measured step.
+        versions: versions of the measured software.
+        date: date of the last measurement.
+        step_ms: the fit for each base network, by name; `POOLED`: for all networks.
+        memory_bytes: the same for a step's peak memory; empty: not measured.
         smallest: the smallest flops, params and acts among the measured networks.
         largest: the largest ones.
     """
@@ -59,7 +59,7 @@ class DeviceModel:
     largest: Complexity
 
     def __hash__(self) -> int:
-        """Makes it a key: its mappings have no hash of their own."""
+        """Hashes the fields that identify a model: its mappings are not hashable."""
         return hash((self.name, self.device, self.framework, self.dtype, self.date))
 
     def fit_of(self, measured: str, base: str) -> Linear:
@@ -67,10 +67,10 @@ class DeviceModel:
 
         Args:
             measured: one of `MEASURED`.
-            base: its name; a base that was not measured gets the fit of all networks.
+            base: the base's name; a base that was not measured gets the fit of all networks.
 
         Raises:
-            ValueError: nothing of the kind was measured on this device.
+            ValueError: `measured` was not measured on this device.
         """
         fits = getattr(self, measured)
         if not fits:
@@ -78,7 +78,7 @@ class DeviceModel:
         return fits.get(base, fits[POOLED])
 
     def predict(self, measured: str, base: str, cost: Complexity) -> float:
-        """Returns what a step takes: `step_ms` or `memory_bytes`, for `batch_size` images."""
+        """Returns a step's predicted `step_ms` or `memory_bytes`, for `batch_size` images."""
         return self.fit_of(measured, base).of(cost, self.batch_size)
 
     def covers(self, cost: Complexity) -> bool:
@@ -97,7 +97,7 @@ class DeviceModel:
         return json.dumps(fields, indent=1) + "\n"
 
 
-# a model, or a function that returns it: it is called only for a budget of time or memory
+# a model, or a function that returns one; it is called only for a budget of time or memory
 Device = DeviceModel | Callable[[], DeviceModel]
 
 
@@ -106,14 +106,14 @@ def model_of(device: Device | None, kind: str) -> DeviceModel:
 
     Args:
         device: a model, or a function that returns one.
-        kind: of the budget, one of `MEASURED`.
+        kind: kind of the budget, one of `MEASURED`.
 
     Raises:
         ValueError: `device` is None, or no device was fitted.
     """
     if device is None:
         raise ValueError(
-            f"{kind} is of a device: hand in its model as device=, "
-            "as fastscale_jax.measure.fitted.find() returns it"
+            f"a budget of {kind} needs a device model: pass device=, "
+            "for instance fastscale_jax.measure.fitted.find()"
         )
     return device() if callable(device) else device

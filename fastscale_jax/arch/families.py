@@ -31,17 +31,17 @@ def regnet(
     6.1).
 
     Args:
-        name: for people.
+        name: the network's name.
         depth: blocks in all.
         w0: width of the first block, before rounding.
         wa: slope, channels a block.
         wm: ratio of one stage's width to the one before, above 1.
-        group_width: channels per group, before it is made to divide.
+        group_width: channels per group, before widths are made divisible.
         expansion: inner width over output width.
         linear: the last conv of a block has no activation, and skips are never projected.
         se_ratio: SE inner width over the block's input width; 0: none.
         head_width: 1x1 conv before pooling; 0: none.
-        activation: one of `architecture.ACTIVATIONS`.
+        activation: one of `validation.ACTIVATIONS`.
         resolution: input side, pixels.
     """
     powers = [round(math.log((w0 + wa * j) / w0) / math.log(wm)) for j in range(depth)]
@@ -81,20 +81,19 @@ def efficientnet(
 ) -> Architecture:
     """Returns EfficientNet-B0 grown by the authors' coefficients (arXiv:1905.11946, section 3.3).
 
-    Depths are rounded up. Widths go to the nearest multiple of 8, up one more where that loses a
-    tenth or more: the rounding of the original release, which differs from this package's own
-    `scale`. Nothing is dropped in training, as in arXiv:2103.06877; the recipe
+    Depths are rounded up. Widths are rounded to the nearest multiple of 8, or to the next one above
+    if that loses over a tenth. This is the rounding of the original release; `scale` rounds
+    differently. Dropout and stochastic depth are 0, as in arXiv:2103.06877; the recipe
     `efficientnet_google` has the authors' rates.
 
     Args:
-        name: for people.
-        width: coefficient of the widths.
-        depth: of the depths.
+        name: the network's name.
+        width: factor of the widths.
+        depth: factor of the depths.
         resolution: input side, pixels.
-        lite: the variant for phones, of the authors' release
-            (github.com/tensorflow/tpu, efficientnet/lite): without SE, with ReLU6, and with a stem,
-            a head, and depths of the first and the last stage that do not grow; padding and epsilon
-            are TensorFlow's, as its weights need them.
+        lite: the authors' variant for phones (github.com/tensorflow/tpu, efficientnet/lite): no SE,
+            ReLU6, and TensorFlow's padding and epsilon, which its weights need. The stem, the head,
+            and the depths of the first and the last stage do not grow.
     """
 
     def grown(channels: int) -> int:
@@ -156,10 +155,10 @@ def efficientnet_v2(name: str, *, size: str, resolution: int, dropout: float) ->
     """Returns an EfficientNetV2, whose first three stages have fused blocks.
 
     Args:
-        name: for people.
+        name: the network's name.
         size: `s`, `m` or `l`.
         resolution: input side, pixels.
-        dropout: before the classifier.
+        dropout: rate before the classifier.
     """
     stages, fused = _EFFICIENTNET_V2_STAGES[size], 3
     return Architecture(
@@ -194,20 +193,22 @@ def regnetz_of_input(
     resolution: int,
     tiered: bool = False,
 ) -> Architecture:
-    """Returns a RegNetZ of timm's own sizes, whose blocks expand their input.
+    """Returns a RegNetZ as in timm, whose blocks expand their input width.
 
-    They are mbconv blocks in groups, whose SE is of the inner width and has ReLU. The paper's
-    RegNetZ takes inner widths from the output and SE widths from the input (`regnet`, `linear`).
+    The blocks are mbconv blocks with grouped convs. `se_ratio` multiplies the inner width, and SE
+    has ReLU. In the paper's RegNetZ (`regnet` with `linear`), the expansion multiplies the output
+    width and `se_ratio` the input width.
 
     Args:
-        name: for people.
-        depths: blocks of the stages.
-        widths: output channels.
+        name: the network's name.
+        depths: blocks of each stage.
+        widths: output channels of each stage.
         group_width: channels per group.
         expansion: inner width over input width.
         head_width: 1x1 conv before pooling.
         resolution: input side, pixels.
-        tiered: a stem of 64 channels and stride 4 comes first, and the first stage has no stride.
+        tiered: the stem is three convs with stride 4 and 64 channels, and the first stage has
+            stride 1.
     """
     return Architecture(
         name=name,
@@ -233,13 +234,13 @@ def resnet(
 ) -> Architecture:
     """Returns a ResNet (arXiv:1512.03385, Table 1) or ResNeXt (arXiv:1611.05431, Table 1).
 
-    The stride sits on the 3x3 conv; in a basic block on the first one.
+    The 3x3 conv has the stride; in a basic block the first one does.
 
     Args:
-        name: for people.
+        name: the network's name.
         depths: blocks of the four stages.
         groups: of the 3x3 convs; 32 in ResNeXt 32x4d.
-        width: channels in each group of the first stage, all groups together: 64, or 32·4.
+        width: channels of the first stage's 3x3 convs, all groups together: 64, or 32·4.
         basic: blocks of two 3x3 convs, without bottleneck: ResNet-18 and -34.
     """
 

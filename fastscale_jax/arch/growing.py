@@ -1,4 +1,4 @@
-"""A network whose sizes are another's, multiplied and rounded."""
+"""Multiplies the sizes of a network and rounds them."""
 
 import dataclasses
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from fastscale_jax.arch.validation import validate
 class Sizes(NamedTuple):
     """The sizes that scaling changes, rounded one by one but not yet made divisible.
 
-    Each is a non-decreasing function of its multiplier, which `budget` builds on.
+    Each never falls as its multiplier grows; `budget` relies on this.
     """
 
     depths: tuple[int, ...]
@@ -24,15 +24,15 @@ class Sizes(NamedTuple):
 
 
 def group_multiplier(a: Architecture, g: PerStage) -> PerStage:
-    """Returns what group widths are multiplied by: `g`, or 1 where they do not grow."""
+    """Returns the multiplier of group widths: `g`, or 1 if they do not grow."""
     return g if a.scales_groups else 1.0
 
 
 def scaled_sizes(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Sizes:
-    """Returns the sizes of `a` multiplied and rounded, the resolution within a limit (0: none).
+    """Returns the multiplied and rounded sizes of `a`; max_resolution 0: no limit.
 
     Depthwise networks stay depthwise (arXiv:2103.06877, section 3.5), and dense convs dense.
-    EfficientNets scale stem and head too, as their first and last stage; the others keep them.
+    EfficientNets scale the stem as the first stage and the head as the last; others keep both.
     """
     mbconv, stages = a.block == "mbconv", a.stages
     d, w, g = (per_stage(x, len(stages)) for x in (by.d, by.w, by.g))
@@ -51,7 +51,7 @@ def scaled_sizes(a: Architecture, by: Multipliers, max_resolution: int = 0) -> S
 
 
 def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
-    """Returns `a` with other sizes, widths made divisible by their groups."""
+    """Returns `a` with other sizes; widths are made divisible by their groups."""
     stages = []
     for stage, depth, width, group in zip(
         a.stages, sizes.depths, sizes.widths, sizes.group_widths, strict=True
@@ -73,29 +73,27 @@ def grow(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Architect
 
     Args:
         a: the network; not modified.
-        by: what sizes are multiplied by; of depths, widths and group widths, a number or one for
-            each stage.
-        max_resolution: pixels that the resolution may not exceed; 0: any.
+        by: multipliers; those of depths, widths and group widths are one number, or one per stage.
+        max_resolution: upper limit of the resolution, pixels; 0: none.
 
     Raises:
-        ValueError: there are multipliers of another number of stages, or the network that results
-            cannot be built.
+        ValueError: the multipliers are for another number of stages, or the result cannot be built.
     """
     for field in ("d", "w", "g"):
         values = getattr(by, field)
         if isinstance(values, tuple) and len(values) != len(a.stages):
             raise ValueError(
-                f"{field} has multipliers of {len(values)} stages; {a.name} has {len(a.stages)}"
+                f"{field} has multipliers for {len(values)} stages; {a.name} has {len(a.stages)}"
             )
     if a.has_grouped_mbconv:
         raise ValueError(
             f"{a.name} cannot be scaled: its mbconv blocks have groups, and an inner width would "
-            "have to suit the groups of two stages; depthwise ones, of group width 1, can be"
+            "have to suit the groups of two stages; depthwise mbconv (group width 1) can be scaled"
         )
     for stage in a.stages:
         if stage.expansion > 1 and stage.expansion % 1 and a.scales_groups:
             raise ValueError(
-                "only networks whose expansions are whole, or at most 1, can be scaled; "
+                "only networks whose expansions are whole numbers, or at most 1, can be scaled; "
                 f"{a.name} has {stage.expansion:g}"
             )
     grown = with_sizes(a, scaled_sizes(a, by, max_resolution))

@@ -1,4 +1,4 @@
-"""The closed forms of arXiv:2103.06877, Tables 1 to 4: growth of cost, rounding left aside."""
+"""Closed forms of the growth of cost, without rounding (arXiv:2103.06877, Tables 1 to 4)."""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from fastscale_jax.arch.strategies import shares, strategy_of
 
 
 class Growth(NamedTuple):
-    """By how much each cost is multiplied."""
+    """The factor by which each cost grows."""
 
     flops: float
     params: float
@@ -21,18 +21,18 @@ def growth(strategy: str, factor: float) -> Growth:
     and a by s^(e_d + e_w/2 + e_r) (arXiv:2103.06877, Tables 1, 2 and 4, equation 6).
 
     Args:
-        strategy: as in `strategies.strategy_of`, without vectors and limit.
+        strategy: as in `strategies.strategy_of`, without per-stage shares and `-max`.
         factor: s, above 0.
 
     Raises:
-        ValueError: unknown strategy, one with vectors or a limit, or a factor that is not above 0.
+        ValueError: unknown strategy, one with per-stage shares or `-max`, or a factor not above 0.
     """
     _check_factor(factor)
     e_d, e_w, e_r = shares(strategy)
     if isinstance(e_d, tuple) or isinstance(e_w, tuple) or strategy_of(strategy).max_resolution:
         raise ValueError(
-            f"the closed forms are of one stage, and know no resolution; strategy {strategy!r} has "
-            "vectors, or a limit"
+            "the closed forms are for one stage and no limit of the resolution; strategy "
+            f"{strategy!r} has shares for each stage, or a limit"
         )
     return Growth(factor, factor ** (e_d + e_w), factor ** (e_d + e_w / 2 + e_r))
 

@@ -11,7 +11,7 @@ from fastscale_jax.arch.complexity import layers
 def parameter_names(network: Architecture | ConfigDict | Mapping[str, object]) -> tuple[str, ...]:
     """Returns the dotted name of each array of parameters, in the order of the layers.
 
-    They are those that `fastscale info --parameters` lists: `s2.b1.se.reduce.kernel`.
+    `fastscale info --parameters` lists the same names, such as `s2.b1.se.reduce.kernel`.
 
     Args:
         network: an `Architecture`, or the fields of `config.model`; not modified.

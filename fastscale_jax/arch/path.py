@@ -1,4 +1,4 @@
-"""The networks that a base becomes by a strategy, and the factors at which one becomes the next."""
+"""The networks that a strategy makes of a base, and the factors at which their sizes change."""
 
 import math
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ from fastscale_jax.arch.strategies import (
 
 
 class Path:
-    """A base and a strategy.
+    """A base, and the strategy that scales it.
 
     Attributes:
         a: the base.
-        strategy: by which it grows.
-        most: by what the resolution is multiplied at most.
+        strategy: scales the base.
+        most: the largest multiplier of the resolution.
         low: the smallest factor.
-        high: the largest one: 1024, or less where the resolution alone grows and is limited.
+        high: the largest factor: 1024, or less if only the resolution grows and it has a limit.
     """
 
     def __init__(self, a: Architecture, strategy: Strategy):
-        """Checks that the strategy is one for this network.
+        """Checks that the strategy fits this network.
 
         Raises:
-            ValueError: its vectors are of another number of stages, or its limit of the resolution
-                is below the network's.
+            ValueError: its shares are for another number of stages, or its limit is below the
+                base's resolution.
         """
         self.a, self.strategy = a, strategy
         if strategy.stages not in (0, len(a.stages)):
             raise ValueError(
-                f"strategy {strategy.name!r} has shares of {strategy.stages} stages; {a.name} has "
+                f"strategy {strategy.name!r} has shares for {strategy.stages} stages; {a.name} has "
                 f"{len(a.stages)}"
             )
         limit = strategy.max_resolution
@@ -45,13 +45,13 @@ class Path:
                 f"max_resolution {limit} is below the {a.resolution} pixels of {a.name}"
             )
         self.most = strategy.most(a.resolution)
-        # the factor from which on the limit holds
+        # the factor at which the resolution reaches its limit
         self._bend = self.most ** (2 / strategy.r) if strategy.r else math.inf
         self.low = FACTOR_LOW
         self.high = FACTOR_HIGH if strategy.rest else min(FACTOR_HIGH, self._bend)
 
     def multipliers(self, factor: float) -> Multipliers:
-        """Returns what sizes are multiplied by.
+        """Returns the multipliers of the sizes.
 
         Raises:
             ValueError: as `Strategy.multipliers`.
@@ -84,10 +84,10 @@ class Path:
         a, strategy = self.a, self.strategy
         low, high = low / divisor, high / divisor
 
-        def of(share: PerStage) -> tuple[float, ...]:
+        def exponents(share: PerStage) -> tuple[float, ...]:
             return tuple(x / total for x in per_stage(share, len(a.stages)))
 
-        depth, width, group = (of(share) for share in (strategy.d, strategy.w, strategy.g))
+        depth, width, group = (exponents(share) for share in (strategy.d, strategy.w, strategy.g))
         sized = []
         for stage, e_d, e_w, e_g in zip(a.stages, depth, width, group, strict=True):
             sized += [(stage.depth, 1, e_d), (stage.width, 8, e_w / 2)]

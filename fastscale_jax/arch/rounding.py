@@ -1,4 +1,4 @@
-"""How sizes become whole: channels to multiples of 8, widths divisible by their groups."""
+"""Rounding of sizes: channels to multiples of 8, widths divisible by their groups."""
 
 import math
 
@@ -14,7 +14,7 @@ def half_up(value: float, step: int) -> int:
 
 
 def to_group_width(value: float) -> int:
-    """Returns a group width that hardware likes: 1, 2, 4, or a multiple of 8."""
+    """Returns the nearest group width that is fast on hardware: 1, 2, 4, or a multiple of 8."""
     width = max(1, round(value))
     if width <= 2:
         return width

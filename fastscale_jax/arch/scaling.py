@@ -1,4 +1,4 @@
-"""`scale`: a network grown or shrunk by a strategy, to a factor or to a budget."""
+"""`scale`: grows or shrinks a network by a strategy, to a factor or to a budget."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from fastscale_jax.arch.strategies import (
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """Where a scaled network came from."""
+    """How a scaled network was made."""
 
     base: str  # name of the network that was scaled
     strategy: str  # as `strategies.strategy_of` reads it
@@ -31,7 +31,7 @@ class Scaling:
     multipliers: Multipliers
 
 
-# what a network can be scaled to: argument, how the variant grammar writes it, and its unit there
+# budgets: (argument of `scale`, suffix in the name of a variant, size of that unit)
 AMOUNTS = (
     ("flops", "gf", 1e9),
     ("flops", "mf", 1e6),
@@ -63,19 +63,21 @@ def scaled(
         )
     ((kind, amount),) = amounts.items()
     _check_amount(kind, amount)
-    found = _strategy(strategy, max_resolution)
-    path = Path(a, found)
+    chosen = _strategy(strategy, max_resolution)
+    path = Path(a, chosen)
     if kind == "phi":
-        if found.name.partition("-")[0] != "orig":
-            raise ValueError(f"phi goes with strategy 'orig' alone; got strategy {strategy!r}")
-        by, taken = phi_multipliers(amount), ORIG_FACTOR**amount
+        if chosen.name.partition("-")[0] != "orig":
+            raise ValueError(f"phi is for strategy 'orig' only; got strategy {strategy!r}")
+        by, flops_factor = phi_multipliers(amount), ORIG_FACTOR**amount
         if by.r > path.most:
-            by = path.multipliers(taken)
+            by = path.multipliers(flops_factor)
     else:
-        taken = float(amount) if kind == "factor" else _factor_to(a, found, kind, amount, device)
-        by = path.multipliers(taken)
+        flops_factor = (
+            float(amount) if kind == "factor" else _factor_to(a, chosen, kind, amount, device)
+        )
+        by = path.multipliers(flops_factor)
     by = by._replace(g=group_multiplier(a, by.g))
-    return grow(a, by, found.max_resolution), Scaling(a.name, found.name, taken, by)
+    return grow(a, by, chosen.max_resolution), Scaling(a.name, chosen.name, flops_factor, by)
 
 
 def _strategy(text: str, max_resolution: int | None) -> Strategy:
@@ -114,30 +116,30 @@ def scale(
 
     Args:
         network: the fields of `config.model`, or an `Architecture`; not modified.
-        strategy: a key of `STRATEGIES`, `a<alpha>` with alpha in [0, 1], or shares of one's own,
-            `d<x>w<y>r<z>[g<u>]`, as `strategies.strategy_of` reads them.
-        factor: by which flops should grow, from 1/64 to 1024. Rounding moves the result: `count`
-            tells by how much.
-        flops: multiply-adds for one image. Of all factors, the one that comes closest after
-            rounding is taken; on a tie, the smaller.
+        strategy: a key of `STRATEGIES`, `a<alpha>` with alpha in [0, 1], or custom shares
+            `d<x>w<y>r<z>[g<u>]`, as in `strategies.strategy_of`.
+        factor: the growth of flops before rounding, from 1/64 to 1024. Rounding moves the result:
+            `count` tells by how much.
+        flops: multiply-adds for one image. The factor that comes closest after rounding is taken;
+            on a tie, the smaller.
         params: trainable scalars, likewise.
         acts: output elements of convs for one image, likewise.
         step_ms: milliseconds of a training step, as `device` predicts them. The largest network
-            that does not take more is taken; `measure.choose` measures it as well.
-        memory_bytes: the most that a training step may hold, likewise.
-        phi: EfficientNet's compound coefficient; for strategy `orig` alone.
-        max_resolution: pixels that the resolution may not exceed; depth and width take the growth
-            that it leaves, in proportion to their shares.
+            within the budget is taken; `measure.choose` also measures it.
+        memory_bytes: peak memory of a training step, likewise.
+        phi: EfficientNet's compound coefficient; for strategy `orig` only.
+        max_resolution: upper limit of the resolution, pixels. At the limit, depth and width take
+            the rest of the growth in proportion to their shares.
         device: the device model that predicts step_ms and memory_bytes, or a function that returns
-            it, as `measure.fitted.find` does.
+            it, such as `measure.fitted.find`.
 
     Returns:
         A new `config.model`, named after its base, the strategy and the amount.
 
     Raises:
         ValueError: unknown strategy, or one for another number of stages; a `max_resolution` below
-            the network's; not exactly one budget, a budget that no factor reaches (the
-            message says what is nearest), a budget of a device without a device, or a result that
+            the network's; not exactly one budget; a budget that no factor reaches (the message
+            gives the nearest); `step_ms` or `memory_bytes` without `device`; or a result that
             cannot be built.
     """
     a = as_architecture(network)

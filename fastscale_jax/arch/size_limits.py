@@ -1,9 +1,9 @@
-"""Bounds on what a network may cost: beyond them a size is a slip, and would fill any memory."""
+"""Upper limits on a network's cost: a larger size is a typing error, and would fill any memory."""
 
 from fastscale_jax.arch.architecture import Architecture
 from fastscale_jax.arch.complexity import Complexity, count
 
-# each about ten times what the largest named network, scaled by 1,024, has
+# each about ten times the cost of the largest named network scaled by 1,024
 MOST = Complexity(flops=10**15, params=2 * 10**12, acts=10**12)
 _NAMES = ("multiply-adds for an image", "parameters", "activations for an image")
 _BYTES = 4  # of a parameter
@@ -14,10 +14,10 @@ def check_cost(network: Architecture, memory: int | None = None) -> None:
 
     Args:
         network: a valid one.
-        memory: bytes that there are for its parameters, which are float32; None: any number.
+        memory: bytes available for its float32 parameters; None: no limit.
 
     Raises:
-        ValueError: says what it has too much of.
+        ValueError: a cost is above its limit; the message says which.
     """
     cost = count(network)
     for name, value, most in zip(_NAMES, cost, MOST, strict=True):
@@ -29,5 +29,5 @@ def check_cost(network: Architecture, memory: int | None = None) -> None:
     if memory is not None and _BYTES * cost.params > memory:
         raise ValueError(
             f"the parameters of {network.name} take {_BYTES * cost.params / 1e9:,.1f} GB, and "
-            f"there are {memory / 1e9:,.1f}; choose a smaller network"
+            f"{memory / 1e9:,.1f} GB are available; choose a smaller network"
         )

@@ -1,21 +1,21 @@
-"""Names as people write them: without regard to case, and misspelt."""
+"""Matches names in any case, and suggests names for misspelt ones."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
-_NEAR = 0.6  # likeness from which on a name may have been meant
-_MOST = 3  # names that one may have been meant to be
+_NEAR = 0.6  # smallest similarity of a suggestion
+_MOST = 3  # suggestions at most
 
 
 def meant(name: str, choices: Iterable[str]) -> str:
-    """Returns the choice that a name stands for: itself, or the only one that differs in case.
+    """Returns the choice equal to a name, or the only one that differs from it in case alone.
 
     Args:
-        name: as somebody wrote it.
-        choices: what it may be.
+        name: the text that a user wrote.
+        choices: the valid names.
 
     Returns:
-        One of the choices; the name as it is where it stands for none of them, or for several.
+        One of the choices; the name itself if it matches none of them, or several.
     """
     choices = tuple(choices)
     if name in choices:
@@ -25,12 +25,11 @@ def meant(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> list[str]:
-    """Returns the choices that a name may have been meant to be, all of them equally likely.
+    """Returns the choices most similar to a name, at most three.
 
-    They are the name itself, or those that differ in case, or those that are most alike: as
-    difflib says, in the mean of the letters as they stand and the letters sorted, which two that
-    have changed places leave as they are. The result is empty where nothing is alike, or where more
-    than three are equally so.
+    Case is ignored. Similarity is the mean of difflib's ratio for the two words and for their
+    sorted letters; the second ignores swapped letters. The result is empty if nothing is similar
+    enough, or if more than three choices are equally similar.
     """
     choices = tuple(dict.fromkeys(choices))
     if name in choices:
@@ -43,7 +42,7 @@ def nearest(name: str, choices: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(nearest: Sequence[str]) -> str:
-    """Returns the question for an error message, with a space after it; of no names, nothing."""
+    """Returns a question for an error message, with a space at its end; empty for no names."""
     if not nearest:
         return ""
     *others, last = nearest

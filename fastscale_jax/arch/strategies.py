@@ -10,11 +10,11 @@ from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 
 # EfficientNet's own multipliers of (depth, width, resolution) for phi = 1; arXiv:1905.11946, 3.3
 ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
-# what they multiply flops by: 1.2 · 1.1² · 1.15²
+# the growth of flops for phi = 1: 1.2 · 1.1² · 1.15²
 ORIG_FACTOR = ORIG_MULTIPLIERS[0] * ORIG_MULTIPLIERS[1] ** 2 * ORIG_MULTIPLIERS[2] ** 2
-# from ResNet-RS-50 to ResNet-RS-420, both trained for 350 epochs, 16 blocks become 139 and 160
-# pixels 320; arXiv:2103.07579 and its release: deeper where training is long, wider where it is
-# short, and larger images slowly in either case
+# From ResNet-RS-50 to ResNet-RS-420, both trained for 350 epochs, blocks grow from 16 to 139 and
+# pixels from 160 to 320 (arXiv:2103.07579 and its release). Its rule: more depth for long training,
+# more width for short training, and a slow growth of the resolution.
 _RS_BLOCKS, _RS_PIXELS = 139 / 16, (320 / 160) ** 2
 _RS_SHARE = math.log(_RS_BLOCKS) / math.log(_RS_BLOCKS * _RS_PIXELS)
 
@@ -43,7 +43,7 @@ _ALPHA = rf"a({_NUMBER})"
 _OWN = rf"d({_VECTOR})w({_VECTOR})r({_VECTOR})(?:g({_VECTOR}))?"
 _CAP = r"-max([0-9]+)"
 STRATEGY_PATTERN = f"(?:(?:{'|'.join(STRATEGIES)}|{_ALPHA}|{_OWN})(?:{_CAP})?)"
-# how strategies that have no name are written, for messages
+# the forms of strategies without a name, for messages
 FORMS = "a<alpha> d<x>w<y>r<z>[g<u>]"
 
 FACTOR_LOW, FACTOR_HIGH = 1 / 64, 1024.0
@@ -52,29 +52,29 @@ PerStage = float | tuple[float, ...]  # a number for all stages, or one for each
 
 
 class Multipliers(NamedTuple):
-    """What the sizes of a network are multiplied by, before they are rounded."""
+    """Multipliers of a network's sizes, before rounding."""
 
-    d: PerStage  # depths
-    w: PerStage  # widths; the stem grows with the first stage, the head with the last
-    g: PerStage  # group widths
-    r: float  # resolution
+    d: PerStage  # of depths
+    w: PerStage  # of widths; EfficientNets scale the stem as the first stage, the head as the last
+    g: PerStage  # of group widths
+    r: float  # of the resolution
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """Shares of the growth in flops, and a limit of the resolution.
+    """Shares of the growth in flops, and an upper limit of the resolution.
 
     Scaling by s multiplies depths by s^d, widths by s^(w/2), group widths by s^(g/2) and the
-    resolution by s^(r/2). Of a stage, d, w and r sum to 1 at most, and to 1 in the stage that grows
-    most.
+    resolution by s^(r/2). In each stage, d + w + r is at most 1; in the stage that grows most, it
+    is 1.
 
     Attributes:
-        name: as it is written.
+        name: the strategy's text.
         d: share of depth.
         w: share of width.
         r: share of resolution.
         g: share of group width, which is not part of the sum.
-        max_resolution: pixels that the resolution may not exceed; 0: any.
+        max_resolution: upper limit of the resolution, pixels; 0: none.
     """
 
     name: str
@@ -91,14 +91,14 @@ class Strategy:
 
     @property
     def rest(self) -> float:
-        """What depth and width have together, in the stage that grows most."""
+        """Sum of the shares of depth and width, in the stage that grows most."""
         return max(map(sum, zip(*_aligned(self.d, self.w), strict=True)))
 
     def most(self, resolution: int) -> float:
-        """Returns by what the resolution of a network is multiplied at most.
+        """Returns the largest multiplier of a network's resolution.
 
         Args:
-            resolution: of the network, pixels.
+            resolution: the network's, pixels.
         """
         if not self.max_resolution:
             return math.inf
@@ -108,15 +108,16 @@ class Strategy:
         """Returns what each size is multiplied by so that flops grow by `factor`.
 
         Flops are linear in depth and quadratic in width and resolution (arXiv:2103.06877, equation
-        5). Where the resolution is limited, depth and width take the growth that it leaves, in
+        5). When the resolution reaches its limit, depth and width take the rest of the growth, in
         proportion to their shares.
 
         Args:
             factor: from 1/64 to 1024.
-            resolution: of the network, pixels; needed where it is limited.
+            resolution: the network's, pixels; needed if there is a limit.
 
         Raises:
-            ValueError: the factor is out of range, or nothing can grow beyond the limit.
+            ValueError: the factor is out of range, or only the resolution grows and it passes its
+                limit.
         """
         if not FACTOR_LOW <= factor <= FACTOR_HIGH:
             raise ValueError(
@@ -129,20 +130,20 @@ class Strategy:
             return self._grown(factor / most**2, self.rest, most)
         if r > most * (1 + 1e-9):
             raise ValueError(
-                f"strategy {self.name!r} grows the resolution alone, which may not exceed "
-                f"{self.max_resolution} pixels; that is a factor of {most**2:.4g}, got {factor:g}"
+                f"strategy {self.name!r} grows the resolution alone, up to "
+                f"{self.max_resolution} pixels: the largest factor is {most**2:.4g}; got {factor:g}"
             )
         return self._grown(1.0, 1.0, most)
 
     def _grown(self, factor: float, total: float, r: float) -> Multipliers:
-        """Sizes that share a factor, whose shares sum to `total`."""
+        """Multipliers for a factor, with shares that sum to `total`."""
         d, w = _powers(factor, self.d, total), _powers(factor, self.w, 2 * total)
         g = w if self.g is self.w else _powers(factor, self.g, 2 * total)
         return Multipliers(d, w, g, r)
 
 
 def _powers(factor: float, share: PerStage, divisor: float) -> PerStage:
-    """factor^(share/divisor), of each stage where there are several shares."""
+    """factor^(share/divisor); with shares for each stage, one per stage."""
     if isinstance(share, tuple):
         return tuple([factor ** (x / divisor) for x in share])
     return factor ** (share / divisor)
@@ -158,17 +159,17 @@ def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
     """Returns the strategy that a text names.
 
     Args:
-        text: a key of `STRATEGIES`; `a<alpha>` with alpha in [0, 1], which gives alpha to the width
-            and halves the rest (arXiv:2103.06877, equation 4); or `d<x>w<y>r<z>[g<u>]`, whose
-            shares are x, y and z over their sum, and u over the same sum (without it, as y). x, y
-            and u may be a number for each stage, with commas between; the sum is then that of the
-            stage in which it is largest. Any of these may end in `-max<pixels>`. The case of
-            letters counts between `dwr` and `dWr` alone.
-        max_resolution: pixels that the resolution may not exceed; 0: as the text says, or any.
+        text: one of three forms, which may end in `-max<pixels>`. A key of `STRATEGIES`.
+            `a<alpha>`: the width's share is alpha, in [0, 1]; depth and resolution get half of the
+            rest each (arXiv:2103.06877, equation 4). `d<x>w<y>r<z>[g<u>]`: the shares are x, y, z
+            and u, divided by x + y + z; u is y by default. x, y and u may have one number per
+            stage, separated by commas; the divisor is then the largest sum of a stage. Case matters
+            only between `dwr` and `dWr`.
+        max_resolution: upper limit of the resolution, pixels; 0: the text's, or none.
 
     Raises:
-        ValueError: unknown strategy; alpha out of range; shares that sum to nothing, or of
-            different numbers of stages; or two limits of the resolution.
+        ValueError: unknown strategy; alpha out of range; shares that sum to 0, or for different
+            numbers of stages; or two limits of the resolution.
     """
     name = spelled(text)
     match = re.fullmatch(STRATEGY_PATTERN, name)
@@ -203,7 +204,7 @@ def _of_alpha(text: str, strategy: str) -> tuple[float, float, float]:
 def _own_shares(
     strategy: str, d: str, w: str, r: str, g: str | None
 ) -> tuple[PerStage, PerStage, float, PerStage]:
-    """Shares as they are written, over their sum."""
+    """The shares in a text, divided by their sum."""
     if "," in r:
         raise ValueError(f"a network has one resolution: r takes one number; got {strategy!r}")
     written = {"d": _numbers(d), "w": _numbers(w), "g": _numbers(w if g is None else g)}
@@ -211,13 +212,13 @@ def _own_shares(
     if len({*lengths.values()}) > 1:
         counts = ", ".join(f"{key} has {n}" for key, n in lengths.items())
         raise ValueError(
-            f"shares of strategy {strategy!r} must be of as many stages everywhere; {counts}"
+            f"shares of strategy {strategy!r} must be for the same number of stages; {counts}"
         )
     rest = max(map(sum, zip(*_aligned(written["d"], written["w"]), strict=True)))
     total = rest + float(r)
     if not total:
         raise ValueError(
-            f"shares of strategy {strategy!r} sum to nothing; give d, w or r more than 0"
+            f"shares of strategy {strategy!r} sum to 0; one of d, w and r must be above 0"
         )
     e_d, e_w, e_g = (
         tuple(x / total for x in share) if isinstance(share, tuple) else share / total
@@ -237,13 +238,13 @@ def _numbers(text: str) -> PerStage:
 
 
 def _aligned(one: PerStage, other: PerStage) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Both with a number for each stage, and at least two."""
+    """Both as tuples of the same length, at least two."""
     stages = max(len(x) if isinstance(x, tuple) else 2 for x in (one, other))
     return per_stage(one, stages), per_stage(other, stages)
 
 
 def per_stage(values: PerStage, stages: int) -> tuple[float, ...]:
-    """Returns a number for each of some stages."""
+    """Returns one number per stage."""
     return values if isinstance(values, tuple) else (values,) * stages
 
 
@@ -251,31 +252,31 @@ def shares(strategy: str) -> tuple[PerStage, PerStage, float]:
     """Returns the shares of the growth in flops of depth, width and resolution; they sum to 1.
 
     Args:
-        strategy: as in `strategy_of`; of vectors, the sum is 1 in the stage that grows most.
+        strategy: as in `strategy_of`; per-stage shares sum to 1 in the stage that grows most.
 
     Raises:
         ValueError: as `strategy_of`.
     """
-    found = strategy_of(strategy)
-    return found.d, found.w, found.r
+    parsed = strategy_of(strategy)
+    return parsed.d, parsed.w, parsed.r
 
 
 def identity(strategy: str) -> tuple[object, ...]:
-    """Returns what tells a strategy from others: `a0.8` and `dWr` have the same.
+    """Returns a key that is the same for equal strategies, such as `a0.8` and `dWr`.
 
     Raises:
         ValueError: as `strategy_of`.
     """
-    found = strategy_of(strategy)
-    numbers = (found.d, found.w, found.r, found.g)
-    return *(round(x, 9) if isinstance(x, float) else x for x in numbers), found.max_resolution
+    parsed = strategy_of(strategy)
+    numbers = (parsed.d, parsed.w, parsed.r, parsed.g)
+    return *(round(x, 9) if isinstance(x, float) else x for x in numbers), parsed.max_resolution
 
 
 def is_of(made_by: str, strategy: str) -> bool:
-    """Whether a network is of a strategy: the base itself is of every one.
+    """Whether a network was scaled by a strategy; the base belongs to every strategy.
 
     Args:
-        made_by: strategy that the network was scaled by; empty: it is the base.
+        made_by: the strategy that the network was scaled by; empty: it is the base.
         strategy: as in `strategy_of`.
 
     Raises:
@@ -285,7 +286,7 @@ def is_of(made_by: str, strategy: str) -> bool:
 
 
 def spelled(strategy: str) -> str:
-    """Returns a strategy as `STRATEGIES` writes it; what is none, or several, as it is."""
+    """Returns a strategy in the case of `STRATEGIES`; unknown or ambiguous text is unchanged."""
     plain, dash, cap = strategy.partition("-")
     name = meant(plain, STRATEGIES)
     if re.fullmatch(f"{_ALPHA}|{_OWN}", name.lower()):
@@ -294,7 +295,7 @@ def spelled(strategy: str) -> str:
 
 
 def nearest_names(text: str) -> list[str]:
-    """Returns the named strategies that a misspelt one may stand for; for misspelt shares, none."""
+    """Returns the strategies most similar to a misspelt name; none for misspelt shares."""
     return [] if re.match(r"d[\d.]", text, re.IGNORECASE) else nearest(text, STRATEGIES)
 
 
@@ -304,7 +305,7 @@ def is_strategy(name: str) -> bool:
 
 
 def listed(strategies: str) -> list[str]:
-    """Returns the strategies of a list with commas between; vectors have commas before digits."""
+    """Splits a comma-separated list of strategies; a comma before a digit separates shares."""
     return re.split(r",(?![\d.])", strategies)
 
 

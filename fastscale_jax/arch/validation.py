@@ -1,4 +1,4 @@
-"""Whether a network can be built; if not, which field is wrong, and what would be right."""
+"""Checks that a network can be built; the error names the wrong field and the valid values."""
 
 import numbers
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ SE_BASES = ("input", "inner")
 # `config.model`'s name for each field of Stage, in Stage's order.
 STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
 
-_MOST = 2**31 - 1  # of any size
-MOST_BLOCKS = 100_000  # of a network; the deepest variant, `b7_d_x1024`, has 56,320
+_MOST = 2**31 - 1  # upper limit of every size
+MOST_BLOCKS = 100_000  # in a network; the deepest variant, `b7_d_x1024`, has 56,320
 _CHOICES = (
     ("block", BLOCKS),
     ("stem", tuple(STEMS)),
@@ -25,7 +25,7 @@ _CHOICES = (
     ("se_of", SE_BASES),
     ("se_activation", ("", *ACTIVATIONS)),
 )
-_SIZES = (  # and the least of each
+_SIZES = (  # (field, smallest value)
     ("resolution", 1),
     ("stem_width", 1),
     ("num_classes", 0),
@@ -39,12 +39,12 @@ def validate(architecture: "Architecture") -> None:
     """Checks that a network can be built.
 
     Raises:
-        ValueError: says which field is wrong and what would be right.
+        ValueError: a field is wrong; the message names it and the valid values.
     """
     a = architecture
     if not isinstance(a.name, str) or not a.name or "/" in a.name or not a.name.isprintable():
         raise ValueError(
-            f"name must be a text without slashes and control characters, not empty; got {a.name!r}"
+            f"name must be a non-empty text without slashes and control characters; got {a.name!r}"
         )
     for field, choices in _CHOICES:
         _check_choice(field, getattr(a, field), choices)
@@ -71,7 +71,7 @@ def validate(architecture: "Architecture") -> None:
 
 
 def _check_combinations(a: "Architecture") -> None:
-    """Refuses fields that are right by themselves, but not together."""
+    """Refuses fields that are valid alone, but not together."""
     if a.fused_stages and a.block != "mbconv":
         raise ValueError(f"fused_stages is for mbconv blocks; {a.block} blocks have none")
     if a.fused_stages > len(a.stages):
@@ -86,14 +86,14 @@ def _check_combinations(a: "Architecture") -> None:
         raise ValueError(f"final_activation must be true or false; got {a.final_activation!r}")
     if a.final_activation and (a.head_width or a.block in RESIDUAL):
         raise ValueError(
-            "final_activation is for networks of linear blocks without a head conv; all others "
-            "activate what they pool in any case"
+            "final_activation is for networks of linear blocks without a head conv; all other "
+            "networks always activate the pooled features"
         )
 
 
 def _check_stage(kind: str, index: int, stage: Stage) -> None:
     for field, value in zip(STAGE_FIELDS[: 4 if kind in DENSE else 5], stage, strict=False):
-        if not _is_size(value, 1):  # what to say is put into words only where it is said
+        if not _is_size(value, 1):  # saves formatting the field's name for valid sizes
             _check_int(f"{field} of stage {index}", value, 1)
     if kind in DENSE and stage.group_width != 0:
         raise ValueError(
@@ -118,7 +118,7 @@ def _check_groups(index: int, shape: BlockShape) -> None:
 
 
 def _check_resolution(a: "Architecture") -> None:
-    """A stride on a single pixel halves nothing: that resolution is too small."""
+    """Refuses a resolution that is too small: a stride of 2 needs more than one pixel."""
     strides = [*a.stem_strides, *(stage.stride for stage in a.stages)]
     size = a.resolution
     for stride in strides:
@@ -150,7 +150,7 @@ def _check_int(field: str, value: object, low: int) -> None:
 
 
 def _check_real(field: str, value: object, low: float, high: float) -> float:
-    # int and float first: whether a number is another kind of Real takes long to find out
+    # int and float first: the check for another kind of Real is slow
     if isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool):
         number = float(value)
         if low <= number <= high:

@@ -21,20 +21,20 @@ _VARIANT = re.compile(
 
 
 class Variant(NamedTuple):
-    """A scaled network, as a variant names it."""
+    """The parts of a variant's name."""
 
-    base: str  # as it was written; empty: the family's default
+    base: str  # as written; empty: the family's default
     strategy: str
     amount: str  # `16gf`, `x4`
-    budget: dict[str, float]  # the same, as `scale` takes it
+    budget: dict[str, float]  # the same, as an argument of `scale`
 
 
 @functools.cache
 def parsed(text: str) -> Variant | None:
-    """Returns what a variant says; None: it names no scaled network, or more than one."""
+    """Returns the parts of a variant; None: it names no scaled network, or several."""
     match = _VARIANT.fullmatch(text)
     strategy = spelled(match["strategy"]) if match else ""
-    if not match or not is_strategy(strategy):  # `DWR` is dwr or dWr
+    if not match or not is_strategy(strategy):  # `DWR` may be dwr or dWr
         return None
     return Variant(match["base"] or "", strategy, match["amount"].lower(), _budget(match))
 
@@ -48,17 +48,17 @@ def _budget(match: re.Match[str]) -> dict[str, float]:
 
 
 def question(text: str, bases: Iterable[str]) -> str:
-    """Returns what may have been meant by a misspelt variant, for an error message."""
-    # of a strategy of two words the first is no base
+    """Returns "did you mean …? " for a misspelt variant, for an error message."""
+    # `rs_depth` is one word: without this, `rs` would be read as a base
     words = re.sub(r"(?i)(^|_)rs_", r"\1rs-", text).split("_")
     *base, strategy, amount = ["", *(word.replace("rs-", "rs_") for word in words)]
     if not strategy:
         return did_you_mean(nearest(amount, bases))
-    of_bases = nearest(base[-1], bases) if base[1:] else [""]
-    of_strategies = [spelled(strategy)]
-    if not is_strategy(of_strategies[0]):
-        of_strategies = nearest_names(strategy)
-    parts = itertools.product(of_bases, of_strategies, _nearest_amounts(amount))
+    near_bases = nearest(base[-1], bases) if base[1:] else [""]
+    near_strategies = [spelled(strategy)]
+    if not is_strategy(near_strategies[0]):
+        near_strategies = nearest_names(strategy)
+    parts = itertools.product(near_bases, near_strategies, _nearest_amounts(amount))
     return did_you_mean(["_".join(filter(None, names)) for names in parts])
 
 

@@ -1,4 +1,4 @@
-"""What a network's name stands for: the grammar of variants, and the rows of the paper."""
+"""Turns the name of a network into an `Architecture`; lists the networks of the paper."""
 
 import dataclasses
 import functools
@@ -23,11 +23,11 @@ class PaperRow(NamedTuple):
     base: str
     strategy: str  # empty: the base itself
     flops: float  # the printed budget; 0: the base itself
-    factor: float  # that gives the printed figures
+    factor: float  # gives the printed figures
 
     @property
     def key(self) -> str:
-        """The network that it is scaled from, `family:base`."""
+        """The base that it is scaled from, `family:base`."""
         return f"{self.family}:{self.base}"
 
 
@@ -74,14 +74,14 @@ def base_architecture(family: str, base: str = "") -> Architecture:
 
 @functools.cache
 def spelled(family: str, variant: str = "") -> tuple[str, str]:
-    """Returns the names of a family and a variant as they are recorded, the case of letters right.
+    """Returns the names of a family and a variant in the case in which they are recorded.
 
     Args:
-        family: a key of `FAMILIES`, without regard to case.
-        variant: likewise; where it could be several, as `DWR_16gf` could, it is refused.
+        family: a key of `FAMILIES`, in any case.
+        variant: in any case; an ambiguous one, such as `DWR_16gf`, is refused.
 
     Raises:
-        ValueError: unknown family or variant, with what may have been meant and the choices.
+        ValueError: unknown family or variant; the message has suggestions and the choices.
     """
     family, members = _family(family)
     base = meant(variant, members.bases)
@@ -98,19 +98,20 @@ def spelled(family: str, variant: str = "") -> tuple[str, str]:
 
 
 class DropRates(NamedTuple):
-    """What a network drops in training."""
+    """Drop rates of a network in training."""
 
     dropout: float
     stochastic_depth: float
 
 
 def authors_drop_rates(variant: str = "") -> DropRates:
-    """Returns what EfficientNet's authors drop; arXiv:2103.06877 drops nothing.
+    """Returns the drop rates of EfficientNet's authors; in arXiv:2103.06877 they are 0.
 
-    Stochastic depth is 0.2; dropout grows with the network, as `efficientnet_dropout` has it.
+    Stochastic depth is 0.2; `efficientnet_dropout` gives the dropout, which grows with the network.
 
     Args:
-        variant: of the family `efficientnet`, as in `resolve`; a scaled network has its base's.
+        variant: of the family `efficientnet`, as in `resolve`; a scaled network has the rates of
+            its base.
 
     Raises:
         ValueError: unknown variant.
@@ -122,7 +123,7 @@ def authors_drop_rates(variant: str = "") -> DropRates:
 
 
 def spelled_base(text: str) -> str:
-    """Returns `family:base` as it is recorded, from a text like `RegNetZ:500MF`.
+    """Returns `family:base` in the recorded case, from a text like `RegNetZ:500MF`.
 
     Raises:
         ValueError: unknown family or base.
@@ -135,24 +136,25 @@ def spelled_base(text: str) -> str:
 def resolve(
     family: str, variant: str = "", *, device: Device | None = None
 ) -> tuple[Architecture, Scaling | None]:
-    """Returns the network that a variant names, and how it was scaled (None: it was not).
+    """Returns the network that a variant names, and how it was scaled (None for a base).
 
     Args:
-        family: a key of `FAMILIES`, without regard to case.
-        variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows, without regard to
-            case where that leaves no doubt; empty: the family's default. Where the paper prints a
-            row for that base, strategy and budget, the result is that row.
-        device: the device model that predicts `25ms` and `40gb`, or a function that returns it.
+        family: a key of `FAMILIES`, in any case.
+        variant: `<base>` or `[<base>_]<strategy>_<amount>`, as `grammar` shows, in any case unless
+            that is ambiguous; empty: the family's default. If the paper has a row for that base,
+            strategy and budget, the result is that row's network.
+        device: the device model, or a function that returns it; for amounts like `25ms` and `40gb`.
 
     Raises:
-        ValueError: unknown family, base, strategy or amount, with the grammar and the choices;
-            shares or a limit that do not suit the network; or a budget that no factor reaches.
+        ValueError: unknown family, base, strategy or amount (the message has the grammar and the
+            choices); shares or a limit that do not fit the network; or a budget that no factor
+            reaches.
     """
     kinds = {*budget_of(variant)} & {*MEASURED}
     return _resolved(family, variant, model_of(device, *kinds) if kinds else None)
 
 
-@functools.cache  # a variant is solved for once, whoever asks for it
+@functools.cache  # each variant is solved only once
 def _resolved(
     family: str, variant: str, device: DeviceModel | None
 ) -> tuple[Architecture, Scaling | None]:
@@ -175,10 +177,10 @@ def _resolved(
 
 
 def budget_of(variant: str) -> dict[str, float]:
-    """Returns what a variant is scaled to, as `scale` takes it: `{"step_ms": 25.0}`.
+    """Returns a variant's budget as an argument of `scale`: `{"step_ms": 25.0}`.
 
     Args:
-        variant: without its family; of a name that is no scaled network the result is empty.
+        variant: without its family; if it is not a scaled network, the result is empty.
     """
     scaled_by = parsed(variant)
     return dict(scaled_by.budget) if scaled_by else {}
@@ -190,9 +192,9 @@ def model_config(family: str, variant: str = "", *, device: Device | None = None
 
 
 def grammar(family: str) -> str:
-    """Returns one line that says how variants of a family are written."""
+    """Returns the grammar of a family's variants, as one line."""
     family, members = _family(family)
-    # without the two long ones, for a line on stderr; `utils.console.MOST_CHARACTERS`
+    # without the two long names, to fit a line on stderr (`utils.console.MOST_CHARACTERS`)
     strategies = " ".join(name for name in STRATEGIES if not name.startswith("rs_"))
     return (
         f"use {_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "

@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and how it is found and trusted again."""
+"""Checkpoints and workdirs: saving, finding, checking and restoring them."""

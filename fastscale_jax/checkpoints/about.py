@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: a JSON file beside its arrays, read with suspicion."""
+"""A checkpoint's description: a JSON file beside its arrays, checked when it is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.utils.json_file import read_object
 
-ABOUT = "about"  # the part of a checkpoint
-# of what keys hold, where they are there; older versions lack some
+ABOUT = "about"  # the folder of the description in a checkpoint
+# types of keys; checkpoints of older versions lack some keys
 _KINDS = {
     "step": int,
     "config": dict,
@@ -20,13 +20,13 @@ _KINDS = {
 
 
 def read_about(folder: Folder) -> dict[str, Any]:
-    """Returns what a checkpoint says of itself.
+    """Returns the description of a checkpoint.
 
     Args:
-        folder: of one step.
+        folder: folder of one step.
 
     Raises:
-        ValueError: nothing, or nothing that can be read.
+        ValueError: it is missing or cannot be read.
     """
     try:
         about = read_object(folder / ABOUT / "metadata")
@@ -39,10 +39,10 @@ def read_about(folder: Folder) -> dict[str, Any]:
 
 
 def _check(about: Mapping[str, Any]) -> None:
-    """Refuses JSON that no run wrote.
+    """Refuses JSON that is not of a run.
 
     Raises:
-        ValueError: says what is of another kind.
+        ValueError: a value has another type; the message says which.
     """
     for key, kind in _KINDS.items():
         if key in about and not isinstance(about[key], kind):

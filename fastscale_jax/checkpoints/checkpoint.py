@@ -1,4 +1,4 @@
-"""Checkpoints of a run, saved in the background by Orbax."""
+"""The checkpoints of a run, saved in the background by Orbax."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ from fastscale_jax.checkpoints.stores import Folder, StoreError, reached
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.utils.json_file import read_object
 
-_TIMES = "_CHECKPOINT_METADATA"  # when a checkpoint was begun and finished, by Orbax
+_TIMES = "_CHECKPOINT_METADATA"  # Orbax's file with the start and end of a checkpoint's writing
 
 
 class SaveError(Exception):
@@ -37,49 +37,49 @@ class SaveError(Exception):
 
 
 class Restored(NamedTuple):
-    """What a run goes on from."""
+    """The state from which a run resumes."""
 
     state: TrainState  # of numpy arrays
-    about: dict[str, Any]  # as it was saved with
-    passed_over: list[str]  # what was wrong with later checkpoints
+    about: dict[str, Any]  # the description saved with it
+    passed_over: list[str]  # problems of later, damaged checkpoints
 
 
 def _rank(metrics: Any) -> float:
-    """Returns the higher, the better; Orbax keeps the latest of equals."""
+    """Returns a score, higher for better checkpoints; Orbax keeps the latest of equal ones."""
     return -metrics[ERROR]
 
 
 class Checkpoints:
     """The checkpoints of one run: the latest and the best. Use it in a `with` statement.
 
-    Saving goes on in the background; leaving the `with` statement waits for it. All hosts take
-    part in all calls.
+    Saving runs in the background; leaving the `with` statement waits for it. All hosts take part in
+    all calls.
 
     Attributes:
-        notes: what was put aside when the folder was opened, for people.
+        notes: messages about damaged files that were moved when the folder was opened.
     """
 
     def __init__(
         self, folder: Folder, keep: int = 2, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Opens a folder of checkpoints, and makes it if need be.
+        """Opens a folder of checkpoints, and creates it if needed.
 
         Args:
-            folder: of one run's; see `checkpoints_of`.
-            keep: so many of the latest, beside the best.
-            check: called before each state is saved; raises where the folder is no longer ours.
+            folder: folder of one run's checkpoints; see `checkpoints_of`.
+            keep: number of latest checkpoints to keep, besides the best.
+            check: called before each save; raises if another run has taken the folder.
         """
         self._folder, self._check = folder, check
-        self.notes = _put_damage_aside(folder) if jax.process_index() == 0 else []
+        self.notes = _move_damaged_metadata(folder) if jax.process_index() == 0 else []
         best = BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._folder,
             item_names=(STATE, ABOUT),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]),
-                best_fn=_rank,  # without it no metrics are kept
+                best_fn=_rank,  # without it Orbax keeps no metrics
                 create=True,
-                cleanup_tmp_directories=True,  # of runs that were killed as they saved
+                cleanup_tmp_directories=True,  # from runs that were killed while saving
             ),
         )
         self._stack = contextlib.ExitStack()
@@ -93,7 +93,7 @@ class Checkpoints:
         """Waits until everything is written.
 
         Raises:
-            SaveError: it cannot be, and nothing else went wrong.
+            SaveError: writing failed, and no other error is being raised.
         """
         with self._stack:
             try:
@@ -105,17 +105,17 @@ class Checkpoints:
     def save(
         self, state: TrainState, error: float | None = None, about: Mapping[str, Any] | None = None
     ) -> None:
-        """Saves a state under its step, unless there is one for that step already.
+        """Saves a state under its step, unless a checkpoint of that step exists.
 
-        One whose evaluation was due makes way for the one that was evaluated.
+        A checkpoint whose evaluation was due is replaced by the evaluated one.
 
         Args:
-            state: of a run.
-            error: of its evaluation, percent; None: it was not evaluated.
-            about: what else belongs to it, as JSON has it.
+            state: the run's state.
+            error: its test error, percent; None: it was not evaluated.
+            about: other values to save with it, as JSON values.
 
         Raises:
-            SaveError: it, or the one before, cannot be written.
+            SaveError: this or the previous checkpoint cannot be written.
         """
         step = int(state.step)
         wanted = fingerprint(state)
@@ -132,7 +132,7 @@ class Checkpoints:
                     return
                 self._manager.delete(step)
             self._manager.save(step, args=args, metrics=None if error is None else {ERROR: error})
-        except Exception as failure:  # whatever Orbax and TensorStore raise for a full disk
+        except Exception as failure:  # Orbax and TensorStore raise many errors for a full disk
             raise self._explained(failure) from failure
 
     def _waits_for_evaluation(self, step: int) -> bool:
@@ -140,10 +140,10 @@ class Checkpoints:
         return bool(read_about(self._folder / str(step)).get("is_evaluation_due"))
 
     def wait(self) -> None:
-        """Waits until what was saved is written.
+        """Waits until all saved checkpoints are written.
 
         Raises:
-            SaveError: it cannot be.
+            SaveError: writing failed.
         """
         try:
             self._manager.wait_until_finished()
@@ -151,21 +151,21 @@ class Checkpoints:
             raise self._explained(failure) from failure
 
     def lowest_error(self) -> float:
-        """Returns the error of the best checkpoint, percent; infinity where there is none."""
+        """Returns the error of the best checkpoint, percent; infinity if there is none."""
         errors = (self._manager.metrics(step) for step in self._manager.all_steps())
         return min((error[ERROR] for error in errors if error), default=math.inf)
 
     def restore(self, like: TrainState, agree: Callable[[bool], bool] = bool) -> Restored | None:
-        """Returns the latest state that is whole, or None where there is no checkpoint.
+        """Returns the latest undamaged state, or None if there is no checkpoint.
 
-        Later ones that are damaged are moved to `damaged-<step>`, out of the way.
+        Later, damaged checkpoints are moved to `damaged-<step>`.
 
         Args:
             like: a state of the same shapes, as arrays or as `jax.ShapeDtypeStruct`.
-            agree: says whether all hosts say yes; each is asked for each checkpoint.
+            agree: returns whether the argument is true on all hosts; called once per checkpoint.
 
         Raises:
-            CheckpointError: none is whole, or they are of another network.
+            CheckpointError: all are damaged, or they are of another network.
             StoreError: the store cannot be reached; nothing is moved.
         """
         damaged: dict[int, CheckpointError] = {}
@@ -176,10 +176,10 @@ class Checkpoints:
             except CheckpointError as error:
                 damaged[step] = error
             if agree(state is not None) and state is not None:
-                places = self._put_all_aside(list(damaged))
+                names = self._move_all_damaged(list(damaged))
                 problems = [
-                    f"{problem}; it is moved to {place}"
-                    for problem, place in zip(damaged.values(), places, strict=True)
+                    f"{problem}; it is moved to {name}"
+                    for problem, name in zip(damaged.values(), names, strict=True)
                 ]
                 return Restored(state, read_about(folder), problems)
             damaged.setdefault(step, CheckpointError(f"another host cannot read {folder}"))
@@ -187,13 +187,12 @@ class Checkpoints:
             raise next(iter(damaged.values()))
         return None
 
-    def _put_all_aside(self, steps: list[int]) -> list[str]:
-        """Returns the names that the first host gave them; the others have no use for them."""
+    def _move_all_damaged(self, steps: list[int]) -> list[str]:
+        """Moves damaged checkpoints; returns their new names (on the first host; others: empty)."""
         names = [""] * len(steps)
         if steps and jax.process_index() == 0:
             names = [
-                _put_aside(self._folder / str(step), self._folder / f"damaged-{step}")
-                for step in steps
+                _moved(self._folder / str(step), self._folder / f"damaged-{step}") for step in steps
             ]
         if steps:
             ocp.multihost.sync_global_processes("damaged checkpoints are put aside")
@@ -205,17 +204,17 @@ class Checkpoints:
             last = latest_step(self._folder)
             kept = "there is none yet" if last is None else f"the last good one is of step {last}"
         except StoreError:
-            kept = "which is the last good one, the store does not say"
+            kept = "the last good one is unknown, as the store cannot be reached"
         is_full = any(x in str(failure) for x in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
         problem = os.strerror(errno.ENOSPC) if is_full else said(failure)
         return SaveError(
-            f"no checkpoint can be written to {self._folder}: {problem}; {kept}; mend that, and "
-            "the same command goes on from there"
+            f"no checkpoint can be written to {self._folder}: {problem}; {kept}; repair that, and "
+            "the same command resumes from there"
         )
 
 
-def _put_aside(folder: Folder, wanted: Folder) -> str:
-    """Renames what is damaged, with a number where the name is taken; returns the name."""
+def _moved(folder: Folder, wanted: Folder) -> str:
+    """Renames a damaged file or folder; adds a number if the name exists; returns the name."""
     number, target = 1, wanted
     while target.exists():
         number += 1
@@ -224,11 +223,11 @@ def _put_aside(folder: Folder, wanted: Folder) -> str:
     return target.name
 
 
-def _put_damage_aside(folder: Folder) -> list[str]:
-    """Puts aside what Orbax would stop at though the arrays, which have checksums, are sound.
+def _move_damaged_metadata(folder: Folder) -> list[str]:
+    """Moves damaged metadata, at which Orbax would stop although the arrays are undamaged.
 
     Returns:
-        What was done, for people.
+        Messages about the moved files.
     """
     notes = []
     with reached(folder):
@@ -237,7 +236,7 @@ def _put_damage_aside(folder: Folder) -> list[str]:
             try:
                 read_error(checkpoint)
             except ValueError as problem:
-                name = _put_aside(checkpoint / METRICS, target.with_name(f"{target.name}-metrics"))
+                name = _moved(checkpoint / METRICS, target.with_name(f"{target.name}-metrics"))
                 notes.append(
                     f"warning: the test error of the checkpoint of step {step} cannot be read "
                     f"({problem}) and is moved to {name}; the checkpoint is used, but not as the "
@@ -248,7 +247,7 @@ def _put_damage_aside(folder: Folder) -> list[str]:
             except FileNotFoundError:
                 pass
             except ValueError as problem:
-                name = _put_aside(checkpoint / _TIMES, target.with_name(f"{target.name}-times"))
+                name = _moved(checkpoint / _TIMES, target.with_name(f"{target.name}-times"))
                 notes.append(
                     f"warning: {_TIMES} of the checkpoint of step {step} cannot be read "
                     f"({problem}) and is moved to {name}; the checkpoint is used"

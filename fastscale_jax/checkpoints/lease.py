@@ -1,8 +1,8 @@
-"""A folder of an object store that is written by one run at a time.
+"""Locks a folder of an object store, so that one run at a time writes to it.
 
-A store has no locks, but it writes an object only if that is still of a generation that one has
-seen. So a run keeps an object, the lease, and writes it anew every few seconds. Whoever finds one
-waits to see whether it is renewed. No clock of another machine matters.
+A store has no locks, but it can write an object only if its generation is a given one. So a run
+keeps an object, the lease, and rewrites it every few seconds. A run that finds a lease waits to see
+whether it is renewed. Clocks of other machines do not matter.
 """
 
 import json
@@ -19,12 +19,12 @@ from fastscale_jax.checkpoints.stores import SCHEME, Folder, StoreError
 
 _NAME = "lease"
 _SECONDS = 10.0  # between two renewals
-_PATIENCE = 60.0  # seconds that the store has to answer in
-_MISSED = 3  # renewals, after which a lease is taken over
+_PATIENCE = 60.0  # seconds to wait for an answer of the store
+_MISSED = 3  # number of missed renewals after which a lease is taken over
 
 
 class LeaseLostError(Exception):
-    """Another run has taken the lease over, because this one did not renew it for too long."""
+    """Another run has taken over the lease, because this run did not renew it in time."""
 
 
 class Lease:
@@ -39,14 +39,14 @@ class Lease:
         seconds: float = _SECONDS,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
-        """Takes what stays the same; nothing is written before the `with` statement.
+        """Stores the arguments; nothing is written before the `with` statement.
 
         Args:
             store: a `tensorstore.KvStore` of the folder.
-            name: of the folder, for people.
-            tell: shows a line to a person.
-            seconds: between two renewals.
-            wait: for tests, which have no time to wait.
+            name: name of the folder, for messages.
+            tell: prints a line for the user.
+            seconds: seconds between two renewals.
+            wait: waits for an event, at most some seconds; tests replace it.
         """
         self._store, self._name, self._tell = store, name, tell
         self._seconds, self._wait = seconds, wait
@@ -70,66 +70,66 @@ class Lease:
 
         Raises:
             InUseError: another run renews it.
-            StoreError: the store cannot be reached, or does not let us write.
+            StoreError: the store cannot be reached, or refuses writing.
         """
         try:
             self._take()
         except InUseError:
             raise
-        except Exception as error:  # whatever TensorStore raises
+        except Exception as error:  # TensorStore raises many errors
             raise StoreError(f"{self._name} cannot be locked: {_line(error)}") from error
         self._thread.start()
         return self
 
     def _take(self) -> None:
-        found = self._read()
-        if found.state == "value":
-            self._wait_until_given_up(found)
-        if not self._write(found.stamp.generation):
+        existing = self._read()
+        if existing.state == "value":
+            self._wait_until_expired(existing)
+        if not self._write(existing.stamp.generation):
             raise self._in_use(self._read().value)
 
     def __exit__(self, *raised: object) -> None:
-        """Gives the lease back, so that the next run need not wait."""
+        """Deletes the lease, so that the next run does not wait."""
         self._over.set()
         self._thread.join()
         try:
             self._store.write(_NAME, None, if_equal=self._generation).result(_PATIENCE)
-        except Exception as error:  # whatever TensorStore raises for a store that is not there
-            self._tell(f"warning: the lease of {self._name} is not given back: {_line(error)}")
+        except Exception as error:  # TensorStore raises many errors for an unreachable store
+            self._tell(f"warning: the lease of {self._name} could not be deleted: {_line(error)}")
 
     def check(self) -> None:
-        """Refuses to go on where another run has taken over.
+        """Raises an error if another run has taken over the lease.
 
         Raises:
-            LeaseLostError: it has.
+            LeaseLostError: another run has taken it over.
         """
         if self._lost_to:
             raise LeaseLostError(
-                f"another run ({self._lost_to}) has taken {self._name} over, after "
-                f"{_MISSED * self._seconds:.0f} s without a sign of life of this one"
+                f"another run ({self._lost_to}) has taken over {self._name}, because "
+                f"this run did not renew its lease for {_MISSED * self._seconds:.0f} s"
             )
 
-    def _wait_until_given_up(self, found: Any) -> None:
-        """Waits for as long as a run that is alive takes to renew what was found.
+    def _wait_until_expired(self, existing: Any) -> None:
+        """Waits as long as a live run may take to renew its lease.
 
         Raises:
             InUseError: it is renewed.
         """
         self._tell(
-            f"{self._name} has the lease of a run ({_owner(found.value)}); waiting up to "
-            f"{_MISSED * self._seconds:.0f} s to see whether that is still at work"
+            f"{self._name} has the lease of a run ({_owner(existing.value)}); waiting up to "
+            f"{_MISSED * self._seconds:.0f} s to see whether that run is still alive"
         )
         until = time.monotonic() + _MISSED * self._seconds
         while (left := until - time.monotonic()) > 0:
             self._wait(self._over, min(left, self._seconds / 5))
             now = self._read()
-            if now.state == "value" and now.stamp.generation != found.stamp.generation:
+            if now.state == "value" and now.stamp.generation != existing.stamp.generation:
                 raise self._in_use(now.value)
 
     def _in_use(self, content: bytes) -> InUseError:
         return InUseError(
             f"another run is at work in {self._name} ({_owner(content)}); wait for it, stop it, or "
-            "give this run another place"
+            "give this run another folder"
         )
 
     def _renew(self) -> None:
@@ -137,20 +137,20 @@ class Lease:
             try:
                 if not self._write(self._generation):
                     now = self._read()
-                    if _token(now.value) == self._token:  # written, and the answer was lost
+                    if _token(now.value) == self._token:  # it was written, but the answer was lost
                         self._generation = now.stamp.generation
                         continue
                     self._lost_to = _owner(now.value)
                     return
-            except Exception:  # the next one may get through; if not, it is taken over
+            except Exception:  # the next renewal may succeed; if none does, the lease is taken over
                 continue
 
     def _read(self) -> Any:
         return self._store.read(_NAME).result(_PATIENCE)
 
     def _write(self, generation: bytes) -> bool:
-        """Writes the lease if it is still of a generation; returns whether it was."""
-        self._renewals += 1  # so that each is another content, and another generation
+        """Writes the lease if its generation is still `generation`; returns whether it was."""
+        self._renewals += 1  # so that each renewal has new content, and so a new generation
         content = {
             "owner": f"process {os.getpid()} on {socket.gethostname()}",
             "token": self._token,

@@ -1,4 +1,4 @@
-"""A workdir that is written by one run at a time."""
+"""Locks a workdir, so that one run at a time writes to it."""
 
 import contextlib
 import importlib
@@ -11,7 +11,8 @@ from typing import Any
 from fastscale_jax.utils.guarded_file import to_write
 
 _NAME = "lock"
-# The byte that Windows locks. Nobody else can read a locked one, and the text says who is at work.
+# The byte that Windows locks. Others cannot read a locked byte, so it lies after the text, which
+# names the owner.
 _BEYOND_THE_TEXT = 1 << 30
 
 
@@ -20,19 +21,19 @@ class _TakenError(Exception):
 
 
 class InUseError(ValueError):
-    """Another run is at work in a workdir; says which."""
+    """Another run is at work in a workdir; the message names it."""
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Keeps other runs out of a workdir until the process ends, however it does.
+    """Locks a workdir for this process, until the `with` statement or the process ends.
 
-    The lock is the operating system's, on a file that stays: no process that was killed leaves it
-    locked. On file systems that cannot lock, nothing is kept out.
+    The lock is the operating system's, on a file that is not deleted: a killed process leaves no
+    lock. On file systems without locks, nothing is locked.
 
     Raises:
         InUseError: another run is at work there.
-        IrregularFileError: something else than a regular file is where the lock should be.
+        IrregularFileError: the path of the lock is not a regular file.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with to_write(workdir / _NAME) as file:
@@ -43,12 +44,12 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             owner = os.read(file, 1000).decode(errors="replace").strip() or "unknown"
             raise InUseError(
                 f"another run is at work in {workdir} ({owner}); "
-                "wait for it, stop it, or give this run another place"
+                "wait for it, stop it, or give this run another workdir"
             ) from error
-        except OSError:  # no locks on this file system, or in this Python
+        except OSError:  # this file system or this Python has no locks
             yield
             return
-        with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+        with contextlib.suppress(OSError):  # full disk: the lock still holds
             os.ftruncate(file, 0)
             os.lseek(file, 0, os.SEEK_SET)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -74,11 +75,11 @@ def _lock(file: int) -> None:
         except PermissionError as error:
             raise _TakenError from error
     else:
-        raise OSError("this Python knows no locks")
+        raise OSError("this Python has no file locks")
 
 
 def _module(name: str) -> Any:
-    """A module that only some operating systems have; None: this one does not."""
+    """A module that only some operating systems have; None if this one lacks it."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -1,4 +1,4 @@
-"""What runs saved, read without the run."""
+"""Reads checkpoints without a run."""
 
 import asyncio
 import contextlib
@@ -18,41 +18,41 @@ from fastscale_jax.checkpoints.stores import Folder, StoreError, checkpoints_of,
 from fastscale_jax.utils.digits import is_whole
 from fastscale_jax.utils.json_file import read_object
 
-# the parts of a checkpoint: arrays, and a JSON file; `about` is another
+# folders of a checkpoint: arrays, and a JSON file of metrics; `about` is the third
 STATE, METRICS = "state", "metrics"
-ERROR = "test_top1_error"  # the metric that the best is chosen by
+ERROR = "test_top1_error"  # the metric that selects the best checkpoint
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is there but cannot be read."""
+    """A checkpoint exists but cannot be read."""
 
 
 def read_variables(checkpoint: Folder) -> dict[str, Any]:
-    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays, and nothing else of it.
+    """Returns `params` and `batch_stats` of a checkpoint, as numpy arrays.
 
-    Where an average is kept, they are the average's, which does better.
+    If the checkpoint has an average, they are the average's, which is usually better.
 
     Args:
-        checkpoint: as `find_checkpoint` returns it.
+        checkpoint: as from `find_checkpoint`.
 
     Raises:
-        CheckpointError: it is damaged, or not of a run.
+        CheckpointError: it is damaged, or not a run's.
     """
     models = read_models(checkpoint)
     return models.get("average", models["model"])
 
 
 def read_models(checkpoint: Folder) -> dict[str, dict[str, Any]]:
-    """Returns the weights in a checkpoint, as numpy arrays: `model` and, where it is, `average`.
+    """Returns the weights in a checkpoint, as numpy arrays: `model` and, if any, `average`.
 
     Args:
-        checkpoint: as `find_checkpoint` returns it.
+        checkpoint: as from `find_checkpoint`.
 
     Returns:
-        Of each, `params` and `batch_stats`.
+        For each, `params` and `batch_stats`.
 
     Raises:
-        CheckpointError: it is damaged, or not of a run.
+        CheckpointError: it is damaged, or not a run's.
     """
     names = ("params", "batch_stats")
     with _as_checkpoint_error(checkpoint), _quiet(), _reader() as reader:
@@ -71,10 +71,10 @@ def read_models(checkpoint: Folder) -> dict[str, dict[str, Any]]:
 
 
 def read_state(checkpoint: Folder, like: Any) -> Any:
-    """Returns all arrays of a checkpoint as numpy arrays, having checked their values.
+    """Returns all arrays of a checkpoint as numpy arrays, after checking their values.
 
     Args:
-        checkpoint: as `find_checkpoint` returns it.
+        checkpoint: as from `find_checkpoint`.
         like: a tree of the same structure and shapes, of arrays or of `jax.ShapeDtypeStruct`.
 
     Raises:
@@ -85,7 +85,7 @@ def read_state(checkpoint: Folder, like: Any) -> Any:
         arrays = _read(reader, checkpoint, item)
         shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(arrays)]
         if shapes != [(x.shape, x.dtype) for x in jax.tree.leaves(item)]:
-            raise ValueError("its arrays are of other shapes: it is of another network")
+            raise ValueError("its arrays have other shapes: it is of another network")
         _check_values(checkpoint, arrays)
     return arrays
 
@@ -98,35 +98,35 @@ def _check_values(checkpoint: Folder, arrays: Any) -> None:
         raise ValueError(f"{ABOUT} has no fingerprint of its arrays")
     for path, value in fingerprint_of_numpy(arrays).items():
         if wanted.get(path) != value:
-            raise ValueError(f"the values of {path} are not those that were saved")
+            raise ValueError(f"the values of {path} differ from those that were saved")
 
 
 def read_error(folder: Folder) -> float | None:
-    """Returns the test error that a checkpoint was saved with, percent; None: with none.
+    """Returns the test error saved with a checkpoint, percent; None: there is none.
 
     Args:
-        folder: of one step.
+        folder: folder of one step.
 
     Raises:
-        ValueError: there is one that cannot be read.
+        ValueError: it cannot be read.
     """
     try:
         error = read_object(folder / METRICS / METRICS).get(ERROR)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if error is None or type(error) not in (int, float) or not math.isfinite(error):
-        raise ValueError(f"its {ERROR} is no number")
+        raise ValueError(f"its {ERROR} is not a number")
     return float(error)
 
 
 def check_steps(folder: Folder) -> None:
-    """Refuses checkpoints whose folders have been renamed: each says of which step it is.
+    """Refuses checkpoints whose folders were renamed: each file stores its step.
 
     Args:
-        folder: of a run's checkpoints. What is damaged is passed over: restoring it says so.
+        folder: folder of a run's checkpoints. Damaged ones are ignored: restoring reports them.
 
     Raises:
-        ValueError: names the first, and what it should be called.
+        ValueError: a folder was renamed; the message has the right name.
     """
     for step in steps_in(folder):
         try:
@@ -140,16 +140,16 @@ def _check_step(folder: Folder, about: Mapping[str, Any]) -> None:
     step = about.get("step")
     if type(step) is int and is_whole(folder.name) and int(folder.name) != step:
         raise ValueError(
-            f"{folder} is the checkpoint of step {step}, under another name; call the folder "
-            f"{step} again"
+            f"{folder} is the checkpoint of step {step}, under another name; rename the folder "
+            f"to {step}"
         )
 
 
 def _reader() -> ocp.Checkpointer:
-    """Reads without waiting for other hosts."""
-    here = jax.process_index()
+    """A reader that does not wait for other hosts."""
+    index = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"host{here}"
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"host{index}"
     )
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
@@ -165,28 +165,28 @@ def _read(reader: ocp.Checkpointer, checkpoint: Folder, item: Any) -> Any:
 def _as_checkpoint_error(checkpoint: Folder) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+    except Exception as error:  # Orbax and TensorStore raise many errors for a damaged file
         if _is_of_access(checkpoint, error):
-            raise StoreError(f"{checkpoint} cannot be read just now: {reason(error)}") from error
+            raise StoreError(f"{checkpoint} cannot be read now: {reason(error)}") from error
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.parent.name}, {checkpoint}, cannot be read: "
             f"{_damage(error)}"
         ) from error
 
 
-# of a store that is not there, or does not let us in; what is damaged it reads all the same
+# codes of a store that cannot be reached or refuses access; damaged files give other errors
 _ACCESS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "ABORTED")
 
 
 def _is_of_access(checkpoint: Folder, error: Exception) -> bool:
-    """Whether an error says nothing of the checkpoint itself, which then stays where it is."""
+    """Whether an error is about access, so that the checkpoint may be undamaged."""
     if any(code in str(error) for code in _ACCESS) or type(error).__name__ == "HttpError":
         return True
     missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
     return is_remote(checkpoint) and isinstance(error, OSError) and not isinstance(error, missing)
 
 
-# what Orbax raises for metadata that are no JSON, or other JSON than its own
+# errors that Orbax raises for metadata that are not JSON, or not Orbax's
 _OF_DAMAGED_METADATA = (
     json.JSONDecodeError,
     UnicodeDecodeError,
@@ -197,20 +197,20 @@ _OF_DAMAGED_METADATA = (
 
 
 def _damage(error: Exception) -> str:
-    """What is wrong, without the page that TensorStore has on each array."""
+    """A short description of the damage; TensorStore's messages have a page per array."""
     if isinstance(error, _OF_DAMAGED_METADATA):
         return "its metadata are damaged"
     if isinstance(error, KeyError):
         return f"it has no {error}"
-    said = reason(error)
-    return "files of its arrays are damaged or missing" if "zarr" in said else said
+    line = reason(error)
+    return "files of its arrays are damaged or missing" if "zarr" in line else line
 
 
 def find_checkpoint(folder: Folder) -> Folder | None:
-    """Returns where a folder has a checkpoint's arrays: the latest, or None.
+    """Returns the folder with the arrays of the latest checkpoint in a folder, or None.
 
     Args:
-        folder: a workdir, its checkpoints, or one of these.
+        folder: a workdir, its folder of checkpoints, or one checkpoint.
     """
     for parent in (checkpoints_of(folder), folder):
         step = latest_step(parent)
@@ -223,7 +223,7 @@ def find_checkpoint(folder: Folder) -> Folder | None:
 
 
 class _PatientLoop(asyncio.SelectorEventLoop):
-    """An event loop that may be reported to after it has closed, and then takes no notice."""
+    """An event loop that ignores calls after it is closed."""
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
         if not self.is_closed():
@@ -237,14 +237,14 @@ class _PatientLoop(asyncio.SelectorEventLoop):
 
 @contextlib.contextmanager
 def patient_loops() -> Iterator[None]:
-    """Lets files report to Orbax's event loops after those have closed.
+    """Makes Orbax's event loops ignore calls after they are closed.
 
-    At the first file that fails, Orbax closes the loop. The other files still report to it, some
-    after this has ended, and each report would print a traceback.
+    When a file fails, Orbax closes the loop. The other files still call it, some after the end of
+    reading, and each call would print a traceback.
 
-    Orbax has no setting for its loops: it calls `asyncio.new_event_loop`. So that function is
-    replaced, for the whole process. An event-loop policy would do the same, but Python 3.14
-    deprecates policies.
+    Orbax has no setting for its loops: it calls `asyncio.new_event_loop`. So this replaces that
+    function for the whole process. An event-loop policy would also work, but Python 3.14 deprecates
+    policies.
     """
     replaced = asyncio.new_event_loop
     asyncio.new_event_loop = _PatientLoop
@@ -256,7 +256,7 @@ def patient_loops() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides Orbax's own account of a damaged file: pages, where we say it in a line."""
+    """Hides Orbax's log messages about a damaged file, which take pages; our error is one line."""
     loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -270,42 +270,42 @@ def _quiet() -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Returns the first line of what an error says."""
+    """Returns the first line of an error's message."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def kept_checkpoints(folder: Folder) -> dict[str, Folder]:
-    """Returns a run's checkpoints: the `last` and, where an evaluated one is kept, the `best`.
+    """Returns a run's checkpoints: `last` and, if one was evaluated, `best`.
 
-    They may be the same. Paths are those that `find_checkpoint` returns.
+    They may be the same. Paths are as from `find_checkpoint`.
 
     Args:
-        folder: of the checkpoints; see `checkpoints_of`.
+        folder: folder of the checkpoints; see `checkpoints_of`.
     """
     last = latest_step(folder)
     if last is None:
         return {}
     errors = {}
     for step in steps_in(folder):
-        with contextlib.suppress(ValueError):  # it counts as not evaluated
+        with contextlib.suppress(ValueError):  # a damaged error counts as not evaluated
             error = read_error(folder / str(step))
             if error is not None:
                 errors[step] = error
     best = min(errors, key=lambda step: (errors[step], -step), default=None)
     steps = {"last": last} if best is None else {"last": last, "best": best}
-    return {which: folder / str(step) / STATE for which, step in steps.items()}
+    return {name: folder / str(step) / STATE for name, step in steps.items()}
 
 
 def latest_step(folder: Folder) -> int | None:
-    """Returns the step of the latest checkpoint in a folder of them, or None; touches nothing."""
+    """Returns the step of the latest checkpoint in a folder, or None; changes no file."""
     return max(steps_in(folder), default=None)
 
 
 def steps_in(folder: Folder) -> list[int]:
-    """Returns the steps of the checkpoints in a folder of them, whole ones alone.
+    """Returns the steps of the complete checkpoints in a folder.
 
-    On a disk it gets its name when it is written. A store cannot rename, and there Orbax adds a
-    file to one that is whole.
+    On a disk, a checkpoint gets its name when it is complete. A store cannot rename, so Orbax adds
+    a file to complete ones.
 
     Raises:
         StoreError: the store cannot be reached.

@@ -1,4 +1,4 @@
-"""Where checkpoints are kept: in the workdir, in another folder, or in an object store."""
+"""Folders of checkpoints: in the workdir, in another folder, or in an object store."""
 
 import contextlib
 import os
@@ -7,8 +7,8 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 
-# etils prefers TensorFlow's file systems where that is installed, and would import it for them;
-# gcsfs asks Google which kind of bucket it is, and says at length that it could not.
+# etils would import TensorFlow for its file systems, if it is installed. gcsfs would ask Google for
+# the kind of a bucket, and print a long message if that fails.
 os.environ.setdefault("EPATH_USE_TF", "false")
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
@@ -17,22 +17,22 @@ from etils import epath
 from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.paths import at_home
 
-Folder = epath.Path  # of a disk, or gs://bucket/folder; the methods are those of pathlib.Path
+Folder = epath.Path  # on a disk, or gs://bucket/folder; has the methods of pathlib.Path
 SCHEME = "gs://"
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a path is one of an object store."""
+    """Returns whether a path is in an object store."""
     return os.fspath(path).startswith(SCHEME)
 
 
 def checkpoints_of(workdir: str | os.PathLike[str], chosen: str = "") -> Folder:
-    """Returns the folder in which a run keeps its checkpoints; it need not exist.
+    """Returns the folder of a run's checkpoints, which may not exist.
 
     Args:
-        workdir: of the run.
-        chosen: `config.checkpoint.dir`; empty: as the workdir's `config.json` has it, and without
-            one `workdir/checkpoints`.
+        workdir: the run's workdir.
+        chosen: `config.checkpoint.dir`; empty: that of the workdir's `config.json`, else
+            `workdir/checkpoints`.
     """
     chosen = chosen or recorded_dir(workdir)
     folder = Folder(chosen) if chosen else Folder(workdir) / "checkpoints"
@@ -40,7 +40,7 @@ def checkpoints_of(workdir: str | os.PathLike[str], chosen: str = "") -> Folder:
 
 
 def recorded_dir(workdir: str | os.PathLike[str]) -> str:
-    """Returns `config.checkpoint.dir` of a workdir's run; empty: none, or it cannot be read."""
+    """Returns `config.checkpoint.dir` of a workdir's run; empty if unset or unreadable."""
     config = pathlib.Path(workdir) / "config.json"
     try:
         return str(read_object(config)["checkpoint"]["dir"])
@@ -49,14 +49,14 @@ def recorded_dir(workdir: str | os.PathLike[str]) -> str:
 
 
 class StoreError(ValueError):
-    """A store cannot be reached, or does not let us in."""
+    """A store cannot be reached, or refuses access."""
 
 
 def check_scheme(path: str, what: str) -> None:
-    """Refuses an address of a store that is none of ours.
+    """Refuses an address of a store that is not supported.
 
     Raises:
-        ValueError: it is one.
+        ValueError: it is not supported.
     """
     scheme, separator, _ = path.partition(":/")
     if path.startswith("gs:/") and not is_remote(path):
@@ -66,14 +66,14 @@ def check_scheme(path: str, what: str) -> None:
 
 
 def check_writable(folder: Folder, what: str) -> None:
-    """Refuses a folder that cannot be written to, by writing to it.
+    """Checks by writing that a folder can be written to.
 
     Args:
-        folder: need not exist.
-        what: it is, for people.
+        folder: a folder, which may not exist.
+        what: name of the folder, for messages.
 
     Raises:
-        ValueError: it cannot be, or its store cannot be reached.
+        ValueError: writing fails, or the store cannot be reached.
     """
     with _explained(folder, f"{what} {folder} cannot be written"):
         if is_remote(folder):
@@ -90,14 +90,14 @@ def check_writable(folder: Folder, what: str) -> None:
 
 
 def check_reachable(folder: Folder, what: str) -> None:
-    """Refuses a folder in a store that cannot be reached.
+    """Checks that a folder in a store can be reached.
 
     Args:
-        folder: need not exist.
-        what: it is, for people.
+        folder: a folder, which may not exist.
+        what: name of the folder, for messages.
 
     Raises:
-        ValueError: it cannot be.
+        ValueError: it cannot be reached.
     """
     with _explained(folder, f"{what} {folder} cannot be read"):
         folder.exists()
@@ -105,10 +105,10 @@ def check_reachable(folder: Folder, what: str) -> None:
 
 @contextlib.contextmanager
 def reached(folder: Folder) -> Iterator[None]:
-    """Says in a line what keeps one from a store.
+    """Turns errors of a store into errors with one line.
 
     Raises:
-        StoreError: whatever it is.
+        StoreError: the store raised an error.
     """
     if not is_remote(folder):
         yield
@@ -125,6 +125,6 @@ def _explained(folder: Folder, problem: str) -> Iterator[None]:
         raise StoreError(
             f"{folder} is in an object store, which needs gcsfs: pip install 'fastscale_jax[gcs]'"
         ) from error
-    except Exception as error:  # gcsfs, Google's client and aiohttp raise what they like
+    except Exception as error:  # gcsfs, Google's client and aiohttp raise many errors
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise StoreError(f"{problem}: {reason}") from error

@@ -1,4 +1,4 @@
-"""What a run's network was trained on, against the images that it is to be used with."""
+"""Compares the images of a run's training with the images for its use."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from fastscale_jax.utils.paths import absolute
 
 
 def trained_on(checkpoints: Folder) -> SourceInfo | None:
-    """Returns what the latest checkpoint says of the images; None: an older version wrote nothing.
+    """Returns the description of training images in the latest checkpoint; None: it has none.
 
     Args:
         checkpoints: folder of a run's checkpoints.
@@ -32,7 +32,7 @@ def trained_on(checkpoints: Folder) -> SourceInfo | None:
         return None
     try:
         values = read_about(checkpoints / str(step)).get("source")
-    except ValueError:  # the checkpoint is damaged, which restoring it says
+    except ValueError:  # the checkpoint is damaged: restoring reports it
         return None
     if not values:
         return None
@@ -45,21 +45,21 @@ def trained_on(checkpoints: Folder) -> SourceInfo | None:
 def check_same_images(
     where: pathlib.Path | str, trained: SourceInfo | None, recorded_name: str, images: SourceInfo
 ) -> None:
-    """Refuses images whose classes or whose normalisation are not those of the training.
+    """Refuses images whose classes or normalisation differ from those in training.
 
     Args:
         where: the run or the file of weights, for messages.
-        trained: what its network was trained on; None: an older version wrote nothing down.
-        recorded_name: of the source in its config.
-        images: those at hand.
+        trained: the images of its training; None: an older version recorded nothing.
+        recorded_name: name of the source in its config.
+        images: the images for its use.
 
     Raises:
-        ValueError: names the first difference, and what would be right.
+        ValueError: they differ; the message has the first difference and a remedy.
     """
     if trained is None:
         complain(
             f"{where} is of an older version and has no class names; those of {images.name} are "
-            "taken"
+            "used"
         )
         trained = SourceInfo(
             recorded_name, images.classes, SOURCES.get(recorded_name, SOURCES["own"])
@@ -69,14 +69,14 @@ def check_same_images(
         repeat = "give its source the same mean, std and crop"
     if trained.conventions != images.conventions:
         raise ValueError(
-            f"{where} was trained on {trained.name}, whose images are normalised otherwise than "
-            f"those of {images.name}: {_in_words(trained.conventions)} there, "
-            f"{_in_words(images.conventions)} here; {repeat}"
+            f"{where} was trained on {trained.name}, whose normalisation differs from that of "
+            f"{images.name}: {_in_words(trained.conventions)} in training, "
+            f"{_in_words(images.conventions)} now; {repeat}"
         )
     if (trained.name == "synthetic") != (images.name == "synthetic"):
         raise ValueError(
-            f"{where} was trained on {trained.name}, and the images here are {images.name}: an "
-            f"error on noise says nothing; {repeat}, or leave the recipe out"
+            f"{where} was trained on {trained.name}, but these images are {images.name}: an "
+            f"error on noise means nothing; {repeat}, or leave the recipe out"
         )
     difference = first_difference(trained.classes, images.classes)
     if difference:
@@ -95,11 +95,11 @@ def result_name(recorded: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Returns the name of the file for an evaluation's result.
 
     Args:
-        recorded: `config.data` of the run; keys that an older version lacks are as images.
+        recorded: `config.data` of the run; keys that an older version lacks are as in `data`.
         data: `config.data` of the evaluation.
 
     Returns:
-        `evaluation.json` for the run's own images, and another name for each other set of images.
+        `evaluation.json` for the run's own images; a different name for each other set of images.
     """
     keys = ["name", "dir", "holdout", "holdout_seed"]
     keys += ["tfds_name"] if data["name"] == "tfds" else []
@@ -112,5 +112,5 @@ def result_name(recorded: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def _whole(key: str, value: Any) -> Any:
-    """A value of `config.data`, with the folder as configs have it now: as an absolute path."""
+    """A value of `config.data`; the folder becomes an absolute path, as in current configs."""
     return absolute(value) if key == "dir" else value

@@ -1,4 +1,4 @@
-"""What is in a workdir, and whether a run may use it. Looks only; writes nothing that stays."""
+"""Checks whether a run may use a workdir. Writes no files that stay."""
 
 import json
 import operator
@@ -24,7 +24,7 @@ from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.nested import as_flat
 from fastscale_jax.utils.paths import is_same_path
 
-# Keys that may change when a run goes on: they change the weights at a step by rounding alone.
+# Keys that may change when a run resumes: they change the weights at a step only by rounding.
 _FREE = (
     "variant",
     "data.dir",
@@ -36,13 +36,13 @@ _FREE = (
     "scan_blocks",
     "remat",
 )
-_FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked by itself
-_OF_FILES = ("data.exif", "data.max_pixels")  # says nothing about sources without files, which are
+_FREE_SECTIONS = ("model.", "checkpoint.")  # the network is checked separately
+_OF_FILES = ("data.exif", "data.max_pixels")  # keys that do not matter for `_WITHOUT_FILES`
 _WITHOUT_FILES = ("digits", "synthetic", "own")
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
-    """Returns a ConfigDict as it would be read back from `config.json`."""
+    """Returns a ConfigDict in the form that reading `config.json` gives."""
     return json.loads(json.dumps(config.to_dict()))
 
 
@@ -50,17 +50,17 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Refuses a workdir that a training run cannot use.
 
     Args:
-        workdir: need not exist.
-        config: of the run that would use it, `as_recorded`.
+        workdir: the workdir, which may not exist.
+        config: config of the run that would use it, from `as_recorded`.
 
     Raises:
-        ValueError: it cannot be written; holds a run of another network, or one on other data; or
-            its files are damaged.
+        ValueError: it cannot be written; it has a run of another network or on other data; or its
+            files are damaged.
     """
     check_writable(Folder(workdir), "the workdir")
     checkpoints = _checkpoints(workdir, config)
     if not is_remote(checkpoints) and checkpoints.is_file():
-        raise ValueError(f"{checkpoints} is not a folder; give the run a workdir of its own")
+        raise ValueError(f"{checkpoints} is not a folder; give the run another workdir")
     check_writable(checkpoints, "the folder of checkpoints")
     _check_checkpoints_folder(workdir, checkpoints)
     check_steps(checkpoints)
@@ -73,12 +73,12 @@ def check_trainable(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
 
 
 def _run_folder(workdir: pathlib.Path, checkpoints: Folder) -> Any:
-    """The folder that messages name as the run's."""
+    """The folder of the run, for messages."""
     return workdir if checkpoints == checkpoints_of(workdir) else checkpoints
 
 
 def _check_checkpoints_folder(workdir: pathlib.Path, checkpoints: Folder) -> None:
-    """Refuses to begin anew in a workdir whose run can go on."""
+    """Refuses to start at step 0 in a workdir whose run can be resumed."""
     recorded = checkpoints_of(workdir)
     if checkpoints == recorded or latest_step(checkpoints) is not None:
         return
@@ -90,32 +90,32 @@ def _check_checkpoints_folder(workdir: pathlib.Path, checkpoints: Folder) -> Non
 
 
 def check_recipe(run_folder: Any, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuses to go on with another recipe than a run's, unless the config allows it.
+    """Refuses to resume a run with another recipe, unless the config allows it.
 
     Args:
-        run_folder: of the run, for the message.
-        recorded: the config that the run had so far.
-        config: the config that it is to go on with.
+        run_folder: folder of the run, for the message.
+        recorded: the config of the run so far.
+        config: the config to resume with.
 
     Raises:
-        ValueError: says what differs.
+        ValueError: the recipes differ; the message says where.
     """
     changed = changes(recorded, config)
     if changed and not config["checkpoint"]["allow_changes"]:
         raise ValueError(
             f"the run in {run_folder} has another recipe: {'; '.join(changed)}; repeat its flags, "
-            "give this run another place, or go on all the same with "
+            "give this run another workdir, or resume anyway with "
             "--config.checkpoint.allow_changes=true"
         )
 
 
 def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Returns what of a recipe has changed and matters, for people.
+    """Returns texts about the changes in a recipe that matter.
 
     Args:
-        recorded: the config that a run began with. Keys that an older version lacks are as in
+        recorded: the config of a run's start. Keys that an older version lacks are as in
             `older_config`.
-        config: the config that it is to go on with.
+        config: the config to resume with.
     """
     before, after = as_flat(as_recorded(older_config())) | as_flat(recorded), as_flat(config)
     if is_same_path(before["init_from"], after["init_from"]):
@@ -125,7 +125,7 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
     free = _FREE + (_OF_FILES if after.get("data.name") in _WITHOUT_FILES else ())
     keys = [key for key in after if key not in free and not key.startswith(_FREE_SECTIONS)]
     return [
-        f"config.{key} is {before.get(key)!r} there and {after[key]!r} here"
+        f"config.{key} was {before.get(key)!r} and is now {after[key]!r}"
         for key in keys
         if before.get(key) != after[key]
     ]
@@ -134,16 +134,16 @@ def changes(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
 def _check_kept(
     workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    """Refuses to switch the average or the loss scale on or off: a checkpoint holds it or not."""
-    for thing, key, has in (
+    """Refuses to turn the average or the loss scale on or off: a checkpoint has it or not."""
+    for part, key, is_on in (
         ("an average", "ema.every_steps", lambda steps: steps > 0),
         ("a loss scale", "dtype", lambda dtype: dtype == "float16"),
     ):
-        before, wanted = (has(_value(one, key, 0)) for one in (recorded, config))
+        before, wanted = (is_on(_value(one, key, 0)) for one in (recorded, config))
         if before != wanted:
             kept, asked = ("with", "none") if before else ("without", "one")
             raise ValueError(
-                f"the run in {workdir} goes {kept} {thing}, and config.{key} asks for {asked}; to "
+                f"the run in {workdir} is {kept} {part}, but config.{key} asks for {asked}; to "
                 "change it, give the run another workdir"
             )
 
@@ -151,7 +151,7 @@ def _check_kept(
 def _check_optimiser(
     workdir: pathlib.Path, recorded: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    """Refuses another optimiser, or other frozen parts: the state in a checkpoint fits no other."""
+    """Refuses another optimiser or other frozen parts: the saved optimiser state would not fit."""
     for key, default, is_same in (
         ("optim.name", "sgd", operator.eq),
         ("train.freeze", "", _freezes_the_same),
@@ -159,9 +159,9 @@ def _check_optimiser(
         before, wanted = (_value(one, key, default) for one in (recorded, config))
         if not is_same(before, wanted):
             raise ValueError(
-                f"the run in {workdir} goes with config.{key} = {before!r}, and its checkpoint "
-                f"fits no other; repeat it, or, for {wanted!r}, give the run another workdir and "
-                "this one as --config.init_from"
+                f"the run in {workdir} has config.{key} = {before!r}, and its checkpoint fits no "
+                f"other value; repeat it, or, for {wanted!r}, use another workdir, with this one "
+                "as --config.init_from"
             )
 
 
@@ -181,10 +181,10 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
     """Refuses a workdir without a checkpoint, or with one of another network.
 
     Returns:
-        The config that it was trained with.
+        The config of its training.
 
     Raises:
-        ValueError: any of these, or its files are damaged.
+        ValueError: the workdir is refused, or its files are damaged.
     """
     if not workdir.is_dir():
         raise ValueError(f"there is no workdir {workdir}; train first, with fastscale train")
@@ -200,11 +200,11 @@ def check_evaluable(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping
 
 
 def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int:
-    """Returns the batch size that a workdir's run has; 0: it has no checkpoint to go on from.
+    """Returns the batch size of a workdir's run; 0: it has no checkpoint to resume from.
 
     Args:
-        workdir: need not exist.
-        config: of the run that would go on, `as_recorded`.
+        workdir: the workdir, which may not exist.
+        config: config of the run that would resume, from `as_recorded`.
 
     Raises:
         ValueError: the workdir's run is of another network, or its files are damaged.
@@ -215,22 +215,22 @@ def recorded_batch_size(workdir: pathlib.Path, config: Mapping[str, Any]) -> int
 
 
 def remains_of_run(workdir: pathlib.Path, checkpoints: Folder) -> str:
-    """Returns what is left of a run that has no checkpoint, for people; empty: nothing.
+    """Returns a text about the files of a run without a checkpoint; empty: there are none.
 
     Args:
-        workdir: of the run.
+        workdir: the run's workdir.
         checkpoints: folder of its checkpoints.
     """
-    said = []
+    remains = []
     with reached(checkpoints):
         if checkpoints.is_dir():
             names = sorted(path.name for path in checkpoints.iterdir())
-            said += [f"{checkpoints / name}" for name in names if name.startswith("damaged-")]
+            remains += [f"{checkpoints / name}" for name in names if name.startswith("damaged-")]
     recorded = read_metrics(workdir / "metrics.jsonl")
     if recorded:
         last = recorded[-1]["step"]
-        said.append(f"{workdir / 'metrics.jsonl'} goes up to step {last}, and is begun anew too")
-    return "; ".join(said)
+        remains.append(f"{workdir / 'metrics.jsonl'} goes up to step {last}, and also starts again")
+    return "; ".join(remains)
 
 
 def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
@@ -238,9 +238,9 @@ def _checkpoints(workdir: pathlib.Path, config: Mapping[str, Any]) -> Folder:
 
 
 def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the config of the workdir's run, empty where there is none.
+    """Returns the config of the workdir's run; empty if there is none.
 
-    It is the one that its latest checkpoint was saved with, and without that `config.json`.
+    It is the config saved in the latest checkpoint, else that of `config.json`.
     """
     checkpoints = _checkpoints(workdir, config)
     recorded, saved = _recorded_config(workdir / "config.json"), saved_config(checkpoints)
@@ -249,20 +249,20 @@ def _check_network(workdir: pathlib.Path, config: Mapping[str, Any]) -> Mapping[
             _check_same_network(where, one["model"], config["model"])
     if not (saved or recorded) and latest_step(checkpoints) is not None:
         raise ValueError(
-            f"{checkpoints} has a checkpoint, and nothing there or in {workdir} says of which "
-            "network it is; give another workdir"
+            f"{checkpoints} has a checkpoint, but neither it nor {workdir} has the config of its "
+            "network; give another workdir"
         )
     return saved or recorded
 
 
 def saved_config(checkpoints: Folder) -> Mapping[str, Any]:
-    """Returns the config that the latest checkpoint was saved with; empty: none can be read."""
+    """Returns the config in the latest checkpoint; empty if it cannot be read."""
     step = latest_step(checkpoints)
     if step is None:
         return {}
     try:
         return read_about(checkpoints / str(step)).get("config", {})
-    except ValueError:  # restoring it moves it out of the way, and says so
+    except ValueError:  # restoring moves it and reports that
         return {}
 
 
@@ -275,8 +275,8 @@ def _check_same_network(where: Any, recorded: Mapping[str, Any], wanted: Mapping
         raise ValueError(
             f"{where} holds another network, {recorded.get('name')} (different: "
             f"{', '.join(f'{key} is {recorded.get(key)}' for key in differing)}); repeat the "
-            f"--config.model flags that it was trained with, or give {wanted['name']} a workdir of "
-            "its own"
+            f"--config.model flags that it was trained with, or give {wanted['name']} another "
+            "workdir"
         )
 
 

@@ -1,6 +1,6 @@
-"""A convolution, BatchNorm's scale and shift, and the activation as one: for inference.
+"""A convolution, BatchNorm's scale and shift, and the activation as one operation, for inference.
 
-On CPUs, where memory is what limits, each result is finished before it leaves the registers.
+On CPUs, memory limits the speed, so each result is finished while it is in a register.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda x: x,
     "relu": nn.relu,
     "silu": nn.silu,
-    # not nn.relu6, whose derivatives at 0 and at 6 are a half, where PyTorch's are 0
+    # not nn.relu6: its derivatives at 0 and at 6 are 0.5; PyTorch's are 0
     "relu6": lambda x: lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype)),
 }
 
@@ -51,19 +51,19 @@ def activated_conv(
         x: `[batch, h, w, c_in]`.
         kernel: `[k, k, c_in/groups, c_out]`, of the dtype of `x`.
         factor: `[c_out]` float32 or wider.
-        offset: likewise.
+        offset: as `factor`.
         stride: in both directions.
         groups: 1 is a dense conv, `c_in` a depthwise one.
         activation: one of `ACTIVATIONS`.
-        implementation: of the conv, as `grouped_conv` takes it.
-        padding: likewise.
+        implementation: of the conv, as in `grouped_conv`.
+        padding: as in `grouped_conv`.
 
     Returns:
         `[batch, ceil(h/stride), ceil(w/stride), c_out]`, of the dtype of `x`.
 
     Raises:
         ValueError: unknown implementation, activation or padding, or sizes that do not fit.
-        TypeError: `x` and `kernel` are of different dtypes.
+        TypeError: `x` and `kernel` have different dtypes.
     """
     shape = conv_shape_of(x, kernel, stride, groups, padding)
     check_implementation(implementation, shape)
@@ -107,9 +107,9 @@ def convolved(
     implementation: str,
     padding: str = SYMMETRIC,
 ) -> Array:
-    """A conv of any kind. Plain 1x1 as one product: XLA's matrix library beats its convolution.
+    """A conv of any kind. A dense 1x1 conv of stride 1 is a matrix product: XLA runs it faster.
 
-    The result is named `CONV` for policies of `jax.checkpoint`.
+    The result has the name `CONV` in policies of `jax.checkpoint`.
     """
     if kernel.shape[0] == groups == stride == 1:
         return checkpoint_name(pointwise(x, kernel), CONV)

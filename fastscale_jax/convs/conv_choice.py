@@ -1,4 +1,4 @@
-"""Which implementation computes a convolution, and which its gradients."""
+"""Chooses the implementation of a convolution and of its gradients."""
 
 import functools
 import importlib.resources
@@ -15,33 +15,36 @@ GPUS = ("gpu", "cuda", "rocm")  # JAX's names of the platform
 PARTS = ("forward", "input_gradient", "filter_gradient")
 
 IMPLEMENTATIONS = {
-    "auto": "the fastest known for the shape, on the platform that a program is compiled for",
-    "portable": "the fastest that XLA has by itself: what an exported program needs",
+    "auto": "the fastest known for the shape and the platform",
+    "portable": "the fastest of XLA's own operations; exported programs need it",
     "native": "machine code of our own, for CPUs",
     "lax": "XLA's own convolution",
-    "im2col": "patches, and a product of matrices for each group",
-    "shift": "shifted products, for depthwise convs",
+    "im2col": "patches, and one matrix product for each group",
+    "shift": "sum of shifted products, for depthwise convs",
 }
 _CHOOSING = ("auto", "portable")
-_RESTRICTED = ("native", "shift")  # to some platforms and dtypes, or to some convs
-_WIDEST_NATIVE_POINTWISE = 128  # for a 1x1 conv and what follows, in inference
-# Input channels of dense convs. With fewer, lanes of the input gradient are idle; with more, the
-# weights leave the cache between pixels.
+_RESTRICTED = ("native", "shift")  # for some platforms and dtypes, or for some convs
+_WIDEST_NATIVE_POINTWISE = 128  # input channels of a fused 1x1 conv, in inference
+# Input channels of dense convs. With fewer, vector lanes of the input gradient are idle; with more,
+# the weights do not stay in the cache.
 _FEWEST_NATIVE_DENSE = 8
 _WIDEST_NATIVE_DENSE = {"forward": 128, "input_gradient": 128, "filter_gradient": 256}
 
 
 def check_implementation(choice: str, shape: ConvShape | None = None) -> None:
-    """Raises ValueError for what no conv can have, and for what this one, or this machine, cannot.
+    """Checks that an implementation exists, and that this conv and this machine can use it.
 
     Args:
-        choice: one of `IMPLEMENTATIONS`, or three, with commas between: for each of `PARTS`.
-        shape: of the conv; None: none in particular.
+        choice: one of `IMPLEMENTATIONS`, or three separated by commas, one for each of `PARTS`.
+        shape: of the conv; None: any conv.
+
+    Raises:
+        ValueError: it does not exist, or cannot be used.
     """
     names = choice.split(",")
     if len(names) not in (1, len(PARTS)):
         raise ValueError(
-            f"implementation {choice!r} must be one name, or three with commas between: "
+            f"implementation {choice!r} must be one name, or three separated by commas: "
             f"for {', '.join(PARTS)}"
         )
     for name in names:
@@ -53,15 +56,15 @@ def check_implementation(choice: str, shape: ConvShape | None = None) -> None:
             got = f"got {shape.groups} groups of {shape.c_in} channels"
             raise ValueError(refusal(name, f"is for depthwise convs; {got}"))
         if name == "native" and (reason := native.why_not()):
-            raise ValueError(refusal(name, f"cannot be had here: {reason}"))
+            raise ValueError(refusal(name, f"does not work on this machine: {reason}"))
 
 
 def refusal(name: str, reason: str) -> str:
-    """Returns what to tell who asked for an implementation that this conv or place cannot have.
+    """Returns the error message for an implementation that this conv or machine cannot use.
 
     Args:
-        name: of the implementation.
-        reason: a predicate of it: "is for depthwise convs".
+        name: the implementation.
+        reason: a predicate: "is for depthwise convs".
     """
     others = (x for x in IMPLEMENTATIONS if x not in _RESTRICTED)
     return f"implementation {name!r} {reason}; choose one of {', '.join(others)}"
@@ -70,21 +73,21 @@ def refusal(name: str, reason: str) -> str:
 def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
     """Returns the implementation of a part: one of `IMPLEMENTATIONS`, or `product` or `phases`.
 
-    A dense 1x1 conv is a product of matrices on CPUs. On GPUs it must not be one where it has a
-    stride: the XLA of jax 0.11 and older aborts when it tiles the product's filter gradient
-    (openxla/xla issue 47381). Its input gradient may be.
+    A dense 1x1 conv is a matrix product on CPUs. On GPUs, a strided one must not be a product: the
+    XLA of jax 0.11 and older aborts when it tiles the product's filter gradient (openxla/xla issue
+    47381). Its input gradient may be a product.
 
-    Where this machine cannot have `native`, `auto` is `portable`, and a line on stderr says so.
+    If `native` does not work on this machine, `auto` is `portable`, and a line on stderr says so.
 
     Args:
-        choice: as `check_implementation` takes it.
+        choice: as in `check_implementation`.
         part: one of `PARTS`.
         shape: of the conv; the batch may be symbolic.
-        dtype: of its operands.
-        platform: that the program is compiled for: cpu, cuda, rocm or tpu.
+        dtype: of the operands.
+        platform: the target of the compilation: cpu, cuda, rocm or tpu.
 
     Raises:
-        ValueError: a platform that cannot have the implementation.
+        ValueError: the platform or the dtype does not support the implementation.
     """
     names = choice.split(",")
     name = names[PARTS.index(part)] if len(names) > 1 else names[0]
@@ -114,17 +117,18 @@ def choose(choice: str, part: str, shape: ConvShape, dtype: Any, platform: str) 
 
 
 def _on_accelerators(part: str, shape: ConvShape, dtype: Any, platform: str) -> str:
-    """Returns `lax`, but other forms for a GPU's input gradients of strided convs.
+    """Returns `lax`, except for input gradients of strided convs on GPUs.
 
-    They are chosen by compiled bytes; nothing was timed there. XLA does not use cuDNN for input
-    gradients in groups: it writes the gradient with zeros in between, and convolves that.
+    These are chosen by the bytes that the compiled programs access; they were not timed. XLA does
+    not use cuDNN for the input gradient of a grouped conv: it writes the gradient with zeros
+    between its pixels, and convolves that.
 
     - depthwise: `shift`. It is one kernel, 289 MB instead of 820 for a 5x5 conv.
-    - other groups: `phases`. Convs of the gradient itself, whose results are put between one
-      another where they are read: a quarter of the operations at stride 2.
-    - dense 1x1, in bfloat16: `product`. cuDNN writes zeros for the pixels that the conv skips, and
-      all that follows reads them. In other dtypes products may be cuBLAS's, which read such zeros
-      to add to them. Only the filter gradient's product aborts XLA, see `choose`.
+    - other groups: `phases`. These are convs of the gradient without zeros; their results are
+      interleaved in the fusion that reads them. At stride 2 it takes a quarter of the operations.
+    - dense 1x1 in bfloat16: `product`. cuDNN writes zeros for the pixels that the conv skips, and
+      later operations read them. In other dtypes the product may use cuBLAS, which also reads the
+      zeros. Only the product of the filter gradient aborts XLA, see `choose`.
     """
     if platform not in GPUS or part != "input_gradient" or shape.stride == 1:
         return "lax"
@@ -137,10 +141,10 @@ def _on_accelerators(part: str, shape: ConvShape, dtype: Any, platform: str) -> 
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
-    """Returns whether a conv, BatchNorm and the activation are best computed in one pass.
+    """Returns whether one kernel should compute a conv, BatchNorm and the activation.
 
-    The native kernels can, in float32 and for what is widened to it. 1x1 convs gain where memory
-    limits them; where there are more channels, XLA's matrix products are faster.
+    The native kernels do it in float32; 16-bit floats are widened. Dense 1x1 convs gain only with
+    few channels, where memory limits them; with more, XLA's matrix products are faster.
     """
     if not native.serves("activated", shape, dtype):
         return False
@@ -151,7 +155,7 @@ def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
 
 
 def rule(shape: ConvShape, part: str) -> str:
-    """Returns what serves shapes like this one best on a CPU; drawn from those measured."""
+    """Returns the fastest implementation on CPUs by a rule, drawn from measurements."""
     if shape.groups > 1:
         return "native"
     if part == "input_gradient" and shape.c_in < _FEWEST_NATIVE_DENSE:
@@ -160,25 +164,24 @@ def rule(shape: ConvShape, part: str) -> str:
 
 
 def sizes(shape: ConvShape) -> tuple[int, ...]:
-    """Returns what the table of measurements goes by: not the batch, nor the padding."""
+    """Returns the key of the table of measurements: all sizes but the batch and the padding."""
     s = shape
     return s.height, s.width, s.c_in, s.c_out, s.groups, s.kernel, s.stride
 
 
 @functools.cache
 def _tell_once(reason: str) -> None:
-    """Says why convolutions are slower on this machine than they could be; once a process.
+    """Prints why convolutions are slow on this machine; once per process.
 
-    As a plain line, for it is meant for the person who waits. A warning would show a path and a
-    line of code, and end programs that take warnings for errors; what is logged, our own commands
-    do not show.
+    It prints a plain line for the user. A warning would show a path and a line of code, and would
+    stop programs that turn warnings into errors. Our commands do not show log messages.
     """
-    complain(f"convolutions use XLA's own operations here, which are slower: {reason}")
+    complain(f"convolutions use XLA's own operations on this machine, which are slower: {reason}")
 
 
 @functools.cache
 def _measured() -> dict[tuple[Any, ...], str]:
-    """Where a measurement found another implementation faster than the rule's; on CPUs.
+    """Exceptions to `rule`: implementations that were measured to be faster on CPUs.
 
     Made by `python -m benchmarks.grouped_conv --choices`.
     """

@@ -25,7 +25,7 @@ def by_lax(x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def by_im2col(x: Array, kernel: Array, shape: ConvShape) -> Array:
-    """Patches side by side, and one product of matrices a group."""
+    """Patches side by side, and one matrix product per group."""
     patches = jnp.stack(list(_taps(x, shape)), axis=3)
     b, h, w, taps, _ = patches.shape
     columns = patches.reshape(b * h * w, taps, shape.groups, shape.group_in)
@@ -34,7 +34,7 @@ def by_im2col(x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def by_shift(x: Array, kernel: Array, shape: ConvShape) -> Array:
-    """Shifted products, summed: for depthwise convs alone."""
+    """Sum of shifted products, for depthwise convs only."""
     weights = kernel.reshape(shape.kernel**2, shape.c_in)
     return sum(
         (tap * weight for tap, weight in zip(_taps(x, shape), weights, strict=True)),
@@ -43,12 +43,12 @@ def by_shift(x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def by_product(x: Array, kernel: Array, shape: ConvShape) -> Array:
-    """The pixels that a stride leaves, and one product of matrices: for dense 1x1 convs alone."""
+    """One matrix product of the pixels that the stride keeps, for dense 1x1 convs only."""
     return pointwise(x[:, :: shape.stride, :: shape.stride], kernel)
 
 
 def pointwise(x: Array, kernel: Array) -> Array:
-    """Returns a dense 1x1 conv without stride, as one product of matrices: `[b, h, w, c_out]`."""
+    """Returns a dense 1x1 conv of stride 1 as one matrix product: `[b, h, w, c_out]`."""
     y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return y.reshape(*x.shape[:-1], y.shape[-1])
 
@@ -67,11 +67,11 @@ def forward(form: str, x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def input_gradient(form: str, dy: Array, kernel: Array, shape: ConvShape) -> Array:
-    """The gradient to x, `[batch, h, w, c_in]`: by phases, or by a form's own transposition."""
+    """The gradient to x, `[batch, h, w, c_in]`: by phases, or by transposing a form."""
     if form == "phases":
         return _by_phases(dy, kernel, shape)
     narrow = dy.dtype
-    if form == "shift":  # its sums are elementwise, which XLA does not widen as it does a conv's
+    if form == "shift":  # its sums are elementwise; XLA keeps them narrow, unlike a conv's
         wide = jnp.promote_types(narrow, jnp.float32)
         dy, kernel = dy.astype(wide), kernel.astype(wide)
     x = lax.full_like(dy, 0, shape=(dy.shape[0], *shape.x[1:]))
@@ -87,14 +87,15 @@ def filter_gradient(form: str, x: Array, dy: Array, shape: ConvShape) -> Array:
 def _by_phases(dy: Array, kernel: Array, shape: ConvShape) -> Array:
     """The input gradient of a strided conv, as one conv of `dy` for each phase.
 
-    A phase is the rows and columns of x that meet the same taps: those that leave one remainder,
-    counted from the first padding zero. Its pixels are set apart by the stride and summed with the
-    other phases, which do not overlap. XLA fuses that with what reads the gradient.
+    A phase is the set of pixels of x that the same taps read: their rows and columns, counted from
+    the first padding zero, have the same remainders modulo the stride. Each phase is padded with
+    zeros between its pixels, and all phases are summed; they do not overlap. XLA fuses the sum into
+    the operation that reads the gradient.
     """
     k, stride = shape.kernel, shape.stride
     by_group = kernel.reshape(k, k, shape.group_in, shape.groups, shape.group_out)
     backwards = by_group.transpose(0, 1, 4, 3, 2).reshape(k, k, shape.group_out, shape.c_in)
-    remainders = range(min(k, stride))  # where the stride is larger, the others meet no tap
+    remainders = range(min(k, stride))  # with a larger stride, no tap reads the other pixels
     phases = []
     for first in itertools.product(remainders, remainders):
         taps = backwards[first[0] :: stride, first[1] :: stride]
@@ -118,7 +119,7 @@ def _by_phases(dy: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def _taps(x: Array, shape: ConvShape) -> Iterator[Array]:
-    """Yields for each tap of the window, row by row, the pixels under it: `[b, h', w', c]`."""
+    """Yields the pixels that each tap reads, row by row of the kernel: `[b, h', w', c]`."""
     stride = shape.stride
     x = jnp.pad(x, ((0, 0), *shape.pads, (0, 0)))
     rows, columns = shape.out_height, shape.out_width

@@ -1,4 +1,4 @@
-"""The sizes of a spatial convolution: what every implementation and every table goes by."""
+"""The sizes of a spatial convolution, read by every implementation and table."""
 
 import dataclasses
 from typing import Any
@@ -8,12 +8,12 @@ PADDINGS = (SYMMETRIC, SAME) = ("symmetric", "same")
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ConvShape:
-    """x `[batch, height, width, c_in]` by a kernel `[kernel, kernel, c_in/groups, c_out]`.
+    """A conv of x `[batch, height, width, c_in]` by `[kernel, kernel, c_in/groups, c_out]`.
 
-    Both ways of padding give y `[batch, out_height, out_width, c_out]`, each side that of x over
-    the stride, rounded up. `symmetric`: (kernel-1)//2 zeros on each side. `same`, TensorFlow's:
-    only the zeros that the conv reads; if their number is odd, one more at the end. They differ at
-    stride 2 and an even side, where `same` has one zero less at the beginning.
+    The result y is `[batch, out_height, out_width, c_out]`; its sides are those of x over the
+    stride, rounded up. `symmetric` pads (kernel-1)//2 zeros on each side. `same`, TensorFlow's,
+    pads only the zeros that the conv reads; if their number is odd, the end has one more. They
+    differ at stride 2 and an even side: `same` then has one zero less at the beginning.
     """
 
     batch: int
@@ -38,7 +38,7 @@ class ConvShape:
 
     @property
     def pads(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Zeros above and below, left and right; with `symmetric`, the last may not be read."""
+        """Padding zeros: (above, below), (left, right). `symmetric` may add unread ones."""
         rows, columns = (
             padding_of(side, self.kernel, self.stride, self.padding)
             for side in (self.height, self.width)
@@ -62,7 +62,7 @@ class ConvShape:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether each output pixel is made of one input pixel, by all of its channels."""
+        """Whether this is a dense 1x1 conv, of any stride."""
         return self.kernel == self.groups == 1
 
     @property
@@ -82,17 +82,17 @@ class ConvShape:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one pass, taps in the padding included."""
+        """Multiply-adds of one pass, taps on padding included."""
         pixels = self.batch * self.out_height * self.out_width
         return pixels * self.c_out * self.kernel**2 * self.group_in
 
 
 def padding_of(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """Returns the zeros before and after one direction of an image.
+    """Returns the padding zeros before and after the image, in one direction.
 
     Args:
-        side: of the image, pixels.
-        kernel: its side, odd.
+        side: side of the image, pixels.
+        kernel: side of the kernel, odd.
         stride: in this direction.
         padding: one of `PADDINGS`.
     """
@@ -105,14 +105,14 @@ def padding_of(side: int, kernel: int, stride: int, padding: str) -> tuple[int, 
 def conv_shape_of(
     x: Any, kernel: Any, stride: int, groups: int, padding: str = SYMMETRIC
 ) -> ConvShape:
-    """Returns the sizes of a conv of arrays, or of what stands for them.
+    """Returns the sizes of a conv, from its arrays or their abstract values.
 
-    `same` becomes `symmetric` where it is no different.
+    `same` becomes `symmetric` if both give the same result.
 
     Raises:
-        ValueError: they do not fit one another, the kernel is not square and odd, or the padding is
-            unknown.
-        TypeError: they are of different dtypes.
+        ValueError: the arrays do not fit together, the kernel is not square with an odd side, or
+            the padding is unknown.
+        TypeError: their dtypes differ.
     """
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(

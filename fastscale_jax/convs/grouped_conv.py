@@ -1,10 +1,10 @@
 """Spatial convolution, dense, grouped or depthwise, with a choice of implementation.
 
 XLA:CPU expands the filter gradient of `feature_group_count` to a dense convolution, which makes a
-training step of a RegNetZ hundreds of times slower than it need be. So the convolution and its two
-gradients are three operations of their own here. Each is linear in both arguments and their
-derivatives are one another, so that they can be differentiated in any mode, any number of times;
-how each is computed is decided when it is compiled, for the platform it is compiled for.
+training step of a RegNetZ hundreds of times slower. So the convolution and its two gradients are
+three JAX primitives. Each is linear in both arguments, and its derivatives are the other two, so
+they can be differentiated in any mode, any number of times. The implementation is chosen at
+compilation, for the platform of the compiled program.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def grouped_conv(
         kernel: `[k, k, c_in/groups, c_out]`, of the dtype of `x`.
         stride: in both directions.
         groups: 1 is a dense conv, `c_in` a depthwise one.
-        implementation: one of `conv_choice.IMPLEMENTATIONS`, or three with commas between: of the
+        implementation: one of `conv_choice.IMPLEMENTATIONS`, or three separated by commas: for the
             conv, its input gradient and its filter gradient.
         padding: `symmetric`, (k-1)//2 zeros on all sides, or `same`, TensorFlow's.
 
@@ -49,16 +49,16 @@ def grouped_conv(
         `[batch, ceil(h/stride), ceil(w/stride), c_out]`.
 
     Raises:
-        ValueError: unknown implementation or padding, an implementation that this conv or (when it
-            is compiled) the platform cannot have, or a kernel that does not fit.
-        TypeError: `x` and `kernel` are of different dtypes.
+        ValueError: unknown implementation or padding, a kernel that does not fit, or an
+            implementation that this conv or (at compilation) the platform does not support.
+        TypeError: `x` and `kernel` have different dtypes.
     """
     shape = conv_shape_of(x, kernel, stride, groups, padding)
     check_implementation(implementation, shape)
     if implementation == "portable" and groups == 1 and not shape.is_pointwise:
         implementation = "lax"
     if any(jax.typeof(a).sharding.mesh.explicit_axes for a in (x, kernel)):
-        implementation = "lax"  # whose rules know how results are sharded
+        implementation = "lax"  # only `lax` has rules for the sharding of results
     if implementation in conv_forms.FORMS:  # nothing is left to choose
         return grouped_conv_in_forms(x, kernel, form=implementation, shape=shape)
     x, kernel = varying_alike(x, kernel)
@@ -67,7 +67,7 @@ def grouped_conv(
 
 @functools.partial(jax.jit, static_argnames=("form", "shape"))
 def grouped_conv_in_forms(x: Array, kernel: Array, *, form: str, shape: ConvShape) -> Array:
-    """A call of its own, so that by its name whoever reads the program knows a conv."""
+    """A jitted function, so that readers of the jaxpr recognise a conv by its name."""
     return conv_forms.forward(form, x, kernel, shape)
 
 
@@ -75,8 +75,8 @@ _conv = Primitive("grouped_conv")
 _input_gradient = Primitive("grouped_conv_input_gradient")
 _filter_gradient = Primitive("grouped_conv_filter_gradient")
 
-# conv(x, kernel), input_gradient(dy, kernel) and filter_gradient(x, dy) are the three ways to leave
-# one argument out of the trilinear form <conv(x, kernel), dy>.
+# conv(x, kernel), input_gradient(dy, kernel) and filter_gradient(x, dy) are the derivatives of the
+# trilinear form <conv(x, kernel), dy> by each of its arguments.
 ad.defbilinear(
     _conv,
     lambda ct, x, kernel, **options: _input_gradient.bind(ct, kernel, **options),
@@ -93,13 +93,13 @@ ad.defbilinear(
     lambda ct, x, dy, **options: _conv.bind(x, ct, **options),
 )
 
-_CHANNELS_LAST = 3  # the axis of channels in images, and of outputs in kernels
+_CHANNELS_LAST = 3  # axis of channels in images, and of output channels in kernels
 
 
 def _batched(
     args: Any, axes: Any, *, primitive: Primitive, shape: ConvShape, implementation: str
 ) -> tuple[Array, int]:
-    """Stacks images in the batch if they share a kernel, else side by side as further groups."""
+    """Joins images along the batch if they share a kernel, else along channels, as more groups."""
     (size,) = {x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None}
     kernel_axis = axes[1] if primitive is not _filter_gradient else 0
     if kernel_axis is None:
@@ -121,7 +121,7 @@ def _batched(
 
 
 def _define(part: str, primitive: Primitive, result: Callable[[ConvShape], Any]) -> None:
-    """Makes an operation known to JAX; a part has one name in every implementation."""
+    """Registers a primitive with JAX; `part` names its function in `native` and in `conv_forms`."""
 
     def compute(
         a: Array, b: Array, *, shape: ConvShape, implementation: str, platform: str

@@ -1,4 +1,4 @@
-"""Operations of our own: what JAX must be told of each, once."""
+"""Registers new primitives with JAX: result type, batching rule and lowerings."""
 
 import functools
 from collections.abc import Callable
@@ -18,16 +18,16 @@ def define(
     batched: Callable[..., tuple[Array, int]],
     compute: Callable[..., Array],
 ) -> None:
-    """Gives an operation its result's type, its rule under `vmap`, and its code on each platform.
+    """Defines a primitive: type of its result, rule for `vmap`, and code for each platform.
 
-    All three take the operation's options, by name.
+    All three functions also take the primitive's parameters, by name.
 
     Args:
-        primitive: whose result has the dtype of its first operand.
-        result: takes what stands for the operands, and returns the shape of the result.
-        batched: takes the operands and the axis of each, as JAX's batching rules do.
-        compute: takes the operands and `platform`, by name, that a program is compiled for; it is
-            traced. The platform is empty where it is none of those known.
+        primitive: its result has the dtype of its first operand.
+        result: takes the operands' abstract values, and returns the shape of the result.
+        batched: takes the operands and the batch axis of each, as JAX's batching rules do.
+        compute: takes the operands, and by name `platform`, the target of the compilation; it is
+            traced. `platform` is empty for unknown platforms.
     """
 
     def abstract(*operands: Any, **options: Any) -> Any:

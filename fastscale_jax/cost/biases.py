@@ -1,7 +1,7 @@
-"""Tells which additions in a jaxpr add a bias to the result of a conv or a product of matrices.
+"""Finds the additions in a jaxpr that add a bias to the result of a conv or matrix product.
 
 A bias is an argument of the function that is the same for all images and positions: it varies only
-along the axes along which the result's elements have kernels of their own.
+along the result's feature axes, along which each element has its own kernel.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ _SAME_SHAPE = ("convert_element_type", "copy", "stop_gradient", "reduce_precisio
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-    """What is known of an array in a jaxpr."""
+    """What is known about an array in a jaxpr."""
 
-    argument_ndim: int | None = None  # axes of the argument that it is a form of; None: of none
-    varies: frozenset[int] | None = None  # the only axes that it varies along; None: any
+    argument_ndim: int | None = None  # axes of the argument it is a reshape of; None: of none
+    varies: frozenset[int] | None = None  # axes along which it may vary; None: all
     features: frozenset[int] = frozenset()  # feature axes of a conv's or product's result
 
     def sliced(self) -> "Fact":
-        """Returns what is known of the array's slices along the first axis."""
+        """Returns what is known about the array's slices along the first axis."""
         return Fact(argument_ndim=self.argument_ndim - 1) if self.argument_ndim else NOTHING
 
 
@@ -30,7 +30,7 @@ NOTHING = Fact()
 
 
 def is_bias(one: Fact, other: Fact) -> bool:
-    """Returns whether of two arrays one is a result, and the other its bias."""
+    """Returns whether one of two arrays is a conv's or product's result and the other its bias."""
     return any(
         result.features
         and bias.argument_ndim is not None
@@ -41,11 +41,11 @@ def is_bias(one: Fact, other: Fact) -> bool:
 
 
 def reshaped(equation: JaxprEqn, fact: Fact) -> Fact:
-    """Returns what is known of the result of an operation that changes no element.
+    """Returns what is known about the result of an operation that changes no element.
 
     Args:
-        equation: of any operation.
-        fact: what is known of its first operand.
+        equation: any operation.
+        fact: what is known about its first operand.
     """
     if fact == NOTHING:
         return fact
@@ -78,14 +78,14 @@ def reshaped(equation: JaxprEqn, fact: Fact) -> Fact:
 
 def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:
     """New index of each axis in a reshape that only adds or drops axes of size 1; else None."""
-    of = [[i for i, size in enumerate(shape) if size > 1] for shape in (before, after)]
-    if [before[i] for i in of[0]] != [after[i] for i in of[1]]:
+    axes = [[i for i, size in enumerate(shape) if size > 1] for shape in (before, after)]
+    if [before[i] for i in axes[0]] != [after[i] for i in axes[1]]:
         return None
-    return dict(zip(*of, strict=True))
+    return dict(zip(*axes, strict=True))
 
 
 def _trailing(before: Any, after: Any, features: frozenset[int]) -> frozenset[int]:
-    """The last axes of a reshaped result that hold its features, which were last before."""
+    """The last axes of a reshaped result that hold its features; none if others came last."""
     if features != frozenset(range(len(before) - len(features), len(before))):
         return frozenset()
     wanted, size = math.prod(before[axis] for axis in features), 1

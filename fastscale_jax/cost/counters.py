@@ -1,8 +1,7 @@
-"""One network's cost for one image by three counters side by side, and why they differ.
+"""Counts the cost of a network for one image by three counters, and explains the differences.
 
-The counters know nothing of one another: `arch.count` does arithmetic on the description, the
-second reads the jaxpr of the Flax module, the third the program that XLA gets. None needs an
-accelerator.
+The counters are independent: `arch.count` computes from the architecture, the second reads the
+jaxpr of the Flax module, the third reads the program given to XLA. None needs an accelerator.
 """
 
 import functools
@@ -26,15 +25,15 @@ class Row(NamedTuple):
     """The figures of one counter; None: it does not count this."""
 
     counter: str
-    what: str  # was counted
+    what: str  # what was counted
     flops: int | None
     params: int | None
     acts: int | None
-    note: str  # why it differs from the arithmetic; empty: it does not
+    note: str  # why it differs from `analytic`; empty: it does not
 
 
 class Traceable(NamedTuple):
-    """A function of variables and images, and the shapes of those."""
+    """A function of variables and images, and the shapes of its arguments."""
 
     function: Callable[[Any, Any], Any]
     variables: Any
@@ -45,16 +44,16 @@ def counted(network: Architecture, counters: Sequence[str]) -> tuple[list[Row], 
     """Counts a network.
 
     Args:
-        network: what to count.
+        network: the network to count.
         counters: some of `COUNTERS`.
 
     Returns:
-        The rows of the table; and all figures by counter, ready for JSON.
+        The rows of the table; and all figures by counter, as JSON values.
     """
     wanted, rows, figures = count(network), [], {}
     for counter in counters:
-        of, content = _COUNTS[counter](network, wanted)
-        rows += of
+        counter_rows, content = _COUNTS[counter](network, wanted)
+        rows += counter_rows
         figures[counter] = content
     return rows, figures
 
@@ -71,7 +70,7 @@ def counters_table(rows: Sequence[Row]) -> "Table":
         caption_justify="left",
     )
     result.add_column("counter")
-    result.add_column("of")
+    result.add_column("counted")
     for header in ("flops", "params", "acts"):
         result.add_column(header, justify="right")
     result.add_column("note", justify="right")
@@ -83,11 +82,11 @@ def counters_table(rows: Sequence[Row]) -> "Table":
 
 
 def forward(network: Architecture, grouped_conv: str = "lax") -> Traceable:
-    """Returns a network's evaluation of one image, as a function, and what to call it with.
+    """Returns the function that evaluates a network on one image, with its arguments' shapes.
 
     Args:
-        network: what to build.
-        grouped_conv: implementation of the spatial convs; `lax` leaves each one operation of XLA's.
+        network: the network to build.
+        grouped_conv: implementation of the spatial convs; with `lax` each is one XLA operation.
 
     """
     model = build(network, grouped_conv=grouped_conv)
@@ -101,7 +100,7 @@ def forward(network: Architecture, grouped_conv: str = "lax") -> Traceable:
 
 
 def gradient(network: Architecture, grouped_conv: str = "lax") -> Traceable:
-    """Returns a network's loss on one image with its gradient, as `forward` does the evaluation."""
+    """Returns the function of a network's loss on one image and its gradient, as `forward`."""
     model, (_, variables, images) = build(network, grouped_conv=grouped_conv), forward(network)
 
     def loss(params: Any, others: Any, x: Any) -> Any:
@@ -114,11 +113,11 @@ def gradient(network: Architecture, grouped_conv: str = "lax") -> Traceable:
         )
         return -jax.nn.log_softmax(logits)[0, 0]
 
-    def both(variables: Any, x: Any) -> Any:
+    def loss_and_gradient(variables: Any, x: Any) -> Any:
         others = {key: value for key, value in variables.items() if key != "params"}
         return jax.value_and_grad(loss)(variables["params"], others, x)
 
-    return Traceable(both, variables, images)
+    return Traceable(loss_and_gradient, variables, images)
 
 
 def _analytic(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str, Any]]:
@@ -129,10 +128,12 @@ def _analytic(network: Architecture, wanted: Complexity) -> tuple[list[Row], dic
 def _jaxpr(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str, Any]]:
     once, step = forward(network, "auto"), jaxpr.count(*gradient(network, "auto"))
     cost = jaxpr.count(*once, params=once.variables["params"])
-    note = "" if cost == wanted else "the module is not what is described: please report this"
+    note = "" if cost == wanted else "the module differs from the architecture: please report this"
     rows = [
         Row("jaxpr", "the network", *cost, note),
-        Row("jaxpr", "and its gradient", step.flops, None, None, _of_gradient(network, step.flops)),
+        Row(
+            "jaxpr", "with its gradient", step.flops, None, None, _of_gradient(network, step.flops)
+        ),
     ]
     return rows, {**cost._asdict(), "gradient_flops": step.flops}
 
@@ -141,18 +142,18 @@ def _of_gradient(network: Architecture, flops: int) -> str:
     network_layers = list(layers(network))
     biases, stem = _biases(network), network_layers[0].flops
     whole = count(network).flops
-    is_so = flops == 3 * (whole - biases) + biases - stem
+    is_explained = flops == 3 * (whole - biases) + biases - stem
     reason = (
-        ": each conv and product once more for its input and once for its weights, but none for "
-        f"the image ({stem:,}); a bias's gradient ({biases:,}) is a sum, which counts nothing"
+        ": each conv and product costs the same again for each of its two gradients; the image "
+        f"needs none ({stem:,}); a bias's gradient ({biases:,}) is a sum, which is not counted"
     )
-    return f"{flops / whole:.4f} times the network" + (reason if is_so else "")
+    return f"{flops / whole:.4f} times the network" + (reason if is_explained else "")
 
 
 def _xla(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str, Any]]:
     lowered, step = (_lowered(of(network)) for of in (forward, gradient))
     cost = hlo.with_buffers(hlo.count_lowered(lowered), lowered.compile())
-    of_step = hlo.count_lowered(step)
+    step_cost = hlo.count_lowered(step)
     padding, biases = cost.macs - cost.macs_inside, _biases(network)
     rows = [
         Row(
@@ -165,34 +166,34 @@ def _xla(network: Architecture, wanted: Complexity) -> tuple[list[Row], dict[str
         ),
         Row(
             "xla",
-            "the same, as XLA counts",
+            "the same, by XLA's count",
             2 * cost.macs_inside,
             None,
             None,
-            f"two flops a multiply-add, and none for the {padding:,} ({padding / cost.macs:.1%}) "
-            "that meet the padding",
+            f"two flops per multiply-add, without the {padding:,} ({padding / cost.macs:.1%}) on "
+            "padding",
         ),
     ]
     if cost.flops is not None:
         others = cost.flops - 2 * cost.macs_inside
-        note = f"and {others:,} elementwise operations and sums: BatchNorm, activations, means"
-        rows.append(Row("xla", "all, as XLA counts", cost.flops, None, None, note + _bytes(cost)))
-    rows.append(Row("xla", "and its gradient", of_step.macs, None, None, _EXPANDED))
-    said = {key: value for key, value in cost._asdict().items() if key != "operations"}
+        note = f"with {others:,} elementwise operations and sums: BatchNorm, activations, means"
+        rows.append(Row("xla", "all, by XLA's count", cost.flops, None, None, note + _bytes(cost)))
+    rows.append(Row("xla", "with its gradient", step_cost.macs, None, None, _EXPANDED))
+    xla_figures = {key: x for key, x in cost._asdict().items() if key != "operations"}
     content = {
         "flops": cost.macs,
         "acts": cost.acts,
         "flops_without_padding": cost.macs_inside,
-        "xla_flops": said.pop("flops"),
-        "gradient_flops": of_step.macs,
-        **said,
+        "xla_flops": xla_figures.pop("flops"),
+        "gradient_flops": step_cost.macs,
+        **xla_figures,
     }
     return rows, content
 
 
 _EXPANDED = (
-    "convs and products as they are written; compiled for a CPU, XLA's own filter gradient of a "
-    "grouped conv is a dense one, of many times the flops, which ours is not"
+    "convs and products before compilation; compiled for a CPU, XLA's own filter gradient of a "
+    "grouped conv is dense, with many times the flops; ours is not"
 )
 
 
@@ -201,27 +202,27 @@ def _lowered(program: Traceable) -> jax.stages.Lowered:
 
 
 def _bytes(cost: hlo.XlaCount) -> str:
-    said = ""
+    note = ""
     if cost.bytes_accessed is not None:
-        said += f"; {cost.bytes_accessed:,} bytes read and written, each operation for itself"
+        note += f"; {cost.bytes_accessed:,} bytes read and written, without fusion"
     if cost.temp_bytes is not None:
-        said += (
+        note += (
             f"; compiled for this CPU, {cost.argument_bytes:,} bytes of arguments, "
-            f"{cost.temp_bytes:,} in between, {cost.output_bytes:,} of results"
+            f"{cost.temp_bytes:,} of temporaries, {cost.output_bytes:,} of results"
         )
-    return said
+    return note
 
 
 def _of_biases(missing: int, biases: int) -> str:
     if not missing:
         return ""
     if missing == biases:
-        return f"biases ({biases:,}) are additions of their own to XLA"
+        return f"to XLA, biases ({biases:,}) are separate additions"
     return f"{missing:,} fewer than described, of which biases are {biases:,}: please report this"
 
 
 def _biases(network: Architecture) -> int:
-    """Flops of biases, which dense layers have: those whose kernel has no side."""
+    """Flops of biases; only dense layers, whose `kernel` is 0, have them."""
     return sum(layer.width for layer in layers(network) if not layer.kernel and layer.c_group)
 
 

@@ -1,4 +1,4 @@
-"""The cost of a program by XLA's own count, and by every convolution and product of its text."""
+"""The cost of a program: XLA's own count, and one of the convolutions and products in its text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,36 +11,36 @@ from fastscale_jax.cost.hlo_text import HloError, Instruction, computations, ele
 
 
 class HloOperation(NamedTuple):
-    """A convolution, a product of matrices, or a max-pooling."""
+    """A convolution, a matrix product, or a max-pooling."""
 
     kind: str  # `convolution`, `dot` or `max-pool`
     name: str
     shape: tuple[int, ...]  # of the output
     output_bytes: int  # of its buffer
-    macs: int  # taps in the padding included, as the paper counts flops
-    macs_inside: int  # without those taps, as XLA counts; both are 0 for max-pooling
-    is_in_loop: bool  # counted once, as XLA does, however often it runs
+    macs: int  # with taps on padding, as the paper counts flops
+    macs_inside: int  # without taps on padding, as XLA counts; both are 0 for max-pooling
+    is_in_loop: bool  # if so, it is counted once, as XLA does
 
 
 class XlaCount(NamedTuple):
-    """XLA's count of a program. All but the first field are None where a backend has no count."""
+    """XLA's count of a program. All fields but the first are None if the backend has no count."""
 
     operations: list[HloOperation]
     flops: int | None  # of all operations; a multiply-add is two
-    transcendentals: int | None  # exp, log and the like, which are not among the flops
-    bytes_accessed: int | None  # the sum over operations, before any are fused
+    transcendentals: int | None  # exp, log and so on; not part of the flops
+    bytes_accessed: int | None  # sum over operations, before fusion
     argument_bytes: int | None = None
     output_bytes: int | None = None
-    temp_bytes: int | None = None  # temporary buffers, the most that live at a time
+    temp_bytes: int | None = None  # peak size of temporary buffers
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions and products, taps in the padding included."""
+        """Multiply-adds of convolutions and products, with taps on padding."""
         return sum(x.macs for x in self.operations)
 
     @property
     def macs_inside(self) -> int:
-        """The same without those taps."""
+        """Multiply-adds of convolutions and products, without taps on padding."""
         return sum(x.macs_inside for x in self.operations)
 
     @property
@@ -50,16 +50,16 @@ class XlaCount(NamedTuple):
 
 
 def count_lowered(lowered: jax.stages.Lowered) -> XlaCount:
-    """Counts a program before XLA has optimised it.
+    """Counts a program before XLA optimises it.
 
-    The optimised program does not measure the work that was asked for: on CPUs the filter gradient
-    of a grouped convolution becomes a dense one, of which only the diagonal is kept.
+    The optimised program may do more work than needed: on CPUs the filter gradient of a grouped
+    convolution becomes a dense one, of which only the diagonal is kept.
     """
     return _count(lowered.compiler_ir("hlo").as_hlo_text(), lowered.cost_analysis())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def with_buffers(counted: XlaCount, compiled: jax.stages.Compiled) -> XlaCount:
-    """Adds the sizes of the compiled program's buffers, where the backend says them."""
+    """Adds the sizes of the compiled program's buffers, if the backend has them."""
     sizes = compiled.memory_analysis()
     if sizes is None:
         return counted
@@ -73,8 +73,8 @@ def with_buffers(counted: XlaCount, compiled: jax.stages.Compiled) -> XlaCount:
 def _count(text: str, costs: Any) -> XlaCount:
     if isinstance(costs, list):  # older versions of JAX return one per device
         costs = costs[0] if costs else None
-    said: Mapping[str, float] = costs or {}
-    values = [said.get(key, -1) for key in ("flops", "transcendentals", "bytes accessed")]
+    totals: Mapping[str, float] = costs or {}
+    values = [totals.get(key, -1) for key in ("flops", "transcendentals", "bytes accessed")]
     # a custom call counts as -1, and then the total is unknown
     return XlaCount(operations(text), *(int(x) if x >= 0 else None for x in values))
 
@@ -83,11 +83,11 @@ def operations(text: str) -> list[HloOperation]:
     """Returns the convolutions, products and max-poolings of an HLO module, in order.
 
     Args:
-        text: of the module, before or after optimisation. Operations that the optimisation turned
-            into library calls are missing.
+        text: the module's text, before or after optimisation. Operations that the optimisation
+            turned into library calls are not found.
 
     Raises:
-        HloError: the text is no HLO module.
+        HloError: the text is not an HLO module.
     """
     return list(_walk("", computations(text), is_in_loop=False))
 
@@ -103,12 +103,13 @@ def _walk(
             yield _product(instruction, known, is_in_loop)
         elif instruction.opcode == "reduce-window" and _is_max(instruction, program):
             size = math.prod(instruction.shape) * element_bytes(instruction.dtype)
-            where = (instruction.name, instruction.shape, size)
-            yield HloOperation("max-pool", *where, 0, 0, is_in_loop)
+            yield HloOperation(
+                "max-pool", instruction.name, instruction.shape, size, 0, 0, is_in_loop
+            )
         elif instruction.opcode in ("call", "fusion", "while", "conditional", "async-start"):
             is_loop = is_in_loop or instruction.opcode == "while"
             bodies = [list(_walk(one, program, is_in_loop=is_loop)) for one in instruction.called]
-            if instruction.opcode == "conditional":  # the branch that costs most
+            if instruction.opcode == "conditional":  # count the most expensive branch
                 bodies = [max(bodies, key=lambda branch: sum(x.macs for x in branch), default=[])]
             for one in bodies:
                 yield from one
@@ -128,5 +129,5 @@ def _product(
         raise HloError(f"{instruction.name} has operands that the text does not define") from error
     macs, inside = product_macs(instruction, (x, y))
     size = math.prod(instruction.shape) * element_bytes(instruction.dtype)
-    where = (instruction.opcode, instruction.name, instruction.shape, size)
-    return HloOperation(*where, macs, inside, is_in_loop)
+    identity = (instruction.opcode, instruction.name, instruction.shape, size)
+    return HloOperation(*identity, macs, inside, is_in_loop)

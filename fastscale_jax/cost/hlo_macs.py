@@ -1,4 +1,4 @@
-"""Multiply-adds of HLO's convolutions and matrix products, with and without taps in the padding."""
+"""Multiply-adds of HLO's convolutions and matrix products, with and without taps on padding."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ def product_macs(instruction: Instruction, operands: Sequence[Shape]) -> tuple[i
     """Counts a `convolution` or a `dot`.
 
     Args:
-        instruction: of that opcode.
-        operands: shapes of both.
+        instruction: the `convolution` or `dot`.
+        operands: shapes of its two operands.
 
     Returns:
-        Multiply-adds with the taps in the padding, as the paper counts flops; and without them, as
-        XLA counts.
+        Multiply-adds with taps on padding, as the paper counts flops; and without them, as XLA
+        counts.
 
     Raises:
-        HloError: a convolution does not say which dimension is which.
+        HloError: a convolution has no `dim_labels`.
     """
     x, y = operands
     if instruction.opcode == "convolution":
@@ -31,13 +31,13 @@ def product_macs(instruction: Instruction, operands: Sequence[Shape]) -> tuple[i
 
 
 def conv_macs(instruction: Instruction, x: Shape, kernel: Shape, y: Shape) -> tuple[int, int]:
-    """Counts a convolution by its `dim_labels` and `window`, whichever array its result is.
+    """Counts a convolution or a gradient of one, by its `dim_labels` and `window`.
 
     Args:
-        instruction: a `convolution`, or a library's call with these attributes.
+        instruction: a `convolution`, or a library call with these attributes.
         x: shape of the input.
-        kernel: of the kernel.
-        y: of the output.
+        kernel: shape of the kernel.
+        y: shape of the output.
 
     Returns:
         As `product_macs`.
@@ -48,17 +48,17 @@ def conv_macs(instruction: Instruction, x: Shape, kernel: Shape, y: Shape) -> tu
     of_x, of_kernel, of_y = conv_labels(instruction)
     window = instruction.attribute("window")
     options = dict(part.split("=") for part in window.split())
-    every = inside = math.prod(y[of_y.index(n)] for n in "bf") * kernel[of_kernel.index("i")]
+    total = inside = math.prod(y[of_y.index(n)] for n in "bf") * kernel[of_kernel.index("i")]
     for axis in range(len(y) - 2):
         n = str(axis)
         sizes = x[of_x.index(n)], kernel[of_kernel.index(n)], y[of_y.index(n)]
-        one, other = _taps(*sizes, {k: v.split("x")[axis] for k, v in options.items()})
-        every, inside = every * one, inside * other
-    return every, inside
+        with_padding, without = _taps(*sizes, {k: v.split("x")[axis] for k, v in options.items()})
+        total, inside = total * with_padding, inside * without
+    return total, inside
 
 
 def conv_labels(instruction: Instruction) -> tuple[str, str, str]:
-    """Returns the letters of input, kernel and output: `b`, `f`, `i`, `o`, digits for space.
+    """Returns the labels of input, kernel and output: `b`, `f`, `i`, `o`, digits for spatial axes.
 
     Raises:
         HloError: the instruction has none.
@@ -72,23 +72,23 @@ def conv_labels(instruction: Instruction) -> tuple[str, str, str]:
 
 
 def _taps(x: int, kernel: int, y: int, options: Mapping[str, str]) -> tuple[int, int]:
-    """Multiply-adds along one direction: all of them, and those that do not meet the padding.
+    """Multiply-adds along one spatial axis: (with taps on padding, without).
 
-    Neither has those that meet the zeros which a dilation of x, or padding by nearly the kernel,
-    puts there: the gradient to the input costs what the convolution did.
+    Neither counts taps on zeros from a dilation of x, or from padding by almost the kernel's size.
+    So the gradient to the input costs as much as its convolution.
     """
     stride, spread = int(options.get("stride", 1)), int(options.get("rhs_dilate", 1))
     holes, low = int(options.get("lhs_dilate", 1)), int(options.get("pad", "0_0").split("_")[0])
     inside = 0
     for tap in range(kernel):
-        first = tap * spread - low  # where the first output finds it, then every `stride`
+        first = tap * spread - low  # position for the first output; the next are `stride` apart
         if holes == 1:
             least, most = max(0, -(first // stride)), (x - 1 - first) // stride
             inside += max(0, min(y - 1, most) - least + 1)
         else:
-            at = (first + stride * i for i in range(y))
-            inside += sum(p % holes == 0 and 0 <= p // holes < x for p in at)
+            positions = (first + stride * i for i in range(y))
+            inside += sum(p % holes == 0 and 0 <= p // holes < x for p in positions)
     if holes > 1 and stride > 1:
-        # the groups of a conv as one more direction, on TPUs: each meets its own kernel alone
+        # on TPUs, groups are one more spatial axis: each group reads only its own kernel
         return inside, inside
     return (min(x, y) if holes == 1 else x) * kernel, inside

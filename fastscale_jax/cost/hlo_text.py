@@ -1,8 +1,8 @@
 """Reads the text of an HLO module, before or after optimisation: instructions, shapes, layouts.
 
-JAX's public interface gives HLO as text alone. The objects behind it, in `jaxlib._hlo`, are private
-and tell less. In jax 0.10 an instruction has no shape. In 0.12 it has one, but its attributes, its
-metadata and the computations that it calls are still text, or a protobuf whose schema comes with
+JAX's public interface has HLO only as text. The objects in `jaxlib._hlo` are private and have less
+information. In jax 0.10 an instruction has no shape. In 0.12 it has one, but its attributes, its
+metadata and the computations that it calls are still text, or a protobuf whose schema is in
 TensorFlow.
 """
 
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 
 class HloError(ValueError):
-    """A text is not that of an HLO module, or has what cannot be counted."""
+    """A text is not an HLO module, or has something that cannot be counted."""
 
 
 class Array(NamedTuple):
-    """An array's type and layout, as `bf16[8,14,14,64]{0,3,2,1:T(8,128)(2,1)S(1)}` states them."""
+    """An array's type and layout, such as `bf16[8,14,14,64]{0,3,2,1:T(8,128)(2,1)S(1)}`."""
 
     dtype: str
     shape: tuple[int, ...]
-    minor_to_major: tuple[int, ...] = ()  # dimensions, the fastest first; empty: row by row
+    minor_to_major: tuple[int, ...] = ()  # dimensions, fastest-varying first; empty: row-major
     tiles: tuple[tuple[int, ...], ...] = ()  # of TPUs, the outermost first
     memory_space: int = 0  # 0: the device's main memory
-    element_bits: int = 0  # if the layout states them; 0: those of the dtype
+    element_bits: int = 0  # if the layout has them; 0: those of the dtype
 
     @property
     def elements(self) -> int:
@@ -33,12 +33,12 @@ class Array(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size of the elements, without padding."""
+        """Size of the elements in bytes, without padding."""
         return _in_bytes(self.elements, self)
 
     @property
     def padded_bytes(self) -> int:
-        """Size of the buffer: whole tiles of the layout."""
+        """Size of the buffer in bytes: whole tiles of the layout."""
         return _in_bytes(_tiled_elements(self), self) if self.tiles else self.bytes
 
 
@@ -49,12 +49,12 @@ class Instruction(NamedTuple):
     type: str  # of the result
     opcode: str
     operands: tuple[str, ...]  # names
-    attributes: str  # all that follows the operands
+    attributes: str  # the text after the operands
     is_root: bool
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """The result's arrays, in the order of the text; of an array, itself."""
+        """The result's arrays in order; one if the result is not a tuple."""
         return arrays(self.type)
 
     @property
@@ -74,19 +74,19 @@ class Instruction(NamedTuple):
 
     @property
     def op_name(self) -> str:
-        """Name of the traced operation that it comes from, or empty."""
+        """Name of the traced operation behind it, or empty."""
         match = _OP_NAME.search(self.attributes)
         return match[1] if match else ""
 
     @property
     def target(self) -> str:
-        """What a custom call calls, or empty."""
+        """The target of a custom call, or empty."""
         match = _TARGET.search(self.attributes)
         return match[1] if match else ""
 
     @property
     def called(self) -> tuple[str, ...]:
-        """Names of the computations that it calls; a loop's condition is not among them."""
+        """Names of the computations that it calls, except conditions of loops."""
         names = _CALLED.findall(self.attributes)
         for branches in _BRANCHES.findall(self.attributes):
             names += [x.strip().lstrip("%") for x in branches.split(",")]
@@ -122,7 +122,7 @@ def computations(text: str) -> dict[str, list[Instruction]]:
         elif match := _LINE.match(line):
             lines.append(_instruction(match))
     if "" not in result:
-        raise HloError("the text has no ENTRY computation: it is no HLO module's")
+        raise HloError("the text has no ENTRY computation: it is not an HLO module")
     return result
 
 
@@ -153,7 +153,7 @@ def _instruction(match: re.Match[str]) -> Instruction:
 
 
 def _closing(text: str, start: int, opening: str, closing: str) -> int:
-    """Returns where the bracket closes that was opened before `start`."""
+    """Returns the index of the bracket that closes the one opened before `start`."""
     depth, end = 1, start
     while end < len(text):
         depth += (text[end] == opening) - (text[end] == closing)
@@ -165,7 +165,7 @@ def _closing(text: str, start: int, opening: str, closing: str) -> int:
 
 @functools.lru_cache(maxsize=1 << 16)
 def arrays(kind: str) -> tuple[Array, ...]:
-    """Returns the arrays of a type such as `(f32[8]{0}, bf16[2,8]{1,0})`, nested ones too."""
+    """Returns the arrays of a type such as `(f32[8]{0}, bf16[2,8]{1,0})`, including nested ones."""
     return tuple(_array(match) for match in _ARRAY.finditer(kind))
 
 
@@ -183,7 +183,7 @@ def elements(kind: str) -> tuple[tuple[Array, ...], ...]:
 
 def _array(match: re.Match[str]) -> Array:
     dtype, dims, layout = match[1], match[2], match[3] or ""
-    # `<=8` is a dimension whose size is known at run time, up to 8
+    # `<=8` is a dimension of dynamic size, at most 8
     shape = tuple(int(n.strip().removeprefix("<=")) for n in dims.split(",") if n.strip())
     order = layout.split(":")[0]
     tiles, space, bits = _TILES.search(layout), _SPACE.search(layout), _BITS.search(layout)
@@ -203,7 +203,7 @@ def _tile(text: str) -> tuple[int, ...]:
 
 
 def _tiled_elements(array: Array) -> int:
-    """Elements of an array's buffer. Each tile is cut from the innermost dimensions in turn."""
+    """Elements of an array's buffer. Each tile in turn divides the innermost dimensions."""
     dims = [array.shape[axis] for axis in reversed(array.minor_to_major)]
     for tile in array.tiles:
         dims = [1] * (len(tile) - len(dims)) + dims
@@ -221,7 +221,7 @@ def _in_bytes(count: int, array: Array) -> int:
 
 @functools.cache
 def element_bytes(dtype: str) -> int:
-    """Returns the size of one element; types of less than a byte take one, tokens none."""
+    """Returns the bytes of one element; types of less than a byte take 1, tokens 0."""
     bits = re.search(r"\d+", dtype)
     if bits:
         return max(1, int(bits[0]) // 8)

@@ -1,8 +1,8 @@
 """Flops, params and acts of any function that JAX can trace, counted in its jaxpr.
 
-The conventions are those of `arch.complexity`: a multiply-add is one flop, taps that fall into the
-padding count, a bias counts one per output; acts are the output elements of convs, products of
-matrices and max-pooling. What is elementwise, or a sum, is free.
+The conventions are those of `arch.complexity`: a multiply-add is one flop, taps on padding are
+counted, a bias counts one per output; acts are the output elements of convs, matrix products and
+max-pooling. Elementwise operations and sums are not counted.
 """
 
 import math
@@ -21,27 +21,26 @@ class CountError(ValueError):
 
 
 class Operation(NamedTuple):
-    """A conv, a product of matrices, a bias or a max-pooling, as often as it runs."""
+    """A conv, a matrix product, a bias or a max-pooling, with all its runs."""
 
-    kind: str  # the name of the primitive; `bias`
+    kind: str  # name of the primitive, or `bias`
     shape: tuple[int, ...]  # of its output
-    flops: int  # of all times together
-    acts: int  # likewise
-    times: int
+    flops: int  # of all runs
+    acts: int  # of all runs
+    times: int  # number of runs
 
 
 def count(function: Callable[..., Any], *args: Any, params: Any = ()) -> Complexity:
-    """Counts what a call of a function costs. Nothing is computed.
+    """Counts the cost of a call of a function, without running it.
 
     Args:
-        function: of arrays.
-        args: what to call it with: arrays, or `jax.ShapeDtypeStruct` in their place. A batch counts
-            as often as it has images.
-        params: the learned arrays, or their shapes, in a tree; their elements are counted.
+        function: a function of arrays.
+        args: its arguments: arrays or `jax.ShapeDtypeStruct`s. The cost is that of the whole batch.
+        params: a tree of the learned arrays or their shapes; their elements are counted.
 
     Raises:
-        CountError: it cannot be traced with these arguments, or it has a loop whose length depends
-            on the data.
+        CountError: the function cannot be traced with these arguments, or it has a loop whose
+            length depends on data.
     """
     costs = list(operations(function, *args))
     learned = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
@@ -49,12 +48,12 @@ def count(function: Callable[..., Any], *args: Any, params: Any = ()) -> Complex
 
 
 def count_module(module: Any, *args: Any, **options: Any) -> Complexity:
-    """Counts what a Flax module costs: Linen, with its parameters in the collection `params`.
+    """Counts the cost of a Flax Linen module, with its parameters in the collection `params`.
 
     Args:
         module: not yet initialised.
-        args: of its `__call__`: arrays, or `jax.ShapeDtypeStruct` in their place.
-        options: of its `__call__`, by name, as in `train=False`.
+        args: arguments of its `__call__`: arrays or `jax.ShapeDtypeStruct`s.
+        options: keyword arguments of its `__call__`, such as `train=False`.
 
     Raises:
         CountError: as `count`.
@@ -71,14 +70,14 @@ def count_module(module: Any, *args: Any, **options: Any) -> Complexity:
 
 
 def operations(function: Callable[..., Any], *args: Any) -> list[Operation]:
-    """Returns the operations of a call that cost something, in order.
+    """Returns the counted operations of a call, in order.
 
     Args:
         function: as in `count`.
-        args: likewise.
+        args: as in `count`.
 
     Raises:
-        CountError: likewise.
+        CountError: as in `count`.
     """
     jaxpr = _traced(lambda: jax.make_jaxpr(function)(*args)).jaxpr
     costs: list[Operation] = []
@@ -89,30 +88,32 @@ def operations(function: Callable[..., Any], *args: Any) -> list[Operation]:
 def _traced(trace: Callable[[], Any]) -> Any:
     try:
         return trace()
-    except Exception as error:  # the function is the user's, and raises what it likes
+    except Exception as error:  # the function is the user's: it may raise anything
         first = str(error).strip().splitlines() or [type(error).__name__]
-        raise CountError(f"it cannot be traced with these arguments: {first[0]}") from error
+        raise CountError(
+            f"the function cannot be traced with these arguments: {first[0]}"
+        ) from error
 
 
 def _walk(
     jaxpr: Jaxpr, arguments: list[Fact], times: int, operations: list[Operation]
 ) -> list[Fact]:
-    """Appends the operations of a jaxpr, and returns what is known of its results.
+    """Appends the operations of a jaxpr; returns what is known about its results.
 
     Args:
-        jaxpr: to count.
-        arguments: what is known of its arguments.
-        times: how often it runs.
-        operations: those counted so far; the jaxpr's are appended.
+        jaxpr: the jaxpr to count.
+        arguments: what is known about its arguments.
+        times: number of its runs.
+        operations: the list to append to.
     """
     known: dict[Any, Fact] = dict(zip(jaxpr.invars, arguments, strict=True))
     known |= {v: Fact(argument_ndim=len(_shape(v))) for v in jaxpr.constvars}
 
-    def of(v: Any) -> Fact:
+    def fact_of(v: Any) -> Fact:
         return NOTHING if isinstance(v, Literal) else known.get(v, NOTHING)
 
     for equation in jaxpr.eqns:
-        name, facts = equation.primitive.name, [of(v) for v in equation.invars]
+        name, facts = equation.primitive.name, [fact_of(v) for v in equation.invars]
         results = [NOTHING] * len(equation.outvars)
         shape = _shape(equation.outvars[0]) if equation.outvars else ()
         size = math.prod(shape)
@@ -129,16 +130,16 @@ def _walk(
         elif len(equation.outvars) == 1:
             results = [reshaped(equation, facts[0])] if facts else results
         known |= dict(zip(equation.outvars, results, strict=True))
-    return [of(v) for v in jaxpr.outvars]
+    return [fact_of(v) for v in jaxpr.outvars]
 
 
 def _walk_inner(
     equation: JaxprEqn, facts: list[Fact], times: int, operations: list[Operation]
 ) -> list[Fact]:
-    """Walks the jaxprs of a call, a loop or a choice."""
+    """Walks the jaxprs of a call, a loop or a conditional."""
     name, options = equation.primitive.name, equation.params
     inner = list(_jaxprs(options))
-    if name == "cond":  # the branch that costs most
+    if name == "cond":  # count the most expensive branch
         branches: list[list[Operation]] = [[] for _ in inner]
         for jaxpr, one in zip(inner, branches, strict=True):
             _walk(jaxpr, facts[1:], times, one)
@@ -150,8 +151,8 @@ def _walk_inner(
             _walk(jaxpr, [NOTHING] * len(jaxpr.invars), times, loop)
         if loop:
             raise CountError(
-                "the function has a convolution or a product of matrices in a loop that runs as "
-                "often as its data say; use jax.lax.scan, or fori_loop with constant bounds"
+                "the function has a convolution or a matrix product in a loop whose length depends "
+                "on data; use jax.lax.scan, or fori_loop with constant bounds"
             )
         return [NOTHING] * len(equation.outvars)
     if name == "scan":
@@ -159,10 +160,10 @@ def _walk_inner(
         kept, carried = options["num_consts"], options["num_carry"]
         sliced = [fact.sliced() for fact in facts[kept + carried :]]
         facts = [*facts[:kept], *[NOTHING] * carried, *sliced]
-    elif name == "shard_map":  # its sizes are those of a device
+    elif name == "shard_map":  # its sizes are per device
         times *= math.prod(options["mesh"].shape[axis] for axis in options["newly_manual_axes"])
-    # Of a function with a custom derivative the function itself is walked: where it is
-    # differentiated, JAX has already replaced it by the derivative.
+    # For a function with a custom derivative, the function itself is walked: if it is
+    # differentiated, JAX has already replaced it with the derivative.
     results: list[Fact] = []
     for jaxpr in inner:
         fits = len(jaxpr.invars) == len(facts)
@@ -172,7 +173,7 @@ def _walk_inner(
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
-    return getattr(variable.aval, "shape", ())  # a token, for one, has no shape
+    return getattr(variable.aval, "shape", ())  # a token has no shape, for instance
 
 
 def _jaxprs(options: Mapping[str, Any]) -> Iterator[Jaxpr]:
@@ -185,19 +186,19 @@ def _jaxprs(options: Mapping[str, Any]) -> Iterator[Jaxpr]:
 
 
 def _features(equation: JaxprEqn) -> frozenset[int]:
-    """The axes of a result along which its elements have kernels of their own."""
+    """The feature axes of a result: along them each element has its own kernel."""
     y = len(_shape(equation.outvars[0]))
     if equation.primitive.name == "dot_general":
         (_, contracted), (_, batch) = equation.params["dimension_numbers"]
-        own = len(_shape(equation.invars[1])) - len(contracted) - len(batch)
-        return frozenset(range(y - own, y))
+        count = len(_shape(equation.invars[1])) - len(contracted) - len(batch)
+        return frozenset(range(y - count, y))
     if equation.primitive.name == "conv_general_dilated":
         return frozenset({equation.params["dimension_numbers"].out_spec[1]})
     return frozenset({y - 1})
 
 
 def _conv(equation: JaxprEqn) -> int:
-    """Counts a conv or a gradient of one; zeros that a stride puts between pixels cost nothing."""
+    """Counts a conv or a gradient of one; zeros between pixels, from a stride, cost nothing."""
     options = equation.params
     (x, kernel), y = map(_shape, equation.invars), _shape(equation.outvars[0])
     numbers = options["dimension_numbers"]
@@ -206,7 +207,7 @@ def _conv(equation: JaxprEqn) -> int:
     for of_x, of_y, spread in zip(
         numbers.lhs_spec[2:], numbers.out_spec[2:], options["lhs_dilation"], strict=True
     ):
-        # a gradient to the input has more pixels than its conv had, and costs no more
+        # a gradient to the input has more pixels than its conv, but the same cost
         positions *= x[of_x] if spread > 1 else min(x[of_x], y[of_y])
     return positions * math.prod(taps) * c_group
 
@@ -232,9 +233,9 @@ def _conv_in_forms(equation: JaxprEqn) -> int:
 
 
 def _is_conv_in_forms(equation: JaxprEqn) -> bool:
-    """Whether this is a whole conv of `convs.grouped_conv`, made of elementwise operations alone.
+    """Whether this is a whole conv of `convs.grouped_conv`, with only elementwise operations.
 
-    Other forms contain products, which are counted inside, as are those of the gradients.
+    Other forms contain products, which are counted inside; so do the gradients.
     """
     is_call = equation.params.get("name") == "grouped_conv_in_forms"
     if not is_call or len(equation.invars) != 2 or len(equation.outvars) != 1:

@@ -1,6 +1,6 @@
-"""A network's parameters array by array: names, shapes, sizes, and what is known of the values.
+"""A network's arrays of parameters: names, shapes, sizes, and statistics of their values.
 
-The shapes are those of the Flax module, which is traced: no array is made. The sizes add up to
+The shapes come from tracing the Flax module: no array is created. The sizes add up to
 `arch.count(network).params`. BatchNorm's running statistics are not parameters.
 """
 
@@ -28,11 +28,11 @@ class Parameter:
     """One array of parameters.
 
     Attributes:
-        name: the layer's name as in `arch.layers`, then the array's: `s2.b1.se.reduce.kernel`.
-        shape: as Flax lays it out.
-        dtype: by NumPy's name.
+        name: the layer's name as in `arch.layers`, and the array's: `s2.b1.se.reduce.kernel`.
+        shape: its shape in Flax.
+        dtype: NumPy's name of it.
         size: number of elements.
-        mean: of its elements; None: the values are unknown.
+        mean: mean of its elements; None: the values are unknown.
         std: standard deviation of its elements; None: the values are unknown.
     """
 
@@ -45,7 +45,7 @@ class Parameter:
 
 
 def shapes(network: Architecture) -> Tree:
-    """Returns the parameters' shapes, a tree as `params` of the Flax module; makes no array."""
+    """Returns the shapes of the Flax module's `params`, as a tree; creates no array."""
     init = functools.partial(build(network).init, train=False)
     key = jax.eval_shape(lambda: jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
@@ -56,9 +56,9 @@ def parameters(network: Architecture, params: Tree = None) -> list[Parameter]:
     """Returns a network's arrays of parameters in the order of its layers.
 
     Args:
-        network: to describe.
-        params: its weights, whole on this host, or their shapes; None: as initialised.
-            Means and standard deviations are computed where there are values.
+        network: the network.
+        params: its weights, unsharded on this host, or their shapes; None: shapes from the network.
+            Means and standard deviations are computed if there are values.
     """
     params = shapes(network) if params is None else params
     arrays = parameter_overview.flatten_dict(params, delimiter=".")
@@ -68,15 +68,15 @@ def parameters(network: Architecture, params: Tree = None) -> list[Parameter]:
 
 
 def rows(network: Architecture, params: Tree = None) -> list[dict[str, Any]]:
-    """Returns the arrays of `parameters`, ready for JSON.
+    """Returns the arrays of `parameters` as JSON values.
 
     Args:
-        network: as for `parameters`.
-        params: likewise.
+        network: as in `parameters`.
+        params: as in `parameters`.
 
     Returns:
-        For each array `name`, `shape`, `dtype` and `size`; `mean` and `std` where the values are
-        known, null where they are not finite.
+        For each array `name`, `shape`, `dtype` and `size`; if the values are known also `mean` and
+        `std`, null if they are not finite.
     """
     records = []
     for parameter in parameters(network, params):
@@ -93,10 +93,10 @@ def parameters_table(network: Architecture, params: Tree = None) -> "Table":
     """Returns the arrays of `parameters` as a table, with their total.
 
     Args:
-        network: as for `parameters`.
-        params: likewise.
+        network: as in `parameters`.
+        params: as in `parameters`.
     """
-    # here, so that rows are made without it
+    # imported late, so that `rows` works without it
     from rich.table import Table
 
     arrays = parameters(network, params)
@@ -121,12 +121,12 @@ def parameters_table(network: Architecture, params: Tree = None) -> "Table":
 
 
 def text(network: Architecture, params: Tree = None, *, max_lines: int | None = None) -> str:
-    """Returns the arrays of `parameters` as a table of plain characters, for a log or a file.
+    """Returns the arrays of `parameters` as a plain-text table, for a log or a file.
 
     Args:
-        network: as for `parameters`.
-        params: likewise.
-        max_lines: of the table; further arrays are left out, but the line below counts them.
+        network: as in `parameters`.
+        params: as in `parameters`.
+        max_lines: largest number of lines of the table; the line below it still counts all arrays.
     """
     arrays = parameters(network, params)
     names = ["name", "shape", "dtype", "size", *_value_columns(arrays)]
@@ -135,16 +135,16 @@ def text(network: Architecture, params: Tree = None, *, max_lines: int | None = 
 
 
 def overview(network: Architecture, params: Tree = None) -> str:
-    """Returns a line with the number and the size of a network's parameters, as a run prints it.
+    """Returns a line with the number and the size of a network's parameters, for a run to print.
 
-    No values are read, so that it does not wait for a device.
+    No values are read, so it does not wait for a device.
 
     Args:
-        network: as for `parameters`.
-        params: likewise; with them nothing is traced.
+        network: as in `parameters`.
+        params: as in `parameters`; with them nothing is traced.
 
     Returns:
-        As in `281 arrays, 7,092,822 parameters, 28.37 MB`.
+        For instance `281 arrays, 7,092,822 parameters, 28.37 MB`.
     """
     arrays = jax.tree.leaves(shapes(network) if params is None else params)
     size = sum(x.size * x.dtype.itemsize for x in arrays)
@@ -152,7 +152,7 @@ def overview(network: Architecture, params: Tree = None) -> str:
 
 
 def _layer(name: str) -> str:
-    """The layer that an array belongs to: a conv's BatchNorm is part of it."""
+    """The layer of an array; BatchNorm is part of its conv's layer."""
     return name.rpartition(".")[0].removesuffix(".bn")
 
 
@@ -161,7 +161,7 @@ def _described(name: str, array: Any) -> Parameter:
     if isinstance(array, jax.ShapeDtypeStruct):
         return known
     values = np.asarray(jax.device_get(array), np.float64)
-    with np.errstate(invalid="ignore"):  # weights of a run that diverged
+    with np.errstate(invalid="ignore"):  # a diverged run's weights may be NaN
         return dataclasses.replace(known, mean=float(values.mean()), std=float(values.std()))
 
 

@@ -1,7 +1,7 @@
-"""Batches on the host: which images, in which order, as uint8.
+"""Batches on the host: their images, in uint8, and the order of images.
 
-The order is a function of seed, epoch and position alone, so a run can go on from any step
-without anything about the data being stored, and each of several hosts knows its share.
+The order depends only on seed, epoch and position. So a run can resume at any step without stored
+data state, and each host knows its share.
 """
 
 import dataclasses
@@ -13,36 +13,36 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """A batch of one size always, so that one compiled step serves all of them."""
+    """A batch; all have the same size, so one compiled step can process each."""
 
     images: np.ndarray  # [batch, h, w, 3] uint8
     labels: np.ndarray  # [batch] int32
-    mask: np.ndarray  # [batch] bool; False: padding, not to be counted
+    mask: np.ndarray  # [batch] bool; False: padding, not counted
 
 
 class Picks(NamedTuple):
-    """Which images a host's part of a batch has."""
+    """The images of a host's part of a batch, by index."""
 
-    indices: np.ndarray  # [n] int64, each below the split's examples
-    seeds: np.ndarray  # [n, 2] int64, of what is random about each image
+    indices: np.ndarray  # [n] int64, indices in the split
+    seeds: np.ndarray  # [n, 2] int64, random seeds of the images' augmentation on the host
     mask: np.ndarray  # [n] bool; False: padding
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How one host walks through a split.
+    """The order in which one host reads a split.
 
     Attributes:
-        examples: images in the split.
-        batch_size: over all hosts.
-        seed: of the order, and of what is random about the images.
-        first_step: that training starts at.
-        process_index: of this host.
-        process_count: hosts. Each has as many rows of every batch as the others, one host's after
-            another's, so that a batch has the same images whatever their number.
+        examples: number of images in the split.
+        batch_size: images per batch, over all hosts.
+        seed: seed of the order and of random crops.
+        first_step: the step at which training starts.
+        process_index: index of this host.
+        process_count: number of hosts. Each host has an equal range of rows of every batch, so a
+            batch has the same images for any number of hosts.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly.
+        ValueError: the number of hosts does not divide the batch size.
     """
 
     examples: int
@@ -61,16 +61,16 @@ class Plan:
 
     @property
     def rows(self) -> slice:
-        """The rows of each batch that this host has."""
+        """This host's rows of each batch."""
         part = self.batch_size // self.process_count
         return slice(self.process_index * part, (self.process_index + 1) * part)
 
     @property
     def epoch_steps(self) -> int:
-        """Full batches in an epoch; the images left over wait for another one.
+        """Number of full batches in an epoch; the other images are left out of this epoch.
 
         Raises:
-            ValueError: there is not one.
+            ValueError: there is no full batch.
         """
         steps = self.examples // self.batch_size
         if not steps:
@@ -81,20 +81,20 @@ class Plan:
         return steps
 
     def epochs(self) -> Iterator[tuple[int, int]]:
-        """Yields each epoch's number from `first_step` on, and how many steps to skip in it."""
+        """Yields (epoch, number of steps to skip in it), starting at `first_step`."""
         epoch, skipped = divmod(self.first_step, self.epoch_steps)
         while True:
             yield epoch, skipped
             epoch, skipped = epoch + 1, 0
 
     def epoch_seed(self, epoch: int) -> int:
-        """Returns what the seeds of an epoch's images have in common."""
+        """Returns the common part of the seeds of an epoch's images."""
         return int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0])
 
     def train_picks(self) -> Iterator[Picks]:
-        """Yields this host's rows of shuffled full batches for ever, from `first_step` on.
+        """Yields this host's rows of shuffled full batches, from `first_step`, without end.
 
-        Each epoch has its own order; the images that do not fill its last batch are left out.
+        Each epoch has its own order; images that do not fill a batch are left out.
         """
         mask = np.ones(self.batch_size // self.process_count, bool)
         for epoch, skipped in self.epochs():
@@ -122,15 +122,15 @@ class Split(Protocol):
 
     @property
     def examples(self) -> int:
-        """How many there are."""
+        """Number of images."""
         ...
 
     def at(self, resolution: int, workers: int) -> "Split":
-        """Returns the same images at another resolution, decoded by so many threads."""
+        """Returns the same images at another resolution, decoded by `workers` threads."""
         ...
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields full batches for ever, as planned."""
+        """Yields full batches as planned, without end."""
         ...
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
@@ -139,7 +139,7 @@ class Split(Protocol):
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Returns the number of full batches; the images left over wait for another epoch.
+    """Returns the number of full batches in an epoch.
 
     Raises:
         ValueError: the batch is larger than the split.
@@ -156,12 +156,12 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Yields this host's part of shuffled full batches for ever, from step `first_step` on.
+    """Yields this host's part of shuffled full batches, from step `first_step`, without end.
 
-    Each epoch has its own order; the images that do not fill its last batch are left out of it.
+    Each epoch has its own order; images that do not fill a batch are left out of it.
 
     Raises:
-        ValueError: the batch is larger than the split, or cannot be shared out evenly.
+        ValueError: the batch is larger than the split, or not divisible by the number of hosts.
     """
     plan = Plan(split.examples, batch_size, seed, first_step, process_index, process_count)
     return split.train_batches(plan)
@@ -173,7 +173,7 @@ def eval_batches(
     """Yields this host's part of every image once; the last batch is padded and masked.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly.
+        ValueError: the number of hosts does not divide the batch size.
     """
     plan = Plan(
         split.examples, batch_size, process_index=process_index, process_count=process_count

@@ -1,4 +1,4 @@
-"""Batches put onto the device before they are needed."""
+"""Copies batches to the device before they are needed."""
 
 import contextlib
 import queue
@@ -10,22 +10,22 @@ import jax
 
 from fastscale_jax.data.pipeline import Batch
 
-AHEAD = 2  # one to be computed with, one to be copied
+AHEAD = 2  # one in use, one being copied
 
 _Put = Callable[[Batch], Any]
 
 
 class _End(NamedTuple):
-    """What the thread leaves last."""
+    """The last item of the queue."""
 
-    error: BaseException | None = None  # what went wrong in it
+    error: BaseException | None = None  # the thread's error, if any
 
 
 class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
-    """Yields batches on the device, which a thread keeps ahead of their use.
+    """Yields batches on the device; a thread copies them ahead of their use.
 
-    The thread alone touches the host's batches. What they raise is raised here, after the batches
-    before it. Use it in a `with` statement, or call `close`: it ends the thread.
+    Only the thread reads the host's batches. An error in them is raised by `__next__`, after the
+    batches before it. Use it in a `with` statement, or call `close`, to end the thread.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
         """Starts the thread.
 
         Args:
-            batches: of the host.
-            put: brings a batch onto the device or devices, as in
+            batches: batches on the host.
+            put: copies a batch to the device or devices, for instance
                 `functools.partial(jax.device_put, device=sharding)`.
-            ahead: batches on the device that wait for their use; the host may hold one more.
+            ahead: number of batches waiting on the device; the host may hold one more.
         """
         self._batches, self._put = batches, put
         self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._free = threading.Semaphore(ahead)  # places on the device
+        self._free = threading.Semaphore(ahead)  # free slots on the device
         self._closed = False
-        # a daemon, so that a program that forgets to close can end
+        # a daemon: a program that does not call `close` can still end
         self._thread = threading.Thread(target=self._fill, name="prefetch", daemon=True)
         self._thread.start()
 
@@ -56,7 +56,7 @@ class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
         self.close()
 
     def __next__(self) -> Any:
-        """Returns the next batch; waits for it where it is not ready."""
+        """Returns the next batch; waits until it is ready."""
         if self._closed:
             raise StopIteration
         batch = self._ready.get()
@@ -69,13 +69,13 @@ class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
         raise StopIteration
 
     def is_ready(self) -> bool:
-        """Whether the next batch is there."""
+        """Whether the next batch is ready."""
         return not self._ready.empty()
 
     def close(self) -> None:
-        """Ends the thread after the batch that it is at; no more are yielded."""
+        """Ends the thread after its current batch; no more batches are yielded."""
         self._closed = True
-        self._free.release()  # the thread may be waiting for a place
+        self._free.release()  # the thread may be waiting for a free slot
         self._thread.join()
 
     def _fill(self) -> None:
@@ -86,6 +86,6 @@ class Prefetch(Iterator[Any], contextlib.AbstractContextManager["Prefetch"]):
                 if self._closed:
                     return
                 self._ready.put(self._put(batch))
-        except BaseException as error:  # whatever it is, the consumer raises it
+        except BaseException as error:  # the consumer raises it, whatever it is
             end = _End(error)
         self._ready.put(end)

@@ -1,4 +1,4 @@
-"""How several processes, on one machine or on many, become one run."""
+"""Joins several processes, on one machine or on many, to one run."""
 
 import contextlib
 import dataclasses
@@ -21,26 +21,26 @@ from fastscale_jax.utils.digits import is_whole
 if TYPE_CHECKING:
     from fastscale_jax.distributed.peers import Peers
 
-# the number of processes as the starter of each of them gives it
+# environment variables with the number of processes, by starter
 _COUNTS = {
     "Slurm": "SLURM_STEP_NUM_TASKS",
     "Open MPI": "OMPI_COMM_WORLD_SIZE",
 }
-_TPU_HOSTS = "TPU_WORKER_HOSTNAMES"  # of a slice, with commas between them
+_TPU_HOSTS = "TPU_WORKER_HOSTNAMES"  # host names of a slice, separated by commas
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """How a process finds the others.
+    """Settings for joining the other processes.
 
     Attributes:
-        coordinator: `host:port` of the first process; empty: as the cluster's environment says.
-        count: processes; 0: likewise.
-        index: of this one; below 0: likewise.
-        joins: `yes`, `no`, or `auto`: where there is anything to join by.
+        coordinator: `host:port` of the first process; empty: from the cluster's environment.
+        count: number of processes; 0: from the environment.
+        index: index of this process; below 0: from the environment.
+        joins: `yes`, `no`, or `auto`: yes if flags or the environment define a cluster.
         timeout: seconds to wait for the others.
-        dead_after: seconds without a sign of life after which a process is lost.
-        hung_after: seconds without a step after which all of them are given up.
+        dead_after: seconds without a heartbeat after which a process is lost.
+        hung_after: seconds without a step after which the run is stopped.
     """
 
     coordinator: str = ""
@@ -53,21 +53,21 @@ class Cluster:
 
     @property
     def is_given(self) -> bool:
-        """Whether there is anything to join by."""
+        """Whether a flag defines the cluster."""
         return bool(self.coordinator or self.count or self.index >= 0)
 
     @property
     def joins_others(self) -> bool:
-        """Whether this is one of several processes, as it is told or the environment says."""
+        """Whether this is one of several processes, by the flags or the environment."""
         if self.joins == "auto":
             return self.is_given or detected() is not None
         return self.joins == "yes"
 
     def join(self) -> None:
-        """Joins the processes; to be called before anything else of JAX.
+        """Joins the processes; call it before any other use of JAX.
 
         Raises:
-            ClusterError: says what is missing, or who did not come.
+            ClusterError: joining failed; the message says what or who is missing.
         """
         import jax
 
@@ -75,7 +75,7 @@ class Cluster:
             self._meet(*self._checked())
         _keep_stdout_for_results()
         address = self.coordinator or None
-        # signals are ours: see `runs.interrupt`
+        # our own handlers treat signals: see `runs.interrupt`
         jax.config.update("jax_enable_preemption_service", False)
         try:
             jax.distributed.initialize(
@@ -83,7 +83,7 @@ class Cluster:
                 num_processes=self.count or None,
                 process_id=self.index if self.index >= 0 else None,
                 initialization_timeout=self.timeout,
-                # ours finds a lost process first, and says which; see `distributed.peers`
+                # longer than ours, which names the lost process; see `distributed.peers`
                 heartbeat_timeout_seconds=int(4 * self.dead_after),
             )
         except (RuntimeError, ValueError) as error:
@@ -103,7 +103,7 @@ class Cluster:
         if not (self.coordinator and self.count and self.index >= 0):
             raise ClusterUsageError(
                 "--coordinator_address, --num_processes and --process_id belong together; give "
-                "all three, or none where Slurm, Open MPI or a TPU slice tells them"
+                "all three, or none if Slurm, Open MPI or a TPU slice sets them"
             )
         host, _, port = self.coordinator.rpartition(":")
         host = host.strip("[]")  # of an IPv6 address
@@ -119,7 +119,7 @@ class Cluster:
         return host, int(port)
 
     def _meet(self, host: str, port: int) -> None:
-        """Waits until all processes are there, lest the runtime wait for some that cannot be."""
+        """Waits until all processes are connected: JAX's runtime aborts if some are missing."""
         try:
             if self.index:
                 arrive(host, port, self.index, self.count, self.timeout)
@@ -133,13 +133,13 @@ class Cluster:
             raise ClusterError(f"the processes of the run cannot be joined: {error}") from error
         except OSError as error:
             raise ClusterError(
-                f"port {port} of --coordinator_address cannot be used here: {error.strerror}; "
+                f"port {port} of --coordinator_address cannot be used: {error.strerror}; "
                 "choose another"
             ) from error
 
 
 def detected() -> str | None:
-    """Returns the kind of cluster that started this process with others; None: none did."""
+    """Returns the kind of cluster that started this process; None: it is a single process."""
     for name, variable in _COUNTS.items():
         count = os.environ.get(variable, "1")
         if is_whole(count) and int(count) > 1:
@@ -152,8 +152,8 @@ def other_hosts(workdir: pathlib.Path, cluster: Cluster) -> "Iterator[Peers]":
     """Joins the other processes of the run, if there are any, and watches them.
 
     Args:
-        workdir: of the run, that all of them see.
-        cluster: how to find them.
+        workdir: the run's workdir, which all processes can access.
+        cluster: settings for joining.
 
     Raises:
         ClusterError: they cannot be joined.
@@ -177,7 +177,7 @@ def other_hosts(workdir: pathlib.Path, cluster: Cluster) -> "Iterator[Peers]":
 
 
 def _keep_stdout_for_results() -> None:
-    """Sends what libraries print there (Gloo: who is connected) to stderr."""
+    """Redirects what libraries print on stdout (Gloo prints connections) to stderr."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -17,19 +17,19 @@ def check_same(config: Mapping[str, Any]) -> None:
     """Refuses hosts that disagree on the config.
 
     Args:
-        config: of this host, as JSON has it.
+        config: this host's config, as JSON values.
 
     Raises:
-        ClusterUsageError: on all hosts; names the hosts that differ from the first, and the keys.
+        ClusterUsageError: raised on all hosts; the message has the differing hosts and keys.
     """
     if jax.process_count() == 1:
         return
     flat = as_flat(config)
-    firsts = json.loads(_of_first(json.dumps(flat).encode()))
+    first_config = json.loads(_of_first(json.dumps(flat).encode()))
     differing = "; ".join(
-        f"config.{key} is {flat.get(key)!r} and not {firsts.get(key)!r}"
-        for key in sorted(flat.keys() | firsts.keys())
-        if flat.get(key) != firsts.get(key)
+        f"config.{key} is {flat.get(key)!r} and not {first_config.get(key)!r}"
+        for key in sorted(flat.keys() | first_config.keys())
+        if flat.get(key) != first_config.get(key)
     )
     differences = {host: text for host, text in enumerate(_of_all(differing)) if text}
     if differences:
@@ -57,17 +57,17 @@ def _of_first(content: bytes) -> bytes:
     """Returns the first host's bytes, on all hosts."""
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
     padded = np.zeros(size, np.uint8)
-    mine = np.frombuffer(content, np.uint8)[:size]
-    padded[: len(mine)] = mine
+    own_bytes = np.frombuffer(content, np.uint8)[:size]
+    padded[: len(own_bytes)] = own_bytes
     return np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes()
 
 
 def token_of_run() -> str:
-    """Returns a name for this start of the run, the same on all hosts and on no other start."""
-    mine = np.frombuffer(os.urandom(4), np.int32)
-    return f"{np.asarray(multihost_utils.broadcast_one_to_all(mine)).view(np.uint32)[0]:08x}"
+    """Returns a random name for this start of the run, the same on all hosts."""
+    own_bytes = np.frombuffer(os.urandom(4), np.int32)
+    return f"{np.asarray(multihost_utils.broadcast_one_to_all(own_bytes)).view(np.uint32)[0]:08x}"
 
 
 def is_of_cluster(error: Exception) -> bool:
-    """Whether another host's end may have caused an error: there are several, and JAX raised it."""
+    """Whether the end of another host may have caused an error."""
     return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)

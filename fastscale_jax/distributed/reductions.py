@@ -1,7 +1,7 @@
-"""Sums over devices: of all values in one vector, in several, or of matrices as they are.
+"""Sums over devices, in one vector, in several vectors, or matrix by matrix.
 
-The forms give the same sums, up to the order of additions. Which one a platform gets was chosen by
-the schedules and bytes of compiled programs (docs/scale-out.md); no device has timed them.
+The forms give the same sums, up to the order of additions. The form for each platform was chosen by
+the schedules and bytes of compiled programs (docs/scale-out.md); they were not timed on devices.
 """
 
 import re
@@ -14,25 +14,25 @@ from jax.flatten_util import ravel_pytree
 
 Tree = Any  # of arrays
 
-FORMS = {"gpu": "parts", "tpu": "matrices"}  # by platform; of others: "one"
+FORMS = {"gpu": "parts", "tpu": "matrices"}  # by platform; others: "one"
 
-# XLA for GPUs puts all-reduces together up to 30 MiB. Two of these are more, so that parts stay.
+# XLA for GPUs combines all-reduces up to 30 MiB. Two parts are larger, so they stay separate.
 PART_BYTES = 16_000_000
 
 
 def summed(tree: Tree, axis: str, platform: str) -> Tree:
-    """Returns the sums over a mesh's axis, inside `shard_map`.
+    """Returns the sums over a mesh axis, inside `shard_map`.
 
-    - `one`: all arrays are laid end to end, and summed at once.
-    - `parts`: vectors of at least `PART_BYTES`, in the order in which a backward pass completes
-      them, so that all but the last are summed beside the rest of it. A small tree is one part.
-    - `matrices`: arrays of two and more dimensions stay as they are, because TPUs keep them in
-      tiles; XLA combines their reductions. All other arrays are laid end to end.
+    - `one`: all arrays are concatenated and summed at once.
+    - `parts`: concatenated vectors of at least `PART_BYTES`, in the order in which the backward
+      pass completes them, so that all sums but the last overlap with it. A small tree is one part.
+    - `matrices`: arrays with two or more dimensions are summed one by one, because TPUs store them
+      in tiles; XLA combines these reductions. All other arrays are concatenated.
 
     Args:
-        tree: of arrays; integers stay exact below 2^24.
-        axis: of the mesh.
-        platform: of its devices.
+        tree: a tree of arrays; integers are exact below 2^24.
+        axis: name of the mesh axis.
+        platform: platform of the devices.
     """
     form = FORMS.get(platform, "one")
     paths, structure = jax.tree.flatten_with_path(tree)
@@ -56,7 +56,7 @@ def in_parts(order: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
 
     Args:
         order: indices of arrays.
-        sizes: of each array, in bytes.
+        sizes: size of each array, in bytes.
     """
     groups: list[list[int]] = [[]]
     for i in order:
@@ -77,7 +77,7 @@ def _together(arrays: list[Array], axis: str) -> list[Array]:
 
 
 def _completion(path: tuple[Any, ...]) -> tuple[int, list[int]]:
-    """Sorts a network's arrays from the head to the stem; what is no layer's comes last."""
+    """Sort key of a network's arrays, from the head to the stem; other arrays come last."""
     names = [str(x.key) for x in path if isinstance(x, jax.tree_util.DictKey)]
     if not names:
         return 3, []

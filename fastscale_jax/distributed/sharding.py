@@ -1,8 +1,8 @@
-"""All devices of all hosts in a row, and the sharding of a run's arrays.
+"""The mesh of all devices of all hosts, and the sharding of a run's arrays.
 
-A batch is cut into equal parts, one per device; all else is replicated. A step computes with
-`shard_map`, so that BatchNorm is each device's own, and values that devices must agree on are
-summed in one reduction or a few.
+A batch is split into equal parts, one per device; other arrays are replicated. A step uses
+`shard_map`, so BatchNorm is per device, and gradients and metrics are summed in one or a few
+reductions.
 """
 
 from collections.abc import Callable
@@ -18,35 +18,35 @@ from fastscale_jax.utils.varying import varying_alike
 
 Tree = Any  # of arrays
 
-AXIS = "data"  # the mesh has no other
+AXIS = "data"  # the only axis of the mesh
 
 ON_ALL, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def device_mesh(devices: list[Any] | None = None) -> Mesh:
-    """Returns devices in a row; by default all devices of all hosts, host by host."""
+    """Returns a mesh with one axis; by default all devices of all hosts, host by host."""
     if devices is None:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(devices), (AXIS,))
 
 
 def this_host() -> dict[str, int]:
-    """Returns which share of a batch this host reads, as `data.pipeline` takes it."""
+    """Returns this host's index and the number of hosts, as arguments for `data.pipeline`."""
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
 def on_each_device(
     function: Callable[..., Any], mesh: Mesh, specs: tuple[PartitionSpec, ...], out: Any
 ) -> Callable[..., Any]:
-    """Returns a function of whole arrays that each device computes with its part of them.
+    """Returns a function of whole arrays; each device calls `function` with its parts of them.
 
     Args:
-        function: of the parts.
-        mesh: of devices.
-        specs: `ON_ALL` or `SHARED_OUT`, of each argument.
-        out: likewise, of the result.
+        function: function of the parts.
+        mesh: the devices.
+        specs: `ON_ALL` or `SHARED_OUT` for each argument.
+        out: `ON_ALL` or `SHARED_OUT` for the result.
     """
-    # JAX checks that replicated results are equal on all devices; with one device there is no need
+    # JAX checks that replicated results are equal on all devices; one device needs no check
     checks = mesh.size > 1
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checks)
 
@@ -54,7 +54,7 @@ def on_each_device(
 def own(tree: Tree) -> Tree:
     """Returns replicated arrays as varying over devices, inside `on_each_device`.
 
-    Values computed from them, such as gradients, vary too: only `agreed` sums them.
+    Values computed from them, such as gradients, vary too, and only `agreed` sums them.
     """
     index = lax.axis_index(AXIS)
     return jax.tree.map(lambda x: varying_alike(x, index)[0], tree)
@@ -64,20 +64,20 @@ def agreed(means: Tree, sums: Tree, *, platform: str = "") -> tuple[Tree, Tree]:
     """Returns means and sums over all devices, inside `on_each_device`.
 
     Args:
-        means: of float arrays.
-        sums: of arrays; integers stay exact below 2^24.
-        platform: of the devices, which decides the form (`reductions.summed`); by default it is
+        means: tree of float arrays to average.
+        sums: tree of arrays to sum; integers are exact below 2^24.
+        platform: platform of the devices, which selects the form in `reductions.summed`; by default
             one reduction.
     """
     devices = lax.axis_size(AXIS)
-    if devices == 1:  # laying them end to end would cost a few percent of a step on a CPU
+    if devices == 1:  # concatenation would cost a few percent of a step on a CPU
         return means, sums
     means, sums = summed((means, sums), AXIS, platform)
     return jax.tree.map(lambda x: x / devices, means), sums
 
 
 def replicated(tree: Tree, mesh: Mesh) -> Tree:
-    """Returns arrays that every host has, on every device."""
+    """Returns arrays, which every host has, replicated on every device."""
     sharding = NamedSharding(mesh, ON_ALL)
 
     def put(x: Any) -> Array:
@@ -92,20 +92,20 @@ def replicated(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def shared_out(tree: Tree, mesh: Mesh) -> Tree:
-    """Returns a batch on the devices, from the rows of it that this host has."""
+    """Returns a batch sharded over devices, from this host's rows."""
     sharding = NamedSharding(mesh, SHARED_OUT)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
 def along_a_dimension(tree: Tree, mesh: Mesh) -> Any:
-    """Returns shardings that cut each array along the first dimension that allows equal parts.
+    """Returns shardings that split each array along the first dimension with equal parts.
 
     Args:
-        tree: of arrays, or of their shapes.
-        mesh: of devices.
+        tree: tree of arrays, or of their shapes.
+        mesh: the devices.
 
     Returns:
-        A tree of shardings. An array without such a dimension is on all devices.
+        A tree of shardings. An array without such a dimension is replicated.
     """
 
     def along(x: Any) -> NamedSharding:

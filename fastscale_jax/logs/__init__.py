@@ -1,1 +1,1 @@
-"""What a person sees of a run: records, progress, plots, speed."""
+"""What a run shows and records: metrics, progress, plots, speed."""

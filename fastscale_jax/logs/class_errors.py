@@ -1,4 +1,4 @@
-"""Errors of a network class by class, and its most frequent confusions."""
+"""Errors of a network for each class, and its most frequent confusions."""
 
 import collections
 import math
@@ -11,22 +11,22 @@ _MOST_CONFUSIONS = 100
 
 
 def account(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
-    """Returns an evaluation in full, as JSON can hold it: null stands for NaN and infinity.
+    """Returns all figures of an evaluation as JSON values; NaN and infinity are null.
 
     Args:
-        evaluation: of a model.
+        evaluation: the evaluation of a model.
         classes: the names of the labels.
 
     Returns:
-        `loss`, `top1_error` and, of more than five classes, `top5_error` (percent); `images`; for
-        each class its `name`, its number of `images` and its `top1_error`, null without images; and
-        the most frequent confusions, each with the class that the images are `of`, the class that
-        they were `taken_for`, and the number of these `images`.
+        `loss`, `top1_error` and, with more than five classes, `top5_error` (percent); `images`; for
+        each class its `name`, its number of `images` and its `top1_error` (null without images);
+        and the most frequent confusions: true class `of`, predicted class `taken_for`, and number
+        of `images`.
     """
     labels, predicted = evaluation.labels.tolist(), evaluation.predicted.tolist()
     pairs = list(zip(labels, predicted, strict=True))
     images = collections.Counter(labels)
-    right = collections.Counter(label for label, guess in pairs if label == guess)
+    correct = collections.Counter(label for label, guess in pairs if label == guess)
     wrong = collections.Counter((label, guess) for label, guess in pairs if label != guess)
     return {
         **{name: _or_none(value) for name, value in evaluation.metrics.items()},
@@ -35,7 +35,7 @@ def account(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
             {
                 "name": name,
                 "images": images[i],
-                "top1_error": 100 * (1 - right[i] / images[i]) if images[i] else None,
+                "top1_error": 100 * (1 - correct[i] / images[i]) if images[i] else None,
             }
             for i, name in enumerate(classes)
         ],
@@ -49,18 +49,18 @@ def account(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
 def account_of_all(
     evaluations: Mapping[str, Mapping[str, Evaluation]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the accounts of several checkpoints' models, `model` and `averaged`.
+    """Returns `account` for the models (`model`, `averaged`) of several checkpoints.
 
     Args:
-        evaluations: of each checkpoint, by prefix, as `Evaluator.of_state` returns them.
+        evaluations: for each checkpoint, the result of `Evaluator.of_state`.
         classes: the names of the labels.
     """
     return {
-        which: {
+        checkpoint: {
             "averaged" if prefix else "model": account(evaluation, classes)
             for prefix, evaluation in by_prefix.items()
         }
-        for which, by_prefix in evaluations.items()
+        for checkpoint, by_prefix in evaluations.items()
     }
 
 

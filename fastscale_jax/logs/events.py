@@ -1,7 +1,7 @@
-"""Scalars in the form of TensorBoard's event files.
+"""Encodes scalars as TensorBoard event files.
 
-The bytes are made here and written by the caller: a writer of tensorboardX's has a thread and a
-queue, and where the thread dies of a full disk, whoever adds to the queue waits for ever.
+This file makes the bytes; the caller writes them. A writer of tensorboardX has a thread and a
+queue: if the thread dies because of a full disk, adding to the queue blocks without end.
 """
 
 import contextlib
@@ -14,21 +14,22 @@ from typing import Any
 
 
 class EventLog:
-    """The events of one process: the name of their file, and their bytes.
+    """The events of one process: name and bytes of the file.
 
-    A file is a row of TFRecords, each an `Event` of TensorBoard's protocol.
+    A file is a sequence of TFRecords, each an `Event` of TensorBoard's protocol.
     """
 
     def __init__(self) -> None:
-        """Takes a name that no other file of the folder has."""
-        # in whole seconds, as TensorBoard sorts them; then one that no second writer takes
+        """Chooses a file name that is unique in the folder."""
+        # seconds, by which TensorBoard sorts; then nanoseconds, to be unique
         self.name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
 
     def beginning(self, purge_step: int | None = None) -> bytes:
-        """Returns what a file begins with.
+        """Returns the first bytes of a file.
 
         Args:
-            purge_step: events of other files from this step on are no longer shown; None: all are.
+            purge_step: TensorBoard hides events of other files from this step on; None: it hides
+                none.
         """
         content = _record(file_version="brain.Event:2")
         if purge_step is not None:
@@ -36,7 +37,7 @@ class EventLog:
         return content
 
     def scalars(self, step: int, values: Mapping[str, float]) -> bytes:
-        """Returns the events of some scalars, by their tags."""
+        """Returns the bytes of the events of some scalars, given by tag."""
         return b"".join(
             _record(step=step, summary={"value": [{"tag": tag, "simple_value": value}]})
             for tag, value in values.items()
@@ -45,14 +46,14 @@ class EventLog:
 
 def _record(**fields: Any) -> bytes:
     """An event as a TFRecord: length, its checksum, content, its checksum."""
-    # tensorboardX imports PyTorch where it is installed, which takes a second, for tensors that we
-    # do not have. Other packages need more: clu's and Flax's import TensorFlow or PyTorch, and
-    # TensorBoard's own imports TensorFlow where it is installed.
+    # If PyTorch is installed, tensorboardX imports it, which takes a second and is not needed.
+    # Other packages import more: clu and Flax import TensorFlow or PyTorch, and TensorBoard imports
+    # TensorFlow if it is installed.
     with _without("torch"):
         from tensorboardX.proto import event_pb2
         from tensorboardX.record_writer import masked_crc32c
 
-    # its names are made when it is imported, so pyright does not know them
+    # its names are created at import, so pyright does not know them
     event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
     content = event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack("<Q", len(content))
@@ -62,9 +63,9 @@ def _record(**fields: Any) -> bytes:
 
 @contextlib.contextmanager
 def _without(package: str) -> Iterator[None]:
-    """Lets an optional package seem not to be installed, unless it is imported already.
+    """Makes an optional package look uninstalled, unless it is already imported.
 
-    So it seems to all threads; none of ours imports it.
+    This affects all threads; none of ours imports it.
     """
     if package in sys.modules:
         yield

@@ -13,10 +13,10 @@ from fastscale_jax.train.step import Metrics
 
 
 class Meter:
-    """Gathers the metrics of steps; only reading and pausing wait for the device."""
+    """Collects the metrics of steps; only reading and pausing wait for the device."""
 
     def __init__(self, batch_size: int) -> None:
-        """Starts the clock; `batch_size` is that of every step."""
+        """Starts the clock; `batch_size`: images per step."""
         self._batch_size = batch_size
         self._parts: list[Metrics] = []
         self._timed_steps = 0
@@ -25,20 +25,20 @@ class Meter:
         self._since = time.monotonic()
 
     def parts(self) -> list[list[float]]:
-        """Returns the metrics of each step since the last reading, as JSON has them."""
+        """Returns the metrics of each step since the last reading, as JSON values."""
         return [list(map(float, jax.tree.leaves(part))) for part in jax.device_get(self._parts)]
 
     def take_back(self, parts: Sequence[Sequence[float]]) -> None:
-        """Continues from what `parts` returned in another process; its time does not count."""
+        """Continues from the `parts` of another process; their time is not counted."""
         self._parts = [Metrics(*map(jnp.float32, part)) for part in parts]
 
     def add(self, part: Metrics) -> None:
-        """Takes in the metrics of one step."""
+        """Adds the metrics of one step."""
         self._parts.append(part)
         self._timed_steps += 1
 
     def restart(self) -> float:
-        """Leaves all time so far, above all compilation, out of the speed; returns its seconds."""
+        """Excludes the time so far (mostly compilation) from the speed; returns it in seconds."""
         jax.block_until_ready(self._parts)
         seconds = time.monotonic() - self._since
         self._timed_steps, self._seconds, self._since = 0, 0.0, time.monotonic()
@@ -47,21 +47,21 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts what runs inside as waiting for data."""
+        """Counts the time in the `with` block as waiting for data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves what runs inside, an evaluation or a checkpoint, out of the speed."""
+        """Excludes the `with` block, an evaluation or a checkpoint, from the speed."""
         jax.block_until_ready(self._parts)
         self._seconds += time.monotonic() - self._since
         yield
         self._since = time.monotonic()
 
     def read(self) -> dict[str, float]:
-        """Returns means since the last reading, and starts anew.
+        """Returns means since the last reading, and resets them.
 
         `data_wait_percent` is the share of the time in which the next batch was not ready. It and
         `images_per_second` are NaN if the only step was the one that compiled.

@@ -1,33 +1,33 @@
-"""What a run writes beside its checkpoints: a failure is said once, and stops nothing."""
+"""Writes a run's files besides checkpoints: failures are reported once and stop nothing."""
 
 from collections.abc import Callable
 
 
 class OptionalFiles:
-    """Writes files that a run can do without, and tries again those that could not be written."""
+    """Writes files that a run does not need, and retries failed ones."""
 
     def __init__(
         self,
         tell: Callable[[str], object],
-        remark: str = "; the run goes on, and it is tried again",
+        remark: str = "; the run goes on and tries again",
     ) -> None:
         """Starts with nothing to write.
 
         Args:
-            tell: shows a line to a person.
-            remark: ends the line about a failure.
+            tell: prints a line for the user.
+            remark: end of the line about a failure.
         """
         self._tell, self._remark = tell, remark
-        self._due: dict[str, Callable[[], object]] = {}  # by what they write
-        self._failed: dict[str, str] = {}  # of these, those that were said, and why
+        self._due: dict[str, Callable[[], object]] = {}  # pending writes, by name
+        self._failed: dict[str, str] = {}  # reported failures: name and reason
 
     def write(self, what: str, write: Callable[[], object]) -> None:
-        """Writes something, and what could not be written before.
+        """Writes a file, and retries pending ones.
 
         Args:
-            what: it writes, for people; takes the place of what is still to be written of that
-                name.
-            write: raises OSError or ValueError if it cannot, and leaves nothing half written.
+            what: name for messages; replaces a pending write of the same name.
+            write: writes the file; raises OSError or ValueError on failure, and leaves no partial
+                file.
         """
         self._due[what] = write
         for each in list(self._due):
@@ -47,7 +47,7 @@ class OptionalFiles:
             self._tell(f"{what}: written again")
 
     def close(self) -> None:
-        """Tries a last time, and says what was not written."""
+        """Retries pending files once, and reports those that fail."""
         for what in list(self._due):
             self._try(what)
         for what in self._due:

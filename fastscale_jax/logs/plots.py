@@ -1,4 +1,4 @@
-"""The picture a run leaves behind: its loss and its error, epoch by epoch."""
+"""Plots a run's loss and error over epochs."""
 
 import math
 import pathlib
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
 
 _Records = Sequence[Mapping[str, float | int | None]]
 
-# (prefix of the metric's name, label, colour, line width), from back to front; train recedes,
-# as what people come to look at is how the network does on images it has not seen
+# (prefix of the metric's name, label, colour, line width), from back to front; train is grey,
+# because test errors matter more
 _LINES = (
     ("train_", "train", "#9aa5b1", 1.2),
     ("ema_test_", "averaged", "#d9730d", 2.0),
     ("test_", "test", "#1f6fb2", 2.0),
 )
-_FEW_POINTS = 40  # up to so many, each is marked: a line through one point is invisible
+_FEW_POINTS = 40  # up to this number, points are marked: a line of one point is invisible
 
 
 def plot_curves(records: _Records, path: pathlib.Path, title: str) -> None:
     """Draws loss and top-1 error over epochs as a PNG of 1800 by 690 pixels.
 
-    The legend gives each line's last value. The vertical axes start at 0 and are stretched towards
-    it (by a square root), so that both the fall from 90 % and the last half percent can be read.
+    The legend has each line's last value. The vertical axes start at 0 and have a square-root
+    scale, so that both the fall from 90 % and the last half percent are readable.
 
     Args:
-        records: as `read_metrics` returns them; not modified. A record without a metric, or with
-            None, NaN or infinity for it, has no point on that metric's line.
-        path: of the PNG; its folder is made if need be, and a file of that name is replaced.
-        title: shown as it is, above both panels.
+        records: as from `read_metrics`; not modified. A metric that is missing, None, NaN or
+            infinite gives no point.
+        path: path of the PNG; its folder is created if needed, and an existing file is replaced.
+        title: plain text above both panels.
     """
-    # Imported here, because it takes half a second that `fastscale info` does not have.
+    # Imported late: it takes half a second, too long for `fastscale info`.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    # Unlike pyplot's, such a figure belongs to nobody else and needs no display.
+    # Unlike a figure of pyplot, this one has no global state and needs no display.
     margins = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.03)  # inches; last a share
     figure = Figure(figsize=(12, 4.6), dpi=150, layout=margins)
     canvas = FigureCanvasAgg(figure)
@@ -53,7 +53,7 @@ def plot_curves(records: _Records, path: pathlib.Path, title: str) -> None:
 
 
 def _lines(records: _Records, metric: str) -> list[list[tuple[float, float]]]:
-    """For each of `_LINES`, the (epoch, value) of the records that have a finite value."""
+    """For each of `_LINES`, the (epoch, value) pairs of records with a finite value."""
     return [
         [
             (epoch, value)
@@ -92,7 +92,7 @@ def _draw_panel(
     axes.set_xlim(0, 1.01 * max(epoch for epoch, _ in points) or 1)
     _stretch_axis(axes, 1.05 * max(value for _, value in points) or 1)
     axes.yaxis.set_major_formatter(tick)
-    # Above the panel, beside its name, where it cannot cover a curve.
+    # The legend is above the panel, beside its name, where it covers no curve.
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles[::-1],
@@ -109,7 +109,7 @@ def _draw_panel(
 
 
 def _stretch_axis(axes: "Axes", top: float) -> None:
-    """Makes the vertical axis a square-root one from 0 to `top`, with round ticks."""
+    """Gives the vertical axis a square-root scale from 0 to `top`, with round ticks."""
     axes.set_yscale("function", functions=(lambda y: abs(y) ** 0.5, lambda y: y**2))
     axes.set_ylim(0, top)
     decade = math.floor(math.log10(top))
@@ -117,7 +117,7 @@ def _stretch_axis(axes: "Axes", top: float) -> None:
     for power in range(decade - 3, decade + 1):
         for digit in (1, 2, 3, 5, 7):
             tick = digit * 10.0**power
-            # Lower down, ticks so close would run into each other.
+            # Small ticks are left out: near 0 labels would overlap.
             lowest = 0.1 * top if digit in (3, 7) else 0.008 * top
             if lowest <= tick <= top:
                 ticks.append(tick)

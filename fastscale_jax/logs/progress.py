@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one live line in a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: one live line in a terminal, plain lines elsewhere."""
 
 import contextlib
 import math
@@ -16,18 +16,18 @@ from rich.text import Text
 from fastscale_jax.logs.ticking import EVERY_SECOND, Wait, doubling, duration, ticking
 from fastscale_jax.utils.console import printable, stderr_console
 
-# parts of the live line, and those that a narrow terminal has no room for, least important first
+# parts of the live line; then the parts dropped in a narrow terminal, least important first
 _PARTS = ("step", "epoch", "loss", "error", "test", "average", "speed", "wait", "left")
 _LEFT_OUT = ("", "wait", "average", "speed", "test")
-_LEAST_BAR = 6  # columns
+_LEAST_BAR = 6  # smallest width of the bar, columns
 
 
 class Progress:
-    """Shows how far a run has come, on stderr; stdout is left to results.
+    """Shows the progress of a run on stderr; stdout is for results.
 
-    In a terminal there is one line, rewritten at each update; what others write to stderr
-    appears above it. Elsewhere (a file, a cluster's log) each update is a line of its own. Use it
-    in a `with` statement, so that the terminal is left as it was found.
+    In a terminal there is one line, rewritten at each update; other output on stderr appears above
+    it. Elsewhere (a file, a cluster's log) each update is a new line. Use it in a `with` statement,
+    which restores the terminal.
     """
 
     def __init__(
@@ -38,22 +38,22 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = threading.Event.wait,
     ) -> None:
-        """Describes the run; nothing is shown before the `with` statement is entered.
+        """Stores the settings; nothing is shown before the `with` statement.
 
         Args:
             total_steps: the step at which the run ends.
-            console: where to show it; by default, stderr.
-            clock: seconds since any moment.
-            wait: as for `ticking`.
+            console: the console; by default stderr.
+            clock: returns seconds since any fixed moment.
+            wait: as in `ticking`.
         """
         self._total_steps = total_steps
         self._console = console or stderr_console()
         self._clock, self._wait = clock, wait
         self._first: tuple[int, float] | None = None  # step and time of the first update
-        self._tested: dict[str, str] = {}  # parts of the live line: the last evaluation
-        self._trained: dict[str, str] = {}  # and the last update
-        self._line = "[dim]waiting for the first figures[/]"  # between what takes long
-        # While it trains, no thread redraws the line: nothing changes between updates, and training
+        self._tested: dict[str, str] = {}  # parts of the live line from the last evaluation
+        self._trained: dict[str, str] = {}  # parts from the last update
+        self._line = "[dim]waiting for the first figures[/]"  # shown between long tasks
+        # No thread redraws the line during training: nothing changes between updates, and training
         # needs the core.
         self._live = rich.progress.Progress(
             rich.progress.BarColumn(
@@ -72,30 +72,30 @@ class Progress:
         self._task = self._live.add_task(self._line, total=total_steps)
 
     def __enter__(self) -> Self:
-        """Shows the live line, where there is one, and returns itself."""
+        """Shows the live line, if there is one, and returns itself."""
         self._live.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Leaves the last state of the live line on screen and gives the terminal back."""
+        """Leaves the last state of the live line on screen, and restores the terminal."""
         self._live.stop()
 
     def expect(self, total_steps: int) -> None:
-        """Takes another last step, as a checkpoint has it."""
+        """Changes the run's last step, for instance to that of a checkpoint."""
         self._total_steps = total_steps
         self._live.update(self._task, total=total_steps)
 
     @contextlib.contextmanager
     def doing(self, what: str, *, is_said: bool = False, ticks: bool = True) -> Iterator[None]:
-        """Shows what else than training is done, and how long it has taken so far.
+        """Shows a task other than training, and its time so far.
 
-        In a terminal the live line says so at once, and a thread counts the seconds. Elsewhere
-        there is a line after 10 s, 20 s, 40 s and so on.
+        In a terminal the live line shows the task at once, and a thread counts seconds. Elsewhere a
+        line is printed after 10 s, 20 s, 40 s and so on.
 
         Args:
-            what: as in "compiling the step"; shown as it is.
-            is_said: outside a terminal too there is a line at the start.
-            ticks: false for what is done again and again: its time is not shown, and counts for the
+            what: the task, such as "compiling the step"; plain text.
+            is_said: whether a line is printed at the start outside a terminal, too.
+            ticks: false for frequent tasks: their time is not shown, and is part of the estimated
                 time left.
         """
         is_live, since = not self._live.disable, self._clock()
@@ -134,16 +134,16 @@ class Progress:
     ) -> None:
         """Rewrites the live line, or prints a plain one.
 
-        The time left is told from the second update on: the steps before the first one include
-        compilation, and are no measure of those to come.
+        The time left is shown from the second update on: steps before the first update include
+        compilation.
 
         Args:
-            step: steps done, of all of the run's; a resumed run starts where it left off.
-            epoch: epochs done, fractions included.
-            loss: of the training batches.
-            error: top-1, of the training batches, in percent.
+            step: number of steps done in the whole run, also before it was resumed.
+            epoch: number of epochs done, with fraction.
+            loss: loss of training batches.
+            error: top-1 error of training batches, percent.
             images_per_second: over all devices; NaN is not shown.
-            data_wait_percent: share of the time spent waiting for data; shown from one percent on.
+            data_wait_percent: share of time spent waiting for data; shown if at least 1.
         """
         parts = {
             "step": f"[dim]step[/] {step:>{len(str(self._total_steps))}}/{self._total_steps}",
@@ -169,13 +169,13 @@ class Progress:
     def evaluated(
         self, *, epoch: float, error: float, average: float | None = None, remark: str = ""
     ) -> None:
-        """Prints a line on an evaluation, which stays; later updates of the live line repeat it.
+        """Prints a permanent line about an evaluation; the live line also shows its figures.
 
         Args:
-            epoch: epochs done.
-            error: top-1, of the test images, in percent.
-            average: the averaged model's; None: no average is kept.
-            remark: what else is to be said, as in "best so far".
+            epoch: number of epochs done.
+            error: top-1 error of test images, percent.
+            average: the averaged model's error; None: there is no average.
+            remark: a remark, such as "best so far".
         """
         self._tested = {"test": f"[dim]test[/] {error:.1f} %"}
         parts = [f"epoch {epoch:.1f}", f"test error {error:.2f} %"]
@@ -187,10 +187,10 @@ class Progress:
             self._show_all()
 
     def note(self, line: str) -> None:
-        """Prints a line that stays, above the live line if there is one.
+        """Prints a permanent line, above the live line if there is one.
 
         Args:
-            line: shown as it is.
+            line: plain text.
         """
         self._print(Text("\n".join(map(printable, line.splitlines()))))
 
@@ -199,7 +199,7 @@ class Progress:
         self._live.update(self._task, description=line, refresh=True)
 
     def _show_all(self) -> None:
-        """Rewrites the live line with the latest figures that the terminal has room for."""
+        """Rewrites the live line with as many of the latest figures as fit the terminal."""
         parts = {**self._trained, **self._tested}
         for name in _LEFT_OUT:
             parts.pop(name, None)
@@ -225,12 +225,12 @@ def summary(
     title: str,
     console: Console | None = None,
 ) -> None:
-    """Prints a title and two columns, as at the end of a run.
+    """Prints a title and two columns, for the end of a run.
 
     Args:
-        rows: what is told, and its value, both shown as they are and on one line.
-        title: the line above.
-        console: where to print; by default, stderr.
+        rows: pairs of name and value, plain text, each on one line.
+        title: the first line.
+        console: the console; by default stderr.
     """
     console = console or stderr_console()
     pairs = list(rows.items()) if isinstance(rows, Mapping) else list(rows)

@@ -1,4 +1,4 @@
-"""What a run writes down: its config, and its metrics as JSON lines and as TensorBoard events."""
+"""Records a run: its config, and its metrics as JSON lines and as TensorBoard events."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ _NAME = re.compile(r"(?P<ema>ema_)?((?P<split>train|test)_)?(?P<rest>.+)")
 class Recorder(contextlib.AbstractContextManager["Recorder"]):
     """Appends metrics to `metrics.jsonl`, and the same scalars to TensorBoard events.
 
-    Records are only ever added, so that a run that is killed loses none of its own, and a resumed
-    run goes on in the same workdir. It may begin at an earlier step than the last one recorded:
-    `read_metrics` and TensorBoard then show the new records in place of the old. Only one process
-    of a run makes a `Recorder`. Use it in a `with` statement, or call `close`.
+    Records are only appended, so a killed run loses none, and a resumed run continues in the same
+    workdir. A resumed run may start before the last recorded step: `read_metrics` and TensorBoard
+    then show its records instead of the old ones. Only one process of a run has a `Recorder`. Use
+    it in a `with` statement, or call `close`.
 
-    Where something cannot be written, on a full disk, it waits in memory and is written later.
+    If writing fails, for instance on a full disk, records stay in memory and are written later.
     """
 
     def __init__(
@@ -38,53 +38,52 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         is_evaluation_due: bool = False,
         beside: OptionalFiles | None = None,
     ) -> None:
-        """Opens `workdir/metrics.jsonl` to append to, and makes `workdir` if need be.
+        """Opens `workdir/metrics.jsonl` for appending, and creates `workdir` if needed.
 
         Args:
-            workdir: where `metrics.jsonl` and the event files go.
-            last_step: records of later ones are taken out: the run goes on from there, and will
-                write them again. None: all stay.
-            is_evaluation_due: those of an evaluation at `last_step` are taken out too.
-            beside: writes; None: one that complains on stderr.
+            workdir: folder of `metrics.jsonl` and the event files.
+            last_step: the step from which the run resumes; later records are removed, as the run
+                writes them again. None: all are kept.
+            is_evaluation_due: whether the record of an evaluation at `last_step` is removed too.
+            beside: writes the files; None: one that reports on stderr.
 
         Raises:
-            ValueError: there is a `metrics.jsonl` that `read_metrics` cannot read, or that is not a
-                regular file.
+            ValueError: `metrics.jsonl` is not a regular file, or `read_metrics` cannot read it.
         """
         workdir.mkdir(parents=True, exist_ok=True)
         self._beside = beside or OptionalFiles(complain)
         self._path = workdir / "metrics.jsonl"
-        _mend(self._path)
+        _drop_partial_line(self._path)
         earlier = read_metrics(self._path)
-        self._kept: list[dict[str, float | int]] | None = None  # in place of what is there
+        self._replacement: list[dict[str, float | int]] | None = None  # replaces the file's records
         if last_step is not None:
             end = (last_step, not is_evaluation_due)
             kept = [r for r in earlier if (r["step"], "test_loss" in r) <= end]
-            self._kept = kept if kept != earlier else None
+            self._replacement = kept if kept != earlier else None
         self._earlier_step = earlier[-1]["step"] if earlier else -1
         self._step = -1
-        self._lines: list[str] = []  # to be written
+        self._lines: list[str] = []  # pending lines
         self._log, self._events = EventLog(), b""
         self._events_path = workdir / self._log.name
         self._beside.write(self._path.name, self._write_lines)
 
     def __exit__(self, *raised: object) -> None:
-        """Writes what is pending, whatever happened."""
+        """Writes pending records, also after an error."""
         self.close()
 
     def write(self, record: Mapping[str, float | int]) -> None:
         """Appends one line to `metrics.jsonl` and one point to each TensorBoard chart.
 
         JSON has no NaN and no infinity: both are written as `null`, and `read_metrics` gives NaN
-        for it. TensorBoard gets the value itself, and marks it. A `test_` metric is charted under
+        for it. TensorBoard gets NaN and infinity, and marks them. A `test_` metric is charted under
         `test/`, any other under `train/`: `train/loss`, `test/top1_error`, `test/ema_top1_error`,
         `train/learning_rate`.
 
         Args:
-            record: `step`, `epoch` and any metrics, by the names of `metrics.jsonl`.
+            record: `step`, `epoch` and any metrics, under their names in `metrics.jsonl`.
 
         Raises:
-            ValueError: no `step` or no `epoch`, or a step before that of the last record.
+            ValueError: `step` or `epoch` is missing, or the step is before that of the last record.
         """
         values = {name: _number(value) for name, value in record.items()}
         missing = [name for name in ("step", "epoch") if name not in values]
@@ -104,16 +103,16 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         self._beside.write("TensorBoard events", self._write_events)
 
     def close(self) -> None:
-        """Writes what is pending, if it can be written now, and says if not."""
+        """Writes pending records; reports if that fails."""
         self._beside.close()
 
     def _write_lines(self) -> None:
         lines = "".join(self._lines)
-        if self._kept is None:
+        if self._replacement is None:
             guarded_file.append(self._path, lines.encode())
         else:
-            write_text(self._path, "".join(map(_as_line, self._kept)) + lines)
-        self._lines, self._kept = [], None
+            write_text(self._path, "".join(map(_as_line, self._replacement)) + lines)
+        self._lines, self._replacement = [], None
 
     def _write_events(self) -> None:
         guarded_file.append(self._events_path, self._events)
@@ -123,14 +122,14 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
 def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
     """Returns the records of a `metrics.jsonl`, in the order of their steps.
 
-    A last line cut short by a killed run is left out. Where a run was resumed from a step before
-    its last record, the records from that step on are those of the resumed run alone.
+    An incomplete last line, from a killed run, is ignored. If a run was resumed from a step before
+    its last record, records from that step on are only those of the resumed run.
 
     Args:
-        path: the file; one that does not exist has no records.
+        path: the file; without a file there are no records.
 
     Returns:
-        One dict a line, with NaN where the line has `null`.
+        One dict per line, with NaN for `null`.
 
     Raises:
         ValueError: a line other than the last is not a record, or the file cannot be read.
@@ -155,7 +154,7 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float | int]]:
 
 
 def _supersedes(record: Mapping[str, float], earlier: Mapping[str, float]) -> bool:
-    """Whether a record shows that the run went back: to before a step, or to one it recorded."""
+    """Whether a record shows that the run was resumed at or before an earlier record's step."""
     if record["step"] == earlier["step"]:
         return record.keys() <= earlier.keys()
     return record["step"] < earlier["step"]
@@ -167,20 +166,20 @@ def _as_line(values: Mapping[str, float | int]) -> str:
 
 
 def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Writes `workdir/config.json`, as `write_json`."""
+    """Writes `workdir/config.json` by `write_json`."""
     write_json(workdir / "config.json", config)
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all, with the keys in the order given.
+    """Writes a JSON file, completely or not at all, and keeps the order of keys.
 
     Args:
-        path: its folder is made if need be; a file of that name is replaced.
+        path: path of the file; its folder is created if needed; an existing file is replaced.
         content: nested dicts, lists, tuples, strings, numbers, bools and None.
 
     Raises:
-        TypeError: a value of another kind.
-        ValueError: a NaN or an infinity, which JSON cannot hold.
+        TypeError: a value has another type.
+        ValueError: a value is NaN or infinite, which JSON does not support.
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +187,7 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
 
 
 def _number(value: Any) -> float | int:
-    """A Python number from any scalar: NumPy's and JAX's too."""
+    """A Python number from any scalar, also of NumPy or JAX."""
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
@@ -210,8 +209,8 @@ def _parse(line: str) -> dict[str, float | int] | None:
     return {name: math.nan if value is None else value for name, value in record.items()}
 
 
-def _mend(path: pathlib.Path) -> None:
-    """Drops a last line that a killed run cut short, so that the next one starts afresh."""
+def _drop_partial_line(path: pathlib.Path) -> None:
+    """Drops an incomplete last line of a killed run."""
     if path.is_symlink() or path.exists():
         with guarded_file.to_write(path) as file:
             os.ftruncate(file, guarded_file.read(path).rfind(b"\n") + 1)

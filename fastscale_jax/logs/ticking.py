@@ -1,18 +1,18 @@
-"""Tells how long something has been going on, from a thread."""
+"""Reports the elapsed time of a task, from a thread."""
 
 import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-Wait = Callable[[threading.Event, float], bool]  # for an event, up to so many seconds; if it came
+Wait = Callable[[threading.Event, float], bool]  # (event, seconds) -> whether the event was set
 
 EVERY_SECOND = range(1, 10**9)  # for a line that is rewritten
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 10.0  # seconds before the first report
 
 
 def doubling(first: float = _PATIENCE) -> Iterator[float]:
-    """Yields ever rarer moments, for lines that stay: after `first` seconds, twice that and on."""
+    """Yields moments in seconds: `first`, twice that, four times that and so on."""
     return (first * 2**n for n in itertools.count())
 
 
@@ -24,13 +24,13 @@ def ticking(
     clock: Callable[[], float],
     wait: Wait = threading.Event.wait,
 ) -> Iterator[None]:
-    """Calls a function at some moments while what runs inside takes its time.
+    """Calls a function at some moments while the `with` block runs.
 
     Args:
-        tell: takes the seconds that have passed; called from a thread.
-        moments: seconds after the start, rising; those that have passed already are left out.
-        clock: seconds since any moment.
-        wait: for tests, which have no time to wait.
+        tell: called from a thread with the elapsed seconds.
+        moments: increasing seconds after the start; moments that have passed are skipped.
+        clock: returns seconds since any fixed moment.
+        wait: waits for an event, at most some seconds; tests replace it.
     """
     since, done = clock(), threading.Event()
 
@@ -53,7 +53,7 @@ def ticking(
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds for people: `12 s`, `1:05 min`, `1:00:05 h`."""
+    """Formats a time: `12 s`, `1:05 min`, `1:00:05 h`."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""Networks in Flax Linen, one module for every architecture."""
+"""Networks in Flax Linen; one module builds every architecture."""
 
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.models.initial import initial_variables

@@ -1,4 +1,4 @@
-"""Settings of a network's computation, which do not change the network itself."""
+"""Settings of how a network is computed; they do not change the network."""
 
 import dataclasses
 from typing import Any
@@ -19,19 +19,18 @@ class Computation:
     """Precision, kernel and BatchNorm settings.
 
     Attributes:
-        dtype: of the computation; parameters are float32.
-        implementation: of `grouped_conv`, for the spatial convs.
-        scan_blocks: compile the equal blocks of a stage once, and loop over them.
-        axis: the mesh axis that the batch is sharded over, inside `shard_map`; empty: the batch is
-            whole.
-        sync_bn: BatchNorm's statistics are those of all devices' images, not of one device's.
+        dtype: dtype of the computation; parameters are float32.
+        implementation: of the spatial convs, as in `grouped_conv`.
+        scan_blocks: whether the equal blocks of a stage are compiled once and run in a loop.
+        axis: the mesh axis over which the batch is sharded, inside `shard_map`; empty: it is not.
+        sync_bn: whether BatchNorm's statistics are over the images of all devices, not of one.
         bn_group_size: images per BatchNorm group, in the batch's order; 0: the whole batch.
-        frozen_norms: layers, as `s2.b1.a`, whose BatchNorm keeps its running statistics: in
-            training it computes with them, as in evaluation. A part of the network has their names
-            within it, as `a`.
-        platform: JAX's name of the platform that training is compiled for; empty: the default.
-        remat: one of `REMATS`; the backward pass computes each block, or stage, again from its
-            input.
+        frozen_norms: layers such as `s2.b1.a` whose BatchNorm is frozen: in training it uses its
+            running statistics, and does not update them. In a part of the network, names are
+            relative to it, such as `a`.
+        platform: JAX's name of the platform for which training is compiled; empty: the default.
+        remat: one of `REMATS`; what the backward pass recomputes from its input: each block or
+            stage.
     """
 
     dtype: Dtype = jnp.float32
@@ -46,19 +45,19 @@ class Computation:
 
     @property
     def saves_bytes(self) -> bool:
-        """Whether training computes more in order to move fewer bytes: on GPUs alone.
+        """Whether training does more operations to move fewer bytes: on GPUs only.
 
-        There it is 3 to 35 % fewer. XLA's compiler for TPUs fuses the plain form of RegNets better:
-        RegNetZ-500MF moves 26 % more on a v5e with the other one. On a CPU operations take longer.
-        Frozen norms keep the plain form.
+        On GPUs it moves 3 to 35 % fewer bytes. On TPUs XLA fuses the plain form of RegNets better:
+        with the GPU's form, RegNetZ-500MF moves 26 % more bytes on a v5e. On CPUs the operations
+        take longer than the bytes. Frozen norms use the plain form.
         """
         return (self.platform or jax.default_backend()) in GPUS
 
     def within(self, name: str) -> "Computation":
-        """Returns the settings of a part of the network, whose layers go by their names in it.
+        """Returns the settings for a part of the network, with names of layers relative to it.
 
         Args:
-            name: of the part, as `s2.b1`.
+            name: the part's name, such as `s2.b1`.
         """
         inner = (x.removeprefix(f"{name}.") for x in self.frozen_norms if x.startswith(f"{name}."))
         return dataclasses.replace(self, frozen_norms=frozenset(inner))
@@ -74,12 +73,12 @@ def check_settings(computation: Computation) -> None:
 
 
 def image_keys(key: Array, images: int, axis: str = "") -> Array:
-    """Returns a key for each image of a batch, the same for any number of devices.
+    """Returns one key per image of a batch, the same for any number of devices.
 
     Args:
-        key: of the batch.
-        images: on this device.
-        axis: as `Computation.axis`.
+        key: the batch's key.
+        images: number of images on this device.
+        axis: as in `Computation`.
 
     Returns:
         Keys `[images]`.

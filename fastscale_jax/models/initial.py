@@ -1,8 +1,8 @@
-"""The weights that a network begins with.
+"""The initial weights of a network.
 
-They follow from the list of the network's layers; the Flax module is not traced. Kernels and the
-biases of gates are drawn in loops, one for all arrays of about equal size, so that the compiled
-program hardly grows with the network. The values are those of Flax's `Network.init`.
+They are made from the list of the network's layers, without tracing the Flax module. Kernels and
+biases of squeeze-and-excitation are drawn in loops, one loop for all arrays of about equal size, so
+the compiled program hardly grows with the network. The values are those of Flax's `Network.init`.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from fastscale_jax.arch import Architecture, layers
 from fastscale_jax.models.layers import CLASSIFIER_STD, bias_bound, kernel_std
 from fastscale_jax.models.network import Network
 
-_PADDING = 2**21  # values; to draw them takes about as long as to compile another loop
+_PADDING = 2**21  # values; drawing them takes about as long as compiling one more loop
 
 
 class _Drawn(NamedTuple):
     """An array that is drawn at random."""
 
-    name: str  # the layer's
+    name: str  # name of the layer
     shape: tuple[int, ...]
-    scale: float  # by which draws are multiplied
+    scale: float  # multiplies the draws
 
     @property
     def size(self) -> int:
@@ -35,11 +35,11 @@ class _Drawn(NamedTuple):
 
 
 def initial_variables(model: Network, key: Array) -> dict[str, Any]:
-    """Returns `params` and `batch_stats` before training, float32.
+    """Returns the initial `params` and `batch_stats`, float32.
 
     Args:
         model: the network.
-        key: the random key; values are those of `model.init(key, …)` to rounding.
+        key: the random key; the values equal those of `model.init(key, …)` up to rounding.
     """
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     kernels = list(_kernels(model.architecture))
@@ -51,7 +51,7 @@ def initial_variables(model: Network, key: Array) -> dict[str, Any]:
         layer["bn"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
         statistics = {"mean": jnp.zeros(width), "var": jnp.ones(width)}
         _of_layer(variables["batch_stats"], kernel.name)["bn"] = statistics
-    # Flax numbers the arrays of a layer as they are drawn: the kernel first, then a gate's bias
+    # Flax numbers the arrays of a layer in the order of drawing: kernel 1, bias 2
     for kernel, values in _values(kernels, key, 1, random.normal):
         _of_layer(variables["params"], kernel.name)["kernel"] = values
     for bias, values in _values(list(_gate_biases(model.architecture)), key, 2, _uniform):
@@ -62,15 +62,15 @@ def initial_variables(model: Network, key: Array) -> dict[str, Any]:
 def _values(
     arrays: list[_Drawn], key: Array, number: int, draw: Callable[[Array, tuple[int]], Array]
 ) -> Iterator[tuple[_Drawn, Array]]:
-    """Yields arrays with their values; each is the `number`-th that its layer draws."""
+    """Yields arrays with their values; `number`: position of the array in its layer's draws."""
     for group in _of_about_equal_size(arrays):
-        hashes = np.array([_hash(one.name, number) for one in group], np.uint32)
+        hashes = np.array([_hash(array.name, number) for array in group], np.uint32)
         keys = jax.vmap(random.fold_in, (None, 0))(key, hashes)
         length = group[0].size
         rows = lax.map(lambda key, length=length: draw(key, (length,)), keys)
-        for one, row in zip(group, rows, strict=True):
+        for array, row in zip(group, rows, strict=True):
             # the first values of a draw do not depend on its length
-            yield one, one.scale * row[: one.size].reshape(one.shape)
+            yield array, array.scale * row[: array.size].reshape(array.shape)
 
 
 def _uniform(key: Array, shape: tuple[int]) -> Array:
@@ -95,7 +95,7 @@ def _kernels(network: Architecture) -> Iterator[_Drawn]:
 
 
 def _of_about_equal_size(arrays: list[_Drawn]) -> Iterator[list[_Drawn]]:
-    """Yields groups, the largest array first; draws of a group have the size of its first."""
+    """Yields groups of arrays, largest first; draws of a group have its first array's size."""
     group, padding = [], 0
     for array in sorted(arrays, key=lambda array: -array.size):
         padding += group[0].size - array.size if group else 0
@@ -108,13 +108,13 @@ def _of_about_equal_size(arrays: list[_Drawn]) -> Iterator[list[_Drawn]]:
 
 
 def _of_layer(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    """The variables of a layer in a tree; an empty dict is added where there are none."""
+    """The variables of a layer in a tree; adds an empty dict if there are none."""
     for part in name.split("."):
         tree = tree.setdefault(part, {})
     return tree
 
 
 def _hash(name: str, number: int) -> int:
-    """What Flax folds into the key for the `number`-th array that a layer draws."""
+    """The number that Flax folds into the key for the `number`-th array that a layer draws."""
     words = b"".join(name.encode().split(b".")) + bytes([number])
     return int.from_bytes(hashlib.sha1(words, usedforsecurity=False).digest()[:4], "big")

@@ -1,4 +1,4 @@
-"""The layers that networks are made of: conv with BatchNorm, squeeze-and-excitation, drop path."""
+"""Layers: conv with BatchNorm, squeeze-and-excitation, stochastic depth, dropout."""
 
 import functools
 from typing import Any
@@ -13,22 +13,22 @@ from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, conv
 from fastscale_jax.models.computation import Computation, Dtype, image_keys
 from fastscale_jax.models.normalised import STATISTICS, Normalised
 
-CLASSIFIER_STD = 0.01  # of its kernel's first values
-NEW_SHARE = 0.1  # of a batch's statistics in BatchNorm's running ones; Flax's momentum is 0.9
+CLASSIFIER_STD = 0.01  # of the kernel's initial values
+NEW_SHARE = 0.1  # weight of a batch in BatchNorm's running statistics; 1 - Flax's momentum
 
 
 def kernel_std(side: int, width: int) -> float:
-    """Returns the standard deviation of a kernel's first values: sqrt(2/(k·k·c_out))."""
+    """Returns the standard deviation of a kernel's initial values: sqrt(2/(k·k·c_out))."""
     return (2 / (side * side * width)) ** 0.5
 
 
 def bias_bound(c_in: int) -> float:
-    """Returns what a gate's first biases are within: 1/√c_in, as PyTorch's of convs are."""
+    """Returns the bound of SE's initial biases: 1/√c_in, as for convs in PyTorch."""
     return c_in**-0.5
 
 
 def kernel_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-    """Draws the kernel of a conv, `[k, k, c_in/groups, c_out]`, or of a gate, `[c_in, c_out]`."""
+    """Draws the kernel of a conv `[k, k, c_in/groups, c_out]`, or of SE `[c_in, c_out]`."""
     side = shape[0] if len(shape) == 4 else 1
     return kernel_std(side, shape[-1]) * random.normal(key, shape, dtype)
 
@@ -40,13 +40,13 @@ class ConvNorm(nn.Module):
         width: output channels.
         kernel_size: side of the kernel, odd.
         stride: in both directions.
-        groups: of channels; 1: dense.
+        groups: groups of channels; 1: dense.
         activation: after BatchNorm, by name; empty: none.
-        padding: as `grouped_conv` takes it.
-        eps: of BatchNorm.
-        is_applied: false: where `computation.saves_bytes`, training returns a `Normalised`, which
-            squeeze-and-excitation computes.
-        computation: settings of the module that it is a layer of; the kernel choice is ignored for
+        padding: as in `grouped_conv`.
+        eps: epsilon of BatchNorm.
+        is_applied: if false, training with `computation.saves_bytes` returns a `Normalised`:
+            squeeze-and-excitation then applies BatchNorm and activation.
+        computation: settings of the module that has this layer; the kernel choice is ignored for
             dense convs.
     """
 
@@ -64,7 +64,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Any:
         """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`.
 
-        Where `is_applied` is false, the result may be a `Normalised` of that shape.
+        If `is_applied` is false, the result may be a `Normalised` of that shape.
         """
         k = self.kernel_size
         kernel = self.param("kernel", kernel_init, (k, k, x.shape[-1] // self.groups, self.width))
@@ -85,8 +85,8 @@ class ConvNorm(nn.Module):
         y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
         saves_bytes = self.computation.saves_bytes
         if saves_bytes:
-            # Without it XLA fuses a product with one moment's sum, and reads the map again for the
-            # other.
+            # Without the barrier XLA fuses a product with the sum of one moment, and reads the map
+            # again for the other moment.
             y = lax.optimization_barrier(y)
         factor, offset = (_by_image(z, len(y)) for z in norm(*_moments(y, self.computation)))
         if not saves_bytes:
@@ -121,8 +121,8 @@ class BatchNorm(nn.Module):
 
         Args:
             mean: of a batch, `[width]`, or of its groups, `[groups, width]`. The running mean moves
-                a tenth of the way to it, or to the mean over groups. None: the running mean.
-            var: variance, likewise.
+                a tenth of the way to it (to its mean over groups). None: the running mean is used.
+            var: variance, in the same form.
         """
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
@@ -139,7 +139,7 @@ class BatchNorm(nn.Module):
 
 
 def _moments(x: Array, computation: Computation) -> tuple[Array, Array]:
-    """Mean and variance of each channel, in one pass over `x`: of the batch, or of its groups."""
+    """Mean and variance of each channel, over the batch or its groups, in one pass over `x`."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = (0, 1, 2)
     if computation.bn_group_size:
@@ -152,7 +152,7 @@ def _moments(x: Array, computation: Computation) -> tuple[Array, Array]:
 
 
 def _by_image(x: Array, images: int) -> Array:
-    """Repeats values `[groups, c]` for each image of the group; values `[c]` stay as they are."""
+    """Repeats values `[groups, c]` for each image of the group; values `[c]` are unchanged."""
     return x if x.ndim == 1 else jnp.repeat(x, images // len(x), axis=0)[:, None, None]
 
 
@@ -165,11 +165,11 @@ def _affine(x: Array, factor: Array, offset: Array, activation: str) -> Array:
 class SqueezeExcite(nn.Module):
     """Scales each channel by a factor computed from the whole image (arXiv:1709.01507).
 
-    Biases begin as PyTorch draws those of convs, which arXiv:2103.06877's code leaves as they are:
-    uniformly, within 1/√c_in of 0.
+    Initial biases are uniform within 1/√c_in of 0: PyTorch's default for convs, which the code of
+    arXiv:2103.06877 uses.
 
     Attributes:
-        width: of the inner layer.
+        width: channels of the inner layer.
         activation: between the two layers, by name.
         computation: precision settings.
     """
@@ -201,10 +201,10 @@ class SqueezeExcite(nn.Module):
 class StochasticDepth(nn.Module):
     """Drops a block's residual branch for whole images while training (arXiv:1603.09382).
 
-    Branches that are kept are scaled up, so that evaluation needs no change.
+    Kept branches are scaled up, so evaluation needs no change.
 
     Attributes:
-        computation: names the mesh axis, which the random keys depend on.
+        computation: has the mesh axis, on which the random keys depend.
     """
 
     computation: Computation = Computation()
@@ -214,9 +214,9 @@ class StochasticDepth(nn.Module):
         """Maps `[batch, h, w, c]` to the same shape; draws from the `dropout` keys.
 
         Args:
-            x: of the branch.
+            x: output of the branch.
             rate: share of the images whose branch is dropped, in [0, 1). A float 0 draws nothing.
-            train: without it, nothing is dropped.
+            train: if false, nothing is dropped.
         """
         if not train or (isinstance(rate, float) and not rate):
             return x
@@ -230,7 +230,7 @@ class Dropout(nn.Module):
 
     Attributes:
         rate: share of the values that is dropped, in [0, 1).
-        computation: names the mesh axis, which the random keys depend on.
+        computation: has the mesh axis, on which the random keys depend.
     """
 
     rate: float
@@ -248,15 +248,15 @@ class Dropout(nn.Module):
 def _dropped(
     x: Array, rate: float | Array, keys: Array, shape: tuple[int, ...] | None = None
 ) -> Array:
-    """Returns `x` with a random share set to 0, drawn by each image's key, and the rest scaled up.
+    """Returns `x` with a random share set to 0, by each image's key, and the rest scaled up.
 
     Args:
         x: `[batch, …]`.
         rate: share that is dropped.
-        keys: `[batch]`.
-        shape: of an image's random mask; None: an image is dropped or kept as a whole.
+        keys: `[batch]`, one for each image.
+        shape: shape of an image's random mask; None: one draw for the whole image.
     """
     shape = shape or (1,) * (x.ndim - 1)
     keep = 1 - rate
-    kept = jax.vmap(lambda key: random.bernoulli(key, keep, shape))(keys)
-    return jnp.where(kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)
+    is_kept = jax.vmap(lambda key: random.bernoulli(key, keep, shape))(keys)
+    return jnp.where(is_kept, x / keep, jnp.zeros((), x.dtype)).astype(x.dtype)

@@ -44,22 +44,23 @@ def build(
 
     Args:
         config: the fields of `config.model`, or an `Architecture`; not modified.
-        dtype: of the computation. Parameters stay float32, and so do the logits.
+        dtype: of the computation. Parameters and logits stay float32.
         grouped_conv: implementation of the spatial convs, as in `convs.conv_choice`.
-        scan_blocks: compile the equal blocks of a stage once, and loop over them. The network and
-            its parameters stay the same; see docs/performance.md for what it costs.
-        axis: the mesh axis that the batch is sharded over, inside `shard_map`; empty: none.
-        sync_bn: in training, BatchNorm's statistics are those of all images along `axis`.
+        scan_blocks: whether the equal blocks of a stage are compiled once and run in a loop. The
+            network and its parameters stay the same; docs/performance.md has the costs.
+        axis: the mesh axis over which the batch is sharded, inside `shard_map`; empty: none.
+        sync_bn: whether BatchNorm's statistics in training are over all images along `axis`.
         bn_group_size: in training, images per BatchNorm group; 0: the device's whole batch.
-        frozen_norms: layers whose BatchNorm keeps its running statistics, and computes with them
-            in training too.
-        platform: `cpu`, `gpu` or `tpu`, that training is compiled for; empty: that of JAX's default
-            device. On GPUs BatchNorm has other forms, which move fewer bytes, and the same results.
-        remat: one of `REMATS`; what the backward pass computes again from its input.
+        frozen_norms: layers whose BatchNorm uses its running statistics also in training, and does
+            not update them.
+        platform: for which training is compiled: `cpu`, `gpu` or `tpu`; empty: that of JAX's
+            default device. On GPUs BatchNorm is computed in a form that moves fewer bytes; the
+            results are the same.
+        remat: one of `REMATS`; what the backward pass recomputes from its input.
 
     Raises:
-        ValueError: the config does not describe a network, or one that is too large for any
-            machine; or an unknown implementation, platform or `remat`.
+        ValueError: the config does not describe a network; the network is too large for any
+            machine; or the implementation, platform or `remat` is unknown.
     """
     check_implementation(grouped_conv)
     architecture = as_architecture(config)
@@ -83,14 +84,14 @@ def build(
 
 
 class Network(nn.Module):
-    """Images to logits, to feature maps, or to vectors.
+    """Maps images to logits, feature maps or vectors.
 
-    Layers bear the names that `arch.layers` counts them under: the parameters of `s2.b1.se.reduce`
-    are `params["s2"]["b1"]["se"]["reduce"]`. Images may be of any size: `architecture.resolution`
-    is the one that the network is meant for, and counted at.
+    Layers have the names of `arch.layers`: the parameters of `s2.b1.se.reduce` are
+    `params["s2"]["b1"]["se"]["reduce"]`. Images may have any size; the network is designed and
+    counted for `architecture.resolution`.
 
     Attributes:
-        architecture: what to build.
+        architecture: the network to build.
         computation: precision, kernel and BatchNorm settings.
     """
 
@@ -98,51 +99,51 @@ class Network(nn.Module):
     computation: Computation = Computation()
 
     def setup(self) -> None:
-        """Names the stem, the stages and the head, by which Flax knows their parameters."""
+        """Creates the stem, the stages and the head, whose names Flax gives to their parameters."""
         a, computation = self.architecture, self.computation
         self.stem = Stem(a, computation.within("stem"))
         drop_rates = iter(a.drop_rates())
         for i, (first, rest, depth) in enumerate(a.stage_shapes, start=1):
             rates = tuple(itertools.islice(drop_rates, depth))
             shapes = (first,) + (rest,) * (depth - 1)
-            of_stage = computation.within(f"s{i}")
-            setattr(self, f"s{i}", StageBlocks(a, shapes, rates, of_stage))
+            settings = computation.within(f"s{i}")
+            setattr(self, f"s{i}", StageBlocks(a, shapes, rates, settings))
         self.head = Head(a, computation.within("head"))
 
     def __call__(self, images: Array, *, train: bool) -> Array:
         """Maps images `[batch, h, w, in_channels]`, normalised, to logits `[batch, num_classes]`.
 
-        With `train`, BatchNorm takes the batch's own statistics and updates `batch_stats`, and
-        dropout and stochastic depth draw from the `dropout` keys. Logits are float32. A network
-        with `num_classes` 0 has no classifier, and returns what `embed` does, after dropout.
+        With `train`, BatchNorm uses the batch's statistics and updates `batch_stats`, and dropout
+        and stochastic depth draw from the `dropout` keys. Logits are float32. With `num_classes` 0
+        there is no classifier: the result is that of `embed`, after dropout.
         """
         return self.head(self._last_map(images, train), train=train)
 
     def features(
         self, images: Array, *, train: bool, stages: Sequence[int] | None = None
     ) -> list[Array]:
-        """Maps images to the outputs of stages, as a detector takes them.
+        """Maps images to the outputs of stages, for example for a detector.
 
-        Nothing is computed beyond the last stage that is asked for.
+        Nothing is computed after the last requested stage.
 
         Args:
             images: `[batch, h, w, in_channels]`, normalised.
             train: as in `__call__`.
-            stages: their numbers from 1 on; 0 is the stem's conv, before a ResNet pools. None: all
+            stages: their numbers from 1; 0 is the stem, before a ResNet's max-pool. None: all
                 stages, without the stem.
 
         Returns:
-            A map `[batch, h/stride, w/stride, channels]` for each stage, the finest first, in
+            One map `[batch, h/stride, w/stride, channels]` per stage, the finest first, in
             `computation.dtype`. Sizes are rounded up; `feature_info` has channels and strides.
 
         Raises:
-            ValueError: there is no such stage, or one is named twice.
+            ValueError: a stage does not exist or appears twice, or there is none.
         """
         last = len(self.architecture.stages)
         wanted = sorted(range(1, last + 1) if stages is None else stages)
         if len({*wanted}) != len(wanted) or not {*wanted} <= {*range(last + 1)} or not wanted:
             raise ValueError(
-                f"stages must be some of 0 (the stem) to {last}, each once; got {stages!r}"
+                f"stages must be numbers from 0 (the stem) to {last}, each once; got {stages!r}"
             )
         maps, x = [], images
         for index in range(wanted[-1] + 1):
@@ -152,9 +153,9 @@ class Network(nn.Module):
         return maps
 
     def embed(self, images: Array, *, train: bool) -> Array:
-        """Maps images `[batch, h, w, in_channels]` to what the classifier takes: `[batch, c]`.
+        """Maps images `[batch, h, w, in_channels]` to the classifier's input `[batch, c]`.
 
-        They are float32. With `train`, dropout is left to the caller.
+        The result is float32. Dropout is not applied, even with `train`.
         """
         return self.head(self._last_map(images, train), train=train, classifies=False)
 
@@ -170,19 +171,19 @@ class Network(nn.Module):
         return x
 
     def _part(self, index: int, x: Array, train: bool) -> Array:
-        """The stem (0) or a stage, of what the part before it returns."""
+        """Applies the stem (index 0) or a stage to the output of the part before it."""
         if index == 0:
             return self.stem(x.astype(self.computation.dtype), train=train)
         if index == 1 and self.architecture.pools:
             x = _max_pool(x, self.architecture.padding)
         stage = getattr(self, f"s{index}")
         if train and self.computation.remat == "stages":
-            return _computed_again(stage, x)
+            return _rematerialised(stage, x)
         return stage(x, train=train)
 
 
-def _computed_again(part: nn.Module, x: Array, *arguments: Any) -> Array:
-    """A part of the network in training, whose backward pass computes it again from `x`."""
+def _rematerialised(part: nn.Module, x: Array, *arguments: Any) -> Array:
+    """Applies a part of the network in training; the backward pass recomputes it from `x`."""
     return nn.remat(lambda part, x: part(x, *arguments, train=True))(part, x)
 
 
@@ -235,50 +236,52 @@ class StageBlocks(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[batch, h, w, c_in]` to `[batch, h/stride, w/stride, c_out]`."""
-        rolls = self.computation.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
-        rolls = rolls and len(self._settings_of_rest()) == 1
-        unrolled = 1 if rolls else len(self.shapes)
+        scans = self.computation.scan_blocks and len(self.shapes) > 2 and not self.is_initializing()
+        scans = scans and len(self._settings_of_rest()) == 1
+        unrolled = 1 if scans else len(self.shapes)
         for j in range(unrolled):
             block, rate = self._block(j, name=f"b{j + 1}"), self.drop_rates[j]
             if train and self.computation.remat == "blocks":
-                x = _computed_again(block, x, rate)
+                x = _rematerialised(block, x, rate)
             else:
                 x = block(x, rate, train=train)
-        return self._scan(x, train) if rolls else x
+        return self._scan(x, train) if scans else x
 
     def _block(self, j: int, **options: Any) -> "Block":
         computation = self.computation.within(f"b{j + 1}")
         return Block(self.architecture, self.shapes[j], computation, **options)
 
     def _settings_of_rest(self) -> set[Computation]:
-        """The settings of the blocks after the first; they differ in what is frozen."""
+        """The different settings of the blocks after the first; they differ in frozen norms."""
         return {self.computation.within(f"b{j}") for j in range(2, len(self.shapes) + 1)}
 
     def _policy(self) -> Any:
-        """What a loop keeps of a block in training: what its convs return, or nothing.
+        """What the loop saves of a block in training: the outputs of its convs, or nothing.
 
-        The statistics of these are kept as well: to take them again is to read the maps again.
-        Without a policy it would keep each value that some derivative needs, in float32 where
-        BatchNorm computes in it, and each in an array of all blocks.
+        Their statistics are saved too: recomputing them would read the maps again. Without a policy
+        the loop would save every value that a derivative needs, some in float32, each in an array
+        for all blocks.
         """
         if self.computation.remat == "blocks":
             return None
         return jax.checkpoint_policies.save_only_these_names(CONV, STATISTICS)
 
     def _scan(self, x: Array, train: bool) -> Array:
-        """Runs the equal blocks after the first in a loop, which compiles one block.
+        """Runs the equal blocks after the first in a loop, so one block is compiled.
 
-        Their parameters keep their names, and are stacked for the loop.
+        Their parameters keep their names; they are stacked for the loop.
         """
         names = [f"b{j}" for j in range(2, len(self.shapes) + 1)]
-        each = [{kind: tree[name] for kind, tree in self.variables.items()} for name in names]
+        block_variables = [
+            {kind: tree[name] for kind, tree in self.variables.items()} for name in names
+        ]
         (computation,) = self._settings_of_rest()
         rates = self.drop_rates[1:]
         block = Block(self.architecture, self.shapes[1], computation, parent=None)
         draws = train and any(rates)
         keys = random.split(self.make_rng("dropout") if draws else random.key(0), len(names))
 
-        def one(x: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, Any]:
+        def step(x: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, Any]:
             variables, rate, key = inputs
             rngs = {"dropout": key} if draws else {}
             call: Any = functools.partial(block.apply, variables, x, rate if draws else 0.0)
@@ -288,9 +291,9 @@ class StageBlocks(nn.Module):
             return x, updated["batch_stats"]
 
         if train:
-            one = jax.checkpoint(one, prevent_cse=False, policy=self._policy())
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        x, statistics = lax.scan(one, x, (stacked, jnp.asarray(rates), keys))
+            step = jax.checkpoint(step, prevent_cse=False, policy=self._policy())
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *block_variables)
+        x, statistics = lax.scan(step, x, (stacked, jnp.asarray(rates), keys))
         if train:
             for j, name in enumerate(names):
                 of_block = jax.tree.map(lambda leaf, j=j: leaf[j], statistics)
@@ -299,7 +302,7 @@ class StageBlocks(nn.Module):
 
 
 class Block(nn.Module):
-    """One block of any kind: its convs, each with BatchNorm, squeeze-and-excitation, the skip."""
+    """One block of any kind: convs with BatchNorm, squeeze-and-excitation, and the skip."""
 
     architecture: Architecture
     shape: BlockShape
@@ -311,7 +314,7 @@ class Block(nn.Module):
 
         Args:
             x: output of the previous block.
-            drop_rate: of stochastic depth.
+            drop_rate: rate of stochastic depth.
             train: as in `Network`.
         """
         s, a = self.shape, self.architecture
@@ -331,7 +334,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """[1x1 conv], global average pooling, dropout, and the classifier."""
+    """An optional 1x1 conv, global average pooling, dropout, and the classifier."""
 
     architecture: Architecture
     computation: Computation
@@ -351,7 +354,7 @@ class Head(nn.Module):
             x = _conv(a, self.computation, sizes)(x, train=train)
         elif a.final_activation:
             x = ACTIVATIONS[a.activation](x)
-        # The classifier is cheap, and the softmax and the loss after it need the precision.
+        # float32 from here: the classifier is cheap, and softmax and loss need the precision.
         x = x.astype(jnp.promote_types(self.computation.dtype, jnp.float32)).mean((1, 2))
         if not classifies:
             return x

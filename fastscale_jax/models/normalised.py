@@ -1,8 +1,8 @@
-"""BatchNorm's last operations, in forms that move few bytes: for GPUs.
+"""BatchNorm's scale and shift and the activation, in forms that move few bytes, for GPUs.
 
-A GPU's floor for a training step is set by bytes, not by operations. So the result of BatchNorm and
-activation is not kept for the backward pass, which computes it again where it needs it. With
-squeeze-and-excitation it is not even written.
+On a GPU, memory traffic limits a training step, not operations. So the result of BatchNorm and
+activation is not saved for the backward pass: the backward pass recomputes it. With
+squeeze-and-excitation it is not written to memory at all.
 """
 
 import functools
@@ -18,16 +18,16 @@ from fastscale_jax.convs.activated_conv import ACTIVATIONS
 from fastscale_jax.models.recomputed import recomputed
 from fastscale_jax.utils.varying import varying_alike
 
-# names statistics of maps for policies of `jax.checkpoint`: keeping them costs next to nothing
+# name of the maps' statistics in policies of `jax.checkpoint`: saving them costs little
 STATISTICS = "statistics"
 _named = functools.partial(checkpoint_name, name=STATISTICS)
 
 
 def _with_slope(name: str, slope: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """An activation whose derivative is a factor, 0 or 1: XLA would write a mask to memory.
+    """An activation whose derivative is a factor 0 or 1; else XLA would write a mask to memory.
 
     Args:
-        name: of one of `ACTIVATIONS`.
+        name: a key of `ACTIVATIONS`.
         slope: the derivative, as a function of the result.
     """
 
@@ -55,9 +55,9 @@ class Normalised:
 
     Attributes:
         x: `[batch, h, w, c]`, the result of a conv.
-        factor: of each channel, `[c]`, or of each image's, `[batch, 1, 1, c]`; float32 or wider.
-        offset: likewise.
-        activation: by name.
+        factor: per channel `[c]`, or per image and channel `[batch, 1, 1, c]`; float32 or wider.
+        offset: as `factor`.
+        activation: its name.
     """
 
     x: Array
@@ -76,9 +76,9 @@ class Normalised:
     def times(self, gate: Array) -> Array:
         """Returns `[batch, h, w, c]`, multiplied by the factors `[batch, c]` of squeeze-excite.
 
-        The gradients of `factor`, `offset` and `gate` are first summed over each image, all in one
-        kernel; those of `factor` and `offset` are then summed over images. Summed over the batch at
-        once, they would take a second kernel, which reads `x` and the cotangent again.
+        One kernel sums the gradients of `factor`, `offset` and `gate` over each image; those of
+        `factor` and `offset` are then summed over images. Summing over the batch directly would
+        need a second kernel that reads `x` and the cotangent again.
         """
         x, *small = self._arrays
         factor, offset = (_for_each_image(a, len(x)) for a in small)
@@ -87,11 +87,11 @@ class Normalised:
 
     @property
     def _arrays(self) -> list[Array]:
-        # with statistics of all devices, factor and offset are the same on each, and x is not
+        # with sync_bn, factor and offset are the same on all devices, and x is not
         return varying_alike(self.x, self.factor, self.offset)
 
 
-@functools.partial(jax.checkpoint, static_argnums=1)  # whose barrier keeps the two sums apart
+@functools.partial(jax.checkpoint, static_argnums=1)  # its barrier keeps the two sums apart
 def _for_each_image(values: Array, images: int) -> Array:
     return jnp.broadcast_to(values, (images, 1, 1, values.shape[-1]))
 
@@ -113,7 +113,7 @@ def _pooled(activation: str, x: Array, factor: Array, offset: Array) -> Array:
 def _pooled_tangent(
     activation: str, primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
-    """Forward, one kernel takes the mean, and the means that two gradients need."""
+    """In the forward pass one kernel computes the mean, and the two means that gradients need."""
     x, factor, offset = primals
     dx, *small = tangents
     _, along_x = jax.jvp(

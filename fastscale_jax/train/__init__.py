@@ -1,8 +1,8 @@
-"""What a training step computes: the recipe, the step, the optimiser, the evaluation.
+"""The recipe, the training step, the optimiser and the evaluation.
 
-The package has this room and a function of the same name, `fastscale_jax.train(recipe, source=…)`,
-which is `api.train`. Python keeps a room as an attribute of its package once it is imported, so the
-attribute is the room in any case, and the room can be called.
+`fastscale_jax.train` is this subpackage, and also the function `api.train`. Python sets an imported
+subpackage as an attribute of its package, so the attribute cannot be a function. So this module is
+callable: calling it calls `api.train`.
 """
 
 import sys
@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 
-class _CallableRoom(types.ModuleType):
+class _CallableModule(types.ModuleType):
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Trains a network: `api.train`."""
         from fastscale_jax.api import train
@@ -18,4 +18,4 @@ class _CallableRoom(types.ModuleType):
         return train(*arguments, **options)
 
 
-sys.modules[__name__].__class__ = _CallableRoom
+sys.modules[__name__].__class__ = _CallableModule

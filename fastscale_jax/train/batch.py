@@ -1,13 +1,13 @@
-"""Whether devices, and what else a recipe asks for, can share its batch."""
+"""Checks that devices, gradient accumulation and BatchNorm groups divide the batch."""
 
 from fastscale_jax.train.recipe import Recipe
 
 
 def check_batch_is_known(recipe: Recipe) -> None:
-    """Refuses a batch size that is still to be found.
+    """Refuses the batch size `auto` (0) where it is not supported.
 
     Raises:
-        ValueError: says where that is done.
+        ValueError: the batch size is `auto`; the message says which modes support it.
     """
     if not recipe.data.batch_size:
         raise ValueError(
@@ -17,10 +17,10 @@ def check_batch_is_known(recipe: Recipe) -> None:
 
 
 def check_divides(recipe: Recipe, devices: int) -> None:
-    """Refuses a batch that devices, and what else the recipe asks for, cannot share.
+    """Refuses a batch that devices, `optim.accumulate` or `bn.group_size` do not divide.
 
     Raises:
-        ValueError: says which.
+        ValueError: the batch is not divisible; the message says by what.
     """
     batch_size, group = recipe.data.batch_size, recipe.bn.group_size
     check_batch_is_known(recipe)
@@ -32,12 +32,12 @@ def check_divides(recipe: Recipe, devices: int) -> None:
     images, parts = batch_size // devices, recipe.optim.accumulate
     if images % parts:
         raise ValueError(
-            f"the {images} images of a device cannot be computed in config.optim.accumulate = "
+            f"the {images} images of a device cannot be split into config.optim.accumulate = "
             f"{parts} equal parts"
         )
     if group and images // parts % group:
         of_part = " and part" if parts > 1 else ""
         raise ValueError(
-            f"the {images // parts} images of a device{of_part} are no multiple of "
+            f"the {images // parts} images of a device{of_part} are not a multiple of "
             f"config.bn.group_size = {group}"
         )

@@ -18,7 +18,7 @@ class DivergenceError(Exception):
     """The loss of a step, or a weight after it, is NaN or infinite."""
 
     def __init__(self, step: int, message: str) -> None:
-        """Takes the step, counted from 1, and the message."""
+        """Stores the step, counted from 1, and the message."""
         super().__init__(message)
         self.step = step
 
@@ -27,10 +27,10 @@ def is_finite(tree: Any) -> bool:
     """Returns whether all numbers in a tree of arrays are finite."""
     leaves = jax.tree.leaves(tree)
     host_arrays = [on_host(leaf) for leaf in leaves]
-    elsewhere = [leaf for leaf, x in zip(leaves, host_arrays, strict=True) if x is None]
-    # computed before any return: all hosts that share sharded arrays must take part
-    finite_elsewhere = not elsewhere or bool(_on_devices()(elsewhere))
-    return finite_elsewhere and all(np.isfinite(x).all() for x in host_arrays if x is not None)
+    sharded = [leaf for leaf, x in zip(leaves, host_arrays, strict=True) if x is None]
+    # always computed: all hosts that share a sharded array must take part
+    are_sharded_finite = not sharded or bool(_on_devices()(sharded))
+    return are_sharded_finite and all(np.isfinite(x).all() for x in host_arrays if x is not None)
 
 
 @functools.cache
@@ -58,7 +58,7 @@ class LossWatch:
         self._latest = step, loss
 
     def catch_up(self) -> None:
-        """Checks the last loss too, as is needed before its step's state is used.
+        """Checks the last loss; call it before that step's state is used.
 
         Raises:
             DivergenceError: it is not finite.

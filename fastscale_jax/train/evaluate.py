@@ -1,4 +1,4 @@
-"""Evaluation: every image of the test split, once."""
+"""Evaluation on every image of the test split, once."""
 
 import functools
 import math
@@ -21,9 +21,8 @@ from fastscale_jax.train.step import Metrics, Task, eval_step
 class Evaluation(NamedTuple):
     """A model's metrics and predictions on a split."""
 
-    metrics: dict[
-        str, float
-    ]  # loss, and top1_error and, of more than 5 classes, top5_error: percent
+    # loss; top1_error in percent; with more than 5 classes, top5_error in percent
+    metrics: dict[str, float]
     labels: np.ndarray  # [images] int
     predicted: np.ndarray  # [images] int
 
@@ -32,28 +31,28 @@ class Evaluator:
     """Evaluates models of one task on one split; compiles once."""
 
     def __init__(self, task: Task, split: Split, batch_size: int) -> None:
-        """Takes what stays the same.
+        """Takes the arguments that are the same for all models.
 
         Args:
-            task: the network, and the conventions of its images.
-            split: of a source.
-            batch_size: of each step, over all devices, rounded up to a multiple of their number;
-                the last batch is padded, and the padding not counted.
+            task: has the network and the normalisation of its images.
+            split: the images, a split of a source.
+            batch_size: images per step over all devices, rounded up to a multiple of their number.
+                The last batch is padded; padding is not counted.
         """
         everywhere = NamedSharding(task.mesh, ON_ALL)
         self._step = jax.jit(functools.partial(_step, task), out_shardings=everywhere)
         self._split, self._mesh = split, task.mesh
-        self._has_top5 = task.model.architecture.num_classes > 5  # or else it is always 0
+        self._has_top5 = task.model.architecture.num_classes > 5  # else it would always be 0
         self._batch_size = task.mesh.size * math.ceil(batch_size / task.mesh.size)
 
     def __call__(self, weights: Weights, tick: Callable[[], object] = lambda: None) -> Evaluation:
-        """Returns the evaluation of a model; all hosts take part, and all have the result.
+        """Returns the evaluation of a model; all hosts take part, and all get the result.
 
         Args:
-            weights: of the model.
-            tick: called with each batch.
+            weights: the model's weights.
+            tick: called after each batch.
         """
-        weights = replicated(weights, self._mesh)  # once, not with each batch
+        weights = replicated(weights, self._mesh)  # once, not for each batch
         parts = []
         for batch in eval_batches(self._split, self._batch_size, **this_host()):
             parts.append(self._step(weights, shared_out(batch, self._mesh)))
@@ -68,7 +67,7 @@ class Evaluator:
     def of_state(
         self, state: TrainState, tick: Callable[[], object] = lambda: None
     ) -> dict[str, Evaluation]:
-        """Returns the evaluation of the model, and of the average where one is kept, by prefix."""
+        """Returns the evaluations of the model (key "") and of the average, if any (key "ema_")."""
         evaluations = {"": self(state.weights, tick)}
         if state.average is not None:
             evaluations["ema_"] = self(state.average, tick)
@@ -76,20 +75,20 @@ class Evaluator:
 
 
 def _step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, tuple[Array, Array, Array]]:
-    """Metrics, and labels, predictions and mask, for every host to have all of them."""
+    """Metrics, and labels, predictions and mask of all images, on every host."""
     metrics, predicted = eval_step(task, weights, batch)
     return metrics, (jnp.asarray(batch.labels), predicted, jnp.asarray(batch.mask))
 
 
 def averages(parts: list[Metrics]) -> dict[str, float]:
-    """Returns means over all images of some batches: the loss, and errors in percent."""
-    # as Python floats: sums in float32 would lose digits
+    """Returns means over the images of several batches: the loss, and errors in percent."""
+    # Python floats: sums in float32 would lose digits
     of_batches = [jax.tree.map(float, part) for part in jax.device_get(parts)]
     return functools.reduce(Metrics.merge, of_batches).compute()
 
 
 def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:
-    """Returns metrics by the names of `metrics.jsonl`: `test_loss`, `ema_test_loss`."""
+    """Returns metrics under their names in `metrics.jsonl`: `test_loss`, `ema_test_loss`."""
     return {
         f"{prefix}test_{name}": value
         for prefix, evaluation in evaluations.items()
@@ -98,11 +97,11 @@ def as_record(evaluations: dict[str, Evaluation]) -> dict[str, float]:
 
 
 def images_seen(evaluations: Iterable[Mapping[str, Evaluation]]) -> int:
-    """Returns how many images evaluations of a split counted: all but those that were skipped.
+    """Returns the number of images that evaluations of a split counted; unreadable ones are not.
 
     Args:
-        evaluations: by prefix, of one or more checkpoints. An image that could be read for some of
-            them only is not counted.
+        evaluations: of one or more checkpoints, each as `Evaluator.of_state` returns it. If they
+            differ, the smallest number is returned.
     """
     return min((len(x.labels) for one in evaluations for x in one.values()), default=0)
 
@@ -110,7 +109,7 @@ def images_seen(evaluations: Iterable[Mapping[str, Evaluation]]) -> int:
 def error_of(evaluations: dict[str, Evaluation]) -> float | None:
     """Returns the top-1 error that decides the best checkpoint: the average's, if there is one.
 
-    It is None without an evaluation, and if the loss is not finite.
+    None if there is no evaluation, or the loss is not finite.
     """
     if not evaluations:
         return None

@@ -1,4 +1,4 @@
-"""What of a network is not trained: `config.train.freeze`."""
+"""The parts of a network that are not trained: `config.train.freeze`."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -12,23 +12,23 @@ from fastscale_jax.train.state import Weights
 
 
 class Frozen(NamedTuple):
-    """What is not trained.
+    """The parts that are not trained.
 
-    Training splits the weights: gradients, optimiser and average know the trained part alone.
+    Gradients, optimiser state and average exist only for the trained part.
     """
 
-    params: frozenset[str] = frozenset()  # dotted names, as `s1.b1.a.kernel`
-    norms: frozenset[str] = frozenset()  # layers, as `s1.b1.a`, whose BatchNorm is frozen
+    params: frozenset[str] = frozenset()  # dotted names, such as `s1.b1.a.kernel`
+    norms: frozenset[str] = frozenset()  # layers with a frozen BatchNorm, such as `s1.b1.a`
 
     @classmethod
     def of(cls, network: Architecture, freeze: str) -> "Frozen":
-        """Returns what a config freezes.
+        """Returns the parts that a config freezes.
 
-        A BatchNorm is frozen, with its running statistics, where its scale and its bias are.
+        A BatchNorm and its running statistics are frozen if its scale and its bias are.
 
         Args:
-            network: that is trained.
-            freeze: as `frozen_names` takes it.
+            network: the trained network.
+            freeze: as in `frozen_names`.
 
         Raises:
             ValueError: a pattern matches no parameter, or nothing is left to train.
@@ -42,7 +42,7 @@ class Frozen(NamedTuple):
         return _without(params, self.params)
 
     def trained_stats(self, batch_stats: Tree) -> Tree:
-        """Returns the running statistics that training moves; there may be none."""
+        """Returns the running statistics that training updates; there may be none."""
         names = itertools.product(self.norms, ("mean", "var"))
         return _without(batch_stats, {f"{layer}.bn.{moment}" for layer, moment in names})
 

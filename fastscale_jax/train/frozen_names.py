@@ -1,4 +1,4 @@
-"""Which parameters `config.train.freeze` means. Without JAX, so that a config is checked early."""
+"""The parameters that `config.train.freeze` names. Without JAX, so a config is checked early."""
 
 import difflib
 import fnmatch
@@ -15,9 +15,9 @@ def frozen_names(network: Architecture, freeze: str) -> frozenset[str]:
     """Returns the dotted names of the parameters that are not trained.
 
     Args:
-        network: that is trained.
-        freeze: `backbone`, which is all but the classifier, and patterns of names of parameters,
-            with commas between; empty: nothing.
+        network: the trained network.
+        freeze: comma-separated patterns of parameter names; `backbone`: all but the classifier;
+            empty: nothing.
 
     Raises:
         ValueError: a pattern matches no parameter, or nothing is left to train.
@@ -30,13 +30,13 @@ def frozen_names(network: Architecture, freeze: str) -> frozenset[str]:
     if len(frozen) == len(names):
         raise ValueError(
             f"config.train.freeze={freeze!r} leaves nothing to train; freeze=backbone trains the "
-            "classifier alone"
+            "classifier only"
         )
     return frozen
 
 
 def freeze_patterns(freeze: str) -> list[str]:
-    """Returns the patterns of `config.train.freeze`, each once, sorted, without spaces around them.
+    """Returns the patterns of `config.train.freeze`, sorted, without duplicates and spaces.
 
     `backbone` may be written in any case.
     """
@@ -45,10 +45,10 @@ def freeze_patterns(freeze: str) -> list[str]:
 
 
 def _matching(pattern: str, names: tuple[str, ...]) -> list[str]:
-    """The names that a pattern stands for.
+    """The names that match a pattern.
 
     Raises:
-        ValueError: there are none; says which patterns are near.
+        ValueError: none matches; the message suggests similar patterns.
     """
     if pattern == _BACKBONE:
         return [name for name in names if not name.startswith(_CLASSIFIER)]
@@ -62,7 +62,7 @@ def _matching(pattern: str, names: tuple[str, ...]) -> list[str]:
 
 
 def _near(pattern: str, names: tuple[str, ...]) -> list[str]:
-    """Patterns that match something, like one that does not."""
+    """Valid patterns similar to one that matches nothing."""
     levels = (itertools.accumulate(name.split(".")[:-1], "{}.{}".format) for name in names)
     known = list(dict.fromkeys([_BACKBONE, *(f"{x}.*" for one in levels for x in one), *names]))
     near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Gradients of the mean loss of a batch: at once or in parts, with or without loss scaling."""
+"""Gradients of a batch's mean loss, with optional accumulation over parts and loss scaling."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Examples(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The network's losses and logits, image by image."""
+    """Losses and logits of each image."""
 
     losses: Array  # [batch]
     logits: Array  # [batch, num_classes]
@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
 class BatchGradients(NamedTuple):
     """Gradients of a batch, with the new running statistics and the outputs."""
 
-    gradients: Tree  # as the parameters
+    gradients: Tree  # structure of the parameters
     batch_stats: Tree
     outputs: Outputs
 
@@ -50,16 +50,15 @@ def gradients(
     """Returns the gradients of a batch's mean loss.
 
     Args:
-        loss: of a batch or a part of one.
-        params: to differentiate by.
+        loss: loss function of a batch, or of a part of one.
+        params: the parameters to differentiate by.
         batch_stats: before the batch; each part updates them.
         examples: the batch.
-        key: for dropout; each part has its own.
-        parts: number of equal parts that the batch is computed in, one after the other; must divide
-            the batch. Activations take 1/parts of the memory. BatchNorm's statistics are each
-            part's own.
-        scale: factor of the loss while it is differentiated, so that small gradients do not vanish
-            in float16; None: 1.
+        key: key of dropout; each part gets its own.
+        parts: number of equal parts of the batch, computed one after the other; must divide the
+            batch. Activations take 1/parts of the memory. BatchNorm's statistics are per part.
+        scale: factor of the loss during differentiation, so that small gradients do not vanish in
+            float16; None: 1.
     """
 
     def of_part(batch_stats: Tree, examples: Examples, key: Array) -> BatchGradients:
@@ -82,8 +81,6 @@ def gradients(
         return (total, new.batch_stats), new.outputs
 
     in_parts = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), examples)
-    nothing = jax.tree.map(lambda x: varying_alike(jnp.zeros_like(x), x)[0], params)
-    totals, outputs = lax.scan(
-        add, (nothing, batch_stats), (in_parts, jax.random.split(key, parts))
-    )
+    zeros = jax.tree.map(lambda x: varying_alike(jnp.zeros_like(x), x)[0], params)
+    totals, outputs = lax.scan(add, (zeros, batch_stats), (in_parts, jax.random.split(key, parts)))
     return BatchGradients(*totals, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs))

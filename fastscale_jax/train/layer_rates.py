@@ -1,20 +1,20 @@
-"""The share of the learning rate that each parameter gets."""
+"""Factors of the learning rate for each parameter."""
 
 from fastscale_jax.arch import Architecture, parameter_names, parts
 from fastscale_jax.train.recipe import Optim
 
 
 def rate_factors(optim: Optim, network: Architecture) -> dict[str, float]:
-    """Returns what each parameter's rate is multiplied by, by its dotted name; empty: all by 1.
+    """Returns the factor of each parameter's rate, by dotted name; empty: all factors are 1.
 
-    The stem, each block and the head are a group. A group's rate is multiplied by `layer_decay` to
-    the power of its distance from the head: 0 for the head, 1 for the last block, one more than
-    there are blocks for the stem (arXiv:2106.08254, section 3.2). The classifier's is multiplied
-    by `head_rate`.
+    The stem, each block and the head are a group. The factor of a group is `layer_decay` to the
+    power of its distance from the head: 0 for the head, 1 for the last block, number of blocks + 1
+    for the stem (arXiv:2106.08254, section 3.2). The classifier's factor is also multiplied by
+    `head_rate`.
 
     Args:
-        optim: of the recipe.
-        network: that is trained.
+        optim: section of the recipe.
+        network: the trained network.
     """
     if optim.layer_decay == optim.head_rate == 1:
         return {}
@@ -32,6 +32,6 @@ def rate_factors(optim: Optim, network: Architecture) -> dict[str, float]:
 
 
 def _group(name: str) -> str:
-    """The group of a parameter: `s1.b2` of `s1.b2.a.kernel`, and `stem` of `stem.conv.kernel`."""
+    """The group of a parameter: `s1.b2` for `s1.b2.a.kernel`, `stem` for `stem.conv.kernel`."""
     first, second, *_ = name.split(".")
     return first if first in ("stem", "head") else f"{first}.{second}"

@@ -1,8 +1,8 @@
-"""BatchNorm statistics computed anew from many images, before an evaluation.
+"""Recomputes BatchNorm statistics from many images before an evaluation.
 
-The running statistics are of the last few batches, during which the network changed; and those of
-the averaged model are of no single network. The paper's authors compute them anew, too
-(arXiv:2103.06877, section 6.1; arXiv:2105.07576, section 3).
+Running statistics come from the last few batches, during which the network changed; those of the
+averaged model belong to no single network. The paper also recomputes them (arXiv:2103.06877,
+section 6.1; arXiv:2105.07576, section 3).
 """
 
 import dataclasses
@@ -33,18 +33,18 @@ from fastscale_jax.models.layers import NEW_SHARE
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
 
-_NO_STEP = 2**32 - 1  # folded into the key, where training steps fold in their number
+_NO_STEP = 2**32 - 1  # folded into the key; training steps fold in their number instead
 
 
 class PreciseStatistics:
     """Computes the statistics of networks of one task; compiles once."""
 
     def __init__(self, task: Task, images: int) -> None:
-        """Takes what stays the same.
+        """Takes the arguments that are the same for all calls.
 
         Args:
-            task: the network, what of it is frozen, and how images are augmented.
-            images: to compute them from; rounded up to whole batches.
+            task: has the network, its frozen parts and the augmentation.
+            images: number of images for the statistics; rounded up to whole batches.
         """
         self._batches, self._mesh = math.ceil(images / task.recipe.data.batch_size), task.mesh
         self._frozen = task.frozen
@@ -59,15 +59,15 @@ class PreciseStatistics:
         key: Array,
         tick: Callable[[], object] = lambda: None,
     ) -> list[Weights]:
-        """Returns the same weights, each with the statistics of the same training images.
+        """Returns the same weights, all with statistics from the same training images.
 
-        Those of a frozen BatchNorm stay; where all are frozen, no images are read.
+        Statistics of a frozen BatchNorm are kept; if all are frozen, no images are read.
 
         Args:
-            models: weights of the network, on all devices.
-            batches: of training images, this host's share; only those that are needed are read.
-            key: of a run; each batch gets its own key, which no training step has.
-            tick: called with each batch.
+            models: weights of networks, on all devices.
+            batches: training images, this host's share; only as many as needed are read.
+            key: the run's key; each batch gets its own key, different from those of training steps.
+            tick: called after each batch.
         """
         if not jax.tree.leaves([self._frozen.trained_stats(x.batch_stats) for x in models]):
             return list(models)
@@ -90,14 +90,14 @@ def batch_statistics(task: Task, weights: Weights, batch: Batch, key: Array) -> 
     """Returns the mean and variance of each BatchNorm's input over groups of a batch.
 
     Args:
-        task: the network, and how images are augmented; they are not mixed.
-        weights: of the network.
-        batch: of training images.
-        key: of augmentation and dropout.
+        task: has the network and the augmentation; images are not mixed.
+        weights: the network's weights.
+        batch: training images.
+        key: key of augmentation and dropout.
 
     Returns:
-        As the part of `batch_stats` that is not frozen, `[groups, …]`: of each device, or of each
-        group of `bn.group_size`.
+        Statistics `[groups, …]`, with the structure of the unfrozen part of `batch_stats`. A group
+        is a device's batch, or `bn.group_size` images.
     """
     of_device = on_each_device(
         functools.partial(_of_device, task),
@@ -135,19 +135,19 @@ def _of_group(task: Task, weights: Weights, pixels: Array, key: Array) -> Tree:
         mutable=["batch_stats"],
         rngs={"dropout": key},
     )
-    # running statistics that begin with 0 are NEW_SHARE times the batch's
+    # running statistics that start at 0 become NEW_SHARE times the batch's
     moved = task.frozen.trained_stats(updated["batch_stats"])
     return jax.tree.map(lambda x: x / NEW_SHARE, own(moved))
 
 
 def over_all(parts: Iterable[Tree]) -> Tree:
-    """Returns the statistics of all images of some batches, as numpy arrays.
+    """Returns the statistics over all images of several batches, as numpy arrays.
 
     The variance is the mean of the groups' variances plus the variance of their means; the paper's
-    code leaves the second term out.
+    code omits the second term.
 
     Args:
-        parts: of each batch, as `batch_statistics` returns them; all groups are equally large.
+        parts: one per batch, as from `batch_statistics`; all groups have the same size.
     """
     return _over_all(jax.device_get(list(parts)))
 

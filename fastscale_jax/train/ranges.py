@@ -1,4 +1,4 @@
-"""What the values of a recipe may be."""
+"""Valid values of a recipe's keys."""
 
 import operator
 from typing import Any
@@ -8,8 +8,8 @@ from fastscale_jax.data.sources.conventions import MOST_PIXELS
 
 _MOST = 2**31 - 1  # steps and images are counted in 32 bits on the device
 
-# of each key: the least it may be, and what it must stay at or below; None: `_MOST`
-_FROM_TO = {
+# key: (smallest, largest) value; None: `_MOST`
+_LIMITS = {
     "data.batch_size": (0, None),
     "data.max_pixels": (1, MOST_PIXELS),  # Pillow decodes no larger images
     "data.workers": (0, 1024),
@@ -58,8 +58,8 @@ CHOICES = {
     "dtype": ("float32", "bfloat16", "float16"),
     "remat": ("none", "blocks", "stages"),
 }
-# of each key that not all optimisers know, those that do
-_KNOWN_TO = {
+# optimisers that use each key; keys that all use are left out
+_USED_BY = {
     "momentum": ("sgd", "rmsprop"),
     "nesterov": ("sgd",),
     "beta1": ("adamw", "lamb", "lion"),
@@ -69,15 +69,15 @@ _KNOWN_TO = {
 
 
 def check_ranges(recipe: Any) -> None:
-    """Refuses a recipe with a value that it cannot have.
+    """Refuses a recipe with an invalid value.
 
     Args:
-        recipe: with the fields of `train.recipe.Recipe`, of their types.
+        recipe: has the fields of `train.recipe.Recipe`, with the right types.
 
     Raises:
-        ValueError: names the key, what it may be, and what it is.
+        ValueError: a value is invalid; the message has the key, the valid values and the value.
     """
-    for key, (low, high) in _FROM_TO.items():
+    for key, (low, high) in _LIMITS.items():
         value = operator.attrgetter(key)(recipe)
         high = _MOST if high is None else high
         if not value >= low:
@@ -102,8 +102,8 @@ def check_ranges(recipe: Any) -> None:
     _check_warmup(recipe)
     if recipe.bn.sync and recipe.bn.group_size:
         raise ValueError(
-            "config.bn.sync takes statistics of all images and config.bn.group_size of "
-            f"{recipe.bn.group_size} each; set one of them"
+            "config.bn.sync computes statistics over all images, config.bn.group_size over "
+            f"{recipe.bn.group_size} each; set only one of them"
         )
 
 
@@ -115,10 +115,10 @@ def _check_optim(optim: Any, batch_size: int) -> None:
         raise ValueError(f"config.optim.layer_decay must be at most 1; got {optim.layer_decay}")
     _check_keys(optim)
     if optim.curve == "exp" and not optim.decay:
-        raise ValueError("config.optim.decay must be above 0 where config.optim.curve is exp")
+        raise ValueError("config.optim.decay must be above 0 if config.optim.curve is exp")
     steps = optim.step_epochs
     if list(steps) != sorted(set(steps)) or not all(1 <= step <= _MOST for step in steps):
-        raise ValueError(f"config.optim.step_epochs must be rising epochs from 1 on; got {steps}")
+        raise ValueError(f"config.optim.step_epochs must be increasing epochs, from 1; got {steps}")
     if batch_size % optim.accumulate:
         raise ValueError(
             "config.data.batch_size must be divisible by config.optim.accumulate; "
@@ -127,23 +127,23 @@ def _check_optim(optim: Any, batch_size: int) -> None:
 
 
 def _check_keys(optim: Any) -> None:
-    """Refuses values for keys that the optimiser does not know."""
+    """Refuses values of keys that the optimiser does not use."""
     defaults = type(optim)()
-    for key, known_to in _KNOWN_TO.items():
+    for key, users in _USED_BY.items():
         value, default = getattr(optim, key), getattr(defaults, key)
-        if optim.name not in known_to and value != default:
+        if optim.name not in users and value != default:
             raise ValueError(
-                f"config.optim.{key} is for {', '.join(known_to)}, not for config.optim.name = "
+                f"config.optim.{key} is for {', '.join(users)}, not for config.optim.name = "
                 f"{optim.name}; leave it at {default}"
             )
 
 
 def _check_warmup(recipe: Any) -> None:
-    """Refuses a warmup that leaves nothing of the run for a curve that begins after it."""
+    """Refuses a warmup as long as the run, if the curve begins after warmup."""
     optim, epochs = recipe.optim, recipe.total_epochs
     if optim.curve_from == "warmup" and optim.warmup_epochs >= epochs:
         raise ValueError(
             f"config.optim.warmup_epochs = {optim.warmup_epochs:g} must be below the {epochs} "
-            "epochs of the run where config.optim.curve_from is warmup; set fewer epochs of "
-            "warmup, or more of config.train.epochs"
+            "epochs of the run if config.optim.curve_from is warmup; set fewer epochs of "
+            "warmup, or more config.train.epochs"
         )

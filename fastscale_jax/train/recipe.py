@@ -1,8 +1,8 @@
-"""The training recipe: every key of the config beside `model`, its default, and what it means.
+"""The training recipe: every key of the config besides `model`, its default and its meaning.
 
 The defaults are those of arXiv:2103.06877, section 6.1, for RegNets at the 1x schedule. Config
-files start from them (`default_config`) and write down what differs. Only primary values are kept;
-what follows from them, such as the number of steps, is derived in code.
+files start from them (`default_config`) and set what differs. The recipe has only primary values;
+derived values, such as the number of steps, are computed in code.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.data.sources.conventions import MAX_PIXELS, MOST_PIXELS, SOURCES
 from fastscale_jax.train.ranges import CHOICES, check_ranges
 
-# the batch size that the paper's learning rate is for; others are scaled in proportion
+# batch size of the paper's learning rate; for others the rate is scaled in proportion
 REFERENCE_BATCH_SIZE = 1024
 
-# values that are names, which are taken without regard to case
+# keys whose values are names; their case is ignored
 _NAMES = CHOICES | {"data.name": tuple(SOURCES)}
-# What a run did that an older version recorded without a key, where that is not the key's default.
+# What runs of older versions did whose recorded config lacks a key, if it is not the default.
 BEFORE = {"data.exif": False, "data.max_pixels": MOST_PIXELS}
 
 
@@ -32,14 +32,14 @@ class Data:
     """`config.data`."""
 
     name: str = "synthetic"  # a source: digits, synthetic, folder, csv, tfds
-    dir: str = ""  # a folder of images, a CSV file, or what TFDS prepared; empty: TFDS's own place
-    tfds_name: str = "imagenet2012"  # a set of TFDS's for image classification
-    batch_size: int = 1024  # images a step, over all devices; 0, or auto: as many as fit
-    workers: int = 0  # threads that decode, on each host; 0: one a core
-    holdout: float = 0.1  # share of the images to evaluate on, where the data have no such split
+    dir: str = ""  # a folder of images, a CSV file, or TFDS's data_dir; empty: TFDS's default
+    tfds_name: str = "imagenet2012"  # a data set of TFDS for image classification
+    batch_size: int = 1024  # images per step, over all devices; 0, or auto: as many as fit
+    workers: int = 0  # decoding threads on each host; 0: one per core
+    holdout: float = 0.1  # share of images for evaluation, if the data have no such split
     holdout_seed: int = 0  # seed of the random choice of these images
-    exif: bool = True  # turn photographs upright as their EXIF data say
-    max_pixels: int = MAX_PIXELS  # most pixels of an image file; larger ones cannot be read
+    exif: bool = True  # rotate photographs by their EXIF orientation
+    max_pixels: int = MAX_PIXELS  # largest number of pixels of an image that is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,28 +47,28 @@ class Train:
     """`config.train`."""
 
     epochs: int = 100  # epochs at schedule 1; a run has epochs times schedule
-    steps: int = 0  # stop after so many steps; 0: after the epochs
-    least_steps: int = 0  # epochs are added until they take so many steps; 0: none
-    freeze: str = ""  # what is not trained: `backbone`, or patterns: `stem.*,*.se.*`
-    needs_weights: bool = False  # refuse to begin without `init_from`
+    steps: int = 0  # stop after this many steps; 0: after the epochs
+    least_steps: int = 0  # epochs are added until a run has this many steps; 0: none
+    freeze: str = ""  # parameters not trained: `backbone`, or patterns: `stem.*,*.se.*`
+    needs_weights: bool = False  # refuse to start without `init_from`
     log_every_steps: int = 50  # steps between lines of metrics.jsonl
     eval_every_epochs: int = 1  # epochs between evaluations
-    shard_optimizer: bool = False  # each device keeps a part of momentum and average
+    shard_optimizer: bool = False  # shard momentum and average over devices
 
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
-    """`config.optim`: the optimiser, and how its rate falls."""
+    """`config.optim`: the optimiser and its learning rate."""
 
     name: str = "sgd"  # the optimiser
     learning_rate: float = 2.0  # rate at batch 1,024; scaled in proportion to the batch
-    curve: str = "exp"  # how the rate falls
+    curve: str = "exp"  # the curve by which the rate falls
     curve_from: str = "start"  # where the curve begins: at the start of the run, or after warmup
     decay: float = 0.02  # share of the rate that is left at the end; for exp, cos and lin
     step_epochs: tuple[int, ...] = (30, 60, 90)  # when steps lowers the rate, at schedule 1
-    step_factor: float = 0.1  # what steps multiplies the rate by
-    warmup_epochs: float = 5.0  # epochs in which the rate is held down
-    warmup_start: float = 0.1  # share of the rate that warmup begins with; it rises linearly to 1
+    step_factor: float = 0.1  # factor of the rate at each of step_epochs
+    warmup_epochs: float = 5.0  # epochs in which the rate rises to its peak
+    warmup_start: float = 0.1  # share of the rate at the start of warmup; it rises linearly to 1
     momentum: float = 0.9  # for sgd and rmsprop
     nesterov: bool = True  # for sgd: Nesterov's momentum
     beta1: float = 0.9  # for adamw, lamb and lion
@@ -77,13 +77,13 @@ class Optim:
     weight_decay: float = 2e-5  # BatchNorm is exempt; with all but sgd, biases too
     head_rate: float = 1.0  # multiplies the classifier's rate
     layer_decay: float = 1.0  # multiplies the rate from block to block, towards the stem
-    clip_norm: float = 0.0  # largest norm of the whole gradient, before weight decay; 0: any
-    accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
+    clip_norm: float = 0.0  # largest norm of the whole gradient, before weight decay; 0: no limit
+    accumulate: int = 1  # parts of a batch, computed one after the other to save memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Ema:
-    """`config.ema`: the moving average of weights and statistics that is evaluated as well."""
+    """`config.ema`: the moving average of weights and statistics, which is also evaluated."""
 
     every_steps: int = 32  # steps between updates, from the start of each epoch; 0: no average
     rate: float = 1e-5  # rate of one image, for a one-epoch ImageNet run; see `train.ema`
@@ -93,8 +93,8 @@ class Ema:
 class Bn:
     """`config.bn`: BatchNorm."""
 
-    precise_images: int = 8192  # images for the statistics before an evaluation; 0: running ones
-    sync: bool = False  # statistics of all devices' images, not of each device's own
+    precise_images: int = 8192  # images for statistics before an evaluation; 0: running statistics
+    sync: bool = False  # statistics over all devices' images, not per device
     group_size: int = 0  # images per BatchNorm group; 0: the device's whole batch
 
 
@@ -102,12 +102,12 @@ class Bn:
 class Checkpoint:
     """`config.checkpoint`."""
 
-    dir: str = ""  # where they are kept, a folder or gs://…; empty: the workdir's `checkpoints`
+    dir: str = ""  # their folder, local or gs://…; empty: the workdir's `checkpoints`
     every_epochs: int = 10  # epochs between checkpoints; 0: not by epochs
     every_steps: int = 0  # steps between checkpoints; 0: not by steps
     every_minutes: float = 0.0  # minutes between checkpoints; 0: not by the clock
-    keep: int = 2  # how many of the latest are kept, beside the best
-    allow_changes: bool = False  # go on with another recipe than the checkpoint's
+    keep: int = 2  # number of latest checkpoints to keep, besides the best
+    allow_changes: bool = False  # resume with a recipe that differs from the checkpoint's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +124,10 @@ class Recipe:
     schedule: int = 1  # multiplies the epochs, as in the paper
     dtype: str = "float32"  # type of the computation; parameters and logits are float32
     grouped_conv: str = "auto"  # implementation of the spatial convs
-    scan_blocks: bool = False  # compile equal blocks once, and loop over them
-    remat: str = "none"  # what is computed again in the backward pass, to save memory
+    scan_blocks: bool = False  # compile equal blocks once and run them in a loop
+    remat: str = "none"  # what the backward pass recomputes to save memory
     seed: int = 0  # seed of weights, order, augmentation and dropout
-    init_from: str = ""  # weights to begin with; empty: random
+    init_from: str = ""  # initial weights; empty: random
 
     @property
     def total_epochs(self) -> int:
@@ -140,10 +140,10 @@ class Recipe:
         return self.optim.learning_rate * self.data.batch_size / REFERENCE_BATCH_SIZE
 
     def long_enough(self, epoch_steps: int) -> "Recipe":
-        """Returns the recipe with as many epochs as `train.least_steps` takes.
+        """Returns the recipe with enough epochs for `train.least_steps`.
 
-        Where epochs are added, the epochs between evaluations and between checkpoints grow in
-        proportion: there are as many of them.
+        If epochs are added, the epochs between evaluations and between checkpoints grow in
+        proportion: their number stays the same.
 
         Args:
             epoch_steps: steps of an epoch.
@@ -162,7 +162,7 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: ConfigDict | Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe of a config; what it says of the network is left aside.
+        """Returns the recipe of a config; keys about the network are ignored.
 
         Raises:
             ValueError: a key is missing, unknown, of the wrong type or out of range.
@@ -174,18 +174,18 @@ class Recipe:
 
 
 def default_config() -> ConfigDict:
-    """Returns the defaults as a config that lacks `model`.
+    """Returns the defaults as a config without `model`.
 
-    `variant` says, for `fastscale info`, which named network `model` is, as in `regnetz:dWr_16gf`;
-    empty, or a word of one's own without a colon: none.
+    `variant` is the name of the network in `model`, such as `regnetz:dWr_16gf`, for `fastscale
+    info`. For an unnamed network it is empty, or any word without a colon.
     """
     return ConfigDict({"variant": "", **dataclasses.asdict(Recipe())})
 
 
 def older_config() -> ConfigDict:
-    """Returns what keys mean that a recorded config lacks, because an older version wrote it.
+    """Returns the values of keys that a config recorded by an older version lacks.
 
-    They are the defaults of keys, except for those that changed what a run does (`BEFORE`).
+    These are the defaults, except for keys whose default changes what a run does (`BEFORE`).
     """
     config = default_config()
     config.update_from_flattened_dict(BEFORE)
@@ -193,13 +193,14 @@ def older_config() -> ConfigDict:
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
-    """Returns a dataclass of a section's values.
+    """Returns the dataclass `kind` with a section's values, after checking them.
 
-    cattrs and pydantic let a key with a default be missing, and take True for 1. Hooks that make
-    cattrs refuse both are longer than this. pydantic's strict mode takes no mapping for a section.
+    cattrs and pydantic accept a missing key that has a default, and True for 1. Hooks that make
+    cattrs refuse both are longer than this function. pydantic's strict mode refuses a mapping as a
+    section.
     """
     if not isinstance(values, (Mapping, ConfigDict)):
-        raise ValueError(f"{path} must be a section with keys of its own; got {values!r}")
+        raise ValueError(f"{path} must be a section with keys; got {values!r}")
     types, values = typing.get_type_hints(kind), dict(values.items())
     if values.keys() != types.keys():
         missing, unknown = types.keys() - values.keys(), values.keys() - types.keys()

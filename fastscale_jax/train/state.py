@@ -1,4 +1,4 @@
-"""All that a run changes."""
+"""The state of a training run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,16 +15,16 @@ from fastscale_jax.train.loss_scale import LossScale
 
 
 class Weights(struct.PyTreeNode):
-    """What a network computes with."""
+    """A network's parameters and running statistics."""
 
     params: Tree
     batch_stats: Tree  # BatchNorm's running statistics
 
     def overlaid(self, variables: Mapping[str, Any]) -> "Weights":
-        """Returns other weights; what is left out of `variables` stays as it is.
+        """Returns weights with some values replaced; those missing in `variables` are kept.
 
         Args:
-            variables: `params` and `batch_stats`.
+            variables: has `params` and `batch_stats`, trees that may lack entries.
         """
         return Weights(
             _overlaid(self.params, variables["params"]),
@@ -33,33 +33,33 @@ class Weights(struct.PyTreeNode):
 
 
 class TrainState(struct.PyTreeNode):
-    """All that a run changes, and all that a checkpoint holds."""
+    """Everything that a run changes and a checkpoint holds."""
 
-    step: Array  # int32, updates done
+    step: Array  # int32, number of updates done
     params: Tree
     batch_stats: Tree
     opt_state: optax.OptState
-    average: Weights | None = None  # the averaged model; None: none is kept
-    loss_scale: LossScale | None = None  # None: the computation is not in float16
+    average: Weights | None = None  # the averaged model; None: there is none
+    loss_scale: LossScale | None = None  # None unless the dtype is float16
 
     @property
     def weights(self) -> Weights:
-        """The model's."""
+        """The model's weights."""
         return Weights(self.params, self.batch_stats)
 
     def with_weights(self, weights: Weights) -> "TrainState":
-        """Returns the state with other weights for the model; the average stays as it is."""
+        """Returns the state with other weights of the model; the average is kept."""
         return self.replace(params=weights.params, batch_stats=weights.batch_stats)
 
 
 def shardings(state: TrainState, mesh: Mesh, shards_optimizer: bool) -> Any:
-    """Returns how the arrays of a state lie on devices: a tree of shardings like it.
+    """Returns the shardings of a state's arrays, as a tree of the same structure.
 
     Args:
-        state: of the run, or its shapes.
-        mesh: of the run's devices.
-        shards_optimizer: momentum and average are shared out, each along the first dimension that
-            can be; gradients are summed on all devices none the less.
+        state: the run's state, or its shapes.
+        mesh: the run's devices.
+        shards_optimizer: whether optimiser state and average are sharded, each array along the
+            first dimension that the devices divide. Gradients are still summed on all devices.
     """
     everywhere = jax.tree.map(lambda _: NamedSharding(mesh, ON_ALL), state)
     if not shards_optimizer:

@@ -39,13 +39,13 @@ from fastscale_jax.train.state import TrainState, Tree, Weights
 
 @struct.dataclass
 class Metrics(clu.metrics.Metric):
-    """Sums over the images of all devices, so that batches can be added up.
+    """Sums over the images of all devices; sums of several batches can be added.
 
-    It is one metric of four sums, not a `clu.metrics.Collection` of three averages. A collection
+    It is one metric with four sums, not a `clu.metrics.Collection` of three averages. A collection
     is as fast (medians of 3,000 steps of 1.1 ms on a CPU differ by 0.2 %), but has seven arrays:
-    three of them are equal counts, and one counts merges, which a sum over devices would make
-    wrong. Its averages merge in float32, which changed the mean loss of 100 steps in the seventh
-    digit. With four sums the step lowers to the same program as with a plain tuple of them.
+    three are equal counts, and one counts merges, which a sum over devices would make wrong. Its
+    averages merge in float32, which changed the mean loss of 100 steps in the seventh digit. With
+    four sums the step compiles to the same program as with a plain tuple.
     """
 
     loss: Array
@@ -59,8 +59,8 @@ class Metrics(clu.metrics.Metric):
     ) -> Self:
         """Sums over the images that are not padding.
 
-        An image is right at k if fewer than k other classes have a logit that is not smaller than
-        its label's. So ties and NaN count as errors.
+        An image is correct at k if fewer than k other classes have a logit that is not smaller than
+        the label's. So ties and NaN are errors.
 
         Args:
             losses: `[batch]`.
@@ -70,8 +70,8 @@ class Metrics(clu.metrics.Metric):
             others: outputs for other metrics of a collection; ignored.
         """
         del others
-        right = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-        better = (~(logits < right)).sum(-1) - 1
+        of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+        better = (~(logits < of_label)).sum(-1) - 1
         return cls(
             loss=jnp.where(mask, losses, 0).sum(),
             top1_errors=(mask & (better >= 1)).sum(),
@@ -80,7 +80,7 @@ class Metrics(clu.metrics.Metric):
         )
 
     def merge(self, other: Self) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Returns the sums over both batches, in the precision that they are in."""
+        """Returns the sums over both batches, in their own precision."""
         return jax.tree.map(operator.add, self, other)
 
     def compute(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -93,7 +93,7 @@ class Metrics(clu.metrics.Metric):
 
 
 class Task(NamedTuple):
-    """All that a step needs beside its data; constant during a run."""
+    """Everything that a step needs besides its data; constant during a run."""
 
     model: Network
     recipe: Recipe
@@ -113,13 +113,13 @@ class Task(NamedTuple):
         mesh: Mesh | None = None,
         shift: int = 0,
     ) -> "Task":
-        """Returns the task of training a network; without a mesh, on one device.
+        """Returns the task of training a network; mesh None: on one device.
 
-        `epoch_steps` and `shift` are those of the learning rate; see `optim.learning_rate`.
+        `epoch_steps` and `shift` are for the learning rate; see `optim.learning_rate`.
 
         Raises:
-            ValueError: the network has no classifier, or takes neither RGB nor grey, `train.freeze`
-                fits no parameter of it, or the recipe's kernels do not fit it.
+            ValueError: the network has no classifier, or its images are neither RGB nor grey;
+                `train.freeze` matches no parameter; or it cannot use the recipe's `grouped_conv`.
         """
         if not network.num_classes:
             raise ValueError(
@@ -147,35 +147,35 @@ class Task(NamedTuple):
 
 
 def create_state(task: Task, key: Array) -> TrainState:
-    """Returns the state before the first step; `key` decides the initial weights."""
+    """Returns the state before the first step; `key` gives the initial weights."""
     weights = Weights(**initial_variables(task.model, key))
-    in_half = task.recipe.dtype == "float16"
+    is_float16 = task.recipe.dtype == "float16"
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=weights.params,
         batch_stats=weights.batch_stats,
         opt_state=task.optimizer.init(task.frozen.trained_params(weights.params)),
         average=weights if task.recipe.ema.every_steps else None,
-        loss_scale=LossScale.first() if in_half else None,
+        loss_scale=LossScale.first() if is_float16 else None,
     )
 
 
 def train_step(
     task: Task, state: TrainState, batch: Batch, key: Array, signals: Array | None = None
 ) -> tuple[TrainState, Metrics, Array]:
-    """One update; the average is not moved, nor what is frozen.
+    """One update of the trained parameters; it does not update the average.
 
     Args:
         task: network, recipe, optimiser and mesh.
-        state: before the update.
+        state: the state before the update.
         batch: `images` are `[batch, h, w, 3]` uint8, of any size; over all devices.
-        key: of the run; the step's number is folded in.
-        signals: `[devices, n]` int32, values of each host that are summed; None: none.
+        key: the run's key; the step's number is folded in.
+        signals: `[devices, n]` int32, values that hosts send to each other; None: none.
 
     Returns:
-        The state after the update; the batch's metrics before it; and the signals' sums, `[n]`.
-        For mixed images, the errors are by the label with the larger share. In float16 an update
-        whose gradients overflow is skipped, but counts as a step.
+        The state after the update; the batch's metrics with the weights before it; and the sums of
+        the signals over devices, `[n]`. For mixed images, errors refer to the label with the larger
+        share. In float16, an update whose gradients overflow is skipped, but it counts as a step.
     """
     if signals is None:
         signals = jnp.zeros((task.mesh.size, 1), jnp.int32)
@@ -206,9 +206,9 @@ def train_step(
 def _of_device(
     task: Task, weights: Weights, scale: Array | None, key: Array, batch: Batch, signals: Array
 ) -> tuple[tuple[Tree, Tree], tuple[Metrics, Array]]:
-    """Returns gradients and running statistics, and metrics and signals, each over all devices.
+    """Returns ((gradients, running statistics), (metrics, signals)), reduced over all devices.
 
-    The first two are those of what is trained.
+    The first two are for the trained part.
     """
     recipe, images = task.recipe, len(batch.labels)
     augment_key, mix_key, dropout_key = jax.random.split(key, 3)
@@ -254,9 +254,9 @@ def _of_device(
 
 
 def eval_step(task: Task, weights: Weights, batch: Batch) -> tuple[Metrics, Array]:
-    """Returns a batch's metrics with the running statistics, and the classes predicted, `[batch]`.
+    """Returns a batch's metrics and the predicted classes `[batch]`, with running statistics.
 
-    The loss is not smoothed.
+    The loss has no label smoothing.
     """
     of_device = on_each_device(
         functools.partial(_evaluated, task),

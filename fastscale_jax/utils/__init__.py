@@ -1,1 +1,1 @@
-"""What has nothing to do with networks: files, processors, compiling, errors."""
+"""Helpers that are not about networks: files, processors, compilation, messages."""

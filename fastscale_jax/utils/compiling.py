@@ -1,4 +1,4 @@
-"""Shorter compilation: programs kept on disk, and options for programs that need not be fast."""
+"""Shorter compilation: a cache on disk, and options for programs that need not be fast."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ from fastscale_jax.utils.paths import at_home
 
 
 def hasty(platform: str | None = None) -> Any:
-    """Returns options to compile quickly a program that runs once, or not at all.
+    """Returns compiler options for a program that runs once or never: they shorten compilation.
 
-    They change the speed of the machine code, but neither its results nor its buffers.
+    They change the speed of the program, but not its results and its buffers.
 
     Args:
-        platform: `cpu`, `gpu` or `tpu`, of devices that need not be attached; None: the attached
-            devices', for which an accelerator keeps the default options.
+        platform: `cpu`, `gpu` or `tpu`, attached or not; None: the attached one, where only CPUs
+            get options other than the defaults.
     """
     if platform is None:
         import jax
@@ -35,7 +35,7 @@ def hasty(platform: str | None = None) -> Any:
 
 
 def default_folder() -> str:
-    """Returns where compiled programs are kept: `$XDG_CACHE_HOME` or `~/.cache`, and our name."""
+    """Returns the default cache folder, below `$XDG_CACHE_HOME` or `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return str(at_home(base) / "fastscale_jax" / "programs")
 
@@ -43,21 +43,21 @@ def default_folder() -> str:
 def keep_compiled_programs(folder: str) -> bool:
     """Turns on JAX's compilation cache.
 
-    If JAX's own setting, `JAX_COMPILATION_CACHE_DIR`, is set, it stays. A folder that cannot be
-    written is ignored: programs are then compiled each time.
+    If JAX's own setting, `JAX_COMPILATION_CACHE_DIR`, is set, it is kept. A folder that cannot be
+    written is ignored; programs are then compiled each time.
 
     Args:
-        folder: made if need be; empty: nothing is kept.
+        folder: created if needed; empty: no cache.
 
     Returns:
         False if the folder cannot be written.
     """
     import jax
 
-    # a flag of JAX that its type annotations lack
+    # JAX's type annotations lack this flag
     if not folder or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return True
-    # machines that share a home folder may not be able to run each other's programs
+    # machines with a shared home folder may have different processors
     cache_folder = at_home(folder) / processor()
     if not is_writable(cache_folder):
         return False
@@ -67,7 +67,7 @@ def keep_compiled_programs(folder: str) -> bool:
 
 
 def is_writable(folder: pathlib.Path) -> bool:
-    """Returns whether files can be written to a folder, which is made if need be."""
+    """Returns whether files can be written to a folder, which is created if needed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

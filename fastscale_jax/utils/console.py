@@ -1,4 +1,4 @@
-"""What commands print, and the statuses that they end with."""
+"""Printing of commands, and their exit statuses."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 OK, FAILURE, USAGE_ERROR = 0, 1, 2
-# what commands are given for an argument -, which cyclopts takes for an option
+# replaces an argument `-`, which cyclopts would read as an option
 STDIN = "/dev/stdin"
-MOST_CHARACTERS = 300  # of a line on stderr
-_BEGINNING = 200  # of these, what is kept of a longer line's beginning; the rest is its end
-# of a longer line, what is kept of each long word, mostly of a path: its beginning and its end
-_OF_WORD = 10, 29
+MOST_CHARACTERS = 300  # largest length of a line on stderr
+_BEGINNING = 200  # characters kept of a longer line's beginning; the rest are its end
+# characters kept of the beginning and the end of long words (mostly paths) in longer lines
+_KEPT_OF_WORD = 10, 29
 
 
 class _Lenient:
-    """A stream whose writes may fail."""
+    """A stream that ignores failed writes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -40,15 +40,15 @@ class _Lenient:
 
 
 def lenient(stream: TextIO) -> TextIO:
-    """Returns a stream that passes over what cannot be written to another one.
+    """Returns a stream that writes to another one and ignores failed writes.
 
-    A run goes on where its log is on a full disk, or its terminal was closed.
+    So a run continues if its log is on a full disk, or its terminal is closed.
     """
     return cast(TextIO, _Lenient(stream))
 
 
 def stderr_console(*, quiet: bool = False) -> "Console":
-    """Returns a console on stderr that goes on where that cannot be written."""
+    """Returns a console on stderr that ignores failed writes."""
     from rich.console import Console
 
     return Console(file=lenient(sys.stderr), quiet=quiet)
@@ -56,27 +56,27 @@ def stderr_console(*, quiet: bool = False) -> "Console":
 
 @contextlib.contextmanager
 def without_stderr() -> Iterator[None]:
-    """Drops what is written to stderr, also by C libraries. Exceptions are raised all the same."""
-    kept = os.dup(2)
+    """Discards output on stderr, also of C libraries. Exceptions are still raised."""
+    original = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with open(os.devnull, "w") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
 
 
 def complain(message: str) -> None:
-    """Says a line on stderr, as `in_a_line` returns it, if that can be written."""
+    """Prints a message on stderr, shortened by `in_a_line`; ignores failed writes."""
     print(f"fastscale_jax: {in_a_line(message)}", file=lenient(sys.stderr))
 
 
 def in_a_line(message: str) -> str:
     """Returns a message as one line of at most 300 characters.
 
-    Of a longer one, first the middles of long words are left out, and then, if need be, its own: it
-    begins with what is wrong, and ends with what would be right.
+    In a longer message, first the middle of each long word is left out. If that is not enough, the
+    middle of the message is left out: it starts with the problem and ends with the remedy.
     """
     line = printable(" ".join(message.split()))
     if len(line) > MOST_CHARACTERS:
@@ -88,15 +88,15 @@ def in_a_line(message: str) -> str:
 
 
 def _shortened(word: str) -> str:
-    start, end = _OF_WORD
+    start, end = _KEPT_OF_WORD
     return word if len(word) <= start + end + 1 else f"{word[:start]}…{word[-end:]}"
 
 
 def printable(text: str) -> str:
-    r"""Returns text with what has no shape on a screen as Python escapes it: `\x1b`, `\u202e`.
+    r"""Returns text with unprintable characters escaped as in Python: `\x1b`, `\u202e`.
 
-    Names of files and tensors come from others. A terminal would obey their control characters,
-    and write what follows a right-to-left mark backwards.
+    Names of files and tensors may have control characters, which a terminal would execute, and
+    right-to-left marks, which would reverse the text after them.
     """
     if text.isprintable():
         return text
@@ -104,13 +104,13 @@ def printable(text: str) -> str:
 
 
 def usage_error(message: str) -> int:
-    """Says what was wrong, and returns the status of that."""
+    """Prints an error of usage, and returns its exit status."""
     complain(message)
     return USAGE_ERROR
 
 
 def print_json(metrics: Mapping[str, float | str]) -> None:
-    """Prints one JSON object on stdout; what is no number is null."""
+    """Prints one JSON object on stdout; NaN and infinity are null."""
     finite = {
         key: value if isinstance(value, str) or math.isfinite(value) else None
         for key, value in metrics.items()
@@ -123,5 +123,5 @@ def print_table(renderable: Any) -> None:
     from rich.console import Console
 
     console = Console()
-    # a pipe has no width; without one, rich would fold the table at 80 columns
+    # a pipe has no width, and rich would wrap the table at 80 columns
     Console(width=None if console.is_terminal else 160).print(renderable)

@@ -1,7 +1,7 @@
-"""Compiled programs that were kept by halves: JAX never writes them again, and warns for ever.
+"""Removes damaged programs from JAX's compilation cache.
 
-A full disk, or a kill at the wrong moment, leaves a part of a program in JAX's cache. At every
-start JAX then warns, in two lines for each program, compiles, and leaves the file as it is.
+A full disk or a killed process may leave a truncated program in the cache. At every start JAX then
+prints a warning of two lines for each such program, compiles it, and does not replace the file.
 """
 
 import contextlib
@@ -17,34 +17,35 @@ _FAILED = r"Error (reading|writing) persistent compilation cache entry for '(\w+
 
 
 def remove_damaged_programs(folder: pathlib.Path, tell: Callable[[str], object]) -> None:
-    """Has what JAX cannot read or write whole removed from its cache, from here on.
+    """From now on, removes programs from the cache that JAX cannot read or write.
 
-    All programs of that name go, for the warning does not say which it is; those that were written
-    before, only where one cannot be read. Python's warnings of JAX's are replaced by a line.
+    JAX's warning has only the name of a program, so all files of that name are removed: after a
+    failed read all of them, after a failed write only those of this process. Each kind of warning
+    is replaced by one line.
 
     Args:
-        folder: of the cache.
-        tell: shows a line to a person; called once for reading and once for writing.
+        folder: folder of the cache.
+        tell: prints a line for the user; called at most once for reading and once for writing.
     """
-    show, started, said, lock = warnings.showwarning, time.time(), set[str](), threading.Lock()
+    show, started, reported, lock = warnings.showwarning, time.time(), set[str](), threading.Lock()
     warnings.filterwarnings("always", message=_FAILED)
 
-    def show_or_mend(message: Warning | str, *args: Any, **rest: Any) -> None:
+    def show_or_remove(message: Warning | str, *args: Any, **rest: Any) -> None:
         failed = re.match(_FAILED, str(message), re.DOTALL)
         if failed is None:
             show(message, *args, **rest)
             return
-        doing, name, reason = failed.groups()
-        _remove(folder, name, since=started if doing == "writing" else 0.0)
+        action, name, reason = failed.groups()
+        _remove(folder, name, since=started if action == "writing" else 0.0)
         with lock:
-            is_new = doing not in said
-            said.add(doing)
-        if is_new and doing == "writing":
-            tell(f"{folder} cannot be written: {reason}; programs are compiled anew each time")
+            is_new = action not in reported
+            reported.add(action)
+        if is_new and action == "writing":
+            tell(f"{folder} cannot be written: {reason}; programs are compiled again each time")
         elif is_new:
-            tell(f"{folder} has damaged programs, which are removed and compiled anew")
+            tell(f"{folder} has damaged programs, which are removed and compiled again")
 
-    warnings.showwarning = show_or_mend
+    warnings.showwarning = show_or_remove
 
 
 def _remove(folder: pathlib.Path, name: str, since: float) -> None:

@@ -1,15 +1,15 @@
-"""Numbers as people write them: in the digits 0 to 9."""
+"""Parses and formats numbers in the digits 0 to 9."""
 
 import re
 
-# what numbers are written with, beside digits: one, several, a tuple, a range
+# characters besides digits in numbers, tuples and ranges
 _AROUND_DIGITS = re.compile(r"[-+.,:;()\[\]eE_ ]*")
 
 
 def is_whole(text: str) -> bool:
     """Returns whether a text is a whole number without a sign, in the digits 0 to 9.
 
-    Python's `isdecimal` and `int` take the digits of all scripts.
+    Python's `isdecimal` and `int` accept digits of all scripts.
     """
     return text.isascii() and text.isdecimal()
 
@@ -20,9 +20,9 @@ def four_digits(number: float) -> str:
 
 
 def other_digits(text: str) -> str:
-    """Returns the digits that are none of 0 to 9 in a text that is one number or several.
+    """Returns the digits other than 0 to 9 in a text of one or several numbers.
 
-    Of text that is more than numbers, such as the name of a file, the result is empty.
+    For other text, such as a file name, the result is empty.
     """
     others = "".join(c for c in text if c.isdecimal() and not c.isascii())
     rest = "".join(c for c in text if not c.isdecimal())

@@ -1,4 +1,4 @@
-"""Regular files in a folder that others may write to: no link is followed, no pipe waited for."""
+"""Reads and writes regular files safely in a folder that others may write to."""
 
 import contextlib
 import os
@@ -6,25 +6,25 @@ import pathlib
 import stat
 from collections.abc import Iterator
 
-# What a file system that lacks one of these cannot be asked for.
+# flags of `os.open`; 0 on systems that lack them
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # else opening a pipe waits for a writer
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class IrregularFileError(ValueError):
-    """A path is not of a regular file."""
+    """A path is not a regular file."""
 
 
 @contextlib.contextmanager
 def to_write(path: pathlib.Path) -> Iterator[int]:
-    """Yields the descriptor of a file to read and write, which is made if need be.
+    """Yields the descriptor of a file for reading and writing; creates the file if needed.
 
     Args:
-        path: of the file; its folder exists. A symbolic link is refused, wherever it points.
+        path: path of the file, in an existing folder. Every symbolic link is refused.
 
     Raises:
-        IrregularFileError: a link, a folder, a pipe or a device is in its place.
+        IrregularFileError: the path is a link, a folder, a pipe or a device.
         OSError: it cannot be opened.
     """
     if not _NO_LINKS and path.is_symlink():
@@ -50,15 +50,15 @@ def _refusal(path: pathlib.Path, kind: str) -> str:
 
 
 def append(path: pathlib.Path, content: bytes) -> None:
-    """Adds bytes to the end of a file, all of them or none.
+    """Appends bytes to a file, all of them or none.
 
     Args:
         path: as in `to_write`.
         content: any number of bytes.
 
     Raises:
-        IrregularFileError: likewise.
-        OSError: there is no space; the file is as it was.
+        IrregularFileError: as in `to_write`.
+        OSError: there is no space; the file is unchanged.
     """
     with to_write(path) as file:
         end = os.lseek(file, 0, os.SEEK_END)
@@ -72,10 +72,10 @@ def append(path: pathlib.Path, content: bytes) -> None:
 
 
 def regular_size(path: str | bytes | os.PathLike[str]) -> int:
-    """Returns the size of a regular file, or of what a link leads to, in bytes; opens nothing.
+    """Returns the size of a regular file in bytes, following links, without opening it.
 
     Raises:
-        OSError: it is a pipe, a socket, a device or a folder, or is not there.
+        OSError: it is a pipe, a socket, a device or a folder, or does not exist.
     """
     status = os.stat(path)
     _check_regular(status, path)
@@ -86,16 +86,16 @@ def _check_regular(status: os.stat_result, path: str | bytes | os.PathLike[str])
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(0, "it is a folder", os.fsdecode(path))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(0, "it is no file, but a pipe, a socket or a device", os.fsdecode(path))
+        raise OSError(0, "it is not a file but a pipe, a socket or a device", os.fsdecode(path))
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
-    """Returns what is in a regular file. A link to one is followed: nothing is written.
+    """Returns the content of a regular file. Links are followed, as nothing is written.
 
     Raises:
         OSError: as `regular_size`, or it cannot be read.
     """
-    regular_size(path)  # opening a device may do something
+    regular_size(path)  # checked first: opening a device may have effects
     with open(os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY), "rb") as stream:
         _check_regular(os.fstat(stream.fileno()), path)  # it may have been replaced
         return stream.read()

@@ -1,7 +1,7 @@
-"""Arrays that lie in the host's own memory, where numpy needs no program compiled to read them.
+"""Finds arrays in the host's memory, which numpy can read without a compiled program.
 
-What looks at every value once a checkpoint would take seconds to compile for all arrays of a
-network, of which a CPU's runs of minutes have none to spare.
+A jitted function that reads all arrays once per checkpoint takes seconds to compile, which is long
+for short runs on a CPU.
 """
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def on_host(x: jax.Array | np.ndarray) -> np.ndarray | None:
-    """Returns an array as numpy's, without a copy; None: it lies elsewhere, or is shared out."""
+    """Returns an array as a numpy array, without a copy; None: on another device, or sharded."""
     if not isinstance(x, jax.Array):
         return np.asarray(x)
     if x.is_fully_replicated and all(device.platform == "cpu" for device in x.devices()):

@@ -1,8 +1,8 @@
-"""Memory in huge pages that is kept, which CPUs need to be fast.
+"""Makes the allocator use huge pages and keep them, which is faster on CPUs.
 
-XLA:CPU takes the memory of a step anew at every step, and gives it back. In pages of 4 KB the
-kernel hands out more than a hundred thousand of them for that, which took a third of a step of
-EfficientNet-B0 (docs/performance.md).
+XLA:CPU allocates and frees its memory in every step. With pages of 4 KB, the kernel must provide
+over a hundred thousand pages each time, which took a third of a step of EfficientNet-B0
+(docs/performance.md).
 """
 
 import contextlib
@@ -10,7 +10,8 @@ import os
 import pathlib
 import sys
 
-# Ask the kernel for huge pages; give back nothing, whether it was mapped alone or lies at the end.
+# Ask the kernel for huge pages; never return memory to the kernel, neither mapped blocks nor the
+# end of the heap.
 _TUNABLES = {
     "glibc.malloc.hugetlb": 1,
     "glibc.malloc.mmap_max": 0,
@@ -20,24 +21,24 @@ _SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def restart_with_huge_pages() -> None:
-    """Replaces this process by one whose allocator takes huge pages and keeps them.
+    """Restarts this process with an allocator that uses huge pages and keeps them.
 
-    glibc reads its settings when a program starts, so there is no other way from within. Nothing
-    happens where it would not help, or where `GLIBC_TUNABLES` says something of `glibc.malloc`.
+    glibc reads its settings only at the start of a program. Nothing happens if it would not help,
+    or if `GLIBC_TUNABLES` already has settings of `glibc.malloc`.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc." in tunables or not _would_help():
         return
-    ours = [f"{name}={value}" for name, value in _TUNABLES.items()]
-    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, *ours)))
+    settings = [f"{name}={value}" for name, value in _TUNABLES.items()]
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, *settings)))
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(OSError):  # then it goes on as it is
+    with contextlib.suppress(OSError):  # if it fails, the process continues unchanged
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _would_help() -> bool:
-    """Whether the kernel gives huge pages to those who ask, and glibc can ask: 2.35 and newer."""
+    """Whether the kernel gives huge pages on request, and glibc can request them (from 2.35)."""
     try:
         setting = _SETTING.read_text(encoding="ascii")
         name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()

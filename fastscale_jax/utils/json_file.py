@@ -1,4 +1,4 @@
-"""JSON files that others may have written, or damaged."""
+"""Reads JSON files that may be damaged or malicious."""
 
 import json
 import os
@@ -11,16 +11,16 @@ _MOST = 64 << 20  # bytes
 
 
 def read_json(path: os.PathLike[str]) -> Any:
-    """Returns what a JSON file holds.
+    """Returns the value in a JSON file.
 
     Args:
-        path: of a disk, or of an object store with the methods of `pathlib.Path`.
+        path: path on a disk, or in an object store with the methods of `pathlib.Path`.
 
     Raises:
-        FileNotFoundError: there is none.
-        OSError: an object store cannot be reached, which says nothing of the file.
-        ValueError: it cannot be read, has more than 64 MB, or is not JSON; says why, without
-            the path.
+        FileNotFoundError: it does not exist.
+        OSError: an object store cannot be reached; the file may be undamaged.
+        ValueError: it cannot be read, has more than 64 MB, or is not JSON; the message has the
+            reason without the path.
     """
     is_local = isinstance(path, pathlib.Path) or "://" not in os.fspath(path)
     try:
@@ -40,7 +40,7 @@ def read_json(path: os.PathLike[str]) -> Any:
 
 
 def parsed(content: bytes | str) -> Any:
-    """Returns the value that JSON text stands for.
+    """Returns the value of a JSON text.
 
     Raises:
         ValueError: it is not JSON, or is nested too deeply.
@@ -55,11 +55,11 @@ def read_object(path: os.PathLike[str]) -> dict[str, Any]:
     """Returns the JSON object in a file, as `read_json`.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         OSError: as `read_json`.
-        ValueError: likewise, or it holds something else.
+        ValueError: as `read_json`, or the value is not an object.
     """
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ValueError(f"it holds no JSON object but a {type(value).__name__}")
+        raise ValueError(f"it is not a JSON object but a {type(value).__name__}")
     return value

@@ -1,4 +1,4 @@
-"""Paths that mean the same wherever a command is started."""
+"""Paths that do not depend on the current folder."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import re
 
 
 def with_home(path: str) -> str:
-    """Returns a path with a home folder for `~` and `~user`; others, and addresses, as they are.
+    """Returns a path with `~` and `~user` replaced by home folders.
 
     Raises:
         ValueError: there is no such user.
@@ -21,18 +21,18 @@ def with_home(path: str) -> str:
 
 
 def at_home(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns `with_home` as a path; the errors are its."""
+    """Returns the result of `with_home` as a `Path`; it raises the same errors."""
     return pathlib.Path(with_home(os.fspath(path)))
 
 
 def absolute(path: str) -> str:
-    """Returns a path as an absolute one, with `~` for the home folder, without a slash at its end.
+    """Returns an absolute path, with `~` replaced by the home folder, without a final slash.
 
-    Addresses, as in `gs://bucket/runs` and `hf:timm/regnety_004.pycls_in1k`, and the empty path
-    stay as they are.
+    Addresses, such as `gs://bucket/runs` and `hf:timm/regnety_004.pycls_in1k`, and the empty path
+    are unchanged.
 
     Raises:
-        ValueError: `~user` is no user.
+        ValueError: there is no user for `~user`.
     """
     if not path or re.match(r"[a-z][a-z0-9+.-]*:", path):
         return path
@@ -40,12 +40,12 @@ def absolute(path: str) -> str:
 
 
 def is_same_path(recorded: str, path: str) -> bool:
-    """Returns whether a path that was written down is another one.
+    """Returns whether a recorded path is the same as another path.
 
     Args:
-        recorded: older versions wrote relative paths down, of a folder that is not known any more;
-            these are the same if the other one ends with them.
-        path: as `absolute` returns it.
+        recorded: the recorded path. Older versions recorded relative paths, whose folder is
+            unknown; they are the same if `path` ends with them.
+        path: an absolute path, as from `absolute`.
     """
     if recorded == path or (recorded and os.path.abspath(os.path.expanduser(recorded)) == path):
         return True
@@ -54,5 +54,5 @@ def is_same_path(recorded: str, path: str) -> bool:
 
 
 def slug(text: str) -> str:
-    """Returns a text as a part of a file's name: `tpu:v5e:2x2` as `tpu-v5e-2x2`."""
+    """Returns a text in a form for file names: `tpu-v5e-2x2` for `tpu:v5e:2x2`."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

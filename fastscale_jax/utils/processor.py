@@ -1,8 +1,8 @@
-"""How much of this machine's processor there is."""
+"""The processor cores that this process may use."""
 
 import os
 
 
 def cores() -> int:
-    """Returns how many cores this process may use, as a container or a batch system has it."""
+    """Returns the number of cores that this process may use, respecting limits of batch systems."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

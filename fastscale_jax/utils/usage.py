@@ -1,9 +1,9 @@
-"""What a person needs of an error that others raised: of configs, and of memory."""
+"""Turns errors of other packages, about configs and memory, into plain messages."""
 
 import re
 
 _QUOTES = "'\""
-# how Python and absl say that a value is of another type, and what it must be
+# part of Python's or absl's message for a wrong type: what the value must be
 _TYPES = {
     "invalid literal for int()": "a whole number",
     "could not convert string to float": "a number",
@@ -14,26 +14,26 @@ _TYPES = {
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error says that the memory, of the host or of a device, is too small."""
+    """Returns whether an error is due to too little memory, on the host or a device."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def explain(error: BaseException) -> str:
-    """Returns one line that says what is wrong.
+    """Returns one line about the problem.
 
     Args:
-        error: of absl or of ml_collections.
+        error: an error of absl or ml_collections.
     """
     message = str(error.args[0]) if error.args else type(error).__name__
     if isinstance(error, (AttributeError, KeyError)):
-        # ConfigDict's, which quotes itself: `'learnin_rate'\nDid you mean "learning_rate" …`
+        # ConfigDict's message is quoted: `'learnin_rate'\nDid you mean "learning_rate" …`
         key, _, hint = message.replace("\\'", "'").replace("\\n", "\n").strip("'").partition("\n")
         return f"the config has no key '{key.strip(_QUOTES)}'" + (f". {hint}" if hint else "")
     return in_plain_words(message)
 
 
 def in_plain_words(message: str) -> str:
-    """Returns what is wrong with a value that is of the wrong type; other messages as they are."""
+    """Returns a plain message for a value of the wrong type; other messages are unchanged."""
     wanted = next((kind for sign, kind in _TYPES.items() if sign in message), None)
     if wanted is None:
         return message

@@ -1,11 +1,11 @@
-"""Arrays inside `shard_map`, of which JAX knows along which axes of a mesh they vary."""
+"""Helpers for JAX's types of arrays that vary over mesh axes, inside `shard_map`."""
 
 import jax
 from jax import Array, lax
 
 
 def varying_alike(*arrays: Array) -> list[Array]:
-    """Returns arrays that, inside `shard_map`, all differ between devices if any does."""
+    """Returns arrays cast to vary over the same mesh axes: over each axis that one varies over."""
     axes = frozenset().union(*(_varying(x) for x in arrays))
     return [lax.pcast(x, tuple(axes - _varying(x)), to="varying") for x in arrays]
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, by however many processes and machines at once."""
+"""Writes files completely or not at all, also with several processes and machines."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a path to write to, which becomes the file in the end, unless something was raised.
+    """Yields a temporary path; at the end it replaces the file, unless an error was raised.
 
     Args:
-        path: of the file; its folder exists. Until the end it is what it was before.
+        path: path of the file, in an existing folder; the file is unchanged until the end.
 
     Raises:
         OSError: the file cannot be replaced.
     """
-    # the ending stays: it tells some writers in which format to write
+    # the suffix is kept: some writers choose the format by it
     partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
     try:
         yield partial
@@ -27,7 +27,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file, whole or not at all; its folder exists, and a file of that name is replaced.
+    """Writes a file completely or not at all; replaces an existing file; the folder must exist.
 
     Raises:
         OSError: it cannot be written.

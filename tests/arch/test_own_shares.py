@@ -165,11 +165,11 @@ def test_lists_of_strategies_may_have_vectors():
 
 
 REFUSED = {
-    "nothing": ("d0w0.0r0", {}, r"'d0w0.0r0' sum to nothing; give d, w or r more than 0"),
-    "nothing but groups": ("d0w0r0g1", {}, "sum to nothing"),
-    "too few stages": ("d1,2w1r1", {}, "has shares of 2 stages; regnety-500mf has 4"),
-    "too many stages": ("d1w1r1g1,1,1,1,1", {}, "has shares of 5 stages; regnety-500mf has 4"),
-    "two lengths": ("d1,2w1,2,3r1", {}, "as many stages everywhere; d has 2, w has 3, g has 3"),
+    "nothing": ("d0w0.0r0", {}, r"'d0w0.0r0' sum to 0; one of d, w and r must be above 0"),
+    "nothing but groups": ("d0w0r0g1", {}, "sum to 0"),
+    "too few stages": ("d1,2w1r1", {}, "has shares for 2 stages; regnety-500mf has 4"),
+    "too many stages": ("d1w1r1g1,1,1,1,1", {}, "has shares for 5 stages; regnety-500mf has 4"),
+    "two lengths": ("d1,2w1,2,3r1", {}, "the same number of stages; d has 2, w has 3, g has 3"),
     "two resolutions": ("d1w1r1,2", {}, "a network has one resolution: r takes one number"),
     "groups above all": ("d1w1r1g4", {}, "share of g must not exceed those of d and w together, 2"),
     "out of order": ("w1d1r1", {}, "unknown strategy 'w1d1r1'"),
@@ -185,7 +185,11 @@ REFUSED = {
     "two limits": ("dWr-max256", {"max_resolution": 256}, "has a max_resolution already"),
     "no limit": ("dWr", {"max_resolution": 0}, "must be a whole number above 0; got 0"),
     "half a pixel": ("dWr", {"max_resolution": 255.5}, "whole number above 0; got 255.5"),
-    "nothing else grows": ("r", {"max_resolution": 240}, "grows the resolution alone, which may"),
+    "nothing else grows": (
+        "r",
+        {"max_resolution": 240},
+        "grows the resolution alone, up to 240 pixels",
+    ),
 }
 
 
@@ -197,11 +201,11 @@ def test_scaling_refuses(strategy, limit, message):
 
 
 def test_growing_refuses_multipliers_of_other_stages():
-    with pytest.raises(ValueError, match="w has multipliers of 3 stages; regnety-500mf has 4"):
+    with pytest.raises(ValueError, match="w has multipliers for 3 stages; regnety-500mf has 4"):
         arch.grow(BASES["regnety:500mf"], Multipliers(1.0, (1.0, 1.0, 2.0), 1.0, 1.0))
 
 
 def test_the_closed_forms_are_of_one_stage():
     for strategy in ("d1,2w1r1", "dWr-max300"):
-        with pytest.raises(ValueError, match="the closed forms are of one stage"):
+        with pytest.raises(ValueError, match="the closed forms are for one stage"):
             arch.growth(strategy, 2)

@@ -183,7 +183,7 @@ REFUSED = {
     "infinite acts": ("w", {"acts": math.inf}, "acts must be a finite number above 0; got inf"),
     "text": ("w", {"flops": "16gf"}, "flops must be a finite number above 0; got '16gf'"),
     "a boolean": ("w", {"factor": True}, "factor must be a finite number above 0; got True"),
-    "phi of another strategy": ("dwr", {"phi": 1}, "phi goes with strategy 'orig' alone; .*'dwr'"),
+    "phi of another strategy": ("dwr", {"phi": 1}, "phi is for strategy 'orig' only; .*'dwr'"),
     "phi too large": ("orig", {"phi": 1e4}, "phi must be from -6.37 to 10.62.*got 10000"),
     "nan phi": ("orig", {"phi": math.nan}, "phi must be a finite number; got nan"),
 }
@@ -207,5 +207,5 @@ def test_scaling_refuses_expansions_that_would_leave_widths_in_fractions():
     network, _ = arch.resolve("regnetz")
     stages = tuple(stage._replace(expansion=2.5) for stage in network.stages)
     config = dataclasses.replace(network, stages=stages).to_config()
-    with pytest.raises(ValueError, match=r"expansions are whole, or at most 1.* has 2.5"):
+    with pytest.raises(ValueError, match=r"expansions are whole numbers, or at most 1.* has 2.5"):
         arch.scale(config, "w", factor=2)

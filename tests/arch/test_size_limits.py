@@ -50,5 +50,7 @@ def test_the_machine_must_hold_the_parameters():
     network, _ = arch.resolve("regnetz")
     needed = 4 * arch.count(network).params
     check_cost(network, needed)
-    with pytest.raises(ValueError, match=r"regnetz-500mf take 0\.0 GB, and there are 0\.0; choose"):
+    with pytest.raises(
+        ValueError, match=r"regnetz-500mf take 0\.0 GB, and 0\.0 GB are available; choose"
+    ):
         check_cost(network, needed - 1)

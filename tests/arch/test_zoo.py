@@ -198,9 +198,9 @@ OUT_OF_RANGE = {
         "no factor between 1/64 and 1024 brings regnety-500mf to 1,000",
     ),
     "params that r does not move": ("r_40mparams", "nearest that is possible is 5,583,502 params"),
-    "phi of another strategy": ("dWr_phi3", "phi goes with strategy 'orig' alone; got .* 'dWr'"),
+    "phi of another strategy": ("dWr_phi3", "phi is for strategy 'orig' only; got .* 'dWr'"),
     "phi too large": ("orig_phi30", "phi must be from -6.37 to 10.62"),
-    "too few stages": ("d1,1,2w8r1_x4", "has shares of 3 stages; regnety-500mf has 4$"),
+    "too few stages": ("d1,1,2w8r1_x4", "has shares for 3 stages; regnety-500mf has 4$"),
     "limit below the base": ("dWr-max200_x4", "max_resolution 200 is below the 224 pixels of"),
 }
 

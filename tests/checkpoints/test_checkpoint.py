@@ -328,7 +328,7 @@ def test_a_renamed_folder_is_noticed_and_nothing_is_moved(tmp_path):
     saved(tmp_path, state_at(3), state_at(7))
     folder = tmp_path / "checkpoints"
     (folder / "7").rename(folder / "11")
-    says = r"\S+/11 is the checkpoint of step 7, under another name; call the folder 7 again"
+    says = r"\S+/11 is the checkpoint of step 7, under another name; rename the folder to 7"
     with pytest.raises(ValueError, match=says):
         check_steps(checkpoints_of(tmp_path))
     with pytest.raises(CheckpointError, match=says):

@@ -37,7 +37,7 @@ def test_a_second_run_is_kept_out_while_the_first_renews_its_lease(store):
     said = []
     with lease(store), pytest.raises(InUseError, match=rf"at work in {NAME} \(process \d+ on"):
         lease(store, said, seconds=2.0).__enter__()
-    assert "to see whether that is still at work" in said[0]
+    assert "to see whether that run is still alive" in said[0]
 
 
 def test_a_lease_that_is_given_back_keeps_nobody_waiting(store):
@@ -87,7 +87,7 @@ def test_a_run_whose_lease_was_taken_over_saves_nothing_more(store, tmp_path):
         with pytest.raises(LeaseLostError, match=r"another run \(process 7 on there\) has taken"):
             ours.check()
         with (
-            pytest.raises(SaveError, match=r"no checkpoint can be .* taken gs://bucket/run over"),
+            pytest.raises(SaveError, match=r"no checkpoint can be .* taken over gs://bucket/run"),
             Checkpoints(Folder(tmp_path), check=ours.check) as checkpoints,
         ):
             checkpoints.save(state_at(1).replace(step=jnp.int32(1)))

@@ -94,7 +94,7 @@ def test_a_run_goes_on_from_a_store_on_another_machine_to_the_same_end(store, tm
     assert f"{folder} holds another network" in other.stderr
     changed = train(tmp_path / "fourth", folder, "--config.optim.decay=0.5")
     assert changed.returncode == 2
-    assert "config.optim.decay is 0.02 there and 0.5 here" in changed.stderr
+    assert "config.optim.decay was 0.02 and is now 0.5" in changed.stderr
 
 
 @pytest.mark.usefixtures("store")

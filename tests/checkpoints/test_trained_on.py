@@ -46,10 +46,10 @@ def test_a_damaged_description_is_refused(key):
             "class 2 is 'owl' in the network and 'Owl' in these images",
         ),
         (of_classes("cat", "dog"), "the network has 3 classes, these images 2"),
-        (of_classes("cat", "dog", "owl", name="synthetic"), "the images here are synthetic: an"),
+        (of_classes("cat", "dog", "owl", name="synthetic"), "but these images are synthetic: an"),
         (
             SourceInfo("digits", PHOTOS.classes, SOURCES["digits"]),
-            r"than those of digits: mean .0\.485, .* 0\.875 there, mean .0\.305",
+            r"from that of digits: mean .0\.485, .* 0\.875 in training, mean .0\.305",
         ),
     ],
 )
@@ -65,7 +65,7 @@ def test_other_images_of_the_same_classes_are_taken():
 def test_a_run_of_an_older_version_says_once_what_it_lacks(capsys):
     check_same_images("the run", None, "folder", PHOTOS)
     assert capsys.readouterr().err.count("the run is of an older version") == 1
-    with pytest.raises(ValueError, match="normalised otherwise than those of digits"):
+    with pytest.raises(ValueError, match="normalisation differs from that of digits"):
         check_same_images("the run", None, "folder", SourceInfo("digits", (), SOURCES["digits"]))
 
 

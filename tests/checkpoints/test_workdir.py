@@ -121,11 +121,11 @@ def test_a_config_that_is_none_is_refused_in_a_line(tmp_path, content):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(ValueError, match="it is no file, but a pipe"):
+    with pytest.raises(ValueError, match="it is not a file but a pipe"):
         check_trainable(tmp_path, config_of())
     (tmp_path / "config.json").unlink()
     os.mkfifo(tmp_path / "metrics.jsonl")
-    with pytest.raises(ValueError, match="it is no file, but a pipe"):
+    with pytest.raises(ValueError, match="it is not a file but a pipe"):
         check_trainable(tmp_path, config_of())
 
 
@@ -143,7 +143,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
 )
 def test_a_run_goes_on_with_its_own_recipe_unless_changes_are_allowed(tmp_path, changes):
     with_run(tmp_path)
-    message = rf"another recipe: config\.{next(iter(changes))}\S* is .* there and .* here; repeat"
+    message = rf"another recipe: config\.{next(iter(changes))}\S* was .* and is now .*; repeat"
     with pytest.raises(ValueError, match=message):
         check_trainable(tmp_path, config_of(**changes))
     check_trainable(tmp_path, config_of(**changes, checkpoint={"allow_changes": True}))
@@ -176,7 +176,7 @@ def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
     del config["bn"], config["optim"]["nesterov"]
     write_config(tmp_path, config)
     check_trainable(tmp_path, config_of())
-    with pytest.raises(ValueError, match=r"config\.optim\.nesterov is True there and False here"):
+    with pytest.raises(ValueError, match=r"config\.optim\.nesterov was True and is now False"):
         check_trainable(tmp_path, config_of(optim={"nesterov": False}))
 
 
@@ -185,17 +185,17 @@ def test_a_config_from_before_a_key_was_there_had_its_default(tmp_path):
     [
         (
             {"ema": {"every_steps": 32}, "checkpoint": {"allow_changes": True}},
-            "goes without an average, and config.ema.every_steps asks for one",
+            "is without an average, but config.ema.every_steps asks for one",
         ),
         (
             {"optim": {"name": "adamw"}, "checkpoint": {"allow_changes": True}},
-            "name = 'sgd', and its checkpoint fits no other; repeat it, or, for 'adamw'",
+            "name = 'sgd', and its checkpoint fits no other value; repeat it, or, for 'adamw'",
         ),
         (
             {"train": {"freeze": "stem.*"}, "checkpoint": {"allow_changes": True}},
-            "goes with config.train.freeze = '', and its checkpoint fits no other",
+            "has config.train.freeze = '', and its checkpoint fits no other",
         ),
-        ({"dtype": "float16"}, "goes without a loss scale, and config.dtype asks for one;"),
+        ({"dtype": "float16"}, "is without a loss scale, but config.dtype asks for one;"),
     ],
 )
 def test_a_run_goes_on_with_what_it_kept_so_far(tmp_path, changes, message):
@@ -218,7 +218,7 @@ def test_a_checkpoint_of_which_nothing_is_recorded_is_refused(tmp_path):
     (tmp_path / "config.json").unlink()
     for check in (check_trainable, check_evaluable):
         with pytest.raises(
-            ValueError, match=r"has a checkpoint, and nothing there .* says of which network"
+            ValueError, match=r"has a checkpoint, but neither it nor .* has the config"
         ):
             check(tmp_path, config_of())
 

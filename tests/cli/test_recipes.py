@@ -111,7 +111,7 @@ def test_a_run_that_was_recorded_before_exif_data_were_heeded_goes_on_without_th
     again = Run.of(read_config(None, workdir=tmp_path))
     assert not again.recipe.data.exif
     assert changes(config, again.config) == []
-    assert changes(config, heeding) == ["config.data.exif is False there and True here"]
+    assert changes(config, heeding) == ["config.data.exif was False and is now True"]
     # digits have no such data, and their runs go on with the default recipe
     for one in (config, heeding):
         one["data"]["name"] = "digits"

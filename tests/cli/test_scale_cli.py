@@ -75,7 +75,7 @@ REFUSED = {
         "scale dWr_x4 --config=regnety --max_resolution=96",
         "max_resolution 96 is below the 224 pixels of regnety-500mf",
     ),
-    "other stages": ("scale d1,2w1r1_x2 --config=regnety", "has shares of 2 stages; regnety"),
+    "other stages": ("scale d1,2w1r1_x2 --config=regnety", "has shares for 2 stages; regnety"),
     "no Python file": (
         "scale w_x2 --config=regnety --output=x.json",
         "--output=x.json must be a Python file, as in scaled.py",

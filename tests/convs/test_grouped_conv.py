@@ -369,10 +369,12 @@ def test_without_llvm_the_rest_still_works(monkeypatch, capsys):
     shape = ConvShape(8, 14, 14, 24, 24, 3, 3, 1)
     assert [choose("auto", part, shape, jnp.float32, "cpu") for part in PARTS] == ["im2col"] * 3
     assert capsys.readouterr().err == (
-        "fastscale_jax: convolutions use XLA's own operations here, which are slower: "
+        "fastscale_jax: convolutions use XLA's own operations on this machine, which are slower: "
         "llvmlite is not here\n"
     )
-    with pytest.raises(ValueError, match="'native' cannot be had here: llvmlite is not here"):
+    with pytest.raises(
+        ValueError, match="'native' does not work on this machine: llvmlite is not here"
+    ):
         conv_choice.check_implementation("native")
 
 

@@ -206,7 +206,7 @@ def test_convolutions_that_no_code_is_written_for_are_told_apart(part, changes, 
 
 def test_machine_code_that_computes_nonsense_is_told_apart(monkeypatch):
     monkeypatch.setattr(Emitter, "multiply_add", lambda self, a, b, c: c)
-    with pytest.raises(RuntimeError, match=r"2 \* 3 \+ 4 came out as 4"):
+    with pytest.raises(RuntimeError, match=r"2 \* 3 \+ 4 gave 4"):
         host.check()
 
 

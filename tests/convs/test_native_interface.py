@@ -112,7 +112,7 @@ def test_without_llvmlite_the_numbers_are_right_and_one_line_says_why(tmp_path):
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "conv" in line] == [
-        "fastscale_jax: convolutions use XLA's own operations here, which are slower: "
+        "fastscale_jax: convolutions use XLA's own operations on this machine, which are slower: "
         "llvmlite is not installed"
     ]
     results = np.load(tmp_path / "results.npz")

@@ -29,9 +29,9 @@ def test_every_difference_has_its_reason_with_the_figure():
     gradient = 3 * (wanted.flops - biases) - stem.flops + biases
     assert figures["jaxpr"]["gradient_flops"] == gradient
     times = f"{gradient / wanted.flops:.4f}"
-    assert notes[2].startswith(f"{times} times the network: each conv and product once more")
-    assert notes[3] == f"biases ({biases:,}) are additions of their own to XLA"
-    assert f"none for the {padding:,} (0.7%) that meet the padding" in notes[4]
+    assert notes[2].startswith(f"{times} times the network: each conv and product costs")
+    assert notes[3] == f"to XLA, biases ({biases:,}) are separate additions"
+    assert f"without the {padding:,} (0.7%) on padding" in notes[4]
     assert rows[4].flops == 2 * figures["xla"]["flops_without_padding"]
     assert figures["xla"]["temp_bytes"] > 4 * 256 * 112 * 112 / 8  # at least a large activation
     assert figures["jaxpr"]["gradient_flops"] - biases == figures["xla"]["gradient_flops"]

@@ -198,7 +198,7 @@ def test_a_loop_as_long_as_its_data_say_is_refused_if_it_costs_something():
         return lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ x, x)
 
     assert count(free, array(4, 4)) == Complexity(0, 0, 0)
-    with pytest.raises(CountError, match=r"as often as its data say; use jax\.lax\.scan"):
+    with pytest.raises(CountError, match=r"whose length depends on data; use jax\.lax\.scan"):
         count(dear, array(4, 4))
 
 

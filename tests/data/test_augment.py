@@ -96,7 +96,9 @@ def test_a_grey_image_is_pillow_s_of_the_same_pixels():
 def test_a_network_of_other_channels_is_refused():
     check_channels("network", 1)
     check_channels("network", 3)
-    with pytest.raises(ValueError, match="takes images of 6 channels, and all images here are RGB"):
+    with pytest.raises(
+        ValueError, match="takes images of 6 channels, but all sources have RGB images"
+    ):
         check_channels("network", 6)
 
 

@@ -52,7 +52,7 @@ def test_no_program_is_started_no_pipe_waited_for_and_no_endless_file_read(tmp_p
     for path, reason in (
         (postscript, "its format is none of BMP, GIF, JPEG"),
         (long, r"it has 6\d\d,\d+,\d+ bytes, and an image of 67,108,864 pixels"),
-        (pipe, "it is no file, but a pipe, a socket or a device"),
+        (pipe, "it is not a file but a pipe, a socket or a device"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_image(path)

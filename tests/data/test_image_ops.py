@@ -140,9 +140,9 @@ def test_magnitude_0_of_increasing_operations_leaves_an_image_alone():
 @pytest.mark.parametrize(
     ("name", "magnitude", "sign", "message"),
     [
-        ("flip", 0.5, 1, "no operation 'flip'; there are auto_contrast, equalize,"),
-        ("rotate", 1.5, 1, "magnitude of 1.5: it must be from 0 to 1"),
-        ("rotate", 0.5, 0, "sign of 0: it must be 1 or -1"),
+        ("flip", 0.5, 1, "unknown operation 'flip'; choose one of auto_contrast, equalize,"),
+        ("rotate", 1.5, 1, "magnitude must be from 0 to 1; got 1.5"),
+        ("rotate", 0.5, 0, "sign must be 1 or -1; got 0"),
     ],
 )
 def test_unknown_operations_and_magnitudes_out_of_range_are_refused(name, magnitude, sign, message):

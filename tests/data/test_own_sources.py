@@ -190,14 +190,14 @@ def test_random_boxes_lie_inside_and_have_the_areas_of_torchvision_s():
             lambda: from_arrays(IMAGES, LABELS / 2),
             "one whole number or one .* of float64",
         ),
-        (lambda: from_arrays(IMAGES, LABELS - 1), "the label -1 of image 0 is no class"),
+        (lambda: from_arrays(IMAGES, LABELS - 1), "the label -1 of image 0 is not a class"),
         (
             lambda: from_arrays(IMAGES, LABELS * 2),
             r"the class '1' \(label 1\) has no training image",
         ),
         (
             lambda: from_arrays(IMAGES, LABELS, classes=("a", "b")),
-            "the label 2 of image 2 is no class: labels are numbers from 0 to 1",
+            "the label 2 of image 2 is not a class: labels are numbers from 0 to 1",
         ),
         (
             lambda: from_arrays(IMAGES[:2], ["cat", "dgo"], classes=("cat", "dog")),
@@ -214,11 +214,11 @@ def test_random_boxes_lie_inside_and_have_the_areas_of_torchvision_s():
         (lambda: from_arrays(IMAGES, LABELS, mean=(0.5,)), "mean must be three numbers"),
         (
             lambda: from_arrays(IMAGES, LABELS, test=(IMAGES[:1], [7])),
-            "of the images to evaluate on, the label 7 of image 0 is no class",
+            "images for evaluation: the label 7 of image 0 is not a class",
         ),
         (lambda: from_examples(3), "must be an iterable of .image, label.*; got int"),
         (lambda: from_examples([]), "there is no image"),
-        (lambda: from_examples({"image": PHOTOS, "label": [0]}), "of a dict of arrays, give these"),
+        (lambda: from_examples({"image": PHOTOS, "label": [0]}), "for a dict of arrays, call"),
         (lambda: from_arrays(IMAGES, LABELS, classes=("a", "a", "b")), "class 'a' is named twice"),
         (lambda: from_arrays(IMAGES, LABELS, mean=0.5), "mean and std must be three numbers each"),
         (lambda: from_examples([PHOTOS[0]]), "example 0: an example must be .*; got ndarray"),
@@ -279,9 +279,9 @@ def test_a_csv_file_without_splits_is_split_by_class(tmp_path):
         ([("0.png", "a"), ("none.png", "b")], r"line 2: there is no file \S+/none\.png"),
         ([("0.png", "a"), ("1.png",)], r"line 2: it must have path and class, .*; got \['1.png'\]"),
         ([("0.png", "")], "line 1: it must have path and class"),
-        ([("labels.csv", "a")], r"line 1: \S+labels\.csv is no image \(.*\.png"),
+        ([("labels.csv", "a")], r"line 1: \S+labels\.csv is not an image \(.*\.png"),
         ([("0.png", "a", "dev")], "line 1: the split must be train or val; got 'dev'"),
-        ([("0.png", "a", "val")], "has images of one split alone"),
+        ([("0.png", "a", "val")], "has images of only one split"),
         (
             [("0.png", "a", "train"), ("1.png", "b", "val")],
             "the class 'b' .* has no training image",

@@ -140,7 +140,7 @@ def test_a_policy_needs_nothing_but_a_key_and_each_image_has_its_own_draw():
 
 
 def test_randaugment_refuses_a_magnitude_that_is_none():
-    with pytest.raises(ValueError, match=r"magnitude of 9: it must be from 0 to 1"):
+    with pytest.raises(ValueError, match=r"magnitude must be from 0 to 1; got 9"):
         policies.randaugment(photos(), jax.random.split(jax.random.key(0), len(photos())), 2, 9)
 
 

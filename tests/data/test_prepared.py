@@ -43,8 +43,8 @@ def test_a_prepared_set_has_its_classes_and_its_images(tfds_photos):
             r"run python -c .*\.download_and_prepare.*; without data, try --conf",
         ),
         ("cifar10", 10, r"there is no cifar10 with the splits train and validation or test in \S+"),
-        ("coco", 10, r"coco is no set of images with one label each"),
-        ("imdb_reviews", 2, r"imdb_reviews is no set of images with one label each"),
+        ("coco", 10, r"coco is not a set of images with one label each"),
+        ("imdb_reviews", 2, r"imdb_reviews is not a set of images with one label each"),
     ],
 )
 def test_sets_that_do_not_fit_are_refused_with_what_would(tfds_photos, name, num_classes, message):

@@ -73,7 +73,7 @@ def test_where_one_is_killed_the_other_says_which_and_both_go_on_when_started_ag
     assert time.monotonic() - since < 60
     # where the first is lost, JAX's runtime ends the process
     assert processes[1 - victim].returncode in ((1,) if victim else (1, -signal.SIGABRT)), errors
-    assert f"lost host {victim}: no sign of life" in errors
+    assert f"lost host {victim}: no heartbeat" in errors
     outcomes(processes)
     before = latest_step(checkpoints_of(tmp_path))
     assert before is not None

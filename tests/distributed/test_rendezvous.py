@@ -63,7 +63,7 @@ def test_who_is_missing_is_said_to_all():
     ("others", "problem"),
     [
         ([(1, 3), (1, 3)], "two processes have --process_id=1"),
-        ([(1, 5)], "process 1 has --num_processes=5, and process 0 3"),
+        ([(1, 5)], "process 1 has --num_processes=5, but process 0 has 3"),
     ],
 )
 def test_processes_that_do_not_fit_are_told_so_at_once(others, problem):

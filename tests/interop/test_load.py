@@ -798,7 +798,9 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     if name == "config.json":  # beside a file of weights
         load(tmp_path / "x.safetensors", config)
         assert recorded_dir(tmp_path) == ""
-        with pytest.raises(ValueError, match="it is no file, but a pipe, a socket or a device"):
+        with pytest.raises(ValueError, match="it is not a file but a pipe, a socket or a device"):
             read_config(str(tmp_path / name))
     else:
-        assert "it is no file, but a pipe, a socket or a device" in refusal(tmp_path / name, config)
+        assert "it is not a file but a pipe, a socket or a device" in refusal(
+            tmp_path / name, config
+        )

@@ -185,7 +185,9 @@ def test_stages_that_are_not_there_are_refused(stages):
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(lambda: models.initial_variables(model, jax.random.key(0)))
     run = functools.partial(model.apply, train=False, method="features", stages=stages)
-    with pytest.raises(ValueError, match=r"stages must be some of 0 \(the stem\) to 4, each once"):
+    with pytest.raises(
+        ValueError, match=r"stages must be numbers from 0 \(the stem\) to 4, each once"
+    ):
         jax.eval_shape(run, variables, images)
 
 

@@ -81,7 +81,7 @@ def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_step
                     assert not np.array_equal(x, was[name]), name
     again = finetune_run(tmp_path / "run", path, **{"train.freeze": freeze})
     assert again.config == run.config  # and the same command goes on
-    with pytest.raises(ValueError, match=r"goes with config\.train\.freeze = 'stem\.\*, s1\.\*'"):
+    with pytest.raises(ValueError, match=r"has config\.train\.freeze = 'stem\.\*, s1\.\*'"):
         finetune_run(tmp_path / "run", path)
 
 

@@ -298,7 +298,7 @@ def test_points_of_curves_are_results_too(device):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--shares=d0w0r0",), "shares of strategy 'd0w0r0' sum to nothing"),
+        (("--shares=d0w0r0",), "shares of strategy 'd0w0r0' sum to 0"),
         (("--shares=a1.5",), "alpha must be from 0 to 1"),
         (("--shares=wd",), "unknown strategy 'wd'"),
         (("--shares=d1,2w1r1",), "strategy 'd1,2w1r1' is for 2 stages; regnetz:500mf has 4"),

@@ -212,7 +212,7 @@ def norm_means(updated, layer):
         ("backbon", "did you mean backbone"),
         ("stem.*,", "'' matches no parameter"),
         ("s2.b1.sc.*", "did you mean s2.b1.c.* or s2.b1.se.*"),
-        ("*", "'*' leaves nothing to train; freeze=backbone trains the classifier alone"),
+        ("*", "'*' leaves nothing to train; freeze=backbone trains the classifier only"),
         ("backbone,head.fc.*", "leaves nothing to train"),
     ],
 )

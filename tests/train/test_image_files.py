@@ -109,7 +109,7 @@ def test_a_classifier_of_photographs_is_not_evaluated_on_noise(trained, tmp_path
     config = config_file(trained, tmp_path / "recipe.json")
     assert main(["eval", str(config), f"--workdir={run.folder}"]) == 2
     said = capsys.readouterr().err
-    assert "was trained on folder, and the images here are synthetic" in said
+    assert "was trained on folder, but these images are synthetic" in said
     assert "repeat its --config.data.name=folder" in said
     assert (run.folder / "evaluation.json").read_bytes() == before
     # with the workdir alone it is the run's own images

@@ -97,7 +97,7 @@ def test_a_missing_or_unknown_key_is_named(section, message):
         ("optim.warmup_start", -0.1, "must be from 0 to below 1"),
         ("optim.learning_rate", 0.0, "must be above 0"),
         ("optim.learning_rate", "fast", "must be of type float; got 'fast'"),
-        ("optim.decay", 0.0, "must be above 0 where config.optim.curve is exp"),
+        ("optim.decay", 0.0, "must be above 0 if config.optim.curve is exp"),
         ("optim.decay", 1.5, "must be at most 1; got 1.5"),
         ("optim.weight_decay", -1e-5, "must be at least 0; got -1e-05"),
         ("optim.warmup_epochs", -1.0, "must be at least 0"),
@@ -120,7 +120,7 @@ def test_a_missing_or_unknown_key_is_named(section, message):
         ("optim.layer_decay", 1.1, "must be at most 1; got 1.1"),
         ("optim.curve_from", "end", "must be one of start, warmup; got 'end'"),
         ("train.least_steps", -1, "must be at least 0"),
-        ("optim.step_epochs", (30, 20), "must be rising epochs from 1 on"),
+        ("optim.step_epochs", (30, 20), "must be increasing epochs, from 1"),
         ("optim.step_epochs", (0.5,), "must be a tuple of integers"),
         ("optim.accumulate", 3, "batch_size must be divisible by config.optim.accumulate"),
         ("augment.policy", "auto", "must be one of autoaugment, randaugment, or empty"),
@@ -212,7 +212,5 @@ def test_rates_must_be_finite(key, value):
 def test_a_section_that_is_a_value_is_refused():
     config = default_config().to_dict()
     config["optim"] = 0.1
-    with pytest.raises(
-        ValueError, match=r"config\.optim must be a section with keys of its own; got 0\.1"
-    ):
+    with pytest.raises(ValueError, match=r"config\.optim must be a section with keys; got 0\.1"):
         Recipe.from_config(config)

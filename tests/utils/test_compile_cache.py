@@ -116,7 +116,7 @@ def test_half_a_program_is_removed_and_said_once(tmp_path, shown):
     warnings.warn(warning.format("reading", "truncated"), stacklevel=1)
     assert sorted(tmp_path.iterdir()) == whole[1:]
     assert len(said) == 2
-    assert "cannot be written: OSError: no space; programs are compiled anew" in said[0]
+    assert "cannot be written: OSError: no space; programs are compiled again" in said[0]
     assert "has damaged programs, which are removed" in said[1]
     warnings.warn("another", stacklevel=1)
     assert shown == ["another"]

@@ -1,19 +1,19 @@
-"""Convolutions in machine code, written for the shape and the CPU when a program is compiled.
+"""Convolutions in machine code, generated for the shape and the CPU when a program is compiled.
 
-XLA:CPU has no fast grouped convolution, and no form in its other operations comes near: the best
-were three to twenty times slower than PyTorch's kernels. These are about as fast as those.
+XLA:CPU has no fast grouped convolution. The best forms in its other operations were three to twenty
+times slower than PyTorch's kernels. These kernels are about as fast as PyTorch's.
 
-This file is all that others use of the folder. Two questions come before the convolutions:
-`why_not` is about the machine, `serves` about the convolution. Behind it, and private:
+Other folders use only this file. Before calling a kernel, ask `why_not` (can this machine run the
+kernels?) and `serves` (do they support this convolution?). The private files are:
 
-    calls                one kernel for each convolution, compiled and named; XLA calls it
+    calls                compiles the kernel of each convolution and registers it with XLA
     rotating, splatting  the kernels: for narrow groups, and for all others
-    plan, finish         which inputs a result reads, in which pieces; its offset and activation
-    emit                 LLVM's language
-    host                 LLVM's compiler, and the processor that it compiles for
+    plan, finish         which inputs a result reads, in which strips; its offset and activation
+    emit                 writes LLVM's intermediate representation
+    host                 LLVM's compiler, and this machine's processor
     xla_call             functions that XLA can call, and their threads
 
-All of these need llvmlite, so that they are imported when they are first used.
+All of these need llvmlite, so they are imported when they are first used.
 """
 
 import functools
@@ -38,18 +38,18 @@ __all__ = [
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
-_PROCESSORS = ("x86_64", "aarch64")  # whose vector registers `host` knows
+_PROCESSORS = ("x86_64", "aarch64")  # those whose vector registers `host` knows
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows"}
 
 
 @functools.cache
 def why_not() -> str:
-    """Returns why this machine cannot have these kernels, in a few words; empty: it can.
+    """Returns the reason why this machine cannot run the kernels; empty if it can.
 
     The first call compiles a small function and runs it.
     """
-    # Threads are POSIX's, which Windows does not have. macOS has them, but wants memory for code
-    # to be allocated in a way of its own, and no kernel was ever run there.
+    # The kernels use POSIX threads, which Windows lacks. macOS has them, but it needs a special
+    # allocation of memory for code, and the kernels were never run on it.
     if sys.platform != "linux":
         return f"the machine code is for Linux, not for {_SYSTEMS.get(sys.platform, sys.platform)}"
     if platform.machine() not in _PROCESSORS:
@@ -66,14 +66,14 @@ def why_not() -> str:
 
 
 def serves(part: str, shape: ConvShape, dtype: Any) -> bool:
-    """Returns whether a machine that has the kernels can compute such a convolution by them.
+    """Returns whether the kernels support a convolution, on a machine that can run them.
 
     Args:
-        part: name of the function below. `activated` computes in float32, so that it serves no
+        part: name of a function below. `activated` computes in float32, so it does not support
             float64.
-        shape: of the conv. Code is written for one size: the batch must not be symbolic, and no
-            array may be empty.
-        dtype: of the operands: one of `DTYPES`.
+        shape: of the conv. Code is generated for one size: a symbolic batch and empty arrays are
+            not supported.
+        dtype: of the operands; only `DTYPES` are supported.
     """
     if jnp.dtype(dtype) not in DTYPES or not isinstance(shape.batch, int):
         return False
@@ -85,9 +85,9 @@ def serves(part: str, shape: ConvShape, dtype: Any) -> bool:
 def forward(x: Array, kernel: Array, shape: ConvShape) -> Array:
     """Returns the convolution, `[batch, h', w', c_out]`.
 
-    This function and the three below compile their kernel where they are traced, and want a conv
-    that `serves` is true of, in a program for a CPU. 16-bit numbers are widened to float32 and
-    the result is narrowed again.
+    This function and the three below compile their kernel when they are traced. They need a program
+    for a CPU and a conv for which `serves` is true. 16-bit inputs are widened to float32, and the
+    result is narrowed again.
 
     Args:
         x: `[batch, h, w, c_in]`.
@@ -98,7 +98,7 @@ def forward(x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def input_gradient(dy: Array, kernel: Array, shape: ConvShape) -> Array:
-    """Returns the gradient to x, `[batch, h, w, c_in]`, from that to the result."""
+    """Returns the gradient to x, `[batch, h, w, c_in]`; `dy` is the gradient to the result."""
     return _call("input_gradient", shape.x, shape, dy, kernel)
 
 
@@ -111,8 +111,8 @@ def activated(x: Array, kernel: Array, offset: Array, shape: ConvShape, activati
     """Returns activation(conv(x, kernel) + offset), computed in one pass.
 
     Args:
-        x: as `forward` takes it.
-        kernel: likewise, of any dtype; the kernel and the offset are used in float32.
+        x: as in `forward`.
+        kernel: as in `forward`, of any dtype; the kernel and the offset are used in float32.
         offset: `[c_out]`, added to each channel.
         shape: of the conv.
         activation: `relu`, `relu6`, `silu`, or empty for none.

@@ -1,4 +1,4 @@
-"""The kernel of each convolution: chosen, compiled, known to XLA by a name, and called."""
+"""Chooses and compiles the kernel of a convolution, registers it with XLA by name, and calls it."""
 
 import functools
 
@@ -10,7 +10,7 @@ from fastscale_jax.convs.conv_shape import SYMMETRIC, ConvShape
 from fastscale_jax.convs.native import finish, plan, rotating, splatting, xla_call
 from fastscale_jax.utils.processor import cores
 
-# a thread is worth its start from about so many multiply-adds on
+# multiply-adds per thread: with fewer, a thread's start takes longer than it saves
 _MACS_OF_A_THREAD = 1_000_000
 
 
@@ -19,11 +19,11 @@ def call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array)
 
     Args:
         part: `forward`, `input_gradient`, `filter_gradient`, or `activated_` and an activation.
-        result: its shape.
+        result: shape of the result.
         shape: of the convolution.
-        operands: two, and the offsets of `activated_`.
+        operands: the part's two arrays, and for `activated_` the offsets `[c_out]`.
     """
-    # 16-bit numbers are widened: a CPU's arithmetic is float32's in any case
+    # 16-bit numbers are widened: CPUs compute in float32 anyway
     dtype = jnp.promote_types(operands[0].dtype, jnp.float32)
     threads = max(1, min(cores(), shape.macs // _MACS_OF_A_THREAD))
     name = registered(part, shape, dtype == jnp.float64, threads)
@@ -33,13 +33,13 @@ def call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array)
 
 @functools.cache
 def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
-    """Compiles a part of a convolution, makes it known to XLA, and returns its name there.
+    """Compiles a part of a convolution, registers it with XLA, and returns its name.
 
     Args:
-        part: as `call` takes it.
+        part: as in `call`.
         shape: of the convolution.
-        double: in float64 instead of float32.
-        threads: how many share the work, at most.
+        double: whether it computes in float64 instead of float32.
+        threads: largest number of threads.
     """
     sizes = "x".join(map(str, (*shape.x, shape.c_out)))
     name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"

@@ -1,4 +1,4 @@
-"""Writing LLVM's intermediate representation: arithmetic, loops, vectors, memory."""
+"""Writes LLVM's intermediate representation: arithmetic, loops, vectors, memory."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ def const(value: int) -> Value:
 
 
 class Emitter:
-    """Appends to one function. Integers are 64-bit; Python's own may stand for constants."""
+    """Appends code to one function. Integers are 64-bit; a Python int is a constant."""
 
     def __init__(self, function: ir.Function) -> None:
         self.function = function
@@ -33,7 +33,7 @@ class Emitter:
         return self.builder.mul(_value(a), _value(b))
 
     def divmod(self, a: Value, b: int) -> tuple[Value, Value]:
-        """Quotient and remainder of what is not negative."""
+        """Quotient and remainder of a number that is not negative."""
         return self.builder.udiv(a, const(b)), self.builder.urem(a, const(b))
 
     def minimum(self, a: Value | int, b: Value | int) -> Value:
@@ -43,7 +43,7 @@ class Emitter:
 
     @contextlib.contextmanager
     def loop(self, start: Value | int, stop: Value | int, step: int = 1) -> Iterator[Value]:
-        """Repeats what is emitted inside, for each index from `start` below `stop`."""
+        """Emits a loop around the `with` block; yields its index, from `start` below `stop`."""
         b, start, stop = self.builder, _value(start), _value(stop)
         before = b.block
         body, after = self.function.append_basic_block(), self.function.append_basic_block()
@@ -71,11 +71,11 @@ class Emitter:
         self.builder.store(value, self.address(base, index, scalar), align=_size(scalar))
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
-        """The sum a * b + c, in one instruction where the machine has it."""
+        """The sum a * b + c, in one instruction if the machine has it."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
 
     def splat(self, x: Value, lanes: int) -> Value:
-        """A vector of one value."""
+        """A vector with the same value in each lane."""
         kind = ir.VectorType(x.type, lanes)
         single = self.builder.insert_element(
             ir.Constant(kind, ir.Undefined), x, ir.Constant(I32, 0)
@@ -91,9 +91,10 @@ class Emitter:
         return self.builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), mask)
 
     def inlined(self, name: str, body: Callable[["Emitter", Value], Value], x: Value) -> Value:
-        """The result of a function of a vector, written once; LLVM copies it to its callers.
+        """The result of a function of a vector, emitted once; LLVM inlines it.
 
-        A kernel calls it many times: writing it out each time would take longer than compiling it.
+        A kernel calls it many times: emitting its body each time would take longer than compiling
+        it.
         """
         module, name = self.function.module, f"{name}_{x.type.count}"
         function = module.globals.get(name)
@@ -106,7 +107,7 @@ class Emitter:
         return self.builder.call(function, [x])
 
     def pointer(self, base: Value, offset: int) -> Value:
-        """Loads the pointer that stands `offset` bytes after `base`."""
+        """Loads the pointer at `offset` bytes after `base`."""
         return self.builder.load(self.address(base, offset, I8), typ=POINTER)
 
     def record(self, *fields: tuple[int, Value]) -> Value:
@@ -125,11 +126,11 @@ class Emitter:
         return pointer
 
     def value(self, variable: Value) -> Value:
-        """What a variable holds."""
+        """The value of a variable."""
         return self.builder.load(variable, typ=variable.allocated_type)
 
     def accumulate(self, variable: Value, a: Value, b: Value) -> None:
-        """Adds a * b to what a variable holds."""
+        """Adds a * b to a variable."""
         self.builder.store(self.multiply_add(a, b, self.value(variable)), variable)
 
 

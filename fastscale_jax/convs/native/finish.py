@@ -1,4 +1,4 @@
-"""What is done to a result before it leaves the registers: an offset, and an activation."""
+"""Adds an offset to a result and activates it, while it is in a register."""
 
 import math
 from collections.abc import Callable
@@ -7,17 +7,19 @@ from llvmlite import ir
 
 from fastscale_jax.convs.native.emit import I32, Emitter, Value
 
-# takes the emitter, a vector, the pointer to the offsets, the vector's channel and its lanes
+# arguments: the emitter, a vector, the pointer to the offsets, the vector's first channel, its
+# lanes
 Finish = Callable[[Emitter, Value, Value, Value, int], Value]
 
 _FLOAT = ir.FloatType()
-# where exp is all but 0 in float32, and where the power of two's bits say infinity
+# inputs of exp are clipped to these: below, float32's exp is about 0; above, it is infinite
 _LEAST, _MOST = -87.0, 89.0
-_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the first has zeros at the end
+# their sum is ln(2); the bits of the first end in zeros
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def adding(activation: str) -> Finish:
-    """Returns what adds each channel's offset and applies an activation; empty: none."""
+    """Returns a function that adds an offset per channel and activates (empty: it does not)."""
     activate = {"": None, "relu": _relu, "relu6": _relu6, "silu": _silu}[activation]
 
     def finish(e: Emitter, x: Value, offsets: Value, channel: Value, lanes: int) -> Value:
@@ -46,7 +48,7 @@ def _silu(e: Emitter, x: Value) -> Value:
 def _exp(e: Emitter, x: Value) -> Value:
     """Exp of float32, to two units in the last place: a power of two times a polynomial."""
     b = e.builder
-    # NaN becomes the least: it has no integer part; what it is divided by then does not matter
+    # NaN becomes _LEAST, as it has no integer part; `_silu` divides NaN by the result, which is NaN
     x = b.select(b.fcmp_ordered(">", x, _splat(x, _LEAST)), x, _splat(x, _LEAST))
     x = b.select(b.fcmp_ordered("<", x, _splat(x, _MOST)), x, _splat(x, _MOST))
     integers = ir.VectorType(I32, x.type.count)
@@ -56,7 +58,7 @@ def _exp(e: Emitter, x: Value) -> Value:
     n = b.sitofp(power, x.type)
     rest = e.multiply_add(n, _splat(x, -_LN2_HIGH), x)
     rest = e.multiply_add(n, _splat(x, -_LN2_LOW), rest)
-    # |rest| <= ln(2) / 2, where the first left out of 1 + r + r^2/2! + ... is under 2e-8
+    # |rest| <= ln(2) / 2, so the first omitted term of 1 + r + r^2/2! + ... is under 2e-8
     total = _splat(x, 1 / math.factorial(7))
     for k in range(6, -1, -1):
         total = e.multiply_add(total, rest, _splat(x, 1 / math.factorial(k)))

@@ -1,6 +1,6 @@
-"""The processor that this process runs on, and LLVM's compiler for it.
+"""LLVM's compiler for the processor of this machine.
 
-LLVM comes as the wheel of llvmlite, so that no compiler is needed on the user's machine.
+LLVM comes with llvmlite's wheel, so the user's machine needs no compiler.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from llvmlite import ir
 
 from fastscale_jax.convs.native.emit import I32, Emitter
 
-# Compiled code lives as long as its engine, and XLA forgets no function that it was given: so all
-# are kept for good. A program has some dozens of kernels, of about ten kilobytes each.
+# Compiled code lives as long as its engine, and XLA never drops a registered function, so all
+# engines are kept. A program has some dozens of kernels of about ten kilobytes each.
 _ENGINES = []
 
 
 @functools.cache
 def vector_registers() -> tuple[int, int]:
-    """Returns how many there are, and how many bytes wide they are."""
+    """Returns the number of vector registers, and their width in bytes."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return 32, 64
@@ -35,12 +35,12 @@ def vector_registers() -> tuple[int, int]:
 
 
 def object_code(name: str, emit: Callable[[], ir.Module], unroll: bool = False) -> bytes:
-    """Returns the machine code of a module, which is emitted only where it is not known yet.
+    """Returns the machine code of a module, from a cache if it has it.
 
-    What was compiled before is taken from where JAX keeps its own compiled programs, if it does.
+    The cache is in JAX's compilation cache directory; without one, nothing is cached.
 
     Args:
-        name: says all that the module depends on but for the code of models and the processor.
+        name: identifies the module, apart from the source code and the processor.
         emit: makes the module.
         unroll: whether LLVM may repeat the bodies of loops.
     """
@@ -57,7 +57,7 @@ def object_code(name: str, emit: Callable[[], ir.Module], unroll: bool = False) 
 
 
 def loaded(code: bytes, name: str) -> int:
-    """Returns the address of one of the functions of some machine code."""
+    """Loads machine code; returns the address of one of its functions."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -68,8 +68,8 @@ def loaded(code: bytes, name: str) -> int:
 def _compiled(module: ir.Module, unroll: bool) -> bytes:
     """Compiles a module.
 
-    Kernels are written out in vectors and tiles, which leaves little to LLVM: its first level gives
-    code as fast as its third, in a fraction of the time. Unrolling serves filter gradients alone.
+    Kernels are already vectorised and tiled: LLVM's optimisation level 1 gives code as fast as
+    level 3, in a fraction of the time. Only filter gradients gain from unrolling.
     """
     machine = _target_machine()
     module.triple = machine.triple
@@ -84,7 +84,7 @@ def _compiled(module: ir.Module, unroll: bool) -> bytes:
 
 
 def _digest(name: str, unroll: bool) -> str:
-    """Of all that the machine code depends on."""
+    """Digest of everything that the machine code depends on."""
     machine = (llvm.get_default_triple(), llvm.get_host_cpu_name())
     features = llvm.get_host_cpu_features().flatten()
     compiler = (llvmlite.__version__, llvm.llvm_version_info)
@@ -93,20 +93,20 @@ def _digest(name: str, unroll: bool) -> str:
 
 
 def digest_of_sources(folder: pathlib.Path) -> str:
-    """Returns a digest of all Python files below a folder; empty: there are none."""
+    """Returns a digest of all Python files below a folder; empty if there are none."""
     files = sorted(folder.rglob("*.py"))
     contents = [(str(file.relative_to(folder)), file.read_bytes()) for file in files]
     return hashlib.sha256(repr(contents).encode()).hexdigest() if files else ""
 
 
-# What a kernel is may change with every file that emits it, or says what a convolution is. Read
-# now, as they are imported, and not when the first kernel is looked up: by then they may be others.
-# Without them (an installation of compiled files alone) nothing is kept.
+# A change of any file in `convs` may change the kernels. The files are read at import: they may
+# have changed when the first kernel is compiled. Without source files (an installation of .pyc
+# files) nothing is cached.
 _SOURCES = digest_of_sources(pathlib.Path(__file__).parents[1])
 
 
 def _keep(file: pathlib.Path, code: bytes) -> None:
-    # to be without it costs time alone; readers never see half of a file
+    # a failure costs only time; the rename makes sure that no reader sees half of a file
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=file.parent) as unfinished:
         whole = pathlib.Path(unfinished, file.name)
         whole.write_bytes(code)
@@ -127,7 +127,7 @@ def check() -> None:
     address = loaded(_compiled(module, unroll=False), "f")
     call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 3)(address)
     if (result := call(2.0, 3.0, 4.0)) != 10:
-        raise RuntimeError(f"2 * 3 + 4 came out as {result:g}")
+        raise RuntimeError(f"2 * 3 + 4 gave {result:g}")
 
 
 @functools.cache

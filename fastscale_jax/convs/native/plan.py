@@ -1,4 +1,4 @@
-"""What a convolution, or the gradient to its input, reads for each result, and in which strips."""
+"""The inputs that each result of a convolution or an input gradient reads, and their strips."""
 
 import dataclasses
 import itertools
@@ -11,17 +11,17 @@ from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.native.emit import Emitter, Value, const
 from fastscale_jax.convs.native.host import vector_registers
 
-# Size of the rows of an image that are worked on at a time. A larger strip copies fewer rows twice,
-# as long as it fits a core's L2 cache: 384 KB was the best of 48 to 384 with a cache of 2 MB.
+# Size of a strip: some rows of an image. With larger strips fewer rows are copied twice, but a
+# strip must fit a core's L2 cache. With a cache of 2 MB, 384 KB was the best of 48 to 384 KB.
 _STRIP_BYTES = 384 * 1024
 
 
 class Tap(NamedTuple):
-    """One weight, and the row and column of the source that it reads, relative to the result's."""
+    """One weight, and the row and column of the source that it reads, relative to the result."""
 
     row: int
     column: int
-    weight: int  # its index in the kernel, row by row
+    weight: int  # index in the kernel, row by row
 
 
 class Phase(NamedTuple):
@@ -33,7 +33,7 @@ class Phase(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns that the taps stand in, at the distances of `Plan.steps`."""
+        """Number of rows and columns of taps; `Plan.steps` has their distances."""
         return len({tap.row for tap in self.taps}), len({tap.column for tap in self.taps})
 
     @property
@@ -43,7 +43,7 @@ class Phase(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """Some consecutive channels, in one register."""
+    """Consecutive channels in one register."""
 
     offset: int
     lanes: int
@@ -62,12 +62,12 @@ class Numbers:
 
     @property
     def bytes(self) -> int:
-        """The size of one number."""
+        """The size of one number, bytes."""
         return 8 if self.double else 4
 
     @property
     def lanes(self) -> int:
-        """How many numbers fit into a vector register."""
+        """Numbers in a vector register."""
         return vector_registers()[1] // self.bytes
 
     def vector(self, lanes: int) -> ir.Type:
@@ -91,18 +91,18 @@ class Numbers:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How results `[batch, h, w, c]` come from a source.
+    """The taps that compute results `[batch, h, w, c]` from a source array.
 
     Result (i, j) of a phase reads the source at (i * step + tap.row, j * step + tap.column).
     """
 
     shape: ConvShape
     source: tuple[int, int, int]  # height, width, channels
-    result: tuple[int, int, int]
-    step: int
-    spread: int
+    result: tuple[int, int, int]  # height, width, channels
+    step: int  # source pixels between neighbouring results of a phase
+    spread: int  # result pixels between neighbouring results of a phase
     phases: tuple[Phase, ...]
-    is_transposed: bool  # from outputs to inputs
+    is_transposed: bool  # the input gradient: the source is the conv's output
 
     @property
     def taps(self) -> list[Tap]:
@@ -111,14 +111,14 @@ class Plan:
 
     @property
     def steps(self) -> tuple[Tap, Tap]:
-        """From one tap of a phase to the next in the kernel: downwards, and to the right."""
-        # in the gradient, a weight further on comes from a result further back
+        """Differences between neighbouring taps of a phase: one down, and one to the right."""
+        # in the gradient, a later weight reads an earlier pixel
         sign, stride = (-1, self.shape.stride) if self.is_transposed else (1, 1)
         return Tap(sign, 0, stride * self.shape.kernel), Tap(0, sign, stride)
 
     @property
     def origin(self) -> tuple[int, int]:
-        """The least row and column of a tap."""
+        """The smallest row and the smallest column of a tap."""
         return min(t.row for t in self.taps), min(t.column for t in self.taps)
 
     @property
@@ -130,20 +130,20 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Results in a column of the first phase, which has the most."""
+        """Rows of results in the first phase, which has the most."""
         return -(-self.result[0] // self.spread)
 
     @property
     def columns(self) -> int:
-        """Results in a row of the first phase."""
+        """Columns of results in the first phase."""
         return -(-self.result[1] // self.spread)
 
     def rows_of(self, phase: Phase) -> int:
-        """Results in a column of a phase."""
+        """Rows of results in a phase."""
         return -(-(self.result[0] - phase.row) // self.spread)
 
     def columns_of(self, phase: Phase) -> int:
-        """Results in a row of a phase."""
+        """Columns of results in a phase."""
         return -(-(self.result[1] - phase.column) // self.spread)
 
 
@@ -156,9 +156,9 @@ def forward_plan(s: ConvShape) -> Plan:
 
 
 def input_gradient_plan(s: ConvShape) -> Plan:
-    """The transposed convolution: each input gathers from the outputs that it took part in.
+    """The transposed convolution: each input pixel gathers from the outputs that read it.
 
-    With a stride, inputs differ in which weights reach them: as many phases as the stride squared.
+    With a stride s, different weights reach different inputs: there are s² phases.
     """
     (top, _), (left, _) = s.pads
     phases = []
@@ -174,9 +174,9 @@ def input_gradient_plan(s: ConvShape) -> Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Strips:
-    """A plan's source cut into strips: some rows of some channels, copied, with zeros around.
+    """The source of a plan, copied in strips: some rows of some channels, padded with zeros.
 
-    The zeros save a special case at borders, and values that are read again lie close together.
+    The padding saves a special case at borders, and a strip is contiguous in the cache.
     """
 
     plan: Plan
@@ -190,7 +190,7 @@ class Strips:
 
     @property
     def results(self) -> int:
-        """Rows of results, of each phase, that one strip serves; all strips about the same."""
+        """Rows of results per phase that one strip computes; about the same for all strips."""
         row_bytes = self.columns * self.channels * self.numbers.bytes
         fitting = (_STRIP_BYTES // row_bytes - self.plan.reach[0]) // self.plan.step + 1
         most = max(1, min(self.plan.rows, fitting))
@@ -198,7 +198,7 @@ class Strips:
 
     @property
     def count(self) -> int:
-        """Strips of an image."""
+        """Strips per image."""
         return -(-self.plan.rows // self.results)
 
     @property
@@ -208,20 +208,20 @@ class Strips:
 
     @property
     def bytes(self) -> int:
-        """The size of a strip."""
+        """The size of a strip, bytes."""
         return self.rows * self.columns * self.channels * self.numbers.bytes
 
     def position(self, e: Emitter, row: Value, column: Value | int) -> Value:
-        """Position in the strip of a result's first tap; `row` counts from the strip's first."""
+        """Index in the strip of a result's first tap; `row` counts from the strip's first row."""
         steps = e.add(e.mul(row, self.columns), column)
         return e.mul(steps, self.plan.step * self.channels)
 
     def step(self, rows: int, columns: int) -> int:
-        """Distance in the strip from a pixel to the one so many rows and columns further on."""
+        """Distance in the strip between pixels that are `rows` and `columns` apart."""
         return (rows * self.columns + columns) * self.channels
 
     def offset(self, tap: Tap, pixels: int = 0) -> int:
-        """Distance from the first tap to another, for a result `pixels` columns further on."""
+        """Distance from the first tap to another, for the result `pixels` columns to the right."""
         row, column = self.plan.origin
         return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
 
@@ -264,7 +264,7 @@ class Strips:
 
 
 def spans(size: int, most: int) -> list[tuple[int, int]]:
-    """Splits a size into about equal pieces of at most `most`: (offset, size) of each."""
+    """Splits a size into about equal pieces of at most `most`; returns (offset, size) of each."""
     count = -(-size // most)
     edges = [size * i // count for i in range(count + 1)]
     return [(a, b - a) for a, b in itertools.pairwise(edges)]
@@ -273,7 +273,7 @@ def spans(size: int, most: int) -> list[tuple[int, int]]:
 def result_index(
     e: Emitter, plan: Plan, phase: Phase, image: Value, row: Value, column: Value
 ) -> Value:
-    """Index of the first channel of a phase's result."""
+    """Index in the result array of the first channel of a phase's result."""
     height, width, channels = plan.result
     y = e.add(e.mul(image, height), e.mul(row, plan.spread), phase.row)
     x = e.add(e.mul(column, plan.spread), phase.column)
@@ -281,7 +281,7 @@ def result_index(
 
 
 def tiles(e: Emitter, columns: int, pixels: int) -> Iterator[tuple[Value, int]]:
-    """Emits what is done to a row of results: yields the first column of a tile, and its width."""
+    """Emits a loop over the tiles of a row of results; yields (first column, width) of a tile."""
     whole = columns // pixels * pixels
     with e.loop(0, whole, pixels) as column:
         yield column, pixels

@@ -1,7 +1,7 @@
-"""Kernels for groups no wider than a vector: 1, 2, 4 or 8 channels, as many in as out.
+"""Kernels for groups of 1, 2, 4 or 8 channels, with as many inputs as outputs.
 
-The lanes of a vector are channels of several groups. Each of a group's inputs is brought to each of
-its outputs by rotating lanes within the groups; a depthwise conv is the case without rotations.
+A vector has the channels of several groups. Rotating the lanes within each group brings every input
+to every output of its group. A depthwise conv needs no rotation.
 """
 
 from fastscale_jax.convs.conv_shape import ConvShape
@@ -21,19 +21,19 @@ from fastscale_jax.convs.native.plan import (
 )
 from fastscale_jax.convs.native.xla_call import Job, Piece
 
-_WIDEST = 8  # channels of a group
-_MOST_WEIGHTS = 128  # of an output: they are unrolled, and LLVM's time grows with them
+_WIDEST = 8  # channels per group
+_MOST_WEIGHTS = 128  # per output: they are unrolled, and LLVM's time grows with them
 
 
 def fits(shape: ConvShape, numbers: Numbers) -> bool:
-    """Whether a conv has such groups."""
+    """Whether these kernels can compute a conv."""
     g = shape.group_in
     is_narrow = g == shape.group_out and g & (g - 1) == 0 and g <= min(_WIDEST, numbers.lanes)
     return is_narrow and g * shape.kernel**2 <= _MOST_WEIGHTS
 
 
 class _Blocks:
-    """Channels in blocks of a few vectors. The last begins early rather than end late."""
+    """Channels in blocks of a few vectors. The last block overlaps the one before, if needed."""
 
     def __init__(self, channels: int, numbers: Numbers, at_least: int = 1) -> None:
         self.channels, self.lanes = channels, numbers.lanes
@@ -53,13 +53,13 @@ def _rotation(lanes: int, group: int, by: int) -> list[int]:
 
 
 def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
-    """The convolution, or the gradient to its input; `finish` is done to each result."""
+    """The convolution, or the gradient to its input; `finish` is applied to each result."""
     shape, scalar, g = plan.shape, numbers.scalar, plan.shape.group_in
     channels, taps = shape.c_in, shape.kernel**2
     blocks = _Blocks(channels, numbers)
     size, lanes = blocks.size, blocks.lanes
     strips = Strips(plan, numbers, size)
-    pixels = 4 if g == 1 else 6  # in a row, which share the weights
+    pixels = 4 if g == 1 else 6  # results of a row that share loaded weights
 
     def prepare(e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
         """Weights `[taps, rotation, channels]`: for each lane, the weight of its rotated input."""
@@ -99,8 +99,8 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
                 index = e.add((tap.weight * g + by) * channels, channel)
                 weights = e.load(args.prepared, index, scalar, lanes)
                 for pixel in range(width):
-                    where = e.add(position, strips.offset(tap, pixel))
-                    x = e.load(args.scratch, where, scalar, lanes)
+                    source = e.add(position, strips.offset(tap, pixel))
+                    x = e.load(args.scratch, source, scalar, lanes)
                     x = e.permuted(x, _rotation(lanes, g, by))
                     totals[pixel] = e.multiply_add(x, weights, totals[pixel])
         return totals
@@ -116,13 +116,13 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
 
 
 def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
-    """The gradient to the kernel. A piece is some channels, over all images."""
+    """The gradient to the kernel. One piece computes some channels over all images."""
     plan, scalar, g = forward_plan(shape), numbers.scalar, shape.group_in
     channels, taps = shape.c_in, plan.phases[0].taps
     blocks = _Blocks(channels, numbers, threads)
     size, lanes = blocks.size, blocks.lanes
     strips = Strips(plan, numbers, size)
-    # as many taps at a time as there are registers for, all rotations of each
+    # as many taps at a time as registers allow, with all their rotations
     passes = spans(len(taps), max(1, (vector_registers()[0] - 6) // g))
 
     def piece(e: Emitter, args: Piece) -> None:
@@ -154,7 +154,7 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
         channel: Value,
         offset: Value,
     ) -> None:
-        """Adds up `[taps, rotation, lanes]` over a strip: input times rotated gradient."""
+        """Adds a strip's sums `[taps, rotation, lanes]`: input times rotated gradient."""
         sums = {(tap, by): e.variable(numbers.vector(lanes)) for tap in together for by in range(g)}
         stop = e.minimum(e.add(start, strips.results), plan.rows)
         with e.loop(start, stop) as row, e.loop(0, plan.columns) as column:

@@ -1,4 +1,4 @@
-"""Kernels for groups of any width: one input in all lanes, times the weights of its outputs."""
+"""Kernels for groups of any width: one input, copied to all lanes, times its outputs' weights."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ from fastscale_jax.convs.native.xla_call import Job, Piece
 
 
 def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
-    """The convolution, or the gradient to its input; `finish` is done to each result."""
+    """The convolution, or the gradient to its input; `finish` is applied to each result."""
     work, shape, transposes = _Apply(plan, numbers, finish), plan.shape, plan.is_transposed
     return Job(
         pieces=shape.batch * shape.groups * work.strips.count,
@@ -36,7 +36,7 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
 
 
 def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
-    """The gradient to the kernel. A piece is one group, or one tap of it, over all images."""
+    """The gradient to the kernel. One piece computes a group, or one tap of it, over all images."""
     work = _FilterGradient(forward_plan(shape), numbers, threads)
     return Job(
         pieces=shape.groups * work.parts,
@@ -47,23 +47,23 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
 
 
 class _Tile(NamedTuple):
-    """Results that stay in registers: pixels side by side, and some vectors of each."""
+    """Results that stay in registers: neighbouring pixels, and some vectors of each."""
 
     phase: Phase
     pixels: int
     vectors: list[Vector]
     source: Value  # position of the first pixel's first tap in the strip
-    channel: Value  # the group's first
+    channel: Value  # first channel of the group
 
     @property
     def cells(self) -> list[tuple[int, Vector]]:
-        """Each pixel with each vector."""
+        """All pairs of pixel and vector."""
         return [(pixel, vector) for pixel in range(self.pixels) for vector in self.vectors]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Apply:
-    """The convolution, or the gradient to its input. A piece is a strip of one group."""
+    """The convolution, or the gradient to its input. One piece computes a strip of one group."""
 
     plan: Plan
     numbers: Numbers
@@ -81,11 +81,11 @@ class _Apply:
 
     @property
     def strips(self) -> Strips:
-        """Of one group."""
+        """Strips of one group."""
         return Strips(self.plan, self.numbers, self.group_from)
 
     def transpose(self, e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
-        """The kernel `[taps, c_out/groups, c_in]`: inputs and outputs are exchanged."""
+        """Emits the kernel `[taps, c_out/groups, c_in]`, with inputs and outputs swapped."""
         shape, scalar = self.plan.shape, self.numbers.scalar
         with (
             e.loop(0, shape.kernel**2) as tap,
@@ -106,7 +106,7 @@ class _Apply:
         strips.copy(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
-            for vectors in _shared_out(self.numbers, self.group_to, 4 if registers >= 32 else 2):
+            for vectors in _split(self.numbers, self.group_to, 4 if registers >= 32 else 2):
                 pixels = min(12, (registers - 4) // len(vectors) - 1)
                 with e.loop(start, stop) as row:
                     for column, width in tiles(e, plan.columns_of(phase), pixels):
@@ -116,7 +116,7 @@ class _Apply:
                         self._store(e, args, tile, self._totals(e, args, tile), first)
 
     def _totals(self, e: Emitter, args: Piece, tile: _Tile) -> list[Value]:
-        """Emits a tile's sums over all taps and all inputs. Loops keep the code short."""
+        """Emits a tile's sums over all taps and all inputs, in loops, which keep the code short."""
         plan, strips, numbers = self.plan, self.strips, self.numbers
         scalar, (down, right) = numbers.scalar, plan.steps
         weights = args.prepared if plan.is_transposed else args.b
@@ -157,14 +157,14 @@ class _Weights(NamedTuple):
     """Some of a tap's weights, `[inputs, vectors]`, whose sums stay in registers."""
 
     tap: Value
-    c_in: Value  # the first input, counted in the group
+    c_in: Value  # first input, counted within the group
     inputs: int
-    channel: Value  # the group's first output
+    channel: Value  # first output of the group
     vectors: list[Vector]
 
     @property
     def cells(self) -> list[tuple[int, Vector]]:
-        """Each input with each vector."""
+        """All pairs of input and vector."""
         return [(n, vector) for n in range(self.inputs) for vector in self.vectors]
 
 
@@ -178,26 +178,26 @@ class _FilterGradient:
 
     @property
     def parts(self) -> int:
-        """Pieces of a group.
+        """Pieces per group.
 
-        Few groups would leave threads without work; more pieces mean that more is copied.
+        With few groups, one piece per group leaves threads without work. More pieces copy more.
         """
         shape = self.plan.shape
         return shape.kernel**2 if shape.groups < self.threads else 1
 
     @property
     def strips(self) -> Strips:
-        """Of one group."""
+        """Strips of one group."""
         return Strips(self.plan, self.numbers, self.plan.shape.group_in)
 
     def piece(self, e: Emitter, args: Piece) -> None:
         shape, strips = self.plan.shape, self.strips
         group, part = e.divmod(args.number, self.parts)
-        own = shape.kernel**2 // self.parts  # taps of the piece
-        first, last = e.mul(part, own), e.mul(e.add(part, 1), own)
+        taps = shape.kernel**2 // self.parts  # of the piece
+        first, last = e.mul(part, taps), e.mul(e.add(part, 1), taps)
         channel = e.mul(group, shape.group_out)
         self._clear(e, args, e.mul(first, shape.group_in), e.mul(last, shape.group_in), channel)
-        blocks = _shared_out(self.numbers, shape.group_out, 3)
+        blocks = _split(self.numbers, shape.group_out, 3)
         most = (vector_registers()[0] - 4) // max(map(len, blocks))
         inputs = max(n for n in range(1, most + 1) if shape.group_in % n == 0)
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
@@ -247,7 +247,7 @@ class _FilterGradient:
             e.store(e.builder.fadd(before, e.value(total)), args.result, index, scalar)
 
 
-def _shared_out(numbers: Numbers, channels: int, most: int) -> list[list[Vector]]:
+def _split(numbers: Numbers, channels: int, most: int) -> list[list[Vector]]:
     """The vectors of a group's channels, in lists of at most `most`."""
     vectors = numbers.vectors(channels)
     return [vectors[first:][:count] for first, count in spans(len(vectors), most)]

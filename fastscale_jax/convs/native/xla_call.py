@@ -1,7 +1,7 @@
-"""Functions that XLA calls, which share out pieces of work among threads.
+"""Functions that XLA calls, which distribute pieces of work over threads.
 
-XLA's own thread pool cannot be had from a function that it calls, so that threads are started for
-each call: some 15 microseconds each, less than a hundredth of the convolutions that are worth it.
+A function that XLA calls cannot use XLA's thread pool, so each call starts threads. A start takes
+about 15 microseconds, less than 1 % of the convolutions that use threads.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _CACHE_LINE = 64  # bytes
 # append fields at the end only.
 _FFI_VERSION = (0, 1)
 _FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 16, 72, 112
-_METADATA = 1  # the type of the extension that asks for the version
+_METADATA = 1  # type of the extension that asks for the version
 _EXTENSION_TYPE = 8
 _EXTENSION_METADATA, _METADATA_VERSION, _BUFFER_DATA = 24, (24, 28), 24
 _API_NEW_ERROR = 48
@@ -32,36 +32,36 @@ _NULL = ir.Constant(POINTER, None)
 
 
 class Piece(NamedTuple):
-    """The arguments of one piece of work: values of LLVM; all but `number` point to numbers."""
+    """The arguments of one piece of work, as LLVM values; all but `number` point to arrays."""
 
     a: Value  # the operands
     b: Value
-    c: Value  # b again where there are but two
-    prepared: Value  # made from the operands once, for all pieces
+    c: Value  # b again if there are only two operands
+    prepared: Value  # computed once from the operands, for all pieces
     result: Value
     scratch: Value  # this thread's own memory
-    number: Value  # of the piece
+    number: Value  # index of the piece
 
 
 class Job(NamedTuple):
-    """A result of two or three operands, in pieces that do not depend on one another."""
+    """The computation of a result from two or three operands, in independent pieces."""
 
     pieces: int
-    piece: Callable[[Emitter, Piece], None]  # emits the work on one
+    piece: Callable[[Emitter, Piece], None]  # emits the code of one piece
     scratch_bytes: int
-    prepare: Callable[[Emitter, Value, Value, Value], None] | None = None  # of a, b, to prepared
+    prepare: Callable[[Emitter, Value, Value, Value], None] | None = None  # (e, a, b, prepared)
     prepared_bytes: int = 0
     operands: int = 2
     unroll: bool = False  # whether LLVM may repeat the bodies of loops
 
 
 def register(name: str, job: Job, threads: int) -> None:
-    """Compiles a job, and makes it known to XLA by a name.
+    """Compiles a job and registers it with XLA under a name.
 
     Args:
-        name: names all that the job depends on: it is the key of the cached machine code.
+        name: identifies the job; it is also the key of the cached machine code.
         job: the work.
-        threads: the most threads that share the work.
+        threads: largest number of threads.
     """
     code = object_code(name, lambda: _xla_call(job, threads), job.unroll)
     new = ctypes.pythonapi.PyCapsule_New
@@ -79,7 +79,7 @@ def _xla_call(job: Job, threads: int) -> ir.Module:
     module = ir.Module()
     libc = _Library(module)
     work = _function(module, "work", ir.VoidType(), [*[POINTER] * 6, I64])
-    for pointer in work.args[3:-1]:  # the first three may be one
+    for pointer in work.args[3:-1]:  # the first three may be the same array
         pointer.add_attribute("noalias")
     e = Emitter(work)
     job.piece(e, Piece(*work.args))
@@ -87,13 +87,13 @@ def _xla_call(job: Job, threads: int) -> ir.Module:
     worker = _worker(module, libc, work, job)
     handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), _HANDLER)
     e = Emitter(handler)
-    _answer_question(e, handler.args[0])
+    _answer_version_query(e, handler.args[0])
     _run(e, libc, worker, job, handler.args[0], threads)
     return module
 
 
 class _Library:
-    """The functions of the C library that are called; every process has it loaded."""
+    """The C library's functions that the code calls; every process has loaded that library."""
 
     def __init__(self, module: ir.Module) -> None:
         def declared(name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
@@ -118,9 +118,9 @@ def _function(
 
 
 def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> ir.Function:
-    """One thread: takes pieces until none is left, or leaves them all if it has no memory.
+    """The code of one thread: computes pieces until none is left; without memory, it computes none.
 
-    Threads share, eight bytes each: the next piece's number, a, b, c, prepared, result.
+    Threads share six fields of eight bytes: the next piece's number, a, b, c, prepared, result.
     """
     worker = _function(module, "worker", POINTER, [POINTER])
     e = Emitter(worker)
@@ -141,8 +141,8 @@ def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> i
     return worker
 
 
-def _answer_question(e: Emitter, frame: Value) -> None:
-    """Tells XLA which version of its interface this is, if that is all it calls for."""
+def _answer_version_query(e: Emitter, frame: Value) -> None:
+    """Emits the answer to a call in which XLA only asks for the version of the interface."""
     b, extension = e.builder, e.pointer(frame, _FRAME_EXTENSION)
     with b.if_then(_exists(e, extension)):
         kind = b.load(e.address(extension, _EXTENSION_TYPE, I8), typ=I32)
@@ -156,7 +156,7 @@ def _answer_question(e: Emitter, frame: Value) -> None:
 def _run(
     e: Emitter, libc: _Library, worker: ir.Function, job: Job, frame: Value, threads: int
 ) -> None:
-    """Emits a call's work, from the operands that XLA passes to the answer that it gets."""
+    """Emits a call's work: reads XLA's operands, runs the threads, returns NULL or an error."""
     b, failed = e.builder, _out_of_memory(e.function.module)
     arguments, results = e.pointer(frame, _FRAME_ARGUMENTS), e.pointer(frame, _FRAME_RESULTS)
     x, y, z = (
@@ -171,7 +171,7 @@ def _run(
         job.prepare(e, x, y, prepared)
     fields = (const(0), x, y, z, prepared, result)
     shared = e.record(*((8 * i, value) for i, value in enumerate(fields)))
-    _share_out(e, libc, worker, shared, min(threads, job.pieces))
+    _run_threads(e, libc, worker, shared, min(threads, job.pieces))
     b.call(libc.free, [prepared])
     is_done = b.icmp_signed(">=", e.load(shared, 0, I64), const(job.pieces))
     with b.if_then(b.not_(is_done), likely=False):
@@ -179,23 +179,23 @@ def _run(
     b.ret(_NULL)
 
 
-def _share_out(
+def _run_threads(
     e: Emitter, libc: _Library, worker: ir.Function, shared: Value, threads: int
 ) -> None:
-    """Emits the start of other threads, this one's share, and the wait for the others."""
+    """Emits the start of other threads, this thread's work, and the wait for the others."""
     b, started = e.builder, []
     for _ in range(threads - 1):
         thread = b.alloca(I64)
         status = b.call(libc.create, [thread, _NULL, worker, shared])
         started.append((thread, b.icmp_signed("==", status, ir.Constant(I32, 0))))
-    b.call(worker, [shared])  # this thread works too, and alone if no other could be had
+    b.call(worker, [shared])  # this thread works too; alone if no other could be started
     for thread, runs in started:
         with b.if_then(runs):
             b.call(libc.join, [b.load(thread, typ=I64), _NULL])
 
 
 def _out_of_memory(module: ir.Module) -> ir.Function:
-    """A function that makes an `XLA_FFI_Error` of a call frame; XLA frees it."""
+    """A function that creates an `XLA_FFI_Error` for a call frame; XLA frees it."""
     text = b"no memory for a convolution's copy of its input\0"
     content = ir.Constant(ir.ArrayType(I8, len(text)), bytearray(text))
     message: Value = ir.GlobalVariable(module, content.type, "message")

@@ -1,8 +1,8 @@
 """Moves an image's pixels by an affine map, bilinearly, as `PIL.Image.transform` does.
 
-The pixel (x, y) of the result is read at (a x + b y + c, d x + e y + f) of the source, in pixels
-right and down. So `trans_x` by a positive level reads further right: it moves things to the left. A
-coefficient array `[2, 3]` counts x and y from the image's middle; PIL's counts from the upper left
+The pixel (x, y) of the result is read at (a x + b y + c, d x + e y + f) of the source; x points
+right, y down. So `trans_x` with a positive level reads further right, which moves the content left.
+With our coefficients `[2, 3]`, the origin is the middle of the image; with PIL's, the upper left
 corner. In both, a pixel's position is its centre. Pixels read outside the source are grey.
 """
 
@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from jax import Array
 
 FILL = 128  # the level outside the source
-# PIL computes in doubles. These tolerances exceed the rounding errors of float32: for positions at
-# an edge of the source, in pixels; and for whole levels, which are rounded down.
+# PIL computes in doubles. These tolerances exceed the rounding errors of float32. The first is for
+# positions at an edge of the source, in pixels; the second for levels, which are rounded down.
 _AT_EDGE = 2.0**-14
 _AT_LEVEL = 2.0**-8
 
 
 def rotate(level: Array, height: int, width: int) -> Array:
-    """Rotates by `level` degrees, counterclockwise about the middle."""
+    """Rotates by `level` degrees, counterclockwise around the middle."""
     del height, width
     angle = jnp.deg2rad(level)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -56,19 +56,19 @@ MAPS: dict[str, Callable[[Array, int, int], Array]] = {
 
 
 def coefficients(
-    choose: Callable[..., Array], which: Array, level: Array, height: int, width: int
+    choose: Callable[..., Array], index: Array, level: Array, height: int, width: int
 ) -> Array:
     """Returns the coefficients `[2, 3]` of a map at a level.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
-        which: the map's index in `MAPS`.
-        level: the operation's argument, in the unit that its function says.
-        height: of the image, pixels.
-        width: likewise.
+        index: the map's index in `MAPS`.
+        level: the operation's argument, in the unit of its function in `MAPS`.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
     """
     maps = [lambda level, map_=map_: map_(level, height, width) for map_ in MAPS.values()]
-    return choose(which, maps, level)
+    return choose(index, maps, level)
 
 
 def move(image: Array, coefficients: Array) -> Array:
@@ -76,7 +76,7 @@ def move(image: Array, coefficients: Array) -> Array:
 
     Args:
         image: `[h, w, 3]` uint8.
-        coefficients: `[2, 3]`, as at the top of this file.
+        coefficients: `[2, 3]`, as described at the top of this file.
 
     Returns:
         `[h, w, 3]` uint8.
@@ -97,7 +97,7 @@ def move(image: Array, coefficients: Array) -> Array:
 def sources(coefficients: Array, height: int, width: int) -> tuple[Array, Array]:
     """Returns the x and y at which each pixel of the result is read, `[h, w]` each.
 
-    They are in pixels from the source's upper left corner.
+    The unit is pixels; the origin is the source's upper left corner.
     """
     x = jnp.arange(width) + (0.5 - width / 2)
     y = jnp.arange(height)[:, None] + (0.5 - height / 2)
@@ -117,14 +117,15 @@ def clipped_pair(coordinate: Array, side: int) -> tuple[Array, Array]:
 
 
 def between(corners: Sequence[Array], x: Array, y: Array, height: int, width: int) -> Array:
-    """Returns the levels at positions, interpolated, and `FILL` outside the source: uint8.
+    """Returns interpolated levels at positions, or `FILL` outside the source: uint8.
 
     Args:
-        corners: the levels around each position: upper left and right, lower left and right.
-        x: the positions, as `sources` returns them; with an axis of 1 where levels have channels.
-        y: likewise.
-        height: of the source, pixels.
-        width: likewise.
+        corners: levels of the four pixels around each position: upper left, upper right, lower
+            left, lower right.
+        x: the positions, as from `sources`; with a last axis of size 1 if levels have channels.
+        y: as `x`.
+        height: height of the source, pixels.
+        width: width of the source, pixels.
     """
     is_inside = _is_within(x, width) & _is_within(y, height)
     to_right, to_bottom = (z - 0.5 - jnp.floor(z - 0.5) for z in (x, y))

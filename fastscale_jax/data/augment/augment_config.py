@@ -1,4 +1,4 @@
-"""What may be done to images in training; without JAX, which reading a config does not need."""
+"""Config of the augmentation. Without JAX, so that reading a config is fast."""
 
 import dataclasses
 from typing import Any, Self
@@ -6,21 +6,21 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """`config.augment`: the random part. What is 0, False or empty is left out."""
+    """`config.augment`: random augmentation. 0, False and empty turn an operation off."""
 
-    flip: bool = True  # mirror every other image, left and right
-    policy: str = "autoaugment"  # operations on colours and shape
-    randaugment_layers: int = 2  # operations an image
+    flip: bool = True  # mirror images, left and right, with probability 1/2
+    policy: str = "autoaugment"  # policy of operations on colours and shape
+    randaugment_layers: int = 2  # operations per image
     randaugment_magnitude: float = 0.5  # strength of each operation, from 0 to 1
-    lighting: float = 0.1  # standard deviation of the shift along the colours' main axes
+    lighting: float = 0.1  # standard deviation of the shift along the principal axes of colours
     mixup: float = 0.2  # parameter of the Beta distribution of mixup; 0: none
-    cutmix: float = 0.0  # the same of cutmix; with both, each has every other batch
-    label_smoothing: float = 0.1  # ε; every class gets ε over the number of classes
+    cutmix: float = 0.0  # the same for cutmix; with both, each batch gets one at random
+    label_smoothing: float = 0.1  # ε; every class gets ε / number of classes
     shift: float = 0.0  # largest random shift, as a share of the image's side
     zoom: float = 0.0  # largest random change of the image's size, as a share
 
     @classmethod
     def none(cls, **changes: Any) -> Self:
-        """Returns one that does nothing, but for `changes`."""
+        """Returns a config without augmentation, except `changes`."""
         nothing = {"flip": False, "policy": "", "lighting": 0.0, "mixup": 0.0}
         return cls(**{**nothing, "label_smoothing": 0.0, **changes})

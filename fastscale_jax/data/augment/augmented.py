@@ -1,4 +1,4 @@
-"""What the device does to a batch before the network sees it."""
+"""Prepares batches on the device: resizing, augmentation, normalisation and mixing."""
 
 import functools
 
@@ -10,25 +10,25 @@ from jax.typing import ArrayLike
 from fastscale_jax.data.augment import mixing, policies
 from fastscale_jax.data.augment.augment_config import Augment
 
-# of red, green and blue, as Pillow's mode `L` has them (ITU-R BT.601)
+# weights of red, green and blue, as in Pillow's mode `L` (ITU-R BT.601)
 GREY = (0.299, 0.587, 0.114)
 
 
 def check_channels(network: str, channels: int) -> None:
-    """Refuses a network that no images here are for.
+    """Refuses a network for images that are neither RGB nor grey.
 
     Args:
         network: its name, for the message.
-        channels: of the images that it takes.
+        channels: channels of its input images.
 
     Raises:
-        ValueError: neither 3, for RGB, nor 1, for grey.
+        ValueError: `channels` is neither 3 (RGB) nor 1 (grey).
     """
     if channels not in (1, 3):
         raise ValueError(
-            f"{network} takes images of {channels} channels, and all images here are RGB; set "
-            "--config.model.in_channels=3, or 1 for grey. In Python, with images of your own, "
-            "model.apply takes any number"
+            f"{network} takes images of {channels} channels, but all sources have RGB images; set "
+            "--config.model.in_channels=3, or 1 for grey. In Python, model.apply takes your own "
+            "images with any number of channels"
         )
 
 
@@ -44,18 +44,18 @@ def prepare(
 ) -> Array:
     """Returns images at the network's resolution, augmented and normalised.
 
-    In this order: shift and zoom, flip, the policy, lighting. Pixels from outside the image are
-    black; the policy's are grey. An image of one channel is the weighted sum, by `GREY`, of the
-    normalised channels.
+    The order is: shift and zoom, flip, policy, lighting. Pixels outside the image are black after
+    shift and zoom, and grey after the policy. With one channel, the result is the sum of the
+    normalised channels, weighted by `GREY`.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
         resolution: side of the result, pixels. Resizing is bilinear.
-        mean: of each channel, with pixels in [0, 1].
-        std: of each channel, likewise.
-        augment: the random part; None: nothing is random.
-        keys: for `augment`, `[batch]`.
-        channels: of the result, 3 or 1.
+        mean: mean of each channel, with pixels in [0, 1].
+        std: standard deviation of each channel, with pixels in [0, 1].
+        augment: the augmentation; None: none.
+        keys: `[batch]`, keys of the augmentation.
+        channels: channels of the result, 3 or 1.
 
     Returns:
         `[batch, resolution, resolution, channels]` float32.
@@ -77,8 +77,8 @@ def mixed(images: Array, targets: Array, keys: Array, augment: Augment) -> tuple
     Args:
         images: `[batch, h, w, channels]`.
         targets: `[batch, num_classes]`, each summing to 1.
-        keys: `[groups]`: the batch is mixed in so many equal groups, one draw for each.
-        augment: with both mixup and cutmix, a coin decides for each group.
+        keys: `[groups]`: the batch is split into this many equal groups, each with one random draw.
+        augment: has the settings; with both mixup and cutmix, each group gets one at random.
     """
     if not (augment.mixup or augment.cutmix):
         return images, targets
@@ -94,12 +94,12 @@ def _mixed_group(
     augment: Augment, images: Array, targets: Array, key: Array
 ) -> tuple[Array, Array]:
     choose_key, key = random.split(key)
-    ways = [
-        functools.partial(way, images, targets, key, alpha)
-        for way, alpha in ((mixing.mixup, augment.mixup), (mixing.cutmix, augment.cutmix))
+    mixers = [
+        functools.partial(mixer, images, targets, key, alpha)
+        for mixer, alpha in ((mixing.mixup, augment.mixup), (mixing.cutmix, augment.cutmix))
         if alpha
     ]
-    return ways[0]() if len(ways) == 1 else lax.cond(random.bernoulli(choose_key), *ways)
+    return mixers[0]() if len(mixers) == 1 else lax.cond(random.bernoulli(choose_key), *mixers)
 
 
 def _augmented(images: Array, resolution: int, augment: Augment, keys: Array) -> Array:
@@ -116,8 +116,8 @@ def _augmented(images: Array, resolution: int, augment: Augment, keys: Array) ->
         flipped = jax.vmap(random.bernoulli)(flip_keys)[:, None, None, None]
         pixels = jnp.where(flipped, pixels[:, :, ::-1], pixels)
     if augment.policy:
-        grey_levels = jnp.round(255 * pixels).astype(jnp.uint8)
-        pixels = _by_policy(grey_levels, augment, policy_keys).astype(jnp.float32) / 255
+        levels = jnp.round(255 * pixels).astype(jnp.uint8)
+        pixels = _by_policy(levels, augment, policy_keys).astype(jnp.float32) / 255
     if augment.lighting:
         pixels = policies.lighting(pixels, light_keys, augment.lighting)
     return pixels
@@ -147,7 +147,7 @@ def _resize_at_random(
         shift_key, zoom_key = random.split(key)
         factors = 1 + random.uniform(zoom_key, (2,), minval=-zoom, maxval=zoom)
         moves = random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
-        # the middle stays in the middle, but for the shift
+        # the image's middle stays in the middle, apart from the shift
         offsets = resolution * (moves + (1 - factors) / 2)
         shape = (resolution, resolution, channels)
         scales = factors * full

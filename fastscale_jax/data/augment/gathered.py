@@ -1,7 +1,7 @@
-"""The operations for GPUs: for all images of a batch at once, with few bytes between kernels.
+"""The operations in a form for GPUs: all images of a batch at once, few bytes between kernels.
 
-A pixel is one int32, as in `packed`. An array of three channels would be written, and transposed,
-for each step of an operation, and its gathers and scatters would have an index for each channel.
+A pixel is one int32, as in `packed`. With an array of three channels, each step of an operation
+would write and transpose it, and gathers and scatters would need an index per channel.
 """
 
 import jax.numpy as jnp
@@ -22,47 +22,47 @@ class GatheredStatistics(PackedStatistics):
         return first, 255 - last
 
     def counts(self) -> Array:
-        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
-        none = jnp.zeros((256,), jnp.int32)
-        # as a list of pixels; XLA writes the indices of `[h, w]` to memory before the scatter
+        """Returns the number of pixels with each level, per channel: `[256, 3]` int32."""
+        zeros = jnp.zeros((256,), jnp.int32)
+        # flat: for indices `[h, w]`, XLA writes them to memory before the scatter
         levels = (channel.ravel() for channel in self._channels)
-        each = [none.at[x].add(1, mode="promise_in_bounds") for x in levels]
+        each = [zeros.at[x].add(1, mode="promise_in_bounds") for x in levels]
         return jnp.stack(each, -1)
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Returns whether each value is among the known ones, which are sorted.
+        """Returns whether each value is in `known`, which is sorted.
 
-        The search is unrolled: a loop would have two kernels and two copies a step.
+        The search is unrolled: a loop would take two kernels and two copies per step.
         """
         at = jnp.searchsorted(known, values, method="scan_unrolled")
         return known.at[at].get(mode="clip") == values
 
 
-def looked_up(choose: Choose, words: Array, which: Array, level: Array) -> Array:
+def looked_up(choose: Choose, words: Array, index: Array, level: Array) -> Array:
     """Returns a packed image whose levels are replaced by those of a table.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         words: the packed image, `[h, w]` int32.
-        which: the table's index in `level_tables.TABLES`.
+        index: the table's index in `level_tables.TABLES`.
         level: the operation's argument.
     """
-    table = table_of(choose, GatheredStatistics(words), which, level)
+    table = table_of(choose, GatheredStatistics(words), index, level)
     channels = zip(table.T, channels_of(words), strict=True)
     return joined([new.at[old].get(mode="promise_in_bounds") for new, old in channels])
 
 
-def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
+def moved(choose: Choose, words: Array, index: Array, level: Array) -> Array:
     """Returns a packed image moved by one of `affine.MAPS`.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         words: the packed image, `[h, w]` int32.
-        which: the map's index in `affine.MAPS`.
+        index: the map's index in `affine.MAPS`.
         level: the operation's argument.
     """
     height, width = words.shape
-    x, y = sources(coefficients(choose, which, level, height, width), height, width)
+    x, y = sources(coefficients(choose, index, level, height, width), height, width)
     left, right = clipped_pair(x, width)
     top, bottom = clipped_pair(y, height)
     corners = [

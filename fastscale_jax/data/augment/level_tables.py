@@ -1,7 +1,7 @@
-"""Tables that send each of 256 levels to a new one, as PIL's operations on levels do.
+"""Tables that replace each of 256 levels by a new one, as PIL's operations on levels.
 
-Each takes the old levels `[256, 1]` int32, the image's statistics, and the operation's level, and
-returns the new levels, `[256, 1]` or, where they differ between channels, `[256, 3]`.
+Each function takes the old levels `[256, 1]` int32, the image's statistics, and the operation's
+level. It returns the new levels: `[256, 1]`, or `[256, 3]` if they differ between channels.
 """
 
 import functools
@@ -17,14 +17,14 @@ from fastscale_jax.utils.varying import varying_alike
 
 
 class Statistics(Protocol):
-    """Statistics of an image, for tables; each is computed when it is asked for."""
+    """Statistics of an image, for tables; each is computed on request."""
 
     def extremes(self) -> tuple[Array, Array]:
         """Returns the lowest and the highest level of each channel: `[3]` int32 each."""
         ...
 
     def counts(self) -> Array:
-        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
+        """Returns the number of pixels with each level, per channel: `[256, 3]` int32."""
         ...
 
     def mean_grey(self) -> Array:
@@ -32,9 +32,9 @@ class Statistics(Protocol):
         ...
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Returns whether each value is among the known ones, which are sorted: bools.
+        """Returns whether each value is in `known`, which is sorted: bools.
 
-        It depends on no image; it is a method because TPUs look values up in another way.
+        It does not depend on the image; it is a method because TPUs look values up differently.
         """
         ...
 
@@ -43,7 +43,7 @@ class ImageStatistics:
     """Statistics of an image `[h, w, 3]` uint8, by gathers and scatters."""
 
     def __init__(self, image: Array) -> None:
-        """Takes the image, `[h, w, 3]` uint8."""
+        """Stores the image, `[h, w, 3]` uint8."""
         self._image = image
 
     def extremes(self) -> tuple[Array, Array]:
@@ -52,7 +52,7 @@ class ImageStatistics:
         return low.astype(jnp.int32), high.astype(jnp.int32)
 
     def counts(self) -> Array:
-        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
+        """Returns the number of pixels with each level, per channel: `[256, 3]` int32."""
         levels, counts = self._image.astype(jnp.int32), jnp.zeros((256, 3), jnp.int32)
         return counts.at[levels, jnp.arange(3)].add(1, mode="promise_in_bounds")
 
@@ -62,16 +62,16 @@ class ImageStatistics:
         return (2 * jnp.sum(levels, dtype=jnp.int32) + levels.size) // (2 * levels.size)
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Returns whether each value is among the known ones, which are sorted."""
+        """Returns whether each value is in `known`, which is sorted."""
         return known.at[jnp.searchsorted(known, values)].get(mode="clip") == values
 
 
 Table = Callable[[Array, Statistics, Array], Array]
-Choose = Callable[..., Array]  # takes a branch's index, the branches, and their arguments
+Choose = Callable[..., Array]  # (index of a branch, branches, *arguments)
 
 
 def auto_contrast(old: Array, image: Statistics, level: Array) -> Array:
-    """Each channel's darkest level becomes 0, its brightest 255; `level` is not used."""
+    """Stretches each channel's levels to the range from 0 to 255; ignores `level`."""
     del level
     low, high = image.extremes()
     extent = jnp.maximum(high - low, 1)
@@ -80,18 +80,18 @@ def auto_contrast(old: Array, image: Statistics, level: Array) -> Array:
 
 
 def equalize(old: Array, image: Statistics, level: Array) -> Array:
-    """Each channel's levels become about equally frequent; `level` is not used."""
+    """Makes each channel's levels about equally frequent; ignores `level`."""
     del level
     counts = image.counts()
     below = jnp.cumsum(counts, 0) - counts
-    # the pixels, without those of the brightest level, are divided into 255 steps of whole pixels
+    # pixels, except those of the brightest level, are divided into 255 steps of whole pixels
     step = jnp.where(counts > 0, below, 0).max(0) // 255
     spread = (below + step // 2) // jnp.maximum(step, 1)
     return jnp.where(step > 0, spread, old)
 
 
 def invert(old: Array, image: Statistics, level: Array) -> Array:
-    """White becomes black; `level` is not used."""
+    """Inverts levels; ignores `level`."""
     del image, level
     return 255 - old
 
@@ -115,12 +115,12 @@ def solarize_add(old: Array, image: Statistics, level: Array) -> Array:
 
 
 def contrast(old: Array, image: Statistics, level: Array) -> Array:
-    """Blends mean grey with the image: 0 is all grey, 1 the image, and more raises the contrast."""
+    """Blends mean grey with the image: 0: grey, 1: the image, above 1: more contrast."""
     return blend(image.mean_grey(), old, level)
 
 
 def brightness(old: Array, image: Statistics, level: Array) -> Array:
-    """Blends black with the image: 0 is black, 1 the image, 2 is twice as bright."""
+    """Blends black with the image: 0: black, 1: the image, 2: twice as bright."""
     del image
     return blend(0, old, level)
 
@@ -140,19 +140,19 @@ TABLES: dict[str, Table] = {
 }
 
 
-def table_of(choose: Choose, image: Statistics, which: Array, level: Array) -> Array:
+def table_of(choose: Choose, image: Statistics, index: Array, level: Array) -> Array:
     """Returns the new levels of an operation: `[256, 3]` uint8.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         image: the image's statistics.
-        which: the table's index in `TABLES`.
+        index: the table's index in `TABLES`.
         level: the operation's argument.
     """
     old = jnp.arange(256, dtype=jnp.int32)[:, None]
-    old, which, level = varying_alike(old, which, level)
+    old, index, level = varying_alike(old, index, level)
     tables = [_as_levels(new, image) for new in TABLES.values()]
-    return choose(which, tables, old, level)
+    return choose(index, tables, old, level)
 
 
 def _as_levels(new: Table, image: Statistics) -> Callable[[Array, Array], Array]:
@@ -164,14 +164,14 @@ def _as_levels(new: Table, image: Statistics) -> Callable[[Array, Array], Array]
 
 
 def _is_short(image: Statistics, low: Array, high: Array, level: Array) -> Array:
-    """1 where PIL's stretched level is 1 below the exact one rounded down, else 0: `[256, 3]`."""
-    asked = _code(low, high, level)
-    return image.are_in(asked, jnp.asarray(_short_codes())).astype(jnp.int32)
+    """1 where PIL's stretched level is 1 less than the exact floor, else 0: `[256, 3]`."""
+    codes = _code(low, high, level)
+    return image.are_in(codes, jnp.asarray(_short_codes())).astype(jnp.int32)
 
 
 @functools.cache
 def _short_codes() -> np.ndarray:
-    """Every (low, high, level) at which PIL's doubles fall just short of a whole number."""
+    """Codes of each (low, high, level) at which PIL's doubles are just below a whole number."""
     codes = []
     for low in range(255):
         high, level = np.meshgrid(np.arange(low + 1, 256), np.arange(low, 256), indexing="ij")

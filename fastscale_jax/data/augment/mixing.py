@@ -1,7 +1,7 @@
-"""Mixing the images of a batch, and their targets alike.
+"""Mixes the images of a batch, and their targets in the same way.
 
-One draw is for the whole batch, as in the reference; on several devices that is each device's
-share, so that no pixels travel.
+One random draw is for the whole batch, as in the reference. With several devices it is for each
+device's share of the batch, so no pixels are sent between devices.
 """
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def mixup(images: Array, targets: Array, key: Array, alpha: float) -> tuple[Arra
     Args:
         images: `[batch, h, w, 3]` floats.
         targets: `[batch, num_classes]`, each summing to 1; the result's do too.
-        key: for the images' order and their share.
+        key: draws the order of the images and the share.
         alpha: above 0; the first image's share is distributed as Beta(alpha, alpha).
     """
     share_key, order_key = random.split(key)
@@ -26,15 +26,14 @@ def mixup(images: Array, targets: Array, key: Array, alpha: float) -> tuple[Arra
 def cutmix(images: Array, targets: Array, key: Array, alpha: float) -> tuple[Array, Array]:
     """Returns each image with a box of another of the batch pasted in; arXiv:1905.04899.
 
-    The box is at the same place in all images. Targets are mixed by its area as it is, cut off at
-    the images' edges.
+    The box is the same in all images. Targets are mixed by its area inside the image.
 
     Args:
         images: `[batch, h, w, 3]` floats.
         targets: `[batch, num_classes]`, each summing to 1; the result's do too.
-        key: for the images' order and the box.
-        alpha: above 0; the share of the image outside the whole box is distributed as
-            Beta(alpha, alpha).
+        key: draws the order of the images and the box.
+        alpha: above 0; the share of the image outside the box, before it is cut at the edges, is
+            distributed as Beta(alpha, alpha).
     """
     share_key, order_key, box_key = random.split(key, 3)
     side = jnp.sqrt(1 - random.beta(share_key, alpha, alpha))
@@ -50,7 +49,7 @@ def _blended(values: Array, order: Array, share: Array) -> Array:
 
 
 def _box(key: Array, side: Array, height: int, width: int) -> Array:
-    """Whether each pixel is in a box about a random one, `[h, w]`; `side` as a share of both."""
+    """Whether a pixel is in a box around a random pixel, `[h, w]`; `side`: share of both sides."""
     sizes = jnp.array([height, width])
     middle = random.randint(key, (2,), 0, sizes)
     reach = (side * sizes).astype(jnp.int32) // 2

@@ -1,4 +1,4 @@
-"""Operations by name and magnitude, as the policies and people give them."""
+"""Operations by name and magnitude, as policies and users write them."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from fastscale_jax.data.augment import image_ops
 
 
 class Range(NamedTuple):
-    """The values at magnitudes 0 and 1, between which it is linear, and whether a sign is drawn."""
+    """Values at magnitudes 0 and 1, linear between them; `has_sign`: a random sign is applied."""
 
     low: float
     high: float
@@ -19,7 +19,7 @@ class Range(NamedTuple):
 
 
 # As in EfficientNet's and the reference's code, after arXiv:1805.09501, appendix. The increasing
-# variants (`_inc`) leave an image alone, where they can, at magnitude 0.
+# variants (`_inc`) do nothing at magnitude 0, where possible.
 RANGES = {
     "auto_contrast": Range(0, 1),
     "equalize": Range(0, 1),
@@ -27,18 +27,18 @@ RANGES = {
     "rotate": Range(0, 30, has_sign=True),  # degrees
     "posterize": Range(0, 4),  # bits kept, at least 1
     "posterize_inc": Range(0, 4),  # bits fewer than 4, at least 1 kept
-    "solarize": Range(0, 256),  # the first level that is inverted
-    "solarize_inc": Range(0, 256),  # how many levels are inverted
+    "solarize": Range(0, 256),  # lowest inverted level
+    "solarize_inc": Range(0, 256),  # number of inverted levels
     "solarize_add": Range(0, 110),  # levels
     "color": Range(0.1, 1.9),  # PIL's factors
     "contrast": Range(0.1, 1.9),
     "brightness": Range(0.1, 1.9),
     "sharpness": Range(0.1, 1.9),
-    "color_inc": Range(0, 0.9, has_sign=True),  # what is added to the factor 1
+    "color_inc": Range(0, 0.9, has_sign=True),  # added to the factor 1
     "contrast_inc": Range(0, 0.9, has_sign=True),
     "brightness_inc": Range(0, 0.9, has_sign=True),
     "sharpness_inc": Range(0, 0.9, has_sign=True),
-    "shear_x": Range(0, 0.3, has_sign=True),  # pixels a pixel
+    "shear_x": Range(0, 0.3, has_sign=True),  # pixels per pixel
     "shear_y": Range(0, 0.3, has_sign=True),
     "trans_x": Range(0, 0.45, has_sign=True),  # shares of the side
     "trans_y": Range(0, 0.45, has_sign=True),
@@ -51,17 +51,17 @@ def level_of(name: str, magnitude: float, sign: int = 1) -> tuple[int, float]:
     Args:
         name: a key of `RANGES`.
         magnitude: from 0 to 1.
-        sign: 1 or -1; for operations without a sign it makes no difference.
+        sign: 1 or -1; ignored by operations without a sign.
 
     Raises:
-        ValueError: a name, magnitude or sign that is none of these.
+        ValueError: the name, magnitude or sign is invalid.
     """
     if name not in RANGES:
-        raise ValueError(f"no operation {name!r}; there are {', '.join(RANGES)}")
+        raise ValueError(f"unknown operation {name!r}; choose one of {', '.join(RANGES)}")
     if not 0 <= magnitude <= 1:
-        raise ValueError(f"a magnitude of {magnitude}: it must be from 0 to 1")
+        raise ValueError(f"magnitude must be from 0 to 1; got {magnitude}")
     if sign not in (1, -1):
-        raise ValueError(f"a sign of {sign}: it must be 1 or -1")
+        raise ValueError(f"sign must be 1 or -1; got {sign}")
     low, high, has_sign = RANGES[name]
     value = low + magnitude * (high - low)
     signed = sign * value if has_sign else value
@@ -82,20 +82,20 @@ def _level(name: str, value: float, *, increasing: bool) -> float:
 
 
 def apply_operation(images: ArrayLike, name: str, magnitude: float, sign: int = 1) -> Array:
-    """Returns images, all after the same operation.
+    """Returns all images after the same operation.
 
     Args:
         images: `[batch, h, w, 3]` uint8.
         name: a key of `RANGES`.
         magnitude: from 0 to 1.
-        sign: 1 or -1; for operations without a sign it makes no difference.
+        sign: 1 or -1; ignored by operations without a sign.
 
     Returns:
-        `[batch, h, w, 3]` uint8, as PIL has it: exactly, but for what moves pixels, which may
-        differ by one level where PIL's own rounding decides.
+        `[batch, h, w, 3]` uint8, equal to PIL's result. Operations that move pixels may differ by
+        one level, where PIL's rounding errors decide.
 
     Raises:
-        ValueError: a name, magnitude or sign that is none of these.
+        ValueError: the name, magnitude or sign is invalid.
     """
     images = jnp.asarray(images)
     operation, level = level_of(name, magnitude, sign)
@@ -103,4 +103,4 @@ def apply_operation(images: ArrayLike, name: str, magnitude: float, sign: int = 
     return _operate(images, jnp.full(shape, operation), jnp.full(shape, level, jnp.float32))
 
 
-_operate = jax.jit(image_ops.operate)  # called one by one, its loop would be compiled every time
+_operate = jax.jit(image_ops.operate)  # without jit, the loop in it would be compiled at each call

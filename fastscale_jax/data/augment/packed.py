@@ -1,9 +1,8 @@
-"""The operations for TPUs: without gathers, and without an axis of three channels.
+"""The operations in a form for TPUs: no gathers, and no axis of three channels.
 
-A TPU gathers pixels one by one, in a loop, and pads an axis of 3 to 128. So a pixel is one int32:
-red in the lowest byte, then green, then blue. A lookup compares an index with every value that it
-may have, and sums over all of them; one term is not 0. XLA computes such a sum in one kernel, which
-reads its operands once.
+A TPU gathers pixels one by one in a loop, and pads an axis of 3 to 128. So a pixel is one int32:
+red in the lowest byte, then green, then blue. A lookup is a sum over all possible indices, in which
+only one term is not 0. XLA computes such a sum in one kernel that reads its operands once.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from fastscale_jax.data.augment.affine import before, between, coefficients, sou
 from fastscale_jax.data.augment.level_tables import Choose, table_of
 from fastscale_jax.data.augment.pixels import blend, luma, smooth
 
-_ROWS = 4  # of the source, that a row of the result may read in one column; see `_first_rows`
+_ROWS = 4  # source rows that a result row may read in one column; see `_first_rows`
 _SLACK = 2.0**-6  # pixels; exceeds the rounding errors of a row's position
 
 
@@ -35,7 +34,7 @@ def channels_of(words: Array) -> list[Array]:
 
 
 def joined(channels: Sequence[Array]) -> Array:
-    """Returns the packed image, `[h, w]` int32, of red, green and blue, `[h, w]` each."""
+    """Returns a packed image `[h, w]` int32, from red, green and blue `[h, w]`."""
     red, green, blue = (levels.astype(jnp.int32) for levels in channels)
     return red | green << 8 | blue << 16
 
@@ -44,7 +43,7 @@ class PackedStatistics:
     """Statistics of a packed image, without gathers and scatters; see `level_tables.Statistics`."""
 
     def __init__(self, words: Array) -> None:
-        """Takes the packed image, `[h, w]` int32."""
+        """Stores the packed image, `[h, w]` int32."""
         self._channels = channels_of(words)
 
     def extremes(self) -> tuple[Array, Array]:
@@ -53,7 +52,7 @@ class PackedStatistics:
         return jnp.stack(lowest), jnp.stack(highest)
 
     def counts(self) -> Array:
-        """Returns how many pixels have each level in each channel: `[256, 3]` int32."""
+        """Returns the number of pixels with each level, per channel: `[256, 3]` int32."""
         levels = jnp.arange(256)[:, None, None]
         each = [jnp.sum(x == levels, (1, 2), dtype=jnp.int32) for x in self._channels]
         return jnp.stack(each, -1)
@@ -64,42 +63,43 @@ class PackedStatistics:
         return (2 * grey.sum(dtype=jnp.int32) + grey.size) // (2 * grey.size)
 
     def are_in(self, values: Array, known: Array) -> Array:
-        """Returns whether each value is among the known ones."""
+        """Returns whether each value is in `known`."""
         return jnp.isin(values, known, method="compare_all")
 
 
-def looked_up(choose: Choose, words: Array, which: Array, level: Array) -> Array:
+def looked_up(choose: Choose, words: Array, index: Array, level: Array) -> Array:
     """Returns a packed image whose levels are replaced by those of a table.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         words: the packed image, `[h, w]` int32.
-        which: the table's index in `level_tables.TABLES`.
+        index: the table's index in `level_tables.TABLES`.
         level: the operation's argument.
     """
-    table = table_of(choose, PackedStatistics(words), which, level).astype(jnp.int32)
+    table = table_of(choose, PackedStatistics(words), index, level).astype(jnp.int32)
     old = jnp.arange(256)[:, None, None]
     channels = enumerate(channels_of(words))
     red, green, blue = (
         jnp.where(x == old, table[:, c, None, None] << 8 * c, 0) for c, x in channels
     )
-    return (red + green + blue).sum(0)  # one of a channel's 256 terms is not 0
+    return (red + green + blue).sum(0)  # only one of a channel's 256 terms is not 0
 
 
-def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
+def moved(choose: Choose, words: Array, index: Array, level: Array) -> Array:
     """Returns a packed image moved by one of `affine.MAPS`.
 
-    It is read in two passes. The first takes, for each row of the result and each column of the
-    source, the `_ROWS` pixels that the row may read there. The second takes the columns of these.
+    There are two passes. For each row of the result and each column of the source, the first pass
+    takes the `_ROWS` pixels that the row may read in this column. The second pass takes the
+    columns.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         words: the packed image, `[h, w]` int32.
-        which: the map's index in `affine.MAPS`.
+        index: the map's index in `affine.MAPS`.
         level: the operation's argument; rotations are below 45 degrees, and shears below 1.
     """
     height, width = words.shape
-    map_ = coefficients(choose, which, level, height, width)
+    map_ = coefficients(choose, index, level, height, width)
     x, y = sources(map_, height, width)
     rows = _rows(words, _first_rows(map_, height, width))
     corners = [channels_of(word) for word in _corners(rows, before(x), before(y))]
@@ -109,27 +109,27 @@ def moved(choose: Choose, words: Array, which: Array, level: Array) -> Array:
 def _first_rows(map_: Array, height: int, width: int) -> Array:
     """The first row of the source that each row of the result reads in each column.
 
-    It reads that row and the `_ROWS - 1` below it at most, if the map turns by less than 45 degrees
-    and shears by less than a pixel a pixel.
+    It reads that row and at most the `_ROWS - 1` rows below it, if the map rotates by less than 45
+    degrees and shears by less than 1.
 
     Returns:
-        `[h, w + 2]` int32; the first and the last column are just outside the source.
+        `[h, w + 2]` int32; the first and the last column are one pixel outside the source.
     """
     (a, b, c), (d, e, f) = map_
     rows = jnp.arange(height)[:, None] + (0.5 - height / 2)
     columns = jnp.arange(-1, width + 1) + (0.5 - width / 2)
     slope = d / a
-    # a column is read at positions less than a pixel left or right of it
-    at = [e * rows + slope * (columns + side - b * rows - c) + f for side in (-1, 1)]
-    return before(jnp.minimum(*at) + (height / 2 - _SLACK))
+    # a column is used for positions up to one pixel left or right of it
+    positions = [e * rows + slope * (columns + side - b * rows - c) + f for side in (-1, 1)]
+    return before(jnp.minimum(*positions) + (height / 2 - _SLACK))
 
 
 def _rows(words: Array, first: Array) -> tuple[Array, ...]:
-    """The source's pixels from row `first` on, for each row of the result and each column.
+    """The source's pixels from row `first` down, for each row of the result and each column.
 
     Returns:
-        `_ROWS` images `[h, w + 2]`, in which the source's edge is repeated outside it. The highest
-        byte of the first image, which no channel needs, holds the lowest byte of `first`.
+        `_ROWS` images `[h, w + 2]`; outside the source its edge is repeated. The highest byte of
+        the first image is not used by a channel; it has the lowest byte of `first`.
     """
     height, beyond = len(words), _ROWS - 1
     first = jnp.clip(first, -beyond, height)
@@ -142,12 +142,12 @@ def _rows(words: Array, first: Array) -> tuple[Array, ...]:
 def _corners(rows: tuple[Array, ...], column: Array, row: Array) -> list[Array]:
     """The four pixels around each position, `[h, w]` each, in the order of `affine.between`.
 
-    `column` and `row`, `[h, w]`, are those of the upper left pixel.
+    `column` and `row`, `[h, w]`, are the indices of the upper left pixel.
     """
     columns = jnp.arange(-1, column.shape[1] + 1)[:, None]
     is_left, is_right = columns == column[:, None], columns == column[:, None] + 1
     first, second, third, fourth = (x[:, :, None] for x in rows)
-    offset = (row[:, None] - (first >> 24)) & 255  # rows below the first, by their lowest bytes
+    offset = (row[:, None] - (first >> 24)) & 255  # rows below the first, modulo 256
     upper, lower = (
         jnp.where(offset == 0, x, jnp.where(offset == 1, y, z))
         for x, y, z in ((first, second, third), (second, third, fourth))
@@ -167,16 +167,16 @@ def _added(sums: Sequence[Array], new: Sequence[Array]) -> list[Array]:
     return [x + y for x, y in zip(sums, new, strict=True)]
 
 
-def blended(choose: Choose, words: Array, which: Array, level: Array) -> Array:
+def blended(choose: Choose, words: Array, index: Array, level: Array) -> Array:
     """Returns a packed image blended with a copy of itself.
 
     Args:
         choose: `lax.switch`, or a function that replaces it.
         words: the packed image, `[h, w]` int32.
-        which: the copy's index in `image_ops.COPIES`.
-        level: share of the image; beyond 1 it exaggerates.
+        index: the copy's index in `image_ops.COPIES`.
+        level: weight of the image; above 1 the copy's weight is negative.
     """
     channels = channels_of(words)
     copies = [lambda x: luma(*channels), smooth]  # in the order of `image_ops.COPIES`
-    copied = [choose(which, copies, x) for x in channels]
+    copied = [choose(index, copies, x) for x in channels]
     return joined([blend(base, x, level) for base, x in zip(copied, channels, strict=True)])

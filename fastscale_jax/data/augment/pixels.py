@@ -20,9 +20,9 @@ def luma(red: Array, green: Array, blue: Array) -> Array:
 
 
 def smooth(image: Array) -> Array:
-    """Returns the weighted means of 3x3 pixels, the middle one of weight 5: int32.
+    """Returns weighted means of 3x3 pixels, with weight 5 for the middle one: int32.
 
-    Pixels at the border stay as they are.
+    Pixels at the border are unchanged.
 
     Args:
         image: `[h, w, 3]`, or one channel of it, `[h, w]`; whole levels.
@@ -39,17 +39,18 @@ def smooth(image: Array) -> Array:
 def blend(base: ArrayLike, image: ArrayLike, factor: Array) -> Array:
     """Returns `base + factor * (image - base)`, rounded down, from 0 to 255: uint8.
 
-    Bit for bit as `PIL.Image.blend`, which rounds the product to float32 before it adds.
+    The result is equal to that of `PIL.Image.blend`, which rounds the product to float32 before the
+    sum.
 
     Args:
         base: whole levels, of any shape that fits the image's.
         image: whole levels.
-        factor: share of the image; beyond 1 it exaggerates.
+        factor: weight of the image; above 1 the base's weight is negative.
     """
     start = jnp.asarray(base, jnp.float32)
     difference = jnp.asarray(image, jnp.float32) - start
-    # A compiler may fuse a product with the sum after it and leave out the rounding between. Split
-    # so that both products are exact, fusing changes nothing.
+    # A compiler may fuse a product with the following sum and skip the rounding between them. The
+    # factor is split so that both products are exact: then fusing changes nothing.
     coarse = lax.reduce_precision(factor, exponent_bits=8, mantissa_bits=11)
     product = coarse * difference + (factor - coarse) * difference
     return jnp.clip(start + product, 0, 255).astype(jnp.uint8)

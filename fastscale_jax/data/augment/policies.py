@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 from fastscale_jax.data.augment.image_ops import NAMES, operate
 from fastscale_jax.data.augment.operations import level_of
 
-# Each image gets one line: two (operation, probability, magnitude), one after the other. This is
-# the policy found on ImageNet as EfficientNet's code has it, under the name "v0". The one printed
-# in the appendix of arXiv:1805.09501 differs.
+# Each image gets one line: two (operation, probability, magnitude), applied in order. This is the
+# policy for ImageNet of EfficientNet's code, there named "v0". The one in the appendix of
+# arXiv:1805.09501 differs.
 AUTOAUGMENT = (
     (("equalize", 0.8, 0.1), ("shear_y", 0.8, 0.4)),
     (("color", 0.4, 0.9), ("equalize", 0.6, 0.3)),
@@ -43,7 +43,7 @@ AUTOAUGMENT = (
     (("color", 0.8, 0.6), ("rotate", 0.4, 0.5)),
 )
 
-# arXiv:1909.13719, in the increasing variants, which leave out `identity`.
+# Operations of arXiv:1909.13719, in the increasing variants, without `identity`.
 RANDAUGMENT = (
     "auto_contrast",
     "equalize",
@@ -62,8 +62,8 @@ RANDAUGMENT = (
     "trans_y",
 )
 
-# Of the covariance of ImageNet's RGB values, from 0 to 1; each vector is a column. The numbers of
-# fb.resnet.torch, datasets/imagenet.lua, which others copied.
+# Eigenvalues and eigenvectors (columns) of the covariance of ImageNet's RGB values from 0 to 1.
+# Source: fb.resnet.torch, datasets/imagenet.lua.
 EIGENVALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 EIGENVECTORS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
@@ -71,10 +71,10 @@ EIGENVECTORS = np.array(
 
 
 class Draw(NamedTuple):
-    """What is done to each image, one operation after the other."""
+    """Operations drawn for each image, in order."""
 
     operations: Array  # [batch, layers] int32, indices in `image_ops.NAMES`
-    levels: Array  # [batch, layers] float32, in the operations' own units
+    levels: Array  # [batch, layers] float32, in the operations' units
 
 
 def autoaugment(images: ArrayLike, keys: Array) -> Array:
@@ -82,8 +82,8 @@ def autoaugment(images: ArrayLike, keys: Array) -> Array:
 
     Args:
         images: `[batch, h, w, 3]` uint8.
-        keys: `[batch]`, each for one of `AUTOAUGMENT`'s 25 lines, for whether each of its
-            operations is done, and in which direction.
+        keys: `[batch]`; each draws one of `AUTOAUGMENT`'s 25 lines, whether each of its operations
+            is applied, and its sign.
 
     Returns:
         `[batch, h, w, 3]` uint8.
@@ -96,58 +96,62 @@ def randaugment(images: ArrayLike, keys: Array, layers: int = 2, magnitude: floa
 
     Args:
         images: `[batch, h, w, 3]` uint8.
-        keys: `[batch]`, for operations and directions.
-        layers: operations an image, each any of `RANDAUGMENT`.
-        magnitude: of each, from 0 to 1. It is not traced.
+        keys: `[batch]`; each draws operations and signs.
+        layers: operations per image, each drawn from `RANDAUGMENT`.
+        magnitude: magnitude of each operation, from 0 to 1; not traced.
 
     Returns:
         `[batch, h, w, 3]` uint8.
 
     Raises:
-        ValueError: a magnitude not from 0 to 1.
+        ValueError: the magnitude is not from 0 to 1.
     """
     return operate(jnp.asarray(images), *sample_randaugment(keys, layers, magnitude))
 
 
 def sample_autoaugment(keys: Array) -> Draw:
-    """Returns what AutoAugment does to each image of a batch; `keys` are `[batch]`."""
+    """Draws AutoAugment's operations for each image of a batch; `keys` are `[batch]`."""
     operations, probabilities, levels = map(jnp.asarray, _autoaugment_tables())
-    nothing = NAMES.index("identity")
+    identity = NAMES.index("identity")
 
     def of_image(key: Array) -> Draw:
-        line_key, done_key, sign_key = random.split(key, 3)
+        line_key, apply_key, sign_key = random.split(key, 3)
         line = random.randint(line_key, (), 0, len(AUTOAUGMENT))
-        is_done = random.bernoulli(done_key, probabilities[line])
-        return Draw(jnp.where(is_done, operations[line], nothing), _either(sign_key, levels[line]))
+        is_applied = random.bernoulli(apply_key, probabilities[line])
+        return Draw(
+            jnp.where(is_applied, operations[line], identity), _either(sign_key, levels[line])
+        )
 
     return jax.vmap(of_image)(keys)
 
 
 def sample_randaugment(keys: Array, layers: int, magnitude: float) -> Draw:
-    """Returns what RandAugment does to each image of a batch; `keys` are `[batch]`.
+    """Draws RandAugment's operations for each image of a batch; `keys` are `[batch]`.
 
     Raises:
-        ValueError: a magnitude not from 0 to 1.
+        ValueError: the magnitude is not from 0 to 1.
     """
-    operations, levels = map(jnp.asarray, _both_ways([(name, magnitude) for name in RANDAUGMENT]))
+    operations, levels = map(
+        jnp.asarray, _with_both_signs([(name, magnitude) for name in RANDAUGMENT])
+    )
 
     def of_image(key: Array) -> Draw:
         operation_key, sign_key = random.split(key)
-        which = random.randint(operation_key, (layers,), 0, len(RANDAUGMENT))
-        return Draw(operations[which], _either(sign_key, levels[which]))
+        drawn = random.randint(operation_key, (layers,), 0, len(RANDAUGMENT))
+        return Draw(operations[drawn], _either(sign_key, levels[drawn]))
 
     return jax.vmap(of_image)(keys)
 
 
 def lighting(pixels: Array, keys: Array, std: float = 0.1) -> Array:
-    """Returns pixels shifted, image by image, along the principal axes of ImageNet's colours.
+    """Returns images, each shifted in colour along the principal axes of ImageNet's colours.
 
-    As in AlexNet's paper, section 4.1. The result may leave the range from 0 to 1.
+    As in AlexNet's paper, section 4.1. Results may be outside [0, 1].
 
     Args:
         pixels: `[batch, h, w, 3]` floats from 0 to 1, RGB.
-        keys: `[batch]`, for the shift along each axis.
-        std: of the shifts, in eigenvalues.
+        keys: `[batch]`; each draws the shifts along the axes.
+        std: standard deviation of the shifts, in units of the eigenvalues.
     """
     alphas = jax.vmap(lambda key: random.normal(key, (3,)))(keys)
     shifts = std * alphas * EIGENVALUES @ EIGENVECTORS.T
@@ -156,22 +160,22 @@ def lighting(pixels: Array, keys: Array, std: float = 0.1) -> Array:
 
 @functools.cache
 def _autoaugment_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operations and probabilities `[25, 2]`, and levels with each sign `[25, 2, 2]`."""
+    """Operations and probabilities `[25, 2]`, and levels with both signs `[25, 2, 2]`."""
     steps = [step for line in AUTOAUGMENT for step in line]
-    operations, levels = _both_ways([(name, magnitude) for name, _, magnitude in steps])
+    operations, levels = _with_both_signs([(name, magnitude) for name, _, magnitude in steps])
     shape = len(AUTOAUGMENT), 2
     probabilities = np.array([probability for _, probability, _ in steps], np.float32)
     return operations.reshape(shape), probabilities.reshape(shape), levels.reshape(*shape, 2)
 
 
-def _both_ways(steps: list[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Each step's operation `[steps]`, and its level with each sign `[steps, 2]`."""
+def _with_both_signs(steps: list[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Each step's operation `[steps]`, and its levels with both signs `[steps, 2]`."""
     pairs = [[level_of(*step, sign) for sign in (1, -1)] for step in steps]
-    operations = np.array([there for (there, _), _ in pairs], np.int32)
+    operations = np.array([operation for (operation, _), _ in pairs], np.int32)
     return operations, np.array([[level for _, level in both] for both in pairs], np.float32)
 
 
 def _either(key: Array, levels: Array) -> Array:
-    """The first or the second of the last axis, with equal chance."""
+    """The first or the second element of the last axis, with equal probability."""
     is_second = random.bernoulli(key, shape=levels.shape[:-1])
     return jnp.where(is_second, levels[..., 1], levels[..., 0])

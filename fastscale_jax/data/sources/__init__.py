@@ -1,1 +1,1 @@
-"""Where images come from: digits, folders, TensorFlow Datasets, noise."""
+"""Sources of images: digits, folders, CSV files, TensorFlow Datasets, noise, Python data."""

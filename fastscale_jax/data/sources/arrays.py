@@ -7,20 +7,20 @@ import numpy as np
 
 from fastscale_jax.data.pipeline import Batch, Picks, Plan
 
-# ImageNet-1k's, so that an epoch of synthetic images takes as long as one of real ones
+# as in ImageNet-1k, so that an epoch of synthetic images takes as long as one of ImageNet
 _IMAGENET_TRAIN_IMAGES = 1_281_167
-# Enough for every image of a small batch to differ; larger batches show some of them again.
+# All images of a small batch differ; larger batches repeat some.
 _SYNTHETIC_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArraySplit:
-    """Labelled images in memory, by index.
+    """Labelled images in memory.
 
     Attributes:
         images: `[n, h, w, 3]` uint8, RGB.
         labels: `[n]` int32.
-        examples: how many there are; where more than n, they repeat.
+        examples: number of images in the split; if above n, images are repeated.
     """
 
     images: np.ndarray
@@ -28,7 +28,7 @@ class ArraySplit:
     examples: int
 
     def at(self, resolution: int, workers: int) -> "ArraySplit":
-        """Returns itself: the device resizes."""
+        """Returns itself: images are resized on the device."""
         del resolution, workers
         return self
 
@@ -38,7 +38,7 @@ class ArraySplit:
         return self.images[indices], self.labels[indices]
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields full batches for ever, as planned."""
+        """Yields full batches as planned, without end."""
         return map(self._batch, plan.train_picks())
 
     def eval_batches(self, plan: Plan) -> Iterator[Batch]:
@@ -51,7 +51,7 @@ class ArraySplit:
 
 def digits() -> tuple[ArraySplit, ArraySplit]:
     """Returns scikit-learn's digits: 1,437 to train and 360 to test."""
-    # here, because scikit-learn takes more than a second to import
+    # imported late: scikit-learn takes more than a second to import
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -59,8 +59,8 @@ def digits() -> tuple[ArraySplit, ArraySplit]:
     grey = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(grey, 3, axis=-1), labels.astype(np.int32)
     indices = np.arange(len(labels))
-    halves = train_test_split(indices, test_size=360, stratify=labels, random_state=0)
-    train, test = (np.asarray(half) for half in halves)
+    index_splits = train_test_split(indices, test_size=360, stratify=labels, random_state=0)
+    train, test = (np.asarray(split) for split in index_splits)
     return (
         ArraySplit(images[train], labels[train], len(train)),
         ArraySplit(images[test], labels[test], len(test)),
@@ -68,7 +68,7 @@ def digits() -> tuple[ArraySplit, ArraySplit]:
 
 
 def synthetic(resolution: int, num_classes: int) -> tuple[ArraySplit, ArraySplit]:
-    """Returns noise with random labels; its training split counts as many as ImageNet-1k's."""
+    """Returns noise with random labels; its training split is as large as ImageNet-1k's."""
     random = np.random.default_rng(0)
     shape = (_SYNTHETIC_IMAGES, resolution, resolution, 3)
     images = random.integers(0, 256, shape, dtype=np.uint8)

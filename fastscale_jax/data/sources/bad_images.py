@@ -1,26 +1,26 @@
-"""Images that cannot be read: named, counted, and too many of them refused."""
+"""Counts and reports unreadable images, and stops a run with too many of them."""
 
 import threading
 
 from fastscale_jax.utils.console import complain
 
-NAMED = 5  # are warned of one by one; the others are only counted
-ALLOWED_SHARE = 0.01  # of a split; the run stops beyond it, for then something else is wrong
-ALLOWED_ALWAYS = 10  # however small the split
+NAMED = 5  # number of images that get a message; the others are only counted
+ALLOWED_SHARE = 0.01  # of a split; with more the run stops, as something else is wrong
+ALLOWED_ALWAYS = 10  # number allowed in any split, however small
 
 
 class DataError(ValueError):
-    """A data set that turned out to be no good while it was read."""
+    """A data set has errors that are found only while it is read."""
 
 
 class BadImages:
-    """What could not be read of a split. Several threads may add to it."""
+    """The unreadable images of a split; thread-safe."""
 
     def __init__(self, examples: int) -> None:
-        """Starts with none; `examples` are all images of the split."""
+        """Starts empty; `examples`: number of images in the split."""
         self._allowed = max(ALLOWED_ALWAYS, int(examples * ALLOWED_SHARE))
         self._examples = examples
-        self._reasons: dict[str, str] = {}  # by the image's name, in the order they were found
+        self._reasons: dict[str, str] = {}  # by image name, in order of discovery
         self._reported = 0
         self._lock = threading.Lock()
 
@@ -29,15 +29,15 @@ class BadImages:
 
     @property
     def too_many(self) -> bool:
-        """Whether the run should stop."""
+        """Whether so many are unreadable that the run should stop."""
         return len(self._reasons) > self._allowed
 
     def add(self, name: str, reason: str) -> None:
-        """Counts an image, once whatever the number of times that it is met.
+        """Counts an image, only once if it is added again.
 
         Args:
-            name: tells it from all others.
-            reason: one line, with the name in it.
+            name: unique name of the image.
+            reason: one line that includes the name.
         """
         with self._lock:
             if name in self._reasons:
@@ -47,21 +47,21 @@ class BadImages:
                 complain(f"skipped: {reason}")
 
     def check(self) -> None:
-        """Raises where there are too many.
+        """Raises an error if there are too many.
 
         Raises:
-            DataError: names them.
+            DataError: there are too many; the message has their names.
         """
         if self.too_many:
             names = list(self._reasons)
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
             raise DataError(
                 f"{len(names)} of {self._examples} images cannot be read, and at most "
-                f"{self._allowed} may be skipped; mend or remove {', '.join(names[:20])}{more}"
+                f"{self._allowed} may be skipped; repair or remove {', '.join(names[:20])}{more}"
             )
 
     def report(self) -> None:
-        """Tells the total, where it has grown since the last report."""
+        """Prints the total, if it has grown since the last report."""
         if len(self._reasons) > self._reported:
             self._reported = len(self._reasons)
             complain(

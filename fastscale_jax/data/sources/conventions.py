@@ -1,4 +1,4 @@
-"""What a network must know of the images that it is for: classes, normalisation and cropping."""
+"""The preprocessing and classes that a network is trained for: normalisation, cropping, names."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,34 @@ CROP_MODES = ("center", "squash")
 
 
 class Conventions(NamedTuple):
-    """What a network trained on a source expects of any image."""
+    """The preprocessing that a network trained on a source expects."""
 
     mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
     std: tuple[float, ...]
-    # Evaluation resizes the short side to resolution/crop and takes the middle; 0: the whole image
-    # is resized to a square, bilinear, on the device.
+    # Evaluation resizes the short side to resolution/crop and crops the middle; 0: the whole image
+    # is resized to a square, bilinearly, on the device.
     crop: float
-    interpolation: str = "bilinear"  # of the resizing for evaluation; with antialiasing
+    interpolation: str = "bilinear"  # of resizing in evaluation, with antialiasing
     crop_mode: str = "center"  # squash: both sides are resized to resolution/crop
 
     @property
     def cropping(self) -> dict[str, Any]:
-        """The three that say how evaluation crops, by name."""
+        """The fields about cropping in evaluation, by name."""
         return {key: getattr(self, key) for key in ("crop", "interpolation", "crop_mode")}
 
 
-# ImageNet's, as everybody normalises by: synthetic images stand in for it, and other photographs
-# are close enough
+# ImageNet's usual values. Synthetic images replace ImageNet in tests of speed; other photographs
+# have similar statistics.
 _IMAGENET = Conventions((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256)
 
-# Of an image file, unless a config says otherwise: enough for full-frame cameras,
-# which have 61 million; in RGB they take 200 MB.
+# Default limit of an image file. Full-frame cameras have 61 million pixels. In RGB this is 200 MB.
 MAX_PIXELS = 64 << 20
-MOST_PIXELS = 178_956_970  # that Pillow decodes: 2 * PIL.Image.MAX_IMAGE_PIXELS
+MOST_PIXELS = 178_956_970  # Pillow's own limit: 2 * PIL.Image.MAX_IMAGE_PIXELS
 
-OWN = "own"  # images that a Python program brings
+OWN = "own"  # images passed by a Python program
 
 SOURCES = {
-    "digits": Conventions((0.305,) * 3, (0.376,) * 3, 0.0),  # over the training split
+    "digits": Conventions((0.305,) * 3, (0.376,) * 3, 0.0),  # statistics of the training split
     "synthetic": _IMAGENET,
     "folder": _IMAGENET,
     "csv": _IMAGENET,
@@ -48,13 +47,13 @@ SOURCES = {
 
 @dataclasses.dataclass(frozen=True)
 class SourceInfo:
-    """What a checkpoint and an export keep of the images that a network was trained on.
+    """What checkpoints and exports store about the images that a network was trained on.
 
     Attributes:
-        name: of the source, one of `SOURCES`.
-        classes: their names, in the order of their labels.
+        name: the source, one of `SOURCES`.
+        classes: names of the classes, in the order of labels.
         conventions: normalisation and cropping.
-        exif: photographs are turned upright as their EXIF data say.
+        exif: whether images are rotated by their EXIF orientation.
     """
 
     name: str
@@ -63,7 +62,7 @@ class SourceInfo:
     exif: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the same as JSON has it."""
+        """Returns the fields as JSON values."""
         return {
             "name": self.name,
             "classes": list(self.classes),
@@ -73,15 +72,15 @@ class SourceInfo:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SourceInfo":
-        """Returns what `to_json` wrote.
+        """Returns the `SourceInfo` that `to_json` wrote.
 
         Raises:
-            ValueError: something is missing or of the wrong kind; says what.
+            ValueError: a value is missing or of the wrong type; the message says which.
         """
         try:
             mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
             crop, classes = float(values["crop"]), tuple(map(str, values["classes"]))
-            # older versions knew one of each
+            # older versions had only one of each
             interpolation = str(values.get("interpolation", INTERPOLATIONS[0]))
             crop_mode = str(values.get("crop_mode", CROP_MODES[0]))
         except (KeyError, TypeError, ValueError) as error:
@@ -93,10 +92,10 @@ class SourceInfo:
 
 
 def checked(conventions: Conventions) -> Conventions:
-    """Returns conventions that can be computed with.
+    """Checks conventions, and returns them.
 
     Raises:
-        ValueError: says which number is wrong.
+        ValueError: a value is invalid; the message says which.
     """
     for name in ("mean", "std"):
         values = getattr(conventions, name)
@@ -114,11 +113,11 @@ def checked(conventions: Conventions) -> Conventions:
 
 
 def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Returns what differs first between two lists of classes, for people; empty: nothing.
+    """Returns a text with the first difference of two lists of classes; empty: none.
 
     Args:
-        ours: of the network.
-        theirs: of the images.
+        ours: classes of the network.
+        theirs: classes of the images.
     """
     if len(ours) != len(theirs):
         return f"the network has {len(ours):,} classes, these images {len(theirs):,}"

@@ -1,4 +1,4 @@
-"""Image files that a CSV file lists: path and class, and perhaps the split."""
+"""Reads a CSV file that lists image files: path, class, and optionally the split."""
 
 import csv
 import functools
@@ -17,22 +17,22 @@ _TRAIN, _TEST = ("train", "training"), ("val", "validation", "test", "testing")
 
 
 class Listed(NamedTuple):
-    """The lines of a CSV file."""
+    """The columns of a CSV file."""
 
-    paths: np.ndarray  # [n] bytes, as the file system has them
-    names: list[str]  # of the classes, [n]
+    paths: np.ndarray  # [n] bytes, file system encoding
+    names: list[str]  # [n], class of each image
     is_test: np.ndarray | None  # [n] bool; None: the file has no splits
 
 
 def read_csv(path: pathlib.Path) -> Listed:
-    """Returns what a CSV file lists, in the order of its lines.
+    """Returns the columns of a CSV file, in the order of its lines.
 
-    A line has the path of an image, relative to the file's folder, the name of its class, and
-    perhaps `train` or `val`. A first line `path,class` or `path,class,split` is its header.
+    A line has the path of an image, relative to the CSV file's folder, the name of its class, and
+    optionally `train` or `val`. A first line `path,class` or `path,class,split` is its header.
 
     Raises:
-        ValueError: it cannot be read; or a line has other fields, a file that is not there or is no
-            image, or an unknown split. Names the first such line.
+        ValueError: the CSV file cannot be read; or a line has other fields, a missing file, a file
+            that is not an image, or an unknown split. The message has the first such line.
     """
     try:
         regular_size(path)
@@ -41,7 +41,7 @@ def read_csv(path: pathlib.Path) -> Listed:
         raise ValueError(f"the CSV file {path} cannot be read: {error.strerror}") from error
 
 
-# a run asks several times, and every line is looked up in the file system
+# cached: a run reads it several times, and every line is looked up in the file system
 @functools.lru_cache(maxsize=4)
 def _read(path: pathlib.Path, changed: int) -> Listed:
     del changed
@@ -64,7 +64,9 @@ def _read(path: pathlib.Path, changed: int) -> Listed:
     paths, names, is_test = zip(*rows, strict=True)
     splits = np.array(is_test) if columns == len(_HEADER) else None
     if splits is not None and splits.all() | ~splits.any():
-        raise ValueError(f"{path} has images of one split alone; it needs some of train and of val")
+        raise ValueError(
+            f"{path} has images of only one split; it needs images of train and of val"
+        )
     return Listed(np.array(paths), list(names), splits)
 
 
@@ -77,7 +79,7 @@ def _row(folder: pathlib.Path, line: list[str], columns: int) -> tuple[bytes, st
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
     if not is_image(file.name):
-        raise ValueError(f"{file} is no image ({', '.join(suffixes())})")
+        raise ValueError(f"{file} is not an image ({', '.join(suffixes())})")
     split = line[2].lower() if columns == 3 else "train"
     if split not in (*_TRAIN, *_TEST):
         raise ValueError(f"the split must be train or val; got {line[2]!r}")

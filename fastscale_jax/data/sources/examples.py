@@ -1,4 +1,4 @@
-"""Images that a Python program brings: arrays, or examples one by one."""
+"""Images passed by a Python program: arrays, or examples one by one."""
 
 import concurrent.futures
 import dataclasses
@@ -17,24 +17,23 @@ from fastscale_jax.data.sources.images import centre_crop, read_image
 from fastscale_jax.utils.paths import at_home
 from fastscale_jax.utils.processor import cores
 
-# of the area and of width over height, and tries, as `views` has them for files
+# random crops: range of the area, largest aspect, number of tries; as in `views` for files
 _AREA, _ASPECT, _TRIES = (0.08, 1.0), 4 / 3, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExampleSplit:
-    """Labelled images, which are fetched one by one when a batch needs them.
+    """Labelled images, loaded one by one when a batch needs them.
 
     Attributes:
-        examples_of: the images by index, asked for from several threads; `as_image` says what they
-            may be.
-        indices: which of them are this split's, `[n]`.
-        labels: theirs, `[n]` int32.
-        resolution: of the images that the batches hold, pixels.
-        crop: as in `conventions.Conventions`; 0: images are shown whole, to train too.
-        workers: threads; 0: one a core.
+        examples_of: the examples by index, read from several threads; images as in `as_image`.
+        indices: `[n]`, the examples of this split.
+        labels: `[n]` int32, labels of these examples.
+        resolution: side of the images in batches, pixels.
+        crop: as in `conventions.Conventions`; 0: images are not cropped, in training either.
+        workers: number of threads; 0: one per core.
         interpolation: as in `conventions.Conventions`.
-        crop_mode: likewise.
+        crop_mode: as in `conventions.Conventions`.
     """
 
     examples_of: Sequence[Any]
@@ -48,7 +47,7 @@ class ExampleSplit:
 
     @property
     def examples(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.indices)
 
     def at(self, resolution: int, workers: int) -> "ExampleSplit":
@@ -56,10 +55,10 @@ class ExampleSplit:
         return dataclasses.replace(self, resolution=resolution, workers=workers)
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields random crops in full batches for ever, as planned.
+        """Yields full batches of random crops as planned, without end.
 
         Raises:
-            DataError: an example is no image.
+            DataError: an example is not an image.
         """
         return self._batches(plan.train_picks(), trains=True)
 
@@ -67,7 +66,7 @@ class ExampleSplit:
         """Yields the middle of every image once; the last batch is padded and masked.
 
         Raises:
-            DataError: an example is no image.
+            DataError: an example is not an image.
         """
         return self._batches(plan.eval_picks(), trains=False)
 
@@ -82,7 +81,7 @@ class ExampleSplit:
         index, side = int(self.indices[position]), (self.resolution, self.resolution)
         try:
             image = as_image(image_and_label(self.examples_of[index])[0])
-        except Exception as error:  # the data set is the user's own, and raises what it likes
+        except Exception as error:  # the data set is the user's: it may raise anything
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise DataError(f"example {index}: {kind}{error}") from error
         if not self.crop:
@@ -97,14 +96,14 @@ class ExampleSplit:
 
 
 def random_box(size: tuple[int, int], random: np.random.Generator) -> tuple[int, int, int, int]:
-    """Returns a random part of an image, by the rule of `views.random_box`.
+    """Returns a random crop of an image, by the rule of `views.random_box`.
 
     Args:
         size: width and height, pixels.
-        random: numbers.
+        random: the random generator.
 
     Returns:
-        Left, top, right, bottom.
+        The crop: left, top, right, bottom.
     """
     width, height = size
     for _ in range(_TRIES):
@@ -122,7 +121,7 @@ def random_box(size: tuple[int, int], random: np.random.Generator) -> tuple[int,
 
 
 def as_array(images: Any) -> np.ndarray:
-    """Returns images in an array as `ArraySplit` takes them, `[n, h, w, 3]` uint8.
+    """Returns images as an array for `ArraySplit`: `[n, h, w, 3]` uint8.
 
     Args:
         images: `[n, h, w, 3]`, or grey `[n, h, w]` or `[n, h, w, 1]`; uint8.
@@ -133,8 +132,8 @@ def as_array(images: Any) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise ValueError(
-            f"images must be uint8, from 0 to 255; got {images.dtype}. Of numbers from 0 to 1 make "
-            "(255 * images).round().astype('uint8'); normalisation comes later"
+            f"images must be uint8, from 0 to 255; got {images.dtype}. Convert numbers from 0 to 1 "
+            "by (255 * images).round().astype('uint8'); normalisation comes later"
         )
     if images.ndim == 3:
         images = images[..., None]
@@ -151,11 +150,11 @@ def as_image(image: Any, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> 
     Args:
         image: an array `[h, w, 3]`, or grey `[h, w]` or `[h, w, 1]`, uint8; a Pillow image; the
             path of a file; or a file's bytes.
-        exif: turn photographs upright as their EXIF data say.
-        max_pixels: that a file may have.
+        exif: whether images are rotated by their EXIF orientation.
+        max_pixels: largest number of pixels of a file.
 
     Raises:
-        ValueError: none of these, or a file that cannot be read.
+        ValueError: it is none of these, or a file that cannot be read.
     """
     if isinstance(image, Image.Image):
         return (ImageOps.exif_transpose(image) if exif else image).convert("RGB")
@@ -173,25 +172,25 @@ def as_image(image: Any, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> 
 
 
 def listed(examples: Iterable[Any]) -> Sequence[Any]:
-    """Returns examples by index.
+    """Returns examples as a sequence.
 
-    What has a length and takes an index stays as it is, so that images are fetched when they are
-    needed: a list, a map-style data set of PyTorch or Grain. All else is read into memory once.
+    Objects with a length and an index are returned unchanged, so images are loaded when they are
+    needed: lists, map-style data sets of PyTorch or Grain. Other iterables are read into memory
+    once.
 
     Raises:
-        ValueError: it cannot be iterated over, or has no end.
+        ValueError: it is not iterable, or has no end.
     """
     if _is_endless(examples):
         raise ValueError(
-            "examples must come to an end; leave out repeat, the run begins anew itself"
+            "examples must come to an end; leave out repeat: the run starts each epoch itself"
         )
     if isinstance(examples, Mapping):
         raise ValueError(
-            "examples must be an iterable of (image, label); of a dict of arrays, give these to "
-            "from_arrays"
+            "examples must be an iterable of (image, label); for a dict of arrays, call from_arrays"
         )
     if _has_indices(examples):
-        return examples  # pyright: ignore[reportReturnType] # what is needed of a sequence
+        return examples  # pyright: ignore[reportReturnType] # it has what is used of a sequence
     as_numpy = getattr(examples, "as_numpy_iterator", None)  # of tf.data
     if as_numpy is not None:
         examples = as_numpy()
@@ -209,20 +208,20 @@ def _has_indices(examples: Any) -> bool:
     try:
         if len(examples):
             examples[0]
-    except NotImplementedError:  # as PyTorch's iterable data sets have it
+    except NotImplementedError:  # PyTorch's iterable data sets raise it
         return False
     return True
 
 
 def _is_endless(examples: Any) -> bool:
-    """Whether a data set of Grain or tf.data is repeated without end."""
+    """Whether a data set of Grain or tf.data has no end."""
     if hasattr(examples, "cardinality"):
         return int(examples.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
     return hasattr(examples, "__len__") and len(examples) >= sys.maxsize
 
 
 def image_and_label(example: Any) -> tuple[Any, Any]:
-    """Returns both parts of an example: a pair, or a dict with `image` and `label`.
+    """Returns (image, label) of an example: a pair, or a dict with `image` and `label`.
 
     Raises:
         ValueError: it is neither.
@@ -243,7 +242,7 @@ def label_of(example: Any, index: int) -> Any:
     """Returns the label of an example as a number or a name.
 
     Raises:
-        ValueError: it is neither; or the example is of another kind, or a whole batch.
+        ValueError: the label is neither; or the example is of another kind, or a whole batch.
     """
     try:
         label = image_and_label(example)[1]

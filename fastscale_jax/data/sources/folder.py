@@ -1,4 +1,4 @@
-"""A folder with a folder of image files for each class, in `train` and `val` or by themselves."""
+"""Image files in one folder per class, with or without folders `train` and `val` above."""
 
 import os
 import pathlib
@@ -17,22 +17,24 @@ SPLITS = TRAIN, TEST = "train", "val"
 
 
 def has_splits(directory: pathlib.Path) -> bool:
-    """Returns whether a folder has `train` and `val`; without them, its folders are classes.
+    """Returns whether a folder has the splits `train` and `val`; else its folders are classes.
 
-    One of them alone is a split if it has folders, and otherwise a class that is called so.
+    If only one of the two exists, it is a split if it has subfolders, else a class of that name.
     """
-    there = [directory / split for split in SPLITS if (directory / split).is_dir()]
-    return len(there) == 2 or any(path.is_dir() for folder in there for path in folder.iterdir())
+    existing = [directory / split for split in SPLITS if (directory / split).is_dir()]
+    return len(existing) == 2 or any(
+        path.is_dir() for folder in existing for path in folder.iterdir()
+    )
 
 
 def find_classes(directory: pathlib.Path, num_classes: int) -> tuple[str, ...]:
-    """Returns the classes of a folder, in the order of their labels: by name.
+    """Returns the classes of a folder in the order of labels, which is by name.
 
-    Looks at names only.
+    It reads only names of files.
 
     Args:
-        directory: with `train` and `val` in it, or with the classes' folders.
-        num_classes: that there must be; 0: any number.
+        directory: has `train` and `val`, or the classes' folders.
+        num_classes: the required number; 0: any number.
 
     Raises:
         ValueError: a folder is missing, a class has no image, or classes differ.
@@ -62,12 +64,12 @@ def list_split(
     """Returns all images of the classes' folders, sorted by class and then by path.
 
     Args:
-        folder: that has a folder for each class.
+        folder: has one folder per class.
         classes: names of these folders, in the order of their labels.
-        passed_over: counts what is left out.
+        passed_over: counts files that are left out.
 
     Returns:
-        Their paths `[n]` as the file system's bytes, and their labels `[n]` int32.
+        Paths `[n]`, bytes in the file system's encoding, and labels `[n]` int32.
 
     Raises:
         ValueError: a class folder cannot be read.
@@ -90,7 +92,7 @@ def _sorted_files(folder: pathlib.Path, passed_over: PassedOver) -> list[bytes]:
         raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _check_not_empty(folder: pathlib.Path, where: str) -> None:
+def _check_not_empty(folder: pathlib.Path, from_where: str) -> None:
     passed_over = PassedOver()
     try:
         if next(image_files(folder, passed_over), None):
@@ -100,7 +102,7 @@ def _check_not_empty(folder: pathlib.Path, where: str) -> None:
     left_out = f", only {passed_over}" if passed_over else ""
     raise ValueError(
         f"the class folder {folder} has no image ({', '.join(suffixes())}){left_out}; add some, or "
-        f"remove it{where}"
+        f"remove it{from_where}"
     )
 
 
@@ -115,7 +117,7 @@ def _subfolders(directory: pathlib.Path) -> tuple[str, ...]:
     except OSError as error:
         raise ValueError(
             f"{directory} cannot be read: {error.strerror}; the source 'folder' takes images from "
-            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, or in <class>/ alone; "
+            f"--config.data.dir, in {TRAIN}/<class>/ and {TEST}/<class>/, or in <class>/; "
             "without data, try --config.data.name=synthetic"
         ) from error
     if not names:

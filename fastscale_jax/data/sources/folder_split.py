@@ -1,4 +1,4 @@
-"""Images in files of their own, decoded as they are needed."""
+"""Images in single files, decoded when they are needed."""
 
 import dataclasses
 import functools
@@ -23,15 +23,15 @@ class FolderSplit:
     """Labelled image files.
 
     Attributes:
-        paths: `[n]` bytes, as the file system has them.
+        paths: `[n]` bytes, in the file system's encoding.
         labels: `[n]` int32.
-        resolution: of the images that the batches hold, pixels.
+        resolution: side of the images in batches, pixels.
         crop: as in `conventions.Conventions`.
-        workers: threads that decode; 0: one a core.
-        exif: whether images are turned upright as their EXIF data say.
-        max_pixels: of a file; larger ones cannot be read.
+        workers: number of decoding threads; 0: one per core.
+        exif: whether images are rotated by their EXIF orientation.
+        max_pixels: largest number of pixels of a file; larger ones are not read.
         interpolation: as in `conventions.Conventions`.
-        crop_mode: likewise.
+        crop_mode: as in `conventions.Conventions`.
     """
 
     paths: np.ndarray
@@ -46,7 +46,7 @@ class FolderSplit:
 
     @property
     def examples(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.paths)
 
     def at(self, resolution: int, workers: int) -> "FolderSplit":
@@ -55,13 +55,13 @@ class FolderSplit:
 
     @functools.cached_property
     def bad(self) -> BadImages:
-        """The images that could not be read so far."""
+        """The images found unreadable so far."""
         return BadImages(self.examples)
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields random crops in full batches for ever, as planned.
+        """Yields full batches of random crops as planned, without end.
 
-        An image that cannot be read is replaced by the next one of the listing.
+        An unreadable image is replaced by the next one in the list.
 
         Raises:
             DataError: too many images cannot be read.
@@ -106,7 +106,7 @@ class FolderSplit:
         }
 
     def _if_readable(self, path: bytes) -> bytes:
-        """The path; empty, so that TensorFlow leaves it to `_read`, where it is no file to open."""
+        """The path; empty if it is not a readable file: TensorFlow then leaves it to `_read`."""
         try:
             return path if regular_size(path) <= most_bytes(self.max_pixels) else b""
         except OSError:

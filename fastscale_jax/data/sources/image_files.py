@@ -1,4 +1,4 @@
-"""Which files are images: by their names, and below a folder. None is opened."""
+"""Finds image files by their names. No file is opened."""
 
 import collections
 import functools
@@ -14,18 +14,18 @@ _SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
-# what must be installed for others to be read
+# what must be installed to read other formats
 _NEEDS = {
     ".avif": "a Pillow that reads AVIF",
     ".heic": "pip install pillow-heif",
     ".heif": "pip install pillow-heif",
 }
-# folders and files that systems and programs leave beside images, lower-case
+# folders and files that systems and programs create beside images, in lower case
 _SYSTEM = (
     *("@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found"),
     *("system volume information", "desktop.ini", "thumbs.db"),
 )
-# one and several, as in "1 hidden file"
+# singular and plural, as in "1 hidden file"
 _NO_IMAGE = "file that is no image", "files that are no images"
 _UNKNOWN = "image that cannot be read here", "images that cannot be read here"
 _OUTSIDE = "file outside the class folders", "files outside the class folders"
@@ -36,7 +36,7 @@ _LOOP = "link to a folder that it is in", "links to folders that they are in"
 _AGAIN = "file or folder that is there already", "files and folders that are there already"
 _NOWHERE = "link to nothing", "links to nothing"
 _CLOSED = "folder that cannot be read", "folders that cannot be read"
-# in the order in which they are told
+# in the order of printing
 _KINDS = (
     *(_NO_IMAGE, _UNKNOWN, _OUTSIDE, _DEVICE, _HIDDEN_FILE, _HIDDEN_FOLDER),
     *(_LOOP, _AGAIN, _NOWHERE, _CLOSED),
@@ -44,18 +44,18 @@ _KINDS = (
 
 
 class PassedOver:
-    """What a listing left out, counted; as text, for people."""
+    """Counts the files and folders that a listing leaves out; `str` gives a text for users."""
 
     def __init__(self) -> None:
-        """Starts with nothing."""
+        """Starts empty."""
         self._counts: dict[tuple[str, str], collections.Counter[str]] = {}
 
     def add(self, kind: tuple[str, str], detail: str = "") -> None:
-        """Counts one of a kind, which is named in singular and plural."""
+        """Counts one file or folder; `kind`: its name in singular and plural."""
         self._counts.setdefault(kind, collections.Counter())[detail] += 1
 
     def add_file(self, name: str, *, outside: bool = False) -> None:
-        """Counts a file by its name; `outside` the folders of classes."""
+        """Counts a file by its name; `outside`: it is not in a class folder."""
         suffix = pathlib.PurePath(name).suffix.lower()
         if is_hidden(name):
             self.add(_HIDDEN_FILE)
@@ -74,7 +74,7 @@ class PassedOver:
         return bool(self._counts)
 
     def __str__(self) -> str:
-        """As in `2 files that are no images (.txt, .mp4) and 1 hidden folder`."""
+        """For instance `2 files that are no images (.txt, .mp4) and 1 hidden folder`."""
         kinds = [kind for kind in _KINDS if kind in self._counts]
         *parts, last = [self._part(kind) for kind in kinds] or ["nothing"]
         return f"{', '.join(parts)} and {last}" if parts else last
@@ -90,19 +90,19 @@ class PassedOver:
 
 @functools.cache
 def suffixes() -> tuple[str, ...]:
-    """Returns the suffixes of the images that can be read here, lower-case."""
+    """Returns the suffixes of the readable image formats, in lower case."""
     avif = (".avif",) if features.check("avif") else ()
     heif = (".heic", ".heif") if importlib.util.find_spec("pillow_heif") else ()
     return tuple(sorted((*_SUFFIXES, *avif, *heif)))
 
 
 def is_image(name: str) -> bool:
-    """Returns whether a file of this name, without its folder, is an image."""
+    """Returns whether a file of this name is an image; `name` is without its folder."""
     return name.lower().endswith(suffixes()) and not name.startswith(".")
 
 
 def is_loop(entry: "os.DirEntry[str]") -> bool:
-    """Returns whether an entry of a folder is a link to that folder, or to one that it is in."""
+    """Returns whether a folder's entry is a link to that folder or to a parent of it."""
     if not entry.is_symlink():
         return False
     target, folder = (os.path.realpath(path) for path in (entry.path, os.path.dirname(entry.path)))
@@ -110,32 +110,32 @@ def is_loop(entry: "os.DirEntry[str]") -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Returns whether a file or folder of this name is no one's image: hidden, or a system's."""
+    """Returns whether a file or folder of this name is hidden, or a system's."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def image_files(folder: str | os.PathLike[str], passed_over: PassedOver) -> Iterator[bytes]:
-    """Yields the image files below a folder, as the file system's bytes, each of them once.
+    """Yields the paths of image files below a folder, each once, in the file system's encoding.
 
-    Links are followed, after all else: except to a folder that the link is in, and to what has been
-    there already. The order is the same for the same files.
+    Links are followed last, except links to a folder that contains the link, and to files and
+    folders already visited. The order is the same for the same files.
 
     Args:
-        folder: to look in.
+        folder: the folder to search.
         passed_over: counts what is left out.
 
     Raises:
-        OSError: the folder cannot be read. Of folders in it, this is counted.
+        OSError: the folder cannot be read. Unreadable subfolders are only counted.
     """
     walk = _Walk(os.fspath(folder), passed_over)
     yield from walk.files(walk.top)
-    while walk.links:  # more may come while it is followed
+    while walk.links:  # following a link may add more links
         link = walk.links.popleft()
         yield from walk.followed(link)
 
 
 class _Walk:
-    """The files below one folder, and where it has been."""
+    """Walks the files below one folder, and stores what it has visited."""
 
     def __init__(self, top: str, passed_over: PassedOver) -> None:
         self.top = top
@@ -146,11 +146,11 @@ class _Walk:
         self._above = {_identity(os.stat(folder)) for folder in (itself, *itself.parents)}
 
     def files(self, folder: str, *, is_linked: bool = False) -> Iterator[bytes]:
-        """Yields the images in a folder and in those below it; keeps links for later.
+        """Yields the images in a folder and its subfolders; stores links for later.
 
         Args:
-            folder: to look in.
-            is_linked: a link led here, so that some of it may be there already.
+            folder: the folder to search.
+            is_linked: whether a link leads to it; then some of it may be visited already.
         """
         waiting = [folder]
         while waiting:
@@ -177,7 +177,7 @@ class _Walk:
                 elif entry.is_symlink():
                     self._keep(entry)
                 elif is_image(entry.name) and entry.is_file():
-                    # the listing has its inode; asking for its status would take a call
+                    # the listing already has the inode: this saves a system call
                     itself = status.st_dev, entry.inode()
                     if is_linked and itself in self._seen:
                         self._passed_over.add(_AGAIN)
@@ -188,10 +188,10 @@ class _Walk:
                     self._pass_over(entry.name, entry.is_file())
 
     def followed(self, link: str) -> Iterator[bytes]:
-        """Yields the images that a link leads to, unless they have been there."""
+        """Yields the images behind a link, unless they are visited already."""
         try:
             status = os.stat(link)
-        except OSError:  # it leads to nothing, or to itself
+        except OSError:  # its target is missing, or it is a link to itself
             self._passed_over.add(_NOWHERE)
             return
         is_folder, name = stat.S_ISDIR(status.st_mode), os.path.basename(link)
@@ -226,14 +226,14 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def find_images(path: pathlib.Path, passed_over: PassedOver) -> list[pathlib.Path]:
-    """Returns the images at a path: a file, whatever its name, or all below a folder, sorted.
+    """Returns the images at a path, sorted: a file of any name, or all images below a folder.
 
     Args:
-        path: of a file or a folder.
+        path: a file or a folder.
         passed_over: counts what is left out of the folder.
 
     Raises:
-        ValueError: there is nothing, or no image in the folder.
+        ValueError: the path does not exist, or the folder has no image.
     """
     try:
         if path.is_file():

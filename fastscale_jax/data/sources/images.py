@@ -1,8 +1,8 @@
-"""Image files as the arrays that a network takes.
+"""Reads image files in Pillow, and crops them for evaluation.
 
-Files come from anywhere. Only the formats of `FORMATS` are read, whatever a file is called: Pillow
-knows others, and hands PostScript to another program. A file's header says how large its image is,
-and larger ones than `max_pixels` are refused before memory is taken for them.
+Files may be malicious. Only formats of `formats` are read, whatever a file's name: Pillow knows
+more formats, and passes PostScript to another program. The header of a file has the image's size;
+images above `max_pixels` are refused before memory is allocated.
 """
 
 import functools
@@ -19,10 +19,10 @@ from fastscale_jax.data.sources.conventions import MAX_PIXELS
 from fastscale_jax.data.sources.patience import patiently
 from fastscale_jax.utils import guarded_file
 
-# Pillow's names of them; MPO, which some cameras write, begins with a JPEG and is read as one
+# names in Pillow; MPO, which some cameras write, starts with a JPEG and is read as one
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
-# Warning filters are the process's, so that one thread at a time changes them.
+# Warning filters are global, so one thread at a time changes them.
 _FILTERS = threading.Lock()
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,20 +38,20 @@ def read_image(
     """Returns an image file's pixels in RGB.
 
     Args:
-        path: of the file; with `content`, only a name for messages.
-        content: the file's bytes; None: they are read, patiently.
-        exif: turn the image upright as its EXIF data say.
-        max_pixels: that an image may have.
+        path: path of the file; with `content`, only a name for messages.
+        content: the file's bytes; None: they are read by `patiently`.
+        exif: whether the image is rotated by its EXIF orientation.
+        max_pixels: largest number of pixels of an image.
 
     Raises:
-        ValueError: it is no image of `formats`, a damaged one, too large, or no regular file.
+        ValueError: it is not an image of `formats`, damaged, too large, or not a regular file.
     """
     try:
         if content is None:
             content = patiently(functools.partial(_content, path, max_pixels))
         check_length(len(content), max_pixels)
         with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, whose pixels are fine
+            warnings.simplefilter("ignore")  # about damaged metadata; the pixels are fine
             return _decoded(content, exif, max_pixels)
     except UnidentifiedImageError as error:
         raise ValueError(
@@ -62,14 +62,14 @@ def read_image(
             f"{path} is too large: it has more than the {max_pixels:,} pixels of "
             "--config.data.max_pixels"
         ) from error
-    except Exception as error:  # whatever a decoder makes of a damaged file
+    except Exception as error:  # decoders raise many errors for damaged files
         reason = getattr(error, "strerror", None) or str(error).replace(str(path), "it")
         raise ValueError(f"{path} is not an image that can be read: {reason}") from error
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Returns the formats that are read here, by Pillow's names."""
+    """Returns the formats that are read, by Pillow's names."""
     avif = ("AVIF",) if features.check("avif") else ()
     if not importlib.util.find_spec("pillow_heif"):
         return (*_FORMATS, *avif)
@@ -78,19 +78,19 @@ def formats() -> tuple[str, ...]:
 
 
 def most_bytes(max_pixels: int) -> int:
-    """Returns how long a file of so many pixels may be: 16 bits of four channels, and metadata."""
+    """Returns the largest size of an image file, bytes: four 16-bit channels, and metadata."""
     return 8 * max_pixels + (64 << 20)
 
 
 def check_length(size: int, max_pixels: int) -> None:
-    """Refuses a file that is too long for its pixels.
+    """Refuses a file that is too large for its pixels.
 
     Args:
-        size: of the file, bytes.
-        max_pixels: that an image may have.
+        size: size of the file, bytes.
+        max_pixels: largest number of pixels of an image.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is too large.
     """
     if size > most_bytes(max_pixels):
         raise ValueError(
@@ -112,7 +112,7 @@ def _decoded(content: bytes, exif: bool, max_pixels: int) -> Image.Image:
     except Exception:
         if not content.startswith(_PNG):
             raise
-        # Pillow refuses long or damaged text beside the pixels; TensorFlow passes over it
+        # Pillow refuses long or damaged text chunks; TensorFlow ignores them
         return _opened(_without_text(content), exif, max_pixels)
 
 
@@ -132,10 +132,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _without_text(png: bytes) -> bytes:
-    """The file without text and colour profile."""
+    """The PNG file without text and colour profile."""
     kept, start = [png[: len(_PNG)]], len(_PNG)
     while start < len(png):
-        # a chunk: length, name, that many bytes, checksum
+        # a chunk: length, name, data, checksum
         end = start + 12 + int.from_bytes(png[start : start + 4])
         if png[start + 4 : start + 8] not in (b"iCCP", b"iTXt", b"tEXt", b"zTXt"):
             kept.append(png[start:end])
@@ -149,7 +149,7 @@ def _in_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         grey = np.asarray(image).astype(np.float64) * (255 / 65535)
         image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # Pillow wants it as a channel before it is dropped
+    if "transparency" in image.info:  # Pillow needs it as a channel before the conversion to RGB
         image = image.convert("RGBA")
     return image.convert("RGB")
 
@@ -164,19 +164,19 @@ def centre_crop(
     interpolation: str = "bilinear",
     crop_mode: str = "center",
 ) -> Image.Image:
-    """Returns the middle of an image, resized.
+    """Returns an image resized and cropped to its middle.
 
     Args:
-        image: of any size.
+        image: image of any size.
         resolution: side of the result, pixels.
-        crop: the share of the short side that is kept.
-        interpolation: of the resizing, one of `conventions.INTERPOLATIONS`.
-        crop_mode: `squash` resizes both sides to resolution/crop, whatever the shape.
+        crop: the kept share of the short side.
+        interpolation: one of `conventions.INTERPOLATIONS`.
+        crop_mode: `center` keeps the aspect ratio; `squash` resizes both sides to resolution/crop.
     """
     short, resampling = round(resolution / crop), _RESAMPLING[interpolation]
     if crop_mode == "squash":
         return _middle(image.resize((short, short), resampling), resolution)
-    # of a long, narrow image the middle is enough: enlarged as a whole, it could fill the memory
+    # crop long, narrow images first: resized as a whole, they could fill the memory
     longest = 16 * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)
     image = image.crop((left, top, image.width - left, image.height - top))
@@ -197,14 +197,14 @@ def as_evaluated(
     interpolation: str = "bilinear",
     crop_mode: str = "center",
 ) -> np.ndarray:
-    """Returns an image as evaluation hands it to the device: `[h, w, 3]` uint8.
+    """Returns an image as evaluation passes it to the device: `[h, w, 3]` uint8.
 
     Args:
-        image: RGB.
-        resolution: of the network, pixels.
-        crop: as in `sources.Conventions`; 0: left as it is, for the device to resize.
-        interpolation: likewise.
-        crop_mode: likewise.
+        image: RGB image.
+        resolution: the network's, pixels.
+        crop: as in `Conventions`; 0: the image is unchanged; the device resizes it.
+        interpolation: as in `Conventions`.
+        crop_mode: as in `Conventions`.
     """
     if not crop:
         return np.asarray(image)

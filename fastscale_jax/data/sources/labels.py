@@ -1,4 +1,4 @@
-"""Labels as people have them: numbers, or names of classes."""
+"""Converts labels, numbers or names of classes, to integers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,15 @@ def as_labels(
     """Returns labels as numbers, and the names of the classes.
 
     Args:
-        labels: one for each image, all whole numbers from 0 on, or all names.
-        classes: their names, in the order of their labels. None: names are sorted; numbers are
-            taken for names.
+        labels: one per image; all integers from 0, or all names.
+        classes: names, in the order of labels. None: the sorted names; for integers, the integers
+            as names.
 
     Returns:
-        `[n]` int32, and the names.
+        Labels `[n]` int32, and names of the classes.
 
     Raises:
-        ValueError: there are none; a label is no class; or a class is named twice.
+        ValueError: there are no labels; a label is not a class; or two classes have one name.
     """
     if not len(labels):
         raise ValueError("there is no image")
@@ -48,7 +48,7 @@ def check_every_class(labels: np.ndarray, classes: Sequence[str]) -> None:
     """Refuses a training set that lacks a class.
 
     Raises:
-        ValueError: names the first class without an image.
+        ValueError: a class has no image; the message has the first such class.
     """
     present = set(labels.tolist())
     missing = [label for label in range(len(classes)) if label not in present]
@@ -81,7 +81,7 @@ def _checked(numbers: Sequence[Any], count: int | None) -> np.ndarray:
     limit = count if count is not None else np.iinfo(np.int32).max
     for i in np.flatnonzero((labels < 0) | (labels >= limit)):
         raise ValueError(
-            f"the label {labels[i]} of image {i} is no class: labels are numbers from 0"
+            f"the label {labels[i]} of image {i} is not a class: labels are numbers from 0"
             + (f" to {count - 1}" if count is not None else " on")
         )
     return labels.astype(np.int32)

@@ -1,9 +1,9 @@
-"""Records in files, shared out so that each host reads its own.
+"""Reads records from files, such that each host reads only its own.
 
-To reach a record, all records before it in its file must be read. So a split is cut into lanes,
-each a range of its records, and every batch takes the same number of rows from each lane, lane
-after lane. The number of lanes depends on the split and the batch size only: the batches are the
-same for any number of hosts, and a host reads only the lanes that its rows come from.
+To read a record, all records before it in its file must be read. So a split is divided into lanes,
+each a range of its records. Every batch takes the same number of rows from each lane, in the order
+of lanes. The number of lanes depends only on the split and the batch size, so batches are the same
+for any number of hosts. A host reads only the lanes of its rows.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from fastscale_jax.data.pipeline import Plan
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor
 
-MOST_LANES = 64  # up to so many hosts read nothing in vain; one host can still read from all lanes
-# for all lanes together; the buffer holds about 1 GB of ImageNet's records
+MOST_LANES = 64  # up to 64 hosts read only their own records; one host can read all lanes
+# totals over all lanes; the buffer has about 1 GB of ImageNet's records
 _SHUFFLE_BUFFER, _FILES_AT_ONCE = 8192, 16
-_RECORDS_AT_ONCE = 16  # from a file
+_RECORDS_AT_ONCE = 16  # from one file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +34,25 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lanes:
-    """The lanes of a split, as one host walks through them.
+    """The lanes of a split, and the order in which one host reads them.
 
     Attributes:
-        pieces: of each lane; at least one, with at least one record.
-        plan: of the walk; the number of lanes divides its batch size.
+        pieces: the pieces of each lane; at least one, with at least one record.
+        plan: the order; the number of lanes divides its batch size.
     """
 
     pieces: Sequence[Sequence[Piece]]
     plan: Plan
 
     def train(self) -> Any:
-        """Returns this host's records of shuffled full batches for ever, as planned.
+        """Returns this host's records of shuffled full batches as planned, without end.
 
-        Files are shuffled, and then the records in a buffer, as seed and epoch decide.
+        Files are shuffled, then the records in a buffer; the order depends on seed and epoch.
 
         Returns:
-            A tf.data.Dataset of records, and for each the `[2]` int64 seed of what is random.
+            A tf.data.Dataset of (record, seed `[2]` int64 for its random crop).
         """
-        numbers = tf.TensorSpec((len(self._ours), max(map(len, self.pieces))), tf.int64)
+        numbers = tf.TensorSpec((len(self._own_lanes), max(map(len, self.pieces))), tf.int64)
         lanes = {"path": tf.TensorSpec(numbers.shape, tf.string), "skip": numbers, "take": numbers}
         number = tf.TensorSpec((), tf.int64)
         epochs = tf.data.Dataset.from_generator(
@@ -61,10 +61,10 @@ class Lanes:
         return epochs.flat_map(self._of_epoch)
 
     def eval(self) -> Any:
-        """Returns this host's records, every one once; the last batch is filled up with others.
+        """Returns each of this host's records once; other records fill the last batch.
 
         Returns:
-            A tf.data.Dataset of records, and whether each counts.
+            A tf.data.Dataset of (record, whether it is counted).
         """
         steps = math.ceil(self.plan.examples / self.plan.batch_size)
 
@@ -73,7 +73,7 @@ class Lanes:
             count = tf.reduce_sum(lane["take"])
             return records.enumerate().map(lambda i, record: (record, i < count))
 
-        lanes = self._stacked([list(self.pieces[lane]) for lane in self._ours])
+        lanes = self._stacked([list(self.pieces[lane]) for lane in self._own_lanes])
         return self._joined(lanes, of_lane).map(lambda position, content: content)
 
     @property
@@ -81,15 +81,15 @@ class Lanes:
         return self.plan.batch_size // len(self.pieces)
 
     @property
-    def _ours(self) -> range:
-        """The lanes that this host's rows come from."""
-        rows, each = self.plan.rows, self._rows_of_lane
-        return range(rows.start // each, math.ceil(rows.stop / each))
+    def _own_lanes(self) -> range:
+        """The lanes of this host's rows."""
+        rows, lane_rows = self.plan.rows, self._rows_of_lane
+        return range(rows.start // lane_rows, math.ceil(rows.stop / lane_rows))
 
     def _epochs(self) -> Iterator[tuple[dict[str, np.ndarray], int, int]]:
         for epoch, skipped_steps in self.plan.epochs():
             lanes = []
-            for lane in self._ours:
+            for lane in self._own_lanes:
                 random = np.random.default_rng((self.plan.seed, epoch, lane))
                 pieces = self.pieces[lane]
                 lanes.append([pieces[i] for i in random.permutation(len(pieces))])
@@ -123,13 +123,16 @@ class Lanes:
         of_lane: Callable[[dict[str, Tensor]], Any],
         skipped_steps: Tensor | int = 0,
     ) -> Any:
-        """Returns this host's rows of batch after batch, with their positions in the epoch."""
-        rows, first = len(self._ours) * self._rows_of_lane, self._ours.start * self._rows_of_lane
+        """Returns this host's rows of all batches, with their positions in the epoch."""
+        rows, first = (
+            len(self._own_lanes) * self._rows_of_lane,
+            self._own_lanes.start * self._rows_of_lane,
+        )
         joined = tf.data.Dataset.from_tensor_slices(
-            {**lanes, "number": np.array(self._ours, np.int64)}
+            {**lanes, "number": np.array(self._own_lanes, np.int64)}
         ).interleave(
             of_lane,
-            cycle_length=len(self._ours),
+            cycle_length=len(self._own_lanes),
             block_length=self._rows_of_lane,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
@@ -151,8 +154,8 @@ class Lanes:
 
         def of_piece(piece: dict[str, Tensor]) -> Any:
             records = tf.data.TFRecordDataset(piece["path"])
-            # reading a file that was cut short may end without an error; without this check, the
-            # rows after it would come from other lanes
+            # reading a truncated file may end without an error; without this check, later rows
+            # would come from other lanes
             whole = tf.data.experimental.assert_cardinality(piece["take"])
             return records.skip(piece["skip"]).take(piece["take"]).apply(whole)
 

@@ -1,4 +1,4 @@
-"""Sources that a Python program makes of its own data.
+"""Sources made from a Python program's own data.
 
 source = from_arrays(images, labels, classes=("cat", "dog"))
 source = from_examples((image, label) for …)
@@ -38,21 +38,22 @@ def from_arrays(
     holdout: float = 0.1,
     seed: int = 0,
 ) -> Source:
-    """Returns a source of images in memory, all of one size; the network sees each of them whole.
+    """Returns a source of images in memory, all of one size; they are not cropped.
 
     Args:
-        images: `[n, h, w, 3]` uint8, RGB, or grey `[n, h, w]`; of any size: the device resizes.
-        labels: `[n]` whole numbers from 0 on, or names of classes.
-        test: images and labels to evaluate on; None: a share of the others, by class.
-        classes: names, in the order of their labels; None: as the labels are, sorted.
-        mean: of the channels, pixels from 0 to 1; by default ImageNet's.
-        std: likewise.
-        holdout: share of the images to evaluate on, without `test`.
-        seed: of the random choice of these images.
+        images: `[n, h, w, 3]` uint8, RGB, or grey `[n, h, w]`; of any size: they are resized on the
+            device.
+        labels: `[n]` integers from 0, or names of classes.
+        test: images and labels for evaluation; None: a share of each class is held out.
+        classes: names, in the order of labels; None: the sorted labels.
+        mean: mean of each channel, pixels from 0 to 1; by default ImageNet's.
+        std: standard deviation of each channel; by default ImageNet's.
+        holdout: share of images held out for evaluation, without `test`.
+        seed: seed of the random choice of these images.
 
     Raises:
-        ValueError: images or labels are of another kind; a label is no class; a class has no image
-            to train, or a single one.
+        ValueError: images or labels are of another kind; a label is not a class; a class has no
+            training image, or only one image to split.
     """
     pixels = as_array(images)
     numbers, names = as_labels(labels, classes)
@@ -66,9 +67,9 @@ def from_arrays(
         _check_same_number(*tested)
         splits = [(pixels, numbers), tested]
     check_every_class(splits[0][1], names)
-    train, rest = (ArraySplit(*split, len(split[1])) for split in splits)
+    train, test_split = (ArraySplit(*split, len(split[1])) for split in splits)
     data = _data(holdout, seed, is_split=test is not None)
-    return Source(OWN, train, rest, names, _conventions(mean, std, 0.0), data)
+    return Source(OWN, train, test_split, names, _conventions(mean, std, 0.0), data)
 
 
 def from_examples(
@@ -82,24 +83,24 @@ def from_examples(
     holdout: float = 0.1,
     seed: int = 0,
 ) -> Source:
-    """Returns a source of examples of any sizes, as they come from another library.
+    """Returns a source of examples of any size, for instance from another library.
 
-    Each is a pair of image and label, or a dict with `image` and `label`. An image is an array
-    `[h, w, 3]` or `[h, w]`, uint8; a Pillow image; the path of a file; or a file's bytes. What has
-    a length and an index (a list, a map-style data set of Grain or PyTorch) is read once for its
-    labels, and then image by image as needed; anything else (a generator, a tf.data data set) is
-    kept in memory.
+    Each is a pair of image and label, or a dict with `image` and `label`. An image is an array `[h,
+    w, 3]` or `[h, w]`, uint8; a Pillow image; the path of a file; or a file's bytes. Objects with a
+    length and an index (a list, a map-style data set of Grain or PyTorch) are read once for their
+    labels, and later image by image. Other iterables (a generator, a tf.data data set) are kept in
+    memory.
 
     Args:
-        examples: to train on.
-        test: to evaluate on; None: a share of `examples`, by class.
+        examples: examples for training.
+        test: examples for evaluation; None: a share of each class is held out.
         classes: as in `from_arrays`.
         mean: as in `from_arrays`.
-        std: likewise.
-        crop: as in `Conventions`: evaluation shows the middle, this share of the short side, and
-            training random crops. 0: images are shown whole.
+        std: as in `from_arrays`.
+        crop: as in `Conventions`: evaluation crops the middle, this share of the short side;
+            training uses random crops. 0: images are not cropped.
         holdout: as in `from_arrays`.
-        seed: likewise.
+        seed: as in `from_arrays`.
 
     Raises:
         ValueError: as `from_arrays`.
@@ -117,9 +118,9 @@ def from_examples(
         splits = [
             (x, np.arange(len(y)), y) for x, y in ((examples, numbers), (tested, test_numbers))
         ]
-    train, rest = (ExampleSplit(*split, crop=conventions.crop) for split in splits)
+    train, test_split = (ExampleSplit(*split, crop=conventions.crop) for split in splits)
     data = _data(holdout, seed, is_split=test is not None)
-    return Source(OWN, train, rest, names, conventions, data)
+    return Source(OWN, train, test_split, names, conventions, data)
 
 
 def from_csv(
@@ -128,7 +129,7 @@ def from_csv(
     """Returns a source of the image files that a CSV file lists; see `csv_files`.
 
     Raises:
-        ValueError: the file cannot be read, or a line of it is wrong.
+        ValueError: the file cannot be read, or a line of it is invalid.
     """
     options = {"holdout": holdout, "holdout_seed": seed, "workers": workers}
     return load_source("csv", directory=os.fspath(path), **options)
@@ -137,7 +138,7 @@ def from_csv(
 def from_folder(
     path: str | os.PathLike[str], *, holdout: float = 0.1, seed: int = 0, workers: int = 0
 ) -> Source:
-    """Returns a source of a folder with a folder of images for each class; see `folder`.
+    """Returns a source of a folder with one folder of images per class; see `folder`.
 
     Raises:
         ValueError: the folder cannot be read, or a class has no image.
@@ -147,7 +148,7 @@ def from_folder(
 
 
 def _data(holdout: float, seed: int, *, is_split: bool) -> dict[str, Any]:
-    """What a run writes down, so that it does not go on with another choice of test images."""
+    """The values that a run records, so that it does not resume with other test images."""
     choice = {} if is_split else {"holdout": float(holdout), "holdout_seed": seed}
     return {"name": OWN, "dir": "", **choice}
 
@@ -161,7 +162,7 @@ def _of_classes(labels: Sequence[Any], classes: tuple[str, ...]) -> np.ndarray:
     try:
         return as_labels(labels, classes)[0]
     except ValueError as error:
-        raise ValueError(f"of the images to evaluate on, {error}") from error
+        raise ValueError(f"images for evaluation: {error}") from error
 
 
 def _check_same_number(images: np.ndarray, labels: np.ndarray) -> None:

@@ -1,11 +1,11 @@
-"""Files of a network's disk: what fails there now may be read a moment later."""
+"""Retries reading files from network storage after errors that may pass."""
 
 import errno
 import time
 from collections.abc import Callable
 
-_WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each further try
-# what says nothing about the file itself; by name, for not every system has all of them
+_WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each retry
+# errors that may pass; by name, because some systems lack some of them
 _PASSING = {
     getattr(errno, name)
     for name in (
@@ -18,14 +18,14 @@ _PASSING = {
 
 
 def patiently(read: Callable[[], bytes], wait: Callable[[float], object] | None = None) -> bytes:
-    """Returns what reading a file returns; an error that may pass is met with four more tries.
+    """Returns the result of reading a file; retries four times after errors that may pass.
 
     Args:
-        read: the file.
+        read: reads the file.
         wait: takes seconds; None: `time.sleep`.
 
     Raises:
-        OSError: it does not pass; that of the last try.
+        OSError: another error, or the error of the last try.
     """
     for seconds in _WAITS:
         try:

@@ -1,4 +1,4 @@
-"""Sets of images that TensorFlow Datasets (TFDS) has prepared: files of records, read in order."""
+"""Data sets prepared by TensorFlow Datasets (TFDS): files of records, read in order."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from fastscale_jax.data.sources.reading import Reader, Rescued, read_in_python
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor, View, eval_view, train_view
 
-TRAIN, TEST = "train", ("validation", "test")  # the first of these that there is
+TRAIN, TEST = "train", ("validation", "test")  # the first of these that exists
 
 _NO_SEED = np.zeros(2, np.int64)  # nothing is random in evaluation
 
@@ -29,14 +29,14 @@ class PreparedSplit:
 
     Attributes:
         info: TFDS's description of the data set.
-        split: its name in TFDS.
-        resolution: of the images that the batches hold, pixels.
+        split: name of the split in TFDS.
+        resolution: side of the images in batches, pixels.
         crop: as in `conventions.Conventions`.
-        workers: threads that decode; 0: one a core.
-        exif: whether images are turned upright as their EXIF data say.
-        max_pixels: of a file; larger ones cannot be read.
+        workers: number of decoding threads; 0: one per core.
+        exif: whether images are rotated by their EXIF orientation.
+        max_pixels: largest number of pixels of a file; larger ones are not read.
         interpolation: as in `conventions.Conventions`.
-        crop_mode: likewise.
+        crop_mode: as in `conventions.Conventions`.
     """
 
     info: Any
@@ -51,7 +51,7 @@ class PreparedSplit:
 
     @property
     def examples(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return self.info.splits[self.split].num_examples
 
     def at(self, resolution: int, workers: int) -> "PreparedSplit":
@@ -60,13 +60,13 @@ class PreparedSplit:
 
     @functools.cached_property
     def bad(self) -> BadImages:
-        """The images that could not be read so far."""
+        """The images found unreadable so far."""
         return BadImages(self.examples)
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields random crops in full batches for ever, as planned.
+        """Yields full batches of random crops as planned, without end.
 
-        An image that cannot be read is replaced by the next one of this host's batch.
+        An unreadable image is replaced by the next one of this host's batch.
 
         Raises:
             DataError: too many images cannot be read, or a label is out of range.
@@ -131,11 +131,11 @@ class PreparedSplit:
     def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         try:
             yield from batches
-        except tf.errors.OpError as error:  # from the files; damaged images are rescued
+        except tf.errors.OpError as error:  # from record files; damaged images call `_rescue`
             problem = str(error.message).partition("\n")[0]
             raise DataError(
                 f"{self.info.full_name}, {self.split}: a file of records cannot be read: "
-                f"{problem}; prepare the set anew, in {self.info.data_dir}"
+                f"{problem}; prepare the data set again, in {self.info.data_dir}"
             ) from error
 
     def _rescue(self, content: Any, name: Any, label: Any) -> Rescued:
@@ -152,11 +152,12 @@ def find_classes(directory: str, name: str, num_classes: int) -> tuple[str, ...]
 
     Args:
         directory: TFDS's `data_dir`; empty: TFDS's default.
-        name: of the set, as TFDS knows it.
-        num_classes: of the network; 0: any number.
+        name: TFDS's name of the data set.
+        num_classes: the network's; 0: any number.
 
     Raises:
-        ValueError: unknown, not prepared, not for image classification, or of other classes.
+        ValueError: the set is unknown, not prepared, or not for image classification; or the number
+            of classes differs.
     """
     info = _info(directory, name)
     label = info.features[info.supervised_keys[1]]
@@ -178,7 +179,7 @@ def splits(
     exif: bool = True,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[PreparedSplit]:
-    """Returns the images to train and to test, of which none is read yet.
+    """Returns the training and the test split; no image is read yet.
 
     Raises:
         ValueError: as in `find_classes`.
@@ -192,7 +193,7 @@ def splits(
 def _info(directory: str, name: str) -> Any:
     try:
         builder = tfds.builder(name, data_dir=directory or None)
-    except (ValueError, AssertionError) as error:  # the latter of an unknown version
+    except (ValueError, AssertionError) as error:  # AssertionError: an unknown version
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"TFDS knows no set {name!r} ({reason}); set --config.data.tfds_name to one of its "
@@ -209,7 +210,7 @@ def _check_kind(name: str, info: Any) -> None:
     keys = info.supervised_keys or ()
     wanted = (tfds.features.Image, tfds.features.ClassLabel)
     if len(keys) != 2 or not all(map(isinstance, (info.features[key] for key in keys), wanted)):
-        raise ValueError(f"{name} is no set of images with one label each; choose another")
+        raise ValueError(f"{name} is not a set of images with one label each; choose another")
     if info.file_format and info.file_format != tfds.core.FileFormat.TFRECORD:
         raise ValueError(
             f"{name} is prepared as {info.file_format.value}; prepare it as tfrecord, the default"
@@ -232,7 +233,7 @@ def _how_to_prepare(name: str, builder: Any) -> str:
 
 
 def _filled(batch: Batch) -> Batch:
-    """Returns a training batch without gaps: each gap gets the next image that could be read."""
+    """Returns a training batch with each unreadable image replaced by the next readable one."""
     if batch.mask.all():
         return batch
     good = np.flatnonzero(batch.mask)

@@ -1,4 +1,4 @@
-"""Batches from image files: one tf.data pipeline for a whole run."""
+"""Makes batches from image files, in one tf.data pipeline for a whole run."""
 
 import dataclasses
 import functools
@@ -15,31 +15,31 @@ from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import Tensor, View
 from fastscale_jax.utils.processor import cores
 
-_BATCHES_AHEAD = 2  # so that a slow image holds nobody up
-# Errors are caught for so many images at once: one by one it would cost a seventh of the speed.
+_BATCHES_AHEAD = 2  # prefetched, so that a slow image does not delay the device
+# Images per chunk. Errors are caught per chunk: per image, it would cost a seventh of the speed.
 _CHUNK = 16
 
-Rescued = tuple[np.ndarray, np.int32, bool]  # pixels `[h, w, 3]` uint8, label, whether they count
+Rescued = tuple[np.ndarray, np.int32, bool]  # pixels `[h, w, 3]` uint8, label, whether it counts
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """How a split's files become batches.
+    """Makes batches from a split's files.
 
     An image is a dict: `file`, its path or its bytes; `key`, for `rescue`; `label` int32; `seed`
     `[2]` int64; `mask`, False for padding.
 
     Attributes:
-        view: what of an image is shown.
-        load: the bytes of a `file`, in TensorFlow.
-        rescue: reads an image that TensorFlow cannot, in Python.
-        bad: of the split.
-        workers: threads; 0: one a core.
+        view: crops and resizes an image.
+        load: returns the bytes of a `file`, in TensorFlow.
+        rescue: reads, in Python, an image that TensorFlow cannot read.
+        bad: the split's unreadable images.
+        workers: number of threads; 0: one per core.
     """
 
     view: View
     load: Callable[[Tensor], Tensor]
-    rescue: Callable[[Any, Any, Any], Rescued]  # of file, key and label
+    rescue: Callable[[Any, Any, Any], Rescued]  # (file, key, label)
     bad: BadImages
     workers: int
 
@@ -47,8 +47,8 @@ class Reader:
         """Yields batches in the order of `images`.
 
         Args:
-            images: a tf.data.Dataset of dicts, as above; a whole number of batches, or endless.
-            rows: of a batch.
+            images: a tf.data.Dataset of dicts, as above; a whole number of batches, or without end.
+            rows: images per batch.
 
         Raises:
             DataError: too many images cannot be read.
@@ -106,14 +106,14 @@ def read_in_python(
     """Returns the pixels `[h, w, 3]` uint8 of an image that TensorFlow could not read.
 
     Args:
-        path: where it is, or what to call it.
-        bad: where it is noted if Pillow cannot read it either.
-        content: its bytes, where they have been read already.
+        path: its path, or a name for messages.
+        bad: gets the image if Pillow cannot read it either.
+        content: its bytes, if they are read already.
         exif: as in `read_image`.
-        max_pixels: likewise.
+        max_pixels: as in `read_image`.
 
     Returns:
-        Pixels, and True; of an image that nobody can read, one black pixel, and False.
+        (pixels, True); for an unreadable image, (one black pixel, False).
     """
     try:
         return np.asarray(read_image(path, content, exif=exif, max_pixels=max_pixels)), True
@@ -124,11 +124,11 @@ def read_in_python(
 
 @functools.cache
 def _traced(view: View) -> Callable[[Tensor, Tensor], Tensor]:
-    """The view of a file, traced once in a process: each pipeline needs it twice."""
+    """The view of a file, traced once per process: each pipeline needs it twice."""
     signature = tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64)
     return tf.function(view.of_file, input_signature=signature, autograph=False)
 
 
 def _first_without_error(first: Any, second: Any) -> Any:
-    """Returns the element of a dataset of one; where that is an error, the other's."""
+    """Returns the only element of the first dataset; if it is an error, that of the second."""
     return first.ignore_errors().concatenate(second).take(1).get_single_element()

@@ -17,7 +17,7 @@ from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
 from fastscale_jax.utils.paths import absolute
 
-# the packages of the `data` extra that a source is read with
+# packages of the `data` extra that sources need
 _NEEDED = {
     "folder": ("tensorflow",),
     "csv": ("tensorflow",),
@@ -27,36 +27,36 @@ _NEEDED = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A data set in two splits."""
+    """A data set with a training and a test split."""
 
     name: str
     train: Split
     test: Split
-    classes: tuple[str, ...]  # what they are called, in the order of their labels
-    conventions: Conventions  # what its images are normalised by, and how they are cropped
-    data: Mapping[str, Any]  # the values of `config.data` that say which images they are
-    passed_over: str = ""  # files and folders that are no images of it, for people
+    classes: tuple[str, ...]  # names, in the order of labels
+    conventions: Conventions  # normalisation and cropping
+    data: Mapping[str, Any]  # the values of `config.data` that define the images
+    passed_over: str = ""  # text about ignored files and folders; empty: none
 
     @property
     def info(self) -> SourceInfo:
-        """What a network that is trained on it must know of it later."""
+        """What checkpoints store about the source."""
         return SourceInfo(self.name, self.classes, self.conventions)
 
     def at(self, resolution: int, workers: int = 0) -> "Source":
-        """Returns the same images as a network takes them.
+        """Returns the same images at a network's resolution.
 
         Args:
-            resolution: of the network, pixels.
-            workers: threads that decode; 0: one a core.
+            resolution: the network's, pixels.
+            workers: number of decoding threads; 0: one per core.
         """
         train, test = (split.at(resolution, workers) for split in (self.train, self.test))
         return dataclasses.replace(self, train=train, test=test)
 
     def evaluated_as(self, conventions: Conventions) -> "Source":
-        """Returns the same images, prepared for evaluation as weights expect.
+        """Returns the same images, with the preprocessing that given weights expect in evaluation.
 
         Args:
-            conventions: of the weights. Images in memory are shown whole, whatever they say.
+            conventions: preprocessing of the weights. Images in memory are never cropped.
         """
         cropping = conventions.cropping
         test: Any = self.test
@@ -68,7 +68,7 @@ class Source:
 
     @property
     def summary(self) -> str:
-        """How large it is, for people."""
+        """One line with the name and the sizes, for users."""
         return (
             f"{self.name}: {len(self.classes):,} classes, {self.train.examples:,} training and "
             f"{self.test.examples:,} test images"
@@ -79,21 +79,21 @@ class Source:
 def class_names(
     name: str, num_classes: int, *, directory: str = "", tfds_name: str = ""
 ) -> tuple[str, ...]:
-    """Returns what the classes of a source are called, in the order of their labels.
+    """Returns the names of a source's classes, in the order of labels.
 
-    Networks of 1,000 classes are taken to be ImageNet-1k's: its synsets in the order of their
-    WordNet numbers, each by its first name there. So are folders and labels that are such numbers.
-    Classes that have no names, and those of data that are not on this machine, are numbered.
+    For a network of 1,000 classes they are ImageNet-1k's: its synsets in the order of their WordNet
+    numbers, each by its first name in WordNet. Folders and labels that are WordNet numbers also get
+    these names. Classes without names, or of data that are not on this machine, are numbered.
 
     Args:
         name: one of `SOURCES`.
-        num_classes: of the network.
+        num_classes: the network's.
         directory: as in `load_source`.
-        tfds_name: likewise.
+        tfds_name: as in `load_source`.
     """
     try:
         labels = _labels(name, num_classes, directory, tfds_name)
-    except ValueError:  # the network is there; its data set need not be
+    except ValueError:  # the data set may be missing: names are then unknown
         labels = ()
     return _names(name, num_classes, labels)
 
@@ -101,17 +101,17 @@ def class_names(
 def check_source(
     name: str, num_classes: int, *, directory: str | None = None, tfds_name: str = ""
 ) -> None:
-    """Refuses what `load_source` would refuse, as far as can be told without listing images.
+    """Checks the arguments of `load_source`, as far as possible without listing images.
 
     Args:
         name: one of `SOURCES`.
-        num_classes: of the network; 0: as many as the data have.
-        directory: as in `load_source`; None: files are not looked for.
+        num_classes: the network's; 0: as many as the data have.
+        directory: as in `load_source`; None: files are not checked.
         tfds_name: as in `load_source`.
 
     Raises:
-        ValueError: unknown name, a number of classes that is not the source's, or a data set
-            that is not there.
+        ValueError: unknown name, another number of classes than the source's, or a missing data
+            set.
     """
     if name not in SOURCES:
         choices = [source for source in SOURCES if source != OWN]
@@ -128,12 +128,12 @@ def check_source(
         )
     if directory and name in ("synthetic", "digits"):
         raise ValueError(
-            f"config.data.dir is {directory}, and the source {name!r} reads no files; did you mean "
+            f"config.data.dir is {directory}, but the source {name!r} reads no files; did you mean "
             "--config.data.name=folder?"
         )
     if name == OWN and directory is not None:
         raise ValueError(
-            "the run was trained on images that a Python program brought, and they are not here; "
+            "the run was trained on images passed by a Python program, which are not available; "
             "call fastscale_jax.train or evaluate with source=…, or give other images with "
             "--config.data.name and --config.data.dir"
         )
@@ -158,32 +158,31 @@ def load_source(
     """Returns a source by name.
 
     `digits` are scikit-learn's 1,797 real handwritten digits, 8×8 pixels, in a fixed stratified
-    split of 1,437 to train and 360 to test. `synthetic` is noise with random labels, for speed:
-    nothing can be learned from it. Its training split counts as many images as ImageNet-1k's.
-    `folder` has a folder for each class, `csv` a list of files, and `tfds` what TensorFlow Datasets
-    has prepared.
+    split of 1,437 to train and 360 to test. `synthetic` is noise with random labels, to measure
+    speed. Its training split is as large as ImageNet-1k's. `folder` has one folder per class, `csv`
+    is a list of files, and `tfds` a data set prepared by TensorFlow Datasets.
 
     Args:
         name: one of `SOURCES`.
-        resolution: of the images, pixels; digits stay as they are, for the device to resize.
-        num_classes: of the network; 0: as many as the data have.
-        directory: of `folder`, with `train` and `val` in it or with the classes alone; of `csv`,
-            the file; of `tfds`, its `data_dir`.
-        tfds_name: of a set for image classification.
-        workers: threads that decode; 0: one a core.
-        holdout: share of the images to evaluate on, where the data have no such split.
-        holdout_seed: of the random choice of these images.
-        exif: turn photographs upright as their EXIF data say.
-        max_pixels: of an image file; larger ones cannot be read.
+        resolution: side of the images, pixels; digits are resized on the device instead.
+        num_classes: the network's; 0: as many as the data have.
+        directory: for `folder`, a folder with `train` and `val`, or with classes; for `csv`, the
+            file; for `tfds`, its `data_dir`.
+        tfds_name: TFDS's name of a data set for image classification.
+        workers: number of decoding threads; 0: one per core.
+        holdout: share of images for evaluation, if the data have no such split.
+        holdout_seed: seed of the random choice of these images.
+        exif: whether images are rotated by their EXIF orientation.
+        max_pixels: largest number of pixels of an image file; larger ones are not read.
 
     Raises:
-        ValueError: unknown name, a number of classes that is not the source's, or a data set
-            that is not there or lacks images of a class.
+        ValueError: unknown name, another number of classes than the source's, or a data set that is
+            missing or lacks images of a class.
     """
     directory = absolute(directory)
     check_source(name, num_classes)
     if name == OWN:
-        raise ValueError("images of your own are given as source=…, not by name")
+        raise ValueError("pass your own images as source=…, not by name")
     _check_installed(name)
     labels = _labels(name, num_classes, directory, tfds_name)
     conventions, passed_over = SOURCES[name], PassedOver()
@@ -216,7 +215,7 @@ def _files_by_split(
     holdout: float,
     seed: int,
 ) -> Iterator[tuple[Any, Any]]:
-    """The paths and labels of the images to train, and of those to evaluate on."""
+    """(paths, labels) of the training images, and of the test images."""
     path = pathlib.Path(directory)
     if name == "folder" and folder.has_splits(path):
         return (folder.list_split(path / split, classes, passed_over) for split in folder.SPLITS)
@@ -235,7 +234,7 @@ def _files_by_split(
 
 
 def _labels(name: str, num_classes: int, directory: str, tfds_name: str) -> tuple[str, ...]:
-    """Returns the labels as the data set has them; none where it has no files."""
+    """Returns the names of classes in the data set's files; empty if it has no files."""
     if name == "folder":
         if not directory:
             raise ValueError(
@@ -261,12 +260,12 @@ def _labels(name: str, num_classes: int, directory: str, tfds_name: str) -> tupl
 
 
 def check_count(what: str, count: int, num_classes: int) -> None:
-    """Refuses a network for another number of classes than the data have.
+    """Refuses a network whose number of classes differs from the data's.
 
     Args:
-        what: the data, for the message.
-        count: their classes.
-        num_classes: of the network; 0: any number.
+        what: name of the data, for the message.
+        count: the data's number of classes.
+        num_classes: the network's; 0: any number.
 
     Raises:
         ValueError: they differ.
@@ -297,7 +296,7 @@ def _names(name: str, num_classes: int, labels: tuple[str, ...]) -> tuple[str, .
 
 @functools.cache
 def _imagenet_names() -> dict[str, str]:
-    """Names by WordNet number, in the order of their labels."""
+    """Names by WordNet number, in the order of labels."""
     file = importlib.resources.files("fastscale_jax.data.sources") / "imagenet_classes.txt"
     lines = file.read_text(encoding="utf-8").splitlines()
     return dict(line.split("\t")[:2] for line in lines)

@@ -1,6 +1,6 @@
-"""TensorFlow, for reading images: kept off the accelerators, and quiet.
+"""Imports TensorFlow for reading images, without accelerators and without its messages.
 
-Importing this file imports TensorFlow, which takes seconds; only the sources that need it do.
+The import takes seconds, so only sources that need TensorFlow import this file.
 """
 
 import importlib
@@ -9,16 +9,16 @@ from typing import Any
 
 from fastscale_jax.utils.console import without_stderr
 
-# both are read when TensorFlow is loaded: to show its errors only, and to compute the same on
-# every CPU (and not to tell that it does otherwise)
+# Both are read when TensorFlow is loaded. The first hides all messages but errors; the second makes
+# results equal on all CPUs, and turns off a message about that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
-# TensorFlow tells which drivers the machine lacks, before it heeds its log level
+# TensorFlow prints missing drivers before it reads its log level
 with without_stderr():
-    # without types: TensorFlow's own are incomplete, and it is an optional dependency
+    # untyped: TensorFlow's types are incomplete, and it is an optional dependency
     tf: Any = importlib.import_module("tensorflow")
-    # or it would take all the memory of the GPUs, which is JAX's to use
+    # otherwise it would allocate all memory of the GPUs, which JAX needs
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")

@@ -1,6 +1,6 @@
-"""What of an image a network is shown: random crops to train, the middle to evaluate.
+"""Crops and resizes images: random crops for training, the middle for evaluation.
 
-In TensorFlow, and traced once: every image of a pipeline goes through the same graph.
+It is in TensorFlow and traced once: all images of a pipeline use the same graph.
 """
 
 import functools
@@ -23,8 +23,8 @@ from fastscale_jax.data.sources.tensorflow_cpu import tf
 
 Tensor = Any  # a tf.Tensor
 
-# "Going Deeper with Convolutions" (arXiv:1409.4842, section 6), as everybody trains since
-AREA = (0.08, 1.0)  # of the image
+# the usual random crops, from "Going Deeper with Convolutions" (arXiv:1409.4842, section 6)
+AREA = (0.08, 1.0)  # share of the image's area
 ASPECT = (3 / 4, 4 / 3)  # width over height
 TRIES = 10
 
@@ -32,17 +32,17 @@ TRIES = 10
 class View(NamedTuple):
     """A part of an image, at the network's resolution."""
 
-    # of height and width `[2]` int32 and a seed `[2]` int64: top, left, height, width `[4]` int32
+    # (height and width `[2]` int32, seed `[2]` int64) -> top, left, height, width `[4]` int32
     box: Callable[[Tensor, Tensor], Tensor]
-    resize: Callable[[Tensor], Tensor]  # of pixels `[h, w, 3]` uint8, likewise
-    exif: bool  # whether files are turned upright as their EXIF data say
+    resize: Callable[[Tensor], Tensor]  # pixels `[h, w, 3]` uint8 -> the same at the resolution
+    exif: bool  # whether images are rotated by their EXIF orientation
     max_pixels: int  # of a file
 
     def of_file(self, content: Tensor, seed: Tensor) -> Tensor:
         """Returns the view of a JPEG or PNG file.
 
-        Only the JPEG blocks that the box needs are decoded. Anything else, and a damaged file, is
-        an error when the graph runs.
+        Only the JPEG blocks that the box needs are decoded. Other formats and damaged files are
+        errors when the graph runs.
 
         Args:
             content: the file's bytes.
@@ -65,11 +65,11 @@ class View(NamedTuple):
         return self.resize(pixels)
 
     def of_pixels(self, pixels: Tensor, seed: Tensor) -> Tensor:
-        """Returns the view of an image `[h, w, 3]` uint8 that has been decoded."""
+        """Returns the view of a decoded image `[h, w, 3]` uint8."""
         return self.resize(self._cut(pixels, seed))
 
     def _turned(self, content: Tensor, seed: Tensor, is_jpeg: Tensor) -> Tensor:
-        """The box's pixels of a file that may say how to turn it."""
+        """The pixels of the box, for a file that may have an orientation."""
         orientation = tf.cond(
             is_jpeg | png_has_notes(tf.where(is_jpeg, b"", content)),
             lambda: orientation_of(content, is_jpeg),
@@ -87,7 +87,7 @@ class View(NamedTuple):
         box = self.box(size, seed)
         if orientation is not None:
             box = stored_box(box, stored, orientation)
-        # the exact transform, as in Pillow; the fast one is no faster where there is SIMD
+        # the exact transform, as in Pillow; with SIMD the inexact one is not faster
         pixels = tf.image.decode_and_crop_jpeg(
             content, box, channels=3, dct_method="INTEGER_ACCURATE"
         )
@@ -98,26 +98,27 @@ class View(NamedTuple):
         return tf.slice(pixels, [box[0], box[1], 0], [box[2], box[3], 3])
 
     def _decoded_png(self, content: Tensor) -> Tensor:
-        """The pixels of a PNG file. TensorFlow's decoder takes GIF files too, of any size."""
+        """The pixels of a PNG file; refuses GIFs of any size, which TensorFlow's decoder reads."""
         is_png = tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n"
         size = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
         with tf.control_dependencies([self._bounded(only_if(is_png, size))]):
             return tf.io.decode_png(content, channels=3)
 
     def _bounded(self, size: Tensor) -> Tensor:
-        """The height and width; an error where they make more pixels than a file may have."""
+        """The height and width; an error if the file has more than `max_pixels`."""
         pixels = tf.reduce_prod(tf.cast(size, tf.int64))
         return only_if(pixels <= self.max_pixels, size)
 
 
 @functools.cache
 def train_view(resolution: int, *, exif: bool, max_pixels: int = MAX_PIXELS) -> View:
-    """Returns random resized crops: bilinear, without antialiasing, as OpenCV's in the reference.
+    """Returns random resized crops: bilinear, without antialiasing, as OpenCV in the reference.
 
     Args:
         resolution: side of the result, pixels.
-        exif: whether files are turned upright as their EXIF data say.
-        max_pixels: of a file; a larger one is an error when the graph runs.
+        exif: whether images are rotated by their EXIF orientation.
+        max_pixels: largest number of pixels of a file; a larger one is an error when the graph
+            runs.
     """
 
     def resize(pixels: Tensor) -> Tensor:
@@ -136,15 +137,15 @@ def eval_view(
     exif: bool,
     max_pixels: int = MAX_PIXELS,
 ) -> View:
-    """Returns the middle, as `images.centre_crop` does, with antialiasing.
+    """Returns crops of the middle, as `images.centre_crop`, with antialiasing.
 
     Args:
         resolution: side of the result, pixels.
         crop: as in `conventions.Conventions`, above 0.
-        interpolation: likewise.
-        crop_mode: likewise.
+        interpolation: as in `conventions.Conventions`.
+        crop_mode: as in `conventions.Conventions`.
         exif: as in `train_view`.
-        max_pixels: likewise.
+        max_pixels: as in `train_view`.
     """
     short = round(resolution / crop)
 
@@ -160,12 +161,13 @@ def eval_view(
             resized = tf.maximum(tf.round(size * (short / tf.reduce_min(size))), short)
         offset = (tf.cast(resized, tf.int32) - resolution) // 2
         scale, shift = tf.cast(resized / size, tf.float32), -tf.cast(offset, tf.float32)
-        # resizes and crops in one, so that nothing is computed outside the crop
+        # resizes and crops in one operation: nothing is computed outside the crop
         if interpolation == "bilinear":
             middle = _scaled(pixels, (resolution, resolution), scale, shift, "triangle")
             return _as_uint8(tf.ensure_shape(middle, (resolution, resolution, 3)))
-        # Pillow resizes across first, to whole pixels; cubic weights overshoot, so that it shows.
-        # (Where a tall image is squashed, Pillow 13 does it the other way round: a few levels.)
+        # Pillow resizes horizontally first and rounds; with cubic weights, which overshoot, the
+        # order matters. (For a squashed tall image, Pillow 13 resizes vertically first: results
+        # differ by a few levels.)
         height, kernel = tf.shape(pixels)[0], "keyscubic"
         across, down = tf.constant([0.0, 1.0]), tf.constant([1.0, 0.0])
         rows = _scaled(pixels, (height, resolution), scale**across, shift * across, kernel)
@@ -189,12 +191,12 @@ def _scaled(pixels: Tensor, size: Any, scale: Tensor, shift: Tensor, kernel: str
 
 
 def random_box(size: Tensor, seed: Tensor) -> Tensor:
-    """Returns a random part of an image: 8 to 100 % of its area, from upright 3:4 to 4:3 across.
+    """Returns a random box: 8 to 100 % of the image's area, width over height from 3/4 to 4/3.
 
-    Areas are uniform and aspects log-uniform, as in torchvision. (TensorFlow's own
+    Areas are uniform and aspects log-uniform, as in torchvision. (TensorFlow's
     `sample_distorted_bounding_box` has uniform heights: its crops are a quarter smaller.) After ten
-    tries that do not fit, as in panoramas, the largest part of an allowed shape in the middle. (The
-    paper's code takes the middle square then.)
+    tries that do not fit, as in panoramas, the result is the largest box of an allowed shape in the
+    middle. (The paper's code then takes the middle square.)
 
     Args:
         size: height and width `[2]` int32, pixels.
@@ -209,12 +211,12 @@ def random_box(size: Tensor, seed: Tensor) -> Tensor:
     half = 0.5 * np.log(ASPECT[1]) * (2 * draws[:, 1:2] - 1) * np.array([-1, 1], np.float32)
     sides = tf.cast(size, tf.float32)
     tried = tf.round(tf.sqrt(area * tf.reduce_prod(sides)) * tf.exp(half))
-    # one more, which always fits
+    # the last candidate always fits
     middle = tf.minimum(sides, tf.round(sides[::-1] * ASPECT[1]))
     parts = tf.maximum(tf.concat([tried, middle[None]], axis=0), 1)
     first = tf.argmax(tf.reduce_all(parts <= sides, axis=1))
-    part, where = parts[first], tf.concat([draws[:, 2:], [[0.5, 0.5]]], axis=0)[first]
-    corner = tf.floor(where * (sides - part + 1))
+    part, position = parts[first], tf.concat([draws[:, 2:], [[0.5, 0.5]]], axis=0)[first]
+    corner = tf.floor(position * (sides - part + 1))
     return tf.cast(tf.concat([corner, part], axis=0), tf.int32)
 
 
