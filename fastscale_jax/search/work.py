@@ -118,4 +118,4 @@ def _leave(ledger: Ledger, board: Board) -> None:
     with contextlib.suppress(LostError, StorageError):
         ledger.give_back()
     board.close()
-    complain("interrupted; the same command goes on")
+    complain("interrupted; run the same command again to continue")

@@ -177,7 +177,7 @@ def test_the_command_finds_a_network_for_the_memory_by_compiling():
     ("arguments", "words"),
     [
         (("--step_ms=8", "--target=gpu:h100"), "give --floor_ms, the least time"),
-        (("--floor_ms=8",), "--floor_ms is for a --target; give --step_ms"),
+        (("--floor_ms=8",), "--floor_ms needs a --target; give --step_ms"),
         (
             ("--floor_ms=8", "--target=gpu:h300"),
             "unknown target 'gpu:h300'; did you mean gpu:h100 or",
