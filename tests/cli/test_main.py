@@ -130,7 +130,7 @@ def test_training_never_imports_tensorflow(tmp_path):
 
 # what is given: (what the one line on stderr must say)
 BAD_INPUT = {
-    "--config=configs/nothing.py": ["no such file as configs/nothing.py"],
+    "--config=configs/nothing.py": ["there is no file configs/nothing.py"],
     "--config=configs/regnetz.py:3gf": [
         "'3gf'",
         "[<base>_]<strategy>_<amount>",
