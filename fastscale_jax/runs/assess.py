@@ -44,7 +44,8 @@ def evaluate_checkpoints(
     """Evaluates the `last` and the `best` checkpoint of a run, and writes the result to a file.
 
     The file is `evaluation.json` in the workdir. Images that the run was not trained with get
-    another file; see `trained_on.result_name`. Images from arrays are told apart by their labels.
+    another file; see `trained_on.result_name`. The caller's own images are told apart by their
+    labels.
 
     Args:
         run: run with a checkpoint.
@@ -91,7 +92,7 @@ def _write_down(
     images |= {"images": seen, "skipped": run.source.test.examples - seen}
     recorded = saved_config(run.checkpoints).get("data", {})
     path = run.folder / result_name(recorded, data)
-    if run.source.name == OWN:  # images from arrays have no name, only their labels differ
+    if run.source.name == OWN:  # the caller's own images have no names, only labels
         images["labels"] = _digest(evaluations["last"][""])
         if not is_trained and _labels_in(path) != images["labels"]:
             path = path.with_name(f"evaluation-{OWN}-{images['labels']}.json")

@@ -60,8 +60,8 @@ def read_config(
                 return _overridden(of_weights, overrides)
             missing_file = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
-                f"a recipe is missing{missing_file}; give one of {', '.join(packaged())}, with a variant "
-                "after a colon, a file, or the --workdir of a run"
+                f"a recipe is missing{missing_file}; give one of {', '.join(packaged())}, with a "
+                "variant after a colon, a file, or the --workdir of a run"
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")

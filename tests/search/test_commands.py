@@ -71,7 +71,7 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (
             ("--sampler=nsga2", "--against=step_ms"),
             2,
-            "needs two lines of the log of each run: 3 steps are 1",
+            "needs two log lines per run, but 3 steps give 1",
         ),
         (("--sampler=nsga2", "--halving_from=1"), 2, "needs the final errors of all networks"),
     ],
@@ -95,7 +95,7 @@ def test_a_search_stops_what_is_behind(tmp_path):
     assert 0 < len(stopped) < 4
     assert all(result["stopped_at"] == 1 and result["error_then"] > 0 for result in stopped)
     assert done.stdout.count("% error after 1 epoch") == len(stopped)
-    assert f"trained: {8 - len(stopped)} epochs, where all to their end were 8" in done.stdout
+    assert f"trained: {8 - len(stopped)} epochs instead of 8" in done.stdout
     again = search(tmp_path, *options)
     assert again.returncode == 0
     assert "at work" not in again.stderr
@@ -218,7 +218,7 @@ def test_the_grid_of_efficientnet_ends_in_a_config(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "best: alpha" in done.stdout
-    assert "times here, as sizes are rounded, where 2 is meant" in done.stdout
+    assert "instead of 2, because sizes are rounded" in done.stdout
     found = loaded(tmp_path / "scaled.py").get_config().model
     assert found.name.endswith("phi2")
     Architecture.from_config(found)

@@ -193,7 +193,7 @@ def test_networks_are_measured_here(device, monkeypatch):
     assert "a0.25 x1, 0.5069 GF" in err
     assert found["noise"] == 0.01
     table = " ".join(device(*flags[:-1], "--only_known")[1].split())
-    assert "medians known to ±1%; smaller differences say nothing" in table
+    assert "medians with errors of ±1%; ignore smaller differences" in table
     flags = (*QUICK, "--budget=floor_ms:9", "--batch_size=8", "--dtype=float32")
     status, _, err = device(*flags, "--results=runs/device/here-regnetz-500mf.jsonl")
     assert (status, err.count("\n")) == (2, 1)
@@ -441,11 +441,13 @@ def test_a_network_that_is_too_small_to_be_compared_has_a_dash_and_no_share(caps
     shares_of_best = [row[-2].text for row in table.rows]
     assert shares_of_best == [DASH, "100", "90"]
     assert "of the step: a0.5, `n_a0.5`." in table.caption
-    assert "at least half of the flops of the largest. Smaller ones have a dash." in table.caption
+    assert (
+        "half of the largest one's flops are compared. Smaller ones have a dash." in table.caption
+    )
     show(found, strategies, budget, "table")
     said = capsys.readouterr().out.splitlines()[-2]
     assert said.startswith("most flops per image per millisecond of the step: a0.5, ")
-    assert said.endswith("at least half of the flops of the largest.")
+    assert said.endswith("at least half of the largest one's flops are compared.")
 
 
 def test_an_alpha_is_told_from_other_shares():

@@ -58,7 +58,7 @@ def test_times_of_several_machines_are_not_mixed(tmp_path, other):
     assert {g.seeds for g in study_results.groups(trials)} == {4}
     assert {row[5].text for row in study_results.study_table(trials).rows} == {DASH}
     figure = study_results.figure(trials)
-    assert [panel.note.startswith("times of several machines") for panel in figure.panels] == [
+    assert [panel.note.startswith("times are of several machines") for panel in figure.panels] == [
         *(False, False, True, False, True, True)
     ]
     assert f"A device and {'Another' if 'device' in other else 'A device; jax 2'}" in figure.caption
