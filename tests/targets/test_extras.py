@@ -44,7 +44,7 @@ def test_what_is_installed_as_jax_wants_it_is_taken(install, platform):
         (
             "tpu",
             {"libtpu": "0.0.52"},
-            "must be 0.0.42.*, as jax 0.10.2 asks for, and here is 0.0.52",
+            "must be 0.0.42.* for jax 0.10.2, but it is 0.0.52",
         ),
     ],
 )
