@@ -14,7 +14,7 @@ from fastscale_jax.train.recipe import Checkpoint, Recipe
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 # sources that decide a network's program; other files of the package do not change it
-_ROOMS = ("arch", "convs", "models", "data", "distributed", "train")
+_SUBPACKAGES = ("arch", "convs", "models", "data", "distributed", "train")
 _FILES = (
     "utils/compiling.py",
     "utils/varying.py",
@@ -114,8 +114,10 @@ def _digest_of_sources() -> str:
     """A digest of the sources, so that a key changes with every line that may change a program."""
     digest = hashlib.sha256()
     paths = [_PACKAGE / name for name in _FILES]
-    for room in _ROOMS:
-        paths += sorted(x for x in (_PACKAGE / room).rglob("*") if x.suffix in (".py", ".json"))
+    for subpackage in _SUBPACKAGES:
+        paths += sorted(
+            x for x in (_PACKAGE / subpackage).rglob("*") if x.suffix in (".py", ".json")
+        )
     for path in paths:
         digest.update(f"{path.relative_to(_PACKAGE)}\n".encode())
         digest.update(path.read_bytes())
