@@ -16,7 +16,7 @@ from fastscale_jax.measure.points import FRAMEWORKS, Spec
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 
-_GRID = Group("Which points", sort_key=1)
+_GRID = Group("Points", sort_key=1)
 
 
 @Parameter(name="*", group=_GRID)

@@ -30,7 +30,7 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 from fastscale_jax.utils.paths import slug
 
-_SHARES = Group("Which shares", sort_key=1)
+_SHARES = Group("Strategies", sort_key=1)
 
 
 @Parameter(name="*", group=_SHARES)

@@ -18,7 +18,7 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.digits import is_whole
 
 HERE = "here"  # --target value for this machine's device
-_MEASURING = Group("How they are measured", sort_key=2)
+_MEASURING = Group("Measuring", sort_key=2)
 DType = Literal["float32", "bfloat16", "float16"]
 
 

@@ -191,7 +191,7 @@ def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None =
         workdir: the run's folder.
 
     Raises:
-        ValueError: says what is wrong with the config and what would be right.
+        ValueError: an invalid config; the message has the valid choices.
     """
     workdir = None if workdir is None else at_home(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):

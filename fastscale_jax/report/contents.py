@@ -165,9 +165,8 @@ def _devices(findings: tuple[Findings, ...]) -> Section:
             "Flops do not predict the time of a step, and devices differ. For each device, the "
             "same base is scaled by several strategies to the largest network within a budget, "
             "after EfficientNet-X (arXiv:2102.05610). These networks were not trained, so their "
-            "errors are unknown. The tables compare their size, their step, and the flops of one "
-            "image for each millisecond of the step (of the whole batch). Made by "
-            "`fastscale device`.",
+            "errors are unknown. The tables compare their size, their step, and the flops per "
+            "image per millisecond of the step (for the whole batch). Made by `fastscale device`.",
         ),
         tuple(items),
     )

@@ -75,7 +75,7 @@ def test_one_that_stays_noisy_is_refused_with_how_noisy_it_is(clock):
 
 
 def test_one_that_drifts_is_refused_however_smooth_it_is(clock):
-    with pytest.raises(NoisyError, match=r"moved by [1-9]\d\.\d%"):
+    with pytest.raises(NoisyError, match=r"its drift [1-9]\d\.\d%"):
         timing.measure(clock(lambda i: 1 + i / 20).start, seconds=60)
 
 
@@ -285,4 +285,4 @@ def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
     assert {key: found[key] for key in expected} == expected
     assert bool(found) == bool(expected)
     is_other = bool(changes) and not expected
-    assert ("is not compared with it" in capsys.readouterr().err) == is_other
+    assert ("it is not compared with the budget" in capsys.readouterr().err) == is_other

@@ -35,7 +35,7 @@ def test_the_command_writes_a_page_without_jax(tmp_path):
     assert done.stdout == f"{tmp_path / 'out' / 'index.html'}\n"
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert "Nothing was measured for this report." in page
-    assert "runtime was not given" not in page  # it stands in the drawings
+    assert "no runtime was given" not in page  # it stands in the drawings
     assert "What is missing is measured by <code>fastscale curves" in page
 
 

@@ -67,7 +67,7 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--halving_from=1",), 2, "--halving_from counts epochs, and the recipe has train.steps"),
         (("--halving_factor=1",), 2, "halving_factor"),
         (("--halving_factor=3",), 2, "needs --halving_from; give both"),
-        (("--against=acts",), 2, "--against is for --sampler=nsga2"),
+        (("--against=acts",), 2, "--against needs --sampler=nsga2"),
         (
             ("--sampler=nsga2", "--against=step_ms"),
             2,

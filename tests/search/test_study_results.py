@@ -26,10 +26,10 @@ def test_a_study_s_curves_begin_at_the_base(tmp_path):
     wanted = {
         "Top-1 error against flops": (flops, error, spread),
         "Top-1 error against activations": (acts, error, spread),
-        "Top-1 error against ms a training step": (ms, error, spread),
+        "Top-1 error against ms per training step": (ms, error, spread),
         "Activations against flops": (flops, acts, 0.0),
-        "Ms a training step against flops": (flops, ms, 0.0),
-        "Ms a training step against activations": (acts, ms, 0.0),
+        "Ms per training step against flops": (flops, ms, 0.0),
+        "Ms per training step against activations": (acts, ms, 0.0),
     }
     assert [panel.title for panel in figure.panels] == list(wanted)
     for panel in figure.panels:
