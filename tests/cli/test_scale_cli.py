@@ -82,7 +82,7 @@ REFUSED = {
     ),
     "no library": ("describe regnety_016", "must be a library and its network"),
     "no network": ("describe timm:regnety_017", "did you mean regnety_016? docs/weights.md lists"),
-    "one that is alike": ("describe timm:resnetaa50", "averages where it strides; none of our"),
+    "one that is alike": ("describe timm:resnetaa50", "averages where it strides; our networks do not"),
 }
 
 

@@ -48,7 +48,7 @@ def test_the_table_marks_the_share_of_most_flops_a_millisecond(given):
     rate = "flops per image per millisecond of the step"
     assert f"Most {rate}: {best(chosen)}" in table.caption
     assert rate in " ".join(devices(given)[0].paragraphs)
-    assert "nothing was run" in table.caption
+    assert "Nothing was run" in table.caption
 
 
 def test_the_figure_has_all_networks_and_flops_a_millisecond_by_alpha(given):
