@@ -2,8 +2,8 @@
 
     python -m benchmarks.arch_speed --output benchmarks/results/arch_speed.json
 
-Processor time is measured, so that other work on the machine counts little; a quiet one is better
-all the same. The whole is measured `--repeats` times; the run with the median rate of counting is
+It measures processor time, which other work on the machine affects little; a quiet machine is still
+better. Everything is measured `--repeats` times; the run with the median rate of counting is
 reported.
 """
 
@@ -40,25 +40,27 @@ BASES = (
     ("resnet", "101-32x4d"),
 )
 STRATEGIES = ("d", "w", "r", "dw", "dr", "wr", "dwr", "dWr", "a0.6", "orig")
-GROWTHS = (0.3, 2.0, 4.0, 16.0, 50.0)  # of the budget, over the base's own cost
+GROWTHS = (0.3, 2.0, 4.0, 16.0, 50.0)  # budgets, relative to the base's cost
 
 
 def distinct_networks(number: int, seed: int) -> list[arch.Architecture]:
-    """Returns networks, no two of the same sizes, from random bases, strategies and factors."""
+    """Returns networks of different sizes, from random bases, strategies and factors."""
     draw = random.Random(seed)
     named = [(family, base) for family, members in arch.FAMILIES.items() for base in members.bases]
     bases = [arch.resolve(*name)[0] for name in named]
-    bases = [base for base in bases if not base.has_grouped_mbconv]  # which cannot be scaled
-    found: dict[object, arch.Architecture] = {}
-    while len(found) < number:
+    bases = [base for base in bases if not base.has_grouped_mbconv]  # those cannot be scaled
+    by_sizes: dict[object, arch.Architecture] = {}
+    while len(by_sizes) < number:
         base = draw.choice(bases)
         network, _ = scaled(base, f"a{draw.random():.3f}", factor=4 ** draw.uniform(-1, 3))
-        found[network.stages, network.resolution, network.stem_width, network.head_width] = network
-    return list(found.values())
+        by_sizes[network.stages, network.resolution, network.stem_width, network.head_width] = (
+            network
+        )
+    return list(by_sizes.values())
 
 
 def counted_per_second(networks: list) -> float:
-    """Counts every network once, beginning with nothing remembered."""
+    """Counts every network once, with empty caches; returns networks per second."""
     cost.block_cost.cache_clear()
     start = time.process_time()
     for network in networks:
@@ -67,7 +69,7 @@ def counted_per_second(networks: list) -> float:
 
 
 def scaling_times() -> list[dict]:
-    """Scales to every budget that is in reach, beginning each time with nothing remembered."""
+    """Times scaling to every reachable budget, each time with empty caches."""
     measured = []
     for (family, base), strategy, kind in itertools.product(
         BASES, STRATEGIES, arch.Complexity._fields
@@ -77,7 +79,7 @@ def scaling_times() -> list[dict]:
             budget = growth * getattr(arch.count(config), kind)
             cost.block_cost.cache_clear()
             start = time.process_time()
-            with contextlib.suppress(ValueError):  # to find out that none comes near takes as long
+            with contextlib.suppress(ValueError):  # an unreachable budget takes as long
                 arch.scale(config, strategy, **{kind: budget})
             ms = (time.process_time() - start) * 1e3
             case = f"{family}:{base} {strategy} {kind} x{growth:g}"
@@ -86,7 +88,7 @@ def scaling_times() -> list[dict]:
 
 
 def drawn_per_second(number: int, seed: int) -> float:
-    """Draws candidates of the default design space, and counts those that have four stages."""
+    """Samples candidates of the default design space, and counts those with four stages."""
     cost.block_cost.cache_clear()
     start = time.process_time()
     for _ in sample.candidates(sample.DesignSpace(), seed, number):
@@ -123,7 +125,7 @@ def measure(number: int, seed: int) -> dict:
 
 
 def machine() -> dict:
-    """Says what the figures were measured on."""
+    """Returns the machine and the versions."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -137,9 +139,9 @@ def machine() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, help="where to write the JSON, too")
-    parser.add_argument("--networks", type=int, default=10_000, help="how many to count")
-    parser.add_argument("--repeats", type=int, default=3, help="how often to measure it all")
+    parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
+    parser.add_argument("--networks", type=int, default=10_000, help="number of networks to count")
+    parser.add_argument("--repeats", type=int, default=3, help="number of measurements")
     args = parser.parse_args()
     runs = []
     for repeat in range(args.repeats):

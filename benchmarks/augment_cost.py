@@ -1,12 +1,12 @@
-"""What augmentation on the device costs of a training step.
+"""The share of a training step's time that augmentation on the device takes.
 
 python -m benchmarks.augment_cost --output=benchmarks/results/augment_cost_<machine>.json
 
-The same step with none and with all of it (flip, policy, lighting, mixing), and what the step does
-to images before the network sees them, alone: all in turns within one process, so that a slow
-moment of the machine strikes all. Read shares, not milliseconds; and where the machine is shared,
-`alone`, which is no small difference of large numbers. Then the parts, and each operation done to
-every image of a batch.
+It times the step without and with all augmentation (flip, policy, lighting, mixing), and the
+image preparation `alone`. All run in turns within one process, so that a slow moment of the machine
+affects all. Compare shares, not milliseconds. On a shared machine use `alone`, because the other
+share is a small difference of large numbers. It also times each part, and each operation on every
+image of a batch.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def steps(network: str, batch: int, dtype: str) -> Calls:
-    """Returns a compiled training step for each augmentation, and its work on images alone."""
+    """Returns, for each augmentation, a compiled training step and its image preparation alone."""
     calls: Calls = {}
     for name, augment in AUGMENTS.items():
         architecture = as_architecture(model_config(*network.split(":")))
@@ -55,7 +55,7 @@ def steps(network: str, batch: int, dtype: str) -> Calls:
 
 
 def alone(runner: JaxRunner) -> Callable[[], Any]:
-    """Returns what a step does to images before the network sees them."""
+    """Returns a compiled call of a step's image preparation."""
     task, keys = runner.task, iter(jax.random.split(runner.key, 100_000))
     num_classes = task.model.architecture.num_classes
 
@@ -69,7 +69,7 @@ def alone(runner: JaxRunner) -> Callable[[], Any]:
 
 
 def parts(images: Array, num_classes: int) -> Calls:
-    """Returns what the augmented steps do, one by one, each call with another draw."""
+    """Returns each part of the augmentation as a call; every call uses new random numbers."""
     pixels = images.astype(jnp.float32) / 255
     targets = jnp.eye(len(images), num_classes)
     keys = iter(jax.random.split(jax.random.key(0), 100_000))
@@ -89,7 +89,7 @@ def parts(images: Array, num_classes: int) -> Calls:
 
 
 def operations(images: Array) -> Calls:
-    """Returns each operation on every image."""
+    """Returns each operation of the policy, applied to every image, as a call."""
     operate = jax.jit(image_ops.operate)
 
     def call(operation: int) -> Any:
@@ -102,7 +102,7 @@ def operations(images: Array) -> Calls:
 
 
 def shares(ms: Mapping[str, float], name: str) -> dict[str, float]:
-    """Returns what an augmentation adds, as a share of the step without any."""
+    """Returns the added time of an augmentation, as a share of the step without any."""
     return {
         of: round((ms[f"{of}, {name}"] - ms[f"{of}, none"]) / ms["step, none"], 4)
         for of in ("step", "alone")
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--network", default="regnetz:500mf")
     parser.add_argument("--batch", type=int, default=256 if on_gpu else 8)
     parser.add_argument("--dtype", default="bfloat16" if on_gpu else "float32")
-    parser.add_argument("--seconds", type=float, default=60, help="for each of the three sets")
+    parser.add_argument("--seconds", type=float, default=60, help="per set; there are three sets")
     arguments = parser.parse_args()
     architecture = as_architecture(model_config(*arguments.network.split(":")))
     shape = (arguments.batch, architecture.resolution, architecture.resolution, 3)
@@ -127,7 +127,7 @@ def main() -> None:
         "parts": parts(images, architecture.num_classes),
         "operations": operations(images),
     }
-    found = {f"{name}_ms": milliseconds(calls, arguments.seconds) for name, calls in sets.items()}
+    times = {f"{name}_ms": milliseconds(calls, arguments.seconds) for name, calls in sets.items()}
     result = {
         "machine": describe(),
         "command": " ".join(["python -m benchmarks.augment_cost", *sys.argv[1:]]),
@@ -135,9 +135,9 @@ def main() -> None:
         "batch": arguments.batch,
         "resolution": architecture.resolution,
         "dtype": arguments.dtype,
-        **found,
+        **times,
         "share_of_step": {
-            name: shares(found["step_ms"], name) for name in AUGMENTS if name != "none"
+            name: shares(times["step_ms"], name) for name in AUGMENTS if name != "none"
         },
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")

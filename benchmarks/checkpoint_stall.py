@@ -2,10 +2,10 @@
 
 python -m benchmarks.checkpoint_stall --output=benchmarks/results/checkpoint_stall_<machine>.json
 
-Steps are taken as the loop takes them, one dispatched while the one before runs, with a save after
-every few of them. A save stands in the way for as long as its call takes, from when the state is
-there: fingerprint, copy to the host, and what Orbax does before it goes on in the background. How
-much slower the steps are while it writes is told apart.
+Steps run as in the training loop: each is dispatched while the previous one runs, with a save after
+every few steps. A save stalls training for the duration of its call after the state is ready:
+fingerprint, copy to the host, and Orbax's work before it continues in the background. The slowdown
+of the steps during the background write is a separate result.
 """
 
 import argparse
@@ -71,15 +71,15 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--steps_between", type=int, default=3)
     parser.add_argument("--output", type=pathlib.Path)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     result = {
         "machine": describe(),
         "command": " ".join(["python -m benchmarks.checkpoint_stall", *sys.argv[1:]]),
-        **measure(asked.network, asked.batch, asked.saves, asked.steps_between),
+        **measure(arguments.network, arguments.batch, arguments.saves, arguments.steps_between),
     }
     print(json.dumps(result, indent=1))
-    if asked.output:
-        asked.output.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

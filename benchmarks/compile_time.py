@@ -2,10 +2,10 @@
 
 python -m benchmarks.compile_time --output=benchmarks/results/compile_time_<machine>.json
 
-Each network in each form is compiled in a process of its own, with no cache: tracing and lowering
-(our own kernels are compiled then) apart from XLA. A second process with the persistent cache shows
-what that saves. Then both forms of a network are run in turns, within one process, for what the
-loop costs.
+Each network is compiled in each form in its own process, without a cache. Tracing and lowering
+(which compile our own kernels) are timed apart from XLA. A second process with the persistent cache
+shows what the cache saves. Then both forms run in turns within one process, which shows the cost of
+the loop.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
-NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # and the batch
+NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # batch sizes
 
 
 def runner(network: str, batch: int, scan: bool) -> JaxRunner:
-    """Returns a step on noise."""
+    """Returns a step on random images."""
     architecture = as_architecture(model_config(*network.split(":")))
     return JaxRunner(architecture, plain_recipe(batch, scan_blocks=scan))
 
@@ -59,7 +59,7 @@ def step_milliseconds(network: str, batch: int, seconds: float) -> dict[str, flo
 
 
 def in_a_process(*arguments: str, cache: str = "") -> dict[str, float]:
-    """Returns what this file prints when it is asked for one thing."""
+    """Runs this file in a new process with arguments, and returns its printed JSON."""
     command = [sys.executable, "-m", "benchmarks.compile_time", "--output=-", *arguments]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -67,7 +67,7 @@ def in_a_process(*arguments: str, cache: str = "") -> dict[str, float]:
 
 
 def measure(network: str, batch: int, seconds: float) -> dict[str, Any]:
-    """Returns everything of one network."""
+    """Returns all results of one network."""
     row: dict[str, Any] = {"batch": batch}
     for form, scan in (("unrolled", "--no-scan"), ("scanned", "--scan")):
         asked = (f"--one={network}", f"--batch={batch}", scan)

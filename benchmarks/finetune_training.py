@@ -22,16 +22,16 @@ from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Task, create_state, train_step
 
-SMALL = "regnetz:dWr_x0.016"  # is cut to a block a stage
+SMALL = "regnetz:dWr_x0.016"  # used with one block per stage
 
 
 def network_config(name: str, side: int, classes: int) -> ConfigDict:
     """Returns a network of the benchmark as `config.model`.
 
     Args:
-        name: `SMALL`, or another `family:variant`, which is taken whole.
-        side: of the images, pixels.
-        classes: of the images.
+        name: `SMALL`, or another `family:variant`, which is not cut.
+        side: side of the images, pixels.
+        classes: number of classes.
     """
     model = arch.model_config(*name.split(":"))
     model.update(resolution=side, num_classes=classes)
@@ -44,12 +44,12 @@ class Training:
     """Trains one network by one recipe on several seeds' images; compiles once."""
 
     def __init__(self, config: ConfigDict, images: int, test: ArraySplit) -> None:
-        """Takes what all seeds share.
+        """Stores what all seeds share.
 
         Args:
-            config: of a recipe, with the network; its data are replaced.
-            images: to train on.
-            test: images that errors are counted on.
+            config: config with recipe and network; its data are replaced.
+            images: number of training images.
+            test: images for the errors.
         """
         model: Any = config.model
         self.network, self.recipe = as_architecture(model), Recipe.from_config(config)
@@ -69,12 +69,12 @@ class Training:
     def trained(
         self, split: ArraySplit, seed: int, weights: pathlib.Path | None
     ) -> tuple[dict[str, float], Weights]:
-        """Trains once; returns the error in percent and the processor's seconds, and the weights.
+        """Trains once; returns error in percent and processor time in seconds, and the weights.
 
         Args:
             split: training images.
-            seed: of initial weights, order and augmentation.
-            weights: to begin with; None: random ones.
+            seed: seed of initial weights, order and augmentation.
+            weights: initial weights; None: random ones.
         """
         key = jax.random.key(seed)
         state = self._create(key)

@@ -1,12 +1,11 @@
-"""Feeds readers with damaged and hostile input, made of good files by random edits.
+"""Fuzzes readers with damaged and hostile input, made from good files by random edits.
 
 python -m benchmarks.fuzz --seconds=60
 python -m benchmarks.fuzz --examples=1000 --only=variants,overrides
 
-A reader may refuse its input with a `ValueError` of at most one line. Anything else is a finding:
-another exception, a program that is started, an input that takes more than twenty seconds of
-processor time. The first finding of each reader is written to --findings, and the exit status is
-then 1.
+A reader may refuse its input with a `ValueError` of at most one line. Everything else is a finding:
+another exception, a started program, or more than twenty seconds of processor time for an input. The
+first finding of each reader is written to --findings, and the exit status is 1.
 """
 
 import argparse
@@ -31,8 +30,8 @@ from benchmarks.fuzz_readers import READERS, Reader
 from fastscale_jax.utils.console import MOST_CHARACTERS, in_a_line, without_stderr
 
 LONGEST = 20  # seconds of processor time for one input
-WAITING = 200  # seconds for one input that waits, on a machine that may have much else to do
-# what parsers stumble over: sizes at the edges of integers, numbers that are none, nesting, signs
+WAITING = 200  # seconds of the clock for one input, on a machine with other work
+# tokens that break parsers: integers at limits, invalid numbers, nesting, special characters
 TOKENS = (
     *(n.to_bytes(4, order) for n in (2**16, 2**31 - 1, 2**32 - 1) for order in ("little", "big")),
     *(b"\0\0\0\0", b"\xff\xff\xff\xff", b"NaN", b"-Infinity", b"1e999", b"9" * 40, b"-1", b"0"),
@@ -41,7 +40,7 @@ TOKENS = (
 )
 
 
-# Readers of images catch every `Exception` of a decoder, so that these two are none.
+# Image readers catch every `Exception` of a decoder, so these two are `BaseException`s.
 class ProgramStartedError(BaseException):
     """A reader starts another program."""
 
@@ -55,19 +54,18 @@ class _TimeIsUp(BaseException):
 
 
 def fuzz(reader: Reader, seconds: float, examples: int, start: int) -> tuple[int, bytes, str]:
-    """Feeds a reader until the time is up, or with so many inputs.
+    """Feeds a reader until the time is over or the number of inputs is reached.
 
     Args:
-        reader: of bytes.
-        seconds: to go on for.
-        examples: inputs at most.
-        start: of the random numbers.
+        reader: reader of bytes.
+        seconds: most seconds.
+        examples: most inputs.
+        start: seed of the random numbers.
 
     Returns:
-        How many inputs it was given; and the first that it neither read nor refused, with what
-        happened, both empty where there is none.
+        The number of inputs; the first finding's input and description, both empty without one.
     """
-    end, count, found = time.monotonic() + seconds, 0, (b"", "")
+    end, count, finding = time.monotonic() + seconds, 0, (b"", "")
 
     @seed(start)
     @settings(
@@ -79,25 +77,25 @@ def fuzz(reader: Reader, seconds: float, examples: int, start: int) -> tuple[int
     )
     @given(content=_edited(reader.corpus))
     def feed(content: bytes) -> None:
-        nonlocal count, found
+        nonlocal count, finding
         if time.monotonic() > end:
             raise _TimeIsUp
         count += 1
         problem = problem_with(reader, content)
         if problem:
-            found = content, problem
+            finding = content, problem
             raise _TimeIsUp
 
     with without_stderr():
         with contextlib.suppress(ValueError):
-            reader.read(reader.corpus[0])  # what is imported or compiled once is no input's time
+            reader.read(reader.corpus[0])  # imports and compilations count for no input
         with contextlib.suppress(_TimeIsUp):
             feed()
-    return count, *found
+    return count, *finding
 
 
 def problem_with(reader: Reader, content: bytes) -> str:
-    """Returns what is wrong with how a reader takes some bytes; empty: it reads or refuses them."""
+    """Returns the problem of a reader with an input; empty: it reads or refuses it."""
     try:
         with _watched():
             reader.read(content)
@@ -111,7 +109,7 @@ def problem_with(reader: Reader, content: bytes) -> str:
 
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
-    """Raises where a program is started, or the time for one input is up."""
+    """Raises if a program is started, or the time for one input is over."""
 
     def refuse(*arguments: Any, **_: Any) -> NoReturn:
         raise ProgramStartedError(f"{arguments}")
@@ -134,9 +132,9 @@ def _watched() -> Iterator[None]:
 
 
 def _edited(corpus: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Good inputs with some bytes replaced, left out, inserted or repeated; or any bytes at all."""
+    """Good inputs with bytes replaced, deleted, inserted or repeated; or random bytes."""
     piece = st.one_of(st.sampled_from(TOKENS), st.binary(max_size=8))
-    # most of what a file says of itself stands at its beginning
+    # half of the edits are in the first 200 bytes, where files have their headers
     place = st.one_of(st.integers(0, 200), st.integers(0, 1 << 20))
     edit = st.tuples(st.sampled_from(("replace", "insert", "cut", "repeat", "end")), place, piece)
     edits = st.lists(edit, min_size=1, max_size=6)
@@ -161,7 +159,7 @@ def main() -> int:
     """Fuzzes the readers, prints a line for each, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="for all readers together")
-    parser.add_argument("--examples", type=int, default=10**9, help="for each reader, at most")
+    parser.add_argument("--examples", type=int, default=10**9, help="most inputs per reader")
     parser.add_argument("--only", default="", help="names of readers, with commas between them")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--findings", type=pathlib.Path, default=pathlib.Path("findings"))

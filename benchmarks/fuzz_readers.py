@@ -1,4 +1,4 @@
-"""Readers of the package for `benchmarks.fuzz`, each with good input to damage."""
+"""Readers of the package for `benchmarks.fuzz`, each with good input."""
 
 import dataclasses
 import io
@@ -27,7 +27,7 @@ from fastscale_jax.runs.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Something that reads bytes, and good ones to begin with."""
+    """A function that reads bytes, and good inputs for it."""
 
     name: str
     read: Callable[[bytes], object]
@@ -35,7 +35,7 @@ class Reader:
 
 
 def images(folder: pathlib.Path) -> Reader:
-    """Image files, as `fastscale predict` reads them."""
+    """Image files, read as in `fastscale predict`."""
     del folder
 
     def read(content: bytes) -> object:
@@ -45,7 +45,7 @@ def images(folder: pathlib.Path) -> Reader:
 
 
 def image_folders(folder: pathlib.Path) -> Reader:
-    """Image files, as training and evaluation read them: with TensorFlow, and then with Pillow."""
+    """Image files, read as in training and evaluation: by TensorFlow, then by Pillow."""
     from fastscale_jax.data.sources.tensorflow_cpu import tf
     from fastscale_jax.data.sources.views import eval_view
 
@@ -65,13 +65,13 @@ def image_folders(folder: pathlib.Path) -> Reader:
 
 
 def safetensors_files(folder: pathlib.Path) -> Reader:
-    """Weights in safetensors files; what looks like a pickle goes to PyTorch."""
+    """Weights in safetensors files; inputs that look like a pickle are read by PyTorch."""
     import torch  # noqa: F401 # or the first such input would be slow
 
     network, tensors = _small_network()
     about = {"fastscale_jax": json.dumps({"model": network.to_config().to_dict()})}
     good = (safetensors.numpy.save(tensors), safetensors.numpy.save(tensors, about))
-    # the header is short beside the tensors, and is what can go wrong
+    # a file with tiny tensors, so that most edits hit the header, which is what can be wrong
     short = safetensors.numpy.save({"a": np.zeros(2, np.float32), "b": np.ones(1, np.float16)})
     return Reader("safetensors", _weights_reader(folder / "x.safetensors"), (short, *good))
 

@@ -2,9 +2,9 @@
 
 python -m benchmarks.grouped_conv --output=benchmarks/results/grouped_conv_<machine>.json
 
-Each distinct shape, for the forward pass and both gradients: our implementations, XLA's own conv,
-which is `lax`, and PyTorch's, in turns, within one process. What `auto` would take is in the result
-as well, so that a table shows where it is not the fastest.
+For each distinct shape, the forward pass and both gradients are timed in our implementations, in
+XLA's own conv (`lax`) and in PyTorch's, in turns within one process. The result also has the choice
+of `auto`, so that a table shows where it is not the fastest.
 """
 
 import argparse
@@ -33,18 +33,18 @@ from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
-# Beyond this many multiply-adds XLA:CPU's filter gradient, which expands the groups, takes seconds.
+# Above this many multiply-adds, XLA:CPU's filter gradient takes seconds, because it expands groups.
 EXPANDED_LIMIT = 2e9
 
 
 def zoo_shapes(batch: int) -> dict[ConvShape, list[str]]:
-    """Returns the distinct spatial convs, and the networks that have each."""
-    found: dict[ConvShape, list[str]] = collections.defaultdict(list)
+    """Returns the distinct spatial convs, each with the networks that have it."""
+    names_by_shape: dict[ConvShape, list[str]] = collections.defaultdict(list)
     for name, network in networks().items():
         for shape in spatial_convs(network, batch):
-            if name not in found[shape]:
-                found[shape].append(name)
-    return found
+            if name not in names_by_shape[shape]:
+                names_by_shape[shape].append(name)
+    return names_by_shape
 
 
 def networks() -> dict[str, Architecture]:
@@ -63,7 +63,7 @@ def networks() -> dict[str, Architecture]:
 def spatial_convs(network: Architecture, batch: int) -> Iterator[ConvShape]:
     """Yields the convs of a network that are wider than one pixel, in order.
 
-    All are padded symmetrically, whatever the network does.
+    All are padded symmetrically, also for networks with other padding.
     """
     a, side = network, network.resolution
     for conv in a.stem_convs:
@@ -83,7 +83,7 @@ def _shape(batch: int, side: int, conv: ConvSizes) -> ConvShape:
 
 
 def candidates(shape: ConvShape, part: str, platform: str) -> list[str]:
-    """The implementations worth a measurement."""
+    """The implementations to measure."""
     names = ["lax"] + ["im2col"] * (shape.groups > 1) + ["shift"] * shape.is_depthwise
     if platform == "cpu":
         names.append("native")
@@ -94,7 +94,7 @@ def candidates(shape: ConvShape, part: str, platform: str) -> list[str]:
 
 
 def jax_call(shape: ConvShape, part: str, implementation: str, dtype: str) -> Callable[[], Any]:
-    """Returns a compiled pass on noise."""
+    """Returns a compiled pass on random data."""
     conv = functools.partial(
         grouped_conv, stride=shape.stride, groups=shape.groups, implementation=implementation
     )
@@ -143,7 +143,7 @@ def noise(sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def milliseconds(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
-    """Returns the median of each call, run in turns for about so long in all."""
+    """Returns the median of each call in milliseconds; all run in turns for `seconds` in total."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -154,12 +154,12 @@ def milliseconds(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[st
             call()
             times[name].append(1e3 * (time.perf_counter() - start))
         if time.perf_counter() > end and turn >= 2:
-            return {name: round(statistics.median(found), 4) for name, found in times.items()}
+            return {name: round(statistics.median(samples), 4) for name, samples in times.items()}
     raise AssertionError
 
 
 def measure(shape: ConvShape, dtype: str, seconds: float, forms: set[str]) -> dict[str, Any]:
-    """Returns the times of a shape by part and implementation, and what `auto` takes."""
+    """Returns the times of a shape by part and implementation, and the choice of `auto`."""
     platform = jax.default_backend()
     row: dict[str, Any] = {}
     for part in conv_choice.PARTS:
@@ -178,18 +178,18 @@ def measure(shape: ConvShape, dtype: str, seconds: float, forms: set[str]) -> di
 
 
 def exceptions(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the shapes and parts where another choice than the rule's is better, on all machines.
+    """Returns the shapes and parts where another implementation is better than the rule's choice.
 
-    It is the fastest among those that are nowhere slower than lax by more than 5 %, and better than
-    the rule's by more than 5 %, unless the rule's is none of those.
+    It is the fastest of those that are at most 5 % slower than lax on every machine. It must be
+    more than 5 % faster than the rule's choice, unless that is slower than lax by more than 5 %.
     """
-    found: dict[tuple[Any, ...], list[dict[str, float]]] = collections.defaultdict(list)
+    by_shape: dict[tuple[Any, ...], list[dict[str, float]]] = collections.defaultdict(list)
     for row in itertools.chain.from_iterable(result["shapes"] for result in results):
         for part in conv_choice.PARTS:
             times = {name: x for name, x in row[part]["ms"].items() if name != "torch"}
-            found[ConvShape(**row["shape"]), part].append(times)
+            by_shape[ConvShape(**row["shape"]), part].append(times)
     chosen = []
-    for (shape, part), machines in found.items():
+    for (shape, part), machines in by_shape.items():
         rule, best = conv_choice.rule(shape, part), _best(machines)
         if best != rule and (
             not _is_safe(rule, machines)
@@ -210,12 +210,12 @@ def _is_safe(name: str, machines: list[dict[str, float]]) -> bool:
 
 
 def _slowness(name: str, machines: list[dict[str, float]]) -> float:
-    """The geometric mean of the times, each against the machine's fastest."""
+    """The geometric mean of the times, each relative to the machine's fastest."""
     return statistics.geometric_mean(times[name] / min(times.values()) for times in machines)
 
 
 def write_choices(results: list[dict[str, Any]]) -> None:
-    """Writes what `conv_choice` reads."""
+    """Writes the file that `conv_choice` reads."""
     origin = "; ".join(
         f"{machine['device']}, {machine['date']}, jax {machine['versions']['jax']}"
         for machine in (result["machine"] for result in results)
@@ -226,20 +226,20 @@ def write_choices(results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Measures and writes; a file that is there is gone on with."""
+    """Measures and writes; continues an existing file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=0.2, help="for each part of each shape")
-    parser.add_argument("--forms", default="native,lax,im2col,shift", help="of ours, to be timed")
+    parser.add_argument("--forms", default="native,lax,im2col,shift", help="our implementations")
     parser.add_argument("--networks", default="", help="only these, as regnetz:500mf,…")
     parser.add_argument(
         "--choices",
         nargs="+",
         type=pathlib.Path,
         metavar="FILE",
-        help="measure nothing; write what convs/conv_choice.py reads, from results of CPUs",
+        help="measure nothing; write the file of convs/conv_choice.py from results of CPUs",
     )
     arguments = parser.parse_args()
     if arguments.choices:
@@ -252,7 +252,7 @@ def main() -> None:
     if arguments.output.exists():
         result = json.loads(arguments.output.read_text())
     done = {ConvShape(**row["shape"]) for row in result["shapes"]}
-    # dense ones first: where the choice is least clear
+    # dense convs first, because their choice is least clear
     order = sorted(zoo_shapes(arguments.batch).items(), key=lambda one: (one[0].groups > 1, one))
     for shape, names in order:
         sizes = {name: getattr(shape, name) for name in ConvShape.__dataclass_fields__}

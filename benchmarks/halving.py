@@ -1,10 +1,10 @@
-"""Would successive halving have found the best networks of a search, and with how many epochs?
+"""Checks whether successive halving finds a search's best networks, and its number of epochs.
 
     python -m benchmarks.halving --output benchmarks/results/halving_digits.jsonl
 
-Networks of `fastscale search digits --window=1mf:4mf` are trained to their end and evaluated after
-every epoch, an hour for 24 on two cores. Then the rule is applied to the recorded errors, for one
-worker that trains them in turn. A file that is there is gone on with.
+Networks of `fastscale search digits --window=1mf:4mf` are trained to the end and evaluated after
+every epoch; 24 take an hour on two cores. Then the rule is applied to the recorded errors, for one
+worker that trains them in sequence. An existing file is continued.
 """
 
 import argparse
@@ -33,11 +33,11 @@ Curve = Mapping[int, float]  # error in percent, by epochs
 
 
 def main() -> None:
-    """Trains what the file lacks, and prints what each rule comes to."""
+    """Trains the networks that the file lacks, and prints the outcome of each rule."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON-lines file")
-    parser.add_argument("--networks", type=int, default=24, help="of each seed")
-    parser.add_argument("--seeds", type=int, default=1, help="draws of networks")
+    parser.add_argument("--networks", type=int, default=24, help="number per seed")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for seed in range(args.seeds):
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def read(path: pathlib.Path) -> dict[int, list[Curve]]:
-    """Returns the errors of each seed's networks, in their order."""
+    """Returns the errors of each seed's networks, in order."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     curves: dict[int, list[Curve]] = {}
     for line in sorted(lines, key=lambda line: (line["seed"], line["number"])):
@@ -62,7 +62,7 @@ def read(path: pathlib.Path) -> dict[int, list[Curve]]:
 
 
 def record(path: pathlib.Path, number: int, seed: int) -> None:
-    """Trains the networks of a draw, each to its end, and adds their errors to a file."""
+    """Trains the networks of a seed to the end, and adds their errors to a file."""
     run = shortened(Run.of(read_config("digits")), EPOCHS)
     network = run.network
     space = space_of("regnety", {}, network.resolution, network.num_classes)
@@ -91,7 +91,7 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
 
 
 def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
-    """Returns the share of the epochs, how many of the best three are found, and the error lost."""
+    """Returns the share of epochs, the number of the best three found, and the lost error."""
     best = _best({i: curve[EPOCHS] for i, curve in enumerate(curves)})
     lengths = trained_for(curves, rule)
     ends = {i: curves[i][EPOCHS] for i, n in enumerate(lengths) if n == EPOCHS}
@@ -100,7 +100,7 @@ def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
 
 
 def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
-    """Returns the epochs that each network is trained for, one after the other."""
+    """Returns the epochs that each network is trained for, in sequence."""
     attempts: list[list[optuna.trial.FrozenTrial]] = []
     lengths = []
     for number, curve in enumerate(curves):

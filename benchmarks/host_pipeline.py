@@ -1,13 +1,12 @@
-"""Times the host's pipeline against the bare operation that it cannot do without.
+"""Times the host's input pipeline against bare decoding and resizing.
 
 python -m benchmarks.host_pipeline --output=benchmarks/results/host_pipeline_<machine>.json
 
-The folder is made of two photographs, cropped and with noise, so that files are of the order of
-ImageNet's: about 70 kB. (Larger ones would only flatter us: they take longer to decode.) The bare
-pipeline decodes and resizes the very boxes that ours draws, in the same number of threads, and does
-nothing else: no shuffling, no random numbers, no care for damaged files. The two run in turns,
-round after round, so that a slow moment of the machine strikes both. Images a second of processor
-time leave out what other programs take.
+The folder has crops of two photographs with noise, so that files are about as large as ImageNet's,
+70 kB. (Larger files take longer to decode, which would hide our overhead.) The bare pipeline
+decodes and resizes the boxes that ours draws, in as many threads, and does nothing else: no
+shuffling, no random numbers, no checks for damaged files. Both run in turns, so that a slow moment
+of the machine affects both. Images per second of processor time exclude other programs.
 """
 
 import argparse
@@ -38,7 +37,7 @@ CLASSES = 4
 
 
 def write_photographs(root: pathlib.Path, images: int) -> None:
-    """Writes `images` JPEGs to train, and one of each class to test."""
+    """Writes `images` JPEGs for training, and one per class for testing."""
     photographs, random = load_sample_images().images, np.random.default_rng(0)
     for split, count in zip(SPLITS, (images, CLASSES), strict=True):
         for i in range(count):
@@ -70,7 +69,7 @@ def bare_batches(split: FolderSplit, plan: Plan, threads: int) -> Iterator[Any]:
 
 
 def measure(split: FolderSplit, plan: Plan, threads: int, repeats: int) -> dict[str, Any]:
-    """Returns images a second of both pipelines, in time and in processor time."""
+    """Returns images per second of both pipelines, by wall time and by processor time."""
     makers = {
         "ours": lambda: split.train_batches(plan),
         "bare": lambda: bare_batches(split, plan, threads),
@@ -89,7 +88,7 @@ def measure(split: FolderSplit, plan: Plan, threads: int, repeats: int) -> dict[
 
 
 def images_per_second(batches: Iterator[Any], plan: Plan) -> tuple[float, float]:
-    """Returns images a second, and a second of processor time, after the first batch."""
+    """Returns images per second of wall time and of processor time, after the first batch."""
     next(batches)
     start, start_cpu = time.perf_counter(), time.process_time()
     for _ in range(plan.epoch_steps):

@@ -1,10 +1,10 @@
-"""Gives `fastscale predict` and `fastscale eval` a folder of 200 hostile files, and watches them.
+"""Runs `fastscale predict` and `fastscale eval` on a folder of 200 hostile files.
 
 python -m benchmarks.hostile_images --output=hostile.json
 
-Of each command: exit status, seconds, the longest silence on stderr, the most memory that it held,
-how many lines it said and the last of them, and how often it asked for Ghostscript: a script of
-that name comes first on its path.
+For each command it records exit status, seconds, the longest silence on stderr, peak memory, the
+number of lines on stderr and the last ones, and the number of calls of Ghostscript, by a script of
+that name on the path.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SIDES = (13_000, 30_000, 65_535, 1_000_000, 2**31 - 1)
 
 
 def main() -> None:
-    """Makes the files, runs both commands, and writes what was seen."""
+    """Makes the files, runs both commands, and writes the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", required=True, help="a JSON file")
     output = parser.parse_args().output
@@ -52,7 +52,7 @@ def main() -> None:
         _export(weights, model)
         data = ["--config.data.name=folder", f"--config.data.dir={root / 'data'}"]
         data += ["--config.data.batch_size=8"]
-        found = {
+        results = {
             "files": dict(kinds),
             "predict": watched(["predict", str(classes[0]), *network], root),
             "eval": watched(["eval", *network, *data], root),
@@ -60,18 +60,18 @@ def main() -> None:
             "jax": jax.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }
-    pathlib.Path(output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    pathlib.Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))
 
 
 def make(
     folder: pathlib.Path, unfolded: Sequence[int] = (13_000, 20_000)
 ) -> collections.Counter[str]:
-    """Makes the files in an empty folder. Returns how many there are of each kind.
+    """Makes the files in an empty folder; returns the number of each kind.
 
     Args:
-        folder: is there.
-        unfolded: sides of the images that are small as files and large in memory.
+        folder: existing folder.
+        unfolded: sides of images that are small as files but large in memory, pixels.
     """
     kinds: collections.Counter[str] = collections.Counter()
     for number, (kind, ending, content) in enumerate(_contents(unfolded)):
@@ -84,11 +84,11 @@ def make(
         with (special / f"hole{i}.png").open("wb") as file:
             file.truncate(100 * 10**9)
     targets = ("/dev/zero", "/dev/random", "/dev/stdin", "..", ".", str(folder), "nothing")
-    for i, target in enumerate((*targets, f"link{len(targets)}.jpg")):  # the last one to itself
+    for i, target in enumerate((*targets, f"link{len(targets)}.jpg")):  # the last to itself
         (special / f"link{i}.jpg").symlink_to(target)
     (special / "folder.jpg").mkdir()
     kinds.update({"pipe": 2, "hole of 100 GB": 2, "link": len(targets) + 1, "folder": 1})
-    for number in range(COUNT - kinds.total()):  # what is left of the number: bits turned round
+    for number in range(COUNT - kinds.total()):  # the rest are images with flipped bits
         rng = random.Random(number)
         content = bytearray(_encoded(number, (*FORMATS.values(),)[number % len(FORMATS)]))
         for _ in range(8):
@@ -152,7 +152,7 @@ def _bmp_header(side: int) -> bytes:
 
 
 def _export(weights: pathlib.Path, model: list[str]) -> None:
-    """Writes the weights of a small network that was trained for a step, without their origin."""
+    """Trains a small network for a step and writes its weights, without their origin."""
     workdir, exported = weights.with_name("run"), weights.with_name("exported")
     train = ["--config=regnetz:dWr_x0.016", *model, "--config.data.name=synthetic"]
     train += ["--config.train.steps=1", "--config.bn.precise_images=0", "--config.augment.policy="]
@@ -169,7 +169,7 @@ _COMMAND = str(pathlib.Path(sys.executable).with_name("fastscale"))
 
 
 def watched(arguments: list[str], root: pathlib.Path) -> dict[str, object]:
-    """Runs a command, and returns what was seen of it."""
+    """Runs a command and returns its measurements."""
     log, tools = root / "started", root / "tools"
     tools.mkdir(exist_ok=True)
     (tools / "gs").write_text(f"#!/bin/sh\necho gs >> {log}\nexit 1\n")

@@ -1,10 +1,10 @@
-"""Does inference take longer where training does? arXiv:2103.06877, section 4, says so.
+"""Checks a claim of arXiv:2103.06877, section 4: inference time correlates with training time.
 
     python -m benchmarks.inference_time --output=benchmarks/results/inference_time_cpu.json
 
-Times training steps and inference of EfficientNet-B0, scaled by the four strategies of the paper's
-Figure 2, and gives Pearson's r of the two. The base's resolution is made smaller, so that a CPU
-does it within a quarter of an hour.
+It times training steps and inference of EfficientNet-B0, scaled by the four strategies of the
+paper's Figure 2, and computes Pearson's r of the two. The base has a smaller resolution, so that a
+CPU needs less than a quarter of an hour.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--side", type=int, default=64, help="of the base, pixels")
+    parser.add_argument("--side", type=int, default=64, help="side of the base's images, pixels")
     arguments = parser.parse_args()
     base = dataclasses.replace(resolve("efficientnet", "b0")[0], resolution=arguments.side)
     networks = [base] + [
@@ -45,12 +45,12 @@ def main() -> None:
     rows = []
     for network in networks:
         runner = JaxRunner(network, plain_recipe(arguments.batch))
-        took = {
+        timings = {
             part: sample(runner.start(part), noise=0.05, seconds=15)
             for part in ("step", "inference")
         }
-        ms = {f"{part}_ms": round(1000 * timing.median, 2) for part, timing in took.items()}
-        noise = {f"{part}_noise": round(timing.noise, 3) for part, timing in took.items()}
+        ms = {f"{part}_ms": round(1000 * timing.median, 2) for part, timing in timings.items()}
+        noise = {f"{part}_noise": round(timing.noise, 3) for part, timing in timings.items()}
         rows.append({"network": network.name, **count(network)._asdict(), **ms, **noise})
         print(rows[-1], file=sys.stderr)
         jax.clear_caches()

@@ -1,11 +1,10 @@
-"""The largest batch found by compiling against the largest that really runs, under a limit.
+"""Compares the largest batch found by compiling with the largest that runs, under a limit.
 
 python -m benchmarks.largest_batch --gigabytes=4 --output=benchmarks/results/largest_batch_cpu.json
 
-On a CPU the limit is that of a memory cgroup, which root may make, or with --addresses that of the
-process's address space (`ulimit -v`); on a GPU the device's own memory. Each batch is trained with
-for two steps in a process of its own; larger and larger ones than the one that was found, until one
-fails.
+On a CPU the limit is a memory cgroup (needs root) or, with --addresses, the process's address space
+(`ulimit -v`). On a GPU it is the device's memory. Each batch is trained for two steps in its own
+process. Starting from the batch found by compiling, batches grow until one fails.
 """
 
 import argparse
@@ -20,21 +19,21 @@ from typing import Any
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
-GROWTH = 1.04  # of the batches that are tried
+GROWTH = 1.04  # ratio of consecutive batches
 
 
 def run(arguments: argparse.Namespace, images: int) -> dict[str, Any] | None:
-    """Returns what a process says of a batch, 0: of the largest; None: it failed."""
+    """Runs a process for a batch (0: the largest) and returns its result; None: it failed."""
     command = [sys.executable, "-m", "benchmarks.largest_batch", f"--images={images}"]
     command += [f"--gigabytes={arguments.gigabytes}", f"--network={arguments.network}"]
     command += [f"--dtype={arguments.dtype}", f"--resolution={arguments.resolution}"]
     command += ["--addresses"] * arguments.addresses
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return json.loads(process.stdout.splitlines()[-1]) if process.returncode == 0 else None
 
 
 def child(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains with a batch for two steps, or finds the largest, within the limit."""
+    """Trains a batch for two steps, or finds the largest batch, within the limit."""
     if limit := int(arguments.gigabytes * 1e9):
         if arguments.addresses:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -58,12 +57,12 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
         jax.block_until_ready([step(), step()])
         return {"images": arguments.images}
     mesh = device_mesh(jax.local_devices()[:1])
-    found = largest_batch(network, plain_recipe(1, arguments.dtype), room(), mesh=mesh)
-    return {"machine": describe(), **found._asdict()}
+    largest = largest_batch(network, plain_recipe(1, arguments.dtype), room(), mesh=mesh)
+    return {"machine": describe(), **largest._asdict()}
 
 
 def enter_cgroup(limit: int) -> None:
-    """Puts this process into a memory cgroup of its own, of version 1 or 2, which stays behind."""
+    """Puts this process into a new memory cgroup, version 1 or 2, which is not removed later."""
     first = CGROUPS / "memory"
     group = (first if first.is_dir() else CGROUPS) / f"largest_batch_{limit}"
     group.mkdir(exist_ok=True)
@@ -79,20 +78,20 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=0)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument(
-        "--gigabytes", type=float, default=0.0, help="that a process may have; 0: no limit"
+        "--gigabytes", type=float, default=0.0, help="memory limit per process; 0: no limit"
     )
-    parser.add_argument("--addresses", action="store_true", help="limit these, not the memory")
+    parser.add_argument("--addresses", action="store_true", help="limit addresses, not memory")
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.images is not None:
         print(json.dumps(child(arguments)))
         return
-    found = run(arguments, 0)
-    if found is None:
+    largest = run(arguments, 0)
+    if largest is None:
         raise SystemExit("not even the search fits under this limit")
-    runs = run(arguments, found["images"]) is not None
-    images, most = found["images"], found["images"] if runs else 0
+    runs = run(arguments, largest["images"]) is not None
+    images, most = largest["images"], largest["images"] if runs else 0
     while runs and run(arguments, following := max(int(images * GROWTH), images + 1)):
         images = most = following
     result = {
@@ -100,10 +99,10 @@ def main() -> None:
         "resolution": arguments.resolution,
         "gigabytes": arguments.gigabytes,
         "limit": "addresses" if arguments.addresses else "cgroup",
-        "found": found,
+        "found": largest,
         "found_runs": runs,
         "largest_that_runs": most,
-        "share": found["images"] / most if most else None,
+        "share": largest["images"] / most if most else None,
     }
     print(json.dumps(result, indent=1))
     if arguments.output:

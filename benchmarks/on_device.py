@@ -1,16 +1,17 @@
-"""All that a GPU has to tell us, in the minutes that there is one.
+"""All measurements on a GPU, within a few minutes.
 
 python -m benchmarks.on_device --output=benchmarks/results/on_device_<device>.jsonl
 
-Four sections, within `--minutes` in all: training steps of six networks against PyTorch's, eager
-and compiled (`train`); steps over the points of the curves (`curves`); convs in every form
-(`convs`); and the digits command (`digits`). Each has a share of the time, the most important jobs
-come first, and what time is left goes to those that were passed over. Results are added to the file
-at once, and the same command goes on where it was stopped. In the end a table says what to change.
+There are four sections, within `--minutes` in total: training steps of six networks against
+PyTorch's, eager and compiled (`train`); steps of the curves' points (`curves`); convs in every form
+(`convs`); and the digits command (`digits`). Each section has a share of the time, with the most
+important jobs first. Remaining time is used for jobs that were left out. Results are added to the
+file at once; the same command continues after an interruption. At the end a table lists possible
+improvements.
 
-`--small` tries it on a CPU in about two minutes; its figures mean nothing. `--only_print` prints a
-file's table anywhere. Beside each step stands the floor of its compiled program, which
-`benchmarks.program_floors` makes: of this device in `benchmarks/results`, or `--floors`.
+`--small` is a test on a CPU, about two minutes; its numbers mean nothing. `--only_print` prints a
+file's table on any machine. The table compares each step with the floor of its compiled program,
+from `benchmarks.program_floors`: of this device in `benchmarks/results`, or `--floors`.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from fastscale_jax.measure import points
 
 # shares of the time, in the order of the sections
 SHARES = {"train": 0.5, "curves": 0.15, "convs": 0.25, "digits": 0.1}
-# seconds that a job takes, until some of its kind are measured; and those to give it up after
+# by kind of job: expected seconds until one is measured, and the timeout in seconds
 _SECONDS = {
     "jax": (45, 240),
     "torch": (10, 90),
@@ -50,8 +51,8 @@ _SECONDS = {
     "conv": (3, 45),
     "digits": (60, 180),
 }
-_START_SECONDS = 120  # for the first answer of all: what the device is
-_FAILURES = 2  # of a framework, without a success, after which it is left alone
+_START_SECONDS = 120  # timeout of the first request, which describes the device
+_FAILURES = 2  # failures of a framework, without a success, after which it is left out
 
 
 def measure(
@@ -64,16 +65,16 @@ def measure(
     seconds: float,
     tell: Callable[[str], None],
 ) -> None:
-    """Measures what is not known yet, as far as the time goes.
+    """Measures the missing jobs within the time.
 
     Args:
         ask: as `Workers.ask`.
         settings: what to measure.
-        known: results by job, to which new ones are added.
-        output: file that they are added to as well, one line each.
+        known: results by job; new ones are added.
+        output: file that new results are appended to, one per line.
         sections: some of `SHARES`.
-        seconds: for all.
-        tell: is told what is done, and what is not.
+        seconds: total time.
+        tell: called with a line on each finished or omitted job.
 
     Raises:
         OSError: the file cannot be written.
@@ -88,7 +89,7 @@ def measure(
             answer = ask(_framework(job), as_record(job), min(limit, left))
             took = time.monotonic() - began
             if "error" in answer and limit > left and took >= left:
-                return  # the time was up, which says nothing of the job
+                return  # the time was over; the job itself may be fine
             answer = _checked(answer, settings)
             date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
             known[job] = {**as_record(job), "seconds": round(took, 2), "date": date, **answer}
@@ -105,13 +106,13 @@ def measure(
         jobs = list(dict.fromkeys(plan(settings, known)[section]))
         if missing := sum(job not in known for job in jobs):
             tell(
-                f"{section}: {missing} of {len(jobs)} not measured, because the time is up or the "
-                "framework fails; the same command goes on"
+                f"{section}: {missing} of {len(jobs)} not measured, because the time is over or "
+                "the framework fails; run the same command again to continue"
             )
 
 
 def _next(jobs: Sequence[Job], known: Results, left: float) -> Job | None:
-    """The first job that is not known, and for which the time that is left will do."""
+    """The first missing job that fits into the remaining time."""
 
     def is_due(job: Job) -> bool:
         return job not in known and not _fails(job, known) and _expected(job, known) <= left
@@ -120,13 +121,13 @@ def _next(jobs: Sequence[Job], known: Results, left: float) -> Job | None:
 
 
 def _fails(job: Job, known: Results) -> bool:
-    """Whether nothing works of a job's kind: `torch.compile` without a compiler, for example."""
+    """Whether all jobs of a kind fail: `torch.compile` without a compiler, for example."""
     errors = [x.get("error") for other, x in known.items() if _framework(other) == _framework(job)]
     return len(errors) >= _FAILURES and all(error not in (None, FULL) for error in errors)
 
 
 def _framework(job: Job) -> str:
-    """What the worker of a job is named by."""
+    """The framework of a job, which names its worker."""
     return {ConvPass: "conv", Digits: "digits"}.get(type(job)) or getattr(job, "framework", "")
 
 
@@ -135,7 +136,7 @@ def _limit(job: Job) -> float:
 
 
 def _expected(job: Job, known: Results) -> float:
-    """The seconds that a job will take: as those of its kind did."""
+    """The expected seconds of a job, from others of its kind."""
     name = _framework(job)
     done = (record for other, record in known.items() if _framework(other) == name)
     times = [record["seconds"] for record in done if "error" not in record]
@@ -143,7 +144,7 @@ def _expected(job: Job, known: Results) -> float:
 
 
 def _checked(answer: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """An answer without its machine, which is the file's."""
+    """An answer without its machine, which is stored once per file."""
     machine = answer.pop("machine", None)
     if machine and machine["platform"] != settings.platform:
         return {"error": f"it ran on a {machine['platform']}, not on the {settings.platform}"}
@@ -160,21 +161,21 @@ def _summary(answer: Mapping[str, Any]) -> str:
 
 def _settings(arguments: argparse.Namespace, platform: str) -> Settings:
     if platform == "cpu" and not arguments.small:
-        raise ValueError("JAX finds no GPU here; --small tries this on the CPU")
+        raise ValueError("JAX finds no GPU here; use --small for a test on the CPU")
     of = Settings.small if arguments.small else Settings.full
     settings = of(platform, arguments.batch)
     return settings.without_torch() if importlib.util.find_spec("torch") is None else settings
 
 
 def _environment(is_small: bool) -> dict[str, str]:
-    """What the workers are started with, beside what is set."""
-    # nothing that was compiled before, whose time is one of the results
+    """Additional environment variables of the workers."""
+    # no compilation cache, because compile times are among the results
     environment = {"JAX_COMPILATION_CACHE_DIR": ""}
     if is_small:
         quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
         return {**environment, **quick, "CUDA_VISIBLE_DEVICES": ""}
     if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
-        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = "0.9"  # PyTorch may take all
+        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = "0.9"  # PyTorch may use all memory
     return environment
 
 
@@ -183,7 +184,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.on_device", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON-lines file")
-    parser.add_argument("--minutes", type=float, default=12.0, help="for all that is measured")
+    parser.add_argument("--minutes", type=float, default=12.0, help="total time of measurements")
     parser.add_argument("--sections", default=",".join(SHARES), help="some of these")
     parser.add_argument("--batch", type=int, default=0, help="images; 0: 256 on a GPU")
     parser.add_argument(
@@ -200,13 +201,13 @@ def _arguments() -> argparse.Namespace:
 def _measured(
     arguments: argparse.Namespace, floors: Floors | None
 ) -> tuple[dict[str, Any], Results]:
-    """Goes on with the file; returns its machine and all results.
+    """Continues the file; returns its machine and all results.
 
     Raises:
-        ValueError: file or floors are of another machine, the file is none of ours, or there is
-            no GPU.
+        ValueError: file or floors are of another machine, the file is no results file, or there
+            is no GPU.
         OSError: the file cannot be written.
-        RuntimeError: there is nothing to measure with.
+        RuntimeError: no worker can be started.
     """
     end = time.monotonic() + 60 * arguments.minutes
     header, known = read(arguments.output)
@@ -214,18 +215,18 @@ def _measured(
     workers = Workers("benchmarks.on_device_worker", _environment(arguments.small))
     try:
         request = {"kind": "machine", "is_new": not header}
-        found = workers.ask("machine", request, _START_SECONDS)
-        if "error" in found:
-            raise RuntimeError(f"nothing can be measured here: {found['error']}")
-        settings = _settings(arguments, found["machine"]["platform"])
+        answer = workers.ask("machine", request, _START_SECONDS)
+        if "error" in answer:
+            raise RuntimeError(f"nothing can be measured here: {answer['error']}")
+        settings = _settings(arguments, answer["machine"]["platform"])
         if floors is not None:
-            floors.check(found["machine"]["device"])
+            floors.check(answer["machine"]["device"])
         if header:
-            check_same_machine(arguments.output, header["machine"], found["machine"])
+            check_same_machine(arguments.output, header["machine"], answer["machine"])
         else:
-            header = {"kind": "machine", **found}
+            header = {"kind": "machine", **answer}
             points.append(arguments.output, header)
-        if arguments.again:  # a batch that does not fit is never tried again
+        if arguments.again:  # except jobs that ran out of memory
             known = {k: x for k, x in known.items() if x.get("error", FULL) == FULL}
         measure(
             workers.ask,
@@ -268,7 +269,7 @@ def main() -> int:
         _tell(str(error))
         return 1
     except KeyboardInterrupt:
-        _tell("interrupted; the same command goes on")
+        _tell("interrupted; run the same command again to continue")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What `benchmarks.on_device` measures: its jobs, in the order in which they matter."""
+"""The jobs of `benchmarks.on_device`, in the order of importance."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ NETWORKS: tuple[Network, ...] = (
     _DWR_16GF,
 )
 SCALINGS = (("", 1.0), ("dWr", 4.0), ("w", 4.0), ("dwr", 4.0))
-# height and width, c_in, c_out, groups, kernel, stride; the networks have each
+# height and width, c_in, c_out, groups, kernel, stride, with a network that has the conv
 CONVS = (
     (28, 416, 416, 104, 3, 2),  # regnetz:500mf, groups of 4
     (14, 416, 416, 104, 3, 1),
@@ -63,7 +63,7 @@ class Digits:
     """The command that trains on the handwritten digits."""
 
     epochs: int
-    is_small: bool  # with a network of four blocks
+    is_small: bool  # use a network of four blocks
 
 
 Job = Spec | ConvPass | Digits
@@ -89,7 +89,7 @@ class Settings:
 
     @classmethod
     def full(cls, platform: str, batch: int = 0) -> "Settings":
-        """Returns what a GPU is measured with; a `batch` of 0 is 256."""
+        """Returns the settings for a GPU; a `batch` of 0 is 256."""
         return cls(
             platform=platform,
             dtype=dtype_of(platform),
@@ -107,7 +107,7 @@ class Settings:
 
     @classmethod
     def small(cls, platform: str, batch: int = 0) -> "Settings":
-        """Returns what a CPU can do in about two minutes; a `batch` of 0 is 4."""
+        """Returns settings that take about two minutes on a CPU; a `batch` of 0 is 4."""
         tiny = ("dWr", 0.05)
         return dataclasses.replace(
             cls.full(platform, batch or 4),
@@ -122,12 +122,12 @@ class Settings:
         )
 
     def without_torch(self) -> "Settings":
-        """Returns what can be measured where PyTorch is not installed."""
+        """Returns these settings without PyTorch."""
         return dataclasses.replace(self, frameworks=("jax",))
 
 
 def dtype_of(platform: str) -> str:
-    """Returns the dtype that is measured on a platform."""
+    """Returns the dtype of the measurements on a platform."""
     return "float32" if platform == "cpu" else "bfloat16"
 
 
@@ -136,7 +136,7 @@ def plan(settings: Settings, known: Results) -> dict[str, Sequence[Job]]:
 
     Args:
         settings: the sizes.
-        known: results of jobs. A network that ran out of memory has half the batch, in all
+        known: results of jobs. A network that ran out of memory gets half the batch, in all
             frameworks.
     """
 
@@ -146,7 +146,7 @@ def plan(settings: Settings, known: Results) -> dict[str, Sequence[Job]]:
 
     size = (settings.dtype, settings.resolution)
     scaled = [[(base, *scaling) for base in settings.bases] for scaling in settings.scalings]
-    # ours and eager PyTorch together, since the time may be up at any moment; compiling last
+    # ours and eager PyTorch in pairs, because the time may end at any job; compiled PyTorch last
     together = [name for name in settings.frameworks if name != "torch-compile"]
     later = [name for name in settings.frameworks if name == "torch-compile"]
     curves = [step(name, one) for networks in scaled for name in together for one in networks]
@@ -161,17 +161,17 @@ def plan(settings: Settings, known: Results) -> dict[str, Sequence[Job]]:
 
 
 def as_record(job: Job) -> dict[str, Any]:
-    """Returns a job for JSON."""
+    """Returns a job, ready for JSON."""
     kind = next(name for name, of in _KINDS.items() if type(job) is of)
     return {"kind": kind, **dataclasses.asdict(job)}
 
 
 def job_of(record: Mapping[str, Any]) -> Job:
-    """Returns the job that a record is of.
+    """Returns the job of a record.
 
     Raises:
-        KeyError: it is of none.
-        TypeError: likewise.
+        KeyError: the record has no job.
+        TypeError: the record's job has wrong fields.
     """
     of = _KINDS[record["kind"]]
     fields = {field.name: record[field.name] for field in dataclasses.fields(of)}
@@ -181,12 +181,12 @@ def job_of(record: Mapping[str, Any]) -> Job:
 
 
 def network_of(spec: Spec) -> Network:
-    """Returns what a training step is of."""
+    """Returns the network of a training step."""
     return spec.base, spec.strategy, spec.factor
 
 
 def name_of(spec: Spec) -> str:
-    """Returns a network's name as configs take it: `regnetz:500mf`, `regnetz:dWr_16gf`."""
+    """Returns a network's name for commands: `regnetz:500mf`, `regnetz:dWr_16gf`."""
     if not spec.strategy:
         return spec.base
     family, base = spec.base.split(":")
@@ -198,7 +198,7 @@ def name_of(spec: Spec) -> str:
 
 
 def title(job: Job) -> str:
-    """Returns a job's name for people."""
+    """Returns a job's name as text."""
     if isinstance(job, Digits):
         return f"digits, {job.epochs} epochs"
     if isinstance(job, ConvPass):
@@ -223,7 +223,7 @@ def _convs(settings: Settings) -> Iterator[ConvPass]:
 
 
 def _forms(shape: ConvShape, part: str, platform: str) -> Sequence[str]:
-    """The forms that a pass of a conv can have; those that `FORMS` gains are tried on every one."""
+    """The forms of a conv's pass; forms that are new in `FORMS` are tried on every conv."""
     fits = {
         "im2col": shape.groups > 1,
         "shift": shape.is_depthwise,

@@ -8,12 +8,12 @@ from benchmarks.on_device_jobs import Job, Results, job_of
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Any], Results]:
-    """Returns a file's first line, of the machine, and its results by job; of no file, nothing.
+    """Returns a file's first line (the machine) and its results by job; both empty without a file.
 
-    Of several results of a job the last one counts. A last line that was cut off is passed over.
+    Of several results of a job the last one counts. An incomplete last line is ignored.
 
     Raises:
-        ValueError: the file cannot be read, or holds something else.
+        ValueError: the file cannot be read, or is no results file.
     """
     try:
         lines = path.read_text().split("\n")[:-1]
@@ -21,7 +21,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], Results]:
         return {}, {}
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    found: dict[Job, dict[str, Any]] = {}
+    by_job: dict[Job, dict[str, Any]] = {}
     header: dict[str, Any] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -29,29 +29,29 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], Results]:
             if number == 1:
                 header = {key: record[key] for key in ("kind", "machine", "ceilings")}
             else:
-                found[job_of(record)] = record
+                by_job[job_of(record)] = record
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}, is no result of this command") from error
-    return header, found
+    return header, by_job
 
 
 def check_same_machine(path: pathlib.Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """Refuses results of another device, of other versions or other settings.
+    """Checks that results are of this device, these versions and these settings.
 
     Args:
-        path: of the file.
-        there: its machine, as `machine.describe` says.
+        path: the file's path.
+        there: the file's machine, as from `machine.describe`.
         here: this machine.
 
     Raises:
-        ValueError: shows the first difference.
+        ValueError: they are not; the message has the first difference.
     """
     names = ("device", "platform", "python", "versions", "settings")
     for name in (*names, *["cores"] * (here["platform"] == "cpu")):
         if there[name] != here[name]:
             raise ValueError(
-                f"{path} was measured with {name} {_words(there[name])}, not {_words(here[name])} "
-                "as now; give another --output"
+                f"{path} was measured with {name} {_words(there[name])}, but this machine has "
+                f"{_words(here[name])}; give another --output"
             )
 
 

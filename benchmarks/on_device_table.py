@@ -1,4 +1,4 @@
-"""What `benchmarks.on_device` found, as a table, with what to change."""
+"""Tables of the results of `benchmarks.on_device`, with a list of possible improvements."""
 
 import collections
 import dataclasses
@@ -27,10 +27,10 @@ from fastscale_jax.convs import conv_choice
 from fastscale_jax.measure import curve_figures, roofline
 from fastscale_jax.measure.points import FRAMEWORKS, Spec
 
-_NOTABLE = 1.05  # times as fast, from which a change is worth the trouble
+_NOTABLE = 1.05  # least speed-up that is worth a change
 _NOTHING = "-"
 _RESULTS = pathlib.Path(__file__).parent / "results"
-_PLATFORMS = {"gpu": "cuda"}  # what programs are compiled for, by JAX's name of the backend
+_PLATFORMS = {"gpu": "cuda"}  # platform of compiled programs, by JAX's name of the backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Floors:
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "Floors":
-        """Returns what a file has: `device`, and `floors` by `<network>/<batch>/<dtype>`.
+        """Reads a file with `device`, and `floors` by `<network>/<batch>/<dtype>`.
 
         Raises:
-            ValueError: the file cannot be read, or holds something else.
+            ValueError: the file cannot be read, or has another format.
         """
         try:
-            found = json.loads(path.read_text())
-            floors = {name: float(one["floor_ms"]) for name, one in found["floors"].items()}
-            return cls(found["device"], floors)
+            content = json.loads(path.read_text())
+            floors = {name: float(one["floor_ms"]) for name, one in content["floors"].items()}
+            return cls(content["device"], floors)
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,32 +61,32 @@ class Floors:
 
     @classmethod
     def kept(cls, device: str) -> "Floors":
-        """Returns those of a device that lie among the results, or none."""
-        found = map(cls.read, sorted(_RESULTS.glob("program_floors_*.json")))
-        return next((floors for floors in found if floors.device == device), cls())
+        """Returns the floors of a device from `benchmarks/results`; empty: no file."""
+        all_floors = map(cls.read, sorted(_RESULTS.glob("program_floors_*.json")))
+        return next((floors for floors in all_floors if floors.device == device), cls())
 
     def check(self, device: str) -> None:
-        """Refuses floors of another device.
+        """Checks that the floors are of a device.
 
         Raises:
-            ValueError: shows both.
+            ValueError: they are not; the message has both devices.
         """
         if self.device and self.device != device:
             raise ValueError(f"the floors are of {self.device}, and the results of {device}")
 
     def ms(self, spec: Spec) -> float:
-        """Returns the least time of a step; NaN: not known."""
+        """Returns the floor of a step in milliseconds; NaN: unknown."""
         name = f"{name_of(spec)}/{spec.batch_size}/{spec.dtype}"
         return math.nan if spec.resolution else self.of_steps.get(name, math.nan)
 
 
 def report(header: Mapping[str, Any], known: Results, floors: Floors) -> str:
-    """Returns all tables, and below them what to change.
+    """Returns all tables as text, with possible improvements at the end.
 
     Args:
         header: the file's first line: machine and ceilings.
         known: results by job.
-        floors: of compiled programs.
+        floors: floors of compiled programs.
 
     Raises:
         ValueError: the floors are of another device.
@@ -116,7 +116,7 @@ def report(header: Mapping[str, Any], known: Results, floors: Floors) -> str:
 def _steps(
     known: Results, ceilings: roofline.Ceilings, floors: Floors
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """The table of training steps; and where PyTorch is faster."""
+    """The table of training steps, and the networks for which PyTorch is faster."""
     groups: dict[Spec, dict[str, dict[str, Any]]] = collections.defaultdict(dict)
     for job, record in known.items():
         if isinstance(job, Spec):
@@ -124,20 +124,20 @@ def _steps(
     header = ["network", "images", "ours ms", "img/s", "eager ms", "compiled ms", "ours/PyTorch"]
     header += ["floor ms", "share", "program's", "share", "compiling s", "peak GB"]
     rows, changes = [header], []
-    for spec, found in groups.items():
-        ours = found.get("jax", {})
-        times = {name: x["step_ms"] for name, x in found.items() if "step_ms" in x}
+    for spec, by_framework in groups.items():
+        ours = by_framework.get("jax", {})
+        times = {name: x["step_ms"] for name, x in by_framework.items() if "step_ms" in x}
         rivals = {name: ms for name, ms in times.items() if name != "jax"}
         rival = min(rivals, key=lambda name: rivals[name], default="")
         own, best = times.get("jax", math.nan), rivals.get(rival, math.nan)
-        floor, program = _floor_ms(found, spec, ceilings), floors.ms(spec)
-        both = [ours, found.get(rival, {})]
+        floor, program = _floor_ms(by_framework, spec, ceilings), floors.ms(spec)
+        both = [ours, by_framework.get(rival, {})]
         rows.append(
             [
                 name_of(spec),
                 str(spec.batch_size),
-                *(_time(found.get("jax")), _number(1000 * spec.batch_size / own, "{:,.0f}")),
-                *(_time(found.get("torch")), _time(found.get("torch-compile"))),
+                *(_time(by_framework.get("jax")), _number(1000 * spec.batch_size / own, "{:,.0f}")),
+                *(_time(by_framework.get("torch")), _time(by_framework.get("torch-compile"))),
                 _number(own / best, "{:.2f}"),
                 *(_number(floor, "{:.4g}"), _number(floor / own, "{:.0%}")),
                 *(_number(program, "{:.4g}"), _number(program / own, "{:.0%}")),
@@ -179,7 +179,7 @@ def _correlations(known: Results) -> list[list[str]]:
 def _convs(
     known: Results, ceilings: roofline.Ceilings, platform: str
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """The table of convs; and where another form than the chosen one is faster."""
+    """The table of convs, and those for which another form than the chosen one is faster."""
     groups: dict[ConvPass, dict[str, dict[str, Any]]] = collections.defaultdict(dict)
     for job, record in known.items():
         if isinstance(job, ConvPass):
@@ -214,7 +214,7 @@ def _verdict(times: Mapping[str, float], fastest: str, auto: str) -> str:
 
 
 def least_bytes(one: ConvPass) -> int:
-    """Returns the bytes of the three arrays of a conv, two of which a part reads, one it writes."""
+    """Returns the bytes of a conv's three arrays; each part reads two and writes one."""
     shape = one.shape
     return jnp.dtype(one.dtype).itemsize * sum(map(math.prod, (shape.x, shape.y, shape.filters)))
 
@@ -256,7 +256,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _columns(heading: str, rows: Sequence[Sequence[str]]) -> str:
-    """Rows as plain text, words to the left; empty, if there is but the line of headers."""
+    """Rows as plain text, words left-aligned; empty if there is only the header."""
     if len(rows) < 2:
         return ""
     columns = list(zip(*rows, strict=True))

@@ -1,4 +1,4 @@
-"""Measures the jobs of `benchmarks.on_device`, in a process of its own."""
+"""Measures the jobs of `benchmarks.on_device`, in its own process."""
 
 import gc
 import json
@@ -22,34 +22,34 @@ from fastscale_jax.targets.devices import makers_rates
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
-# Passes of one program, each on operands of its own: the time is the device's, not the dispatch's,
-# and what one pass read is no longer in the cache when it is read again.
+# Passes in one program, each with its own operands. Several passes make dispatch negligible; other
+# operands evict each pass's data from the cache.
 _PASSES = 4
 _TINY = ("--config.model.depths=(1,1,1,1)", "--config.bn.precise_images=64")
 
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the measurement of a job says."""
+    """Measures a job and returns the result."""
     if request["kind"] == "machine":
         return machine(is_new=request["is_new"])
     return _MEASURES[request["kind"]](job_of(request))
 
 
 def machine(*, is_new: bool) -> dict[str, Any]:
-    """Returns the device, with what it can do at most if `is_new`."""
+    """Returns the device, with its peak rates if `is_new`."""
     found = describe()
     return {"machine": found, **({"ceilings": _ceilings(found)._asdict()} if is_new else {})}
 
 
 def _ceilings(found: dict[str, Any]) -> roofline.Ceilings:
-    """As its maker says, or else measured."""
+    """The manufacturer's peak rates, or measured ones."""
     dtype = dtype_of(found["platform"])
     rates = makers_rates(found["device"], dtype)
     return roofline.Ceilings(*rates, "as its maker says") if rates else roofline.ceilings(dtype)
 
 
 def step(spec: Spec) -> dict[str, Any]:
-    """Returns what a training step takes."""
+    """Times a training step."""
     try:
         return point.measure(spec, noise=math.inf, seconds=20.0)
     finally:
@@ -57,7 +57,7 @@ def step(spec: Spec) -> dict[str, Any]:
 
 
 def conv(job: ConvPass) -> dict[str, Any]:
-    """Returns what a pass of a conv takes."""
+    """Times a pass of a conv."""
     import jax
 
     function = _pass_of(job)
@@ -78,22 +78,24 @@ def conv(job: ConvPass) -> dict[str, Any]:
 
 
 def digits(job: Digits) -> dict[str, Any]:
-    """Returns how long the command takes, compiling included, and the error it ends with."""
+    """Returns the command's time, with compiling, and its final error."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fastscale_jax.main", "--format=json", "--compile_cache="]
         command += [f"--config={_REPOSITORY / 'configs' / 'digits.py'}", f"--workdir={folder}"]
         command += [f"--config.train.epochs={job.epochs}", *_TINY * job.is_small]
         since = time.perf_counter()
-        done = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+        process = subprocess.run(
+            command, cwd=_REPOSITORY, capture_output=True, text=True, check=False
+        )
         seconds = time.perf_counter() - since
-        if done.returncode:
-            raise RuntimeError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        if process.returncode:
+            raise RuntimeError((process.stderr.strip().splitlines() or ["no reason given"])[-1])
         lines = pathlib.Path(folder, "metrics.jsonl").read_text().splitlines()
     speeds = [x["images_per_second"] for x in map(json.loads, lines) if "images_per_second" in x]
     return {
         "command_seconds": seconds,
         "images_per_second": statistics.median(speeds) if speeds else None,
-        "metrics": json.loads(done.stdout.splitlines()[-1]),
+        "metrics": json.loads(process.stdout.splitlines()[-1]),
     }
 
 
@@ -105,7 +107,7 @@ _MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 
 def _pass_of(job: ConvPass) -> Callable[[Any, Any], Any]:
-    """What `grouped_conv` lowers to where the form is chosen."""
+    """The function that `grouped_conv` lowers to for the job's form."""
     from fastscale_jax.convs import conv_forms, native
 
     if job.form == "native":
@@ -114,7 +116,7 @@ def _pass_of(job: ConvPass) -> Callable[[Any, Any], Any]:
 
 
 def _operands(job: ConvPass, seed: int) -> list[Any]:
-    """Noise, made on the device: zeros would be faster."""
+    """Random data, made on the device; zeros would run faster."""
     import jax
     import jax.numpy as jnp
 
@@ -124,7 +126,7 @@ def _operands(job: ConvPass, seed: int) -> list[Any]:
 
 
 def operand_sizes(shape: ConvShape, part: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the sizes of the two arrays that a part is computed from."""
+    """Returns the sizes of a part's two operands."""
     return {
         "forward": (shape.x, shape.filters),
         "input_gradient": (shape.y, shape.filters),
@@ -133,7 +135,7 @@ def operand_sizes(shape: ConvShape, part: str) -> tuple[tuple[int, ...], tuple[i
 
 
 def _forget() -> None:
-    """Lets go of what a network left behind, before the next one."""
+    """Frees a network's memory and programs before the next one."""
     gc.collect()
     if jax := sys.modules.get("jax"):
         jax.clear_caches()

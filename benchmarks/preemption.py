@@ -1,4 +1,4 @@
-"""How long a run takes to save and end after SIGTERM, at random moments of its life.
+"""Times a run from SIGTERM to its end, with the signal at random moments.
 
 python -m benchmarks.preemption --output=benchmarks/results/preemption.json
 """
@@ -22,7 +22,7 @@ PREEMPTED = 75
 
 
 def measure(moments: int, config: str, latest: float) -> list[dict[str, Any]]:
-    """Returns of each moment, in seconds after the start, how long the end took and its status."""
+    """Returns for each moment (seconds after the start) the seconds to the end and the status."""
     draw, found = random.Random(0), []
     with tempfile.TemporaryDirectory() as folder:
         command = (*PYTHON, f"--config={config}", f"--workdir={folder}/run")
@@ -35,12 +35,12 @@ def measure(moments: int, config: str, latest: float) -> list[dict[str, Any]]:
                 since = time.monotonic()
                 process.send_signal(signal.SIGTERM)
                 _, errors = process.communicate(timeout=300)
-                took = time.monotonic() - since
+                end_seconds = time.monotonic() - since
             last = errors.strip().splitlines()[-1:]
             found.append(
                 {
                     "moment_s": round(moment, 2),
-                    "seconds": round(took, 2),
+                    "seconds": round(end_seconds, 2),
                     "status": process.returncode,
                     "said": " ".join(last).replace(folder, "…"),
                 }

@@ -1,4 +1,4 @@
-"""The floors of the steps that `benchmarks.on_device` times, from programs compiled for a device.
+"""Computes the floors of the steps of `benchmarks.on_device`, from compiled programs.
 
 python -m benchmarks.program_floors --target=gpu:h100 --output=program_floors_h100.json
 
@@ -16,11 +16,11 @@ from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 
-_BATCHES = (256, 128)  # a network that has no room is halved
+_BATCHES = (256, 128)  # the smaller one if a network does not fit
 
 
 def main() -> None:
-    """Compiles one step after the other, and writes after each."""
+    """Compiles the steps, and writes the file after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--target", default="gpu:h100")
     parser.add_argument("--output", type=pathlib.Path, required=True)

@@ -1,4 +1,4 @@
-"""What memory costs: training steps that keep less for the backward pass, compiled for devices.
+"""Costs of rematerialisation: training steps that save less for the backward pass, compiled.
 
 python -m benchmarks.program_remat --output=benchmarks/results/program_remat.json
 
@@ -33,10 +33,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def figures(target: Target, changes: dict[str, Any]) -> dict[str, int | float | None]:
-    """Compiles one step, and returns what it holds, moves and computes.
+    """Compiles one step; returns its memory, bytes and flops.
 
-    Where a program has loops and does not say how often they run, as on TPUs, bytes and flops are
-    None: their kernels would count once.
+    Bytes and flops are None if a program has loops of unknown length, as on TPUs, because their
+    kernels would count only once.
     """
     network, _ = arch.resolve(*NETWORK.split(":"))
     recipe = dataclasses.replace(plain_recipe(IMAGES, target.usual[1]), **changes)
@@ -53,7 +53,7 @@ def figures(target: Target, changes: dict[str, Any]) -> dict[str, int | float | 
 
 
 def main() -> None:
-    """Compiles one step after the other, and writes after each."""
+    """Compiles the steps, and writes the file after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     file = parser.parse_args().output

@@ -1,4 +1,4 @@
-"""Sums over devices in one vector, in parts and as matrices: how XLA schedules each.
+"""XLA's schedules of sums over devices, in one vector, in parts and as matrices.
 
 python -m benchmarks.reductions --output=benchmarks/results/program_reductions.json
 
@@ -28,7 +28,7 @@ from fastscale_jax.targets.target import Target
 COMMAND = "python -m benchmarks.reductions --output=benchmarks/results/program_reductions.json"
 DTYPE = "bfloat16"
 _NODE, _NODES, _SLICE = "gpu:h100:8", "gpu:h100:64", "tpu:v5e:8x8"
-# network, images a device, target, forms
+# network, images per device, target, forms
 POINTS = (
     ("regnetz:500mf", 128, _NODE, ("one", "parts", "small parts")),
     ("regnetz:500mf", 128, _SLICE, ("one", "matrices", "asynchronous")),
@@ -39,7 +39,7 @@ POINTS = (
     ("efficientnet:b0", 128, _SLICE, ("one", "matrices")),
 )
 _SMALL = 4_000_000
-# forms that need XLA's options: they are measured, and no run has them
+# forms that need XLA options; only this benchmark uses them
 _SPECIAL = {
     "small parts": {
         "form": "parts",
@@ -63,12 +63,12 @@ _SPECIAL = {
 
 
 def figures(network: str, images: int, target: Target, form: str) -> dict[str, Any]:
-    """Compiles one step, and returns what it holds and moves, and how its reductions lie.
+    """Compiles one step; returns its memory, bytes, and the schedule of its reductions.
 
     Raises:
         SystemExit: the compiler fails.
     """
-    asked = _SPECIAL.get(form, {"form": form, "part_bytes": None, "options": {}})
+    options = _SPECIAL.get(form, {"form": form, "part_bytes": None, "options": {}})
     architecture, _ = arch.resolve(*network.split(":"))
     recipe = plain_recipe(images * target.count, DTYPE)
     program = Program(architecture, recipe, target, "step", "layout")
@@ -76,7 +76,7 @@ def figures(network: str, images: int, target: Target, form: str) -> dict[str, A
     stand_in = types.SimpleNamespace(__name__=reductions_child.__name__, **names)
     with (
         mock.patch.object(compiler, "child", stand_in),
-        mock.patch.dict(os.environ, {"FASTSCALE_REDUCTION": json.dumps(asked)}),
+        mock.patch.dict(os.environ, {"FASTSCALE_REDUCTION": json.dumps(options)}),
     ):
         outcome = compiler.compiled(program)
     if outcome.failure:
@@ -101,16 +101,16 @@ def figures(network: str, images: int, target: Target, form: str) -> dict[str, A
 
 
 def schedule(text: str, target: Target) -> dict[str, Any]:
-    """Returns a step's reductions, how long they take, and how long nothing runs beside them.
+    """Returns the number and time of a step's reductions, and the time not hidden by kernels.
 
-    Kernels run in the order of the schedule, each for its floor. A reduction takes
-    `docs.scale_out.reduction_seconds`, once the one before has ended. An asynchronous one holds up
-    the kernels from its `-done` on, a synchronous one those after it. A kernel beside a reduction
-    is taken to be as fast as alone, and a reduction to start without delay.
+    Kernels run in the order of the schedule, each for its floor. A reduction starts after the
+    previous one and takes `docs.scale_out.reduction_seconds`. Kernels after its `-done`, or after a
+    synchronous one, wait for it. Assumptions: a kernel is not slower during a reduction, and a
+    reduction starts without delay.
 
     Args:
-        text: of a scheduled HLO module.
-        target: its devices.
+        text: text of a scheduled HLO module.
+        target: target with the devices.
     """
     program, clock = computations(text), _Clock(text, target.device)
     now = free = 0.0
@@ -140,7 +140,7 @@ def schedule(text: str, target: Target) -> dict[str, Any]:
 
 
 class _Clock:
-    """The least time of instructions; 0 for reductions, and for copies that run beside others."""
+    """The floors of instructions; 0 for reductions and for asynchronous copies."""
 
     def __init__(self, text: str, device: Any) -> None:
         self._kernels = {x.name: x for x in kernels.count(text).kernels}
@@ -160,7 +160,7 @@ class _Clock:
 
 
 def main() -> None:
-    """Compiles what the file lacks, and writes it after each program."""
+    """Compiles the programs that the file lacks, and writes the file after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a JSON file")
     output = parser.parse_args().output

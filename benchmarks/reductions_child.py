@@ -1,6 +1,6 @@
-"""Compiles a step as `targets.child` does, but sums over devices in the form that is asked for.
+"""Compiles a step like `targets.child`, with a chosen form of the sums over devices.
 
-benchmarks/reductions.py starts it. `FASTSCALE_REDUCTION` has the form, and XLA's options, as JSON.
+benchmarks/reductions.py starts it. `FASTSCALE_REDUCTION` has the form and XLA's options, as JSON.
 """
 
 import json
@@ -13,11 +13,11 @@ from fastscale_jax.utils import compiling
 
 def main() -> None:
     """Compiles the program on standard input."""
-    asked = json.loads(os.environ["FASTSCALE_REDUCTION"])
-    reductions.FORMS.update(gpu=asked["form"], tpu=asked["form"])
-    reductions.PART_BYTES = asked["part_bytes"] or reductions.PART_BYTES
+    options = json.loads(os.environ["FASTSCALE_REDUCTION"])
+    reductions.FORMS.update(gpu=options["form"], tpu=options["form"])
+    reductions.PART_BYTES = options["part_bytes"] or reductions.PART_BYTES
     hasty = compiling.hasty
-    compiling.hasty = lambda platform=None: {**(hasty(platform) or {}), **asked["options"]}
+    compiling.hasty = lambda platform=None: {**(hasty(platform) or {}), **options["options"]}
     child.main()
 
 

@@ -2,9 +2,9 @@
 
 python -m benchmarks.train_step --output=benchmarks/results/train_step_<machine>.json
 
-PyTorch is the twin in `fastscale_jax.interop`, channels_last, with a fused optimiser, eager and
-under `torch.compile`; the faster of the two is the one to beat. All run within one process, one
-after the other, round after round, so that a slow moment of the machine strikes all of them.
+PyTorch's network is the twin in `fastscale_jax.interop`, channels_last, with a fused optimiser,
+eager and with `torch.compile`; we compare with the faster of the two. All run in turns within one
+process, so that a slow moment of the machine affects all.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def measure(
 
 
 def timed(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, Any]:
-    """Returns quartiles of each call in ms, and ours over PyTorch's faster one, round by round."""
+    """Returns quartiles of each call in ms, and of the ratio to PyTorch's faster mode per round."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 2):
         for name, call in calls.items():
@@ -90,19 +90,19 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Returns a result as a person reads it."""
+    """Returns a result as a table for the terminal."""
     machine = result["machine"]
-    shown = Table(title=f"{machine['device']}, {machine['date']}; medians, ms")
-    shown.add_column("network")
-    shown.add_column("part")
+    result_table = Table(title=f"{machine['device']}, {machine['date']}; medians, ms")
+    result_table.add_column("network")
+    result_table.add_column("part")
     for column in ("ours", "PyTorch", "", "ours / PyTorch", "compiling, s", "peak, GB"):
-        shown.add_column(column, justify="right")
+        result_table.add_column(column, justify="right")
     for row in result["rows"]:
         for part, found in row["parts"].items():
             rival = found["rival"]
             low, middle, high = found["ratio"]
             peak = (row["peak_bytes"][name] / 1e9 for name in ("jax", rival))
-            shown.add_row(
+            result_table.add_row(
                 row["network"],
                 part,
                 f"{found['ms']['jax'][1]:.1f}",
@@ -112,17 +112,17 @@ def table(result: dict[str, Any]) -> Table:
                 f"{row['compile_seconds']['jax'][part]:.1f}",
                 "{:.2f}, {:.2f}".format(*peak) if part == "step" else "",
             )
-    return shown
+    return result_table
 
 
 def main() -> None:
-    """Measures network after network, and writes after each."""
+    """Measures the networks, and writes the file after each."""
     on_gpu = jax.default_backend() == "gpu"
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
     parser.add_argument("--networks", default=",".join(ON_GPU if on_gpu else ON_CPU))
     parser.add_argument("--batch", type=int, default=256 if on_gpu else 8)
-    parser.add_argument("--resolution", type=int, help="pixels; the network's own without it")
+    parser.add_argument("--resolution", type=int, help="pixels; default: the network's own")
     parser.add_argument("--dtype", default="bfloat16" if on_gpu else "float32")
     parser.add_argument("--repeats", type=int, default=30 if on_gpu else 15)
     parser.add_argument("--torch", default="eager,compile", help="PyTorch's modes to run")

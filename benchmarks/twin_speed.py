@@ -1,8 +1,8 @@
-"""Times the PyTorch twin's training step against timm's, the same network, interleaved in one run.
+"""Times the PyTorch twin's training step against timm's for the same network, in turns.
 
 python -m benchmarks.twin_speed
 
-Needs timm, whose networks are what PyTorch users take for fast; it is in none of our extras.
+Needs timm, whose networks are known to be fast; it is in none of our extras.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NETWORKS = ("regnetz_005", "regnety_002", "efficientnet_b0", "resnet50")
 
 
 def training_step(model: nn.Module, batch: int, side: int) -> Callable[[], None]:
-    """Returns a function that runs one SGD step on noise."""
+    """Returns a function that runs one SGD step on random images."""
     model = model.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     images = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (batch,))
@@ -37,7 +37,7 @@ def training_step(model: nn.Module, batch: int, side: int) -> Callable[[], None]
 
 
 def milliseconds(step: Callable[[], None]) -> float:
-    """Returns how long one call takes."""
+    """Returns the time of one call."""
     start = time.perf_counter()
     step()
     return 1e3 * (time.perf_counter() - start)

@@ -1,9 +1,9 @@
-"""Training steps compiled for 8, 64 and 256 devices that need not be here, for weak scaling.
+"""Weak scaling: training steps compiled for 8, 64 and 256 devices.
 
 python -m benchmarks.weak_scaling
 
-Nothing is run: it needs XLA's compilers for GPUs and TPUs, and no device. Each program is compiled
-until its buffers are laid out, which takes about a minute. Points that the file has already are not
+Nothing is run: it needs XLA's compilers for GPUs and TPUs, but no device. Each program is compiled
+up to buffer assignment, which takes about a minute. Points that are already in the file are not
 compiled again. docs/scale_out.py makes the table and the figure of docs/scale-out.md from the file.
 """
 
@@ -32,21 +32,21 @@ TARGETS = {
     64: ("gpu:h200:64", "tpu:v5e:8x8", "tpu:v5p:4x4x4"),
     256: ("gpu:h200:256", "tpu:v5e:16x16", "tpu:v5p:8x8x4"),
 }
-IMAGES = (128, 64, 32)  # of a device in a step; the first that fits is taken
+IMAGES = (128, 64, 32)  # images per device; the first that fits is used
 DTYPE = "bfloat16"
 _KEPT = ("floor_ms", "floor_memory_ms", "floor_operations_ms", "bytes", "collectives", "peak_bytes")
 
 
 def point(network: str, target: Target, store: Store) -> dict[str, Any]:
-    """Returns what the step of a network costs each device, with the most images that fit.
+    """Returns the cost of a network's step per device, with the most of `IMAGES` that fit.
 
     Args:
         network: family:name.
-        target: the devices.
-        store: of compiled programs.
+        target: target with the devices.
+        store: cache of outcomes.
 
     Raises:
-        FailedError: the compiler fails, and not for lack of memory.
+        FailedError: the compiler fails for another reason than lack of memory.
         ValueError: the compiler is not installed, or not even the fewest images fit.
     """
     architecture = as_architecture(model_config(*network.split(":")))
@@ -72,16 +72,16 @@ def point(network: str, target: Target, store: Store) -> dict[str, Any]:
         refused[images] = figures.get("reason") or (
             f"{figures['peak_bytes']} bytes, of which {figures['limit_bytes']} are there"
         )
-    raise ValueError(f"{network} on {target.name}: {IMAGES[-1]} images a device do not fit")
+    raise ValueError(f"{network} on {target.name}: {IMAGES[-1]} images per device do not fit")
 
 
 def beside_all_reduce(text: str) -> dict[str, int]:
     """Returns the number of kernels that may run during the all-reduce, and the bytes they write.
 
-    These are scheduled between its start and its end, or are copies under way when it starts.
+    They are scheduled between its start and its end, or are copies that run when it starts.
 
     Args:
-        text: of a scheduled HLO module with an all-reduce.
+        text: text of a scheduled HLO module with an all-reduce.
     """
     instructions = computations(text)[""]
     order = {x.name: i for i, x in enumerate(instructions)}
@@ -100,14 +100,14 @@ def beside_all_reduce(text: str) -> dict[str, int]:
 
 
 def missing(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yields network and target of each point that is not among `rows`, fewest devices first."""
+    """Yields network and target of each point that is not in `rows`, fewest devices first."""
     known = {(row["network"], row["target"]) for row in rows}
     for targets in TARGETS.values():
         yield from ((n, t) for n in NETWORKS for t in targets if (n, t) not in known)
 
 
 def main() -> None:
-    """Compiles what the file lacks, and writes it after each point."""
+    """Compiles the points that the file lacks, and writes the file after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="a JSON file")
     output = parser.parse_args().output

@@ -1,6 +1,6 @@
-"""A process that answers requests, one JSON line each, and that may crash without harm.
+"""A worker process that answers requests, one JSON line each, and may crash.
 
-A compiler that aborts, or a GPU that is out of memory, costs one request.
+If a compiler aborts or a GPU is out of memory, only that request fails.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from typing import Any
 
 from fastscale_jax.measure.points import OUT_OF_MEMORY
 
-FULL = "out of memory"  # the `error` of a request for which there is no room
+FULL = "out of memory"  # `error` of a request that ran out of memory
 
 
 class Workers:
-    """Processes of one module, one at a time; after an error, a new one."""
+    """Worker processes of one module, one at a time; after an error a new one is started."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        """Starts nothing yet.
+        """Stores the settings; starts no process yet.
 
         Args:
-            module: calls `serve`.
-            environment: what is set for it beside what is set here.
+            module: module that calls `serve`.
+            environment: additional environment variables.
         """
         self._module, self._environment = module, {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,12 +36,12 @@ class Workers:
         self._mark = 0  # in the file: where this request's begin
 
     def ask(self, group: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Returns what a worker answers, or an `error`.
+        """Returns a worker's answer, or an `error`.
 
         Args:
-            group: requests of another one go to a new process.
-            request: for JSON.
-            seconds: after which to give up.
+            group: a request of another group starts a new process.
+            request: request, ready for JSON.
+            seconds: timeout.
         """
         if self._process is None or group != self._group:
             self._end()
@@ -52,7 +52,7 @@ class Workers:
         return answer
 
     def close(self) -> None:
-        """Ends the process, with all that it started; nothing can be asked afterwards."""
+        """Ends the process and its child processes; call `ask` no more afterwards."""
         self._end()
         self._errors.close()
 
@@ -74,8 +74,8 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            bufsize=0,  # nothing may wait in a buffer where `select` does not see it
-            start_new_session=True,  # so that what it started ends with it
+            bufsize=0,  # `select` does not see data in a buffer
+            start_new_session=True,  # so that its child processes can be ended with it
         )
 
     def _answer(
@@ -85,7 +85,7 @@ class Workers:
         assert process.stdout
         self._mark = os.lseek(self._errors.fileno(), 0, os.SEEK_END)
         line = b""
-        with contextlib.suppress(BrokenPipeError):  # it is dead already
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
             process.stdin.write(request)
             ready, _, _ = select.select([process.stdout], [], [], seconds)
             if not ready:
@@ -94,7 +94,7 @@ class Workers:
         return json.loads(line) if line else {"error": self._reason(process.wait())}
 
     def _reason(self, status: int) -> str:
-        """Why a process ended: what was checked before it aborted, or else the last line."""
+        """The reason of a process's end: its failed check, or else its last line."""
         text = os.pread(self._errors.fileno(), 1 << 20, self._mark).decode(errors="replace")
         checks = [
             line[line.index("Check failed") :]
@@ -111,16 +111,16 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Answers requests until there are no more.
 
     Args:
-        answer: what it raises becomes the `error` of its answer.
+        answer: computes an answer; an exception becomes its `error`.
     """
-    # what libraries print must not come between the answers
+    # output of libraries must not mix with the answers
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         try:
-            said = answer(json.loads(line))
-        except Exception as error:  # whatever it is, it is of this request alone
+            reply = answer(json.loads(line))
+        except Exception as error:  # any error concerns this request only
             text = f"{type(error).__name__}: {error}"
             is_full = any(sign in text for sign in OUT_OF_MEMORY)
-            said = {"error": FULL if is_full else text.partition("\n")[0][:300]}
-        print(json.dumps(said), file=answers, flush=True)
+            reply = {"error": FULL if is_full else text.partition("\n")[0][:300]}
+        print(json.dumps(reply), file=answers, flush=True)

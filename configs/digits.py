@@ -26,9 +26,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.log_every_steps = 22  # once an epoch
     config.optim.learning_rate = 3.2  # 0.2 at batch 64
     config.optim.weight_decay = 5e-4
-    # no flips and no colours: a mirrored digit is no digit, and all are grey
+    # no flips and no colours, because mirrored digits are not digits and all images are grey
     config.augment.update(flip=False, policy="", lighting=0.0, mixup=0.2)
     config.augment.update(shift=0.1, zoom=0.1)
-    config.ema.every_steps = 1  # an epoch has but 22 steps
+    config.ema.every_steps = 1  # an epoch has only 22 steps
     config.bn.precise_images = 512
     return config

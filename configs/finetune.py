@@ -1,10 +1,10 @@
-"""Fine-tuning of a network that was trained on other images, on a few hundred to a few thousand.
+"""Fine-tuning of a pretrained network on a few hundred to a few thousand images.
 
     fastscale train finetune:regnety:400mf --workdir=runs/tuned \
       --config.init_from=weights.safetensors --config.data.dir=photos
 
-Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`. EfficientNets drop
-what their authors drop, as in `efficientnet_google`.
+Variants: `<family>` or `<family>:<variant>`, as in `finetune:regnetz:dWr_4gf`. EfficientNets have
+their authors' dropout and stochastic depth, as in `efficientnet_google`.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     family, _, name = variant.partition(":")
     if not family:
         raise ValueError(
-            "finetune needs the network that the weights are of: give finetune:<family> or "
+            "finetune needs the network of the weights: give finetune:<family> or "
             f"finetune:<family>:<variant>; families: {', '.join(FAMILIES)}"
         )
     config = named_config(family, name)

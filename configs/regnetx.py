@@ -6,8 +6,8 @@
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: 400mf (default) and eleven more from
 200mf to 32gf. Without `--config.data`, images are noise.
 
-The recipe is that of arXiv:2103.06877, section 6.1, whose authors trained no RegNetX with it: there
-is no error of theirs to reach.
+The recipe is that of arXiv:2103.06877, section 6.1. The paper has no RegNetX, so there are no
+published errors for this recipe.
 """
 
 from ml_collections import ConfigDict

@@ -7,8 +7,8 @@ Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: 500mf (default) and
 scaling, 200mf to 32gf of "Designing Network Design Spaces". Without `--config.data`, images are
 noise.
 
-What the paper reached with this recipe (arXiv:2103.06877, Tables 6 and 8) on ImageNet, on eight
-V100s of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.
+The paper's results with this recipe (arXiv:2103.06877, Tables 6 and 8) on ImageNet, on eight V100s
+of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.
 
     500mf         24.8  23.9  23.2   3.8 h
     4gf           18.8  18.0  17.7  12.8 h

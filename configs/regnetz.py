@@ -5,10 +5,10 @@
 
 Variants: `<base>` or `[<base>_]<strategy>_<amount>`, as in `4gf`, `dWr_16gf`, `4gf_dWr_x2`;
 bases: 500mf (default), 4gf, 500mf-g1 (depthwise), and timm's b16, c16, d8, d32, e8, whose blocks
-expand their input, and which cannot be scaled. Without `--config.data`, images are noise.
+expand their input; these cannot be scaled. Without `--config.data`, images are noise.
 
-What the paper reached with this recipe (arXiv:2103.06877, Tables 6 and 8) on ImageNet, on eight
-V100s of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.
+The paper's results with this recipe (arXiv:2103.06877, Tables 6 and 8) on ImageNet, on eight V100s
+of 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.
 
     500mf         22.2  21.3  21.0   5.2 h
     4gf           17.5  17.0  16.9  19.5 h

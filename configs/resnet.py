@@ -7,7 +7,7 @@ Variants: `<base>` or `[<base>_]<strategy>_<amount>`; bases: 50 (default), 18, 3
 50-32x4d, 101-32x4d, 152-32x4d. Without `--config.data`, images are noise. Weight decay is that of
 RegNets: the paper does not print it for ResNets.
 
-What the paper reached with this recipe (arXiv:2103.06877, Table 8) on ImageNet, on eight V100s of
+The paper's results with this recipe (arXiv:2103.06877, Table 8) on ImageNet, on eight V100s of
 32 GB: top-1 error in percent at --config.schedule=1, 2 and 4, and hours at schedule 1.
 
     50        22.0  21.0  20.5   5.8 h

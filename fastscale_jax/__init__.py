@@ -1,17 +1,17 @@
-"""Scale convolutional networks to a budget, say what they cost, and train them, in JAX.
+"""Scales convolutional networks to a budget, counts their costs, and trains them, in JAX.
 
     import fastscale_jax as fs
 
     model, variables = fs.create_model("regnety:400mf", num_classes=10)
     logits = model.apply(variables, images, train=False)
 
-Everything in `api` is here, and so are the subpackages, as in `fs.arch`. Both are imported on first
-use: `import fastscale_jax` takes no time, and does not import JAX.
+This module has everything of `api`, and the subpackages, as in `fs.arch`. Both are imported on
+first use: `import fastscale_jax` takes no time and does not import JAX.
 """
 
 __version__ = "0.2.0"
 
-TYPE_CHECKING = False  # as typing's, which type checkers take for true; importing typing takes time
+TYPE_CHECKING = False  # like typing.TYPE_CHECKING, but importing typing takes time
 if TYPE_CHECKING:
     from fastscale_jax.api import Classifier as Classifier
     from fastscale_jax.api import Complexity as Complexity
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from fastscale_jax.api import torch_twin as torch_twin
     from fastscale_jax.api import train as train
 
-_ROOMS = ("arch", "checkpoints", "convs", "cost", "data", "distributed", "interop", "logs")
-_ROOMS += ("measure", "models", "report", "runs", "search", "targets", "train", "utils")
+_SUBPACKAGES = ("arch", "checkpoints", "convs", "cost", "data", "distributed", "interop", "logs")
+_SUBPACKAGES += ("measure", "models", "report", "runs", "search", "targets", "train", "utils")
 
 
 def __getattr__(name: str) -> object:
     import importlib
 
-    if name in _ROOMS:  # `train` too, which can be called: see its docstring
+    if name in _SUBPACKAGES:  # also `train`, which is a callable module: see its docstring
         return importlib.import_module(f"fastscale_jax.{name}")
     if not name.startswith("_"):
         api = importlib.import_module("fastscale_jax.api")
@@ -52,4 +52,4 @@ def __dir__() -> list[str]:
     import importlib
 
     api = importlib.import_module("fastscale_jax.api")
-    return sorted({*globals(), *api.__all__, *_ROOMS})
+    return sorted({*globals(), *api.__all__, *_SUBPACKAGES})

@@ -1,6 +1,6 @@
-"""What `import fastscale_jax as fs` gives: a network in one line, its weights, and its training.
+"""The public API of `import fastscale_jax as fs`: networks, weights and training.
 
-docs/python.md is the guide to it.
+docs/python.md is its guide.
 """
 
 import fnmatch
@@ -53,7 +53,7 @@ Path = str | os.PathLike[str]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Classifier":  # it needs JAX, which listing and counting do without
+    if name == "Classifier":  # needs JAX, which listing and counting networks do not
         from fastscale_jax.interop.classifier import Classifier
 
         return Classifier
@@ -61,13 +61,13 @@ def __getattr__(name: str) -> Any:
 
 
 def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
-    """Returns the names of networks, as `create_model` takes them.
+    """Returns the names of networks, for `create_model`.
 
-    Any of them can be scaled by its name: `regnetz:dWr_16gf` is `regnetz:500mf` at 16 GF.
+    A name can include a scaling: `regnetz:dWr_16gf` is `regnetz:500mf` scaled to 16 GF.
 
     Args:
-        pattern: such as `regnety*` or `*:500mf`; case does not matter.
-        weights: only those that timm has trained weights of on the Hugging Face hub.
+        pattern: pattern such as `regnety*` or `*:500mf`; case does not matter.
+        weights: only networks with trained weights of timm on the Hugging Face hub.
 
     Example:
         >>> import fastscale_jax as fs
@@ -83,7 +83,7 @@ def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
 
 
 def model_config(name: str) -> ConfigDict:
-    """Returns the network that a name means, as `config.model`.
+    """Returns the config of a named network, as in `config.model`.
 
     Args:
         name: family and variant, as in `regnetz:dWr_16gf`; the family alone is its default.
@@ -103,8 +103,8 @@ def scale(config: "Config", strategy: str, **budget: Any) -> ConfigDict:
     Args:
         config: a name, the fields of `config.model`, or an `Architecture`; not modified.
         strategy: as in `dWr` or `a0.6`.
-        budget: one of `factor`, `flops`, `params`, `acts`, `step_ms`, `memory_bytes` and `phi`, and
-            the `device` of the last two but one.
+        budget: one of `factor`, `flops`, `params`, `acts`, `step_ms`, `memory_bytes` and `phi`;
+            with `step_ms` and `memory_bytes` also `device`.
 
     Raises:
         ValueError: as `arch.scale`.
@@ -119,13 +119,13 @@ def count(config: "Config") -> Complexity:
         config: a name, the fields of `config.model`, or an `Architecture`.
 
     Raises:
-        ValueError: it describes no network.
+        ValueError: `config` describes no network.
     """
     return arch.count(_network(config))
 
 
 def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """Returns a whole config: the network, and how it is trained.
+    """Returns a complete config: the network and its training.
 
     Args:
         name: a packaged recipe with a variant (`digits`, `finetune:regnety:400mf`), a file, or a
@@ -133,7 +133,7 @@ def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict
         overrides: values by key, as in `{"train.epochs": 3}`.
 
     Raises:
-        ValueError: there is none of that name; or no such key, or a value of another type.
+        ValueError: an unknown name or key, or a value of another type.
     """
     changes = [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
     return read_config(os.fspath(name), changes)
@@ -150,28 +150,28 @@ def create_model(
     dtype: Any = "float32",
     grouped_conv: str = "auto",
 ) -> "tuple[Network, dict[str, Any]]":
-    """Returns a network as a Flax module, and variables that it can be applied with.
+    """Returns a network as a Flax module, and its variables.
 
     Args:
         config: a name, as in `regnety:400mf` or `regnetz:dWr_16gf`; the fields of `config.model`;
             or an `Architecture`. Not modified.
-        num_classes: None: as the config has it; 0: no classifier.
+        num_classes: None: the config's; 0: no classifier.
         weights: a file, a workdir or an export; weights on the Hugging Face hub, as in
-            `hf:timm/regnety_004.pycls_in1k`, or `timm` for timm's default ones of this network;
-            None: random ones. A last layer for another number of classes is not taken, but drawn
-            anew. A name of a network leaves padding and epsilon to the weights.
-        seed: of random weights.
-        resolution: that the network is meant for, pixels; None: as the config has it. It may be
-            applied to images of any size.
-        in_channels: of the images; None: as the config has it.
-        dtype: of the computation; parameters and logits are float32.
+            `hf:timm/regnety_004.pycls_in1k`, or `timm` for timm's default weights of this network;
+            None: random weights. A last layer for another number of classes is replaced by a random
+            one. If `config` is a name, padding and epsilon are the weights'.
+        seed: seed of random weights.
+        resolution: intended side of the images in pixels; None: the config's. The network accepts
+            images of any size.
+        in_channels: channels of the images; None: the config's.
+        dtype: type of the computation; parameters and logits are float32.
         grouped_conv: implementation of the spatial convs, as in `models.build`.
 
     Returns:
         The module, and `{"params": …, "batch_stats": …}`, float32, complete.
 
     Raises:
-        ValueError: an unknown name, a network that cannot be built, or weights of another one.
+        ValueError: an unknown name, a network that cannot be built, or weights of another network.
 
     Example:
         >>> model, variables = fs.create_model("regnetz:dWr_x0.1", num_classes=10, resolution=32)
@@ -196,8 +196,8 @@ def create_model(
         model = build(loaded.network, dtype=dtype, grouped_conv=grouped_conv)
         if loaded.has_fresh_classifier and num_classes is None:
             warnings.warn(
-                f"the last layer of {weights} is not for {network.num_classes} classes, so it "
-                "starts afresh; with num_classes this is not said",
+                f"the last layer of {weights} is not for {network.num_classes} classes, so a "
+                "random one is used; give num_classes to silence this warning",
                 stacklevel=2,
             )
         return model, jax.tree.map(jax.numpy.asarray, loaded.variables)
@@ -208,18 +208,17 @@ def create_model(
 def load(
     path: Path, config: Config | None = None, *, classes: Sequence[str] | None = None
 ) -> "Classifier":
-    """Returns a trained network that takes images and names what is in them.
+    """Returns a trained network that classifies images by class name.
 
     Args:
         path: a workdir, one of its checkpoints, an export, a file of weights, or weights on the
             Hugging Face hub, as in `hf:timm/regnety_004.pycls_in1k`.
-        config: the network, for a file that does not say it; otherwise None.
-        classes: names in the order of their labels, for a file that does not say them. None: those
-            of ImageNet-1k for 1,000 classes, and otherwise numbers.
+        config: the network, for a file that does not contain it; otherwise None.
+        classes: class names in the order of their labels, for a file without them. None: those of
+            ImageNet-1k for 1,000 classes, otherwise numbers.
 
     Raises:
-        ValueError: there are no weights, they are damaged or of another network, or the network has
-            to be named.
+        ValueError: weights that are missing, damaged or of another network, or `config` is needed.
 
     Example:
         >>> classify = fs.load("runs/digits")
@@ -234,13 +233,13 @@ def load(
 def save(
     path: Path, config: Config, variables: Mapping[str, Any], *, names: str = "fastscale_jax"
 ) -> None:
-    """Writes weights to a safetensors file, which `create_model` and `load` take.
+    """Writes weights to a safetensors file, for `create_model` and `load`.
 
     Args:
-        path: its folder is made if need be; a file of that name is replaced.
+        path: file to write; its folder is made if missing, an existing file is replaced.
         config: the network, as in `create_model`, or its module's `architecture`.
         variables: `{"params": …, "batch_stats": …}`; not modified.
-        names: whose names the tensors get: one of `interop.layout.LIBRARIES`.
+        names: naming scheme of the tensors: one of `interop.layout.LIBRARIES`.
 
     Raises:
         ValueError: the variables are not those of the network, the file cannot be written, or the
@@ -258,24 +257,23 @@ def train(
     workdir: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Trains a network, or goes on from the workdir's checkpoint, and returns its test metrics.
+    """Trains a network, or continues from the workdir's checkpoint; returns its test metrics.
 
-    Ctrl-C saves the state and raises KeyboardInterrupt; the same call goes on from there.
+    Ctrl-C saves the state and raises KeyboardInterrupt; the same call continues from there.
 
     Args:
-        config: a recipe's name or a whole config, as `recipe` returns it; or a `Run`.
-        source: one's own images, as `from_arrays` and its like return them; None: those of
-            `config.data`. Of a network with `num_classes` 0 the classifier gets as many classes as
-            the images have.
+        config: a recipe's name, a complete config as from `recipe`, or a `Run`.
+        source: your own images, as from `from_arrays`, `from_csv` and so on; None: those of
+            `config.data`. If `num_classes` is 0, the classifier gets the images' number of classes.
         workdir: folder for checkpoints, metrics and curves; None: a new one under `runs/`.
-        overrides: as in `recipe`, where `config` is a name.
+        overrides: as in `recipe`, if `config` is a name.
 
     Returns:
-        The metrics of the last evaluation, by the names of `metrics.jsonl`: `test_top1_error`, in
-        percent, and so on; those of the averaged model begin with `ema_`.
+        The metrics of the last evaluation, by the names in `metrics.jsonl`: `test_top1_error`, in
+        percent, and so on; those of the averaged model start with `ema_`.
 
     Raises:
-        ValueError: something in the config, the images or the workdir is wrong; says what.
+        ValueError: an error in the config, the images or the workdir.
     """
     import jax
 
@@ -295,15 +293,15 @@ def train(
 def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]:
     """Returns the test metrics of a run's latest checkpoint.
 
-    They are written to the workdir too, as `fastscale eval` does.
+    They are also written to the workdir, as by `fastscale eval`.
 
     Args:
-        workdir: of the run.
-        source: one's own images; None: those that the run was trained on. Their classes must be the
-            run's, in the same order.
+        workdir: the run's folder.
+        source: your own images, with the run's classes in the same order; None: the images that the
+            run was trained on.
 
     Raises:
-        ValueError: there is no checkpoint, or the images are others.
+        ValueError: there is no checkpoint, or the images have other classes.
     """
     from fastscale_jax.runs.assess import evaluate_checkpoints
     from fastscale_jax.train.evaluate import as_record
@@ -320,12 +318,12 @@ def torch_twin(
 
     Args:
         config: the network, as in `create_model`, or its module's `architecture`.
-        variables: weights; None: random ones.
-        channels: order in images of three channels, `[batch, 3, h, w]`: `RGB`, as our networks; or
-            `BGR`, as the reference's, whose state dicts it then loads and gives.
+        variables: weights; None: random weights.
+        channels: order of the channels in images `[batch, 3, h, w]`: `RGB`, as in our networks; or
+            `BGR`, as in pycls; the twin then loads and returns state dicts of pycls.
 
     Raises:
-        ValueError: the variables are not those of the network, or an unknown order.
+        ValueError: variables of another network, or an unknown order.
     """
     from fastscale_jax.interop.torch_twin import twin
 
@@ -333,14 +331,14 @@ def torch_twin(
 
 
 def _network(config: Config, **fields: int | None) -> Architecture:
-    """The network of any description, with those of its fields changed that are not None."""
+    """The network of a name, config or `Architecture`; `fields` other than None replace its own."""
     network = as_architecture(model_config(config) if isinstance(config, str) else config)
     changes = {key: value for key, value in fields.items() if value is not None}
     return as_architecture({**network.to_config(), **changes}) if changes else network
 
 
 def _left_open(config: Config | None, resolution: int | None = None) -> frozenset[str]:
-    """Fields of a network that its weights decide: those that a name does not say."""
+    """Fields of a network that its weights may set, because a name does not contain them."""
     from fastscale_jax.interop.pretrained import OPEN
 
     if config is not None and not isinstance(config, str):

@@ -1,11 +1,11 @@
-"""`python -m fastscale_jax.main`, and the command `fastscale`, which is the same with subcommands.
+"""Entry points: `fastscale <subcommand>`, and `python -m fastscale_jax.main --mode=<subcommand>`.
 
 python -m fastscale_jax.main --config=configs/regnetz.py:dWr_16gf --mode=info
 python -m fastscale_jax.main --config=configs/digits.py --workdir=runs/digits
 fastscale train digits --workdir=runs/digits
 """
 
-# What is imported at the top starts with every command; JAX comes with the commands that need it.
+# Every command imports the modules below, so none of them imports JAX.
 
 import errno
 import os
@@ -19,14 +19,14 @@ from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
 from fastscale_jax.utils.console import FAILURE, complain, usage_error
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
-# subcommands of `fastscale` that `--mode` names
+# subcommands of `fastscale` that `--mode` accepts
 MODES = ("train", "eval", "info", "time", "memory", "program", "predict", "export")
 
 
 def face(command: str) -> NoReturn:
-    """Runs one subcommand with the arguments of this process, and ends it.
+    """Runs one subcommand with the arguments of this process, and ends the process.
 
-    For the modules of this package that are commands themselves.
+    For modules that can be run as commands, with `python -m`.
     """
     _run([command, *sys.argv[1:]])
 
@@ -45,20 +45,20 @@ def _run(tokens: list[str]) -> NoReturn:
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
-        # `| head` has read enough, or the disk that the output goes to is full
+        # the reader of a pipe has ended, such as `head`, or the disk of the output is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.ENOSPC:
             complain(f"the output cannot be written: {error.strerror}")
         status = FAILURE
     try:
         sys.stderr.flush()
-    except OSError:  # a log on a full disk; what it lacks must not change the status
+    except OSError:  # stderr is a log on a full disk; that must not change the status
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(status)
 
 
 def _with_mode(tokens: list[str]) -> list[str]:
-    """The arguments with the subcommand first, for the one of `--mode`."""
+    """The arguments, with the value of `--mode` as the subcommand in front."""
     rest, mode, waiting = [], "train", iter(tokens)
     for token in waiting:
         match = re.fullmatch(r"--?mode(?:=(.*))?", token)

@@ -108,7 +108,7 @@ def test_networks_are_listed_by_pattern_and_by_weights():
 def test_a_random_last_layer_that_was_not_asked_for_is_said(tmp_path):
     model, variables = fs.create_model("regnety:200mf", num_classes=3)
     fs.save(tmp_path / "x", model.architecture, variables)
-    with pytest.warns(UserWarning, match="is not for 1000 classes, so it starts afresh"):
+    with pytest.warns(UserWarning, match="is not for 1000 classes, so a random one is used"):
         fs.create_model("regnety:200mf", weights=tmp_path / "x")
 
 

@@ -226,9 +226,13 @@ def test_another_group_has_another_process_and_the_first_is_ended(workers):
 
 def test_results_of_other_machines_are_refused():
     check_same_machine("x", MACHINE, {**MACHINE, "date": "2026-11-29"})
-    with pytest.raises(ValueError, match=r"device NVIDIA H100 80GB HBM3, not NVIDIA H200 as now"):
+    with pytest.raises(
+        ValueError, match=r"device NVIDIA H100 80GB HBM3, but this machine has NVIDIA H200"
+    ):
         check_same_machine("x", MACHINE, {**MACHINE, "device": "NVIDIA H200"})
-    with pytest.raises(ValueError, match=r"versions jax 0\.11\.2, not jax 0\.12\.0 as now"):
+    with pytest.raises(
+        ValueError, match=r"versions jax 0\.11\.2, but this machine has jax 0\.12\.0"
+    ):
         check_same_machine("x", MACHINE, {**MACHINE, "versions": {"jax": "0.12.0"}})
 
 

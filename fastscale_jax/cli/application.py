@@ -10,7 +10,7 @@ import cyclopts
 
 import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
-from fastscale_jax.cli.boundary import told
+from fastscale_jax.cli.boundary import exit_status
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.cli.status_line import told_if_long
 from fastscale_jax.runs.recipes import PREFIX, read_config, run_of_config
@@ -20,7 +20,7 @@ from fastscale_jax.utils.usage import in_plain_words
 
 
 class Command(NamedTuple):
-    """A subcommand: where its function is, and what `--help` says of it."""
+    """A subcommand: its function, its help group and its help text."""
 
     function: str  # `module:function` in this folder
     group: str
@@ -28,12 +28,12 @@ class Command(NamedTuple):
     example: str
 
 
-_TRAIN, _KNOW, _FIND = "Train and use", "What it costs", "Find a network"
+_TRAIN, _COSTS, _FIND = "Train and use", "What it costs", "Find a network"
 COMMANDS = {
     "train": Command(
         "train_command:train",
         _TRAIN,
-        "Train a network, or go on from its checkpoint.",
+        "Train a network, or continue from its checkpoint.",
         "fastscale train digits --workdir=runs/digits",
     ),
     "eval": Command(
@@ -45,55 +45,55 @@ COMMANDS = {
     "predict": Command(
         "predict_command:predict",
         _TRAIN,
-        "Say what a network sees in images.",
+        "Predict the classes of images.",
         "fastscale predict photos/ --workdir=runs/digits",
     ),
     "export": Command(
         "export_command:export",
         _TRAIN,
-        "Write a network to files that need none of this package.",
+        "Write a network to files that work without this package.",
         "fastscale export --workdir=runs/digits --output=exported",
     ),
     "list": Command(
         "list_command:show",
-        _KNOW,
+        _COSTS,
         "List the networks that have names.",
         "fastscale list 'regnety*'",
     ),
     "info": Command(
         "info_command:info",
-        _KNOW,
-        "Say what a network is and costs, without JAX.",
+        _COSTS,
+        "Show a network's stages and costs, without JAX.",
         "fastscale info regnetz:dWr_16gf",
     ),
     "scale": Command(
         "scale_command:scale",
-        _KNOW,
-        "Scale the network of any config, and say what changes stage by stage.",
+        _COSTS,
+        "Scale the network of any config; show the changes of each stage.",
         "fastscale scale dWr_4gf --config=regnetz:500mf",
     ),
     "describe": Command(
         "describe_command:describe_network",
-        _KNOW,
-        "Say which network a name of timm or torchvision stands for.",
+        _COSTS,
+        "Show the network behind a timm or torchvision name.",
         "fastscale describe timm:regnety_016",
     ),
     "time": Command(
         "time_command:time",
-        _KNOW,
+        _COSTS,
         "Time a training step and an evaluation on this machine.",
         "fastscale time regnetz:500mf --config.data.batch_size=64",
     ),
     "memory": Command(
         "memory_command:memory",
-        _KNOW,
-        "Say what a training step holds, and the largest batch that fits.",
+        _COSTS,
+        "Show the memory of a training step and the largest batch that fits.",
         "fastscale memory regnetz:500mf --target=gpu:h100",
     ),
     "program": Command(
         "program_command:program",
-        _KNOW,
-        "Say what the compiled step is made of: kernels, bytes, the least time.",
+        _COSTS,
+        "Show a compiled step's kernels, bytes and least possible time.",
         "fastscale program regnetz:500mf --target=gpu:h100 --config.dtype=bfloat16",
     ),
     "choose": Command(
@@ -117,19 +117,19 @@ COMMANDS = {
     "search": Command(
         "search_commands:search",
         _FIND,
-        "Draw RegNets, train each shortly, keep the best.",
+        "Sample RegNets, train each briefly, keep the best.",
         "fastscale search digits --window=1mf:4mf --networks=8",
     ),
     "compound": Command(
         "search_commands:compound",
         _FIND,
-        "Find how to share growth by a grid search, as EfficientNet did.",
+        "Find a compound scaling by EfficientNet's grid search.",
         "fastscale compound digits --phi=2",
     ),
     "device": Command(
         "device_command:scale_for_device",
         _FIND,
-        "Find which shares of growth a device likes best, here or on a target.",
+        "Find the scaling strategy that runs fastest on a device or target.",
         "fastscale device regnetz:500mf --target=gpu:h100 --budget=floor_ms:12",
     ),
     "study": Command(
@@ -141,20 +141,20 @@ COMMANDS = {
     "report": Command(
         "report_command:report",
         _FIND,
-        "Write the paper's tables and figures, and an explorer, as one page.",
+        "Write a page with the paper's tables, figures and an explorer.",
         "fastscale report --output=report",
     ),
 }
 
 
-# that say nothing by themselves while they compile
+# commands without their own progress line while they compile
 _SILENT = ("eval", "predict", "export", "time")
-# what a run's config.json alone names: its weights, and not those that it began with
+# commands for which a run's config.json means its trained weights, not its initial ones
 _WITH_WEIGHTS = ("eval", "predict", "export")
 
 
 def application() -> cyclopts.App:
-    """Returns the command; a subcommand is imported when it is asked for."""
+    """Returns the command-line application; a subcommand is imported on use."""
     app = cyclopts.App(
         name="fastscale",
         help="Scale convolutional networks to a budget, say what they cost, and train them.",
@@ -170,7 +170,7 @@ def application() -> cyclopts.App:
         ),
     )
     groups = {
-        name: cyclopts.Group(name, sort_key=i) for i, name in enumerate((_TRAIN, _KNOW, _FIND))
+        name: cyclopts.Group(name, sort_key=i) for i, name in enumerate((_TRAIN, _COSTS, _FIND))
     }
     for name, command in COMMANDS.items():
         app.command(
@@ -184,7 +184,7 @@ def application() -> cyclopts.App:
 
 
 def _is_worth_showing(value: Any) -> str | None:
-    """A default for `--help`; of what is empty there is nothing to show."""
+    """A default's text for `--help`; None: nothing is shown."""
     return None if value is None or value is False or value == "" else str(value)
 
 
@@ -192,13 +192,13 @@ def main(tokens: Sequence[str]) -> int:
     """Runs a command and returns its exit status.
 
     Args:
-        tokens: its arguments, the subcommand first.
+        tokens: command-line arguments, the subcommand first.
     """
     for token in tokens:
         if digits := other_digits(token.rpartition("=")[2]):
             return usage_error(f"{token}: numbers are written with the digits 0 to 9; got {digits}")
     rest, overrides = split(tokens)
-    if rest[:2] == ["search", "device"]:  # a search, too, but one that trains nothing
+    if rest[:2] == ["search", "device"]:  # a search without training is the command `device`
         rest = rest[1:]
     if rest and not rest[0].startswith("-") and rest[0] not in COMMANDS:
         return usage_error(
@@ -231,11 +231,11 @@ def main(tokens: Sequence[str]) -> int:
         complain("interrupted")
         return FAILURE
     except Exception as error:
-        return told(error)
+        return exit_status(error)
 
 
 def _underscored(token: str) -> str:
-    """The token as our flags are written: `--memory-gb=4` and `-memory_gb=4` as `--memory_gb=4`."""
+    """The token in our flags' spelling: `--memory-gb=4` and `-memory_gb=4` give `--memory_gb=4`."""
     if token == "-":
         return STDIN
     if re.match(r"-[a-zA-Z]\w", token):
@@ -247,16 +247,16 @@ def _underscored(token: str) -> str:
 
 
 def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
-    """A line about an option of other commands: which these are."""
+    """The error message for an option that only other commands have; it names them."""
     option = error.token.keyword or ""
     app = application()
-    having = [
+    commands = [
         other
         for other in COMMANDS
         if any(option in argument.names for argument in app[other].assemble_argument_collection())
     ]
-    if having:
-        return f"{option} is for {', '.join(having)}, not for {name}"
+    if commands:
+        return f"{option} is for {', '.join(commands)}, not for {name}"
     return _in_a_line(name, error)
 
 
@@ -264,7 +264,7 @@ def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError)
     unused = getattr(error, "unused_tokens", None)
     if unused and not missing:
-        # of a command that takes any number of arguments, an unknown option leaves all unused
+        # an unknown option makes cyclopts report all arguments of a variadic command as unused
         first = next((token for token in unused if token.startswith("-")), unused[0])
         if name == "scale" and not first.startswith("-"):
             return f"unexpected argument {first!r}; its network is given as --config={first}"

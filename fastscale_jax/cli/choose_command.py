@@ -42,18 +42,21 @@ def choose_network(
 ) -> int:
     """Finds the largest network within a budget of time or memory. Returns the exit status.
 
-    What is printed is a variant with a factor, which names the same network on every machine.
+    Prints a variant with its scaling factor; it names the same network on every machine.
 
     Args:
         base: family:base, as in regnetz:500mf.
         strategy: Scaling strategy, as in the variants; dWr is the fast one.
-        step_ms: Budget: milliseconds of a training step here, at most.
-        memory_gb: Budget: gigabytes (1e9 bytes) that a training step holds, at most.
-        floor_ms: Budget: of the least time that the compiled step can take on --target, at most.
-        target: A device that need not be here, as in gpu:h100 or tpu:v5e:2x2.
-        batch_size: Images of the step; without it the fitted device's, or 128 a device of --target.
-        dtype: Of the computation, likewise.
-        noise: Largest error of a median, as a share of it.
+        step_ms: Budget: largest time of a training step on this machine, in milliseconds.
+        memory_gb: Budget: largest memory of a training step, in gigabytes (1e9 bytes).
+        floor_ms: Budget: largest floor of the compiled step on --target, in milliseconds. The floor
+            is the least possible time.
+        target: Device to compile for, as in gpu:h100 or tpu:v5e:2x2. This machine need not have it.
+        batch_size: Images per step. Default: that of the fitted device, or 128 per device of
+            --target.
+        dtype: Type of the computation. Default: that of the fitted device, or the target's 16-bit
+            type.
+        noise: Largest relative error of a median time.
         session: see `Session`.
     """
     session.start()
@@ -113,39 +116,39 @@ def _tell(
     )
     if device:
         complain(
-            "that is without augmentation, which moves bytes of its own; fastscale program "
-            f"{family}:{variant} --target={device.name} says what all of it costs there"
+            "augmentation is not included; for the cost with it: fastscale program "
+            f"{family}:{variant} --target={device.name}"
         )
     if choice.amount < NEAR * wanted:
         complain(f"no larger network of {strategy} was found that fits the budget")
 
 
 def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, float]:
-    """The kind of the budget, and how much it is.
+    """The kind and the amount of the budget.
 
     Raises:
-        ValueError: it is no budget, or not one of the device that is asked for.
+        ValueError: not exactly one budget, a number below 0, or a budget not for the --target.
     """
-    given = {flag: amount for flag, amount in budgets.items() if amount is not None}
-    if len(given) != 1:
+    chosen = {flag: amount for flag, amount in budgets.items() if amount is not None}
+    if len(chosen) != 1:
         raise ValueError("give exactly one budget: --step_ms, --memory_gb or --floor_ms")
-    ((flag, amount),) = given.items()
+    ((flag, amount),) = chosen.items()
     if not 0 < amount < math.inf:
         raise ValueError(f"--{flag} must be a number above 0")
     if flag == "step_ms" and target:
         raise ValueError(
-            "--step_ms is measured, and --target is not here; give --floor_ms, the least time that "
-            "the compiled step can take there"
+            "--step_ms is measured on this machine and cannot be used with --target; give "
+            "--floor_ms, the least possible time of the compiled step there"
         )
     if flag == "floor_ms" and not target:
-        raise ValueError("--floor_ms is for a --target; give --step_ms for the device here")
+        raise ValueError("--floor_ms needs a --target; give --step_ms for this machine's device")
     return _KINDS[flag], 1e9 * amount if flag == "memory_gb" else amount
 
 
 def _measure(
     device: Target | None, kind: str, batch: int, dtype: str, noise: float, session: Session
 ) -> Measure:
-    """What a step of a network takes of a kind.
+    """Returns the function that computes a network's step cost in the budget's unit.
 
     Raises:
         ValueError: the devices have no such dtype, or cannot share the batch.
@@ -170,14 +173,14 @@ def _on_target(
     store: pathlib.Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Measure:
-    """What a step holds on a device that need not be here, or the least time it can take there."""
+    """Returns the function that compiles a step for a target and gives its memory or floor."""
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.targets.figures import program_figures
     from fastscale_jax.targets.program import Program
     from fastscale_jax.targets.store import Store
 
     def measure(_: float, network: Architecture) -> float:
-        # a TPU's program has some of its memory only at the end
+        # a TPU program's memory is known only after full compilation
         is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
         until = "end" if is_rough else "layout"
         program = Program(network, plain_recipe(batch, dtype), target, until=until)

@@ -1,4 +1,4 @@
-"""`fastscale curves`: what decides a step's time, from many networks."""
+"""`fastscale curves`: step times of many networks against flops, params and acts."""
 
 import dataclasses
 import pathlib
@@ -16,24 +16,25 @@ from fastscale_jax.measure.points import FRAMEWORKS, Spec
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 
-_GRID = Group("Which points", sort_key=1)
+_GRID = Group("Points", sort_key=1)
 
 
 @Parameter(name="*", group=_GRID)
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Which networks, and which steps of them.
+    """The networks to measure, and the settings of their steps.
 
     Attributes:
         bases: family:base, with commas between.
         strategies: Scaling strategies, as in w,dWr,a0.6,d1w8r1.
         factors: Growth of flops, with commas between.
-        rows: The rows of the paper's Tables 5 to 8, in place of bases, strategies and factors.
-        frameworks: jax, torch and torch-compile, with commas between; all without it.
-        target: A device that need not be here, as in gpu:h100 or tpu:v5e.
-        batch_size: Images a device, or auto: the most that fit; 8, or 128 with --target.
-        resolution: Pixels of a side of the bases; 0: their own.
-        dtype: float32, or with --target the device's 16-bit one.
+        rows: Use the networks of the paper's Tables 5 to 8 instead of bases, strategies and
+            factors.
+        frameworks: jax, torch and torch-compile, with commas between. Default: all.
+        target: Device to compile for, as in gpu:h100 or tpu:v5e. This machine need not have it.
+        batch_size: Images per device; auto: as many as fit. Default: 8, or 128 with --target.
+        resolution: Side of the bases' images in pixels; 0: each base's own.
+        dtype: Type of the computation. Default: float32, or with --target the device's 16-bit type.
     """
 
     bases: str = "efficientnet:b0,regnety:500mf,regnetz:500mf"
@@ -56,18 +57,18 @@ def curves(
     measuring: Measuring = Measuring(),
     session: Session = Session(),
 ) -> int:
-    """Times networks at many scales, in JAX and in PyTorch, and draws what decides their time.
+    """Times networks at many scales, in JAX and PyTorch, and draws time against their costs.
 
-    Each point is measured in a process of its own and added to the results at once. The same
-    command goes on where it was stopped. At the end, or with --only_draw, the figures are drawn
-    (PNG, SVG) and listed (CSV) with Pearson's r. With --target nothing is run: programs are
-    compiled for a device that need not be here, and their floor and their bytes are drawn in the
-    place of time. Returns the exit status.
+    Each point is measured in its own process and saved at once. Run the same command again to
+    continue after an interruption. At the end, or with --only_draw, figures (PNG, SVG) and tables
+    (CSV) with Pearson's r are written. With --target nothing runs: programs are compiled for that
+    device, and the figures show their floor (least possible time) and bytes instead of time.
+    Returns the exit status.
 
     Args:
-        results: A JSON-lines file that measurements are added to. One file is of one device.
+        results: JSON-lines file that measurements are added to; one device per file.
         output: Folder for figures and tables.
-        only_draw: Measure nothing.
+        only_draw: Draw the existing results; measure nothing.
         grid: see `Grid`.
         measuring: see `Measuring`.
         session: see `Session`.
@@ -101,7 +102,7 @@ def curves(
         complain(f"{error.filename or results} cannot be written: {error.strerror}")
         return USAGE_ERROR
     except KeyboardInterrupt:
-        complain("interrupted; the same command goes on")
+        complain("interrupted; run the same command again to continue")
         return FAILURE
     return OK
 
@@ -123,14 +124,14 @@ def _draw(records: list[dict[str, Any]], output: pathlib.Path) -> None:
 
 
 def _specs(grid: Grid, target: Target | None) -> list[Spec]:
-    """The points that are asked for.
+    """The requested points.
 
     Raises:
-        ValueError: there is none of that name, or a number is none.
+        ValueError: an unknown name, or a value that is not a number.
     """
     frameworks = (grid.frameworks or ("jax" if target else ",".join(FRAMEWORKS))).split(",")
     if target and frameworks != ["jax"]:
-        raise ValueError("--target is for JAX's programs; leave --frameworks out")
+        raise ValueError("--target compiles JAX programs only; leave --frameworks out")
     if unknown := [name for name in frameworks if name not in FRAMEWORKS]:
         raise ValueError(f"unknown framework {unknown[0]!r}; choose among {', '.join(FRAMEWORKS)}")
     setting = setting_of(target, grid.batch_size, grid.dtype, grid.resolution)

@@ -1,4 +1,4 @@
-"""`fastscale describe`: the network that another library's name stands for."""
+"""`fastscale describe`: our network for a name of timm or torchvision."""
 
 import json
 
@@ -11,28 +11,28 @@ from fastscale_jax.utils.console import OK, print_table
 
 
 def describe_network(name: str, *, format: Output = "table") -> int:  # noqa: A002 # the flag's name
-    """Says which network a name of another library stands for. Returns the exit status.
+    """Shows our network for a name of another library. Returns the exit status.
 
     Args:
-        name: Of the library and of its network, as in timm:regnety_016 or torchvision:resnet50;
-            what comes after a dot, as in regnety_016.tv2_in1k, is the training and does not count.
+        name: library:network, as in timm:regnety_016 or torchvision:resnet50. A training tag after
+            a dot, as in regnety_016.tv2_in1k, is ignored.
         format: json prints one object on stdout.
     """
-    found = _counterpart(name)
-    network = found.architecture()
+    counterpart = _counterpart(name)
+    network = counterpart.architecture()
     if format == "json":
-        print(json.dumps({**describe(network), "config": found.arguments}))
+        print(json.dumps({**describe(network), "config": counterpart.arguments}))
         return OK
     print_table(network_table(network))
-    print(f"{found.package}'s {found.name} is {found.arguments}")
+    print(f"{counterpart.package}'s {counterpart.name} is {counterpart.arguments}")
     return OK
 
 
 def _counterpart(text: str) -> Counterpart:
-    """The network that `library:name` stands for.
+    """Our network for `library:name`.
 
     Raises:
-        ValueError: there is no such library here, or none of its networks of that name is ours.
+        ValueError: an unknown library, or a network that we do not have.
     """
     library, _, name = text.partition(":")
     package = meant(library, LIBRARIES)
@@ -46,9 +46,9 @@ def _counterpart(text: str) -> Counterpart:
     if plain not in known:
         for beginning, difference in LOOKALIKES.items():
             if plain.startswith(beginning):
-                raise ValueError(f"{package}'s {name} {difference}; none of our networks does")
+                raise ValueError(f"{package}'s {name} {difference}; our networks do not")
         raise ValueError(
-            f"{package}'s {name} is none of our networks; {did_you_mean(nearest(plain, known))}"
-            "docs/weights.md lists those that are"
+            f"we have no network for {package}'s {name}; {did_you_mean(nearest(plain, known))}"
+            "docs/weights.md lists the known names"
         )
     return known[plain]

@@ -1,4 +1,4 @@
-"""What a network is and costs, as a table for people or as JSON for programs."""
+"""A network's stages and costs, as a table or as JSON."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,11 @@ def describe(network: Architecture, scaling: Scaling | None = None) -> dict[str,
 
 
 def predicted(run: Run) -> dict[str, Any]:
-    """Returns what the device's model predicts, where the variant is of a time or of a memory.
+    """Returns the fitted device model's prediction, for variants with a time or memory budget.
 
     Returns:
-        `by` and `step` for people, `step_ms` and `memory_bytes` and how far each is off as a rule,
-        and whether networks of this size were measured; empty: the variant rests on no device.
+        `by` (model) and `step`, as text; `step_ms` and `memory_bytes`, each with its typical
+        relative error; `is_covered`: networks of this size were measured. Empty for other variants.
     """
     network, scaling = run.network, run.scaling
     if scaling is None or not {*run.budget} & {*MEASURED}:
@@ -60,7 +60,7 @@ def predicted(run: Run) -> dict[str, Any]:
 
 
 def prediction_line(prediction: dict[str, Any]) -> str:
-    """Returns what `predicted` returned as a line."""
+    """Returns the result of `predicted` as one line."""
     units = {"step_ms": (1.0, "ms"), "memory_bytes": (1e9, "GB")}
     amounts = [
         f"{prediction[name] / unit:.4g} {symbol} (give or take {prediction[f'{name}_error']:.0%})"
@@ -75,9 +75,9 @@ def prediction_line(prediction: dict[str, Any]) -> str:
 def network_table(network: Architecture, scaling: Scaling | None = None) -> "Table":
     """Returns the table of `info`: a row for the stem, each stage, the head, and the total.
 
-    Costs are of one image; beside each stands its share of the total.
+    Costs are for one image, each with its percentage of the total.
     """
-    # here, so that --format=json starts without it
+    # imported late: --format=json does not need it
     from rich.table import Table
 
     total = count(network)
@@ -110,7 +110,7 @@ def network_table(network: Architecture, scaling: Scaling | None = None) -> "Tab
 
 
 def title(a: Architecture) -> str:
-    """Returns the name and the kind of a network, for people."""
+    """Returns one line with a network's name, block, activation, resolution and classes."""
     classes = f"{a.num_classes:,} classes" if a.num_classes else "no classifier"
     return f"{a.name}: {a.block}, {a.activation}, {a.resolution} px, {classes}" + (
         f", SE {a.se_ratio:g}" if a.se_ratio else ""
@@ -118,17 +118,17 @@ def title(a: Architecture) -> str:
 
 
 def caption(scaling: Scaling | None) -> str:
-    """Returns how a network was scaled, and what is counted."""
+    """Returns the table's caption: the counting convention, and the scaling if there is one."""
     note = "for one image; one multiply-add is one flop"
     if scaling is None:
         return note
     by = ", ".join(f"{key} x{_each(x)}" for key, x in scaling.multipliers._asdict().items())
-    how = f"{scaling.base} scaled by {scaling.strategy} x{scaling.factor:.12g}"
-    return f"{note}\n{how}: {by}, then rounded"
+    scaled = f"{scaling.base} scaled by {scaling.strategy} x{scaling.factor:.12g}"
+    return f"{note}\n{scaled}: {by}, then rounded"
 
 
 def _each(multiplier: PerStage) -> str:
-    """A multiplier, or those of the stages, for people."""
+    """A multiplier as text; with one value per stage: the values, separated by slashes."""
     values = multiplier if isinstance(multiplier, tuple) else (multiplier,)
     return "/".join(f"{value:.3g}" for value in values)
 
@@ -141,7 +141,7 @@ def _shares(part: Complexity, total: Complexity) -> list[str]:
 
 
 def readable(amount: int) -> str:
-    """Returns a count for people, as in `4.008 G`."""
+    """Returns a count with a unit prefix, as in `4.008 G`."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if amount >= unit:
             return f"{amount / unit:.3f} {name}"

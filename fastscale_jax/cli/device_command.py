@@ -1,4 +1,4 @@
-"""`fastscale device`: which shares of growth a device likes best, and the networks to copy."""
+"""`fastscale device`: the scaling strategy that is fastest on a device, and its networks."""
 
 import dataclasses
 import pathlib
@@ -30,19 +30,19 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.console import FAILURE, OK, USAGE_ERROR, complain
 from fastscale_jax.utils.paths import slug
 
-_SHARES = Group("Which shares", sort_key=1)
+_SHARES = Group("Strategies", sort_key=1)
 
 
 @Parameter(name="*", group=_SHARES)
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """How growth is shared in the networks that are tried.
+    """The strategies to try: how each shares growth among depth, width and resolution.
 
     Attributes:
-        shares: alpha: the strategies a0 to a1, where width has the share α. all: every way to share
-            growth among depth, width and resolution, with group widths that grow and that do not.
-            Or strategies, as in a0.5,dWr,d1w8r1g0.
-        step: Of the grid of α, or of all shares; a part of 1.
+        shares: alpha: the strategies a0 to a1, where α is the share of width. all: a grid over the
+            shares of depth, width and resolution, with growing and with fixed group widths. Or
+            names of strategies, as in a0.5,dWr,d1w8r1g0.
+        step: Step of the grid, from 0 to 1.
     """
 
     shares: str = ALPHA
@@ -64,27 +64,29 @@ def scale_for_device(
     measuring: Measuring = Measuring(),
     session: Session = Session(),
 ) -> int:
-    """Finds which shares of growth a device likes best within a budget. Returns the exit status.
+    """Finds the scaling strategy that is fastest on a device, within a budget.
 
-    For each strategy the largest network within the budget is found, by compiling for the target
-    or by measuring here. What is printed: these networks as variants to copy; the strategy with
-    most flops of one image for each millisecond of the step, among networks with at least half of
-    the flops of the largest; and the front, the networks that no other beats in flops and time, or
-    in params and time. Every network is added to the results at once. The same command goes on
-    where it was stopped, and another budget begins with what is known.
+    For each strategy it finds the largest network within the budget, by compiling for the target or
+    by measuring on this machine. It prints three things. First, these networks as variants. Second,
+    the strategy with most flops per image per millisecond of the step, among networks with at least
+    half the flops of the largest. Third, the Pareto fronts: networks that no other beats in both
+    flops and time, or in both params and time. Each network is saved at once. Run the same command
+    again to continue after an interruption; another budget reuses the results. Returns the exit
+    status.
 
     Args:
         base: family:base, as in regnetz:500mf.
-        budget: floor_ms:12 (of the least time of the step on --target), step_ms:25 (here),
-            memory_gb:40, or flops:4gf.
-        target: A device that need not be here, as in gpu:h100 or tpu:v5e:2x2; or here.
-        results: A JSON-lines file that networks are added to; without it, one of the target and
-            the base in runs/device.
-        only_known: Measure and compile nothing; use what the results have.
+        budget: floor_ms:12 (least possible step time on --target), step_ms:25 (measured on this
+            machine), memory_gb:40, or flops:4gf.
+        target: Device to compile for, as in gpu:h100 or tpu:v5e:2x2; this machine need not have it.
+            here: measure on this machine.
+        results: JSON-lines file that networks are added to. Default: a file named after the target
+            and the base, in runs/device.
+        only_known: Use the existing results; measure and compile nothing.
         output: Folder for the figure (PNG, SVG, CSV) and the tables (CSV).
         format: json prints one object on stdout, csv the networks within the budget.
-        batch_size: Images a device; 8, or 128 with --target.
-        dtype: float32, or with --target the device's 16-bit one.
+        batch_size: Images per device. Default: 8, or 128 with --target.
+        dtype: Type of the computation. Default: float32, or with --target the device's 16-bit type.
         shares: see `Shares`.
         measuring: see `Measuring`.
         session: see `Session`.
@@ -103,8 +105,8 @@ def scale_for_device(
     path = results or pathlib.Path("runs/device", f"{slug(target)}-{slug(base)}.jsonl")
     if wanted.kind == "memory_gb" and of_device and of_device.device.platform == "tpu":
         complain(
-            "on TPUs programs hold some percent more than is counted here; fastscale memory "
-            "compiles to the end"
+            "programs on TPUs need a few percent more memory than is counted; fastscale memory "
+            "gives the exact number"
         )
     unmet: dict[str, str] = {}
     try:
@@ -118,15 +120,15 @@ def scale_for_device(
             unmet = search_shares(spec, strategies, wanted, of_points, tell=complain)
         if unmet and not any("error" not in record for record in points.read(path)):
             raise UnmetError(_all_unmet(base, unmet, wanted))
-        found = _findings(path, base, target, of_device)
-        if not device_results.within(found, strategies, wanted):
-            raise UnmetError(_nothing_meets(found, strategies, wanted))
+        findings = _findings(path, base, target, of_device)
+        if not device_results.within(findings, strategies, wanted):
+            raise UnmetError(_nothing_meets(findings, strategies, wanted))
         if only_known:
-            _check_setting(found, path, batch_size, dtype)
-            strategies = _searched(found, strategies, wanted)
-        show(found, strategies, wanted, format)
+            _check_setting(findings, path, batch_size, dtype)
+            strategies = _searched(findings, strategies, wanted)
+        show(findings, strategies, wanted, format)
         if output is not None:
-            drawn = write(found, strategies, wanted, output)
+            drawn = write(findings, strategies, wanted, output)
             complain(f"written: {drawn}")
     except OSError as error:
         complain(f"{error.filename or path} cannot be written: {error.strerror}")
@@ -135,17 +137,17 @@ def scale_for_device(
         complain(str(error))
         return FAILURE
     except KeyboardInterrupt:
-        complain("interrupted; the same command goes on")
+        complain("interrupted; run the same command again to continue")
         return FAILURE
     complain(f"results: {path}")
     return OK
 
 
 def _target(text: str) -> Target | None:
-    """The target; None: the device here.
+    """The target; None: this machine's device.
 
     Raises:
-        ValueError: it is unknown.
+        ValueError: unknown target.
     """
     try:
         return None if text.lower() == HERE else Target.parse(text)
@@ -157,23 +159,24 @@ def _budget(text: str, target: Target | None) -> Budget:
     """The budget.
 
     Raises:
-        ValueError: it is none, or not one of the device that is asked for.
+        ValueError: the text is no budget, or the budget does not fit the target.
     """
     budget = Budget.parse(text)
     if budget.kind == "step_ms" and target:
         raise ValueError(
-            f"--budget={text} is measured, and --target is not here; give floor_ms, the least time "
-            "that the compiled step can take there"
+            f"--budget={text} is measured on this machine and cannot be used with --target; give "
+            "floor_ms, the least possible time of the compiled step there"
         )
     if budget.kind == "floor_ms" and not target:
         raise ValueError(
-            f"--budget={text} is for a --target, as in gpu:h100; give step_ms for the device here"
+            f"--budget={text} needs a --target, as in gpu:h100; give step_ms for this machine's "
+            "device"
         )
     return budget
 
 
 def _full_name(base: str) -> str:
-    """`family:base`, the base written out, as points have it.
+    """`family:base`, with the family's default base written out, as in the results.
 
     Raises:
         ValueError: unknown family or base.
@@ -183,68 +186,68 @@ def _full_name(base: str) -> str:
 
 
 def _check_stages(base: str, strategy: str) -> None:
-    """Refuses shares of another number of stages than the network has, before anything is done."""
+    """Raises ValueError for per-stage shares whose number is not the network's number of stages."""
     stages = strategy_of(strategy).stages
-    having = len(Spec("jax", base, "", 1.0, 1, "float32", 0).network().stages)
-    if stages not in (0, having):
-        raise ValueError(f"strategy {strategy!r} is for {stages} stages; {base} has {having}")
+    base_stages = len(Spec("jax", base, "", 1.0, 1, "float32", 0).network().stages)
+    if stages not in (0, base_stages):
+        raise ValueError(f"strategy {strategy!r} is for {stages} stages; {base} has {base_stages}")
 
 
 def _findings(path: pathlib.Path, base: str, target: str, of_device: Target | None) -> Findings:
-    """What the file has of the base.
+    """The file's results of the base.
 
     Raises:
-        ValueError: nothing, or of another device.
+        ValueError: the file has none, or they are of another device.
     """
     if not path.is_file():
         raise ValueError(
-            f"there are no results of {base} for {target}: no file {path}; without --only_known "
-            "the same command makes it"
+            f"there are no results of {base} for {target}: no file {path}; run the same command "
+            "without --only_known to make it"
         )
-    found = device_results.findings(points.read(path), base)
-    if found is None:
+    findings = device_results.findings(points.read(path), base)
+    if findings is None:
         raise ValueError(f"{path} has no results of {base} for {target}")
-    wanted = of_device.name if of_device else found.device
-    if found.device != wanted or found.is_compiled != (of_device is not None):
-        raise ValueError(f"{path} has results of {found.device}, not of {target}")
-    return found
+    wanted = of_device.name if of_device else findings.device
+    if findings.device != wanted or findings.is_compiled != (of_device is not None):
+        raise ValueError(f"{path} has results of {findings.device}, not of {target}")
+    return findings
 
 
 def _check_setting(
-    found: Findings, path: pathlib.Path, batch_size: int | None, dtype: str | None
+    findings: Findings, path: pathlib.Path, batch_size: int | None, dtype: str | None
 ) -> None:
-    """Refuses results of another batch or type than was asked for.
+    """Checks that the results have the requested batch size and type.
 
     Raises:
-        ValueError: names both.
+        ValueError: they differ; the message has both values.
     """
-    if batch_size is not None and batch_size != found.images:
-        raise ValueError(f"{path} has results of {found.images} images, not of {batch_size}")
-    if dtype is not None and dtype != found.dtype:
-        raise ValueError(f"{path} has results in {found.dtype}, not in {dtype}")
+    if batch_size is not None and batch_size != findings.images:
+        raise ValueError(f"{path} has results of {findings.images} images, not of {batch_size}")
+    if dtype is not None and dtype != findings.dtype:
+        raise ValueError(f"{path} has results in {findings.dtype}, not in {dtype}")
 
 
-def _searched(found: Findings, strategies: list[str], budget: Budget) -> list[str]:
-    """The strategies of which a network is known that comes near the budget; of others it is said.
+def _searched(findings: Findings, strategies: list[str], budget: Budget) -> list[str]:
+    """The strategies with a known network near the budget; prints a line for each of the others.
 
     Raises:
-        UnmetError: there are none.
+        UnmetError: no strategy has one.
     """
-    chosen = device_results.within(found, strategies, budget)
-    left_out = device_results.unsearched(found, chosen, budget)
+    chosen = device_results.within(findings, strategies, budget)
+    left_out = device_results.unsearched(findings, chosen, budget)
     for strategy, took in left_out.items():
         complain(
-            f"{strategy}: left out, because of its known networks none comes near "
-            f"{budget.words()}: the nearest takes {budget.words(took)}; without --only_known the "
-            "same command looks for it"
+            f"{strategy}: left out, because none of its known networks is near {budget.words()}: "
+            f"the nearest takes {budget.words(took)}; run the same command without --only_known to "
+            "search"
         )
     if len(left_out) == len(chosen):
-        raise UnmetError(f"no network is known that comes near {budget.words()}")
+        raise UnmetError(f"no known network is near {budget.words()}")
     return [strategy for strategy in strategies if strategy not in left_out]
 
 
 def _all_unmet(base: str, unmet: dict[str, str], budget: Budget) -> str:
-    """Why not even one network could be measured; the first strategy's reason stands for all."""
+    """The message when no network could be measured, with the first strategy's reason."""
     with_or_within = "with" if budget.kind == "flops" else "within"
     return (
         f"no network of {base} by any of {len(unmet)} strategies was found {with_or_within} "
@@ -252,11 +255,13 @@ def _all_unmet(base: str, unmet: dict[str, str], budget: Budget) -> str:
     )
 
 
-def _nothing_meets(found: Findings, strategies: list[str], budget: Budget) -> str:
-    least = found.least(budget)
-    nearest = "" if least is None else f"; the least of {len(found.networks)} that are known takes "
+def _nothing_meets(findings: Findings, strategies: list[str], budget: Budget) -> str:
+    least = findings.least(budget)
+    nearest = (
+        "" if least is None else f"; the least of {len(findings.networks)} known networks takes "
+    )
     takes = "" if least is None else budget.words(least)
     return (
-        f"no network of {found.base} on {found.device} by any of {len(strategies)} strategies was "
-        f"found within {budget.words()}{nearest}{takes}"
+        f"no network of {findings.base} on {findings.device} by any of {len(strategies)} "
+        f"strategies was found within {budget.words()}{nearest}{takes}"
     )

@@ -16,8 +16,8 @@ def evaluate(
 
     Args:
         config: a recipe.
-        workdir: Folder of a run: its latest and its best checkpoint are evaluated. Without a
-            checkpoint, the weights of --config.init_from are.
+        workdir: Folder of a run; its latest and best checkpoints are evaluated. Without a
+            checkpoint, the weights of --config.init_from are evaluated.
         format: json prints one object on stdout.
         processes: see `Processes`.
         session: see `Session`.
@@ -52,7 +52,7 @@ def evaluate(
         complain(str(error))
         return FAILURE
     except CheckpointError as error:
-        return usage_error(f"{error}; train moves it away, and goes on from the one before")
+        return usage_error(f"{error}; train moves it away and continues from the one before")
     seen = images_seen(metrics.values())
     counts = {"images": seen, "skipped": run.source.test.examples - seen}
     about = {"network": run.network.name, "data": run.source.name, "weights": origin}

@@ -1,4 +1,4 @@
-"""`fastscale export`: the network in files, to be used without this package."""
+"""`fastscale export`: writes a network to files that work without this package."""
 
 import json
 from typing import Literal
@@ -22,16 +22,16 @@ def export(
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
 ) -> int:
-    """Writes the network to files that need none of this package. Returns the exit status.
+    """Writes the network to files that work without this package. Returns the exit status.
 
     Args:
         config: a recipe.
-        workdir: Folder of a run, whose latest checkpoint is taken. Without a checkpoint, the
-            weights of --config.init_from are.
+        workdir: Folder of a run; its latest checkpoint is exported. Without a checkpoint, the
+            weights of --config.init_from are exported.
         output: Folder to write to.
-        formats: stablehlo, onnx and tflite, with commas between. onnx needs the extra onnx, tflite
-            TensorFlow, of the extra data.
-        stored_dtype: Of the weights in model.onnx and model.tflite; float16 halves their size.
+        formats: stablehlo, onnx and tflite, with commas between. onnx needs the extra onnx. tflite
+            needs TensorFlow, which is in the extra data.
+        stored_dtype: Type of the weights in model.onnx and model.tflite; float16 halves their size.
         names: Naming scheme of the tensors in weights.safetensors; keras writes model.weights.h5.
         format: json prints one object on stdout.
         session: see `Session`.
@@ -72,5 +72,5 @@ def export(
         print("\n".join(printable(str(file)) for file in files))
     for earlier in (folder / known.file for known in FORMATS.values()):
         if earlier.exists() and earlier not in files:
-            complain(f"{earlier} is of an earlier export, and was left as it is")
+            complain(f"{earlier} is from an earlier export and was not changed")
     return OK

@@ -1,4 +1,4 @@
-"""`fastscale fit`: a model of this device, from what `curves` measured."""
+"""`fastscale fit`: fits a device model to the results of `fastscale curves`."""
 
 import re
 from typing import Literal
@@ -16,12 +16,12 @@ def fit(
     framework: Literal["jax", "torch", "torch-compile"] = "jax",
     name: str = "",
 ) -> int:
-    """Fits a model of a device to what was measured, and saves it. Returns the exit status.
+    """Fits a device model to measured step times, and saves it. Returns the exit status.
 
     Args:
-        results: A file of `fastscale curves`.
-        framework: Whose times are fitted.
-        name: Name to save the model by; FASTSCALE_DEVICE can be set to it.
+        results: A results file of `fastscale curves`.
+        framework: Framework whose times are fitted.
+        name: Name to save the model under. Set FASTSCALE_DEVICE to this name to use the model.
     """
     from rich.console import Console
 
@@ -44,7 +44,7 @@ def fit(
     off = max(fit.typical_error for fit in model.step_ms.values())
     if off > RELIABLE:
         complain(
-            f"the fit is off by {off:.0%} as a rule; measure more points, or on a quieter machine, "
-            "before you rely on it"
+            f"the fit's typical error is {off:.0%}, which is too much to rely on; measure more "
+            "points, or on a quieter machine"
         )
     return OK

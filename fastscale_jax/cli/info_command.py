@@ -1,4 +1,4 @@
-"""`fastscale info`: what the network is and costs."""
+"""`fastscale info`: a network's stages and costs."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_divides
 from fastscale_jax.utils.console import OK, print_table
 
-# counters, by the names in `cost.counters`, which needs JAX
+# names of the counters, repeated from `cost.counters` because importing that needs JAX
 KNOWN = ("analytic", "jaxpr", "xla")
 
 
@@ -26,16 +26,16 @@ def info(
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
 ) -> int:
-    """Says what a network is and costs. Returns the exit status.
+    """Shows a network's stages and costs. Returns the exit status.
 
     Args:
         config: a recipe.
-        workdir: Folder of a run, whose config.json is taken where there is no recipe.
-        target: A device that need not be here, as in gpu:h100 or tpu:v5e:4x4: the least time that a
-            step can take there by arithmetic.
-        counters: Counters to ask: analytic, from the description; jaxpr, from what JAX traces; xla,
-            from the program that XLA gets. Several, with commas between, are set side by side.
-        parameters: List the parameters too: their names, shapes and sizes.
+        workdir: Folder of a run; without a recipe, its config.json is used.
+        target: Device to compute the least possible step time for, by the roofline model, as in
+            gpu:h100 or tpu:v5e:4x4. This machine need not have it.
+        counters: Methods of counting, with commas between, shown side by side. analytic: from the
+            architecture; jaxpr: from JAX's trace; xla: from the program given to XLA.
+        parameters: Also list the parameters: names, shapes and sizes.
         format: json prints one object on stdout.
         session: see `Session`.
     """
@@ -59,10 +59,10 @@ def info(
         print(prediction_line(prediction))
     if least:
         print(
-            f"on {least['target']}, {least['batch_size']:,} images in {least['dtype']}, by the "
-            f"roofline's arithmetic: a training step takes {least['roofline_ms']:.4g} ms at least, "
-            f"bound by {least['roofline_bound']}; inference "
-            f"{least['inference_roofline_ms']:.4g} ms, by {least['inference_roofline_bound']}"
+            f"roofline of {least['target']}, {least['batch_size']:,} images in {least['dtype']}: "
+            f"a training step takes at least {least['roofline_ms']:.4g} ms, "
+            f"bound by {least['roofline_bound']}; inference takes at least "
+            f"{least['inference_roofline_ms']:.4g} ms, bound by {least['inference_roofline_bound']}"
         )
     if rows:
         from fastscale_jax.cost import counters as counting
@@ -76,7 +76,7 @@ def info(
 
 
 def _least(run: Run, target: Target) -> dict[str, Any]:
-    """The least time on a target by arithmetic, as `fastscale time` has it of the device here.
+    """The roofline's least step and inference times on a target, in milliseconds.
 
     Raises:
         ValueError: the batch cannot be shared by the devices, or they have no such dtype.
@@ -106,17 +106,17 @@ def _parameters(network: Architecture) -> list[dict[str, Any]]:
 
 
 def _use_the_cpu() -> None:
-    """Keeps JAX from an accelerator: counting needs none, nor waits for one."""
+    """Makes JAX use the CPU only: counting needs no accelerator and must not wait for one."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
 
 
 def _counted(network: "Architecture", names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Returns what counters say, as rows of a table and for JSON; the first alone needs no JAX.
+    """Returns the counts, as table rows and for JSON. `analytic` alone needs no JAX.
 
     Raises:
-        ValueError: there is no such counter.
+        ValueError: unknown counter.
     """
     unknown = [name for name in names if name not in KNOWN]
     if unknown or not names:

@@ -14,7 +14,7 @@ def show(pattern: str = "*", *, format: Output = "table") -> int:  # noqa: A002 
     """Lists the networks that have names, with what they cost. Returns the exit status.
 
     Args:
-        pattern: Of names, without regard to case, as in 'regnety*' or '*:500mf'.
+        pattern: Pattern for names, as in 'regnety*' or '*:500mf'; case does not matter.
         format: json prints one object on stdout.
     """
     from rich.table import Table
@@ -24,7 +24,7 @@ def show(pattern: str = "*", *, format: Output = "table") -> int:  # noqa: A002 
     if not chosen:
         question = did_you_mean(nearest(pattern, [*FAMILIES, *names]))
         raise ValueError(
-            f"no network is named like {pattern!r}; {question}families: {', '.join(FAMILIES)}"
+            f"no network matches {pattern!r}; {question}families: {', '.join(FAMILIES)}"
         )
     networks = {name: base_architecture(*name.split(":")) for name in chosen}
     if format == "json":

@@ -1,4 +1,4 @@
-"""How points are measured here or compiled for a target: what `curves` and `device` share."""
+"""Options of `curves` and `device` for measuring points or compiling them for a target."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.utils.digits import is_whole
 
-HERE = "here"  # the device that is not compiled for
-_MEASURING = Group("How they are measured", sort_key=2)
+HERE = "here"  # --target value for this machine's device
+_MEASURING = Group("Measuring", sort_key=2)
 DType = Literal["float32", "bfloat16", "float16"]
 
 
@@ -28,11 +28,11 @@ class Measuring:
     """How points are measured.
 
     Attributes:
-        noise: Largest error of a median, as a share of it.
+        noise: Largest relative error of a median time.
         seconds: Seconds after which a noisy point is given up.
-        rounds: Times that all points are measured; the fastest counts.
-        timeout: Seconds for a whole point.
-        again: Measure points that failed again.
+        rounds: Number of measurements of each point; the fastest counts.
+        timeout: Most seconds for one point, with compiling.
+        again: Retry points that failed before.
     """
 
     noise: float = 0.05
@@ -45,7 +45,7 @@ class Measuring:
 def taker(
     target: Target | None, measuring: Measuring, session: Session
 ) -> Callable[[Spec], dict[str, Any]]:
-    """Returns what measures a point here, or compiles it for a target."""
+    """Returns the function that measures a point here, or compiles it for a target."""
     timeout = measuring.timeout
     if target is None:
         limits = {"noise": measuring.noise, "seconds": measuring.seconds, "timeout": timeout}
@@ -57,17 +57,17 @@ def taker(
 def check_device(
     path: pathlib.Path, records: Collection[dict[str, Any]], target: Target | None
 ) -> None:
-    """Refuses a file of another device's results before anything is compiled or measured.
+    """Checks that a results file has no results of another device, before anything is measured.
 
-    A point does not say which device it is of: another device's would count as known.
+    Points do not name their device, so another device's points would count as already measured.
 
     Args:
-        path: of the file.
-        records: of the file.
-        target: that is compiled for; None: the device here is measured.
+        path: the file's path.
+        records: the file's records.
+        target: device to compile for; None: this machine's device is measured.
 
     Raises:
-        ValueError: names both devices.
+        ValueError: the file has another device's results; the message names both devices.
     """
     compiled_for = {record["machine"]["device"] for record in points.compiled(records)}
     measured_on = {record["machine"]["device"] for record in points.measured(records)}
@@ -75,24 +75,24 @@ def check_device(
     if others:
         wanted = target.name if target else HERE
         raise ValueError(
-            f"{path} has results of {', '.join(sorted(others))}, not of {wanted}; give each device "
-            "a file, by --results"
+            f"{path} has results of {', '.join(sorted(others))}, not of {wanted}; use one file per "
+            "device, by --results"
         )
 
 
 def setting_of(
     target: Target | None, batch_size: str, dtype: DType | None, resolution: int = 0
 ) -> dict[str, Any]:
-    """Returns the batch, the type and the resolution of all points, as `points.Spec` has them.
+    """Returns the batch size, type and resolution of all points, as fields of `points.Spec`.
 
     Args:
-        target: that is compiled for; None: the device here is measured.
-        batch_size: images a device, or auto; empty: the usual.
-        dtype: of the computation; None: the usual.
-        resolution: of the bases, pixels; 0: their own.
+        target: device to compile for; None: this machine's device is measured.
+        batch_size: images per device, or auto; empty: the default.
+        dtype: type of the computation; None: the default.
+        resolution: side of the bases' images in pixels; 0: each base's own.
 
     Raises:
-        ValueError: the batch size is none, or the target has no such type.
+        ValueError: an invalid batch size, or a type that the target does not have.
     """
     usual_batch, usual_dtype = target.usual if target else (8, "float32")
     name = dtype or usual_dtype

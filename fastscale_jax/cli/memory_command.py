@@ -1,4 +1,4 @@
-"""`fastscale memory`: what a training step holds, and the largest batch that fits."""
+"""`fastscale memory`: the memory of a training step, and the largest batch that fits."""
 
 import json
 
@@ -28,15 +28,17 @@ def memory(
     processes: Processes = Processes(),
     session: Session = Session(),
 ) -> int:
-    """Says what a training step holds, and the largest batch that fits. Returns the exit status.
+    """Shows the memory of a training step and the largest batch that fits.
+
+    Returns the exit status.
 
     Args:
         config: a recipe.
-        workdir: Folder of a run, whose config.json is taken where there is no recipe.
-        target: A device that need not be here, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4: the
-            program is compiled for it, and not run.
-        memory_gb: Gigabytes (1e9 bytes) of each device to find the largest batch for; without it,
-            what the device has.
+        workdir: Folder of a run; without a recipe, its config.json is used.
+        target: Device to compile for, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4. The program is not
+            run; this machine need not have the device.
+        memory_gb: Memory per device to find the largest batch for, in gigabytes (1e9 bytes).
+            Default: the device's own memory.
         format: json prints one object on stdout.
         processes: see `Processes`.
         session: see `Session`.

@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and what they make of them."""
+"""Arguments that several commands share, and their parsing."""
 
 import dataclasses
 import pathlib
@@ -15,29 +15,29 @@ from fastscale_jax.utils.compiling import default_folder, is_writable, keep_comp
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.paths import at_home
 
-_SESSION = Group("Of every command", sort_key=3)
+_SESSION = Group("All commands", sort_key=3)
 _PROCESSES = Group("Several processes", sort_key=2)
 
 _WHAT = (
-    "What to work with: a recipe with a variant, as in regnetz:dWr_16gf; a file, as in "
+    "The network and its training: a recipe with a variant, as in regnetz:dWr_16gf; a file, as in "
     "my/recipe.py; or a run's config.json."
 )
 _OVERRIDES = (
-    "Any key can be overridden: --config.data.batch_size=64, or auto for the largest that fits."
+    "Override any key: --config.data.batch_size=64, or auto for the largest batch that fits."
 )
 _AS_IT_IS = Parameter(accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value)
 Config = Annotated[
     str | ConfigDict | None,
     _AS_IT_IS,
-    Parameter(help=f"{_WHAT} Without it, that of --workdir. {_OVERRIDES}"),
+    Parameter(help=f"{_WHAT} Default: the config of --workdir. {_OVERRIDES}"),
 ]
-# of commands that have no workdir
+# for commands without --workdir
 OwnConfig = Annotated[str | ConfigDict | None, _AS_IT_IS, Parameter(help=f"{_WHAT} {_OVERRIDES}")]
-# every path of every command is one of these two, so that all are read alike; tests see to it
+# all paths of all commands have one of these two types, so that all expand ~; tests check it
 Path = Annotated[
     pathlib.Path, Parameter(n_tokens=1, converter=lambda _, tokens: as_path(tokens[0].value))
 ]
-# an empty one is none
+# an empty path means None
 OptionalPath = Annotated[
     pathlib.Path | None,
     Parameter(n_tokens=1, converter=lambda _, tokens: _path_or_none(tokens[0].value)),
@@ -50,26 +50,25 @@ Output = Literal["table", "json"]
 @Parameter(name="*", group=_SESSION)
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """How the process works, whatever it does.
+    """Settings of the process, the same for every command.
 
     Attributes:
-        compile_cache: Folder that compiled programs are kept in, those for a --target too, so that
-            a command that ran once starts faster the next time; --compile_cache= keeps none.
-            JAX_COMPILATION_CACHE_DIR goes before it.
-        verbosity: Of the log of libraries: -1 warnings, 0 information; without it, none.
+        compile_cache: Folder for compiled programs, also those for a --target; a command starts
+            faster the second time. --compile_cache= keeps none. JAX_COMPILATION_CACHE_DIR takes
+            precedence.
+        verbosity: Log level of libraries: -1 warnings, 0 information. Default: no log.
     """
 
     compile_cache: str = dataclasses.field(default_factory=default_folder)
     verbosity: Whole | None = None
 
     def start(self, *, compiles: bool = False) -> None:
-        """Makes the process work so; the first thing that a command does.
+        """Applies the settings; every command calls this first.
 
         Args:
-            compiles: the command compiles programs here, which can be kept.
+            compiles: the command compiles programs for this machine, so the cache is set up.
         """
-        # Orbax tells in a dozen lines of every checkpoint, and in pages of one that fails, which
-        # we say in one.
+        # Orbax logs a dozen lines per checkpoint and pages per failure; we print one line instead.
         logging.use_absl_handler()
         logging.set_verbosity(logging.FATAL if self.verbosity is None else self.verbosity)
         kept = self.compile_cache
@@ -77,19 +76,19 @@ class Session:
             self._complain()
 
     def check_store(self) -> None:
-        """Says so where programs compiled for targets cannot be kept."""
+        """Prints a warning if the folder for programs of targets cannot be written."""
         if self.targets and not is_writable(self.targets):
             self._complain()
 
     def _complain(self) -> None:
         complain(
-            f"{self.compile_cache} cannot be written: programs are compiled anew each time; give "
-            "another --compile_cache, or an empty one"
+            f"{self.compile_cache} cannot be written, so programs are compiled again each time; "
+            "give another --compile_cache, or an empty one"
         )
 
     @property
     def targets(self) -> pathlib.Path | None:
-        """Where programs compiled for targets are kept; None: nowhere."""
+        """The folder for programs compiled for targets; None: they are not kept."""
         kept = self.compile_cache
         return at_home(kept) / "targets" if kept else None
 
@@ -100,18 +99,18 @@ class Processes:
     """How a process finds the others that train the same network.
 
     Attributes:
-        coordinator_address: host:port of process 0, with --num_processes and --process_id. Slurm,
-            Open MPI and TPU slices tell all three by themselves.
-        num_processes: How many processes there are.
-        process_id: Which of them this is, from 0 on.
-        distributed: Join other processes. auto: where the three are given, or the environment says
-            that this is one of several. yes: as JAX finds out, on TPU VMs and Kubernetes too. no:
+        coordinator_address: host:port of process 0; needs --num_processes and --process_id. Slurm,
+            Open MPI and TPU slices set all three themselves.
+        num_processes: Number of processes.
+        process_id: Index of this process, from 0.
+        distributed: Join other processes. auto: if these three flags are given or the environment
+            shows several processes. yes: always, detected by JAX, as on TPU VMs and Kubernetes. no:
             never.
         cluster_timeout: Seconds to wait for the other processes to start.
-        peer_timeout: Seconds without a sign of life after which another process is lost, and the
-            run ends.
-        hang_timeout: Seconds without a step, or a batch of an evaluation, after which a run of
-            several processes is given up. The first step compiles: that must take less.
+        peer_timeout: Seconds without a sign of life after which another process counts as lost and
+            the run ends.
+        hang_timeout: Seconds without a step or an evaluation batch after which a run of several
+            processes ends. The first step includes compilation and must take less.
     """
 
     coordinator_address: str = ""
@@ -124,10 +123,10 @@ class Processes:
 
     @property
     def cluster(self) -> Cluster:
-        """The same, as `distributed.cluster` takes it.
+        """These settings as a `distributed.cluster.Cluster`.
 
         Raises:
-            ValueError: a time is too short.
+            ValueError: a timeout is too short.
         """
         for name, least in (("cluster_timeout", 1), ("peer_timeout", 2), ("hang_timeout", 10)):
             if not getattr(self, name) >= least:
@@ -143,23 +142,23 @@ class Processes:
         )
 
     def check_alone(self, command: str) -> None:
-        """Refuses a command that is for one process among several.
+        """Checks that a one-process command was not started as one of several processes.
 
         Raises:
-            ValueError: it is one of several.
+            ValueError: it was.
         """
         if self.cluster.joins_others:
             raise ValueError(
-                f"{command} is for one process, on all devices that it has; start it by itself, or "
-                "with --distributed=no"
+                f"{command} runs in one process, on all its devices; start it alone, or with "
+                "--distributed=no"
             )
 
 
 def _whole(text: str) -> int:
-    """A whole number that every library takes, which is one of 32 bits.
+    """A whole number of at most 32 bits, the range that every library accepts.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no such number.
     """
     value = int(text)
     if not -(2**31) <= value < 2**31:
@@ -168,7 +167,7 @@ def _whole(text: str) -> int:
 
 
 def as_path(text: str) -> pathlib.Path:
-    """Returns a path as people write it: `~` and `~user` are home folders.
+    """Returns a path, with `~` and `~user` replaced by home folders.
 
     A shell expands them in `--output ~/x`, but not in `--output=~/x`.
 
@@ -185,14 +184,14 @@ def _path_or_none(text: str) -> pathlib.Path | None:
 
 
 def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None = None) -> Run:
-    """Returns what a command works with; this is where configs are read.
+    """Returns the run that a command's config and workdir describe.
 
     Args:
-        config: as `Config` says, or a config itself; not modified.
-        workdir: of the run.
+        config: a name or path, as for `Config`, or a config; not modified.
+        workdir: the run's folder.
 
     Raises:
-        ValueError: says what is wrong with the config and what would be right.
+        ValueError: an invalid config; the message has the valid choices.
     """
     workdir = None if workdir is None else at_home(workdir)  # Python callers give strings
     if config is None or isinstance(config, str):
@@ -203,23 +202,23 @@ def run_of(config: str | ConfigDict | None, workdir: str | pathlib.Path | None =
 def run_to_measure(
     config: str | ConfigDict | None, workdir: str | pathlib.Path | None = None
 ) -> Run:
-    """Returns what a command measures without images: with 0 classes, it is a network of 1,000.
+    """Returns `run_of`'s run, with 1,000 classes where `num_classes` is 0.
 
-    The arguments and the errors are those of `run_of`.
+    0 means as many classes as the images have, but measuring reads no images.
     """
     run = run_of(config, workdir)
     if run.network.num_classes:
         return run
-    complain("config.model.num_classes is 0, as many as the images have; measured with 1,000")
+    complain("config.model.num_classes is 0 (as many as the images have); 1,000 classes are used")
     network = dataclasses.replace(run.network, num_classes=1000)
     return dataclasses.replace(run, network=network)
 
 
 def check_amount(flag: str, value: float | None, least: float, most: float = float("inf")) -> None:
-    """Refuses a number that is out of its range.
+    """Checks the range of a flag's value.
 
     Raises:
-        ValueError: names the flag and the range.
+        ValueError: out of range; the message names the flag and the range.
     """
     if value is not None and not least <= value <= most:
         until = f" and at most {most:g}" if most != float("inf") else ""

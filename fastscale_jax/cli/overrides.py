@@ -1,4 +1,4 @@
-"""The overrides of config keys among the arguments of a command line."""
+"""Splits config overrides from the other arguments of a command line."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from fastscale_jax.runs.recipes import PREFIX
 
 
 def split(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the arguments of a command line, and the overrides of config keys among them.
+    """Returns the other arguments of a command line, and the config overrides.
 
-    An override is written `--config.key=value` or `--config.key value`; of a bool, `--config.key`
-    and `--noconfig.key` will do.
+    An override is written `--config.key=value` or `--config.key value`. For a bool, `--config.key`
+    and `--noconfig.key` also work.
     """
     rest, overrides, waiting = [], [], list(tokens)
     while waiting:

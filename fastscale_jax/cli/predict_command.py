@@ -1,4 +1,4 @@
-"""`fastscale predict`: what the network sees in images."""
+"""`fastscale predict`: predicts the classes of images."""
 
 import dataclasses
 import itertools
@@ -33,7 +33,7 @@ from fastscale_jax.utils.paths import at_home
 if TYPE_CHECKING:
     from fastscale_jax.interop.prediction import File, Read
 
-# empty ones are none
+# empty paths are dropped
 Inputs = Annotated[
     tuple[str, ...] | None,
     Parameter(
@@ -41,7 +41,7 @@ Inputs = Annotated[
         converter=lambda _, tokens: tuple(t.value for t in tokens if t.value) or None,
     ),
 ]
-_STDIN = "-"  # as it is called in the output
+_STDIN = "-"  # name of stdin in the output
 _PER_TABLE = 256  # predictions; one table of a million images would fill the memory
 
 
@@ -55,16 +55,16 @@ def predict(
     format: Output = "table",  # noqa: A002 # likewise
     session: Session = Session(),
 ) -> int:
-    """Prints what the network sees in images. Returns the exit status.
+    """Prints the predicted classes of images. Returns the exit status.
 
     Args:
-        input: Images, and folders of images with folders in them; - is an image on stdin.
+        input: Images, and folders of images, read recursively; - is an image on stdin.
         config: a recipe.
-        workdir: Folder of a run, whose latest checkpoint is used. Without a checkpoint, the weights
-            of --config.init_from are.
-        top: How many of the likeliest classes to say of each image.
-        embed: A file, as in vectors.npy, to write each image's vector to: what the classifier
-            takes. Their names are written beside it, as in vectors.json. No classes are printed.
+        workdir: Folder of a run; its latest checkpoint is used. Without a checkpoint, the weights
+            of --config.init_from are used.
+        top: Number of most likely classes to print per image.
+        embed: File for the images' feature vectors (inputs of the classifier), as in vectors.npy.
+            The images' names are written beside it, as in vectors.json. No classes are printed.
         format: json prints one object on stdout.
         session: see `Session`.
     """
@@ -99,7 +99,7 @@ def predict(
 
 @dataclasses.dataclass
 class _Seen:
-    """What was seen, without the images that could not be read: they are told and counted."""
+    """The outputs of readable images; unreadable ones are reported on stderr and counted."""
 
     outputs: Iterator[Any]
     problems: int = 0
@@ -114,14 +114,14 @@ class _Seen:
 
 
 def _files(inputs: Sequence[str | os.PathLike[str]]) -> "list[File]":
-    """The images to see, in the order in which they are given, and in that of names in a folder."""
+    """The images in the order of the arguments; those of a folder sorted by name."""
     from fastscale_jax.data.sources.image_files import PassedOver, find_images
 
     names = [os.fspath(name) for name in inputs]
     if not names:
         raise ValueError("predict needs --input: an image, or a folder of images")
     if sum(name in (_STDIN, STDIN) for name in names) > 1:
-        raise ValueError("- is given twice, and there is one image on stdin; give it once")
+        raise ValueError("- is given twice, but stdin has one image; give it once")
     passed_over, files = PassedOver(), []
     for name in names:
         is_stdin = name in (_STDIN, STDIN)
@@ -142,17 +142,17 @@ def _reader(*, exif: bool, max_pixels: int) -> "Read":
 
 
 def _stdin(most: int) -> bytes:
-    """All of stdin, or more than `most` bytes of it, which is too long for an image."""
+    """All of stdin; of a longer input `most` + 1 bytes, which the reader refuses as too large."""
     if sys.stdin.isatty():
-        raise ValueError("- is an image on stdin, which is a terminal; give one, as in < photo.jpg")
+        raise ValueError("- reads an image from stdin, but stdin is a terminal; add < photo.jpg")
     content = sys.stdin.buffer.read(most + 1)
     if not content:
-        raise ValueError("- is an image on stdin, which is empty; give one, as in < photo.jpg")
+        raise ValueError("- reads an image from stdin, but stdin is empty; add < photo.jpg")
     return content
 
 
 def _print_json(origin: dict[str, str], predictions: Iterable[Any]) -> None:
-    """Prints one object, each prediction when it is there."""
+    """Prints one JSON object, prediction by prediction as they arrive."""
     from fastscale_jax.interop.prediction import describe
 
     print(json.dumps({**origin, "predictions": []}).removesuffix("]}"), end="")
@@ -183,4 +183,4 @@ def _print_written(
     elif images:
         print(printable(f"{origin['network']}, weights from {origin['weights']}"))
         shape = f"{images:,} x {channels:,} float32"
-        print(printable(f"{output}: {shape}; their names: {files['names']}"))
+        print(printable(f"{output}: {shape}; names of the images: {files['names']}"))

@@ -1,4 +1,4 @@
-"""`fastscale program`: what a compiled program is made of, here or on a device that is not here."""
+"""`fastscale program`: a compiled program's kernels, bytes and least possible time."""
 
 import json
 from typing import Literal
@@ -34,17 +34,17 @@ def program(
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
 ) -> int:
-    """Says what a compiled program is made of: kernels, bytes, the least time that it can take.
+    """Shows a compiled program's kernels, their bytes, and the program's least possible time.
 
     Returns the exit status.
 
     Args:
         config: a recipe.
-        workdir: Folder of a run, whose config.json is taken where there is no recipe.
-        target: A device that need not be here, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4: the
-            program is compiled for it, and not run. Without it, for the device that is here.
-        part: A training step, or the network's answer to images.
-        memory_gb: Gigabytes (1e9 bytes) that a device has for it; without it, what it has.
+        workdir: Folder of a run; without a recipe, its config.json is used.
+        target: Device to compile for, as in gpu:h100, gpu:h100:8 or tpu:v5e:4x4. The program is not
+            run; this machine need not have the device. Default: this machine's device.
+        part: step: a training step; inference: the forward pass in evaluation mode.
+        memory_gb: Memory per device, in gigabytes (1e9 bytes). Default: the device's own memory.
         format: json prints one object on stdout.
         session: see `Session`.
     """
@@ -83,7 +83,7 @@ def _filled(
     """The recipe with the largest batch that fits.
 
     Raises:
-        ValueError: it is for the devices here, or for inference; or not even the smallest fits.
+        ValueError: no target, or inference; or not even the smallest batch fits.
     """
     if target is None or part != "step":
         check_batch_is_known(recipe)

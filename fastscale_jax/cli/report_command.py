@@ -1,4 +1,4 @@
-"""`fastscale report`: every table and figure of the paper on one page, and an explorer."""
+"""`fastscale report`: a page with every table and figure of the paper, and an explorer."""
 
 import importlib.util
 import pathlib
@@ -22,19 +22,19 @@ def report(
 ) -> int:
     """Writes one page with every table and figure of the paper, and an explorer of networks.
 
-    What is counted is computed at once; step times, trained networks and a model of a device join
-    it where they are given. The folder gets `index.html`, which needs no network and no other
-    file, and all tables as CSV and all figures as SVG, PNG and CSV. Returns the exit status.
+    Costs are computed. Step times, trained networks and a device model are shown if their files are
+    given. The folder gets `index.html`, which works offline and without other files; all tables as
+    CSV; and all figures as SVG, PNG and CSV. Returns the exit status.
 
     Args:
         output: Folder to write to.
         results: Files of `fastscale curves`, with commas between.
-        study: A file of trained networks, JSON lines.
-        device: A model of `fastscale fit`: its file or name; without it, the one that was fitted
-            here, if there is just one.
+        study: A JSON-lines file of trained networks, as from `fastscale study`.
+        device: A model of `fastscale fit`: its file or name. Default: this machine's model, if it
+            has exactly one.
         workdirs: Folders of runs, with commas between.
-        programs: Files of `fastscale curves --target`, with commas between: the explorer shows them
-            beside the programs that it has already.
+        programs: Files of `fastscale curves --target`, with commas between. The explorer adds them
+            to its packaged programs.
         device_results: Files of `fastscale device`, with commas between.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -47,12 +47,12 @@ def report(
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write
 
-    given = inputs.read(
+    contents = inputs.read(
         _paths(results), study, device, _paths(workdirs), _paths(programs), _paths(device_results)
     )
     _check_writable(output)
     try:
-        write(given, output)
+        write(contents, output)
     except OSError as error:
         complain(f"{error.filename or output} cannot be written: {error.strerror}")
         return FAILURE
@@ -65,10 +65,10 @@ def _paths(names: str) -> list[pathlib.Path]:
 
 
 def _check_writable(folder: pathlib.Path) -> None:
-    """Refuses a folder that nothing can be written to, before anything is computed.
+    """Checks that a folder can be written, before anything is computed.
 
     Raises:
-        ValueError: says why.
+        ValueError: it cannot; the message has the reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

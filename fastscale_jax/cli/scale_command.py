@@ -1,4 +1,4 @@
-"""`fastscale scale`: a network of any config, scaled, with what changes stage by stage."""
+"""`fastscale scale`: scales the network of a config and shows the changes of each stage."""
 
 import json
 import pathlib
@@ -24,13 +24,12 @@ def scale(
     format: Output = "table",  # noqa: A002 # the flag has this name
     session: Session = Session(),
 ) -> int:
-    """Scales the network of a config, and says what changes. Returns the exit status.
+    """Scales the network of a config and shows the changes. Returns the exit status.
 
     Args:
         scaling: A strategy and an amount, as in dWr_4gf, a0.6_x4 or d1w8r1_40mparams.
         config: a recipe.
-        max_resolution: Pixels that the resolution may not exceed; depth and width take the growth
-            that it leaves.
+        max_resolution: Largest resolution, in pixels; depth and width take the remaining growth.
         output: A file to write the scaled network to, as a recipe for fastscale train.
         format: json prints one object on stdout, with the network before and after.
         session: see `Session`.
@@ -38,13 +37,13 @@ def scale(
     session.start()
     run = run_of(config, None)
     base = run.network
-    grown, how = grown_by(base, scaling, flag="", max_resolution=max_resolution)
+    grown, applied = grown_by(base, scaling, flag="", max_resolution=max_resolution)
     if output:
         _write(output, grown, run.recipe, f"{base.name} scaled by {scaling}.")
     if format == "json":
-        print(json.dumps({"before": describe(base), "after": describe(grown, how)}))
+        print(json.dumps({"before": describe(base), "after": describe(grown, applied)}))
         return OK
-    print_table(_table(base, grown, caption(how)))
+    print_table(_table(base, grown, caption(applied)))
     if output:
         print(f"written: {output}")
     return OK
@@ -54,7 +53,7 @@ def _write(path: pathlib.Path, network: Architecture, recipe: Any, about: str) -
     if path.suffix != ".py":
         raise ValueError(f"--output={path} must be a Python file, as in scaled.py")
     if path.exists():
-        raise ValueError(f"--output={path} is there already; give another name")
+        raise ValueError(f"--output={path} exists already; give another name")
     try:
         write(path, network, recipe, about)
     except OSError as error:
@@ -62,7 +61,7 @@ def _write(path: pathlib.Path, network: Architecture, recipe: Any, about: str) -
 
 
 def _table(base: Architecture, grown: Architecture, note: str) -> "Table":
-    """A row for the stem, each stage and the head; what changed stands before and after."""
+    """A table with a row for the stem, each stage and the head; changes as `before → after`."""
     from rich.table import Table
 
     totals = [_costs(*count(a)) for a in (base, grown)]

@@ -1,4 +1,4 @@
-"""`fastscale search`, `compound` and `study`: networks that are trained to be compared."""
+"""`fastscale search`, `compound` and `study`: commands that train and compare networks."""
 
 import dataclasses
 import functools
@@ -27,24 +27,23 @@ if TYPE_CHECKING:
     from fastscale_jax.search.jobs import Entry
     from fastscale_jax.search.together import Settings
 
-_SEARCH = Group("Of every search", sort_key=1)
+_SEARCH = Group("All searches", sort_key=1)
 
 
 @Parameter(name="*", group=_SEARCH)
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """What all searches have in common.
+    """Settings that all searches share.
 
     Attributes:
-        output: Folder for the runs and the results; all workers see it. Without it, runs/NAME.
-        epochs: Epochs that each network is trained for; 0: as many as the recipe says. Without it
-            10, and 8 in a study.
-        storage: Database in which workers agree who does what: postgresql://user@host/database, or
-            sqlite:///FILE for those of one machine. Without it, a file in the output folder. Start
-            the same command as often as there are workers; each takes a job that no other has.
-        name: Name of the search in that storage; without it regnets, compound or study.
-        heartbeat_seconds: Seconds between signs of life of a worker; one that gave none for four
-            times as long has lost its job to another.
+        output: Folder for the runs and the results; all workers must see it. Default: runs/NAME.
+        epochs: Epochs to train each network; 0: the recipe's. Default: 10; 8 in a study.
+        storage: Database that assigns jobs to workers: postgresql://user@host/database, or
+            sqlite:///FILE for workers on one machine. Default: a file in the output folder. Start
+            the same command once per worker; each worker takes a free job.
+        name: Name of the search in the storage. Default: regnets, compound or study.
+        heartbeat_seconds: Seconds between a worker's signs of life. After four times as long
+            without one, another worker takes its job.
     """
 
     output: OptionalPath = None
@@ -57,13 +56,13 @@ class Workers:
 @Parameter(name="*", group=Group("Stopping early", sort_key=2))
 @dataclasses.dataclass(frozen=True)
 class Early:
-    """When a network is trained no further.
+    """Early stopping by successive halving.
 
     Attributes:
-        halving_from: Epochs after which networks are compared first: of those trained as long, one
-            in --halving_factor goes on; they are compared again when their epochs have grown by
-            that factor. 0: all are trained to their end.
-        halving_factor: Of how many networks one goes on; without it, 2.
+        halving_from: Epochs before the first comparison. At each comparison the best one in
+            --halving_factor networks trains on; the next is after --halving_factor times as many
+            epochs. 0: all networks train to the end.
+        halving_factor: Factor of the halving. Default: 2.
     """
 
     halving_from: Whole = 0
@@ -71,22 +70,22 @@ class Early:
 
     @property
     def halving(self) -> "Halving":
-        """The same, for a search.
+        """These settings as a `search.halving.Halving`.
 
         Raises:
-            ValueError: a number is none that can be.
+            ValueError: a number is out of range.
         """
         from fastscale_jax.search.halving import Halving
 
         check_amount("halving_from", self.halving_from, 0)
         check_amount("halving_factor", self.halving_factor, 2)
         if self.halving_factor is not None and not self.halving_from:
-            raise ValueError("--halving_factor says nothing without --halving_from; give both")
+            raise ValueError("--halving_factor needs --halving_from; give both")
         return Halving(self.halving_from, self.halving_factor or 2)
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., int]:
-    """A command that says in a line what ended a search."""
+    """Wraps a command: errors that end a search are printed as one line."""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> int:
@@ -110,7 +109,7 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
             complain(f"{error.filename or 'the output folder'}: {error.strerror or error}")
             return FAILURE
         except (KeyboardInterrupt, Preempted) as error:
-            complain("interrupted; the same command goes on")
+            complain("interrupted; run the same command again to continue")
             return PREEMPTED if isinstance(error, Preempted) else FAILURE
 
     guarded.__signature__ = inspect.signature(command)  # pyright: ignore[reportAttributeAccessIssue]
@@ -118,10 +117,10 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _settings(config: Any, workers: Workers, name: str, epochs: int) -> "Settings":
-    """The settings of a search; without an output folder, one of its name, and there the storage.
+    """The settings of a search. Default output: runs/NAME; default storage: a file in the output.
 
     Raises:
-        ValueError: the config, or a number, is none that can be.
+        ValueError: an invalid config, or a number out of range.
     """
     from fastscale_jax.search.together import Settings
 
@@ -140,13 +139,13 @@ def _settings(config: Any, workers: Workers, name: str, epochs: int) -> "Setting
 
 
 def _with_home(storage: str) -> str:
-    """A storage whose file is in a home folder, as in sqlite:///~/search.db."""
+    """The storage with `~` in its file's path expanded, as in sqlite:///~/search.db."""
     scheme, _, path = storage.partition("sqlite:///")
     return f"sqlite:///{as_path(path)}" if not scheme and path.startswith("~") else storage
 
 
 def _report(entries: "Sequence[Entry]", lines: Sequence[str]) -> int:
-    """Prints the finished search, and returns the exit status: none done is a failure."""
+    """Prints a finished search and returns the exit status: failure if no network was trained."""
     from fastscale_jax.search.board import entries_table
 
     print_table(entries_table(entries))
@@ -180,31 +179,30 @@ def search(
     workers: Workers = Workers(),
     session: Session = Session(),
 ) -> int:
-    """Draws RegNets from the design space, trains each shortly, and keeps the best.
+    """Samples RegNets from the design space, trains each briefly, and keeps the best.
 
-    Stopped, the same command goes on; started several times at once, the workers share the
-    networks. Returns the exit status.
+    Run the same command again to continue, or several times at once to share the networks among
+    workers. Returns the exit status.
 
     Args:
-        config: a recipe; its network is not looked at, but for resolution and classes.
-        family: Whose blocks the networks have.
+        config: a recipe; of its network only the resolution and the classes are used.
+        family: Family whose blocks the networks have.
         window: Least and most flops of one image, as in 200mf:600mf or 3.5gf:4.5gf.
         networks: Number of networks to train.
-        candidates: Number of networks to draw before the window is given up.
+        candidates: Number of networks to sample before giving up if too few are in the window.
         seed: Seed of the random draw.
-        sampler: How networks are drawn: at random, as in the paper; from a quasi-random sequence,
-            which covers the space more evenly; by a tree-structured Parzen estimator (tpe), which
-            draws where errors were low; or by a genetic algorithm (nsga2), which looks for low
-            errors at every cost.
-        against: Cost that nsga2 holds against the error, without it flops; step_ms is that of the
-            training runs.
-        scale: Variant that the best network is scaled to in the end: dWr_16gf, dWr_x4.
-        depth: Least and most blocks, as in 4:63.
-        w0: Least and most channels of the first block, as in 8:248.
-        wa: Least and most channels more with each block, as in 8:255.
-        wm: Least and most times that a stage's width is that of the one before, as in 1.5:3.
-        group_width: Least and most channels of a group, as in 1:32.
-        resolution: Least and most pixels of a side, as in 160:320; without it the config's own.
+        sampler: random, as in the paper; quasi-random, a sequence that covers the space more
+            evenly; tpe, a tree-structured Parzen estimator, which samples where errors were low; or
+            nsga2, a genetic algorithm, which looks for low errors at every cost.
+        against: Cost that nsga2 minimizes together with the error; step_ms is measured in the
+            training runs. Default: flops.
+        scale: Variant that the best network is scaled to at the end: dWr_16gf, dWr_x4.
+        depth: Range of the number of blocks, as in 4:63.
+        w0: Range of the initial width in channels, as in 8:248.
+        wa: Range of the slope of the width in channels per block, as in 8:255.
+        wm: Range of the ratio of consecutive stages' widths, as in 1.5:3.
+        group_width: Range of the group width in channels, as in 1:32.
+        resolution: Range of the resolution in pixels, as in 160:320. Default: the config's.
         early: see `Early`.
         workers: see `Workers`.
         session: see `Session`.
@@ -219,10 +217,10 @@ def search(
     halving = early.halving
     if sampler == NSGA2 and halving.start:
         raise ValueError(
-            "--sampler=nsga2 needs the errors of all networks at their end: give no --halving_from"
+            "--sampler=nsga2 needs the final errors of all networks: leave --halving_from out"
         )
     if against and sampler != NSGA2:
-        raise ValueError("--against is for --sampler=nsga2; other samplers look at errors alone")
+        raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network
@@ -254,16 +252,16 @@ def compound(
     workers: Workers = Workers(),
     session: Session = Session(),
 ) -> int:
-    """Finds how to share growth among depth, width and resolution, by EfficientNet's grid search.
+    """Finds factors for depth, width and resolution by EfficientNet's grid search.
 
-    Stopped, the same command goes on; started several times at once, the workers share the
-    networks. Returns the exit status.
+    Run the same command again to continue, or several times at once to share the networks among
+    workers. Returns the exit status.
 
     Args:
-        config: a recipe; its network is the one that grows.
-        step: Step of the grid.
-        tolerance: How far alpha * beta^2 * gamma^2 may be from 2, as a share.
-        phi: Power that the best three are raised to in the end.
+        config: a recipe with the network to scale.
+        step: Step of the grid of alpha (depth), beta (width) and gamma (resolution).
+        tolerance: Largest relative difference of alpha * beta^2 * gamma^2 from 2.
+        phi: Exponent of the best three factors for the final network.
         early: see `Early`.
         workers: see `Workers`.
         session: see `Session`.
@@ -292,16 +290,15 @@ def study(
 ) -> int:
     """Scales a network by several strategies, trains each, and draws error against cost.
 
-    arXiv:2103.06877, Figure 1, in miniature and on images that are at hand. Stopped, the same
-    command goes on; started several times at once, the workers share the runs. Returns the exit
-    status.
+    A small version of arXiv:2103.06877, Figure 1, on your images. Run the same command again to
+    continue, or several times at once to share the runs among workers. Returns the exit status.
 
     Args:
-        config: a recipe; its network, made smaller, is the base.
-        strategies: Strategies that the base is scaled by, with commas between.
-        factors: Growth of flops by each strategy, with commas between; the base is 1.
-        seeds: Number of seeds that each network is trained from.
-        base: Variant that the network is scaled to first, as in dWr_x0.5; empty: it is the base.
+        config: a recipe; its network, scaled by --base, is the base.
+        strategies: Strategies to scale the base by, with commas between.
+        factors: Factors of flops relative to the base, with commas between.
+        seeds: Number of seeds per network.
+        base: Variant that gives the base, as in dWr_x0.5; empty: the recipe's network itself.
         workers: see `Workers`.
         session: see `Session`.
     """
@@ -318,7 +315,7 @@ def study(
 
 
 def _factors(text: str) -> list[float]:
-    """The factors that are asked for.
+    """The factors in `text`.
 
     Raises:
         ValueError: one is no number above 0.

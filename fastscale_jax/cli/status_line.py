@@ -1,4 +1,4 @@
-"""How a command that compiles for minutes shows that it is at work."""
+"""Progress lines for commands that compile for minutes."""
 
 import contextlib
 import re
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from fastscale_jax.logs.ticking import doubling, duration, ticking
 from fastscale_jax.utils.console import complain, stderr_console
 
-_PATIENCE = 20.0  # seconds; what has its own live line is said sooner
+_PATIENCE = 20.0  # seconds before the first line
 
-_CLOCK = re.compile(r", \d+ s$")  # at the end of a line that is told again and again
+_CLOCK = re.compile(r", \d+ s$")  # elapsed time at the end of a repeated line
 
 
 @contextlib.contextmanager
 def told_if_long(what: str) -> Iterator[None]:
-    """Says on stderr what is being done, and for how long, after 20 s, 40 s, 80 s and so on.
+    """Prints the current activity and its duration on stderr after 20 s, 40 s, 80 s and so on.
 
     Args:
-        what: as in "listing the images".
+        what: the activity, as in "listing the images".
     """
 
     def tell(seconds: float) -> None:
@@ -31,21 +31,21 @@ def told_if_long(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown_progress() -> Iterator[Callable[[str], None]]:
-    """Yields what takes lines of progress, for stderr.
+    """Yields a function that prints progress on stderr.
 
-    On a terminal there is one line, which changes; elsewhere a line a stage.
+    A terminal shows one changing line; elsewhere each stage gets a line.
     """
     if sys.stderr.isatty():
         with stderr_console().status("") as status:
             yield status.update
         return
-    said = ""
+    last_stage = ""
 
     def tell(line: str) -> None:
-        nonlocal said
+        nonlocal last_stage
         stage = _CLOCK.sub("", line)
-        if stage != said:
+        if stage != last_stage:
             complain(stage)
-            said = stage
+            last_stage = stage
 
     yield tell

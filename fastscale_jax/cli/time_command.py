@@ -1,4 +1,4 @@
-"""`fastscale time`: how long a step takes here."""
+"""`fastscale time`: times a training step and an evaluation on this machine."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,12 @@ def time(
 
     Args:
         config: a recipe.
-        workdir: Folder of a run, whose config.json is taken where there is no recipe.
-        noise: Error of a median that is small enough, as a share of it. Sampling goes on for a
-            minute to get there.
-        strict: Report nothing if an error is larger than --noise, and end with status 1.
-        memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
-            without it, what the device has.
+        workdir: Folder of a run; without a recipe, its config.json is used.
+        noise: Relative error of a median time at which sampling stops; it stops after a minute at
+            the latest.
+        strict: Report nothing and exit with status 1 if an error is larger than --noise.
+        memory_gb: Memory per device that --config.data.batch_size=auto fills, in gigabytes (1e9
+            bytes). Default: the device's own memory.
         profile: Folder for a profile of five steps, for xprof, TensorBoard or ui.perfetto.dev.
         format: json prints one object on stdout.
         processes: see `Processes`.
@@ -73,9 +73,9 @@ def time(
             strict=strict,
             tell=complain,
         )
-        if timed["noise"] <= noise:  # a noisier figure can be compared with nothing
+        if timed["noise"] <= noise:  # a noisier time cannot be compared
             _compare(network, recipe, timed)
-        if run.scaling is not None:  # as the variant has it
+        if run.scaling is not None:  # only scaled variants have a budget
             timed |= _of_budget(run, timed)
     except NoisyError as error:
         complain(str(error))
@@ -95,7 +95,7 @@ def time(
 
 
 def _compare(network: "Architecture", recipe: "Recipe", timed: dict[str, Any]) -> None:
-    """Says why the step takes another time than it did before on this machine."""
+    """Prints why the step time differs from the previous one on this machine."""
     from fastscale_jax.measure import earlier
 
     before = earlier.exchange(earlier.key(network, recipe), timed, earlier.default_path())
@@ -104,9 +104,9 @@ def _compare(network: "Architecture", recipe: "Recipe", timed: dict[str, Any]) -
 
 
 def _published(dtype: str) -> "Ceilings | None":
-    """What the maker says of the devices here, in bfloat16; None: nothing, or another dtype.
+    """The manufacturer's bfloat16 rates of this machine's devices; None: unknown, or another dtype.
 
-    What a device does in float32 depends on the precision that is asked for.
+    A device's rate in float32 depends on JAX's precision setting.
     """
     import jax
 
@@ -119,9 +119,9 @@ def _published(dtype: str) -> "Ceilings | None":
 
 
 def _of_budget(run: Run, timed: dict[str, Any]) -> dict[str, float]:
-    """What a variant like `regnetz:dWr_25ms` was to take, and which share of that it does.
+    """The budget of a variant like `regnetz:dWr_25ms`, and the measured share of it.
 
-    Nothing, where the budget is of another device, batch or type than what was timed.
+    Empty if the budget is for another device, batch size or type than the timed step.
     """
     measured = {"step_ms": "step_ms", "memory_bytes": "peak_bytes"}
     kinds = [kind for kind in run.budget if kind in measured]
@@ -137,8 +137,8 @@ def _of_budget(run: Run, timed: dict[str, Any]) -> dict[str, float]:
         model.dtype,
     ):
         complain(
-            f"the variant's budget is of a step of {model.batch_size} images in {model.dtype} on "
-            f"{model.device}; what was timed is no such step, and is not compared with it"
+            f"the variant's budget is for a step of {model.batch_size} images in {model.dtype} on "
+            f"{model.device}; the timed step differs, so it is not compared with the budget"
         )
         return {}
     (kind,) = kinds

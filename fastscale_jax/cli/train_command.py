@@ -1,4 +1,4 @@
-"""`fastscale train`: trains the network, or goes on."""
+"""`fastscale train`: trains the network, or continues from its checkpoint."""
 
 import os
 import pathlib
@@ -38,14 +38,14 @@ def train(
     processes: Processes = Processes(),
     session: Session = Session(),
 ) -> int:
-    """Trains the network, or goes on from the workdir's checkpoint. Returns the exit status.
+    """Trains the network, or continues from the workdir's checkpoint. Returns the exit status.
 
     Args:
         config: a recipe.
         workdir: Folder for the run's config.json, metrics.jsonl, curves.png, checkpoints and
-            TensorBoard events. Without it a new one is made under runs/.
-        memory_gb: Gigabytes (1e9 bytes) of each device to fill with --config.data.batch_size=auto;
-            without it, what the device has.
+            TensorBoard events. Default: a new folder under runs/.
+        memory_gb: Memory per device that --config.data.batch_size=auto fills, in gigabytes (1e9
+            bytes). Default: the device's own memory.
         format: json prints the final metrics on stdout, as one object.
         processes: see `Processes`.
         session: see `Session`.
@@ -68,7 +68,7 @@ def train(
         complain(str(error))
         return USAGE_ERROR if isinstance(error, ClusterUsageError) else FAILURE
     if status != OK and peers.exist:
-        # JAX would wait for the others, who may not come, and abort
+        # a normal exit would wait for the other processes, which may have ended, and then abort
         sys.stdout.flush()
         os._exit(status)
     return status
@@ -95,7 +95,7 @@ def _train(
 
     run = None
     try:
-        check_same(as_recorded(config))  # a host whose config is wrong tells the others why it ends
+        check_same(as_recorded(config))  # inside `try`: `peers.leave` tells the other hosts
         run = Run.of(config, workdir)
         folder = run.recipe.data.dir
         with told_if_long(f"listing the images in {folder}") if folder else nullcontext():
@@ -104,7 +104,7 @@ def _train(
         metrics = run_training(run, start_of(run), peers)
     except (DataError, DivergenceError, SaveError) as error:
         if isinstance(error, SaveError):
-            peers.lost()  # if one is, that is why, and the watch ends the process
+            peers.lost()  # if a process was lost, saving failed for that; this ends the process
         peers.leave(str(error))
         complain(str(error))
         return FAILURE
@@ -113,16 +113,16 @@ def _train(
         return usage_error(str(error))
     except OSError as error:
         peers.leave(str(error))
-        where = f" {error.filename}" if error.filename else ""
+        file = f" {error.filename}" if error.filename else ""
         complain(
-            f"{workdir} cannot be written{where and ','}{where}: {error.strerror or error}; "
-            "what was saved stays, and the same command goes on from there"
+            f"{workdir} cannot be written{file and ','}{file}: {error.strerror or error}; "
+            "the saved checkpoints remain, and the same command continues from them"
         )
         return FAILURE
     except (KeyboardInterrupt, Preempted) as error:
-        if type(error) is KeyboardInterrupt:  # here alone; of the others all know
+        if type(error) is KeyboardInterrupt:  # only this process knows; Preempted reaches all
             peers.leave("interrupted")
-        complain(f"interrupted; the same command with --workdir={workdir} goes on")
+        complain(f"interrupted; to continue, run the same command with --workdir={workdir}")
         return PREEMPTED if isinstance(error, Preempted) else FAILURE
     except Exception as error:
         if is_of_cluster(error):

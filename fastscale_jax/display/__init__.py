@@ -1,1 +1,1 @@
-"""Tables and figures as data, where their numbers come from, and how they are drawn."""
+"""Tables and figures as data, the origins of their numbers, and their drawing."""

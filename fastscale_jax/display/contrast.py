@@ -1,9 +1,9 @@
-"""How well a colour can be told from its ground, and colours for dark grounds."""
+"""Contrast of colours, and colours for dark backgrounds."""
 
 import colorsys
 
-DARK = "#1a1a1a"  # the ground of dark pages; white pictures that are inverted by 90 % have it too
-LEAST = 5.0  # contrast of text: 4.5 is asked for by WCAG 2.2, 1.4.3
+DARK = "#1a1a1a"  # background of dark pages, and of white pictures inverted by 90 %
+LEAST = 5.0  # least contrast of text; WCAG 2.2, 1.4.3, requires 4.5
 _STEPS = 100
 
 
@@ -14,19 +14,19 @@ def contrast(one: str, other: str) -> float:
 
 
 def on_dark(color: str, ground: str = DARK, least: float = LEAST) -> str:
-    """Returns a colour of the same hue, as much lighter as a dark ground asks for.
+    """Returns a colour of the same hue, light enough for a dark background.
 
     Args:
-        color: `#rrggbb`, for white grounds.
-        ground: which it shall be seen on.
-        least: contrast.
+        color: `#rrggbb`, for white backgrounds.
+        ground: dark background, `#rrggbb`.
+        least: least contrast.
     """
     hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(color))
     for step in range(_STEPS + 1):
         lighter = lightness + (1 - lightness) * step / _STEPS
-        found = _as_text(colorsys.hls_to_rgb(hue, lighter, saturation))
-        if contrast(found, ground) >= least:
-            return found
+        candidate = _as_text(colorsys.hls_to_rgb(hue, lighter, saturation))
+        if contrast(candidate, ground) >= least:
+            return candidate
     raise ValueError(f"no colour has a contrast of {least:g} on {ground}")
 
 

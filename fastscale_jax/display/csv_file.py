@@ -7,19 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from fastscale_jax.utils.whole_file import replacing
 
-# with which programs that open CSV files begin to compute
+# first characters of a formula in spreadsheets
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|-inf", re.IGNORECASE)
 
 
 def write_csv(path: pathlib.Path, rows: Iterable[Sequence[object]]) -> None:
-    """Writes rows, the heading first, whole or not at all.
+    """Writes rows, the header first, whole or not at all.
 
-    A text that a spreadsheet would compute, as it does `=1+1`, gets an apostrophe before it.
+    A text that a spreadsheet would evaluate, such as `=1+1`, gets a leading apostrophe.
 
     Args:
-        path: of the file; its folder exists.
-        rows: from top to bottom.
+        path: path of the file; its folder exists.
+        rows: rows from top to bottom.
 
     Raises:
         OSError: it cannot be written.
@@ -29,7 +29,7 @@ def write_csv(path: pathlib.Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 def _as_text(cell: object) -> object:
-    """The cell; a text that begins like a formula, and is no number, with an apostrophe."""
+    """The cell; with a leading apostrophe if it looks like a formula and is no number."""
     if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
         return cell
     return f"'{cell}"

@@ -1,4 +1,4 @@
-"""Draws a figure as SVG and PNG. The form says where a point comes from, as the legend tells."""
+"""Draws a figure as SVG and PNG. The form of lines and marks shows the origin of the numbers."""
 
 import base64
 import itertools
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Style(NamedTuple):
-    """How a strategy or a network is drawn; each differs from the others in more than colour."""
+    """The style of a strategy or a network; styles differ in more than colour."""
 
     color: str
     marker: str
@@ -64,7 +64,7 @@ STYLES = {
     "front": Style("#333b44", "", (0, (1, 1))),
     "trained": Style("#d7433b", "o", "-"),
 }
-# of styles that have no name, in turn
+# styles for names that are not in STYLES, in turn
 _OTHERS = (
     Style("#5d6d7e", "h", "-"),
     Style("#1f6fb2", "8", _MIXED),
@@ -88,8 +88,8 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
     """Writes a figure as `<name>.svg`, `<name>.png` and, point by point, `<name>.csv`.
 
     Args:
-        figure: what to draw.
-        folder: that exists.
+        figure: figure to draw.
+        folder: existing folder.
 
     Raises:
         OSError: the folder cannot be written.
@@ -107,7 +107,7 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
 
 
 def as_data_uri(path: pathlib.Path) -> str:
-    """Returns an SVG file as an address that holds the picture itself."""
+    """Returns an SVG file as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -129,7 +129,7 @@ def _drawn(figure: Drawing) -> "Figure":
 
 
 def _legend(figure: Drawing) -> str:
-    """What the forms mean, and what was measured on."""
+    """The legend of the forms, and the source of measured points."""
     forms = [f"{origin.form}: {origin.meaning}" for origin in figure.origins()]
     # lines break between forms, not within one
     words = " · ".join(form.replace(" ", "\N{NO-BREAK SPACE}") for form in forms)
@@ -155,11 +155,11 @@ def _panel(axes: "Axes", panel: Panel) -> None:
     _axis(axes, "x", panel.x, curves)
     _axis(axes, "y", panel.y, curves)
     if curves:
-        # of several with one label the first speaks for all: forms are told under the figure
-        shown = dict(reversed([(c.label, h) for c, h in zip(curves, handles, strict=True)]))
+        # one entry per label, in the first curve's form; the forms are explained under the figure
+        handle_of = dict(reversed([(c.label, h) for c, h in zip(curves, handles, strict=True)]))
         labels = list(dict.fromkeys(curve.label for curve in curves))
-        first = [shown[label] for label in labels]
-        # the frame tells a mark of the legend from a point
+        first = [handle_of[label] for label in labels]
+        # the frame distinguishes the legend's marks from points
         frame = {"frameon": True, "edgecolor": "#c8ced4", "facecolor": "#f7f8f9", "framealpha": 0.9}
         axes.legend(first, labels, fontsize=7, handlelength=3.2, **frame)
 
@@ -185,7 +185,7 @@ def _axis(axes: "Axes", name: str, axis: Axis, curves: Sequence[Curve]) -> None:
 
 
 def _curve(axes: "Axes", curve: Curve, style: Style) -> "Artist | ErrorbarContainer":
-    """Draws a curve; returns what its legend shows."""
+    """Draws a curve; returns its handle for the legend."""
     look: dict[str, Any] = {
         "color": style.color,
         "marker": style.marker,

@@ -13,7 +13,7 @@ class Point(NamedTuple):
 
     x: float
     y: float
-    spread: float = 0.0  # of y, to both sides; 0: none is known
+    spread: float = 0.0  # error bar of y, to both sides; 0: unknown
 
 
 class Curve(NamedTuple):
@@ -23,8 +23,8 @@ class Curve(NamedTuple):
     origin: Origin
     points: tuple[Point, ...]
     style: str  # key of `draw.STYLES`, or another name
-    is_line: bool = True  # whether one point leads to the next
-    is_step: bool = False  # whether y stays what it is until the next point
+    is_line: bool = True  # whether points are connected
+    is_step: bool = False  # whether y is constant up to the next point
 
 
 class Axis(NamedTuple):
@@ -32,7 +32,7 @@ class Axis(NamedTuple):
 
     label: str
     is_log: bool = True
-    least: tuple[float, float] | None = None  # range that is shown even if points do not need it
+    least: tuple[float, float] | None = None  # range that is always shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Panel:
     """One pair of axes; curves without points are left out.
 
     Attributes:
-        title: above it.
+        title: text above it.
         x: horizontal axis.
         y: vertical axis.
         curves: from back to front.
-        note: under the title, in a few words.
+        note: short text under the title.
     """
 
     title: str
@@ -63,13 +63,13 @@ class Figure:
     """A figure of the report.
 
     Attributes:
-        name: of its files, without the ending.
-        title: above it.
-        caption: what it shows, and what the paper's figure shows that this one cannot.
+        name: name of its files, without the ending.
+        title: text above it.
+        caption: its content, and parts of the paper's figure that it lacks.
         panels: in reading order.
-        columns: panels side by side.
-        source: what measured points were measured on; empty: there are none.
-        command: that measures what is missing; empty: nothing is.
+        columns: number of panels side by side.
+        source: device and software of measured points; empty: no measured points.
+        command: command that measures missing points; empty: none is missing.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Figure:
     columns: int = 2
     source: str = ""
     command: str = ""
-    kind = "figure"  # which the page's template asks for
+    kind = "figure"  # read by the page's template
 
     def origins(self) -> list[Origin]:
         """Returns the origins of its points, each once."""

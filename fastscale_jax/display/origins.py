@@ -1,10 +1,10 @@
-"""Where a number comes from, and the marks that say so in tables, figures and the explorer."""
+"""The origins of numbers, and their marks in tables, figures and the explorer."""
 
 import enum
 
 
 class Origin(enum.Enum):
-    """Where a number comes from: its mark, what that means, its colour and its form in figures."""
+    """The origin of a number, with its mark, meaning, colour and form in figures."""
 
     PAPER = ("P", "printed in the paper", "#5b6470", "hollow mark")
     FORMULA = ("F", "closed form of the paper, nothing rounded", "#7a3fb0", "dotted line")
@@ -14,15 +14,15 @@ class Origin(enum.Enum):
     PREDICTED = ("E", "estimated by a model fitted to measurements", "#8a5a00", "")
     COMPILED = (
         "X",
-        "of XLA's program for a device that is not here; nothing was run",
+        "counted in XLA's program for a target device; nothing was run",
         "#0f6673",
         "half-filled mark",
     )
 
-    mark: str  # one letter, so that no one has to tell colours apart
+    mark: str  # one letter, so that readers need not distinguish colours
     meaning: str
-    color: str  # dark enough to be read on white
-    form: str  # how figures draw it; empty: they do not
+    color: str  # dark enough for text on white
+    form: str  # form in figures; empty: not used in figures
 
     def __init__(self, mark: str, meaning: str, color: str, form: str) -> None:
         self.mark = mark
@@ -32,7 +32,7 @@ class Origin(enum.Enum):
 
     @property
     def is_of_a_machine(self) -> bool:
-        """Whether it would be another number on another machine, or at another time."""
+        """Whether the number depends on the machine or on time."""
         return self in (Origin.MEASURED, Origin.COMPILED, Origin.TRAINED)
 
     @property

@@ -1,4 +1,4 @@
-"""A table as data: the page shows it, and a CSV file has the same cells."""
+"""A table as data: the page and its CSV file have the same cells."""
 
 import dataclasses
 import itertools
@@ -11,11 +11,11 @@ from fastscale_jax.display.origins import Origin
 
 
 class Cell(NamedTuple):
-    """One figure or word of a table."""
+    """One number or text of a table."""
 
-    text: str  # as people read it
-    exact: int | None = None  # the whole number behind it
-    origin: Origin | None = None  # None: as its column says
+    text: str  # shown text
+    exact: int | None = None  # exact whole number, if `text` is rounded
+    origin: Origin | None = None  # None: its column's origin
     note: str = ""  # shown when the mouse pointer is over it
 
 
@@ -24,7 +24,7 @@ NOTHING = Cell(DASH, note="not known")
 
 
 class Column(NamedTuple):
-    """What the cells of a column have in common."""
+    """Properties of all cells of a column."""
 
     header: str
     group: str = ""  # heading over this column and its neighbours
@@ -43,12 +43,12 @@ class Table:
     """A table of the report.
 
     Attributes:
-        name: of its file, without the ending.
-        title: above it.
-        caption: a sentence or more on what it shows.
+        name: name of its file, without the ending.
+        title: text above it.
+        caption: text on its content.
         columns: from left to right.
         rows: each as long as `columns`.
-        notes: below it.
+        notes: texts below it.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
-    kind = "table"  # which the page's template asks for
+    kind = "table"  # read by the page's template
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.name
@@ -65,7 +65,7 @@ class Table:
     def groups(self) -> list[tuple[str, int, Origin | None]]:
         """Returns the headings over the columns, each with the number of columns it spans.
 
-        If these columns share one origin, the heading has it, so that it is shown once.
+        If these columns share one origin, the heading shows it once.
         """
         headings = []
         for name, run in itertools.groupby(self.columns, lambda column: column.group):
@@ -83,14 +83,14 @@ class Table:
         ]
 
     def starts_group(self, index: int) -> bool:
-        """Whether another heading begins with this column."""
+        """Whether a heading starts at this column."""
         return index > 0 and self.columns[index].group != self.columns[index - 1].group
 
     def csv_rows(self) -> list[list[str]]:
-        """Returns the lines of the CSV file, headings first.
+        """Returns the rows of the CSV file, headings first.
 
-        A column whose figures have exact whole numbers is followed by a column of those, and one
-        whose cells differ in origin by a column of origins.
+        A column with exact whole numbers is followed by a column of these. A column with different
+        origins is followed by a column of origins.
         """
         columns = [each for index in range(len(self.columns)) for each in self._as_csv(index)]
         return [list(row) for row in zip(*columns, strict=True)]

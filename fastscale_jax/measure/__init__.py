@@ -1,1 +1,1 @@
-"""What networks cost and how fast they run on the device that is here."""
+"""Measures the step time and memory of networks on this machine, and fits device models."""

@@ -1,8 +1,9 @@
 """Finds the largest network whose training step takes no more than a budget, by measuring.
 
-A model of the device (`measure.fit`) gives the first network; without one the base is measured and
-its activations stand for the time. What is found is measured, the model is corrected by that, and
-so on until a network takes from 90 to 100 % of the budget.
+A "price" predicts a network's time or memory from its counts: it is the device model's prediction
+(`measure.fit`), or, without a model, proportional to the activations. Each network is measured, the
+price is corrected by the result, and the next network is chosen, until one takes from 90 to 100 %
+of the budget.
 """
 
 import functools
@@ -17,11 +18,11 @@ from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import shares
 from fastscale_jax.measure.fitted import saved
 
-NEAR, _AIM = 0.9, 0.96  # of the budget
+NEAR, _AIM = 0.9, 0.96  # shares of the budget: the search's end, and its aim
 _ROUNDS = 8
-_LONGEST = 8.0  # step from one price to the next
+_LONGEST = 8.0  # largest ratio of consecutive prices
 
-# what a network, scaled by a factor, takes of a device; infinite where it does not fit
+# (factor, network) -> time or memory of a step; infinite if the network does not fit
 Measure = Callable[[float, Architecture], float]
 
 
@@ -30,11 +31,11 @@ class Choice(NamedTuple):
 
     factor: float
     network: Architecture
-    amount: float  # what it takes
+    amount: float  # measured time or memory, in the budget's unit
 
 
 class UnmetError(Exception):
-    """No network was found that meets the budget; says what came nearest."""
+    """No network was found that meets the budget; the message names the nearest one."""
 
 
 def choose(
@@ -49,18 +50,17 @@ def choose(
 ) -> Choice:
     """Returns the largest network of a strategy that meets a budget, as measured.
 
-    Of the networks that were measured and met it, it is the one of most flops. It takes at least
-    90 % of the budget, unless no network lies between it and one that takes more than the budget,
-    or the measurements contradict one another.
+    Among the measured networks within the budget it has most flops. It takes at least 90 % of the
+    budget, unless the next larger network exceeds the budget or the measurements are inconsistent.
 
     Args:
-        base: to scale.
+        base: network to scale.
         strategy: as in `arch.strategies.strategy_of`.
         budget: in the unit of `measure`.
         kind: `step_ms`, `floor_ms` or `memory_bytes`.
-        measure: what a network takes, by its factor; infinite where it does not fit.
-        model: to begin with; None: the base's activations are.
-        tell: is told of each measurement.
+        measure: (factor, network) -> time or memory; infinite if the network does not fit.
+        model: first predictor; None: activations, scaled by a measurement of the base.
+        tell: called with a line for each measurement.
 
     Raises:
         ValueError: the strategy is unknown.
@@ -82,7 +82,7 @@ def choose(
         factor = _factor(base, strategy, kind, wanted, price, known)
         network, _ = scaled(base, strategy, factor=factor)
         predicted = price(count(network))
-        if predicted in known:  # there is no network between this one and the next
+        if predicted in known:  # rounding gave a network that was measured already
             break
         choice = take(factor, network)
         if NEAR * budget <= choice.amount and choice is _largest(measured, budget):
@@ -99,13 +99,13 @@ def choose(
 
 
 def _largest(measured: Sequence[Choice], budget: float) -> Choice | None:
-    """The one of most flops among those that fit, which under noise may take less than another."""
+    """The network with most flops within the budget; with noise another one may take more time."""
     fitting = [choice for choice in measured if choice.amount <= budget]
     return max(fitting, key=lambda choice: count(choice.network).flops, default=None)
 
 
 def in_words(amount: float, kind: str) -> str:
-    """An amount for people."""
+    """An amount with its unit, as text."""
     return f"{amount / 1e9:,.4g} GB" if kind == "memory_bytes" else f"{amount:,.4g} ms"
 
 
@@ -117,10 +117,10 @@ def _factor(
     price: Callable[[Complexity], float],
     known: dict[float, float],
 ) -> float:
-    """The factor of the next network; where none has the price, that of the nearest."""
+    """The next network's factor: at the price `wanted`, or else at the nearest possible price."""
     try:
         return largest_factor(base, strategy, kind, wanted, price)
-    except ValueError:  # it says so before anything was measured, or of one end of the range
+    except ValueError:  # no factor gives this price
         if not known:
             return 1.0
         nearest = 0.0 if wanted < price(count(base)) else max(known)
@@ -128,15 +128,16 @@ def _factor(
 
 
 def _price_of(amount: float, known: dict[float, float]) -> float:
-    """The price at which a network should take an amount, by the two nearest that were measured.
+    """The price at which a network should take an amount, from the two nearest measurements.
 
-    Time grows as a power of the price, at least over a short way; no step is longer than eightfold.
+    Assumes that time grows as a power of the price between near points. The price changes at most
+    eightfold.
     """
     finite = {at: took for at, took in known.items() if took < math.inf}
     too_much = min((at for at, took in known.items() if took == math.inf), default=math.inf)
     if not finite:
         return too_much / _LONGEST
-    # programs change with their sizes, and time jumps; then the two nearest would lead astray
+    # time may jump where the compiler changes kernels, so points on both sides are preferred
     if (between := _between(amount, finite)) is not None and between < too_much:
         return between
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(math.log(x[1] / amount)))
@@ -149,9 +150,9 @@ def _price_of(amount: float, known: dict[float, float]) -> float:
 
 
 def _between(amount: float, known: dict[float, float]) -> float | None:
-    """The price between the last that was within an amount and the first beyond it.
+    """The price interpolated between the last amount within the limit and the first beyond it.
 
-    None: there are not both, or measurements contradict one another.
+    None: one of them is missing, or the measurements are inconsistent.
     """
     within = max((at for at, took in known.items() if took <= amount), default=0.0)
     beyond = min((at for at, took in known.items() if took > amount), default=math.inf)
@@ -171,12 +172,12 @@ def _price(
         return functools.partial(model.predict, kind, base.name)
     an_activation = take(1.0, base).amount / count(base).acts
     if math.isinf(an_activation):
-        raise UnmetError(f"not even {base.name} itself fits into the memory here")
+        raise UnmetError(f"even the base, {base.name}, does not fit into this device's memory")
     return lambda cost: an_activation * cost.acts
 
 
 def measured_ms(batch: int, dtype: str, noise: float) -> Measure:
-    """Returns what measures the step of a network here, in ms; infinite where it does not fit."""
+    """Returns a function that times a network's step here, in ms; infinite if it does not fit."""
     import jax
 
     from fastscale_jax.measure import timing
@@ -196,7 +197,7 @@ def measured_ms(batch: int, dtype: str, noise: float) -> Measure:
 
 
 def compiled_bytes(batch: int, dtype: str) -> Measure:
-    """Returns what compiles the step of a network here and says how many bytes it holds."""
+    """Returns a function that compiles a network's step here and gives its memory in bytes."""
     import jax
 
     from fastscale_jax.distributed.sharding import device_mesh
@@ -210,10 +211,10 @@ def compiled_bytes(batch: int, dtype: str) -> Measure:
 def model_of_here(
     kind: str, batch: int | None, dtype: str | None, tell: Callable[[str], None]
 ) -> DeviceModel | None:
-    """The model of this very device, if there is one of the same batch and type.
+    """The saved model of this device, batch size and type; None: there is none.
 
     Raises:
-        ValueError: the one that the environment names is not there.
+        ValueError: `FASTSCALE_DEVICE` names a model that does not exist.
     """
     from fastscale_jax.measure.machine import describe
 
@@ -221,10 +222,10 @@ def model_of_here(
     for model in models.values():
         is_meant = batch in (None, model.batch_size) and dtype in (None, model.dtype)
         if is_meant and (model.device, model.framework) == (device, "jax") and getattr(model, kind):
-            tell(f"beginning with what {model.name} says of {device}")
+            tell(f"starting with the model {model.name} of {device}")
             return model
     if models:
-        tell(f"{', '.join(models)}: of other steps or of another device than {device}; not used")
+        tell(f"{', '.join(models)}: not used; for another step or another device than {device}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What decides how long a step takes: figures and correlations of measured points.
+"""Figures and correlations of measured points: step time against a network's costs.
 
 After arXiv:2103.06877: runtime against flops, parameters and activations (Figure 2), runtime
 against flops by strategy (Figures 1, 4, 6, 11 and 12), and XLA and PyTorch on the same axes.
@@ -28,17 +28,17 @@ _LABELS = {"flops": "flops, 1e9 an image", "params": "params, 1e6", "acts": "act
 
 
 class Quantity(NamedTuple):
-    """A figure of a training step that is drawn."""
+    """A measured or compiled quantity of a training step, to be drawn."""
 
-    key: str  # of a record
-    name: str  # of files
+    key: str  # key in a record
+    name: str  # prefix of file names
     unit: float
-    label: str  # of an axis
+    label: str  # axis label
     title: str
 
 
 TIME = Quantity("step_ms", "time", 1.0, "ms a step", "a training step's time")
-# of programs that were compiled, and not run
+# for programs that were compiled but not run
 FLOOR = Quantity("floor_ms", "floor", 1.0, "floor of a step, ms", "a compiled step's floor")
 BYTES = Quantity(
     "bytes", "bytes", 1e9, "GB moved by a step", "the bytes that a compiled step moves"
@@ -46,15 +46,15 @@ BYTES = Quantity(
 
 
 def quantities(records: Sequence[dict[str, Any]]) -> tuple[Quantity, ...]:
-    """Returns the quantities that records have: times, or figures of compiled programs."""
+    """Returns the quantities in the records: times, or a compiled program's floor and bytes."""
     return (FLOOR, BYTES) if points.compiled(records) else (TIME,)
 
 
 class Correlation(NamedTuple):
-    """Pearson's r of a step's time, or of another quantity, with each count."""
+    """Pearson's r between a quantity and each count of the network."""
 
-    framework: str  # empty: of all
-    base: str  # likewise
+    framework: str  # empty: all
+    base: str  # empty: all
     points: int
     flops: float
     params: float
@@ -64,11 +64,11 @@ class Correlation(NamedTuple):
 def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> list[Correlation]:
     """Returns Pearson's r for each base in each framework, for each framework, and over all.
 
-    As in the paper, r is of the values themselves, not of their logarithms.
+    As in the paper, r is computed from the values, not from their logarithms.
 
     Args:
-        records: of points; failed ones are ignored. Groups of fewer than five have no r.
-        quantity: to correlate with the counts.
+        records: records of points; failed ones are ignored. Groups of fewer than five have no r.
+        quantity: quantity to correlate with the counts.
     """
     known = _known(records, quantity)
     bases, frameworks = _bases(known), _frameworks(known)
@@ -93,11 +93,11 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
     """Writes the figures, as PNG and SVG, and the points and correlations as CSV.
 
     Args:
-        records: of points, as `points.read` returns them.
-        folder: made if need be.
+        records: records of points, as from `points.read`.
+        folder: made if missing.
 
     Raises:
-        ValueError: there are no points, or they are of several devices, types or versions.
+        ValueError: no points, or points of several devices, types or versions.
         OSError: the folder cannot be written.
     """
     shown = quantities(records)
@@ -123,7 +123,7 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
 
 
 def correlations_table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Table":
-    """Returns the correlations as a table for people."""
+    """Returns the correlations as a table for the terminal."""
     from rich.table import Table
 
     rows = correlations(records, quantity)
@@ -172,7 +172,7 @@ def _draw(
     path: pathlib.Path,
     quantity: Quantity,
 ) -> None:
-    """Draws a figure as PNG and SVG; a line below says what it was measured on."""
+    """Draws a figure as PNG and SVG, with devices and software in a line below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -181,7 +181,7 @@ def _draw(
     draw(records, figure, quantity)
     images = sorted({record["images"] for record in records})
     origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in records))
-    method = "compiled for it, and not run"
+    method = "compiled for it, not run"
     if quantity == TIME:
         method = f"medians known to {max(record['noise'] for record in records):.0%} or better"
     figure.supxlabel(
@@ -197,7 +197,7 @@ def _against_counts(
     records: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity
 ) -> None:
     """One framework's times against each count: the paper's Figure 2."""
-    *_, overall = (None, *correlations(records, quantity))  # of all bases, if there are several
+    *_, overall = (None, *correlations(records, quantity))  # the last is over all bases
     name = _FRAMEWORK_NAMES[records[0]["framework"]]
     figure.suptitle(f"{_capital(quantity.title)} in {name}, against three counts")
     strategies = _strategies(records)

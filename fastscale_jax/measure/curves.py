@@ -1,4 +1,4 @@
-"""Times networks at many scales, each in a process of its own.
+"""Times networks at many scales, each in its own process.
 
 Each point is added to the results at once, so that the same command continues where it stopped.
 Points that failed are measured again only on request.
@@ -31,18 +31,18 @@ def measure_all(
     again: bool,
     tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Measures the points that a file of results lacks, and returns the records of all.
+    """Measures the points that a results file does not have yet; returns all records.
 
     Args:
-        specs: of the points.
-        results: file that records are added to, one line each.
+        specs: points to measure.
+        results: file that records are added to, one per line.
         take: times or compiles a point, and returns its figures or its error.
-        rounds: measurements of each point, in rounds over all points; the fastest counts.
-        again: measure those that failed as well.
-        tell: called with messages about failures and what is missing.
+        rounds: number of measurements of each point, in rounds over all points; the fastest counts.
+        again: also retry points that failed.
+        tell: called with messages about failures and missing packages.
 
     Raises:
-        ValueError: the file holds something else, or results of another device or other versions.
+        ValueError: the file is no results file, or is of another device or other versions.
         OSError: it cannot be written.
     """
     file = PointsFile(results, specs)
@@ -71,17 +71,17 @@ def measure_all(
 
 
 def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dict[str, Any]:
-    """Measures a point in a process of its own; returns its figures, or the error.
+    """Measures a point in its own process; returns its figures or its error.
 
     Args:
-        spec: of the point.
-        noise: the largest relative error of a median.
-        seconds: after which a noisier point is given up.
-        timeout: seconds that the process may take.
+        spec: point to measure.
+        noise: largest relative error of a median.
+        seconds: seconds after which a noisier point is given up.
+        timeout: most seconds for the process.
     """
     request = json.dumps({**dataclasses.asdict(spec), "noise": noise, "seconds": seconds})
     command = [sys.executable, "-m", "fastscale_jax.measure.point", request]
-    # in a session of its own, so that processes it started can be ended with it
+    # in its own session, so that its child processes can be ended with it
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -90,7 +90,7 @@ def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dic
         start_new_session=True,
     ) as process:
         try:
-            said, errors = process.communicate(timeout=timeout)
+            output, errors = process.communicate(timeout=timeout)
         except BaseException as error:
             if hasattr(os, "killpg"):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -101,7 +101,7 @@ def measured(spec: Spec, *, noise: float, seconds: float, timeout: float) -> dic
             raise
     lines = errors.strip().splitlines() or ["no reason given"]
     if process.returncode == 0:
-        return json.loads(said.splitlines()[-1])
+        return json.loads(output.splitlines()[-1])
     if process.returncode < 0:
         return {"error": f"ended by signal {-process.returncode}; most likely out of memory"}
     if process.returncode != SAID and any(sign in errors for sign in OUT_OF_MEMORY):

@@ -1,8 +1,8 @@
 """Compares step times with those timed earlier on this machine, and explains a difference.
 
-The speed of a machine that others use too changes from minute to minute, more slowly than a step is
-timed: each figure has a small error, and yet two of them differ. So a product of matrices is timed
-beside the steps. It is the same in every run and tells how fast the machine was.
+The speed of a shared machine changes from minute to minute, but hardly during one timing. So two
+precise timings can differ. A matrix product, the same in every run, is timed between the steps: its
+time tells how fast the machine was.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from fastscale_jax.utils.compiling import default_folder
 from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.whole_file import replacing
 
-_SAME = 0.03  # the relative difference up to which two figures count as the same
+_SAME = 0.03  # largest relative difference of times that count as equal
 _KEPT = ("step_ms", "probe_ms", "date")
 
 
 class Probe:
-    """A product of matrices that is timed at each call."""
+    """A matrix product that is timed at each call; it measures the machine's current speed."""
 
     def __init__(self) -> None:
-        """Compiles it."""
+        """Compiles the product."""
         side = 768 if jax.default_backend() == "cpu" else 4096
         x = jax.random.normal(jax.random.key(0), (side, side), jnp.float32)
         product = jax.jit(jnp.matmul)
@@ -49,12 +49,12 @@ class Probe:
 
     @property
     def ms(self) -> float:
-        """The median of the samples, of which there is at least one."""
+        """The median of the samples in milliseconds; at least one sample was taken."""
         return 1000 * statistics.median(self._seconds)
 
     @property
     def noise(self) -> float:
-        """The median's largest relative error; there are at least four samples."""
+        """The median's largest relative error; at least four samples were taken."""
         return timing.summary(self._seconds).noise
 
 
@@ -73,7 +73,7 @@ def key(network: Architecture, recipe: Recipe) -> str:
             recipe.dtype,
             recipe.grouped_conv,
             recipe.scan_blocks,
-            *([recipe.remat] if recipe.remat != "none" else []),  # times older than the key stay
+            *([recipe.remat] if recipe.remat != "none" else []),  # keeps digests older than `remat`
             *map(repr, (recipe.augment, recipe.optim, recipe.bn, recipe.train.shard_optimizer)),
         ],
         **{name: machine[name] for name in ("device", "cores", "versions", "settings")},
@@ -82,14 +82,14 @@ def key(network: Architecture, recipe: Recipe) -> str:
 
 
 def exchange(of: str, figures: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any] | None:
-    """Saves the figures of this run, and returns those of the run before.
+    """Saves this run's times and returns those of the previous run.
 
-    A file that cannot be read or written is ignored: nothing depends on it.
+    A file that cannot be read or written is ignored.
 
     Args:
-        of: as `key` returns it.
+        of: digest of the step, as from `key`.
         figures: `step_ms` and `probe_ms`, among others.
-        path: of the file, `default_path()`.
+        path: the file, `default_path()`.
     """
     try:
         known = read_object(path)
@@ -108,24 +108,24 @@ def exchange(of: str, figures: Mapping[str, Any], path: pathlib.Path) -> dict[st
 
 
 def explained(figures: Mapping[str, Any], before: Mapping[str, Any]) -> str | None:
-    """Explains why a step takes another time than before; None: it takes the same, within 3 %.
+    """Explains why the step time changed; None: it changed by at most 3 %.
 
     Args:
-        figures: `step_ms` and `probe_ms`, among others.
-        before: likewise, and `date`.
+        figures: this run's `step_ms` and `probe_ms`, among others.
+        before: the previous run's, with `date`.
     """
-    by = figures["step_ms"] / before["step_ms"] - 1
-    if abs(by) <= _SAME:
+    change = figures["step_ms"] / before["step_ms"] - 1
+    if abs(change) <= _SAME:
         return None
-    said = (
-        f"a step takes {figures['step_ms']:.4g} ms, {by:+.0%} against the "
+    summary = (
+        f"a step takes {figures['step_ms']:.4g} ms, {change:+.0%} against the "
         f"{before['step_ms']:.4g} ms of {before['date']}: "
     )
-    machine = figures["probe_ms"] / before["probe_ms"] - 1
-    product = f"a product of matrices beside it {machine:+.0%}"
-    if machine * by < 0:
-        return f"{said}{product}, so the machine changes its speed as it is timed; time it again"
-    explained = math.log1p(machine) / math.log1p(by)
+    machine_change = figures["probe_ms"] / before["probe_ms"] - 1
+    product = f"a reference matrix product {machine_change:+.0%}"
+    if machine_change * change < 0:
+        return f"{summary}{product}, so the machine's speed changed while timing; time it again"
+    explained = math.log1p(machine_change) / math.log1p(change)
     if explained < 1 / 2:
-        return f"{said}{product}, which explains little of it; perhaps its memory, or the code"
-    return f"{said}{product}, so the machine itself has another speed; what else runs on it?"
+        return f"{summary}{product}, which explains less than half; compare memory use and code"
+    return f"{summary}{product}, so the machine's speed changed; check what else runs on it"

@@ -1,4 +1,4 @@
-"""Fits what a training step takes on a device to flops, parameters and activations, and saves it.
+"""Fits a device model: step time and memory as linear functions of flops, params and acts.
 
 fastscale fit --results=curves.jsonl
 
@@ -23,8 +23,8 @@ from fastscale_jax.measure import points
 if TYPE_CHECKING:
     from rich.table import Table
 
-RELIABLE = 0.15  # error up to which nothing is said
-_FEWEST = 8  # points of a base for a fit of its own
+RELIABLE = 0.15  # largest typical error without a warning
+_FEWEST = 8  # points that a base needs for its own fit
 
 
 class _Sample(NamedTuple):
@@ -37,13 +37,13 @@ class _Sample(NamedTuple):
 
 
 def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") -> DeviceModel:
-    """Returns the model of the device that some points were measured on.
+    """Returns the device model fitted to measured points.
 
     Args:
-        records: of points, as `points.read` returns them; those of other frameworks and those
-            that failed are ignored.
+        records: records of points, as from `points.read`; other frameworks and failed points are
+            ignored.
         framework: `jax`, or another one of `points.FRAMEWORKS`.
-        name: of the model's file; empty: made of device, framework, dtype and batch size.
+        name: name of the model's file; empty: made of device, framework, dtype and batch size.
 
     Raises:
         ValueError: too few points, of several batch sizes, or not of one device.
@@ -60,14 +60,14 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
     batches = sorted({record["images"] for record in used})
     if len(batches) > 1:
         raise ValueError(
-            f"these points are of several batch sizes ({', '.join(map(str, batches))}); a fit is "
-            "of one, which --batch_size of fastscale curves sets"
+            f"these points have several batch sizes ({', '.join(map(str, batches))}); a fit needs "
+            "one; set it by --batch_size of fastscale curves"
         )
     counts = collections.Counter(r["strategy"] for r in used if r["strategy"])
     if len(counts) < 2 or len(used) - max(counts.values()) < _FEWEST // 2:
         raise ValueError(
-            "a fit needs points of at least two strategies, so that its error for one that it has "
-            f"not seen can be told; these are of {', '.join(counts) or 'none'}"
+            "a fit needs points of at least two strategies, to estimate its error for an unseen "
+            f"strategy; these are of {', '.join(counts) or 'none'}"
         )
     machine, dtype = used[0]["machine"], used[0]["dtype"]
     device = machine["device"] if framework == "jax" else f"{machine['device']} {framework}"
@@ -87,7 +87,7 @@ def fitted(records: Sequence[dict[str, Any]], framework: str, name: str = "") ->
 
 
 def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]:
-    """One fit of all networks, and one per base, by its network's name; empty: not measured."""
+    """A fit of all networks, and one per base, by the base's name; empty: not measured."""
     if not all(record.get(measured) for record in records):
         return {}
     samples: dict[str, list[_Sample]] = {POOLED: []}
@@ -104,7 +104,7 @@ def _fits(records: Sequence[dict[str, Any]], measured: str) -> dict[str, Linear]
 
 
 def _with_errors(samples: Sequence[_Sample]) -> Linear:
-    """The fit of all samples, with the errors of fits for strategies that they left out."""
+    """The fit of all samples; its errors are those of fits on strategies left out of them."""
     errors = []
     strategies = {s.strategy for s in samples} - {""}
     for strategy in sorted(strategies):
@@ -124,14 +124,14 @@ def linear(samples: Sequence[_Sample]) -> Linear:
         [[1.0, s.images * s.cost.flops, s.cost.params, s.images * s.cost.acts] for s in samples]
     )
     rows /= np.array([s.amount for s in samples])[:, None]
-    scale = rows.max(axis=0)  # of columns that differ by ten digits
+    scale = rows.max(axis=0)  # columns differ by ten orders of magnitude
     coefficients, _ = nnls(rows / scale, np.ones(len(samples)))
     constant, flops, params, acts = (coefficients / scale).tolist()
     return Linear(constant, flops, params, acts, 0.0, 0.0)
 
 
 def fit_table(model: DeviceModel) -> "Table":
-    """Returns the coefficients and errors of a device model as a table for people."""
+    """Returns the coefficients and errors of a device model as a table for the terminal."""
     from rich.table import Table
 
     result = Table(

@@ -1,4 +1,4 @@
-"""The models of devices that were fitted and saved: where they lie, and which one is meant."""
+"""Finds and loads the saved device models."""
 
 import os
 import pathlib
@@ -9,12 +9,12 @@ from fastscale_jax.arch.device_model import MEASURED, POOLED, DeviceModel, Linea
 from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.paths import at_home
 
-CHOICE = "FASTSCALE_DEVICE"  # in the environment: which model, by its file or its name
+CHOICE = "FASTSCALE_DEVICE"  # environment variable: a model's file or name
 _FIT_COMMAND = "fastscale fit"
 
 
 def folder() -> pathlib.Path:
-    """Returns where models are saved: `$XDG_DATA_HOME` or `~/.local/share`, and our name."""
+    """Returns the folder of saved models, in `$XDG_DATA_HOME` or `~/.local/share`."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return at_home(base) / "fastscale_jax" / "devices"
 
@@ -23,7 +23,7 @@ def load(path: pathlib.Path) -> DeviceModel:
     """Returns the model in a file.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the file cannot be read, or has no model.
     """
     try:
         content: dict[str, Any] = read_object(path)
@@ -37,14 +37,14 @@ def load(path: pathlib.Path) -> DeviceModel:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no model of a device; make one by {_FIT_COMMAND}") from error
+        raise ValueError(f"{path} is no device model; make one by {_FIT_COMMAND}") from error
 
 
 def saved() -> dict[str, DeviceModel]:
-    """Returns all saved models by their names, or the one that is asked for.
+    """Returns all saved models by name; with `FASTSCALE_DEVICE` set, only that one.
 
     Raises:
-        ValueError: that one is not there, or one is damaged.
+        ValueError: that model does not exist, or a file is damaged.
     """
     if os.environ.get(CHOICE):
         chosen = find()
@@ -53,13 +53,13 @@ def saved() -> dict[str, DeviceModel]:
 
 
 def find(choice: str = "") -> DeviceModel:
-    """Returns the model that was chosen, or the only one that is saved.
+    """Returns the chosen model, or the only saved one.
 
     Args:
-        choice: a file, or the name of a saved one; empty: `$FASTSCALE_DEVICE`.
+        choice: a file, or a saved model's name; empty: `$FASTSCALE_DEVICE`.
 
     Raises:
-        ValueError: there is none, or there are several; says which, and how to get one.
+        ValueError: no model, or several without a choice; the message lists them.
     """
     choice = choice or os.environ.get(CHOICE, "")
     names = ", ".join(sorted(path.stem for path in folder().glob("*.json")))
@@ -68,15 +68,14 @@ def find(choice: str = "") -> DeviceModel:
         named = folder() / f"{choice}.json"
         if not path.is_file() and not named.is_file():
             raise ValueError(
-                f"{CHOICE}={choice} is neither a file nor a device that was fitted"
+                f"{CHOICE}={choice} is neither a file nor a fitted device"
                 + (f"; those are {names}" if names else f"; fit one by {_FIT_COMMAND}")
             )
         return load(path if path.is_file() else named)
     if not names:
         raise ValueError(
-            "no device was fitted yet, so that nothing is known of its times and memory; measure "
-            "some networks by fastscale curves, then fit them by "
-            f"{_FIT_COMMAND}"
+            "times and memory of this device are unknown, because no device was fitted yet; "
+            f"measure networks by fastscale curves, then run {_FIT_COMMAND}"
         )
     of_jax = [model for model in saved().values() if model.framework == "jax"]
     if len(of_jax) != 1:

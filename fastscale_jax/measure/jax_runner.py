@@ -1,4 +1,4 @@
-"""Our training step without what the twin has none of, to be timed beside PyTorch's."""
+"""The JAX training step for timing against PyTorch: without augmentation and averaging."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def plain_recipe(
     *,
     scan_blocks: bool = False,
 ) -> Recipe:
-    """Returns a recipe without augmentation and average."""
+    """Returns a recipe without augmentation and without an average of the weights."""
     return Recipe(
         data=Data("synthetic", batch_size=batch),
         augment=Augment.none(label_smoothing=0.1),
@@ -40,7 +40,7 @@ class JaxRunner(Workload):
         return {name: self._whole(self.start(name)) for name in names}
 
     def step_bytes(self) -> int:
-        """What a compiled step holds at most, its arguments and results included."""
+        """The compiled step's peak memory in bytes, with its arguments and results."""
         return self.peak_bytes("step")
 
     def _whole(self, start: Callable[[], Any]) -> Callable[[], None]:

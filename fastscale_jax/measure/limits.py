@@ -1,4 +1,4 @@
-"""How much memory a program may take here."""
+"""The memory that programs may use on this machine's devices."""
 
 import pathlib
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ try:
 except ImportError:  # Windows, whose processes have no such limits
     resource = None
 
-# What a process on a CPU takes beside its programs' buffers, above all while it compiles them.
+# Bytes that a process on a CPU needs besides its programs' buffers, mostly for compiling.
 _CPU_RESERVE = 700_000_000
-# Where addresses are what is limited, a step that waits for the one before may have its own
-# already: beside one of 8.5 GB the follower had 8.3 more, and filled none of them.
+# Steps whose buffers count against a limit of addresses: the next step allocates its buffers while
+# the current one runs. Measured: a step of 8.5 GB, and 8.3 GB more for the next one, unused.
 _STEPS_IN_ADDRESSES = 2
 
 
 def room(device: Any = None) -> int:
-    """Returns the bytes that programs may take on a device.
+    """Returns the bytes that programs may use on a device.
 
-    Of an accelerator, what JAX's allocator may have; of a CPU, what is free of the machine's
-    memory, of the process's cgroups and of its limits, less what compiling takes, shared by as
-    many devices as JAX makes of it.
+    Accelerator: the limit of JAX's allocator. CPU: the least free memory of the machine, the
+    process's cgroups and its resource limits, minus a reserve for compiling, divided by the number
+    of JAX's CPU devices.
 
     Args:
-        device: of JAX's; None: the first one here.
+        device: a JAX device; None: the first one of this machine.
 
     Raises:
-        ValueError: the device does not say, or its machine does not: only Linux is asked.
+        ValueError: the device reports no memory, or it is a CPU and the system is not Linux.
     """
     device = device or jax.local_devices()[0]
     if device.platform == "cpu":
@@ -37,14 +37,12 @@ def room(device: Any = None) -> int:
         return max(0, least - _CPU_RESERVE) // jax.local_device_count()
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
-        raise ValueError(
-            f"{device.device_kind} does not say how much memory it has; give it as --memory_gb"
-        )
+        raise ValueError(f"{device.device_kind} does not report its memory; give it as --memory_gb")
     return stats["bytes_limit"]
 
 
 def known_room() -> int | None:
-    """Returns what `room` says of the first device here; None: nobody knows."""
+    """Returns `room` of the first device; None: unknown."""
     try:
         return room()
     except ValueError:
@@ -52,19 +50,17 @@ def known_room() -> int | None:
 
 
 def _free_on_host() -> Iterator[int]:
-    """What each limit leaves, in bytes."""
+    """The free bytes under each limit of this process and machine."""
     yield from _free_in_process()
     yield from _free_in_cgroups()
     machine = _table("/proc/meminfo").get("MemAvailable")
     if machine is None:  # not Linux
-        raise ValueError(
-            "this machine does not say how much memory is free; give it as --memory_gb"
-        )
+        raise ValueError("this machine does not report its free memory; give it as --memory_gb")
     yield machine
 
 
 def _free_in_process() -> Iterator[int]:
-    """What the limits of this process's addresses leave."""
+    """The free bytes under this process's address-space limits, per step in flight."""
     if resource is None:
         return
     status = _table("/proc/self/status")
@@ -75,7 +71,7 @@ def _free_in_process() -> Iterator[int]:
 
 
 def _table(path: str) -> dict[str, int]:
-    """A file of lines like `MemAvailable:  16 kB`, in bytes."""
+    """Reads a file of lines like `MemAvailable:  16 kB`; returns bytes by name."""
     try:
         lines = pathlib.Path(path).read_text().splitlines()
     except OSError:
@@ -87,7 +83,7 @@ def _table(path: str) -> dict[str, int]:
 def _free_in_cgroups(
     memberships: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup"
 ) -> Iterator[int]:
-    """What each memory cgroup of this process, and each above it, leaves; of version 1 or 2."""
+    """The free bytes of this process's memory cgroups and their parents, version 1 or 2."""
     try:
         lines = pathlib.Path(memberships).read_text().splitlines()
     except OSError:
@@ -114,7 +110,7 @@ def _left(folder: pathlib.Path, limit_file: str, used_file: str) -> Iterator[int
         limit = (folder / limit_file).read_text().strip()
         used = int((folder / used_file).read_text())
         rows = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        kept = dict(rows).get("inactive_file", "0")  # of files, which give way
+        kept = dict(rows).get("inactive_file", "0")  # file cache, freed on demand
     except (OSError, ValueError):
         return
     if limit != "max":

@@ -1,4 +1,4 @@
-"""A training step and an inference as JAX lowers them: from shapes, without an array."""
+"""Lowers a training step or an inference from shapes alone, without making arrays."""
 
 import functools
 from typing import Any
@@ -23,11 +23,11 @@ def lower(part: str, network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.s
     """Returns a program of a network, lowered for the mesh's devices; makes no array.
 
     Args:
-        part: `step`, a whole training step as `runs.loop` runs it, or `inference`, images to
-            logits with the running statistics.
-        network: to train, or to be asked.
-        recipe: its batch is the one that is laid out, over all devices.
-        mesh: of devices, which need not be here.
+        part: `step`, a whole training step as in `runs.loop`, or `inference`, images to logits with
+            the running statistics.
+        network: network to lower.
+        recipe: its batch size is that of all devices together.
+        mesh: mesh of devices; this machine need not have them.
     """
     return {"step": _step, "inference": _inference}[part](network, recipe, mesh)
 
@@ -36,13 +36,13 @@ def _step(network: Architecture, recipe: Recipe, mesh: Mesh) -> jax.stages.Lower
     task = Task.of(network, recipe, epoch_steps=1, conventions=SOURCES["synthetic"], mesh=mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(functools.partial(create_state, task), key)
-    lying = shardings(state, mesh, recipe.train.shard_optimizer)
+    state_shardings = shardings(state, mesh, recipe.train.shard_optimizer)
     step = jax.jit(
         functools.partial(train_step, task),
         donate_argnums=0,
-        out_shardings=(lying, NamedSharding(mesh, ON_ALL), NamedSharding(mesh, ON_ALL)),
+        out_shardings=(state_shardings, NamedSharding(mesh, ON_ALL), NamedSharding(mesh, ON_ALL)),
     )
-    state = jax.tree.map(_placed, state, lying)
+    state = jax.tree.map(_placed, state, state_shardings)
     key = _placed(key, NamedSharding(mesh, ON_ALL))
     return step.lower(state, _batch(network, recipe, mesh), key)
 
@@ -66,7 +66,7 @@ def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 
 def _batch(network: Architecture, recipe: Recipe, mesh: Mesh) -> Batch:
-    """The shapes of a batch, where its arrays would be."""
+    """The shapes and shardings of a batch."""
     images, side = recipe.data.batch_size, network.resolution
     shapes = ((images, side, side, 3), jnp.uint8), ((images,), jnp.int32), ((images,), jnp.bool_)
     shared: Any = NamedSharding(mesh, SHARED_OUT)

@@ -1,4 +1,4 @@
-"""What a measurement was made on, for the files that keep it."""
+"""Device, versions, settings and date of a measurement, for results files."""
 
 import datetime
 import importlib.metadata
@@ -19,7 +19,7 @@ def describe(device: tuple[str, str] | None = None) -> dict[str, Any]:
     """Returns device, versions, settings and date.
 
     Args:
-        device: its name and platform; None: the first one of JAX's.
+        device: name and platform; None: JAX's first device.
     """
     if device is None:
         first = jax.devices()[0]

@@ -1,4 +1,4 @@
-"""The memory of a training step, and the largest batch that fits, found without running a step."""
+"""The memory of a training step, and the largest batch that fits, by compiling only."""
 
 import dataclasses
 import functools
@@ -27,19 +27,19 @@ _DIGITS = 5  # leading bits of a batch size that the search varies: steps of at 
 class Memory(NamedTuple):
     """Bytes of a compiled program on one device."""
 
-    arguments: int  # of a step: the state, and the batch
+    arguments: int  # for a step: the state and the batch
     outputs: int
     temporaries: int
-    aliases: int  # outputs that share the memory of arguments
+    aliases: int  # outputs aliased to arguments
 
     @property
     def peak(self) -> int:
-        """The most bytes that it holds at a time."""
+        """The program's peak memory in bytes."""
         return self.arguments + self.outputs + self.temporaries - self.aliases
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> "Memory":
-        """Returns XLA's figures of a program; all are 0 if the backend has none."""
+        """Returns XLA's memory analysis of a program; all are 0 if the backend has none."""
         sizes = compiled.memory_analysis()
         if sizes is None:
             return cls(0, 0, 0, 0)
@@ -54,10 +54,10 @@ class Memory(NamedTuple):
 class LargestBatch(NamedTuple):
     """The largest batch that fits."""
 
-    images: int  # of all devices
-    held: int  # bytes on a device, with the batches that wait there
-    limit: int  # bytes
-    compiled: int  # programs that the search compiled
+    images: int  # on all devices together
+    held: int  # bytes per device, with the prefetched batches
+    limit: int  # bytes per device
+    compiled: int  # number of programs that the search compiled
 
 
 class NoRoomError(ValueError):
@@ -68,9 +68,9 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
     """Returns the memory of a training step on a device; compiles the step, but makes no array.
 
     Args:
-        network: to train.
-        recipe: with the batch size of the step.
-        mesh: of devices to share the batch; None: all.
+        network: network to train.
+        recipe: recipe with the step's batch size.
+        mesh: mesh of devices that share the batch; None: all devices.
     """
     lowered = lower("step", network, recipe, mesh or device_mesh())
     return Memory.of(lowered.compile(compiler_options=hasty()))
@@ -79,7 +79,7 @@ def step_memory(network: Architecture, recipe: Recipe, mesh: Mesh | None = None)
 def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = "") -> int:
     """Returns the bytes per image that the forward pass saves for the backward pass.
 
-    That is what JAX passes between them; XLA, which compiles both, may save less and recompute it.
+    These are JAX's residuals. XLA compiles both passes together and may recompute some of them.
     `platform` is as `models.build` takes it.
     """
     model = models.build(
@@ -92,9 +92,9 @@ def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = ""
     )
 
     def left(images: int) -> int:
-        shown = jax.ShapeDtypeStruct((images, *network.input_shape), jnp.dtype(recipe.dtype))
+        image_shapes = jax.ShapeDtypeStruct((images, *network.input_shape), jnp.dtype(recipe.dtype))
         key = jax.eval_shape(lambda: jax.random.key(0))
-        variables = jax.eval_shape(functools.partial(model.init, train=False), key, shown)
+        variables = jax.eval_shape(functools.partial(model.init, train=False), key, image_shapes)
 
         def forward(batch_stats: Any, images: Any, key: Any, params: Any) -> Any:
             return model.apply(
@@ -109,11 +109,11 @@ def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = ""
             return jax.vjp(functools.partial(forward, *rest), params)[1]
 
         residuals = jax.eval_shape(
-            backward, variables["params"], variables["batch_stats"], shown, key
+            backward, variables["params"], variables["batch_stats"], image_shapes, key
         )
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(residuals))
 
-    # the difference, because the weights count once for any batch size
+    # a difference, because the weights count once for any batch size
     return left(2) - left(1)
 
 
@@ -128,19 +128,19 @@ def largest_batch(
 ) -> LargestBatch:
     """Returns the largest batch whose training step fits, found by compiling.
 
-    Batches are multiples of what the devices and the recipe can share.
+    Batch sizes are multiples of `least_batch`.
 
     Args:
-        network: to train.
+        network: network to train.
         recipe: its batch size is ignored.
-        limit: bytes of a device.
-        most: the largest batch to consider; None: there is no such limit.
-        mesh: of devices to share the batch; None: all.
+        limit: bytes per device.
+        most: largest batch to consider; None: no such limit.
+        mesh: mesh of devices that share the batch; None: all devices.
         tell: called with a line on the memory of each program.
 
     Raises:
         NoRoomError: the smallest batch that the devices can share does not fit.
-        ValueError: the backend does not report the memory of a program.
+        ValueError: the backend does not report a program's memory.
     """
     mesh = mesh or device_mesh()
 
@@ -168,19 +168,18 @@ def largest_fitting(
     most: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> LargestBatch:
-    """Returns the largest batch that fits, from the memory of a few batches.
+    """Returns the largest batch that fits, from the memory of a few batch sizes.
 
-    The memory of a step grows almost linearly with its batch, so that a few programs are enough.
-    Batches are multiples of `unit`, in steps of 1/32 or less; the result is one whose memory is
-    known.
+    A step's memory grows almost linearly with its batch, so a few programs are enough. Batch sizes
+    are multiples of `unit`, in steps of 1/32 or less. The result is a batch size that was tried.
 
     Args:
-        held: takes a batch size and returns the bytes of a device; infinite if it does not fit.
-        limit: bytes of a device.
+        held: batch size -> bytes per device; infinite if it does not fit.
+        limit: bytes per device.
         unit: the smallest batch.
-        name: of the network, for messages.
-        first: the batch to begin with; None: four units.
-        most: the largest batch to consider; None: there is no such limit.
+        name: the network's name, for messages.
+        first: first batch size to try; None: four units.
+        most: largest batch to consider; None: no such limit.
         tell: called with a line on the memory of each batch.
 
     Raises:
@@ -221,12 +220,12 @@ def largest_fitting(
 
 
 def waiting_bytes(network: Architecture, images: int, devices: int) -> int:
-    """Returns the bytes of the batches that wait on a device while a step runs.
+    """Returns the bytes of the prefetched batches on one device.
 
     Args:
-        network: which sets the size of the images.
-        images: of a batch, on all devices.
-        devices: that share the batch.
+        network: its resolution is the size of the images.
+        images: batch size on all devices together.
+        devices: number of devices.
     """
     return AHEAD * 3 * network.resolution**2 * images // devices
 
@@ -243,10 +242,10 @@ def with_batch(recipe: Recipe, images: int) -> Recipe:
 
 
 def peak(network: Architecture, recipe: Recipe, mesh: Mesh) -> float:
-    """Returns the bytes that a step holds; infinite if the compiler says that it does not fit.
+    """Returns a step's peak memory in bytes; infinite if it does not compile for lack of memory.
 
     Raises:
-        ValueError: the backend does not report it.
+        ValueError: the backend does not report a program's memory.
     """
     try:
         held = step_memory(network, recipe, mesh).peak
@@ -256,8 +255,8 @@ def peak(network: Architecture, recipe: Recipe, mesh: Mesh) -> float:
         return math.inf
     if not held:
         raise ValueError(
-            f"{mesh.devices.flat[0].device_kind} does not say what a program holds, so that a "
-            "batch has to be given as a number"
+            f"{mesh.devices.flat[0].device_kind} does not report a program's memory, so the batch "
+            "must be a number"
         )
     return held
 
@@ -266,7 +265,7 @@ def _guess(known: dict[int, float], room: int) -> float:
     """The batch that would fill the room, on the line through the two nearest known batches."""
     finite = {images: held for images, held in known.items() if held < math.inf}
     (first, a), *others = sorted(finite.items(), key=lambda x: abs(x[1] - room))
-    if not others:  # a batch in proportion is not too large, because the state's part is constant
+    if not others:  # safe: memory grows less than in proportion, because the state is constant
         return max(2 * first, first * room / a)
     second, b = others[0]
     slope = (b - a) / (second - first)

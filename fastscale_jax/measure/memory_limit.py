@@ -1,4 +1,4 @@
-"""The bytes of a device that a batch may fill, the same on all hosts."""
+"""The memory per device that a batch may fill, the same on all hosts."""
 
 import jax
 import numpy as np
@@ -8,9 +8,9 @@ from fastscale_jax.measure.limits import room
 
 
 def memory_limit(gigabytes: float | None) -> int:
-    """Returns the bytes to fill on each device: `gigabytes`, or what the smallest device has."""
+    """Returns the bytes to fill on each device: `gigabytes`, or the smallest device's memory."""
     own_limit = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
     if jax.process_count() == 1:
         return own_limit
-    # in megabytes, for which 32 bits are enough
+    # sent in megabytes, which fit into 32 bits
     return int(multihost_utils.process_allgather(np.array([own_limit >> 20], np.int32)).min()) << 20

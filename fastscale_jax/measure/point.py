@@ -1,7 +1,7 @@
-"""Times one network's training step, in this process alone, and prints it as JSON.
+"""Times one network's training step and prints the result as JSON.
 
-`fastscale_jax.measure.curves` starts it once for each point, so that a point that runs out of
-memory does not end the others.
+`fastscale_jax.measure.curves` starts this module as a process for each point, so a point that runs
+out of memory does not end the others.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
     """Returns the time, the memory and the counts of one point's step.
 
     Args:
-        spec: of the point.
-        noise: the largest relative error of the median.
-        seconds: to give up after.
+        spec: point to measure.
+        noise: largest relative error of the median.
+        seconds: seconds after which it gives up.
 
     Raises:
         NoisyError: the machine was too noisy.
-        ModuleNotFoundError: PyTorch is asked for, and is not installed.
+        ModuleNotFoundError: PyTorch is needed but not installed.
         ValueError: there is no such network, or not even one image fits.
     """
     network = spec.network()
@@ -36,7 +36,7 @@ def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
     step = runner.start("step")
     times = timing.measure(step, noise=noise, seconds=seconds, wait=runner.wait)
     return {
-        "network": network.name,  # the same as the base's
+        "network": network.name,  # the base's name
         "side": network.resolution,
         "images": batch,
         **count(network)._asdict(),
@@ -64,15 +64,15 @@ def _runner(spec: Spec, network: Architecture, batch: int) -> Any:
 def _largest(spec: Spec) -> int:
     """The largest batch that JAX can train with; PyTorch gets the same.
 
-    It is found in a process of its own, because JAX reserves most of a GPU's memory.
+    It is found in another process, because JAX reserves most of a GPU's memory.
     """
     request = json.dumps({**dataclasses.asdict(spec), "framework": "jax", "only_batch": True})
     command = [sys.executable, "-m", "fastscale_jax.measure.point", request]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        lines = finished.stderr.strip().splitlines() or ["no reason given"]
         raise ValueError(f"no batch was found: {lines[-1]}")
-    return int(done.stdout)
+    return int(finished.stdout)
 
 
 def _largest_in_this_process(spec: Spec) -> int:
@@ -96,7 +96,7 @@ def _machine(spec: Spec) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measures the point whose JSON is the argument."""
+    """Measures the point that the command line's argument has as JSON."""
     request = json.loads(sys.argv[1])
     limits = {name: request.pop(name) for name in ("noise", "seconds") if name in request}
     only_batch = request.pop("only_batch", False)

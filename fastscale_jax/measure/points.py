@@ -1,4 +1,4 @@
-"""The points of a curve: what is to be measured, and the file of results."""
+"""Points of a curve: their specification, and the results file."""
 
 import collections
 import dataclasses
@@ -15,36 +15,36 @@ from fastscale_jax.arch.zoo import base_architecture
 from fastscale_jax.utils.json_file import parsed
 
 FRAMEWORKS = ("jax", "torch", "torch-compile")
-# the packages that decide the speed of each framework
+# packages that decide each framework's speed
 PACKAGES = {
     "jax": ("jax", "jaxlib", "flax", "optax", "llvmlite"),
     "torch": ("torch",),
     "torch-compile": ("torch",),
 }
-LEAST_FOR_R = 5  # points that Pearson's r needs to say anything
+LEAST_FOR_R = 5  # fewest points for Pearson's r
 SAID = 3  # exit status of a point's process whose last line on stderr is the reason
 NO_MEMORY = "out of memory"  # the error of a point that does not fit
-# what says so on stderr
+# signs of it on stderr
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Spec:
-    """One network in one framework, whose training step is to be timed."""
+    """One network in one framework, for timing its training step."""
 
     framework: str
     base: str  # as in `regnetz:500mf`
     strategy: str  # empty: the base itself
     factor: float
-    batch_size: int  # 0: the largest that fits, of JAX
+    batch_size: int  # 0: the largest that fits in JAX
     dtype: str
-    resolution: int  # of the base, before it is scaled; 0: its own
+    resolution: int  # of the base before scaling, in pixels; 0: the base's own
 
     def network(self) -> Architecture:
         """Returns the network.
 
         Raises:
-            ValueError: there is no such base or strategy.
+            ValueError: unknown base or strategy.
         """
         a = base_architecture(*self.base.split(":", 1))
         if self.resolution:
@@ -85,7 +85,7 @@ def grid(
 def paper_rows(
     frameworks: Iterable[str], *, batch_size: int, dtype: str, resolution: int
 ) -> list[Spec]:
-    """Returns the rows of the paper's Tables 5 to 8 whose networks we have, small to large."""
+    """Returns our networks of the paper's Tables 5 to 8, small to large."""
     specs = [
         Spec(framework, row.key, row.strategy, row.factor, batch_size, dtype, resolution)
         for framework in frameworks
@@ -95,17 +95,17 @@ def paper_rows(
 
 
 def spec_of(record: dict[str, Any]) -> Spec:
-    """Returns the spec of a record of a file."""
+    """Returns a record's spec."""
     return Spec(**{field.name: record[field.name] for field in dataclasses.fields(Spec)})
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns a record of each point of a file, `merged` from its lines; empty: there is no file.
+    """Returns one record per point of a file, `merged` from its lines; empty: no file.
 
-    A last line that was cut off, as when a machine goes down, is ignored.
+    An incomplete last line, as after a crash, is ignored.
 
     Raises:
-        ValueError: the file cannot be read, or holds something else.
+        ValueError: the file cannot be read, or is no results file.
     """
     try:
         *lines, cut_off = path.read_text().split("\n")
@@ -129,20 +129,20 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 def merged(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, Any]:
     """Returns the faster of two records of a point, with the number of `rounds`.
 
-    Other work on a machine makes a step slower and never faster, so that the least of several
-    medians, taken at different times, is the best estimate. One that failed counts as a round.
+    Other work on a machine makes a step slower, never faster. So the least of several medians,
+    taken at different times, is the best estimate. A failed measurement counts as a round.
     """
     if before is None:
         return {**record, "rounds": 1}
-    # of two that failed, and of two compiled programs, the later one is kept
+    # of two failures, or two compiled programs, the later one is kept
     fastest = min(record, before, key=lambda x: ("error" in x, x.get("step_ms", math.inf)))
     return {**fastest, "rounds": before["rounds"] + 1}
 
 
 def append(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Adds a record to a file, which is made if need be; it is on the disk afterwards.
+    """Appends a record to a file and flushes it to the disk; makes the file if missing.
 
-    A last line that was cut off is dropped.
+    An incomplete last line is dropped.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -159,15 +159,15 @@ def measured(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def compiled(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the records of programs that were compiled for a target, and not run."""
+    """Returns the records of programs that were compiled for a target but not run."""
     return [record for record in records if "floor_ms" in record]
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Refuses a file that cannot be appended to, before anything is measured.
+    """Checks that a file can be appended to, before anything is measured.
 
     Raises:
-        OSError: says why.
+        OSError: it cannot.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab"):
@@ -175,10 +175,10 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 def check_alike(specs: Iterable[Spec]) -> None:
-    """Refuses points of several batch sizes, types or resolutions, which do not make one curve.
+    """Checks that points have one batch size, type and resolution, as one curve needs.
 
     Raises:
-        ValueError: lists what there is.
+        ValueError: they have several; the message lists them.
     """
     kinds = {(spec.batch_size, spec.dtype, spec.resolution) for spec in specs}
     if len(kinds) > 1:
@@ -187,14 +187,14 @@ def check_alike(specs: Iterable[Spec]) -> None:
             f"{f'{side} px' if side else 'their own resolutions'}"
             for batch, dtype, side in sorted(kinds)
         )
-        raise ValueError(f"these points do not make one curve, give each a file: {listed}")
+        raise ValueError(f"these points do not make one curve; use one file for each: {listed}")
 
 
 def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
-    """Refuses results of several devices, types or versions, which do not make one curve.
+    """Checks that results are of one device, type and version, as one curve needs.
 
     Raises:
-        ValueError: lists them, with how many points each has.
+        ValueError: they are of several; the message lists them with their numbers of points.
     """
     all_records = list(records)
     known = [*measured(all_records), *compiled(all_records)]
@@ -209,7 +209,7 @@ def check_same_machine(records: Iterable[dict[str, Any]]) -> None:
 
 
 def _origin_and_size(record: dict[str, Any]) -> "Origin":
-    """As `origin`, with a CPU's number of cores: CPUs of one name come in many sizes."""
+    """`origin` with a CPU's number of cores, because machines of one CPU name differ in it."""
     measured_on, machine = origin(record), record["machine"]
     if machine.get("platform") != "cpu" or "cores" not in machine:
         return measured_on

@@ -1,4 +1,4 @@
-"""A file of results that points are added to at once, so that nothing measured is lost."""
+"""A results file that each point is appended to at once, so no measurement is lost."""
 
 import dataclasses
 import pathlib
@@ -10,23 +10,23 @@ from fastscale_jax.measure.points import Spec
 
 
 class PointsFile:
-    """The points of one file, which belong together: of one device, type and batch size.
+    """The points of one file, all of one device, type and batch size.
 
     Attributes:
-        path: of the file.
-        known: the record of each point that is in it.
+        path: the file's path.
+        known: the record of each point in the file.
     """
 
     def __init__(self, path: pathlib.Path, wanted: Iterable[Spec]) -> None:
-        """Reads a file, which need not be there.
+        """Reads a file; a missing file is empty.
 
         Args:
-            path: of the file; its folder is made if need be.
-            wanted: points that are to be in it.
+            path: the file's path; its folder is made if missing.
+            wanted: points that the file will have.
 
         Raises:
-            ValueError: the file holds something else, results of several devices or versions, or
-                points of another batch size, type or resolution than the wanted ones.
+            ValueError: the file is no results file, is of several devices or versions, or has
+                points of another batch size, type or resolution than `wanted`.
             OSError: it cannot be written.
         """
         self.path = path
@@ -36,12 +36,12 @@ class PointsFile:
         points.check_writable(path)
 
     def is_due(self, spec: Spec, turn: int, *, again: bool) -> bool:
-        """Whether a point is to be measured in a round.
+        """Whether to measure a point in this round.
 
         Args:
-            spec: of the point.
-            turn: number of the round, from 1 on.
-            again: whether a point that failed is, in the first round.
+            spec: the point.
+            turn: number of the round, from 1.
+            again: retry failed points in the first round.
         """
         record = self.known.get(spec)
         if record is None:
@@ -51,14 +51,14 @@ class PointsFile:
         return record["rounds"] < turn
 
     def add(self, spec: Spec, figures: dict[str, Any]) -> dict[str, Any]:
-        """Adds what was measured of a point; returns the point's record of this round.
+        """Adds a point's results to the file; returns its record of this round.
 
         Args:
-            spec: of the point.
-            figures: of its step, or the error.
+            spec: the point.
+            figures: results of its step, or the error.
 
         Raises:
-            ValueError: it was measured on another device, or with other versions, than the rest.
+            ValueError: it was measured on another device or with other versions than the rest.
             OSError: the file cannot be written.
         """
         record = {**dataclasses.asdict(spec), **figures}

@@ -1,4 +1,4 @@
-"""What a device can do at most, and the least time that a step can take, layer by layer."""
+"""A device's peak rates, and the least possible time of a step by the roofline model."""
 
 import math
 from collections.abc import Callable
@@ -10,29 +10,29 @@ import jax.numpy as jnp
 from fastscale_jax.arch import Complexity
 from fastscale_jax.measure.timing import sample
 
-# Passes over the output of a conv, where each conv is one program and all else is fused into them.
-# Forward: it is written, with BatchNorm's sums on the way, and read by the next conv.
+# Reads and writes of a conv's output, if each conv is one kernel and all else is fused into it.
+# Forward: written once (BatchNorm's sums are fused), read once by the next conv.
 INFERENCE_PASSES = 2
-# Backward: its gradient is written, with BatchNorm's two sums on the way, for which the output is
-# read; and the gradients of the conv, which need those sums, read both again.
+# Backward, 4: the output's gradient is written, and the output read for BatchNorm's two sums; then
+# the conv's gradients, which need these sums, read both again.
 TRAINING_PASSES = INFERENCE_PASSES + 4
-# Parameters are float32: read forward and backward, their gradients and momenta read and written,
-# and they are written.
+# Reads and writes of each float32 parameter: read forward and backward, and written once; its
+# gradient and momentum read and written.
 TRAINING_PARAM_PASSES = 7
 
 
 class Ceilings(NamedTuple):
-    """What one device can do at most."""
+    """The peak rates of one device."""
 
-    flops: float  # a second, a multiply-add being two
-    memory: float  # bytes a second
-    origin: str  # where the figures come from
+    flops: float  # per second; a multiply-add counts as two
+    memory: float  # bytes per second
+    origin: str  # source of the rates
 
 
 def ceilings(dtype: str) -> Ceilings:
-    """Returns what a device here can do at most in a dtype, measured.
+    """Returns the measured peak rates of this machine's device in a dtype.
 
-    It is the best of a few sizes: a ceiling is what can be reached, not what is usual.
+    They are the best over a few sizes, because a ceiling is the best possible rate.
     """
     is_cpu = jax.default_backend() == "cpu"
     sides, sizes = ((1024, 2048), (2**28,)) if is_cpu else ((4096, 8192), (2**28,))
@@ -52,10 +52,10 @@ def _fastest(function: Callable[..., Any], *args: Any) -> float:
 
 
 class Floor(NamedTuple):
-    """The least seconds that something can take."""
+    """The least possible time of a program, in seconds."""
 
-    operations: float  # were they all that counts
-    bytes: float  # likewise
+    operations: float  # seconds for the operations alone
+    bytes: float  # seconds for the memory traffic alone
 
     @property
     def seconds(self) -> float:
@@ -64,19 +64,19 @@ class Floor(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """What decides it."""
+        """Which of the two is larger."""
         return "operations" if self.operations >= self.bytes else "memory"
 
 
 def floor(cost: Complexity, images: int, itemsize: int, of: Ceilings, *, training: bool) -> Floor:
-    """Returns the least time of a step or of an evaluation on one device.
+    """Returns the least time of a step or an evaluation on one device.
 
     Args:
-        cost: of the network, for one image.
-        images: of the device.
-        itemsize: bytes of an element of the computation's dtype.
-        of: what the device can do.
-        training: a whole training step, whose gradients cost two more networks.
+        cost: the network's cost for one image.
+        images: number of images on the device.
+        itemsize: bytes per element of the computation's dtype.
+        of: peak rates of the device.
+        training: a training step, with gradients, which cost two more forward passes.
     """
     operations = 2 * cost.flops * images * (3 if training else 1)
     moved = cost.acts * images * itemsize * (TRAINING_PASSES if training else INFERENCE_PASSES)

@@ -1,4 +1,4 @@
-"""`fastscale time`: a training step and an evaluation timed, beside what the device could do."""
+"""Times a training step and an evaluation, and compares them with the device's roofline."""
 
 import functools
 import pathlib
@@ -17,7 +17,7 @@ from fastscale_jax.utils.digits import four_digits
 if TYPE_CHECKING:
     from rich.table import Table
 
-IMAGENET_IMAGES = 1_281_167  # of its training set
+IMAGENET_IMAGES = 1_281_167  # size of the training set
 _PROFILED_STEPS = 5
 
 
@@ -32,25 +32,25 @@ def timed(
     strict: bool = False,
     tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Times a network on all devices of this host, on noise that is on the devices already.
+    """Times a network on all devices of this host, on random images already on the devices.
 
     Args:
-        network: to time.
-        recipe: its batch, dtype, augmentation and optimiser are those of the step.
-        noise: the relative error of a median that is small enough to stop.
-        seconds: to stop after in any case, for the step and for the evaluation.
-        profile: a folder for a profile of some steps, made if need be; None: none.
-        known: the maker's figures of one device, in the recipe's dtype; None: they are measured.
-        strict: a median with a larger error than `noise` is refused.
-        tell: is told of such a median otherwise, in a line for people.
+        network: network to time.
+        recipe: gives the step's batch size, dtype, augmentation and optimiser.
+        noise: relative error of a median at which sampling stops.
+        seconds: most seconds of sampling, for the step and for the evaluation each.
+        profile: folder for a profile of some steps, made if missing; None: no profile.
+        known: the manufacturer's peak rates of one device in the recipe's dtype; None: measured.
+        strict: refuse a median with a larger error than `noise`.
+        tell: called with a line about such a median otherwise.
 
     Returns:
-        The figures by name, ready for JSON; times are in milliseconds, medians.
+        Figures by name, ready for JSON; times are medians in milliseconds.
 
     Raises:
-        NoisyError: the machine was too noisy; if `strict`.
+        NoisyError: `strict`, and the machine was too noisy.
         OSError: the folder for the profile cannot be made.
-        ValueError: the batch cannot be shared by the devices.
+        ValueError: the devices cannot share the batch evenly.
     """
     devices = jax.local_device_count()
     load = Workload(network, recipe, devices=devices)
@@ -105,20 +105,20 @@ def _take(
     tell: Callable[[str], object] | None,
     **options: Any,
 ) -> timing.Timing:
-    """Times calls. A median that is not known well enough is told of; without `tell`, refused."""
+    """Times calls. An imprecise median is reported by `tell`; without `tell` it is refused."""
     if tell is None:
         return timing.measure(start, noise=noise, **options)
     times = timing.sample(start, noise=noise, **options)
     if problem := times.too_noisy(noise):
         tell(
-            f"the {what} is not known well, the machine is too noisy: {problem}. Stop what else "
-            "runs here, and time it again"
+            f"the time of the {what} is imprecise, because the machine is too noisy: {problem}. "
+            "Stop other programs and time it again"
         )
     return times
 
 
 def _figures(took: timing.Timing, floor: roofline.Floor, images: int) -> dict[str, Any]:
-    """The figures of a step or of an evaluation."""
+    """The figures of a step or an evaluation, from its timing and its floor."""
     return {
         "ms": 1000 * took.median,
         "ms_quartiles": [1000 * took.low, 1000 * took.high],
@@ -136,7 +136,7 @@ def _profile(step: Any, folder: pathlib.Path) -> None:
 
 
 def step_times_table(figures: dict[str, Any]) -> "Table":
-    """Returns the figures of `timed` as a table for people."""
+    """Returns the figures of `timed` as a table for the terminal."""
     from rich.table import Table
 
     several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
@@ -149,7 +149,7 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
         caption=(
             f"ceilings: {figures['ceiling_flops'] / 1e12:.3g} TFLOPS, "
             f"{figures['ceiling_bytes'] / 1e9:.3g} GB/s ({figures['ceiling_origin']})"
-            + ("; they are too low, for a step took less than the least" if low else "")
+            + ("; they are too low, because a time was below its floor" if low else "")
         ),
     )
     result.add_column("")
@@ -157,22 +157,22 @@ def step_times_table(figures: dict[str, Any]) -> "Table":
     result.add_column("inference", justify="right")
     rows = {
         "median": ("{:.4g} ms".format, "step_ms", "inference_ms"),
-        "known to": ("±{:.1%}".format, "step_noise", "inference_noise"),
-        "images a second": (four_digits, "images_per_second", "inference_images_per_second"),
-        "least, layer by layer": ("{:.4g} ms".format, "floor_ms", "inference_floor_ms"),
+        "error of the median": ("±{:.1%}".format, "step_noise", "inference_noise"),
+        "images per second": (four_digits, "images_per_second", "inference_images_per_second"),
+        "roofline floor": ("{:.4g} ms".format, "floor_ms", "inference_floor_ms"),
         "limited by": (str, "floor_bound", "inference_floor_bound"),
-        "share of that": ("{:.0%}".format, "floor_share", "inference_floor_share"),
+        "floor / median": ("{:.0%}".format, "floor_share", "inference_floor_share"),
     }
     for name, (form, *keys) in rows.items():
         result.add_row(name, *(form(figures[key]) for key in keys))
-    halves = (
+    quartiles = (
         "{:.4g} to {:.4g} ms".format(*figures[f"{key}_ms_quartiles"])
         for key in ("step", "inference")
     )
-    result.add_row("half of the samples", *halves)
+    result.add_row("quartiles", *quartiles)
     result.add_row("an epoch of ImageNet", f"{four_digits(figures['epoch_minutes'])} min", "")
     result.add_row("compiled in", f"{figures['compile_seconds']:.3g} s", "")
-    result.add_row("memory at most", f"{four_digits(figures['peak_bytes'] / 1e6)} MB", "")
+    result.add_row("peak memory", f"{four_digits(figures['peak_bytes'] / 1e6)} MB", "")
     if "budget_share" in figures:
         result.add_row("share of the variant's budget", f"{figures['budget_share']:.1%}", "")
     return result

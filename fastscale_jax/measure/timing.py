@@ -10,22 +10,22 @@ import jax
 
 LEAST_SAMPLES = 11
 _FEWEST = 5
-_SAMPLE_SECONDS = 0.05  # long compared with the clock's steps and with the start of a program
+_SAMPLE_SECONDS = 0.05  # long compared with the clock's resolution and a program's launch
 
 
 class NoisyError(RuntimeError):
-    """The machine was too noisy for a figure; says how noisy."""
+    """The machine was too noisy for a precise time; the message has the error."""
 
 
 class Timing(NamedTuple):
-    """Seconds of one call."""
+    """Statistics of one call's time, in seconds."""
 
     median: float
     least: float
-    low: float  # quartiles
+    low: float  # first quartile, and `high` the third
     high: float
-    precision: float  # half of the median's 95 % interval, as a share of the median
-    drift: float  # between the medians of the first half and the second, likewise
+    precision: float  # half of the median's 95 % interval, relative to the median
+    drift: float  # difference of the medians of the first and second half, relative to the median
     samples: int
     seconds: float = 0.0  # from the first sample to the last
 
@@ -35,37 +35,36 @@ class Timing(NamedTuple):
         return max(self.precision, self.drift)
 
     def too_noisy(self, noise: float) -> str:
-        """Returns why the median is not known well enough, for people; empty: it is.
+        """Returns a message about the median's error; empty: it is small enough.
 
         Args:
-            noise: the relative error of the median that is small enough.
+            noise: allowed relative error of the median.
         """
         if self.noise <= noise:
             return ""
         return (
             f"{self.samples} samples in {self.seconds:.3g} s have a median of "
             f"{1000 * self.median:.4g} ms, half of them from {1000 * self.low:.4g} to "
-            f"{1000 * self.high:.4g}; it is known to ±{self.precision:.1%}, and moved by "
-            f"{self.drift:.1%}, where {noise:.1%} is asked for"
+            f"{1000 * self.high:.4g}; its error is ±{self.precision:.1%} and its drift "
+            f"{self.drift:.1%}, but at most {noise:.1%} is allowed"
         )
 
 
 def measure(start: Callable[[], Any], *, noise: float = 0.03, **options: Any) -> Timing:
-    """Times calls until their median is known well enough, and refuses it if it never is.
+    """Times calls until their median is precise enough.
 
     Args:
         start: starts a call.
-        noise: the relative error of the median that is small enough.
-        options: the others of `sample`.
+        noise: allowed relative error of the median.
+        options: further arguments of `sample`.
 
     Raises:
-        NoisyError: the median was not known well enough in time.
+        NoisyError: the median was still imprecise when the time was over.
     """
     times = sample(start, noise=noise, **options)
     if problem := times.too_noisy(noise):
         raise NoisyError(
-            f"the machine is too noisy: {problem}. Stop what else runs here, or allow more with "
-            "--noise"
+            f"the machine is too noisy: {problem}. Stop other programs, or allow more by --noise"
         )
     return times
 
@@ -79,16 +78,16 @@ def sample(
     wait: Callable[[Any], Any] = jax.block_until_ready,
     between: Callable[[], object] = lambda: None,
 ) -> Timing:
-    """Times calls until their median is known well enough, or the time is over.
+    """Times calls until their median is precise enough, or the time is over.
 
-    Programs run while the next ones are started, as in training; the clock stops when the last one
-    of a sample is done.
+    Calls are started asynchronously, as in training; the clock stops when the last call of a sample
+    is done.
 
     Args:
-        start: starts a call, and returns its result, which need not be ready.
-        noise: the relative error of the median that is small enough.
-        seconds: after which the median is returned as it is known then.
-        least: seconds to go on at least, so that a burst of other work shows.
+        start: starts a call and returns its result, which need not be ready.
+        noise: relative error of the median at which sampling stops.
+        seconds: most seconds of sampling.
+        least: fewest seconds of sampling, so that a burst of other work shows.
         wait: returns when a result is ready.
         between: called after each sample, outside the clock.
     """
@@ -116,12 +115,12 @@ def summary(samples: list[float]) -> Timing:
     """Returns the statistics of samples.
 
     Args:
-        samples: seconds, at least four, in the order that they were taken in.
+        samples: seconds per call, at least four, in the order of measurement.
     """
     ordered, n = sorted(samples), len(samples)
     median = statistics.median(ordered)
     low, _, high = statistics.quantiles(ordered, n=4)
-    # half of the 95 % interval of the number of samples below the true median, a binomial variable
+    # half of the 95 % interval of a binomial variable: the number of samples below the true median
     reach = 0.98 * math.sqrt(n)
     below = ordered[max(0, math.floor((n - 1) / 2 - reach))]
     above = ordered[min(n - 1, math.ceil((n - 1) / 2 + reach))]

@@ -1,6 +1,6 @@
-"""The training step of the twin in PyTorch, to be timed beside ours on the same noise.
+"""The training step of the PyTorch twin, for timing against ours on the same random images.
 
-As the JAX runner it has the parts `inference` (evaluation mode, no gradients), `forward_backward`
+Its parts are those of `jax_runner`: `inference` (evaluation mode, no gradients), `forward_backward`
 (training mode, loss and all gradients) and `step` (that and the optimiser's update). A part returns
 when its work is done. Needs the extra `torch`.
 """
@@ -22,27 +22,27 @@ from fastscale_jax.utils.processor import cores
 
 
 def channels_last(module: torch.nn.Module) -> Any:
-    """Returns the module, its filters in the layout that PyTorch's fast kernels want."""
+    """Returns the module with filters in channels_last, which PyTorch's fast kernels need."""
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def use_all_cores() -> None:
-    """Lets PyTorch have all cores of this process, where it computes on a CPU."""
+    """Lets PyTorch use all cores of this process, if it runs on a CPU."""
     if not torch.cuda.is_available():
         torch.set_num_threads(cores())
 
 
 def device() -> tuple[str, str]:
-    """Returns what PyTorch computes on, as `machine.describe` takes it: its name and platform."""
+    """Returns the name and platform of PyTorch's device, for `machine.describe`."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(), "gpu"
     return "cpu", "cpu"
 
 
 class TorchRunner:
-    """The twin's step, as its best users would run it: channels_last, fused SGD, autocast.
+    """The twin's step with PyTorch's fast settings: channels_last, fused SGD, autocast.
 
-    On a GPU, cuDNN chooses by trying, as XLA does, and float32 products may take TF32, as XLA's do.
+    On a GPU, as in XLA, cuDNN autotunes and float32 products may use TF32.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TorchRunner:
         return {name: self._whole(self.start(name)) for name in names}
 
     def start(self, name: str) -> Callable[[], None]:
-        """Returns what starts a part, run once: that is when `torch.compile` works."""
+        """Returns a function that starts a part; runs it once, so that `torch.compile` compiles."""
         part = getattr(self, f"_{name}_part")()
         since = time.perf_counter()
         self._whole(part)()
@@ -86,7 +86,7 @@ class TorchRunner:
         return part
 
     def wait(self, result: None = None) -> None:
-        """Returns when all that was started is done."""
+        """Waits until all started work is done."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
@@ -98,7 +98,7 @@ class TorchRunner:
         return run
 
     def step_bytes(self) -> int:
-        """What a step holds at most: what is there before it, and the most that it allocates."""
+        """The step's peak memory in bytes: the memory before it, plus its own peak allocation."""
         step = self._step_part()
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""A network's training step and its evaluation on noise, ready to be timed."""
+"""A network's training step and evaluation on random images, for timing."""
 
 import functools
 import time
@@ -29,11 +29,11 @@ from fastscale_jax.train.step import Task, create_state, cross_entropy, train_st
 from fastscale_jax.utils.compiling import hasty
 
 PARTS = ("inference", "forward_backward", "step")
-_EPOCH_STEPS = 1000  # of the schedule; the learning rate does not change a step's time
+_EPOCH_STEPS = 1000  # for the schedule; the learning rate does not affect a step's time
 
 
 class Workload:
-    """The step that `runs.loop` runs, on a batch that is on the devices already.
+    """The training step of `runs.loop`, on a batch already on the devices.
 
     Its parts are `inference` (evaluation mode, no gradients), `forward_backward` (training mode,
     loss and all gradients, on one device) and `step` (augmentation, gradients and the update).
@@ -43,12 +43,12 @@ class Workload:
         """Makes state and data.
 
         Args:
-            network: to train.
-            recipe: of the training; its batch is the one that is timed.
-            devices: of this host, to share the batch.
+            network: network to train.
+            recipe: training recipe, with the batch size to time.
+            devices: number of this host's devices to use.
 
         Raises:
-            ValueError: there are not so many, or the batch cannot be shared.
+            ValueError: fewer devices, or they cannot share the batch evenly.
         """
         local_devices = jax.local_devices()
         if not 0 < devices <= len(local_devices):
@@ -85,7 +85,7 @@ class Workload:
         return shared_out(noise.astype(jnp.dtype(self.task.recipe.dtype)), self.task.mesh)
 
     def start(self, part: str) -> Callable[[], Any]:
-        """Compiles a part, and returns a function that starts it; its result may not be ready."""
+        """Compiles a part and returns a function that starts it, without waiting for its result."""
         return {
             "inference": self._inference,
             "forward_backward": self._forward_backward,
@@ -93,7 +93,7 @@ class Workload:
         }[part]()
 
     def peak_bytes(self, part: str) -> int:
-        """Returns the most bytes that a compiled part holds on a device; 0: unknown."""
+        """Returns a compiled part's peak memory per device in bytes; 0: unknown."""
         return Memory.of(self.compiled[part]).peak
 
     def lowered_step(self) -> jax.stages.Lowered:
@@ -146,7 +146,7 @@ class Workload:
 
         def start() -> Any:
             self.state, *metrics = compiled(self.state, self.batch, self.key)
-            return metrics  # the state is the next step's to consume
+            return metrics  # not the state, whose buffers the next step takes
 
         return start
 

@@ -1,7 +1,7 @@
 """How fast params and acts of real networks grow with flops, against the closed forms.
 
-By equation 6 of arXiv:2103.06877, params grow by the power (1+α)/2 of the flops, and acts by
-(2-α)/2. The powers of real networks are fitted, and the difference is split into its causes.
+By equation 6 of arXiv:2103.06877, params grow as flops^((1+α)/2) and acts as flops^((2-α)/2). This
+module fits the exponents of real networks and splits the differences into their causes.
 """
 
 import functools
@@ -32,29 +32,29 @@ _SHARES_AT = (1.0, 100.0)
 
 
 class Fit(NamedTuple):
-    """The power of the flops by which a count grows: the closed form, and what is added to it."""
+    """The exponent of a count's growth with flops: the closed form and corrections to it."""
 
     key: str  # `family:base`
     strategy: str
     count_name: str  # `params` or `acts`
     closed: float  # the closed form
-    blocks: float  # added by what the stages are really made of
-    ends: float  # added by stem, head and classifier
-    rounding: float  # added by rounding the sizes
+    blocks: float  # correction for the layers of real blocks
+    ends: float  # correction for stem, head and classifier
+    rounding: float  # correction for rounding the sizes
 
     @property
     def fitted(self) -> float:
-        """The power that real networks have."""
+        """The exponent of real networks."""
         return self.closed + self.deviation
 
     @property
     def deviation(self) -> float:
-        """The fitted power less the closed form."""
+        """The fitted exponent minus the closed form."""
         return self.blocks + self.ends + self.rounding
 
     @property
     def cause(self) -> str:
-        """The largest of the three parts that have the sign of the deviation."""
+        """The name of the largest correction with the deviation's sign."""
         causes = {"blocks": self.blocks, "stem and head": self.ends, "rounding": self.rounding}
         return max(causes, key=lambda name: causes[name] * self.deviation)
 
@@ -82,18 +82,18 @@ def _fit(key: str, strategy: str, count: str) -> Fit:
 
 
 def power(costs: Iterable[Sequence[float]], index: int) -> float:
-    """Returns the slope of a count's logarithm over that of the flops, by least squares.
+    """Returns the slope of log(count) over log(flops), by least squares.
 
     Args:
-        costs: of networks of one strategy, flops first.
-        index: of the count.
+        costs: costs of one strategy's networks, flops first.
+        index: index of the count.
     """
     logs = [(math.log(each[0]), math.log(each[index])) for each in costs]
     return statistics.linear_regression(*zip(*logs, strict=True)).slope
 
 
 def powers_table() -> Table:
-    """Returns the fitted powers beside the closed forms, with the difference and its parts."""
+    """Returns the table of fitted exponents, closed forms, and the parts of their differences."""
     columns = [Column("network", is_number=False), Column(ALPHA, is_number=False)]
     for count, form in _CLOSED_FORMS.items():
         columns.append(Column(form, f"power of {count}", Origin.FORMULA))
@@ -113,9 +113,9 @@ def powers_table() -> Table:
         "table-4-asymptotics",
         "Table 4, asymptotics. Powers of real networks",
         f"Fitted by least squares of logarithms over {len(FACTORS)} factors from 1 to 100. “Off "
-        "by” is the sum of the three columns after it: what the blocks are really made of "
-        "(depthwise and group convs, first blocks of stages, squeeze-and-excitation, BatchNorm), "
-        "stem, head and classifier, and rounding.",
+        "by” is the sum of the three columns after it. Blocks: real layers instead of equal dense "
+        "convs (depthwise and group convs, first blocks of stages, squeeze-and-excitation, "
+        "BatchNorm). Stem, head: these and the classifier. Rounding: of all sizes.",
         tuple(columns),
         rows,
         (explanation(),),
@@ -132,15 +132,15 @@ def _cells(fit: Fit) -> list[Cell]:
 
 
 def explanation() -> str:
-    """Returns the errors of the closed forms and their main causes, in words."""
+    """Returns sentences on the errors of the closed forms and their main causes."""
     sentences = []
     for count in _CLOSED_FORMS:
         of_count = [fit for fit in fits() if fit.count_name == count]
         worst = max(of_count, key=lambda fit: abs(fit.deviation))
         typical = statistics.median(abs(fit.deviation) for fit in of_count)
         sentences.append(
-            f"The power of {count} is off by {typical:.3f} in the median and by "
-            f"{worst.deviation:+.3f} at the most ({NAMES[worst.key]}, {ALPHA} = "
+            f"The power of {count} is off by {typical:.3f} in the median and by at most "
+            f"{worst.deviation:+.3f} ({NAMES[worst.key]}, {ALPHA} = "
             f"{ALPHAS[worst.strategy]}), mostly for the {worst.cause}."
         )
     return " ".join(sentences)
@@ -182,11 +182,11 @@ def shares_table() -> Table:
         )
     return Table(
         "table-4-shares",
-        "Table 4, why. What does not grow as a stage of dense convs",
+        "Table 4, causes. Layers that do not grow like a stage of dense convs",
         "Params by kind of layer, scaled by dWr. The classifier has 1,000 outputs at every size, "
-        "so its params grow with the width and not with its square. RegNets keep stem and head "
-        "as they are. Depthwise convs have params linear in the width. Where such parts hold much "
-        "of a small network, its params grow more slowly than the closed form says.",
+        "so its params grow with the width, not with its square. RegNets do not scale stem and "
+        "head. Params of depthwise convs are linear in the width. If such layers have a large "
+        "share of a small network, its params grow more slowly than the closed form.",
         tuple(columns),
         tuple(rows),
         tuple(notes),

@@ -1,4 +1,4 @@
-"""Figures of a network between two compiled ones: interpolated, and how far that is off."""
+"""Interpolates floor and memory between two compiled networks, and estimates the error."""
 
 import itertools
 import math
@@ -9,12 +9,12 @@ from fastscale_jax.arch import Complexity
 from fastscale_jax.arch.strategies import is_of
 from fastscale_jax.report.compiled import Compiled
 
-# neighbours whose factors are further apart say too little of what is between them
+# largest ratio of the factors of two neighbours; the error beyond it is too large
 MOST_APART = 4.0
 
 
 class Between(NamedTuple):
-    """Figures between those of two programs of one setting and one date."""
+    """Floor and memory, interpolated between two programs of one setting and date."""
 
     floor_ms: float
     memory_bytes: int
@@ -23,9 +23,9 @@ class Between(NamedTuple):
 
 
 def between(low: Compiled, high: Compiled, cost: Complexity) -> Between:
-    """Returns the figures of a network: straight in the logarithms of figures and activations."""
+    """Returns a network's floor and memory, interpolated linearly in logarithms over acts."""
     acts = [math.log(amount.acts) for amount in (low.cost, cost, high.cost)]
-    # scaling by depth or width may leave activations as they are
+    # both programs may have the same number of activations
     share = (acts[1] - acts[0]) / (acts[2] - acts[0]) if acts[2] != acts[0] else 0.5
     floor_ms, memory_bytes = (
         one ** (1 - share) * other**share
@@ -35,25 +35,24 @@ def between(low: Compiled, high: Compiled, cost: Complexity) -> Between:
 
 
 def lines(programs: Iterable[Compiled], base: str, strategy: str) -> list[list[Compiled]]:
-    """Returns the programs of a base and what a strategy makes of it, a list for each setting.
+    """Returns the programs of a base and of its scaled networks, one list per setting and date.
 
-    A list has programs of one date and of equal batches, from small factors to large ones; the
-    list of the newest date comes first.
+    A list has equal batches, ordered by factor. The newest date comes first.
     """
-    # one at each factor: two names of a strategy have programs of the same network
-    found: dict[tuple[str, ...], dict[float, Compiled]] = {}
+    # one per factor: two names of one strategy have programs of the same network
+    groups: dict[tuple[str, ...], dict[float, Compiled]] = {}
     for program in programs:
         if program.base == base and not program.is_largest and is_of(program.strategy, strategy):
             key = (program.date, program.versions, *map(str, program.setting))
-            found.setdefault(key, {})[program.factor] = program
+            groups.setdefault(key, {})[program.factor] = program
     return [
         [line[factor] for factor in sorted(line)]
-        for _, line in sorted(found.items(), key=lambda item: item[0], reverse=True)
+        for _, line in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
 
 
 def interpolated(line: Sequence[Compiled], factor: float, cost: Complexity) -> Between | None:
-    """Returns the figures at a factor between two programs of a line; None: there are no such."""
+    """Returns the interpolation at a factor; None: the line has no two programs around it."""
     for low, high in itertools.pairwise(line):
         if low.factor < factor < high.factor <= MOST_APART * low.factor:
             return between(low, high, cost)
@@ -61,11 +60,11 @@ def interpolated(line: Sequence[Compiled], factor: float, cost: Complexity) -> B
 
 
 def errors(line: Sequence[Compiled]) -> Iterator[tuple[float, float]]:
-    """Yields how far floor and memory are off, as shares, with each inner program left out."""
+    """Yields relative errors of floor and memory, for each inner program left out in turn."""
     for low, left_out, high in zip(line, line[1:], line[2:], strict=False):
         if high.factor <= MOST_APART * low.factor:
-            found = between(low, high, left_out.cost)
+            interpolation = between(low, high, left_out.cost)
             yield (
-                abs(found.floor_ms / left_out.floor_ms - 1),
-                abs(found.memory_bytes / left_out.memory_bytes - 1),
+                abs(interpolation.floor_ms / left_out.floor_ms - 1),
+                abs(interpolation.memory_bytes / left_out.memory_bytes - 1),
             )

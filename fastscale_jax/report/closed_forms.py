@@ -17,7 +17,7 @@ ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # as the paper writes it
 FACTORS_SHOWN = (4, 16, 64)
 SIMPLE = ("d", "w", "r")  # Table 1
 COMPOUND = ("dw", "wr", "dr", "dwr")  # Table 2
-# alpha, as people write it, by the strategy that has it
+# alpha, as text, by strategy
 ALPHAS = {"dr": "0", "dwr": "1/3", "a0.4": "0.4", "a0.6": "0.6", "dWr": "0.8", "w": "1"}
 FAST = ("dr", "dwr", "dWr", "w")  # Table 4
 _GROUP_CONV = ("regnetz:500mf", 3)  # network and stage whose spatial conv Table 3 scales
@@ -31,8 +31,8 @@ def tables() -> list[Table]:
         _growths(
             "table-1",
             "Table 1. Simple scaling",
-            "One dimension takes all the growth. Flops grow by s in each case; parameters and "
-            "activations do not.",
+            "One dimension takes all the growth. Flops always grow by s; parameters and "
+            "activations grow by s or less.",
             SIMPLE,
             first=_unscaled(),
         ),
@@ -46,8 +46,8 @@ def tables() -> list[Table]:
         _growths(
             "table-4",
             "Table 4. Fast scaling",
-            f"The family of strategies by {ALPHA}: the width takes {ALPHA} of the growth, depth "
-            "and resolution halve the rest. e_d, e_w and e_r are the shares.",
+            f"The family of strategies by {ALPHA}: width gets the share {ALPHA} of the growth; "
+            "depth and resolution get half of the rest each. e_d, e_w and e_r are the shares.",
             FAST,
             first=_by_alpha(),
             has_shares=True,
@@ -56,13 +56,13 @@ def tables() -> list[Table]:
 
 
 def exponents(strategy: str) -> tuple[float, float, float]:
-    """Returns the powers of s by which flops, params and acts grow, by the closed forms."""
+    """Returns the exponents of s in the growth of flops, params and acts, by the closed forms."""
     flops, params, acts = (math.log(times) for times in growth(strategy, math.e))
     return flops, params, acts
 
 
 def written_alpha(strategy: str) -> str:
-    """Returns a strategy's alpha, with the strategy's name where that is not the same."""
+    """Returns a strategy's alpha, and its name in brackets if that does not contain alpha."""
     return ALPHAS[strategy] + ("" if strategy.startswith("a") else f" ({strategy})")
 
 
@@ -76,7 +76,7 @@ def symbol(exponent: float, *, is_decimal: bool = False) -> str:
 
 
 def _unscaled() -> tuple[Cell, ...]:
-    """The row `none` of Table 1: nothing grows; the notes say what the networks cost."""
+    """The row `none` of Table 1: nothing grows; the notes have the networks' costs."""
     costs = (cost(key, "w", 1.0) for key in SMALL)
     return (
         Cell("none"),
@@ -86,7 +86,7 @@ def _unscaled() -> tuple[Cell, ...]:
 
 
 def _by_alpha() -> tuple[Cell, ...]:
-    """The first row of Table 4: shares and powers as functions of alpha."""
+    """The first row of Table 4: shares and exponents as functions of alpha."""
     rest = f"(1-{ALPHA})/2"
     shares_and_powers = (rest, ALPHA, rest, "s", f"s^(1+{ALPHA})/2", f"s^(2-{ALPHA})/2")
     no_numbers = 1 + len(COUNTS) + len(SMALL) * len(COUNTS)
@@ -102,7 +102,7 @@ def _growths(
     first: tuple[Cell, ...] = (),
     has_shares: bool = False,
 ) -> Table:
-    """Growth by some strategies: by the closed forms, then of real networks; `first`: a row."""
+    """A table of growth: closed forms, then real networks; `first`: cells of a row above."""
     share_columns = (
         [Column(f"e_{dim}", "shares", Origin.FORMULA) for dim in "dwr"] if has_shares else []
     )
@@ -111,8 +111,8 @@ def _growths(
     return Table(
         name,
         title,
-        f"{caption} Growth of a network's own counts is after rounding; hold the pointer over a "
-        "figure to see them.",
+        f"{caption} Growth of networks is after rounding; hold the pointer over a number to see "
+        "the counts.",
         (*lead, *_SYMBOLS, Column("s"), *_AT_FACTOR, *real),
         (
             *([first] if first else []),
@@ -138,14 +138,14 @@ def _lead(strategy: str, has_shares: bool) -> Iterator[Cell]:
 
 
 def _real(key: str, strategy: str, factor: float) -> Iterator[Cell]:
-    """By how much each count of a network grows."""
+    """The growth factor of each count of a network."""
     before, after = cost(key, "w", 1.0), cost(key, strategy, factor)
     for small, large in zip(before, after, strict=True):
         yield Cell(f"{large / small:.2f}", note=f"{large:,} / {small:,}")
 
 
 def group_width_table() -> Table:
-    """Returns Table 3: width and group width of one group conv scaled apart and together."""
+    """Returns Table 3: width and group width of one group conv, scaled separately and together."""
     key, stage = _GROUP_CONV
     _, shape, _ = list(base(key).stage_shapes)[stage - 1]
     part = parts(base(key))[stage]
@@ -177,15 +177,15 @@ def group_width_table() -> Table:
         ),
         tuple(rows),
         (
-            "Group widths go to 1, 2, 4 or a multiple of 8, and w then to a multiple of g: it "
-            "moves by at most a third (section 3.5). BatchNorm's scale and shift grow with w "
-            "alone, and are the rest of the difference in params.",
+            "Group widths are rounded to 1, 2, 4 or a multiple of 8, then w to a multiple of g, "
+            "which changes w by at most a third (section 3.5). The remaining difference in params "
+            "is BatchNorm's scale and shift, which grow with w alone.",
         ),
     )
 
 
 def spatial_conv(shape: BlockShape, size: int) -> Layer:
-    """Returns a block's spatial conv, counted; `size`: side of the block's input, pixels."""
+    """Returns a block's spatial conv with its counts; `size`: side of the block's input, pixels."""
     return next(layer for layer in block_layers(shape, size) if layer.name == "b")
 
 

@@ -1,4 +1,4 @@
-"""Training steps compiled for devices that are not here: what they hold and their least time."""
+"""Training steps compiled for targets: their memory and least possible time."""
 
 import dataclasses
 import pathlib
@@ -9,9 +9,9 @@ from fastscale_jax.arch import Complexity, count
 from fastscale_jax.measure import points
 from fastscale_jax.utils.json_file import parsed
 
-# what the manual's own files of results say, as `python -m docs.make_compiled` writes it
+# results packaged with the library, written by `python -m docs.make_compiled`
 PACKAGED = pathlib.Path(__file__).with_name("compiled.jsonl")
-# of a point of a curve, what is read here
+# fields of a point that are read
 KEPT = (
     *(field.name for field in dataclasses.fields(points.Spec)),
     *Complexity._fields,
@@ -24,22 +24,22 @@ KEPT = (
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """One network's training step, compiled for a target and not run.
+    """One network's training step, compiled for a target but not run.
 
     Attributes:
         target: as in `gpu:h100`.
         base: as in `regnetz:500mf`.
-        strategy: by which it was scaled; empty: the base itself.
-        factor: of scaling.
-        cost: of one image.
-        images: of a batch.
-        is_largest: whether that is the largest batch that fits.
-        dtype: of the step.
-        floor_ms: the least time that the step can take.
-        memory_bytes: the most that it holds at once.
-        fits: whether the target has as much.
-        date: it was compiled.
-        versions: of the software.
+        strategy: scaling strategy; empty: the base itself.
+        factor: scaling factor of flops.
+        cost: counts for one image.
+        images: batch size.
+        is_largest: whether `images` is the largest batch that fits.
+        dtype: type of the computation.
+        floor_ms: least possible time of the step.
+        memory_bytes: peak memory.
+        fits: whether the target has that much memory.
+        date: date of compilation.
+        versions: versions of the software.
     """
 
     target: str
@@ -58,25 +58,25 @@ class Compiled:
 
     @property
     def setting(self) -> tuple[str, str, int]:
-        """What is compared with its like alone: target, type, and images, 0 for the most."""
+        """Target, type and batch size (0: the largest); only equal settings are compared."""
         return self.target, self.dtype, 0 if self.is_largest else self.images
 
 
 def read(paths: Sequence[pathlib.Path]) -> tuple[Compiled, ...]:
-    """Returns the programs of some files of `fastscale curves --target`, and the packaged ones.
+    """Returns the programs in files of `fastscale curves --target`, and the packaged ones.
 
-    Of several programs of one network in one setting and of one date the last is returned.
+    Of several programs with the same network, setting and date, the last is returned.
 
     Raises:
-        ValueError: a file is not there, is something else, has no program, or has a network that
-            has other costs here.
+        ValueError: a file is missing, is no results file, has no program, or has a network whose
+            costs differ in this version.
     """
-    found: dict[Any, Compiled] = {}
+    latest: dict[Any, Compiled] = {}
     for records, path in ((_packaged(), PACKAGED), *((_of_file(path), path) for path in paths)):
         for program in _programs(records, path):
             network = (program.base, program.strategy, program.factor)
-            found[(*program.setting, *network, program.date)] = program
-    return tuple(found.values())
+            latest[(*program.setting, *network, program.date)] = program
+    return tuple(latest.values())
 
 
 def _packaged() -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def _of_file(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def _programs(records: Iterable[dict[str, Any]], path: pathlib.Path) -> list[Compiled]:
     try:
-        # a resolution that was changed makes another network
+        # points with a changed resolution are of another network
         return [_program(record, path) for record in records if not record["resolution"]]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: these are no compiled programs ({error})") from error
@@ -106,7 +106,8 @@ def _program(record: dict[str, Any], path: pathlib.Path) -> Compiled:
     cost = Complexity(*(int(record[name]) for name in Complexity._fields))
     if count(spec.network()) != cost:
         raise ValueError(
-            f"{path}: {spec.title} has other flops, params or acts here; compile it again"
+            f"{path}: {spec.title} has other flops, params or acts in this version; compile it "
+            "again"
         )
     versions = record["machine"]["versions"]
     return Compiled(
@@ -127,7 +128,7 @@ def _program(record: dict[str, Any], path: pathlib.Path) -> Compiled:
 
 
 def kept(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns what the packaged file has of some points of curves: those that have a program."""
+    """Returns the points that have a program, with the fields that the packaged file keeps."""
     lines = []
     for record in points.compiled(records):
         machine = {name: record["machine"][name] for name in ("device", "date", "versions")}

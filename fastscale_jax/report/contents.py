@@ -26,11 +26,11 @@ _ROWS_COMMAND = f"{series.CURVES_COMMAND} --rows --batch_size=auto"
 
 
 class Section(NamedTuple):
-    """A part of the page: words, then tables and figures."""
+    """A section of the page: paragraphs, then tables and figures."""
 
-    key: str  # in addresses
+    key: str  # anchor in the page's address
     title: str
-    paragraphs: tuple[str, ...]  # words between backticks are code
+    paragraphs: tuple[str, ...]  # text between backticks is code
     items: tuple[Table | Figure, ...]
 
 
@@ -42,10 +42,10 @@ def sections(inputs: Inputs) -> list[Section]:
             "closed-forms",
             "Closed forms and real networks",
             (
-                "The paper's Tables 1 to 4 say by how much flops, parameters and activations grow "
-                "when a stage of equal dense convs is scaled by s. Real networks have whole "
-                "blocks, widths in multiples of 8, resolutions in multiples of 4, and parts that "
-                "are no such stage. Here are both.",
+                "The paper's Tables 1 to 4 have the growth of flops, parameters and activations "
+                "when a stage of equal dense convs is scaled by s. Real networks differ: blocks "
+                "are whole, widths are multiples of 8, resolutions are multiples of 4, and some "
+                "parts are not stages. The tables below show both.",
             ),
             (*closed_forms.tables(), asymptotics.powers_table(), asymptotics.shares_table()),
         ),
@@ -59,8 +59,8 @@ def sections(inputs: Inputs) -> list[Section]:
             "figures",
             "The paper's figures",
             (
-                "What can be counted is drawn for 33 factors from 1 to 100. Errors on ImageNet "
-                "and minutes on eight V100s are the paper's, as far as its tables print them. "
+                "Counts are drawn for 33 factors from 1 to 100. Errors on ImageNet and minutes on "
+                "eight V100s are the paper's, where its tables print them. "
                 "Figure 3 shows blocks and has no data.",
             ),
             tuple(_figures(inputs)),
@@ -76,11 +76,11 @@ def sections(inputs: Inputs) -> list[Section]:
 
 
 def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
-    """Returns each origin's mark and where its numbers come from, in this report."""
-    told = {
+    """Returns each origin, and the source of its numbers in this report."""
+    by_origin = {
         Origin.PAPER: "Dollár, Singh, Girshick: Fast and Accurate Model Scaling, CVPR 2021, "
         "arXiv:2103.06877. Copied from its tables.",
-        Origin.FORMULA: "Equations 1 to 6 and Tables 1 to 4 of the same.",
+        Origin.FORMULA: "Equations 1 to 6 and Tables 1 to 4 of arXiv:2103.06877.",
         Origin.COUNTED: "`fastscale_jax.arch.count`: multiply-adds, trainable parameters, outputs "
         "of convs, dense layers and max-pooling, for one image.",
         Origin.MEASURED: _measured_source(inputs),
@@ -90,17 +90,21 @@ def sources(inputs: Inputs) -> list[tuple[Origin, str]]:
         else f"Fitted to measurements on {describe(inputs.device)['source']}.",
         Origin.COMPILED: _compiled_source(inputs),
     }
-    return list(told.items())
+    return list(by_origin.items())
 
 
 def _measured_source(inputs: Inputs) -> str:
-    results, said = inputs.results, []
+    results, sentences = inputs.results, []
     if results.points:
-        said.append(f"{results.source}; {len(results.points)} networks.")
+        sentences.append(f"{results.source}; {len(results.points)} networks.")
     if results.left_aside:
-        said.append(f"{results.left_aside} points of other frameworks in the files are not shown.")
-    said += _of_findings(x for x in inputs.findings if not x.is_compiled)
-    return " ".join(said) or "Nothing was given; `--results` takes files of `fastscale curves`."
+        sentences.append(
+            f"{results.left_aside} points of other frameworks in the files are not shown."
+        )
+    sentences += _of_findings(x for x in inputs.findings if not x.is_compiled)
+    return (
+        " ".join(sentences) or "Nothing was given; `--results` takes files of `fastscale curves`."
+    )
 
 
 def _of_findings(findings: Iterable[Findings]) -> list[str]:
@@ -118,14 +122,14 @@ def _trained_source(inputs: Inputs) -> str:
 
 
 def _compiled_source(inputs: Inputs) -> str:
-    said = _of_findings(x for x in inputs.findings if x.is_compiled)
+    sentences = _of_findings(x for x in inputs.findings if x.is_compiled)
     if inputs.programs:
         targets = ", ".join(sorted({program.target for program in inputs.programs}))
         dates = sorted({program.date for program in inputs.programs})
-        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-        steps = f"{len(inputs.programs)} training steps, compiled {when} for {targets}"
-        said.append(f"{steps}; in the explorer.")
-    return " ".join(said) or (
+        period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+        steps = f"{len(inputs.programs)} training steps, compiled {period} for {targets}"
+        sentences.append(f"{steps}; in the explorer.")
+    return " ".join(sentences) or (
         "Nothing was given; `--programs` takes files of `fastscale curves --target`, and "
         "`--device_results` those of `fastscale device`."
     )
@@ -134,9 +138,9 @@ def _compiled_source(inputs: Inputs) -> str:
 def _of_measurements(inputs: Inputs) -> str:
     if inputs.results.points:
         return (
-            f"Measured: {inputs.results.source}. Training steps on noise that lies on the device "
-            "already, without augmentation; minutes of an epoch are theirs, too, and eight V100s "
-            "with their data pipeline are another thing."
+            f"Measured: {inputs.results.source}. These are training steps on random images already "
+            "on the device, without augmentation. The minutes of an epoch are computed from them, "
+            "so they are not comparable with eight V100s and their data pipeline."
         )
     return f"Nothing was measured for this report. The rows are measured by `{_ROWS_COMMAND}`."
 
@@ -148,22 +152,21 @@ def _figures(inputs: Inputs) -> Iterator[Figure]:
 
 def _devices(findings: tuple[Findings, ...]) -> Section:
     items: list[Table | Figure] = []
-    for found in findings:
-        strategies = found.strategies
-        budget = found.budgets[0] if found.budgets else None
-        items.append(device_tables.figure(found, strategies, budget))
-        items += [device_tables.budget_table(found, strategies, each) for each in found.budgets]
-        items.append(device_tables.front_table(found))
+    for result in findings:
+        strategies = result.strategies
+        budget = result.budgets[0] if result.budgets else None
+        items.append(device_tables.figure(result, strategies, budget))
+        items += [device_tables.budget_table(result, strategies, each) for each in result.budgets]
+        items.append(device_tables.front_table(result))
     return Section(
         "devices",
         "Scaling for a device",
         (
-            "Flops do not say how long a step takes, and devices differ. Here the same base is "
-            "scaled by several shares of growth for each device, to the largest network within a "
-            "budget, after EfficientNet-X (arXiv:2102.05610). No error is known of these "
-            "networks: what can be compared is their size, their step, and the flops of one image "
-            "for each millisecond of the step, which is of the whole batch. Made by "
-            "`fastscale device`.",
+            "Flops do not predict the time of a step, and devices differ. For each device, the "
+            "same base is scaled by several strategies to the largest network within a budget, "
+            "after EfficientNet-X (arXiv:2102.05610). These networks were not trained, so their "
+            "errors are unknown. The tables compare their size, their step, and the flops per "
+            "image per millisecond of the step (for the whole batch). Made by `fastscale device`.",
         ),
         tuple(items),
     )
@@ -174,9 +177,9 @@ def _study(inputs: Inputs) -> Section:
         "study",
         "Scaling in miniature",
         (
-            "The paper's first figure on a small scale: small networks, small images, so that "
-            "anyone can train them. It shows how such a study is made, and whether the paper's "
-            "order of strategies is seen here; it says nothing about ImageNet.",
+            "The paper's first figure on a small scale: small networks and small images, which "
+            "anyone can train. It shows how such a study is made, and whether the strategies have "
+            "the paper's order here. It is no evidence for ImageNet.",
         ),
         (study_results.figure(inputs.trials), study_results.study_table(inputs.trials)),
     )
@@ -207,9 +210,9 @@ def _trained(runs: tuple[Trained, ...]) -> Section:
     table = Table(
         "runs",
         "Runs",
-        "The last `test_top1_error` of each workdir, or `ema_test_top1_error` where an average is "
-        "kept. Runs on ImageNet stand in the paper's "
-        "figures as well, marked; an error on other images cannot be set beside the paper's.",
+        "The last `test_top1_error` of each workdir, or `ema_test_top1_error` if it has an average "
+        "of the weights. Runs on ImageNet are also marked in the paper's figures. Errors on other "
+        "images are not comparable with the paper's.",
         columns,
         rows,
     )
@@ -217,11 +220,10 @@ def _trained(runs: tuple[Trained, ...]) -> Section:
 
 
 def missing() -> list[str]:
-    """Returns what no report can show, in words."""
+    """Returns sentences on the parts of the paper that no report can show."""
     return [
         *(f"{name}: {why}." for name, why in paper().unrecoverable.items()),
-        "Errors of the curves in Figures 1, 4, 5, 6, 7 and 10, but for the networks that the "
-        "tables print: the paper has no numbers for them. Networks that were trained join the "
-        "figures by `--workdirs`.",
-        "Runtime on eight V100s, but for the rows of Tables 5 to 8.",
+        "Errors of the curves in Figures 1, 4, 5, 6, 7 and 10, except for networks in the tables: "
+        "the paper prints no numbers for them. `--workdirs` adds trained networks to the figures.",
+        "Runtime on eight V100s, except for the rows of Tables 5 to 8.",
     ]

@@ -1,4 +1,4 @@
-"""The grid behind the page's explorer: every base by every strategy and factor, counted."""
+"""The explorer's data: the costs of every base by every strategy and factor."""
 
 import functools
 import pathlib
@@ -15,12 +15,12 @@ from fastscale_jax.report.networks import FACTORS, NAMES, base, cost, grown
 
 ALPHAS = tuple(f"a{i / 10:g}" for i in range(11))
 STRATEGY_NAMES = (*STRATEGIES, *ALPHAS)
-# the paper scales nothing from its other bases: they have their own size alone
+# bases that the paper does not scale: shown in their own size only
 SINGLE = {row.key: row.name for row in PAPER_ROWS if not row.strategy and row.key not in NAMES}
 BASES = NAMES | SINGLE
-# at which programs are compiled; the figures have other factors
+# factors that programs are compiled at; the figures have other factors
 _PLAIN_FACTORS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-# what the page reads of a network, in this order
+# fields of a network, in the order that the page reads them
 FIELDS = (
     "depths",
     "widths",
@@ -32,9 +32,9 @@ FIELDS = (
     "params",
     "acts",
     "step_ms",  # null: no device model was given
-    "is_covered",  # whether networks as large as this one were measured; null likewise
+    "is_covered",  # whether networks of this size were measured; null: no device model
 )
-_LISTS = 3  # the first so many fields have an entry for each stage
+_LISTS = 3  # number of leading fields with an entry for each stage
 
 
 @functools.cache
@@ -47,11 +47,11 @@ def factors(key: str) -> tuple[float, ...]:
 
 
 def grid(device: DeviceModel | None, programs: Sequence[Compiled] = ()) -> dict[str, Any]:
-    """Returns all that the explorer shows, ready for JSON.
+    """Returns the explorer's data, ready for JSON.
 
     Args:
-        device: the model that predicts step times; None: they are left out.
-        programs: compiled for devices that are not here.
+        device: device model that predicts step times; None: they are left out.
+        programs: training steps compiled for targets.
     """
     all_factors = sorted({factor for key in BASES for factor in factors(key)})
     return {
@@ -73,7 +73,7 @@ def grid(device: DeviceModel | None, programs: Sequence[Compiled] = ()) -> dict[
             }
             for key in BASES
         },
-        # as `fastscale info` has them: of d, w, g and r
+        # multipliers of d, w, g and r, as in `fastscale info`
         "multipliers": {
             strategy: {f"{factor:g}": multipliers(strategy, factor) for factor in all_factors}
             for strategy in STRATEGY_NAMES
@@ -85,7 +85,7 @@ def grid(device: DeviceModel | None, programs: Sequence[Compiled] = ()) -> dict[
 
 
 def variant(key: str, strategy: str, factor: float) -> str:
-    """Returns a network as commands take it: `regnetz:500mf_a1_x10`, or its base."""
+    """Returns a network's name for commands: `regnetz:500mf_a1_x10`, or its base."""
     return f"{key}_{strategy}_x{factor:g}" if strategy and factor != 1 else key
 
 
@@ -94,12 +94,12 @@ def networks() -> Iterator[on_targets.Network]:
     for key in BASES:
         for strategy in STRATEGY_NAMES:
             for factor in factors(key):
-                found = (variant(key, strategy, factor), key, strategy, factor)
-                yield on_targets.Network(*found, cost(key, strategy, factor))
+                names = (variant(key, strategy, factor), key, strategy, factor)
+                yield on_targets.Network(*names, cost(key, strategy, factor))
 
 
 def describe(device: DeviceModel) -> dict[str, Any]:
-    """Returns what the page says about a device model."""
+    """Returns the page's description of a device model."""
     return {
         "name": device.device,
         "batch_size": device.batch_size,
@@ -123,8 +123,8 @@ def write_csv(content: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes the grid to `explorer.csv`, one network per line; lists are separated by spaces.
 
     Args:
-        content: as `grid` returns it.
-        folder: to write to.
+        content: the result of `grid`.
+        folder: folder to write to.
 
     Raises:
         OSError: the folder cannot be written.
@@ -139,8 +139,8 @@ def write_csv(content: dict[str, Any], folder: pathlib.Path) -> None:
 
 def _lines(content: dict[str, Any]) -> Iterator[list[Any]]:
     for key, strategies in content["networks"].items():
-        for strategy, found in strategies.items():
-            for factor, network in zip(factors(key), found, strict=True):
+        for strategy, grid_networks in strategies.items():
+            for factor, network in zip(factors(key), grid_networks, strict=True):
                 lists = (" ".join(map(str, values)) for values in network[:_LISTS])
                 name = variant(key, strategy, factor)
                 yield [name, key, strategy, factor, *lists, *network[_LISTS:]]

@@ -1,4 +1,4 @@
-"""Measurements and trained networks that a report may show, beside what it computes itself."""
+"""Measurements and trained networks that a report may show besides its computed costs."""
 
 import dataclasses
 import pathlib
@@ -17,15 +17,15 @@ from fastscale_jax.search.study_results import Trial
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Measurements and trained networks; by default there are none.
+    """Measurements and trained networks; none by default.
 
     Attributes:
         results: step times.
-        trials: of a study.
+        trials: runs of a study.
         trained: results of runs.
-        device: the model that predicts step times; None: there is none.
-        programs: training steps that were compiled for devices that are not here.
-        findings: networks by their shares on devices, and on targets that they were compiled for.
+        device: device model that predicts step times; None: no model.
+        programs: training steps compiled for targets.
+        findings: results of `fastscale device`, one per base and device.
     """
 
     results: Results = dataclasses.field(default_factory=Results)
@@ -44,19 +44,19 @@ def read(
     programs: Sequence[pathlib.Path] = (),
     device_files: Sequence[pathlib.Path] = (),
 ) -> Inputs:
-    """Returns the inputs that are in some files.
+    """Reads the inputs from files.
 
     Args:
         results: files of `measure.curves`.
-        study_file: JSON lines, a trained network each.
-        device: a file of `measure.fit`, or the name of a saved one; None: the one that was fitted
-            on this machine, if there is just one; empty: none.
-        workdirs: of runs.
-        programs: files of `fastscale curves --target`, beside the packaged ones.
-        device_files: of `search.device`.
+        study_file: JSON lines, one trained network each.
+        device: a file of `measure.fit`, or the name of a saved model; None: the only model that was
+            fitted on this machine, if any; empty: no model.
+        workdirs: folders of runs.
+        programs: files of `fastscale curves --target`, besides the packaged ones.
+        device_files: files of `search.device`.
 
     Raises:
-        ValueError: a file is not there, is something else, or holds what does not belong together.
+        ValueError: a file is missing, has another format, or has results of several devices.
     """
     return Inputs(
         measured.read(results) if results else Results(),
@@ -69,16 +69,16 @@ def read(
 
 
 def _findings(paths: Sequence[pathlib.Path]) -> tuple[Findings, ...]:
-    found = [each for path in paths for each in device_results.read(path)]
-    names = [(each.device, each.base) for each in found]
+    findings = [each for path in paths for each in device_results.read(path)]
+    names = [(each.device, each.base) for each in findings]
     if twice := [name for name in names if names.count(name) > 1]:
         device, base = twice[0]
         raise ValueError(f"results of {base} on {device} are in several files; give one of them")
-    return tuple(found)
+    return tuple(findings)
 
 
 def _only_fitted_device() -> DeviceModel | None:
-    """The device model that `arch.scale` would take, if any."""
+    """The device model that `arch.scale` would use; None: there is none, or several."""
     of_jax = [each for each in fitted.saved().values() if each.framework == "jax"]
     return of_jax[0] if len(of_jax) == 1 and of_jax[0].step_ms else None
 
@@ -87,7 +87,7 @@ def _device(choice: str) -> DeviceModel:
     try:
         model = fitted.find(choice)
     except ValueError as error:
-        # the message speaks of the environment variable, the other way to choose
+        # the message names the environment variable, which is the other way to choose a model
         raise ValueError(str(error).replace(f"{fitted.CHOICE}=", "--device=")) from error
     model.fit_of("step_ms", POOLED)
     return model

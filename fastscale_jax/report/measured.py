@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastscale_jax.arch import Complexity
 from fastscale_jax.measure import points
 
-# of its training set; `measure.step_times` has the same figure, and imports JAX
+# size of the training set; repeated from `measure.step_times`, which imports JAX
 IMAGENET_IMAGES = 1_281_167
 FRAMEWORK_NAMES = {"jax": "JAX", "torch": "PyTorch", "torch-compile": "compiled PyTorch"}
 
@@ -19,11 +19,11 @@ class Measured(NamedTuple):
     base: str  # `family:base`
     strategy: str  # empty: the base itself
     factor: float
-    cost: Complexity  # of one image
+    cost: Complexity  # for one image
     step_ms: float
-    images: int  # of a batch
-    side: int  # of an image, pixels
-    base_side: int  # of the base, if it was changed; 0: the base's own
+    images: int  # batch size
+    side: int  # side of an image, pixels
+    base_side: int  # the base's side in pixels, if it was changed; 0: the base's own
     noise: float  # the median's largest relative error
     date: str
     origin: points.Origin
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
     @property
     def source(self) -> str:
-        """The device and the software of the measurement, for people."""
+        """The device and the software of the measurement, as text."""
         device, dtype, framework, versions = self.origin
         side = f", bases at {self.base_side} px" if self.base_side else ""
         return f"{FRAMEWORK_NAMES[framework]} on {device}, {dtype}{side}, {self.date}; {versions}"
@@ -46,8 +46,8 @@ class Results:
     """The points of one framework on one device.
 
     Attributes:
-        points: that have a time.
-        left_aside: number of points of other frameworks in the files.
+        points: points with a time.
+        left_aside: number of points of other frameworks in the files, which are ignored.
         failures: the errors of points without a time, by base, strategy and factor.
     """
 
@@ -56,12 +56,12 @@ class Results:
     failures: Mapping[tuple[str, str, float], str] = dataclasses.field(default_factory=dict)
 
     def of(self, base: str, strategy: str = "", factor: float = 1.0) -> Measured | None:
-        """Returns the point of a network, or None where it was not measured."""
+        """Returns a network's point; None: it was not measured."""
         wanted = (base, strategy, factor)
         return next((p for p in self.points if p[:3] == wanted), None)
 
     def failure(self, base: str, strategy: str = "", factor: float = 1.0) -> str:
-        """Returns why measuring a network failed; empty: it did not, or was not tried."""
+        """Returns the error of measuring a network; empty: none, or it was not tried."""
         return self.failures.get((base, strategy, factor), "")
 
     def line(self, base: str, strategy: str) -> tuple[Measured, ...]:
@@ -80,11 +80,11 @@ class Results:
 
 
 def read(paths: Sequence[pathlib.Path]) -> Results:
-    """Returns the points of some files of results: JAX's, or else those of another framework.
+    """Returns the points in results files: those of JAX, or else of another framework.
 
     Raises:
-        ValueError: a file is not there, or is something else; there is no point with a time; or
-            the points are of several devices, types, versions, batch sizes or resolutions.
+        ValueError: a file is missing or no results file, no point has a time, or the points are of
+            several devices, types, versions, batch sizes or resolutions.
     """
     read = []
     for path in paths:
@@ -102,7 +102,7 @@ def read(paths: Sequence[pathlib.Path]) -> Results:
         raise ValueError(f"{names}: these are no points of a curve ({error})") from error
     if not measurements:
         raise ValueError(f"{names}: there is no measured point")
-    points.check_same_machine(read)  # also the slower ones of points that are in several files
+    points.check_same_machine(read)  # before merging, so that slower duplicates are checked too
     points.check_alike(records)
     framework = min((p.origin.framework for p in measurements), key=points.FRAMEWORKS.index)
     chosen = tuple(p for p in measurements if p.origin.framework == framework)

@@ -32,12 +32,12 @@ _FAMILIES = {
 _STRATEGIES = ("dwr", "dw", "dWr", "w")  # Figure 2
 _ORIGINAL_LABEL = "EfficientNet, original"
 _ORIGINAL = tuple(f"EfficientNet-B{i}" for i in range(6))
-# what Figures 8 and 9 scale by dWr
+# bases that Figures 8 and 9 scale by dWr
 _SCALED = ("efficientnet:b0", "regnety:500mf", "regnety:4gf", "regnetz:500mf", "regnetz:4gf")
 _DEPTHWISE = "regnetz:500mf-g1"
-# Pearson's r of time in the paper's Figure 2: of EfficientNet-B0 scaled by four strategies
+# Pearson's r of runtime in the paper's Figure 2, for EfficientNet-B0 scaled by four strategies
 _PAPER_R = {"flops": 0.81, "params": 0.56, "activations": 0.99}
-_PRINTED = "Errors and minutes are the paper's, of its 2x schedule and its eight V100s."
+_PRINTED = "Errors and minutes are the paper's, at its 2x schedule and on its eight V100s."
 
 
 def figures(inputs: Inputs) -> list[Figure]:
@@ -46,7 +46,7 @@ def figures(inputs: Inputs) -> list[Figure]:
 
 
 def figure_2(results: Results) -> Figure:
-    """Returns runtime against three counts: of all printed rows, then of measured points."""
+    """Returns runtime against three counts, for all printed rows and for measured points."""
     printed = [_printed_panel(title, axis, coordinate) for title, axis, coordinate in _AXES]
     key = SMALL[0]
     of_base = [p for p in results.points if p.base == key and p.strategy in ("", *_STRATEGIES)]
@@ -55,9 +55,9 @@ def figure_2(results: Results) -> Figure:
     if len({p.base for p in of_all}) > 1:
         own.append(_bases_panel(of_all))
     caption = (
-        "Pearson's r of runtime with each count. Top: all printed rows that are networks here, "
-        "which are different networks, scaled and not. The paper's own r is of EfficientNet-B0 by "
-        "four strategies, whose times are not printed: 0.81, 0.56 and 0.99."
+        "Pearson's r of runtime with each count. Top: the printed rows that we have, which are "
+        "different networks, scaled and unscaled. The paper's own r, 0.81, 0.56 and 0.99, is for "
+        "EfficientNet-B0 by four strategies; their times are not printed."
     )
     caption += " Below: measured here." if own else " No measured points were given."
     return Figure(
@@ -112,7 +112,7 @@ def _bases_panel(points: Sequence[Measured]) -> Panel:
 
 
 def _pearson(curves: Sequence[Curve]) -> str:
-    """Pearson's r of all points together: of the values, not of their logarithms."""
+    """Pearson's r over all points, of the values, not of their logarithms."""
     points = [point for curve in curves for point in curve.points]
     x, y = [point.x for point in points], [point.y for point in points]
     if len(points) < LEAST_FOR_R or min(len(set(x)), len(set(y))) == 1:
@@ -127,7 +127,7 @@ def figure_8(inputs: Inputs) -> Figure:
     return Figure(
         "figure-08",
         "Figure 8. Large models",
-        "Five bases scaled by dWr up to 16 GF, as far as it is printed, and the original "
+        "Five bases scaled by dWr up to 16 GF, where printed, and the original "
         f"EfficientNets. {_PRINTED} {sentences('6.5')}",
         (
             Panel(
@@ -183,7 +183,7 @@ def _of_models(curve: Callable[[Sequence[str], str, str], Curve]) -> tuple[Curve
 def _measured_rows(
     inputs: Inputs, coordinate: series.Coordinate = series.flops
 ) -> tuple[Curve, ...]:
-    """The measured points of networks that are rows of the paper."""
+    """The measured points of the paper's rows."""
     curves = []
     for key in (*_SCALED, "orig"):
         names = _ORIGINAL if key == "orig" else rows_of(key)
@@ -199,7 +199,7 @@ def _source(inputs: Inputs) -> str:
 
 
 def figure_10(inputs: Inputs) -> Figure:
-    """Returns group convs against depthwise ones."""
+    """Returns the figure of group convs against depthwise convs."""
     keys = ("efficientnet:b0", "regnetz:500mf")
     errors = (series.printed_errors(rows_of(key), f"{NAMES[key]}, dWr", key) for key in keys)
     counted = [series.counted(key, "dWr", f"{NAMES[key]}, dWr", style=key) for key in keys]
@@ -207,16 +207,16 @@ def figure_10(inputs: Inputs) -> Figure:
     return Figure(
         "figure-10",
         "Figure 10. Group against depthwise conv",
-        "Errors are the paper's, of its 2x schedule; those of RegNetZ-G1 are not printed. Right: "
-        "what the three networks cost by dWr, from 1 to 100. Depthwise networks keep a group "
-        "width of 1 (section 3.5).",
+        "Errors are the paper's, at its 2x schedule; those of RegNetZ-G1 are not printed. Right: "
+        "the costs of three networks scaled by dWr, by factors from 1 to 100. Depthwise networks "
+        "keep a group width of 1 (section 3.5).",
         (
             Panel(
                 "Error",
                 series.FLOPS,
                 series.ERROR,
                 (*errors, *series.trained_errors(inputs, ("efficientnet", "regnetz"))),
-                "as far as it is printed",
+                "printed points only",
             ),
             Panel("Activations", series.FLOPS, series.ACTS, tuple(counted)),
         ),

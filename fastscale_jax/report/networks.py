@@ -1,4 +1,4 @@
-"""The networks that tables, figures and the explorer share, and what they cost."""
+"""The networks that tables, figures and the explorer share, and their costs."""
 
 import functools
 
@@ -6,7 +6,7 @@ from fastscale_jax.arch import PAPER_ROWS, Architecture, Complexity, count
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
 
-# networks that are scaled, `family:base`, by what the paper calls them
+# scaled networks, `family:base`, with the paper's names
 NAMES = {
     "efficientnet:b0": "EfficientNet-B0",
     "regnety:500mf": "RegNetY-500MF",
@@ -16,11 +16,11 @@ NAMES = {
     "resnet:50": "ResNet-50",
     "resnet:50-32x4d": "ResNeXt-50",
 }
-# those whose growth the tables show: the three that the paper scales by every strategy
+# networks whose growth the tables show: the three that the paper scales by every strategy
 SMALL = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
-# those that the paper scales at all
+# all networks that the paper scales
 SCALED = (*SMALL, "regnety:4gf", "regnetz:4gf")
-# 33 factors from 1 to 100, evenly spaced in their logarithm, as they can be typed
+# 33 factors from 1 to 100, evenly spaced in their logarithm, rounded to four digits
 FACTORS = tuple(float(f"{100 ** (i / 32):.4g}") for i in range(33))
 ROWS = {row.name: row for row in PAPER_ROWS}
 
@@ -64,5 +64,5 @@ def row_cost(name: str) -> Complexity:
 
 
 def rows_of(key: str) -> tuple[str, ...]:
-    """Returns the rows of the paper that are a base and what was scaled from it, small to large."""
+    """Returns the paper's rows for a base and the networks scaled from it, small to large."""
     return tuple(name for name in ROWS if row_key(name) == key)

@@ -1,4 +1,4 @@
-"""What the paper's text claims of its figures, beside what is printed and counted."""
+"""Claims of the paper's text, checked against its printed numbers and our counts."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -15,15 +15,15 @@ _SIXTEEN = 48.0  # the factor from EfficientNet-B0 to 16 GF; Table 8
 
 
 class Claim(NamedTuple):
-    """A sentence of the paper, and what the figures here say of it."""
+    """A claim of the paper, and our numbers for it."""
 
     section: str
-    said: str
-    here: str
+    text: str  # the claim
+    ours: str  # our numbers for it
 
 
 def claims() -> list[Claim]:
-    """Returns the claims that printed and counted figures can check, in the paper's order."""
+    """Returns the claims that printed and counted numbers can check, in the paper's order."""
     return [*_of_runtime(), *_of_scaling(), *_of_the_tables(), *_of_large_models()]
 
 
@@ -31,18 +31,18 @@ def table() -> Table:
     """Returns the claims as a table of the page."""
     return Table(
         "claims",
-        "What the paper says of its figures",
-        "Errors and minutes are the printed ones; counts are ours. Claims about errors of networks "
-        "that no table prints are left out.",
+        "The paper's claims",
+        "Errors and minutes are the paper's; counts are ours. Claims about errors that no table "
+        "prints are left out.",
         tuple(Column(header, is_number=False) for header in ("section", "the paper", "here")),
         tuple(tuple(map(Cell, claim)) for claim in claims()),
     )
 
 
 def sentences(section: str) -> str:
-    """Returns the claims of a section, and of its parts, as text beside a figure."""
+    """Returns the claims of a section and its parts, as text for a figure's caption."""
     return " ".join(
-        f"The paper: {claim.said}. Here: {claim.here}."
+        f"The paper: {claim.text}. Here: {claim.ours}."
         for claim in claims()
         if claim.section.startswith(section)
     )
@@ -53,21 +53,21 @@ def _of_scaling() -> Iterator[Claim]:
     yield Claim(
         "3.4",
         "1.2, 1.1 and 1.15 are roughly uniform scaling by 2, which is 1.26, 1.12 and 1.12",
-        f"they scale flops by {ORIG_FACTOR:.2f}, with shares of {e_d:.2f}, {e_w:.2f} and {e_r:.2f}",
+        f"they scale flops by {ORIG_FACTOR:.2f}; their shares are {e_d:.2f}, {e_w:.2f}, {e_r:.2f}",
     )
     b4, dwr = row_cost("EfficientNet-B4"), cost(SMALL[0], "dwr", 11.0)
     per_flop = [c.acts / c.flops * 1000 for c in (b4, dwr)]
     yield Claim(
         "6.2",
         "uniform scaling is close in runtime to EfficientNet's own rule",
-        f"activations for 1,000 flops: {per_flop[0]:.2f} of B4, {per_flop[1]:.2f} of B0 by dwr x11",
+        f"activations per 1,000 flops: B4 {per_flop[0]:.2f}, B0 by dwr x11 {per_flop[1]:.2f}",
     )
     acts = {name: cost(SMALL[0], name, _SIXTEEN).acts / 1e6 for name in ("w", "dWr", "dwr")}
     yield Claim(
         "6.3",
         "dWr is nearly as fast as w, and substantially faster than dwr",
-        f"activations of B0 x48: {acts['w']:.1f} M by w, {acts['dWr']:.1f} by dWr, "
-        f"{acts['dwr']:.1f} by dwr",
+        f"activations of B0 x48: {acts['w']:.1f} M by w, {acts['dWr']:.1f} M by dWr, "
+        f"{acts['dwr']:.1f} M by dwr",
     )
     least = {
         NAMES[key]: min(("d", "w", "r", "dwr", "a0.4", "a0.6", "dWr"), key=lambda s: _acts(key, s))
@@ -75,8 +75,8 @@ def _of_scaling() -> Iterator[Claim]:
     }
     yield Claim(
         "appendix",
-        f"of RegNets, w and the largest {ALPHA} have the fewest activations (Figures 11, 12)",
-        "at x16 the fewest have " + ", ".join(f"{s} of {name}" for name, s in least.items()),
+        f"for RegNets, w and the largest {ALPHA} have the fewest activations (Figures 11, 12)",
+        "fewest activations at x16: " + ", ".join(f"{name} by {s}" for name, s in least.items()),
     )
 
 
@@ -96,7 +96,7 @@ def _of_runtime() -> Iterator[Claim]:
         "appendix",
         "of one type of model, activations are strongly predictive of runtime (Figure 9)",
         "r of printed minutes with activations: "
-        + ", ".join(f"{r:.3f} of {label}s" for label, r in of_each.items()),
+        + ", ".join(f"{label}s {r:.3f}" for label, r in of_each.items()),
     )
 
 
@@ -108,7 +108,7 @@ def _r_of_minutes(names: Sequence[str]) -> dict[str, float]:
 
 
 def _acts(key: str, strategy: str) -> float:
-    """Activations for each flop at a factor of 16."""
+    """Activations per flop at a factor of 16."""
     counted = cost(key, strategy, 16.0)
     return counted.acts / counted.flops
 
@@ -124,14 +124,14 @@ def _of_the_tables() -> Iterator[Claim]:
     yield Claim(
         "6.1",
         "the 4x schedule beats the errors first reported for all EfficientNets but the largest",
-        f"so it is for {', '.join(better)}; B5 has no 4x",
+        f"true for {', '.join(better)}; B5 has no 4x",
     )
-    found = {_Y: "0.6", _Z: "0.1"}
-    for name, said in found.items():
+    searched = {_Y: "0.6", _Z: "0.1"}
+    for name, gain in searched.items():
         pair = f"{name}-500MF->4GF", f"{name}-4GF"
         yield Claim(
             "6.4",
-            f"the best {name} found at 4 GF beats the scaled one by {said} % at 4x",
+            f"the best {name} found at 4 GF beats the scaled one by {gain} % at 4x",
             f"{_gap(*pair, '4x')} % at 4x, {_gap(*pair, '2x')} at 2x",
         )
     hybrid = f"{_Y}-500MF->16GF", f"{_Y}-4GF->16GF"
@@ -149,9 +149,9 @@ def _of_the_tables() -> Iterator[Claim]:
 
 def _last_stage(family: str) -> str:
     names = f"{family}-4GF", f"{family}-500MF->4GF"
-    found, scaled = (row_network(name).stages[-1].depth for name in names)
+    searched, scaled = (row_network(name).stages[-1].depth for name in names)
     few, many = (row_cost(name).params / 1e6 for name in names)
-    return f"{few:.1f} M params and {found} blocks against {many:.1f} M and {scaled}"
+    return f"{few:.1f} M params and {searched} blocks against {many:.1f} M and {scaled}"
 
 
 def _gap(worse: str, better: str, schedule: str) -> str:
@@ -186,8 +186,8 @@ def _of_large_models() -> Iterator[Claim]:
     yield Claim(
         "6.5 (3)",
         "the gap between RegNetY and RegNetZ shrinks from 2.2 % at 500 MF to 0.8 % at 16 GF",
-        f"{' and '.join(gaps['4x'])} % at 4x; {' and '.join(gaps['2x'])} at 2x, the schedule that "
-        "Figure 8 is said to have",
+        f"{' and '.join(gaps['4x'])} % at 4x; {' and '.join(gaps['2x'])} % at 2x, which is Figure "
+        "8's schedule by the paper",
     )
     yield Claim(
         "6.5 (4)",

@@ -1,4 +1,4 @@
-"""What the explorer says of networks on devices that are not here, compiled or in between."""
+"""The explorer's data on targets: floor and memory of networks, compiled or interpolated."""
 
 import pathlib
 import statistics
@@ -13,22 +13,22 @@ from fastscale_jax.report.between import Between
 from fastscale_jax.report.compiled import Compiled
 from fastscale_jax.targets.target import Target
 
-# what the page reads of a figure, in this order
+# fields of an entry, in the order that the page reads them
 FIELDS = (
     "setting",  # index into `settings`
-    "images",  # of a batch
+    "images",  # batch size
     "floor_ms",
     "memory_bytes",
     "fits",
     "source",  # index into `sources`
-    "between",  # the factors of the two programs that it is interpolated from; null: compiled
+    "between",  # factors of the two programs of the interpolation; null: compiled
 )
 
 
 class Network(NamedTuple):
     """A network of the explorer."""
 
-    variant: str  # as commands take it
+    variant: str  # name for commands
     base: str
     strategy: str
     factor: float
@@ -36,20 +36,20 @@ class Network(NamedTuple):
 
 
 def shown(programs: Sequence[Compiled], networks: Iterable[Network]) -> dict[str, Any]:
-    """Returns what the explorer shows of programs, ready for JSON.
+    """Returns the explorer's data on compiled programs, ready for JSON.
 
     Args:
-        programs: with older ones of the same networks.
-        networks: of the explorer.
+        programs: may include older programs of the same networks.
+        networks: the explorer's networks.
 
     Returns:
-        `settings`, which are targets with a type and a batch; `sources`, dates and versions;
-        `networks`, by variant a list of `fields` for each setting that is known; `off_by`, how far
-        interpolated figures are off (median and most, of floor and of memory), or null.
+        `settings`: targets, each with a type and a batch size; `sources`: dates and versions;
+        `networks`: for each variant a list of `fields` for each known setting; `off_by`: median and
+        largest interpolation error of floor and of memory, or null.
     """
     settings = sorted({program.setting for program in programs}, key=_order)
     sources = sorted({(program.date, program.versions) for program in programs})
-    found: dict[str, list[list[Any]]] = {}
+    by_variant: dict[str, list[list[Any]]] = {}
     lines: dict[Any, list[list[Compiled]]] = {}
     off_by: list[tuple[float, float]] = []
     for network in networks:
@@ -62,7 +62,7 @@ def shown(programs: Sequence[Compiled], networks: Iterable[Network]) -> dict[str
             **_exact(network, programs),
         }
         if known:
-            found[network.variant] = [
+            by_variant[network.variant] = [
                 [settings.index(setting), *_figures(known[setting], sources)]
                 for setting in settings
                 if setting in known
@@ -71,7 +71,7 @@ def shown(programs: Sequence[Compiled], networks: Iterable[Network]) -> dict[str
         "fields": FIELDS,
         "settings": [_setting(*setting) for setting in settings],
         "sources": [{"date": date, "versions": versions} for date, versions in sources],
-        "networks": found,
+        "networks": by_variant,
         "off_by": _summary(off_by),
     }
 
@@ -80,7 +80,7 @@ Setting = tuple[str, str, int]
 
 
 def _order(setting: Setting) -> tuple[bool, str, str, int]:
-    """GPUs first; of a target, equal batches before the largest."""
+    """Sort key: GPUs first; of one target, fixed batch sizes before the largest that fits."""
     target, dtype, images = setting
     return not target.startswith("gpu"), target, dtype, images or 10**9
 
@@ -98,19 +98,19 @@ def _exact(network: Network, programs: Sequence[Compiled]) -> dict[Setting, Comp
 
 
 def _interpolated(network: Network, lines: list[list[Compiled]]) -> dict[Setting, Between]:
-    """Figures between the newest programs of each setting that has two near the network."""
-    found: dict[Setting, Between] = {}
+    """Interpolations for each setting that has two programs near the network."""
+    by_setting: dict[Setting, Between] = {}
     for line in lines:
         setting = line[0].setting
-        if setting not in found:
+        if setting not in by_setting:
             figures = between.interpolated(line, network.factor, network.cost)
             if figures:
-                found[setting] = figures
-    return found
+                by_setting[setting] = figures
+    return by_setting
 
 
 def _figures(of: Compiled | Between, sources: list[tuple[str, str]]) -> list[Any]:
-    """The figures of a setting, from `images` on."""
+    """The values of `fields` from `images` on."""
     program = of if isinstance(of, Compiled) else of.low
     ends = None if isinstance(of, Compiled) else (of.low.factor, of.high.factor)
     fits = program.fits
@@ -142,11 +142,11 @@ def _summary(off_by: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
 
 
 def write_csv(content: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes the figures to `explorer-targets.csv`, a line for each network and setting.
+    """Writes the data to `explorer-targets.csv`, a line for each network and setting.
 
     Args:
-        content: as `shown` returns it.
-        folder: to write to.
+        content: the result of `shown`.
+        folder: folder to write to.
 
     Raises:
         OSError: the folder cannot be written.

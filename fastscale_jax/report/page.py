@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs no other, and no network."""
+"""The page: one HTML file that works offline and without other files."""
 
 import datetime
 import json
@@ -17,7 +17,7 @@ from fastscale_jax.report import contents
 from fastscale_jax.report.inputs import Inputs
 
 _FOLDER = pathlib.Path(__file__).parent / "page"
-# each uses those before it
+# in the order of their dependencies
 _SCRIPTS = ("grid", "copying", "chart", "links", "tables", "explorer")
 
 
@@ -30,10 +30,10 @@ def render(
     """Returns the page.
 
     Args:
-        sections: of the page.
-        inputs: of the report.
-        explorer: as `explorer.grid` returns it.
-        figures: folder with a drawing for each figure of the sections.
+        sections: the page's sections.
+        inputs: the report's inputs.
+        explorer: the result of `explorer.grid`.
+        figures: folder with an SVG file for each figure of the sections.
     """
     import jinja2
     from markupsafe import Markup
@@ -80,10 +80,10 @@ def _script(name: str) -> str:
 
 
 def size(svg: str) -> str:
-    """Returns a drawing's size as attributes: without it the page moves once the drawing is read.
+    """Returns an SVG's size as HTML attributes, which keep the page from moving while it loads.
 
     Args:
-        svg: text of the file.
+        svg: text of the SVG file.
     """
     match = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert match
@@ -92,14 +92,14 @@ def size(svg: str) -> str:
 
 
 def prose(words: str) -> str:
-    """Returns words as HTML; text between backticks becomes code."""
+    """Returns text as HTML; text between backticks becomes code."""
     from markupsafe import escape
 
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words)))
 
 
 def powers(text: str) -> str:
-    """Returns a cell as HTML, in which the power of `s^3/4` or `s^(1+α)/2` is raised."""
+    """Returns a cell as HTML, with the exponent of `s^3/4` or `s^(1+α)/2` as superscript."""
     from markupsafe import escape
 
     return re.sub(r"s\^(\d+(?:[./]\d+)?|\([^)]*\)/\d+)", r"s<sup>\1</sup>", str(escape(text)))

@@ -1,4 +1,4 @@
-"""What arXiv:2103.06877 prints in Tables 5 to 8: figures that were copied, not computed."""
+"""The numbers of arXiv:2103.06877, Tables 5 to 8, as printed."""
 
 import functools
 import json
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 COUNTS = ("flops", "params", "acts")
-UNITS = {"flops": 1e9, "params": 1e6, "acts": 1e6}  # of the printed figures
-DIGITS = 1  # that are printed after the point
+UNITS = {"flops": 1e9, "params": 1e6, "acts": 1e6}  # units of the printed numbers
+DIGITS = 1  # digits printed after the point
 
 
 class Error(NamedTuple):
     """A top-1 error on ImageNet, percent."""
 
     percent: float
-    spread: float  # over three trials in Table 5; the others do not say
+    spread: float  # over three trials in Table 5; the other tables do not give the number
 
 
 class Printed(NamedTuple):
@@ -25,18 +25,18 @@ class Printed(NamedTuple):
     flops: float  # 1e9
     params: float  # 1e6
     acts: float  # 1e6
-    minutes: float  # an epoch of ImageNet on eight V100s
-    errors: Mapping[str, Error]  # by schedule: 1x, 2x, 4x; those that are printed
-    published: Mapping[str, float]  # errors that the network's own authors reported
+    minutes: float  # for an epoch of ImageNet on eight V100s
+    errors: Mapping[str, Error]  # by schedule: 1x, 2x, 4x; only printed ones
+    published: Mapping[str, float]  # errors reported by the network's own authors
 
 
 class Paper(NamedTuple):
-    """All that is printed, and what could not be found."""
+    """All printed numbers, and notes on networks that the paper does not describe."""
 
     rows: Mapping[str, Printed]
     tables: Mapping[int, tuple[str, ...]]  # names of rows, in the paper's order
-    bases: Mapping[str, str]  # `family:base` of bases that it does not describe: how found
-    unrecoverable: Mapping[str, str]  # rows that are no network here: why
+    bases: Mapping[str, str]  # by `family:base`: source of a base that the paper does not describe
+    unrecoverable: Mapping[str, str]  # by row: why we do not have its network
 
 
 @functools.cache

@@ -21,8 +21,8 @@ _TITLES = {
     7: "Table 7. Scaling against search",
     8: "Table 8. Large models",
 }
-# what ± means; the text says it of Table 5 alone
-_OF_TRIALS = "averages of 3 trials with their spread"
+# meaning of ±; the paper gives the number of trials for Table 5 only
+_OF_TRIALS = "means of 3 trials with their spread"
 _SPREADS = {5: _OF_TRIALS} | dict.fromkeys(
     (6, 7, 8), "with a spread whose number of trials is not printed"
 )
@@ -36,10 +36,10 @@ class Compared:
     """A row of the paper beside our own figures of its network.
 
     Attributes:
-        printed: the row in the paper.
-        cost: as counted; None: we do not have the row's network.
-        measured: its training step; None: there is no time.
-        failure: why measuring it failed; empty: it did not, or was not tried.
+        printed: the paper's row.
+        cost: our counts; None: we do not have the network.
+        measured: its measured training step; None: no time.
+        failure: error of measuring it; empty: none, or it was not tried.
         trained: runs of the same network on ImageNet.
     """
 
@@ -50,7 +50,7 @@ class Compared:
     trained: tuple[Trained, ...]
 
     def differences(self) -> dict[str, float]:
-        """Returns counted less printed for each count, rounded to the printed digits."""
+        """Returns counted minus printed for each count, rounded to the printed digits."""
         if self.cost is None:
             return {}
         return {
@@ -85,19 +85,21 @@ def _compare(printed: Printed, inputs: Inputs) -> Compared:
 
 
 def agreement(rows: Mapping[str, Compared]) -> str:
-    """Returns in words how many rows agree, which rows differ, and why."""
-    apart = [row for row in rows.values() if not row.agrees]
-    said = (
-        f"{len(rows) - len(apart)} of {len(rows)} rows of Tables 5 to 8 agree with the paper in "
-        "every printed digit of flops, params and acts."
+    """Returns a text on how many rows agree, which rows differ, and why."""
+    differing = [row for row in rows.values() if not row.agrees]
+    summary = (
+        f"{len(rows) - len(differing)} of {len(rows)} rows of Tables 5 to 8 agree with the paper "
+        "in every printed digit of flops, params and acts."
     )
-    why = paper().unrecoverable
-    return " ".join([said, *(f"{row.printed.name}: {_apart(row, why)}." for row in apart)])
+    reasons = paper().unrecoverable
+    return " ".join(
+        [summary, *(f"{row.printed.name}: {_apart(row, reasons)}." for row in differing)]
+    )
 
 
-def _apart(row: Compared, why: Mapping[str, str]) -> str:
+def _apart(row: Compared, reasons: Mapping[str, str]) -> str:
     if row.cost is None:
-        return f"cannot be computed: {why[row.printed.name]}"
+        return f"cannot be computed: {reasons[row.printed.name]}"
     differs = (f"{count} by {by:+g}" for count, by in row.differences().items() if by)
     return f"differs in {' and '.join(differs)}"
 
@@ -116,8 +118,8 @@ def _table(number: int, rows: list[Compared]) -> Table:
     return Table(
         f"table-{number}",
         _TITLES[number],
-        "Printed and counted figures side by side, and their difference in the digits that are "
-        "printed. Minutes are those of an epoch of ImageNet; errors are top-1, in percent, "
+        "Printed and counted numbers side by side, with their difference in the printed digits. "
+        "Minutes are for an epoch of ImageNet; errors are top-1, in percent, "
         f"{_SPREADS[number]}.",
         tuple(_columns(is_measured, has_published, has_trained)),
         tuple(tuple(_cells(row, is_measured, has_published, has_trained)) for row in rows),
@@ -138,7 +140,7 @@ def _columns(is_measured: bool, has_published: bool, has_trained: bool) -> Itera
         yield Column(schedule, "error by schedule", Origin.PAPER)
     if has_trained:
         yield Column("error", "own runs", Origin.TRAINED)
-    # last, because it has most columns: a narrow window hides these and no error
+    # last: it has most columns, and a narrow window hides the last ones
     for header in _MEASURED if is_measured else _MEASURED[:1]:
         is_number = header not in ("device", "date")
         origin = None if header == _RATIO else Origin.MEASURED
@@ -167,8 +169,8 @@ def _cells(
         yield NOTHING if error is None else Cell(f"{error.percent:.1f} ± {error.spread:.2f}")
     if has_trained:
         yield _own(row.trained)
-    taken = _measured(row)
-    yield from taken if is_measured else taken[:1]
+    times = _measured(row)
+    yield from times if is_measured else times[:1]
 
 
 def _arrowed(name: str) -> str:
@@ -176,7 +178,7 @@ def _arrowed(name: str) -> str:
 
 
 def _name(name: str) -> Cell:
-    """The network's name; a note, shown under the mouse pointer, says how it was scaled."""
+    """The network's name, with a note (shown under the pointer) on its strategy and factor."""
     shown, row = _arrowed(name), ROWS.get(name)
     if row is None:
         return Cell(shown, note=paper().unrecoverable[name])
@@ -190,7 +192,7 @@ def _percent(error: float | None) -> Cell:
 
 
 def _own(runs: Sequence[Trained]) -> Cell:
-    """The mean error of some runs, for each number of epochs."""
+    """The mean error of runs, for each number of epochs."""
     if not runs:
         return NOTHING
     by_epochs: dict[float, list[float]] = collections.defaultdict(list)
@@ -235,8 +237,8 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
             yield f"{name}: not computed; {printed.unrecoverable[name]}."
     if any(ROWS[name].strategy for name in names if name in ROWS):
         yield (
-            "The paper prints no scaling factors: those of the scaled rows are the ones that give "
-            "the printed figures; hold the pointer over a name to see them."
+            "The paper prints no scaling factors. We use factors that give the printed numbers; "
+            "hold the pointer over a name to see them."
         )
     failed = [row for row in rows if row.failure]
     for row in failed:

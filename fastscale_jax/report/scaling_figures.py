@@ -10,7 +10,7 @@ from fastscale_jax.report.closed_forms import ALPHA, exponents, symbol, written_
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.networks import FACTORS, NAMES, cost, row_cost, rows_of
 
-# what a figure compares, with labels
+# strategies that a figure compares, with labels
 _FOUR = {name: name for name in ("w", "dwr", "dw", "dWr")}  # Figure 1
 _COMPOUND = {name: name for name in ("d", "w", "r", "dwr")}  # Figures 4, 5 and 11
 _ALPHAS = {  # Figures 6, 7 and 12
@@ -19,10 +19,10 @@ _ALPHAS = {  # Figures 6, 7 and 12
 }
 _EFFICIENTNET, _REGNETS = "efficientnet:b0", ("regnety:500mf", "regnetz:500mf")
 _ORIGINAL = tuple(f"EfficientNet-B{i}" for i in range(6))
-_MOST_FLOPS = 5e9  # of networks in Figures 4 to 7: 4 GF, and what rounding may add
+_MOST_FLOPS = 5e9  # for networks in Figures 4 to 7: 4 GF, plus a margin for rounding
 _ERRORS = (
-    "Errors are the paper's, at its 2x schedule, as far as its tables print them; the other "
-    "points of its curves are not printed anywhere and are left out."
+    "Errors are the paper's, at its 2x schedule, where its tables print them. The other points of "
+    "its curves are not printed, so they are left out."
 )
 _FLOPS_SHOWN = (0.3, 25.0)
 
@@ -47,7 +47,7 @@ def figures(inputs: Inputs) -> list[Figure]:
             inputs,
             _ALPHAS,
             printed="dWr",
-            more=f"What is printed is the base and {ALPHA} = 0.8.",
+            more=f"Only the base and {ALPHA} = 0.8 are printed.",
         ),
         _speeds("11", "Compound scaling, activations and runtime: RegNet", inputs, _COMPOUND),
         _speeds("12", "Fast scaling, activations and runtime: RegNet", inputs, _ALPHAS),
@@ -68,8 +68,8 @@ def figure_1(inputs: Inputs) -> Figure:
     return _figure(
         "1",
         "Four strategies of scaling",
-        f"{_ERRORS} Bottom left: by how much activations grow when flops grow by s; dotted lines "
-        f"are the closed forms: {_closed_forms()}.",
+        f"{_ERRORS} Bottom left: growth of activations when flops grow by s; dotted lines are the "
+        f"closed forms: {_closed_forms()}.",
         (*errors, _growth_panel(_EFFICIENTNET), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_FOUR)),
@@ -113,7 +113,7 @@ def figure_4(inputs: Inputs) -> Figure:
     return _figure(
         "4",
         "Compound scaling: EfficientNet",
-        f"{_ERRORS} Of this figure that is the original EfficientNets.",
+        f"{_ERRORS} In this figure, only the original EfficientNets are printed.",
         (_errors("Error", inputs, ("efficientnet",), [errors]), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_COMPOUND)),
@@ -134,7 +134,7 @@ def figure_6(inputs: Inputs) -> Figure:
     return _figure(
         "6",
         "Fast scaling: EfficientNet",
-        f"{_ERRORS} What is printed is the base and {ALPHA} = 0.8.",
+        f"{_ERRORS} Only the base and {ALPHA} = 0.8 are printed.",
         (_error_panel(_EFFICIENTNET, inputs, "dWr"), *speeds),
         inputs,
         series.curves_command(_EFFICIENTNET, tuple(_ALPHAS)),
@@ -162,7 +162,7 @@ def _errors_and_acts(
         )
         for key in _REGNETS
     )
-    caption = f"{_ERRORS} {more} Below: what the networks of the curves cost, up to about 4 GF."
+    caption = f"{_ERRORS} {more} Below: costs of the curves' networks, up to about 4 GF."
     return _figure(number, title, caption, (*errors, *acts), inputs)
 
 
@@ -189,9 +189,9 @@ def _speeds(number: str, title: str, inputs: Inputs, strategies: Mapping[str, st
     ]
     timed_panels = [panel for panels in speeds for panel in panels if not panel.note]
     missing = series.NO_RUNTIME if any(panels[-1].note for panels in speeds) else ""
-    caption = "All networks by factors from 1 to 100."
+    caption = "All networks at factors from 1 to 100."
     if missing:
-        caption += " Runtime, the lower row of the paper's figure, was not given for both networks."
+        caption += " The lower row of the paper's figure, runtime, is missing for a network here."
     command = series.curves_command(",".join(_REGNETS), tuple(strategies))
     return _figure(number, title, caption, (*acts, *timed_panels), inputs, command, missing)
 
@@ -208,7 +208,7 @@ def _error_panel(key: str, inputs: Inputs, printed: str) -> Panel:
 def _errors(title: str, inputs: Inputs, families: Sequence[str], printed: Sequence[Curve]) -> Panel:
     x = series.FLOPS._replace(least=_FLOPS_SHOWN)
     trained = series.trained_errors(inputs, families)
-    return Panel(title, x, series.ERROR, (*printed, *trained), "as far as it is printed")
+    return Panel(title, x, series.ERROR, (*printed, *trained), "printed points only")
 
 
 def _counted(
@@ -218,7 +218,7 @@ def _counted(
 
 
 def _minutes(key: str, strategies: Mapping[str, str]) -> Curve:
-    """Printed minutes of networks scaled by dWr, with the label of the strategy's other curves."""
+    """Printed minutes of networks scaled by dWr, with the label that dWr has in this figure."""
     return series.printed_minutes(rows_of(key), strategies["dWr"], "dWr")
 
 
@@ -235,7 +235,7 @@ def _figure(
     command: str = "",
     missing: str = "",
 ) -> Figure:
-    """A figure; it has the command only if something is missing."""
+    """A figure; `command` is shown only if data is missing."""
     has_measured = any(c.origin == Origin.MEASURED for panel in panels for c in panel.drawn())
     return Figure(
         f"figure-{int(number):02}",

@@ -1,4 +1,4 @@
-"""Curves that several figures share: what was counted, printed and measured."""
+"""Curves that several figures share: counted, printed and measured."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from fastscale_jax.report.networks import FACTORS, cost, row_cost
 from fastscale_jax.report.paper import paper
 
 SCHEDULE = "2x"  # the schedule of all figures of the paper (section 6.1)
-FLOPS = Axis("flops, 10⁹ an image")
+FLOPS = Axis("flops, 10⁹ per image")
 PARAMS = Axis("params, 10⁶")
-ACTS = Axis("activations, 10⁶ an image")
+ACTS = Axis("activations, 10⁶ per image")
 MINUTES = Axis("an epoch of ImageNet, minutes")
 ERROR = Axis("ImageNet top-1 error, %", is_log=False, least=(15.5, 24.5))  # as the paper's
-NO_RUNTIME = "runtime was not given: activations in its place"
+NO_RUNTIME = "activations, because no runtime was given"
 CURVES_COMMAND = "fastscale curves --results=curves.jsonl --frameworks=jax"
 
 Coordinate = Callable[[Complexity], float]  # a network's position on an axis
@@ -44,11 +44,11 @@ def counted(
     """Returns activations against flops of a base scaled from 1 to 100.
 
     Args:
-        key: of the base.
-        strategy: by which it is scaled.
-        label: of the curve.
+        key: the base, `family:base`.
+        strategy: scaling strategy.
+        label: the curve's label.
         most_flops: networks with more are left out.
-        style: of the curve; empty: the strategy's.
+        style: the curve's style; empty: the strategy's.
     """
     costs = [cost(key, strategy, factor) for factor in FACTORS]
     points = tuple(Point(flops(c), acts(c)) for c in costs if c.flops <= most_flops)
@@ -56,7 +56,7 @@ def counted(
 
 
 def printed_errors(names: Sequence[str], label: str, style: str) -> Curve:
-    """Returns printed errors of some rows against their flops, as counted."""
+    """Returns printed errors of rows against their counted flops."""
     points = []
     for name in names:
         error = paper().rows[name].errors.get(SCHEDULE)
@@ -93,7 +93,7 @@ def measured(
 
 
 def is_measured(results: Results, key: str, strategies: Sequence[str]) -> bool:
-    """Whether a base, scaled by at least one of some strategies, was measured."""
+    """Whether a base scaled by at least one of the strategies was measured."""
     return any(p.base == key and p.strategy in strategies for p in results.points)
 
 
@@ -108,14 +108,14 @@ def speed_panels(
 ) -> tuple[Panel, ...]:
     """Returns runtime against flops, or activations against flops if runtime is missing.
 
-    The paper's minutes have a panel of their own: they are of another device, and their networks
-    may be of another resolution than those that were measured.
+    The paper's minutes have their own panel, because they are of another device, and their
+    networks may have another resolution than the measured ones.
 
     Args:
-        title: of the panels.
+        title: the panels' title.
         results: step times.
-        key: of the base.
-        strategies: with their labels.
+        key: the base, `family:base`.
+        strategies: strategies with their labels.
         printed: curves of the paper's runtimes.
         counted_curves: activations, if runtime is missing.
     """
@@ -136,14 +136,14 @@ def runtime_panels(
     curves: Sequence[Curve],
     axis: Axis = FLOPS,
 ) -> tuple[Panel, ...]:
-    """Returns a panel of the paper's minutes and one of measured minutes, as far as there are any.
+    """Returns a panel of the paper's minutes and one of measured minutes; empty ones are left out.
 
     Args:
-        title: of both.
-        results: which the measured minutes are of.
+        title: title of both.
+        results: source of the measured minutes.
         printed: curves of the paper's minutes.
-        curves: of measured minutes.
-        axis: the horizontal one.
+        curves: curves of measured minutes.
+        axis: horizontal axis.
     """
     side = next((p.base_side for p in results.points if p.base_side), 0)
     measured_at = f", bases at {side} px" if side else ""
@@ -155,7 +155,7 @@ def runtime_panels(
 
 
 def trained_errors(inputs: Inputs, families: Sequence[str]) -> tuple[Curve, ...]:
-    """Returns a point for each run on ImageNet of a network of some families."""
+    """Returns a point for each run on ImageNet whose network is of one of the families."""
     return tuple(
         Curve(
             f"{run.label}, trained here for {run.epoch:g} epochs",
@@ -169,5 +169,5 @@ def trained_errors(inputs: Inputs, families: Sequence[str]) -> tuple[Curve, ...]
 
 
 def curves_command(key: str, strategies: Sequence[str]) -> str:
-    """Returns the command that measures what a figure lacks."""
+    """Returns the command that measures a figure's missing points."""
     return f"{CURVES_COMMAND} --bases={key} --strategies={','.join(strategies)}"

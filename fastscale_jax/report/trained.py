@@ -1,4 +1,4 @@
-"""Networks that were trained here: the workdirs of runs, for the report."""
+"""Reads the results of runs from their workdirs, for the report."""
 
 import math
 import pathlib
@@ -16,32 +16,32 @@ _METRIC, _AVERAGE = "test_top1_error", "ema_test_top1_error"
 
 
 class Trained(NamedTuple):
-    """The last word of one run."""
+    """The result of one run."""
 
     network: Architecture
-    cost: Complexity  # of one image
+    cost: Complexity  # for one image
     source: str  # the data set
-    is_imagenet: bool  # so that its error may stand beside the paper's
+    is_imagenet: bool  # whether its error is comparable with the paper's
     error: float  # top-1 on the test images, percent
-    is_average: bool  # whether that is the averaged weights' error
+    is_average: bool  # whether `error` is of the averaged weights
     epoch: float
-    folder: str  # its name alone
+    folder: str  # the workdir's name, without its parents
 
     @property
     def label(self) -> str:
-        """What it is, for people."""
+        """The network and its data set, as text."""
         return f"{self.network.name} on {self.source}"
 
     @property
     def family(self) -> str:
-        """The family whose blocks it has; a residual one with SE is a RegNetY's."""
+        """The family of the network's blocks; residual bottlenecks with SE are RegNetY's."""
         if self.network.block in RESIDUAL:
             return "regnety" if self.network.se_ratio else "resnet"
         return {"mbconv": "efficientnet", "linear_bottleneck": "regnetz"}[self.network.block]
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[Trained, ...]:
-    """Returns what each workdir's run came to, by its averaged weights where it keeps an average.
+    """Returns the result of each workdir's run, by its averaged weights if it has them.
 
     Raises:
         ValueError: a folder is no workdir, or its run has no test error yet.
@@ -73,7 +73,7 @@ def _read_one(folder: pathlib.Path) -> Trained:
         network,
         count(network),
         source,
-        # imagenet2012_subset and others are other images
+        # not imagenet2012_subset and the like, which have other images
         bool(re.fullmatch(r"folder|imagenet2012(:.*)?", source))
         and network.num_classes == _IMAGENET_CLASSES,
         float(last[_AVERAGE if is_average else _METRIC]),

@@ -1,8 +1,8 @@
-"""The cost that a scaled network would have if its sizes were not rounded.
+"""The cost of a scaled network without rounding of its sizes.
 
-This lies between the closed forms, which describe equal dense convs alone, and the real networks.
-The structure is the real one, with depthwise convs, first blocks, stem and head; only the rounding
-is left out. So the effects of rounding and of structure can be told apart.
+This is between the closed forms, which describe equal dense convs only, and real networks. The
+structure is real, with depthwise convs, first blocks, stem and head; only rounding is left out. So
+the effects of rounding and of structure can be separated.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from fastscale_jax.arch.strategies import PerStage
 
 
 class Cost(NamedTuple):
-    """As `arch.Complexity`, for a network whose sizes need not be whole numbers."""
+    """Like `arch.Complexity`, but the network's sizes need not be whole numbers."""
 
     flops: float
     params: float
@@ -24,12 +24,12 @@ class Cost(NamedTuple):
 
 
 def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cost:
-    """Returns the cost of a network whose sizes are multiplied and not rounded.
+    """Returns the cost of a network whose sizes are multiplied but not rounded.
 
     Args:
-        a: a network with the stem `conv3x3`, whose sides are even at every stride.
-        by: what its sizes are multiplied by, numbers; group widths of a depthwise network stay 1.
-        has_ends: whether stem and head count.
+        a: a network with the stem `conv3x3` whose feature maps have even sides at every stride.
+        by: multipliers of its sizes, one number each; depthwise networks keep a group width of 1.
+        has_ends: whether to count stem and head.
     """
     assert a.stem == "conv3x3", a.stem
     numbers = [_number(x) for x in (by.d, by.w, group_multiplier(a, by.g), by.r)]
@@ -54,7 +54,7 @@ def _number(multiplier: PerStage) -> float:
 
 
 def _stages(a: Architecture, by: _Growth) -> Iterator[Cost]:
-    """Every layer's cost, times the number of such layers."""
+    """The cost of every layer, times its number of repetitions."""
     _, side = stem_layers(a)
     size = side * by.r
     input_by = _ends_by(a, by)
@@ -66,7 +66,7 @@ def _stages(a: Architecture, by: _Growth) -> Iterator[Cost]:
 
 
 def _ends_by(a: Architecture, by: _Growth) -> float:
-    """What the widths of stem and head are multiplied by: EfficientNets scale them."""
+    """The multiplier of stem and head widths; only EfficientNets scale them."""
     return by.w if a.block == "mbconv" else 1.0
 
 
@@ -83,14 +83,14 @@ def _widened(shape: BlockShape, by: _Growth, input_by: float) -> BlockShape:
 
 
 def _block(shape: BlockShape, size: float, out: float, times: float) -> Iterator[Cost]:
-    """The layers of a block for one pixel of output, then for all of them."""
+    """The costs of a block's layers."""
     for layer in block_layers(shape._replace(stride=1), 1):
         side = size if layer.name == "a" else out  # the expansion comes before the stride
         yield _layer(layer, side * side, times)
 
 
 def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
-    """A dense or squeeze-and-excitation layer has one pixel, and biases instead of BatchNorm."""
+    """A layer's cost; dense and SE layers have one pixel, and biases instead of BatchNorm."""
     weights = layer.c_group * layer.width * max(layer.kernel, 1) ** 2
     if layer.kernel:
         cost = Cost(weights * pixels, weights + 2 * layer.width, layer.width * pixels)
@@ -101,7 +101,7 @@ def _layer(layer: Layer, pixels: float, times: float = 1.0) -> Cost:
 
 
 def _ends(a: Architecture, by: _Growth) -> Iterator[Cost]:
-    """Stem and head. The number of the classifier's outputs stays the same."""
+    """The costs of stem and head; the classifier's number of outputs is fixed."""
     ends_by = _ends_by(a, by)
     stem, *_, head = parts(a)
     (conv,) = stem.first

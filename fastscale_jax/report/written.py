@@ -1,4 +1,4 @@
-"""The report as files: one page, its tables and its figures."""
+"""Writes the report's files: the page, its tables and its figures."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ def write(report_inputs: inputs.Inputs, output: pathlib.Path) -> None:
 
     Args:
         report_inputs: measurements and trained networks.
-        output: a folder; made if need be. Files of the same names are replaced.
+        output: folder; made if missing. Existing files of the same names are replaced.
 
     Raises:
         OSError: the folder cannot be written.

@@ -1,1 +1,1 @@
-"""A training run from its start to its end."""
+"""Training runs: config, start, training loop, interruption and evaluation."""

@@ -1,4 +1,4 @@
-"""The evaluation of weights, and of a run's checkpoints."""
+"""Evaluates weights, and a run's checkpoints."""
 
 import dataclasses
 import functools
@@ -24,11 +24,11 @@ from fastscale_jax.utils.json_file import read_object
 
 
 def evaluate_weights(run: Run, variables: Mapping[str, Any]) -> dict[str, dict[str, Evaluation]]:
-    """Returns the evaluation of weights, in the form of `evaluate_checkpoints`, as the `last`.
+    """Evaluates weights; returns the result under `last`, in the form of `evaluate_checkpoints`.
 
     Args:
-        run: what to evaluate on.
-        variables: `params` and `batch_stats`, all of them.
+        run: run with the images to evaluate on.
+        variables: `params` and `batch_stats`, complete.
     """
     weights = Weights(variables["params"], variables["batch_stats"])
     return {"last": {"": _evaluator(run)(weights)}}
@@ -41,24 +41,25 @@ def evaluate_checkpoints(
     tick: Callable[[], object] = lambda: None,
     beside: OptionalFiles | None = None,
 ) -> dict[str, dict[str, Evaluation]]:
-    """Evaluates the `last` and the `best` checkpoint of a run, and writes the result down.
+    """Evaluates the `last` and the `best` checkpoint of a run, and writes the result to a file.
 
-    It is `evaluation.json` in the workdir, and another file for images that the run was not trained
-    with; see `trained_on.result_name`. A program's own images are told apart by their labels.
+    The file is `evaluation.json` in the workdir. Images that the run was not trained with get
+    another file; see `trained_on.result_name`. The caller's own images are told apart by their
+    labels.
 
     Args:
-        run: it has a checkpoint.
-        evaluator: of the run, already compiled; None: a new one is made.
+        run: run with a checkpoint.
+        evaluator: the run's compiled evaluator; None: a new one is made.
         last: the evaluation of the last checkpoint; None: it is computed.
         tick: called with each batch.
-        beside: writes; None: one that complains on stderr.
+        beside: writer of the file; None: one that reports failures on stderr.
 
     Returns:
         For each checkpoint the evaluations by prefix: of the model, and of the average (`ema_`).
-        Without evaluated checkpoints there is no `best`.
+        There is no `best` if the run was not evaluated while it trained.
 
     Raises:
-        CheckpointError: one cannot be read.
+        CheckpointError: a checkpoint cannot be read.
     """
     evaluator, kept = evaluator or _evaluator(run), kept_checkpoints(run.checkpoints)
     by_path = {} if last is None else {kept["last"]: last}
@@ -84,14 +85,14 @@ def _write_down(
     *,
     is_trained: bool,
 ) -> None:
-    """Writes the result; of the run's own evaluation no other one takes the place."""
+    """Writes the result to a file; other images never overwrite the run's own evaluation."""
     data = dataclasses.asdict(run.recipe.data)
     seen = images_seen(evaluations.values())
     images = {key: data[key] for key in ("name", "dir")}
     images |= {"images": seen, "skipped": run.source.test.examples - seen}
     recorded = saved_config(run.checkpoints).get("data", {})
     path = run.folder / result_name(recorded, data)
-    if run.source.name == OWN:  # nothing else tells a program's own images from its other ones
+    if run.source.name == OWN:  # the caller's own images have no names, only labels
         images["labels"] = _digest(evaluations["last"][""])
         if not is_trained and _labels_in(path) != images["labels"]:
             path = path.with_name(f"evaluation-{OWN}-{images['labels']}.json")
@@ -101,12 +102,12 @@ def _write_down(
 
 
 def _digest(evaluation: Evaluation) -> str:
-    """A short name for a row of labels."""
+    """A short digest of labels."""
     return hashlib.sha256(evaluation.labels.astype("<i8").tobytes()).hexdigest()[:8]
 
 
 def _labels_in(path: pathlib.Path) -> str | None:
-    """The digest of labels in a result that was written down; None: there is none."""
+    """The digest of labels in a result file; None: there is none."""
     try:
         return read_object(path)["source"]["labels"]
     except (OSError, ValueError, KeyError, TypeError):

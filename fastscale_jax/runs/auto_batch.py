@@ -1,4 +1,4 @@
-"""`--config.data.batch_size=auto`: the largest batch that fits, once and for all of a run."""
+"""`--config.data.batch_size=auto`: finds the largest batch that fits, once per run."""
 
 from fastscale_jax.checkpoints.workdir import recorded_batch_size
 from fastscale_jax.measure.memory import largest_batch
@@ -6,34 +6,33 @@ from fastscale_jax.measure.memory_limit import memory_limit
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import complain
 
-AUTO = 0  # what `auto` is in a config, whose key holds an int
-STEPS = 16  # of an epoch, at least: a small data set fits whole, and would be learned in a step
+AUTO = 0  # value of `auto` in a config, whose key is an int
+STEPS = 16  # least number of steps of an epoch: a small data set would fit into one batch
 
 
 def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = False) -> Run:
-    """Returns the run with a batch size, if it has none, and says which on stderr.
+    """Returns the run with a batch size in place of `auto`, and prints it on stderr.
 
-    A run that goes on from a checkpoint keeps the one that it has. On several hosts all take the
-    one that fits the smallest.
+    A run that continues from a checkpoint keeps its batch size. Several hosts all use the batch
+    size that fits on the smallest device.
 
     Args:
-        run: its workdir may hold a run that has begun.
-        gigabytes: to fill, of each device; None: what there is.
-        trains: an epoch of the training images has at least `STEPS` batches.
+        run: its workdir may have a run that was started before.
+        gigabytes: memory to fill on each device; None: all of it.
+        trains: limit the batch size so that an epoch has at least `STEPS` steps.
 
     Raises:
         ValueError: the workdir is of another run, or not even the smallest batch fits.
     """
     if run.recipe.data.batch_size != AUTO:
         if gigabytes:
-            complain("--memory_gb is for --config.data.batch_size=auto, and is not looked at")
+            complain("--memory_gb is ignored: it needs --config.data.batch_size=auto")
         return run
     images = recorded_batch_size(run.workdir, run.config) if run.workdir is not None else 0
     if images:
-        passed_over = "; --memory_gb is not looked at" if gigabytes else ""
+        passed_over = "; --memory_gb is ignored" if gigabytes else ""
         complain(
-            f"config.data.batch_size=auto: {images}, as the run in {run.workdir} has it"
-            f"{passed_over}"
+            f"config.data.batch_size=auto: {images}, from the run in {run.workdir}{passed_over}"
         )
     else:
         limit = memory_limit(gigabytes)
@@ -42,15 +41,15 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
         images = largest.images
         capped = f"; an epoch has at least {STEPS} steps" if images == most else ""
         complain(
-            f"config.data.batch_size=auto: {images}, which takes {largest.held / 1e9:.3g} GB of "
-            f"{limit / 1e9:.3g} on each device{capped}"
+            f"config.data.batch_size=auto: {images}, which takes {largest.held / 1e9:.3g} of "
+            f"{limit / 1e9:.3g} GB on each device{capped}"
         )
     return run.changed("data", batch_size=images)
 
 
 def out_of_memory(run: Run) -> str:
-    """Returns a line that says that a batch is too large for the memory here."""
+    """Returns the message for a batch that is too large for this machine's memory."""
     return (
-        f"a batch of {run.recipe.data.batch_size} images does not fit into the memory here; give "
-        "a smaller --config.data.batch_size, or auto"
+        f"a batch of {run.recipe.data.batch_size} images does not fit into the device's memory; "
+        "give a smaller --config.data.batch_size, or auto"
     )

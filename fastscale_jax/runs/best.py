@@ -5,28 +5,28 @@ from collections.abc import Iterable, Mapping
 
 
 class Best:
-    """The lowest test error of a run, and the epoch that it came after.
+    """The lowest test error of a run, and its epoch.
 
-    The error is the one that decides which checkpoint is the best, `train.evaluate.error_of`.
+    This error, `train.evaluate.error_of`, decides which checkpoint is the best.
     """
 
     def __init__(
         self, error: float = math.inf, records: Iterable[Mapping[str, float]] = ()
     ) -> None:
-        """Takes what is known of the run before.
+        """Starts from the run's earlier results.
 
         Args:
-            error: of the best checkpoint, percent; infinity: there is none.
-            records: of `metrics.jsonl`, where the epoch is looked up.
+            error: error of the best checkpoint, percent; infinity: there is none.
+            records: records of `metrics.jsonl`, to look up the epoch.
         """
         epochs = (r["epoch"] for r in records if _error_in(r) == error)
         self.error, self.epoch = error, next(epochs, None)
 
     def add(self, error: float | None, epoch: float) -> bool:
-        """Takes in an evaluation; returns whether it is better than all before.
+        """Adds an evaluation; returns whether it is better than all before.
 
         Args:
-            error: percent; None: the loss was not finite, and the evaluation does not count.
+            error: percent; None: the loss was not finite, so the evaluation does not count.
             epoch: epochs done.
         """
         if error is None or error >= self.error:
@@ -35,10 +35,10 @@ class Best:
         return True
 
     def in_words(self, name: str) -> str:
-        """Returns the error and the epoch, for people.
+        """Returns the error and the epoch as text.
 
         Args:
-            name: of the best, as in "best average".
+            name: label, as in "best average".
         """
         if math.isinf(self.error):
             return "no best yet"

@@ -1,4 +1,4 @@
-"""Where a run stands in its schedule, also after its batch size or its data have changed."""
+"""A run's position in its schedule, also after its batch size or its data changed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ from fastscale_jax.utils.nested import as_flat
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """Says which epoch a step is in, and which step is the last.
+    """Maps a run's steps to epochs and to positions in the schedule.
 
-    Steps are counted from the start of the run and never counted anew. If the length of an epoch
-    changes, the run keeps its epoch, so a step no longer says where it is in the schedule. Its
-    position does: the number of steps that a run of the present length of an epoch would have
-    taken by then. Learning rate, epochs, the average and the order of the images depend on the
-    position; random numbers, checkpoints and log lines on the step.
+    Steps are counted from the start of the run, without resets. If the number of steps per epoch
+    changes, the run keeps its epoch, so the step alone no longer gives the place in the schedule.
+    The position does: it is the number of steps that a run with the current steps per epoch would
+    have taken. Learning rate, epochs, the average and the order of the images depend on the
+    position. Random numbers, checkpoints and log lines depend on the step.
 
     Attributes:
-        images: of the training split.
-        batch_size: images of a step, over all devices.
-        epoch_steps: steps of an epoch.
-        epochs: of the whole run.
-        steps: `config.train.steps`, after which the run stops; 0: after its epochs.
-        shift: a step's position less the step; 0: nothing has changed since the run began.
-        shift_images: images seen less those of all steps at the present batch size.
+        images: number of training images.
+        batch_size: images per step, over all devices.
+        epoch_steps: steps per epoch.
+        epochs: length of the run in epochs.
+        steps: `config.train.steps`, the step at which the run stops; 0: after its epochs.
+        shift: position minus step; 0: nothing changed since the run's start.
+        shift_images: images seen, minus steps times the current batch size.
     """
 
     images: int
@@ -38,7 +38,7 @@ class Course:
 
     @classmethod
     def of(cls, run: Run) -> "Course":
-        """Returns the course of a run that takes all of its steps as they are now."""
+        """Returns the course of a run without changes, from its recipe and data."""
         recipe, images = run.recipe, run.source.train.examples
         return cls(
             images,
@@ -50,11 +50,11 @@ class Course:
 
     @property
     def last_step(self) -> int:
-        """The step at which the run ends."""
+        """The last step of the run."""
         return self.steps or self.epochs * self.epoch_steps - self.shift
 
     def position(self, step: int) -> int:
-        """Returns how far the schedule is after a step, in steps of the present length."""
+        """Returns the position in the schedule after a step, in current steps."""
         return step + self.shift
 
     def epoch(self, step: int) -> float:
@@ -62,22 +62,22 @@ class Course:
         return self.position(step) / self.epoch_steps
 
     def ends_epochs(self, step: int, every: int) -> bool:
-        """Returns whether a step ends an epoch, and so many epochs are full; 0: never."""
+        """Returns whether a step ends an epoch whose number `every` divides; 0: never."""
         return bool(every) and self.position(step) % (every * self.epoch_steps) == 0
 
     def images_seen(self, step: int) -> int:
-        """Returns how many images all steps up to this one had, each as often as it was seen."""
+        """Returns the number of images seen up to a step, with repetitions."""
         return step * self.batch_size + self.shift_images
 
     def going_on(self, step: int, before: "Course") -> "Course":
-        """Returns this course for a run that had another one up to a step.
+        """Returns this course, continued from another course at a step.
 
-        The epochs done stay the same. In the middle of an epoch their fraction is rounded down to
-        whole steps of the new length; so less than one step of the epoch is taken again.
+        The number of epochs done stays the same. Within an epoch, its fraction is rounded down to
+        whole new steps, so less than one step is repeated.
 
         Args:
-            step: the last one taken.
-            before: the course up to there.
+            step: the last step taken.
+            before: the course up to that step.
         """
         epoch, taken = divmod(before.position(step), before.epoch_steps)
         position = epoch * self.epoch_steps + taken * self.epoch_steps // before.epoch_steps
@@ -88,25 +88,25 @@ class Course:
         )
 
     def after(self, step: int, about: Mapping[str, Any]) -> "Course":
-        """Returns this course for a run that goes on from a checkpoint.
+        """Returns this course, continued from a checkpoint.
 
         Args:
-            step: of the checkpoint.
-            about: what was saved with it. Older checkpoints have a config but no course, and are
-                taken to have had the same batch size and images from the start.
+            step: the checkpoint's step.
+            about: data saved with the checkpoint. Older ones have a config but no course; their
+                batch size and images are assumed unchanged since the start.
 
         Raises:
-            ValueError: its course is of another version.
+            ValueError: the checkpoint's course is of another version.
         """
         return self.going_on(step, self.before(about))
 
     def before(self, about: Mapping[str, Any]) -> "Course":
-        """Returns the course that a checkpoint was saved on; see `after`."""
+        """Returns the course that was saved with a checkpoint; see `after`."""
         if "course" in about:
             try:
                 return Course(**about["course"])
             except TypeError as error:
-                raise ValueError(f"the checkpoint's course is none: {error}") from error
+                raise ValueError(f"the checkpoint's course is invalid: {error}") from error
         if "config" not in about:
             return self
         config = as_flat(about["config"])
@@ -119,14 +119,14 @@ class Course:
         )
 
     def changes(self, before: "Course") -> str:
-        """Returns what is new since another course, for people; empty: nothing."""
-        said = []
+        """Returns a text on the changes since another course; empty: none."""
+        changes_made = []
         if before.batch_size != self.batch_size:
-            said.append(f"batch size {before.batch_size} -> {self.batch_size}")
+            changes_made.append(f"batch size {before.batch_size} -> {self.batch_size}")
         if before.images != self.images:
-            said.append(f"{before.images:,} training images became {self.images:,}")
+            changes_made.append(f"{before.images:,} training images became {self.images:,}")
         if before.epoch_steps != self.epoch_steps:
-            said.append(f"{before.epoch_steps} steps an epoch became {self.epoch_steps}")
+            changes_made.append(f"{before.epoch_steps} steps per epoch became {self.epoch_steps}")
         if before.epochs != self.epochs:
-            said.append(f"{before.epochs} epochs became {self.epochs}")
-        return ", ".join(said)
+            changes_made.append(f"{before.epochs} epochs became {self.epochs}")
+        return ", ".join(changes_made)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a moment that suits the run: between two steps."""
+"""Handles Ctrl-C and SIGTERM between two steps of a run."""
 
 import contextlib
 import os
@@ -18,36 +18,38 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came; the state is saved, and all hosts stop."""
+    """Ctrl-C was received; the state is saved, and all hosts stop."""
 
 
 class Preempted(BaseException):
-    """SIGTERM came; the state is saved, and all hosts stop."""
+    """SIGTERM was received; the state is saved, and all hosts stop."""
 
 
 def end_run(which: signal.Signals, workdir: pathlib.Path, progress: Progress) -> NoReturn:
-    """Says how to go on, and ends the process: from a thread, while the main one is at work."""
-    progress.note(f"fastscale_jax: interrupted; the same command with --workdir={workdir} goes on")
+    """Prints how to continue and ends the process, from a thread while the main one is busy."""
+    progress.note(
+        f"fastscale_jax: interrupted; to continue, run the same command with --workdir={workdir}"
+    )
     os._exit(PREEMPTED if which == signal.SIGTERM else 1)
 
 
 class Interrupts:
-    """Remembers that the run is to stop, instead of raising right there. Use it in a `with`.
+    """Records signals instead of raising at once, so that the run stops between steps.
 
-    Raised in the middle of a step, KeyboardInterrupt would find the state donated, or be swallowed
-    by a callback of JAX. A second Ctrl-C raises at once. A thread hears of signals as they come:
-    also while the main thread compiles, which no Python handler can interrupt. Outside the main
-    thread, where signals cannot be caught, nothing changes.
+    Use it in a `with` statement. A KeyboardInterrupt within a step would find the state's buffers
+    donated, or be swallowed by a callback of JAX. A second Ctrl-C raises at once. A thread receives
+    the signals, because Python handlers do not run while the main thread compiles. Outside the main
+    thread signals cannot be caught, so this does nothing.
     """
 
     def __init__(
         self, tell: Callable[[str], None] = lambda line: None, *, ends_process: bool = True
     ) -> None:
-        """Takes what stays the same.
+        """Stores the settings.
 
         Args:
-            tell: shows a line to a person; it is called from the thread.
-            ends_process: whether a signal at rest may end the process; if not, it waits.
+            tell: shows a line to the user; called from the thread.
+            ends_process: whether a signal within `at_rest` may end the process; if not, it waits.
         """
         self._tell, self._ends_process = tell, ends_process
         self._came: signal.Signals | None = None
@@ -58,17 +60,17 @@ class Interrupts:
 
     @property
     def came(self) -> signal.Signals | None:
-        """The first signal that came, if any."""
+        """The first signal received; None: none yet."""
         return self._came
 
     def __enter__(self) -> Self:
-        """Catches the signals from here on."""
+        """Starts catching the signals."""
         if threading.current_thread() is not threading.main_thread():
             return self
-        reading, writing = os.pipe()  # which no program that is started inherits
+        reading, writing = os.pipe()  # child processes do not inherit it
         if hasattr(os, "set_blocking"):
-            # A signal is not to wait for the thread. Windows, which sets no pipe so before Python
-            # 3.12, does not ask for it.
+            # `set_wakeup_fd` needs a non-blocking pipe, except on Windows, where Python before 3.12
+            # cannot make one.
             os.set_blocking(writing, False)
         thread = threading.Thread(
             target=self._listen, args=(reading,), name="interrupts", daemon=True
@@ -94,21 +96,20 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leaves the signals as they were."""
+        """Restores the previous signal handlers."""
         self._stack.close()
 
     @contextlib.contextmanager
     def at_rest(
         self, leave: Callable[[signal.Signals], None], *, is_all_saved: bool = False
     ) -> Iterator[None]:
-        """Lets a signal end the program at once while what runs inside takes its time.
+        """Lets a signal end the program at once during a long operation in the `with` block.
 
-        Several hosts would have to agree first on what to save. Where there is nothing to save,
-        each may leave; otherwise theirs wait until what runs inside is done.
+        Several hosts must first agree on what to save. So their signals wait until the block ends,
+        unless there is nothing to save.
 
         Args:
-            leave: called from the thread, with the signal; it saves what there is, and ends the
-                program.
+            leave: called with the signal, from the thread; saves the state and ends the program.
             is_all_saved: there is nothing to save.
         """
         if (jax.process_count() > 1 and not is_all_saved) or not self._ends_process:
@@ -124,7 +125,7 @@ class Interrupts:
                 self._leave = None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        """Runs in the main thread, when that comes to it."""
+        """Signal handler; runs in the main thread, between its bytecodes."""
         del frame
         self._came = self._came or signal.Signals(number)
         self._presses += number == signal.SIGINT
@@ -132,10 +133,10 @@ class Interrupts:
             signal.default_int_handler(number, None)
 
     def _listen(self, reading: int) -> None:
-        told = False
+        reported = False
         while number := os.read(reading, 1):
-            if (which := signal.Signals(number[0])) in SIGNALS and not told:
-                told, self._came = True, self._came or which
+            if (which := signal.Signals(number[0])) in SIGNALS and not reported:
+                reported, self._came = True, self._came or which
                 self._tell(f"{which.name}: saving, then stopping")
                 self._act(which)
 

@@ -62,17 +62,17 @@ def train(
     """Trains a network, or continues from the workdir's checkpoint.
 
     Args:
-        run: what to train.
-        start: weights to begin with if there is no checkpoint; None: random ones.
-        peers: the other hosts of the run, each of which makes the same call; None: there are none.
-        console: shows the progress; None: stderr, of the first host.
-        before_leaving: called from another thread when a signal ends the process at once, while
-            the main thread is busy for long.
-        after_evaluation: is told the epochs done and the top-1 error then, in percent, of the
-            averaged weights if there is an average, after each evaluation but the last. What it
-            raises ends the run.
-        ends_process: a signal may end the process while the main thread is busy for long. If not,
-            it waits until that is done; then, as between steps, it raises.
+        run: run to train.
+        start: initial weights if there is no checkpoint; None: random weights.
+        peers: the other hosts, which make the same call; None: there are none.
+        console: where progress is shown; None: stderr of the first host.
+        before_leaving: called from another thread when a signal ends the process during a long
+            operation.
+        after_evaluation: called with the epochs done and the top-1 error in percent (of the
+            averaged weights, if there is an average), after each evaluation except the last. An
+            exception from it ends the run.
+        ends_process: a signal may end the process during a long operation. If False, the signal
+            waits until the operation is done, then raises.
 
     Returns:
         The metrics of the final evaluation, by the names of `metrics.jsonl`.
@@ -80,11 +80,11 @@ def train(
     Raises:
         CheckpointError: the workdir's checkpoints cannot be read.
         DataError: the data cannot be read or are wrong; the state is saved first.
-        DivergenceError: a loss or a weight is not finite; what was saved before stays.
-        Interrupted: Ctrl-C; the state after the step that was running is saved first.
-        Preempted: SIGTERM; likewise.
+        DivergenceError: a loss or a weight is not finite; earlier checkpoints remain.
+        Interrupted: Ctrl-C; the state after the current step is saved first.
+        Preempted: SIGTERM; the state after the current step is saved first.
         SaveError: a checkpoint cannot be written.
-        ValueError: another run is at work in the workdir, or its run has another recipe.
+        ValueError: another process uses the workdir, or its run has another recipe.
     """
     started, is_first = time.monotonic(), jax.process_index() == 0
     peers = peers or Peers.none()
@@ -133,7 +133,7 @@ def train(
 def _recorder(
     run: Run, course: Course, state: TrainState, about: Mapping[str, Any], beside: OptionalFiles
 ) -> Recorder:
-    """What writes the metrics; the run's config and parameters are written down first."""
+    """The writer of the metrics; writes the run's config and parameter list first."""
     _write_down(run, course, state, beside)
     is_due = bool(about.get("is_evaluation_due"))
     return Recorder(run.folder, int(state.step), is_evaluation_due=is_due, beside=beside)
@@ -146,7 +146,7 @@ def _concluded(
     beside: OptionalFiles,
     last: dict[str, Evaluation],
 ) -> dict[str, dict[str, Evaluation]]:
-    """Draws the curves of a run that is saved, and returns the kept checkpoints' evaluations."""
+    """Draws the curves of a finished run, and evaluates its kept checkpoints."""
     with outputs.interrupts.at_rest(outputs.leave, is_all_saved=True):
         if outputs.recorder is not None:
             beside.write("curves.png", functools.partial(_draw, run))
@@ -161,13 +161,13 @@ def _draw(run: Run) -> None:
 
 @contextlib.contextmanager
 def _locked(run: Run) -> Iterator[Callable[[], None]]:
-    """Keeps other runs out of the workdir, and out of a folder of checkpoints elsewhere.
+    """Locks the workdir, and the folder of checkpoints if that is elsewhere.
 
     Yields:
-        What raises where another run has taken over nevertheless.
+        A function that raises if another run has taken over the lock.
 
     Raises:
-        InUseError: another run is at work there.
+        InUseError: another run holds the lock.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(run.folder))
@@ -180,7 +180,7 @@ def _locked(run: Run) -> Iterator[Callable[[], None]]:
 
 
 def _write_down(run: Run, course: Course, state: TrainState, beside: OptionalFiles) -> None:
-    """Writes the config of a run that has steps to take, and the parameters that it begins with."""
+    """Writes the run's config and its parameter list, if it has steps left."""
     if int(state.step) < course.last_step:
         beside.write("config.json", functools.partial(write_config, run.folder, run.config))
     if not int(state.step):
@@ -196,18 +196,18 @@ def _tell_beginning(
     start: Start | None,
     progress: Progress,
 ) -> None:
-    """Says what is trained, from which step, and which checkpoints were damaged."""
+    """Prints the run's network, data and first step, and which checkpoints are damaged."""
     progress.note(announcement(run, course, int(state.step), state.params))
     if grown := grown_epochs(run):
         progress.note(grown)
     if restored is None and (remains := remains_of_run(run.folder, run.checkpoints)):
         progress.note(
-            f"warning: {run.checkpoints} has no checkpoint, and there was a run before "
-            f"({remains}): training begins anew at step 0"
+            f"warning: {run.checkpoints} has no checkpoint, but there was an earlier run "
+            f"({remains}): training starts again at step 0"
         )
     if restored is not None:
         for problem in restored.passed_over:
-            progress.note(f"warning: {problem}; going on from the one before")
+            progress.note(f"warning: {problem}; continuing from the one before")
         if change := change_of_course(run.recipe, course, int(state.step), restored.about):
             progress.note(change)
         _warn_of_devices(run, restored.about, progress)
@@ -222,9 +222,9 @@ def _warn_of_devices(run: Run, about: Mapping[str, Any], progress: Progress) -> 
     before, now, bn = about.get("devices"), jax.device_count(), run.recipe.bn
     if before not in (None, now) and not bn.sync and not bn.group_size:
         progress.note(
-            f"warning: {before} device{'s' * (before > 1)} before, {now} now: BatchNorm takes its "
-            "statistics from each device's images, so that is another recipe; with config.bn.sync "
-            "or config.bn.group_size their number makes no difference"
+            f"warning: {before} device{'s' * (before > 1)} before, {now} now: BatchNorm computes "
+            "its statistics per device, so results change with their number; config.bn.sync or "
+            "config.bn.group_size makes them independent of it"
         )
 
 
@@ -232,14 +232,14 @@ def _restored(run: Run, checkpoints: Checkpoints) -> Restored | None:
     """Returns the workdir's last checkpoint, if any.
 
     Raises:
-        ValueError: it has another recipe. `config.json` was checked before, but it may be of a run
-            that was allowed changes and ended before it saved anything.
+        ValueError: it has another recipe. `config.json` was checked before, but a run with allowed
+            changes may have written that and ended before its first checkpoint.
     """
     like = jax.eval_shape(functools.partial(create_state, run.task()), jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
         check_recipe(run.checkpoints, restored.about["config"], run.config)
-    if restored is not None and "source" in restored.about:  # an earlier one, if one was damaged
+    if restored is not None and "source" in restored.about:  # may be older than the one checked
         trained = SourceInfo.from_json(restored.about["source"])
         check_same_images(f"the run in {run.folder}", trained, trained.name, run.images)
     return restored
@@ -251,7 +251,7 @@ def _course(run: Run, restored: Restored | None) -> Course:
 
 
 def _all_say(yes: bool) -> bool:
-    """Whether all hosts say yes."""
+    """Whether `yes` is true on all hosts."""
     if jax.process_count() == 1:
         return yes
     return bool(multihost_utils.process_allgather(jnp.asarray(yes)).all())
@@ -260,13 +260,13 @@ def _all_say(yes: bool) -> bool:
 def _beginning(
     run: Run, task: Task, restored: Restored | None, start: Start | None
 ) -> tuple[TrainState, dict[str, Any], Start | None]:
-    """Returns the state to begin with, on all devices; what was saved with it; and `start`.
+    """Returns the initial state on all devices, the data saved with it, and `start`.
 
-    If there is a checkpoint, `start` is ignored and None is returned in its stead.
+    With a checkpoint, `start` is ignored and returned as None.
     """
     if restored is not None:
         return replicated(restored.state, task.mesh), restored.about, None
-    # It runs once: a faster program would save less time than its compilation takes.
+    # it runs once, so optimising it would cost more time than it saves
     create = jax.jit(functools.partial(create_state, task), compiler_options=hasty())
     state = _with_weights(create(jax.random.key(run.recipe.seed)), start)
     return replicated(state, task.mesh), {}, start
@@ -279,5 +279,5 @@ def _with_weights(state: TrainState, start: Start | None) -> TrainState:
     state = state.with_weights(weights)
     if state.average is None:
         return state
-    # arrays of its own: the step consumes the model's
+    # copies, because the step donates the model's arrays
     return state.replace(average=jax.tree.map(jnp.copy, weights))

@@ -1,4 +1,4 @@
-"""The recipe of a network that has a name: the defaults, and the network."""
+"""The default recipe for a named network."""
 
 from ml_collections import ConfigDict
 
@@ -13,8 +13,8 @@ def named_config(family: str, variant: str = "") -> ConfigDict:
 
     Args:
         family: a key of `arch.FAMILIES`, without regard to case.
-        variant: as in `arch.resolve`; `25ms` and `40gb` are of the device that was fitted here, or
-            that `$FASTSCALE_DEVICE` names.
+        variant: as in `arch.resolve`; `25ms` and `40gb` are for the device that was fitted on this
+            machine, or that `$FASTSCALE_DEVICE` names.
 
     Raises:
         ValueError: unknown family or variant, with the grammar and the choices.

@@ -1,4 +1,4 @@
-"""Where a run's figures and states go, and who else has a say in it."""
+"""The outputs of a run: logs, checkpoints and callbacks."""
 
 import signal
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from fastscale_jax.train.evaluate import Evaluation, as_record, error_of
 class Outputs(NamedTuple):
     """Logs, checkpoints and other hosts of a run, and the signals that interrupt it."""
 
-    recorder: Recorder | None  # of the first host alone
+    recorder: Recorder | None  # on the first host only
     progress: Progress
     checkpoints: Checkpoints
     interrupts: Interrupts
     peers: Peers
-    leave: Callable[[signal.Signals], None]  # ends the program, once the state is saved
-    # is told the epochs done and the error then, in percent; what it raises ends the run
+    leave: Callable[[signal.Signals], None]  # ends the program, after the state is saved
+    # called with the epochs done and the error in percent; an exception from it ends the run
     after_evaluation: Callable[[float, float], object] = lambda epochs, error: None
 
     def record(self, record: dict[str, float]) -> None:
@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
             self.recorder.write(record)
 
     def log(self, step: int, epoch: float, record: dict[str, float]) -> None:
-        """Writes a line, and shows it."""
+        """Writes a line of `metrics.jsonl`, and shows it."""
         self.record({"step": step, "epoch": epoch, **record})
         self.progress.update(
             step,
@@ -45,13 +45,13 @@ class Outputs(NamedTuple):
     def log_evaluation(
         self, step: int, epoch: float, evaluations: dict[str, Evaluation], best: Best
     ) -> bool:
-        """Writes and shows an evaluation, beside the best one so far.
+        """Writes and shows an evaluation, with the best one so far.
 
         Args:
             step: steps done.
             epoch: epochs done.
-            evaluations: of the model, and of the average where one is kept, by prefix.
-            best: takes in the evaluation.
+            evaluations: by prefix: of the model, and of the average if there is one.
+            best: updated with the evaluation.
 
         Returns:
             Whether it is better than all before.
@@ -61,11 +61,11 @@ class Outputs(NamedTuple):
         is_best = best.add(error, epoch)
         average = evaluations.get("ema_")
         name = "best" if average is None else "best average"
-        said = "best so far" if is_best else best.in_words(name)
+        best_so_far = "best so far" if is_best else best.in_words(name)
         self.progress.evaluated(
             epoch=epoch,
             error=evaluations[""].metrics["top1_error"],
             average=None if average is None else average.metrics["top1_error"],
-            remark=said if error is not None else f"the loss is not finite; {said}",
+            remark=best_so_far if error is not None else f"the loss is not finite; {best_so_far}",
         )
         return is_best

@@ -1,4 +1,4 @@
-"""Recipes by name: packaged ones, files, and what a run wrote down."""
+"""Reads configs: packaged recipes, recipe files, and the `config.json` of runs."""
 
 import importlib.util
 import os
@@ -23,9 +23,9 @@ _BATCH_SIZE, _MODEL = f"{PREFIX}data.batch_size", f"{PREFIX}model."
 
 
 def packaged() -> dict[str, pathlib.Path]:
-    """Returns the recipes of this package: their files by name.
+    """Returns the files of the packaged recipes, by name.
 
-    They are `configs/` of the repository, and `fastscale_jax.configs` where that is installed.
+    They are in `configs/` of the repository, or in the installed `fastscale_jax.configs`.
     """
     beside = pathlib.Path(__file__).parents[2] / "configs"
     spec = importlib.util.find_spec("fastscale_jax.configs")
@@ -37,18 +37,17 @@ def packaged() -> dict[str, pathlib.Path]:
 def read_config(
     name: str | None, overrides: Sequence[str] = (), workdir: pathlib.Path | None = None
 ) -> ConfigDict:
-    """Returns the config that a command is given.
+    """Returns the config that a command's arguments describe.
 
     Args:
-        name: a packaged recipe (`regnetz:dWr_16gf`, without regard to case), a file
-            (`my/recipe.py`, also with a variant after a colon), or a run's `config.json`; None: the
-            workdir's.
-        overrides: of keys, as in `--config.train.epochs=3`.
-        workdir: of a run, whose `config.json` is taken where there is no name.
+        name: a packaged recipe (`regnetz:dWr_16gf`; case does not matter), a file (`my/recipe.py`,
+            also with a variant after a colon), or a run's `config.json`; None: the workdir's.
+        overrides: changed keys, as in `--config.train.epochs=3`.
+        workdir: a run's folder; without a name its `config.json` is used.
 
     Raises:
-        ValueError: there is none of that name, it cannot be read, or a key or a value is wrong;
-            one line that says what would be right.
+        ValueError: unknown name, unreadable file, or a wrong key or value; the message is one line
+            with the valid choices.
     """
     if name is None:
         recorded = workdir / "config.json" if workdir else None
@@ -59,10 +58,10 @@ def read_config(
             of_weights = _of_weights(overrides)
             if of_weights is not None:
                 return _overridden(of_weights, overrides)
-            there = f", and {workdir} has no config.json" if workdir else ""
+            missing_file = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
-                f"a recipe is missing{there}; give one of {', '.join(packaged())}, with a variant "
-                "after a colon, a file, or the --workdir of a run"
+                f"a recipe is missing{missing_file}; give one of {', '.join(packaged())}, with a "
+                "variant after a colon, a file, or the --workdir of a run"
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")
@@ -74,27 +73,27 @@ def read_config(
             )
         config = _recorded(pathlib.Path(path))
         if workdir is None or workdir.resolve() != pathlib.Path(path).parent.resolve():
-            config.update({"checkpoint": {"dir": ""}})  # that of another run
+            config.update({"checkpoint": {"dir": ""}})  # it has another run's checkpoints
     else:
         config = _made(_file(path), variant if colon else None)
     return _overridden(config, overrides)
 
 
 def run_of_config(name: str | None) -> pathlib.Path | None:
-    """Returns the folder of the run whose `config.json` is named; None: none is."""
+    """Returns the run's folder if `name` is a run's `config.json`; None: it is not."""
     path = at_home(name or "")
     return path.parent if path.name == "config.json" and path.is_file() else None
 
 
 def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
-    """The config that a file makes.
+    """The config from a recipe file's `get_config`.
 
     Raises:
-        ValueError: it makes none, or fails; says how.
+        ValueError: the file is no recipe, or fails; the message has the reason.
     """
     spec = importlib.util.spec_from_file_location("recipe", file)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{file} is no recipe: those are Python files, or a run's config.json")
+        raise ValueError(f"{file} is no recipe: give a Python file, or a run's config.json")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -103,7 +102,7 @@ def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
         config = module.get_config() if variant is None else module.get_config(variant)
     except ValueError:
         raise
-    except Exception as error:  # the file is the user's own, and raises what it likes
+    except Exception as error:  # the user's file may raise anything
         problem = f"{type(error).__name__}: {error}"
         raise ValueError(f"the config file {file} fails with {problem}") from error
     if not isinstance(config, ConfigDict) or "model" not in config:
@@ -112,10 +111,10 @@ def _made(file: pathlib.Path, variant: str | None) -> ConfigDict:
 
 
 def _file(path: str) -> pathlib.Path:
-    """The file of a recipe; one that could be a file of the user's as well says which it is.
+    """The file of a recipe; prints a note if the user has a file of the same name.
 
     Raises:
-        ValueError: there is no such recipe, and no such file.
+        ValueError: no such recipe and no such file.
     """
     known = packaged()
     is_file = path not in known and pathlib.Path(path).is_file()
@@ -125,31 +124,29 @@ def _file(path: str) -> pathlib.Path:
             return pathlib.Path(path)
         if pathlib.Path(path).is_dir():
             raise ValueError(f"{path} is a folder; if it is a run's, give --workdir={path}")
-        raise ValueError(
-            f"there is no such file as {path}; recipes that need none are {', '.join(known)}"
-        )
+        raise ValueError(f"there is no file {path}; packaged recipes are {', '.join(known)}")
     if name not in known:
-        from fastscale_jax.interop.counterparts import LIBRARIES  # it takes a moment
+        from fastscale_jax.interop.counterparts import LIBRARIES  # slow to import
 
         if path in LIBRARIES:
             raise ValueError(
-                f"{path!r} is no recipe; fastscale describe {path}:<network> says which one is the "
-                "same network"
+                f"{path!r} is no recipe; for the recipe of its network: fastscale describe "
+                f"{path}:<network>"
             )
         raise ValueError(
             f"unknown recipe {path!r}; {did_you_mean(nearest(path, known))}choose one of "
             f"{', '.join(known)}, or give a file"
         )
     if pathlib.Path(f"{path}.py").is_file():
-        complain(f"{path} is the packaged recipe; write ./{path}.py for the file here")
+        complain(f"{path} is the packaged recipe; write ./{path}.py for your own file")
     return known[name]
 
 
 def _recorded(path: pathlib.Path) -> ConfigDict:
-    """The config that a run wrote down; keys that it does not have yet are as in `older_config`.
+    """The config in a run's file; missing keys of older versions are as in `older_config`.
 
     Raises:
-        ValueError: the file is no config of a run.
+        ValueError: the file is not the config of a run.
     """
     try:
         values = read_json(path)
@@ -160,9 +157,10 @@ def _recorded(path: pathlib.Path) -> ConfigDict:
 
 
 def _of_weights(overrides: Sequence[str]) -> ConfigDict | None:
-    """The config that the weights of `init_from` bring with them; None: they say of no network.
+    """The config that comes with the weights of `init_from`; None: they do not name their network.
 
-    An export has a whole one in its manifest. A `config.json` beside weights names the network.
+    An export has a complete config in its manifest. A `config.json` beside weights names only the
+    network.
     """
     prefix = f"{PREFIX}init_from="
     name = next((x.removeprefix(prefix) for x in overrides if x.startswith(prefix)), "")
@@ -177,7 +175,7 @@ def _of_weights(overrides: Sequence[str]) -> ConfigDict | None:
 
 
 def _of_description(name: str) -> ConfigDict | None:
-    """The config of the network that a `config.json` beside weights names, with their classes."""
+    """The config of the network and classes in a `config.json` beside weights."""
     from fastscale_jax.interop.files import described
 
     beside = described(with_home(name))
@@ -193,33 +191,33 @@ def _of_description(name: str) -> ConfigDict | None:
 
 
 def _saved(workdir: pathlib.Path) -> Mapping[str, Any]:
-    """The config in a workdir's latest checkpoint, for one that has lost its `config.json`."""
+    """The config in a workdir's latest checkpoint, for workdirs without `config.json`."""
     from fastscale_jax.checkpoints.stores import checkpoints_of
     from fastscale_jax.checkpoints.workdir import saved_config
 
     return saved_config(checkpoints_of(workdir))
 
 
-def _completed(values: Any, where: str) -> ConfigDict:
-    """A recorded config, with the defaults of keys that it does not have.
+def _completed(values: Any, name: str) -> ConfigDict:
+    """A recorded config, with defaults for missing keys.
 
     Raises:
-        ValueError: it is no config of a run.
+        ValueError: the values are not the config of a run.
     """
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise ValueError(f"{where} is not the config of a run: it has no model")
+        raise ValueError(f"{name} is not the config of a run: it has no model")
     config = older_config()
     try:
         with config.unlocked():
             config.model = ConfigDict(_with_tuples({**LATER_FIELDS, **values["model"]}))
             config.update(_with_tuples({k: v for k, v in values.items() if k != "model"}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} is not the config of a run: {explain(error)}") from error
+        raise ValueError(f"{name} is not the config of a run: {explain(error)}") from error
     return config
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with tuples, for which JSON has lists."""
+    """The values, with JSON's lists as tuples."""
     return {
         key: _with_tuples(value)
         if isinstance(value, dict)
@@ -231,29 +229,29 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """The config with some keys changed, each to a value of the type that it had.
+    """The config with overridden keys; each value keeps its type.
 
     Raises:
-        ValueError: there is no such key, or the value is of another type.
+        ValueError: unknown key, or a value of another type.
     """
-    # of a tuple that is given twice absl would make one of both
+    # absl would concatenate a tuple that is given twice
     last = {override.partition("=")[0].replace("--no", "--"): override for override in overrides}
     tokens = ["fastscale", *map(_with_number, last.values())]
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=tokens)
         values(tokens)
-    except Exception as error:  # absl and ml_collections raise what they like
+    except Exception as error:  # absl and ml_collections raise many types
         raise ValueError(explain(error)) from error
     overridden = values["config"].value
     assert overridden is not None  # its default is the config
     stated = {name.removeprefix(_MODEL) for name in last if name.startswith(_MODEL)}
-    if stated:  # which weights then may not change
+    if stated:  # weights may not change these fields
         with overridden.unlocked():
             overridden.stated = tuple(sorted({*overridden.get("stated", ()), *stated}))
     return overridden
 
 
 def _with_number(override: str) -> str:
-    """The override with 0 for an automatic batch size, whose key holds an int."""
+    """The override with 0 in place of `auto` for the batch size, whose key is an int."""
     return re.sub(rf"^({re.escape(_BATCH_SIZE)})=auto$", r"\1=0", override)

@@ -1,6 +1,6 @@
-"""What a command works with: a config that is parsed and checked once."""
+"""A run: a config that is parsed and checked once."""
 
-# JAX is imported where it is needed: what a network is and costs can be said without it.
+# JAX is imported where it is needed: describing and counting a network works without it
 
 import dataclasses
 import functools
@@ -34,22 +34,21 @@ if TYPE_CHECKING:
     from fastscale_jax.train.step import Task
 
 
-_MOST_STEPS = 2**31 - 1  # the device counts in 32 bits
+_MOST_STEPS = 2**31 - 1  # the step counter on the device has 32 bits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A network, how it is trained and where: all that the rest of a command needs to know.
+    """A network, its training recipe and its workdir: the input of every command.
 
     Attributes:
-        network: to train, to count or to use.
-        recipe: of its training.
-        variant: the name that the config gave the network, as in `regnetz:dWr_16gf`; empty: none.
-        workdir: of the run; None: it has none.
-        own_source: images that the caller brings; None: those of `recipe.data`.
+        network: network to train, count or use.
+        recipe: its training recipe.
+        variant: the network's name in the config, as in `regnetz:dWr_16gf`; empty: none.
+        workdir: the run's folder; None: none.
+        own_source: the caller's images; None: those of `recipe.data`.
         stated: fields of the network that the command line sets.
-        conventions: how images are prepared for evaluation, where weights say it; None: as the
-            source has it.
+        conventions: preparation of images for evaluation, from the weights; None: the source's.
     """
 
     network: Architecture
@@ -64,19 +63,19 @@ class Run:
     def of(
         cls, config: Any, workdir: pathlib.Path | None = None, source: Source | None = None
     ) -> "Run":
-        """Returns what a config asks for. Nothing is imported or read that takes long.
+        """Returns the run that a config describes, without slow imports or reads.
 
         Args:
-            config: the whole config, a ConfigDict; not modified.
-            workdir: of the run; not looked at.
-            source: images that the caller brings; None: those of `config.data`.
+            config: the complete config, a ConfigDict; not modified.
+            workdir: the run's folder; not read.
+            source: the caller's images; None: those of `config.data`.
 
         Raises:
-            ValueError: says what is wrong with the config and what would be right.
+            ValueError: an invalid config; the message has the valid choices.
         """
         network, recipe = Architecture.from_config(config.model), Recipe.from_config(config)
         check_cost(network)
-        # where the images decide the number of classes, there will be a classifier
+        # 0 classes: the images will set their number, so there will be a classifier
         frozen_names(
             dataclasses.replace(network, num_classes=network.num_classes or 1), recipe.train.freeze
         )
@@ -93,22 +92,22 @@ class Run:
 
     @classmethod
     def prepare(cls, config: Any, workdir: pathlib.Path, mode: str) -> "Run":
-        """Returns what a config asks for, ready to be trained or evaluated; see `prepared`."""
+        """Returns the run that a config describes, ready to train or evaluate; see `prepared`."""
         return cls.of(config, workdir).prepared(mode)
 
     def prepared(self, mode: str) -> "Run":
-        """Checks everything that can be wrong, cheapest first; touches nothing in the workdir.
+        """Checks config, data and workdir, cheapest first; changes nothing in the workdir.
 
         Args:
             mode: `train` or `eval`.
 
         Returns:
-            The run, with as many epochs as `train.least_steps` takes, with the folder of its
-            checkpoints written down where it has one of its own, and with as many classes as the
-            images have where the config has 0.
+            The run, with its final values: the epochs that `train.least_steps` needs, the folder of
+            checkpoints if it is outside the workdir, and the number of classes of the images if the
+            config has 0.
 
         Raises:
-            ValueError: says what is wrong and what would be right.
+            ValueError: a check failed; the message has the valid choices.
         """
         from fastscale_jax.data.augment.augmented import check_channels
         from fastscale_jax.measure.limits import known_room
@@ -118,8 +117,8 @@ class Run:
         recipe, data = self.recipe, self.recipe.data
         if mode == "train" and recipe.train.needs_weights and not recipe.init_from:
             raise ValueError(
-                "this recipe needs weights to begin with: give --config.init_from, a file of "
-                "weights or the folder of a trained run"
+                "this recipe needs initial weights: give --config.init_from, a file of weights or "
+                "the folder of a trained run"
             )
         build(self.network, grouped_conv=recipe.grouped_conv)
         check_cost(self.network, known_room())
@@ -141,10 +140,10 @@ class Run:
         return run
 
     def with_classes(self) -> "Run":
-        """Returns the run with as many classes as its images have, where the config has 0.
+        """Returns the run with the number of classes of its images, if the config has 0.
 
         Raises:
-            ValueError: the images are not there.
+            ValueError: the images are missing.
         """
         data = self.recipe.data
         if self.network.num_classes:
@@ -155,7 +154,7 @@ class Run:
         return self._hand_over_source(dataclasses.replace(self, network=network))
 
     def _check_images(self) -> None:
-        """Refuses images of other classes than those of the workdir's checkpoint, if it has one."""
+        """Raises ValueError if the images' classes differ from the workdir's checkpoint's."""
         from fastscale_jax.checkpoints.saved import latest_step
         from fastscale_jax.checkpoints.trained_on import check_same_images, trained_on
         from fastscale_jax.checkpoints.workdir import saved_config
@@ -167,7 +166,7 @@ class Run:
         check_same_images(run, trained_on(self.checkpoints), name, self.source.info)
 
     def _trainable(self) -> "Run":
-        """The run, if this machine and its workdir can take it."""
+        """The run, checked against this machine and its workdir."""
         import jax
 
         from fastscale_jax.checkpoints.workdir import check_trainable
@@ -175,7 +174,7 @@ class Run:
         check_divides(self.recipe, jax.device_count())
         if self.total_steps > _MOST_STEPS:
             raise ValueError(
-                f"the run would take {self.total_steps:,} steps, and {_MOST_STEPS:,} can be "
+                f"the run has {self.total_steps:,} steps, but at most {_MOST_STEPS:,} can be "
                 "counted; set fewer --config.train.epochs"
             )
         long_enough = self.recipe.long_enough(self.epoch_steps)  # `config.json` keeps the epochs
@@ -204,14 +203,14 @@ class Run:
         return self._hand_over_source(changed) if is_same_data else changed
 
     def _hand_over_source(self, other: "Run") -> "Run":
-        """Saves a run of the same images from listing them again."""
+        """Passes the listed images on to a run with the same data."""
         if "source" in self.__dict__:
             other.__dict__["source"] = self.source
         return other
 
     @property
     def config(self) -> dict[str, Any]:
-        """The whole config, as it is read back from `config.json`."""
+        """The complete config, as stored in `config.json`."""
         values = {
             "variant": self.variant,
             "model": self.network.to_config().to_dict(),
@@ -221,10 +220,10 @@ class Run:
 
     @functools.cached_property
     def scaling(self) -> Scaling | None:
-        """How the network was scaled; None: it was not, or its sizes were changed since.
+        """The network's scaling; None: it is not scaled, or its sizes were changed afterwards.
 
         Raises:
-            ValueError: the variant names no network.
+            ValueError: the variant is invalid.
         """
         if self._named is None:
             return None
@@ -235,13 +234,13 @@ class Run:
 
     @property
     def _named(self) -> tuple[Architecture, Scaling | None] | None:
-        """The network that the variant names; None: it names none."""
+        """The network and scaling that the variant names; None: there is no variant."""
         family, is_name, variant = self.variant.partition(":")
         return resolve(family, variant, device=find) if is_name else None
 
     @property
     def left_open(self) -> frozenset[str]:
-        """Fields of the network that weights decide, where they say them: nobody chose others."""
+        """Fields of the network that neither config nor command line sets, so weights may."""
         if self._named is None:
             return frozenset()
         named, _ = self._named
@@ -249,25 +248,25 @@ class Run:
         return frozenset(same - self.stated)
 
     def with_weights(self, network: Architecture, conventions: Conventions) -> "Run":
-        """Returns the run as its weights want it used.
+        """Returns the run with the network and image preparation of its weights.
 
         Args:
-            network: of the weights.
-            conventions: of their images.
+            network: the weights' network.
+            conventions: the weights' image preparation.
         """
         return dataclasses.replace(self, network=network, conventions=conventions)
 
     @property
     def budget(self) -> Mapping[str, float]:
-        """What the variant is scaled to, as `arch.scale` takes it: `{"step_ms": 25.0}`."""
+        """The budget of the variant's scaling, as for `arch.scale`: `{"step_ms": 25.0}`."""
         return budget_of(self.variant.partition(":")[2])
 
     @functools.cached_property
     def source(self) -> Source:
-        """The images that the network is trained on, or evaluated on.
+        """The images to train or evaluate on.
 
         Raises:
-            ValueError: they are not there, or have other classes than the network.
+            ValueError: they are missing, or have other classes than the network.
         """
         source = self._images()
         return source if self.conventions is None else source.evaluated_as(self.conventions)
@@ -292,24 +291,24 @@ class Run:
 
     @property
     def images(self) -> SourceInfo:
-        """What the network must know of its images when they are not here any more."""
+        """The facts about the images that using the network needs, without the images."""
         return dataclasses.replace(self.source.info, exif=self.recipe.data.exif)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes that the network tells apart; the images need not be here."""
+        """The names of the network's classes; does not need the images."""
         data, classes = self.recipe.data, self.network.num_classes
         return class_names(data.name, classes, directory=data.dir, tfds_name=data.tfds_name)
 
     @property
     def folder(self) -> pathlib.Path:
-        """The workdir of a run that has one."""
+        """The workdir; the run must have one."""
         assert self.workdir is not None
         return self.workdir
 
     @property
     def checkpoints(self) -> Folder:
-        """Where its checkpoints are kept."""
+        """The folder of its checkpoints."""
         return checkpoints_of(self.folder, self.recipe.checkpoint.dir)
 
     @property
@@ -323,7 +322,7 @@ class Run:
         return self.recipe.train.steps or self.recipe.total_epochs * self.epoch_steps
 
     def task(self, shift: int = 0) -> "Task":
-        """Returns what the steps need to know; `shift` is that of the run's `Course`."""
+        """Returns the settings of the steps; `shift` is that of the run's `Course`."""
         from fastscale_jax.distributed.sharding import device_mesh
         from fastscale_jax.train.step import Task
 
@@ -338,5 +337,5 @@ class Run:
 
 
 def _located(init_from: str, network: Architecture) -> str:
-    """A path of weights as it means the same wherever a command is started."""
+    """The path of weights, made absolute, so that it does not depend on the current folder."""
     return default_weights(network) if init_from == OWNER else absolute(init_from)

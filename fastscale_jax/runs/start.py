@@ -1,4 +1,4 @@
-"""Which weights a command works with: a workdir's checkpoint, or those of `config.init_from`."""
+"""Chooses and loads a command's weights: a workdir's checkpoint, or `config.init_from`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ from fastscale_jax.utils.paths import is_same_path
 
 
 class Start(NamedTuple):
-    """Weights that a run begins with."""
+    """Initial weights of a run."""
 
-    variables: Mapping[str, Any]  # `params` and `batch_stats`; what is left out starts afresh
-    note: str  # where they come from, for people
+    variables: Mapping[str, Any]  # `params` and `batch_stats`; missing arrays are initialised
+    note: str  # their origin, as text
 
 
 def load_for(run: Run) -> tuple[Run, Loaded]:
-    """Returns the weights that a command is to use: the workdir's checkpoint, or `init_from`.
+    """Returns the weights that a command uses: the workdir's checkpoint, or `init_from`.
 
     Args:
-        run: without a workdir, or without a checkpoint in it, it is `config.init_from`'s turn.
+        run: without a checkpoint in its workdir, `config.init_from` is used.
 
     Returns:
-        The run as the weights want it used, and the weights.
+        The run with the weights' network and image preparation, and the weights.
 
     Raises:
-        WeightsError: there are none of either kind, or `load` refuses them.
-        ValueError: the workdir holds a run of another network, or its files are damaged.
+        WeightsError: there are no weights, or `load` refuses them.
+        ValueError: the workdir has a run of another network, or its files are damaged.
     """
     if is_checkpoint_meant(run):
         loaded = load(run.checkpoints, run.network)
@@ -53,11 +53,11 @@ def load_for(run: Run) -> tuple[Run, Loaded]:
 
 
 def is_checkpoint_meant(run: Run) -> bool:
-    """Returns whether a command is to use the workdir's checkpoint, which then is checked.
+    """Returns whether a command uses the workdir's checkpoint; if so, checks it.
 
     Raises:
-        WeightsError: the checkpoint did not begin with the `config.init_from` that is given.
-        ValueError: the workdir holds a run of another network, or its files are damaged.
+        WeightsError: the checkpoint's run started from other weights than `config.init_from`.
+        ValueError: the workdir has a run of another network, or its files are damaged.
     """
     init_from = run.recipe.init_from
     if run.workdir is None or (init_from and latest_step(run.checkpoints) is None):
@@ -68,16 +68,16 @@ def is_checkpoint_meant(run: Run) -> bool:
 
 
 def _check_origin(workdir: pathlib.Path, recorded: Mapping[str, Any], init_from: str) -> None:
-    """Refuses weights that are asked for beside a checkpoint that did not begin with them."""
+    """Raises WeightsError if a checkpoint's run did not start from `init_from`."""
     if init_from and not is_same_path(recorded.get("init_from", ""), init_from):
         raise WeightsError(
-            f"{workdir} has a checkpoint, and --config.init_from={init_from} is another choice of "
-            "weights; give one of them"
+            f"{workdir} has a checkpoint, and --config.init_from={init_from} names other weights; "
+            "give one of them"
         )
 
 
 def start_of(run: Run) -> Start | None:
-    """Returns what a run that begins is to begin with; None: random weights, or a checkpoint's.
+    """Returns the initial weights of a new run; None: random weights, or a checkpoint's.
 
     Raises:
         WeightsError: as `load`.
@@ -92,9 +92,9 @@ def start_of(run: Run) -> Start | None:
 
 
 def load_to_start(run: Run) -> Start:
-    """Returns the weights of `config.init_from` for training to begin with.
+    """Returns the weights of `config.init_from`, as initial weights for training.
 
-    A classifier for other classes starts afresh.
+    A classifier for other classes is left out, so it is initialised.
 
     Raises:
         WeightsError: as `load`.
@@ -107,32 +107,32 @@ def load_to_start(run: Run) -> Start:
     if loaded.network != network:
         flags = (f"--config.model.{key}={getattr(loaded.network, key)}" for key in PADDING)
         raise WeightsError(
-            f"{recipe.init_from} is for another {' and '.join(PADDING)} than {network.name}; to "
+            f"{recipe.init_from} needs another {' and '.join(PADDING)} than {network.name}; to "
             f"train with these weights, give {' '.join(flags)}"
         )
     note = f"weights from {_described(loaded, run.source.info)}"
     if loaded.has_fresh_classifier:
         note += (
-            "; its last layer is for another number of classes than "
-            f"{network.num_classes}, and starts afresh"
+            "; its last layer has another number of classes than "
+            f"{network.num_classes}, so a random one is used"
         )
         return Start(loaded.variables, note)
     difference = loaded.images and first_difference(loaded.images.classes, run.source.classes)
     if difference:
         loaded = with_fresh_classifier(loaded, network, recipe.seed)
-        note += f"; its last layer is for other classes ({difference}), and starts afresh"
+        note += f"; its last layer is for other classes ({difference}), so a random one is used"
     return Start(loaded.variables, note)
 
 
 def check_labels(run: Run, loaded: Loaded) -> None:
-    """Refuses images of other classes than those that a config.json beside weights names.
+    """Checks that the images' classes are those in the config.json beside the weights.
 
     Args:
-        run: what the weights are to be evaluated on.
+        run: run with the images to evaluate on.
         loaded: the weights.
 
     Raises:
-        ValueError: names the first class that differs.
+        ValueError: they differ; the message names the first difference.
     """
     labels = loaded.beside.labels
     difference = labels and first_difference(labels, run.source.classes)
@@ -144,13 +144,12 @@ def check_labels(run: Run, loaded: Loaded) -> None:
 
 
 def images_of(run: Run, loaded: Loaded) -> SourceInfo:
-    """Returns what weights expect of images, and what their classes are called.
+    """Returns the image preparation that weights need, and their class names.
 
-    Weights that say it themselves, as a run's and an export's do, are taken at their word. Other
-    ones are taken to be for the images of the config.
+    Runs and exports record both. Other weights are assumed to be for the config's images.
 
     Args:
-        run: what the weights are used in.
+        run: run that uses the weights.
         loaded: the weights.
     """
     data = run.recipe.data
@@ -159,7 +158,7 @@ def images_of(run: Run, loaded: Loaded) -> SourceInfo:
 
 
 def _described(loaded: Loaded, images: SourceInfo) -> str:
-    """Returns where weights come from, and that they are for images of another normalisation."""
+    """The weights' origin, with a note if they need another normalisation of images."""
     theirs, ours = loaded.images_like(images).conventions, images.conventions
     if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return loaded.description

@@ -17,45 +17,46 @@ from fastscale_jax.train.frozen_names import frozen_names
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.recipe import Recipe
 
-# the share of the rate below which a run warns; the paper's recipe reaches 82 %, digits 61 %
+# peak learning rate, as a share of the configured one, below which a run warns; the paper's recipe
+# reaches 82 %, digits 61 %
 _LOW_PEAK = 0.6
 
 
 def announcement(run: Run, course: Course, first_step: int, params: Any) -> str:
     """Returns a message: the network, the data, the devices, and the step to continue from.
 
-    Where something is frozen, it says how much is trained.
+    With frozen parameters it also has the number of trained ones.
 
     Args:
-        run: to be trained.
-        course: of the run.
-        first_step: steps that were taken before.
-        params: of the network.
+        run: run to train.
+        course: the run's course.
+        first_step: steps taken before.
+        params: the network's parameters.
     """
     devices = jax.devices()
-    where = f"{run.source.summary}\n{run.network.name}: {overview(run.network, params)}\n"
+    text = f"{run.source.summary}\n{run.network.name}: {overview(run.network, params)}\n"
     if run.recipe.train.freeze:
-        where += f"{_trained(run, params)}\n"
-    where += devices[0].device_kind
+        text += f"{_trained(run, params)}\n"
+    text += devices[0].device_kind
     if len(devices) > 1:
-        where += f", {len(devices)} devices"
+        text += f", {len(devices)} devices"
     if jax.process_count() > 1:
-        where += f" of {jax.process_count()} hosts"
+        text += f" of {jax.process_count()} hosts"
     if first_step >= course.last_step:
-        return f"{where}: already trained for {first_step} steps; evaluating"
+        return f"{text}: already trained for {first_step} steps; evaluating"
     if first_step:
-        return f"{where}: going on after step {first_step} of {course.last_step}"
-    return f"{where}: {course.last_step} steps"
+        return f"{text}: going on after step {first_step} of {course.last_step}"
+    return f"{text}: {course.last_step} steps"
 
 
 def change_of_course(recipe: Recipe, course: Course, step: int, about: Mapping[str, Any]) -> str:
-    """Returns a message: from where in the schedule a changed run goes on; empty: no change.
+    """Returns a message on a changed run's place in the schedule; empty: no change.
 
     Args:
-        recipe: of the run.
-        course: of the run.
-        step: the last one taken.
-        about: what was saved with the checkpoint of that step.
+        recipe: the run's recipe.
+        course: the run's course.
+        step: the last step taken.
+        about: data saved with the checkpoint of that step.
     """
     changes = course.changes(course.before(about))
     if not changes or step >= course.last_step:
@@ -75,20 +76,20 @@ def _trained(run: Run, params: Any) -> str:
 
 
 def grown_epochs(run: Run) -> str:
-    """Returns a line that says that `train.least_steps` decides the epochs; empty: it does not."""
+    """Returns a message if `train.least_steps` sets the number of epochs; empty: it does not."""
     train, a_round = run.recipe.train, run.epoch_steps * run.recipe.schedule
     if train.steps or not train.least_steps or run.total_steps - a_round >= train.least_steps:
         return ""
     return (
-        f"{run.recipe.total_epochs} epochs, as many as config.train.least_steps = "
-        f"{train.least_steps} takes at the least"
+        f"{run.recipe.total_epochs} epochs, because config.train.least_steps = "
+        f"{train.least_steps} needs so many"
     )
 
 
 def warmup_warning(run: Run) -> str:
-    """Returns a line that says that the rate stays far below the one asked for; empty: it does not.
+    """Returns a warning if the peak learning rate is far below the configured one; else empty.
 
-    Where `train.steps` cuts a run short, it is empty too.
+    It is empty too if `train.steps` ends the run early.
     """
     optim, epochs = run.recipe.optim, run.recipe.total_epochs
     if run.recipe.train.steps or (share := _peak_share(run.recipe)) >= _LOW_PEAK:
@@ -96,24 +97,24 @@ def warmup_warning(run: Run) -> str:
     fewer = " with fewer --config.optim.warmup_epochs" if optim.warmup_epochs >= epochs else ""
     return (
         f"warning: warmup takes {optim.warmup_epochs:g} of {epochs} epochs, so the learning rate "
-        f"reaches only {100 * share:.0f} % of config.optim.learning_rate; "
-        f"--config.optim.curve_from=warmup{fewer} reaches all of it"
+        f"reaches only {100 * share:.0f} % of config.optim.learning_rate; use "
+        f"--config.optim.curve_from=warmup{fewer} to reach it"
     )
 
 
 def _peak_share(recipe: Recipe) -> float:
-    """The highest rate as a share of the one asked for; after warmup the rate only falls."""
+    """The peak learning rate, as a share of the configured one; it falls after warmup."""
     epochs = jnp.linspace(0, min(recipe.optim.warmup_epochs, recipe.total_epochs), 101)
     rates = jax.vmap(learning_rate(recipe, 1))(epochs)
     return float(jnp.max(rates)) / recipe.peak_learning_rate
 
 
 def result_rows(run: Run, by_checkpoint: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, str]:
-    """Returns the evaluations of a run's checkpoints as a person reads them.
+    """Returns the evaluations of a run's checkpoints as rows of text.
 
     Args:
-        run: what was trained.
-        by_checkpoint: of each checkpoint, by prefix, as `assess.evaluate_checkpoints` returns them.
+        run: the trained run.
+        by_checkpoint: evaluations by checkpoint and prefix, from `assess.evaluate_checkpoints`.
     """
     count, of_all = images_seen(by_checkpoint.values()), run.source.test.examples
     images = f"{count:,}" if count == of_all else f"{count:,} of {of_all:,}"
@@ -148,9 +149,9 @@ def summarise(
     """Prints the results of a run.
 
     Args:
-        run: what was trained.
+        run: the trained run.
         by_checkpoint: as for `result_rows`.
-        seconds: that this process took.
+        seconds: running time of this process.
         console: where to print.
     """
     spent = f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"

@@ -1,4 +1,4 @@
-"""The steps of a run, and what is due between them."""
+"""The training steps of a run, and logging, evaluation and saving between them."""
 
 import contextlib
 import dataclasses
@@ -34,12 +34,12 @@ from fastscale_jax.train.step import Metrics, Task, train_step
 
 
 class Trainer:
-    """Takes a run's steps, and does what is due between them."""
+    """Runs the training steps; logs, evaluates and saves between them."""
 
     def __init__(
         self, run: Run, course: Course, task: Task, evaluator: Evaluator, outputs: Outputs
     ) -> None:
-        """Takes what stays the same during a run."""
+        """Stores what stays the same during a run."""
         self.run, self.recipe, self.course = run, run.recipe, course
         self.task, self.evaluator, self.outputs = task, evaluator, outputs
         self.key = jax.random.key(run.recipe.seed)
@@ -51,7 +51,7 @@ class Trainer:
         self.meter, self.watch = Meter(run.recipe.data.batch_size), LossWatch()
         records = read_metrics(run.folder / "metrics.jsonl")
         self.best = Best(outputs.checkpoints.lowest_error(), records)
-        self.has_evaluated = False  # so that the evaluation is compiled
+        self.has_evaluated = False  # the first evaluation compiles
         self.wishes = Agreement(
             task.mesh, lambda: outputs.interrupts.came, run.recipe.checkpoint.every_minutes
         )
@@ -62,12 +62,12 @@ class Trainer:
         """Returns the state after the last step, and its evaluation.
 
         Args:
-            state: to begin with, on all devices; it is consumed.
-            about: what was saved with it; empty: it is new.
+            state: initial state on all devices; its buffers are donated.
+            about: data saved with it; empty: a new state.
 
         Raises:
             DataError: the data cannot be read or are wrong; the state is saved first.
-            DivergenceError: a loss or a weight is not finite; what was saved before stays.
+            DivergenceError: a loss or a weight is not finite; earlier checkpoints remain.
             Interrupted: Ctrl-C; the state is saved first.
             Preempted: SIGTERM; the state is saved first.
             SaveError: it cannot be saved.
@@ -120,7 +120,7 @@ class Trainer:
 
     def _first_step(self, step: int, state: TrainState, batch: Batch) -> TrainState:
         what = f"compiling the step of {self.run.network.name}"
-        # there is nothing yet to lose
+        # no training is lost if a signal ends the process here
         with self._at_rest(None), self.outputs.progress.doing(what, is_said=True):
             state = self._step(step, state, batch)
             seconds = self.meter.restart()
@@ -130,7 +130,7 @@ class Trainer:
     def _between_steps(
         self, state: TrainState, step: int
     ) -> tuple[TrainState, dict[str, Evaluation]]:
-        """Logs, evaluates, saves and stops, where that is due."""
+        """Logs, evaluates, saves and stops if due."""
         is_last = step == self.course.last_step
         if is_last or step % self.recipe.train.log_every_steps == 0:
             self.watch.catch_up()
@@ -141,7 +141,7 @@ class Trainer:
         return self._settled(state, step)
 
     def _settled(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
-        """Evaluates, saves and stops, where that is due."""
+        """Evaluates, saves and stops if due."""
         is_last, is_best, evaluations = step == self.course.last_step, False, {}
         if is_last or self.course.ends_epochs(step, self.recipe.train.eval_every_epochs):
             with self.meter.paused(), self._saved_first(state, is_evaluation_due=True):
@@ -169,7 +169,7 @@ class Trainer:
         return state.replace(average=self.move(state.average, state.weights, share))
 
     def _evaluated(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Evaluation]]:
-        """Returns the state with the statistics that it was evaluated with."""
+        """Evaluates; returns the state with the BatchNorm statistics of the evaluation."""
         with self._at_rest(state), self._told_evaluation():
             if self.recipe.bn.precise_images:
                 state = self._with_precise_statistics(state, step)
@@ -201,9 +201,9 @@ class Trainer:
         self.wishes.saved()
 
     def about(self) -> dict[str, Any]:
-        """Returns what is saved with a state's arrays.
+        """Returns the data that is saved with a state's arrays.
 
-        Step and course tell the position in the data.
+        Step and course give the position in the data.
         """
         return {
             "config": self.run.config,
@@ -217,11 +217,11 @@ class Trainer:
     def _at_rest(self, state: TrainState | None) -> Iterator[None]:
         """Lets Ctrl-C and SIGTERM end the program at once during a long operation.
 
-        Several hosts would have to save together: with them, signals wait for the operation's end
-        where there is a state to save.
+        Several hosts must save together, so with a state to save their signals wait until the
+        operation ends.
 
         Args:
-            state: to save first; None: there is nothing to save.
+            state: state to save first; None: nothing to save.
         """
 
         def leave(which: signal.Signals) -> None:
@@ -248,9 +248,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def _saved_first(self, state: TrainState, **about: Any) -> Iterator[None]:
-        """Saves a state when the data fail, so that no training is lost.
+        """Saves the state if reading data fails, so that no training is lost.
 
-        Not with several hosts: perhaps only one has failed, and none can save alone.
+        With several hosts it does not save, because one host may fail alone and cannot save alone.
         """
         try:
             yield
@@ -260,7 +260,7 @@ class Trainer:
             raise
 
     def _check(self, state: TrainState) -> None:
-        """Refuses a diverged state before it is evaluated or saved.
+        """Checks that a state is finite, before it is evaluated or saved.
 
         Raises:
             DivergenceError: the last loss, or a weight, is not finite.
@@ -271,7 +271,7 @@ class Trainer:
             raise DivergenceError(step, f"weights are not finite after step {step}")
 
     def _batches(self, done: int) -> Iterator[Batch]:
-        """This host's share of the batches after a step."""
+        """This host's part of each batch after step `done`."""
         return train_batches(
             self.run.source.train,
             self.recipe.data.batch_size,

@@ -1,1 +1,1 @@
-"""Networks found by sampling and training many small ones."""
+"""Searches for networks: by training many small ones, or by cost on a device."""

@@ -1,4 +1,4 @@
-"""How a search stands, for people: a live table in a terminal, a line for each change elsewhere."""
+"""Shows the progress of a search: a live table in a terminal, otherwise a line per change."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -19,21 +19,21 @@ from fastscale_jax.search.jobs import (
 from fastscale_jax.utils.console import stderr_console
 
 _OVER = (DONE, STOPPED, FAILED)
-_MOST = 40  # rows that are shown live; a terminal cannot scroll what is redrawn
+_MOST = 40  # rows of the live table; a terminal cannot scroll a redrawn table
 
 
 class Board:
     """Shows entries on a console, each change once. Use it in a `with` statement."""
 
     def __init__(self, console: Console | None = None, number: int = 0) -> None:
-        """Takes where to show them, None: stderr; and their number, 0: as many as are shown."""
+        """Shows entries on `console`, None: stderr; `number` of jobs, 0: as many as entries."""
         self._number = number
         self._console = console or stderr_console()
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
-        self._shown: dict[int, str] = {}  # the state of each job, as it was last told
+        self._shown: dict[int, str] = {}  # last shown state of each job
 
     def __enter__(self) -> Self:
-        """Begins the live table, where there is one."""
+        """Starts the live table, if the console is a terminal."""
         if self._console.is_interactive:
             self._live.start()
         return self
@@ -43,11 +43,11 @@ class Board:
         self.close()
 
     def close(self) -> None:
-        """Ends the live table, whose terminal has its cursor again."""
+        """Ends the live table and restores the terminal's cursor."""
         self._live.stop()
 
     def show(self, entries: Sequence[Entry]) -> None:
-        """Shows how the jobs stand now."""
+        """Shows the current states of the jobs."""
         if self._console.is_interactive:
             self._live.update(entries_table(entries, most=_MOST, number=self._number), refresh=True)
             return
@@ -62,12 +62,12 @@ class Board:
 
 
 def entries_table(entries: Sequence[Entry], *, most: int | None = None, number: int = 0) -> Table:
-    """Returns the entries as a table, the one with the lowest error marked.
+    """Returns the entries as a table, with the lowest error marked.
 
     Args:
-        entries: of one search.
-        most: rows; those at work and the best ones have the first claim on them.
-        number: of networks in all; 0: as many as entries.
+        entries: entries of one search.
+        most: largest number of rows; running and best networks come first.
+        number: total number of networks; 0: as many as entries.
     """
     done = sum(entry.state in _OVER for entry in entries)
     best = best_of(entries)

@@ -1,4 +1,4 @@
-"""Finds how to share growth among depth, width and resolution: EfficientNet's grid search.
+"""EfficientNet's grid search for the growth factors of depth, width and resolution.
 
 After arXiv:1905.11946, section 3.3. First a grid over alpha (depth), beta (width) and gamma
 (resolution), none below 1, with alpha * beta^2 * gamma^2 about 2, so that flops double; each
@@ -27,21 +27,21 @@ def run_grid(
     """Searches the grid, and writes the results and the scaled network's config.
 
     Args:
-        settings: of the search; its network is the one that grows.
-        step: of the grid.
-        tolerance: how far alpha * beta^2 * gamma^2 may be from 2, as a share.
-        phi: the power that the best ones are raised to in the end.
-        halving: when a network is stopped because others are ahead.
+        settings: settings of the search, with the network to scale.
+        step: step of the grid.
+        tolerance: largest relative difference of alpha * beta^2 * gamma^2 from 2.
+        phi: exponent of the best factors for the final network.
+        halving: early stopping.
 
     Returns:
-        The entry of each job, and lines that say what was written.
+        The entry of each job, and lines that name the written files.
 
     Raises:
-        Everything that `together.search` does.
+        The errors of `together.search`.
     """
     base = settings.run.network
     points = grid(step, tolerance)
-    for point in points:  # a network that cannot be scaled is refused before any is trained
+    for point in points:  # raises for a network that cannot be scaled, before any training
         validate(grown(base, point, phi))
     jobs = [
         Job(i, dict(zip(("alpha", "beta", "gamma"), point, strict=True)), grown(base, point, 1.0))
@@ -62,8 +62,8 @@ def _written(
     """Writes results and config, and returns lines that name the files."""
     growths = [entry.job.costs["flops"] / count(base).flops for entry in entries]
     lines = [
-        f"flops grow {min(growths):.2f} to {max(growths):.2f} times here, as sizes are rounded, "
-        f"where {TARGET:g} is meant: hold an error against its network's flops",
+        f"flops grow by {min(growths):.2f} to {max(growths):.2f} instead of {TARGET:g}, because "
+        "sizes are rounded; compare errors with this in mind",
         f"written: {write_results(entries, settings.output)}",
     ]
     best = best_of(entries)

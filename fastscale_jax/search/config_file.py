@@ -1,4 +1,4 @@
-"""A config file, written for a network that a search found."""
+"""Writes a config file for a network."""
 
 import dataclasses
 import json
@@ -38,10 +38,10 @@ def write(path: pathlib.Path, network: Architecture, recipe: Recipe, about: str)
     """Writes a config file that trains a network.
 
     Args:
-        path: of the file; its folder is made if need be.
-        network: to be trained.
-        recipe: how.
-        about: where the network comes from, on a line or more.
+        path: path of the file; its folder is made if missing.
+        network: network to train.
+        recipe: training recipe.
+        about: origin of the network, one or more lines.
 
     Raises:
         OSError: it cannot be written.
@@ -65,12 +65,12 @@ def write(path: pathlib.Path, network: Architecture, recipe: Recipe, about: str)
 
 
 def _literal(value: Any) -> str:
-    """A value as Python writes it, strings in the quotes that the formatter likes."""
+    """A value as Python source, with double quotes around strings."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _differences(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """What a recipe has set otherwise than the defaults do, by its dotted key."""
+    """The recipe's values that differ from the defaults, by dotted key."""
 
     def walk(values: Mapping[str, Any], default: Mapping[str, Any], at: str) -> Iterator[Any]:
         for key, value in values.items():

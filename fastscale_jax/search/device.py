@@ -1,9 +1,9 @@
-"""Finds which shares of growth a device likes best, by compiled programs or by measuring.
+"""Finds the scaling strategy that is fastest on a device, by compiling or by measuring.
 
 EfficientNet-X's idea (arXiv:2102.05610): multipliers are chosen for a device, not by flops alone.
-For each strategy the largest network within the budget is found, as `measure.choose` does. Every
-network on the way is added to a file of points at once, so that the same command goes on where it
-was stopped, and another budget begins with what is known.
+For each strategy, `measure.choose` finds the largest network within the budget. Each network is
+added to a results file at once. So the same command continues after an interruption, and a search
+with another budget reuses the results.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ from fastscale_jax.utils.console import stderr_console
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """Where points come from, and where they are kept.
+    """How points are obtained, and the file that keeps them.
 
     Attributes:
-        file: that they are added to.
-        take: measures or compiles one; returns its figures or its error.
-        rounds: measurements of each; the fastest counts.
-        again: whether those that failed before are tried again.
+        file: file that points are added to.
+        take: measures or compiles a point; returns its figures or its error.
+        rounds: measurements of each point; the fastest counts.
+        again: retry points that failed before.
     """
 
     file: PointsFile
@@ -51,14 +51,14 @@ def search_shares(
     """Measures or compiles, for each strategy, networks up to the largest within a budget.
 
     Args:
-        base: the point of the base itself.
+        base: point of the base itself.
         strategies: as in `arch.strategies.strategy_of`.
-        budget: of a step, or of the network's flops.
-        points: that are known, and what makes more of them.
-        tell: is told of each network, and of each strategy that has none within the budget.
+        budget: limit for a step, or the network's flops.
+        points: known points, and the function for new ones.
+        tell: called with a line for each network, and for each strategy without a network.
 
     Returns:
-        Why a strategy has no network within the budget, by strategy.
+        By strategy without a network within the budget: the reason.
 
     Raises:
         ValueError: the target's compiler is not installed, or the file's points are of another
@@ -86,10 +86,10 @@ def search_shares(
 
 
 def _to_flops(base: Spec, strategy: str, budget: Budget, measure: "_Measure") -> None:
-    """Measures the base and the network that a variant with these flops names.
+    """Measures the base, and its variant with the budget's flops.
 
     Raises:
-        UnmetError: there is none, or measuring it failed.
+        UnmetError: there is no such variant, or measuring it failed.
     """
     family, name = base.base.split(":", 1)
     try:
@@ -104,7 +104,7 @@ def _to_flops(base: Spec, strategy: str, budget: Budget, measure: "_Measure") ->
 
 @dataclasses.dataclass(frozen=True)
 class _Measure:
-    """What networks of one strategy take of a budget, as `measure.choose` asks."""
+    """The `measure` function of `measure.choose` for one strategy; keeps its points in the file."""
 
     base: Spec
     strategy: str
@@ -113,10 +113,10 @@ class _Measure:
     retried: set[Spec]
 
     def __call__(self, factor: float, _: Architecture, variant: str = "") -> float:
-        """Returns the amount; infinite where the network does not fit.
+        """Returns the amount in the budget's unit; infinite if the network does not fit.
 
         Raises:
-            UnmetError: its step failed otherwise, or nobody knows what it holds.
+            UnmetError: the step failed for another reason, or its memory is unknown.
         """
         spec = self.base
         if factor != 1:
@@ -127,11 +127,11 @@ class _Measure:
         if "error" in record or not record.get("fits", True):
             return float("inf")
         if (amount := record.get(self.budget.key)) is None:
-            raise UnmetError(f"{spec.title}: what it holds is not known")
+            raise UnmetError(f"{spec.title}: its memory is unknown")
         return amount
 
     def _record(self, spec: Spec, variant: str) -> dict[str, Any]:
-        """What is known of a point, measured as often as it should be."""
+        """The record of a point, measured `rounds` times."""
         spec = self._as_known(spec)
         file, again = self.points.file, self.points.again and spec not in self.retried
         variant = variant or variant_of(spec.base, spec.strategy, spec.factor)
@@ -143,7 +143,7 @@ class _Measure:
         return file.known[spec]
 
     def _as_known(self, spec: Spec) -> Spec:
-        """The point under the name that the file has for its strategy: `a0.8` may be `dWr`."""
+        """The point with the strategy's name in the file: `a0.8` may be `dWr` there."""
         known = self.points.file.known
         if spec in known or not spec.strategy:
             return spec

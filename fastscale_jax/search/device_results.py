@@ -1,6 +1,6 @@
-"""What was found on a device: networks by their shares, the front, and the best share.
+"""Results on a device: networks by strategy, the Pareto fronts, and the best strategy.
 
-The search itself and the report read it from a file of points, as `measure.curves` has them.
+The search and the report read them from a results file in the format of `measure.curves`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from fastscale_jax.measure.choose import in_words
 
 Count = Literal["flops", "params"]
 COUNTS: tuple[Count, ...] = ("flops", "params")
-# of a budget: what a record has of it, and its unit there
+# by kind of budget: the key in a record, and the unit of a budget in the record's unit
 KINDS = {
     "floor_ms": ("floor_ms", 1.0),
     "step_ms": ("step_ms", 1.0),
@@ -23,22 +23,22 @@ KINDS = {
     "flops": ("flops", 1.0),
 }
 _FLOPS_UNITS = {"gf": 1e9, "mf": 1e6}
-_NEAR = 1.5  # how many times a budget of flops its network may have; rounding moves small ones far
-_FULL = 0.9  # of a budget, that the largest network within it takes, where it was searched for
+_NEAR = 1.5  # largest ratio of a network's flops to the budget's; rounding changes small networks
+_FULL = 0.9  # least share of a budget that a finished search's largest network takes
 
 
 class Budget(NamedTuple):
-    """What a network may take of a device, or the flops that it should have."""
+    """A limit for a step's time or memory, or a target for a network's flops."""
 
     kind: str  # a key of `KINDS`
-    amount: float  # in the unit of its name; of flops, 1
+    amount: float  # ms, GB, or flops
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Returns the budget of a text like `floor_ms:12`, `memory_gb:40` or `flops:4gf`.
 
         Raises:
-            ValueError: it is none; says how one is written.
+            ValueError: invalid text; the message has examples.
         """
         kind, _, number = text.lower().partition(":")
         unit = 1.0
@@ -51,13 +51,13 @@ class Budget(NamedTuple):
         if kind not in KINDS or not 0 < amount < float("inf"):
             raise ValueError(
                 f"--budget={text} is no budget; write floor_ms:12 for a --target, step_ms:25 for "
-                "the device here, memory_gb:40 or flops:4gf"
+                "this machine's device, memory_gb:40 or flops:4gf"
             )
         return cls(kind, amount)
 
     @property
     def key(self) -> str:
-        """Of records, and of `measure.choose`."""
+        """The key in records and in `measure.choose`."""
         return KINDS[self.kind][0]
 
     @property
@@ -67,11 +67,11 @@ class Budget(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As `parse` takes it."""
+        """The budget as text, for `parse`."""
         return f"{self.kind}:{self.amount:.12g}"
 
     def words(self, amount: float | None = None) -> str:
-        """Returns an amount in the unit of records for people; without one, the budget's own."""
+        """Returns an amount (in the unit of records; None: the budget's own) as text."""
         amount = self.limit if amount is None else amount
         if self.kind == "flops":
             return f"{amount / 1e9:,.4g} GF"
@@ -80,24 +80,24 @@ class Budget(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network that was measured on a device, or compiled for it."""
+    """A network that was measured on a device or compiled for it."""
 
-    variant: str  # to copy, `family:variant`
+    variant: str  # `family:variant`, for commands
     strategy: str  # empty: the base itself
     factor: float
-    cost: Complexity  # of one image
-    side: int  # of an image, pixels
-    ms: float  # of a step: measured, or the floor
+    cost: Complexity  # for one image
+    side: int  # side of an image, pixels
+    ms: float  # step time: measured, or the floor
     memory_bytes: int | None
-    fits: bool  # into the device's memory
+    fits: bool  # whether it fits into the device's memory
 
     @property
     def gf_per_ms(self) -> float:
-        """Flops of one image, in 1e9, for each millisecond of a step."""
+        """Flops per image, in 1e9, divided by the step's milliseconds."""
         return self.cost.flops / 1e9 / self.ms
 
     def takes(self, budget: Budget) -> float | None:
-        """Returns what it takes of a budget, in the unit of records; None: that is not known."""
+        """Returns its amount of the budget's quantity, in the unit of records; None: unknown."""
         if budget.kind == "flops":
             return self.cost.flops
         return self.memory_bytes if budget.kind == "memory_gb" else self.ms
@@ -109,15 +109,15 @@ class Findings:
 
     Attributes:
         base: `family:base`.
-        device: a target's name, or the device's own.
+        device: name of the target or of this machine's device.
         is_compiled: whether `ms` are floors of compiled programs, which were not run.
-        images: of a batch, on all devices.
-        dtype: of the computation.
-        source: device, software and dates, for people.
-        networks: by flops.
-        failures: errors of points that were tried, by strategy.
-        budgets: that were searched for.
-        noise: what a measured time may be off by, a share; 0: nothing was run.
+        images: batch size on all devices together.
+        dtype: type of the computation.
+        source: device, software and dates, as text.
+        networks: ordered by flops.
+        failures: errors of failed points, by strategy.
+        budgets: budgets of the searches.
+        noise: largest relative error of a measured time; 0: nothing was run.
     """
 
     base: str
@@ -133,12 +133,12 @@ class Findings:
 
     @property
     def quantity(self) -> str:
-        """What `ms` are of a step: `floor_ms` or `step_ms`."""
+        """The key for `ms` in records: `floor_ms` or `step_ms`."""
         return "floor_ms" if self.is_compiled else "step_ms"
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the networks, in order of α, then of shares; one name of each."""
+        """The networks' strategies, ordered by α, then by shares; one name for each."""
         names = {network.strategy for network in self.networks} | set(self.failures)
         alphas = {name: alpha_of(name) for name in names if name}
         names = sorted(alphas, key=lambda x: (alphas[x] is None, alphas[x] or 0.0, x))
@@ -148,18 +148,18 @@ class Findings:
         return list(one_each.values())
 
     def failure(self, strategy: str) -> str | None:
-        """Returns the error of a strategy's points that were tried; None: none failed."""
+        """Returns an error of a strategy's failed points; None: none failed."""
         failures = self.failures.items()
         return next((error for name, error in failures if name and is_of(name, strategy)), None)
 
     def least(self, budget: Budget) -> float | None:
-        """Returns the least that a network takes of a budget; None: nothing is known."""
+        """Returns the least amount of the budget's quantity over all networks; None: unknown."""
         taken = [x for network in self.networks if (x := network.takes(budget)) is not None]
         return min(taken, default=None)
 
 
 def findings(records: Iterable[dict[str, Any]], base: str) -> Findings | None:
-    """Returns what records have of a base; None: they have no network of it.
+    """Returns the results of a base in the records; None: there are none.
 
     Raises:
         ValueError: the records are of several devices, types, batch sizes or resolutions.
@@ -173,7 +173,7 @@ def findings(records: Iterable[dict[str, Any]], base: str) -> Findings | None:
     first = known[0]
     origin = points.origin(first)
     dates = sorted({record["machine"]["date"] for record in known})
-    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     networks = sorted(map(_network, known), key=lambda x: (x.cost.flops, x.ms, x.strategy))
     texts = sorted({record["budget"] for record in of_base if "budget" in record})
     return Findings(
@@ -182,7 +182,7 @@ def findings(records: Iterable[dict[str, Any]], base: str) -> Findings | None:
         is_compiled="floor_ms" in first,
         images=first["images"],
         dtype=origin.dtype,
-        source=f"{origin.device}, {origin.dtype}, {origin.versions}, {when}",
+        source=f"{origin.device}, {origin.dtype}, {origin.versions}, {period}",
         networks=tuple(networks),
         failures={r["strategy"]: r["error"] for r in of_base if "error" in r},
         budgets=tuple(map(Budget.parse, texts)),
@@ -191,27 +191,27 @@ def findings(records: Iterable[dict[str, Any]], base: str) -> Findings | None:
 
 
 def read(path: pathlib.Path) -> list[Findings]:
-    """Returns what a file has of each of its bases.
+    """Returns the results of each base in a file.
 
     Raises:
-        ValueError: the file is not there, or is something else; it has no network; or its
-            points do not belong together.
+        ValueError: the file is missing, is no results file, has no network, or has points of
+            several devices, types, batch sizes or resolutions.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file of results")
     records = points.read(path)
     try:
-        found = [findings(records, base) for base in sorted({r["base"] for r in records})]
+        by_base = [findings(records, base) for base in sorted({r["base"] for r in records})]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: these are no points of a device ({error})") from error
-    known = [each for each in found if each is not None]
+    known = [each for each in by_base if each is not None]
     if not known:
         raise ValueError(f"{path}: there is no measured or compiled network")
     return known
 
 
 def variant_of(base: str, strategy: str, factor: float) -> str:
-    """Returns the name of a network to copy, as `fastscale train` takes it."""
+    """Returns a network's name for `fastscale train`."""
     return f"{base}_{strategy}_x{factor!r}" if strategy else base
 
 
@@ -231,14 +231,14 @@ def _network(record: dict[str, Any]) -> Network:
 
 
 def front(networks: Iterable[Network], count: Count) -> list[Network]:
-    """Returns the networks that fit and that no other beats, from the fastest to the largest.
+    """Returns the Pareto front of fitting networks in a count and time, from fast to slow.
 
-    One beats another if it has at least as much of a count in at most as much time, and is better
-    in one of the two. Of networks that are equal in both, the first by name is taken.
+    A network beats another if its count is at least as large, its time is at most as long, and one
+    of the two is better. Of networks equal in both, the first by name is returned.
 
     Args:
-        networks: of one device.
-        count: which more is better of; less time is.
+        networks: networks on one device.
+        count: the count; more is better.
     """
 
     def amount(network: Network) -> int:
@@ -252,15 +252,15 @@ def front(networks: Iterable[Network], count: Count) -> list[Network]:
     return best
 
 
-def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[str, Network]:
-    """Returns the largest network of each strategy that meets a budget; none does: left out.
+def within(findings: Findings, strategies: Sequence[str], budget: Budget) -> dict[str, Network]:
+    """Returns each strategy's largest network within a budget; strategies without one are left out.
 
-    A budget of flops is met by the network that comes nearest to it, unless that has one and a half
-    times as many, or as few. The base itself is a network of every strategy.
+    For a budget of flops it is the network with the nearest flops, if they differ from the budget
+    by less than a factor of 1.5. The base itself counts as a network of every strategy.
     """
     chosen = {}
     for strategy in strategies:
-        own = [x for x in found.networks if x.fits and is_of(x.strategy, strategy)]
+        own = [x for x in findings.networks if x.fits and is_of(x.strategy, strategy)]
         if budget.kind == "flops":
             limits = budget.limit / _NEAR, budget.limit * _NEAR
             near = [x for x in own if limits[0] <= x.cost.flops <= limits[1]]
@@ -273,18 +273,22 @@ def within(found: Findings, strategies: Sequence[str], budget: Budget) -> dict[s
     return chosen
 
 
-def unsearched(found: Findings, chosen: Mapping[str, Network], budget: Budget) -> dict[str, float]:
-    """Returns the strategies whose networks leave so much of a budget that larger ones may fit.
+def unsearched(
+    findings: Findings, chosen: Mapping[str, Network], budget: Budget
+) -> dict[str, float]:
+    """Returns the strategies whose largest known network may not be the largest possible one.
+
+    These networks take less than 90 % of a budget that was not searched for.
 
     Args:
-        found: what is known, perhaps of searches for other budgets.
+        findings: known results, perhaps from searches for other budgets.
         chosen: the largest known network of each strategy within the budget.
-        budget: one that `found` was searched for leaves nothing open.
+        budget: a budget of one of the searches has no such strategies.
 
     Returns:
-        What each network takes, in the budget's unit.
+        By strategy: its network's amount, in the unit of records.
     """
-    if budget in found.budgets:
+    if budget in findings.budgets:
         return {}
     taken = {strategy: network.takes(budget) for strategy, network in chosen.items()}
     return {
@@ -295,21 +299,21 @@ def unsearched(found: Findings, chosen: Mapping[str, Network], budget: Budget) -
 
 
 def best(chosen: Mapping[str, Network]) -> str | None:
-    """Returns the strategy whose network has the most GF a ms of the `comparable`; None: none."""
+    """Returns the `comparable` strategy whose network has most GF per ms; None: no network."""
     return max(comparable(chosen), key=lambda strategy: chosen[strategy].gf_per_ms, default=None)
 
 
 def comparable(chosen: Mapping[str, Network]) -> list[str]:
     """Returns the strategies whose networks have at least half of the flops of the largest.
 
-    A smaller one leaves most of the budget, and small networks may well have a higher rate.
+    Smaller ones are not comparable: they often have a higher rate, but use little of the budget.
     """
     most = max((network.cost.flops for network in chosen.values()), default=0)
     return [x for x, network in chosen.items() if network.cost.flops >= most / 2]
 
 
 def alpha_of(strategy: str) -> float | None:
-    """Returns the α of a strategy that is one of the paper's family; None: it is none."""
+    """Returns a strategy's α; None: it is not of the paper's family."""
     shared: Strategy = strategy_of(strategy)
     d, w, r = shared.d, shared.w, shared.r
     if shared.max_resolution or shared.g != w or isinstance(w, tuple) or isinstance(d, tuple):

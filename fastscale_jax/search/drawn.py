@@ -1,4 +1,4 @@
-"""RegNets that are drawn one after the other, by what came of those before: Optuna's samplers."""
+"""RegNets sampled one by one from earlier results, by Optuna's samplers."""
 
 import random
 import warnings
@@ -25,18 +25,18 @@ from fastscale_jax.search.sample import (
 
 RANDOM, QUASI_RANDOM, TPE, NSGA2 = "random", "quasi-random", "tpe", "nsga2"
 _NAMES = Parameters._fields
-_ASKED = 1000  # networks that a sampler may propose outside of the window, before one is drawn
+_ASKED = 1000  # most proposals of a sampler outside the window; then a random network is used
 
 
 class Sampler(NamedTuple):
-    """How the networks of a search are drawn.
+    """How the networks of a search are sampled.
 
     Attributes:
         kind: `random`, as in the paper; `quasi-random`, more evenly; `tpe`, where errors were low
             (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011); `nsga2`, where
             errors were low for their cost (Deb et al., "A Fast and Elitist Multiobjective Genetic
             Algorithm: NSGA-II", 2002).
-        against: the cost that `nsga2` holds against the error: of `Job.costs`, or `step_ms`.
+        against: cost that `nsga2` minimizes together with the error: of `Job.costs`, or `step_ms`.
     """
 
     kind: str = RANDOM
@@ -47,15 +47,15 @@ AT_RANDOM = Sampler()
 
 
 class Drawn(NamedTuple):
-    """The jobs of a search that draws each network by what came of those before.
+    """The jobs of a search that samples each network from earlier results.
 
     Attributes:
-        space: to draw from.
-        window: of the flops.
-        sampler: that draws: `tpe` or `nsga2`.
-        number: of jobs in all.
-        seed: of what is drawn.
-        candidates: to draw before the window is given up.
+        space: design space.
+        window: range of flops.
+        sampler: `tpe` or `nsga2`.
+        number: total number of jobs.
+        seed: seed of the sampling.
+        candidates: number of random candidates before giving up.
     """
 
     space: DesignSpace
@@ -66,13 +66,13 @@ class Drawn(NamedTuple):
     candidates: int = 100_000
 
     @property
-    def told(self) -> Sequence[Any]:
-        """What all workers must agree on, as JSON has it."""
+    def shared_settings(self) -> Sequence[Any]:
+        """The settings that all workers must share, ready for JSON."""
         return list(self)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What is drawn, as Optuna has it: the ranges of the space that are more than a number."""
+        """Optuna's distributions of the sampled parameters: ranges with more than one value."""
         least, most = (parameters_at(self.space, [end] * len(_NAMES)) for end in (0.0, 1.0))
         return {
             name: FloatDistribution(low, high, log=True)
@@ -81,21 +81,21 @@ class Drawn(NamedTuple):
         }
 
     def jobs(self, attempts: Attempts) -> list[Job]:
-        """Returns the jobs that have been drawn: of each, the first attempt says which it is.
+        """Returns the sampled jobs; each is described by its first attempt.
 
         Args:
-            attempts: at each job, from the first on.
+            attempts: by job number, in the order of time.
         """
         return [self._job(i, self._at(tries[0].params)) for i, tries in enumerate(attempts)]
 
     def next(self, attempts: Attempts) -> Job | None:
-        """Returns the next job; None: all have been drawn.
+        """Returns the next job; None: all were sampled.
 
         Args:
-            attempts: at each job so far, from the first on.
+            attempts: by job number, in the order of time.
 
         Raises:
-            NothingFoundError: too few networks of the space fall into the window.
+            NothingFoundError: too few networks of the space are in the window.
         """
         known = [job.network for job in self.jobs(attempts)]
         if len(known) == self.number:
@@ -106,14 +106,14 @@ class Drawn(NamedTuple):
                 parameters = self._at(asked.params)
                 if self._is_wanted(parameters, known):
                     return self._job(len(known), parameters, asked.system_attrs)
-        # where the sampler finds none, the first one that is drawn at random, and new
+        # if the sampler proposes none in the window: the first new random network
         wanted = len(known) + 1
         drawn = sample(self.space, self.window, wanted, seed=self.seed, most=self.candidates)
         new = (x.parameters for x in drawn if self._is_wanted(x.parameters, known))
         return self._job(len(known), next(new))
 
     def _at(self, values: Mapping[str, float]) -> Parameters:
-        """The numbers of a network, of which those that have no range are the space's."""
+        """A network's parameters: sampled values, or the space's single values."""
         whole = {**parameters_at(self.space, [0.0] * len(_NAMES))._asdict(), **values}
         return quantized(self.space, [whole[name] for name in _NAMES])
 
@@ -127,7 +127,7 @@ class Drawn(NamedTuple):
         return Job(number, parameters._asdict(), network, marks=marks or {})
 
     def _is_wanted(self, parameters: Parameters, known: Sequence[Architecture]) -> bool:
-        """Whether the network is in the window, and none of those that are there already."""
+        """Whether the network is in the window and new."""
         network = network_of(self.space, parameters, "")
         return (
             network is not None
@@ -136,7 +136,7 @@ class Drawn(NamedTuple):
         )
 
     def _asked(self, attempts: Attempts) -> Iterator[FrozenTrial]:
-        """What the sampler proposes, in a study in memory: what is refused is nobody's concern."""
+        """The sampler's proposals, from a study in memory, so that rejected ones are not stored."""
         objectives = 2 if self.sampler.kind == NSGA2 else 1
         study = optuna.create_study(
             directions=[StudyDirection.MINIMIZE] * objectives, sampler=self._made(len(attempts))
@@ -150,7 +150,7 @@ class Drawn(NamedTuple):
 
     def _made(self, number: int) -> optuna.samplers.BaseSampler:
         seed = random.Random(f"{self.seed} {number}").getrandbits(32)
-        at_random = min(max(4, self.number // 4), 10)  # before results count
+        at_random = min(max(4, self.number // 4), 10)  # random networks before results are used
         if self.sampler.kind == TPE:
             return optuna.samplers.TPESampler(
                 seed=seed, n_startup_trials=at_random, multivariate=True, constant_liar=True
@@ -158,7 +158,7 @@ class Drawn(NamedTuple):
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=at_random)
 
     def _seen(self, attempts: Attempts) -> list[FrozenTrial]:
-        """What came of the jobs so far; nothing where costs are times of several machines."""
+        """The results so far, as trials; none if costs are times of several machines."""
         done = [trial for tries in attempts if (trial := of_use(tries))]
         facts = [x.user_attrs["facts"] for x in done if "facts" in x.user_attrs]
         if self.sampler.against == STEP_MS and not have_one_machine(facts):
@@ -166,7 +166,7 @@ class Drawn(NamedTuple):
         return [seen for tries in attempts if (seen := self._as_seen(tries))]
 
     def _as_seen(self, tries: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """What came of a job so far, for the sampler; None: nothing."""
+        """A job's result so far, as a trial for the sampler; None: none yet."""
         trial = of_use(tries)
         if trial is None:
             return None
@@ -175,7 +175,7 @@ class Drawn(NamedTuple):
             values = [*trial.values]
             if self.sampler.kind == NSGA2:
                 facts = {**trial.user_attrs, **trial.user_attrs["facts"]}
-                if facts.get(self.sampler.against) is None:  # a run that was taken up at its end
+                if facts.get(self.sampler.against) is None:  # a run resumed too late for step times
                     return None
                 values.append(facts[self.sampler.against])
         return optuna.trial.create_trial(

@@ -1,4 +1,4 @@
-"""Successive halving: of networks trained for as long, the better ones go on."""
+"""Successive halving: of networks trained for equally many epochs, only the better continue."""
 
 from typing import Any, NamedTuple
 
@@ -12,29 +12,29 @@ class Halving(NamedTuple):
     """When networks are compared, and how many go on.
 
     The asynchronous form (Li et al., "A System for Massively Parallel Hyperparameter Tuning",
-    2020), as Optuna has it: nobody waits. Whoever is the first to come as far goes on, so that the
-    first networks are trained for longer than the later ones.
+    2020), as in Optuna: no worker waits. The first network at a comparison always continues, so
+    early networks are trained for longer than later ones.
 
     Attributes:
-        start: epochs after which networks are compared first; 0: never.
-        factor: one of so many goes on, and is compared again after so many times the epochs.
+        start: epochs before the first comparison; 0: no comparisons.
+        factor: one in `factor` networks continues; the next comparison is after `factor` times as
+            many epochs.
     """
 
     start: int = 0
     factor: int = 2
 
     def is_behind(self, attempts: Attempts, mine: FrozenTrial) -> tuple[bool, dict[str, Any]]:
-        """Returns whether an attempt is to be stopped.
+        """Returns whether to stop an attempt.
 
         Args:
-            attempts: at each job, from the first on.
-            mine: with the error after the last epochs, and those before.
+            attempts: by job number, in the order of time.
+            mine: the attempt, with its errors so far.
 
         Returns:
-            Whether it is, and what is to be remembered of the comparison, as attributes of the
-            attempt.
+            Whether to stop it, and the attributes that the attempt gets from the comparison.
         """
-        # each job once, in memory: an attempt whose worker was lost has no say beside its successor
+        # one attempt per job, in a study in memory: lost attempts do not count
         study = optuna.create_study(direction="minimize")
         study.add_trial(_at_work(mine))
         for trial in map(of_use, attempts):

@@ -1,4 +1,4 @@
-"""The network that a search found, scaled up: arXiv:2103.06877, section 6.4."""
+"""Scales a network up by a text such as `dWr_16gf`: arXiv:2103.06877, section 6.4."""
 
 import dataclasses
 
@@ -11,17 +11,17 @@ from fastscale_jax.measure.fitted import find
 
 
 def check(scaling: str, flag: str = "scale") -> None:
-    """Refuses what says no scaling, in the name of a flag (empty: of an argument).
+    """Checks the text of a scaling; `flag` (empty: an argument) is for the message.
 
     Raises:
-        ValueError: shows how one is written.
+        ValueError: invalid text; the message has examples.
     """
     strategy, _, amount = scaling.rpartition("_")
     shares(strategy or amount)
     if not strategy or not budget_of(scaling):
-        given = f"--{flag}={scaling}" if flag else repr(scaling)
+        text = f"--{flag}={scaling}" if flag else repr(scaling)
         raise ValueError(
-            f"{given} is no scaling; {question(scaling, ())}write <strategy>_<amount>, as in "
+            f"{text} is no scaling; {question(scaling, ())}write <strategy>_<amount>, as in "
             "dWr_16gf, dWr_x4 or a0.6_20macts"
         )
 
@@ -38,17 +38,17 @@ def grown(
     flag: str = "scale",
     max_resolution: int | None = None,
 ) -> tuple[Architecture, Scaling]:
-    """Returns a network grown as the variants of config files say it, `dWr_16gf`, and how.
+    """Returns a network scaled by a text such as `dWr_16gf`, and the scaling.
 
     Args:
-        network: to grow, or to shrink.
+        network: network to grow or to shrink.
         scaling: a strategy and an amount.
-        flag: that they were given by, for people.
-        max_resolution: pixels that the resolution may not exceed; None: as the strategy says.
+        flag: the flag that `scaling` came from, for messages.
+        max_resolution: largest resolution in pixels; None: no limit.
 
     Raises:
-        ValueError: it says no scaling, it is none for this network, or no factor reaches the
-            amount.
+        ValueError: invalid text, a strategy that does not suit the network, or no factor reaches
+            the amount.
     """
     check(scaling, flag)
     budget = budget_of(scaling)

@@ -1,4 +1,4 @@
-"""The jobs of a search: all known from the start, or drawn one after the other."""
+"""The jobs of a search: all known from the start, or sampled one by one."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -10,29 +10,29 @@ from fastscale_jax.search.jobs import Job, Parameter
 
 
 class Plan(Protocol):
-    """What a ledger has to know of the jobs of a search."""
+    """The interface of a search's jobs to the ledger."""
 
     @property
     def number(self) -> int:
-        """Of jobs in all."""
+        """The total number of jobs."""
         ...
 
     @property
-    def told(self) -> Sequence[Any]:
-        """What all workers must agree on, as JSON has it."""
+    def shared_settings(self) -> Sequence[Any]:
+        """The settings that all workers must share, ready for JSON."""
         ...
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna and its dashboard are told of the parameters."""
+        """The parameters' distributions, for Optuna and its dashboard."""
         ...
 
     def jobs(self, attempts: Attempts) -> list[Job]:
-        """Returns the jobs that are known, after some attempts at them."""
+        """Returns the jobs known so far."""
         ...
 
     def next(self, attempts: Attempts) -> Job | None:
-        """Returns a job that was not known; None: there are no others."""
+        """Returns a new job; None: there are no more."""
         ...
 
 
@@ -45,22 +45,22 @@ class Listed:
         self.number = len(jobs)
 
     @property
-    def told(self) -> Sequence[Any]:
-        """As in `Plan`: workers of several versions do not mix."""
+    def shared_settings(self) -> Sequence[Any]:
+        """As in `Plan`; keeps workers of different versions apart."""
         return [(dict(job.parameters), job.network.to_record(), job.seed) for job in self._jobs]
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
         """As in `Plan`: the ranges that the jobs span."""
-        found: dict[str, BaseDistribution] = {}
+        ranges: dict[str, BaseDistribution] = {}
         for name in self._jobs[0].parameters:
             values: list[Parameter] = [job.parameters[name] for job in self._jobs]
             numbers = [float(value) for value in values if not isinstance(value, str)]
             if len(numbers) == len(values):
-                found[name] = FloatDistribution(min(numbers), max(numbers))
+                ranges[name] = FloatDistribution(min(numbers), max(numbers))
             else:
-                found[name] = CategoricalDistribution(sorted({str(value) for value in values}))
-        return found
+                ranges[name] = CategoricalDistribution(sorted({str(value) for value in values}))
+        return ranges
 
     def jobs(self, attempts: Attempts) -> list[Job]:
         """Returns all of them."""

@@ -1,4 +1,4 @@
-"""A network that a search is to train, and what came of it."""
+"""A job of a search, which is a network to train, and its result."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,68 +7,67 @@ from typing import Any
 from fastscale_jax.arch import Architecture, count
 
 WAITING, AT_WORK, DONE, FAILED = "waiting", "at work", "done", "failed"
-STOPPED = "stopped"  # because others had a lower error after as many epochs
+STOPPED = "stopped"  # by halving: others had a lower error after as many epochs
 
-STEP_MS = "step_ms"  # a cost that is measured, among an entry's facts
-_MACHINE = ("device", "platform", "cores")  # of an entry's facts
+STEP_MS = "step_ms"  # a measured cost, in an entry's facts
+_MACHINE = ("device", "platform", "cores")  # keys of an entry's facts
 
 Parameter = float | int | str
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A network to be trained, which every worker of a search knows by the same number."""
+    """A network to train, with a number that is the same for all workers of a search."""
 
     number: int
-    parameters: Mapping[str, Parameter]  # what was drawn or chosen, by name
+    parameters: Mapping[str, Parameter]  # sampled or chosen values, by name
     network: Architecture
-    seed: int = 0  # of the training run
-    # what the sampler that drew it wants to be told again
+    seed: int = 0  # seed of the training run
+    # data of the sampler that proposed it, which the sampler needs again
     marks: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def costs(self) -> dict[str, int]:
-        """What the network costs: flops, params and acts."""
+        """The network's costs: flops, params and acts."""
         return count(self.network)._asdict()
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where a job stands."""
+    """The state of a job."""
 
     job: Job
     state: str = WAITING
-    error: float | None = None  # top-1, percent; of one that is done
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of how it was trained
-    worker: str = ""  # who trains it, or did
-    reason: str = ""  # why it failed or was stopped
+    error: float | None = None  # top-1, percent; None unless done
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # times, machine and so on
+    worker: str = ""  # the worker that trains or trained it
+    reason: str = ""  # the reason of its failure or stop
 
     def cost(self, name: str) -> float | None:
-        """Returns what it costs: one of its job's `costs`, or `step_ms`; None: not known."""
+        """Returns a cost: one of the job's `costs`, or `step_ms`; None: unknown."""
         return self.job.costs.get(name, self.facts.get(name))
 
 
 def error_after(error: float, epochs: int) -> str:
-    """Returns, for people, an error in percent and the epochs after which it was found."""
+    """Returns a text with an error in percent and its number of epochs."""
     return f"{error:.2f} % error after {epochs} epoch{'s' * (epochs != 1)}"
 
 
 def best_of(entries: Sequence[Entry]) -> Entry | None:
-    """Returns the one with the lowest error; of equal ones the cheapest in flops."""
+    """Returns the entry with the lowest error; of equal ones, the one with fewest flops."""
     done = [entry for entry in entries if entry.error is not None]
     return min(done, key=lambda x: (x.error, x.job.costs["flops"], x.job.number), default=None)
 
 
 def front_of(entries: Sequence[Entry], against: str) -> list[Entry]:
-    """Returns those beside which none has a lower error and no higher cost, or the reverse.
+    """Returns the Pareto front of error and cost.
 
     Args:
-        entries: of one search; those without an error or a cost are left out.
+        entries: entries of one search; those without an error or a cost are left out.
         against: the cost, as in `Entry.cost`.
 
     Returns:
-        From the cheapest to the dearest, whose errors fall; none where step times are of several
-        machines.
+        From low to high cost, with falling errors; empty if step times are of several machines.
     """
     if against == STEP_MS and not have_one_machine([x.facts for x in entries if x.facts]):
         return []
@@ -84,5 +83,5 @@ def front_of(entries: Sequence[Entry], against: str) -> list[Entry]:
 
 
 def have_one_machine(facts: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns whether step times can be compared, by the facts of how networks were trained."""
+    """Returns whether all facts are of one kind of machine, so that step times are comparable."""
     return len({tuple(str(each.get(name)) for name in _MACHINE) for each in facts}) <= 1

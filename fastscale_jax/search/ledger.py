@@ -1,9 +1,8 @@
-"""Which networks of a search are trained, and who trains which: a study of Optuna's.
+"""Assigns the jobs of a search to workers, in an Optuna study.
 
-Any number of workers on any number of machines share one by its storage. A trial of the study is an
-attempt at a job. Jobs that are known from the start are the same for all workers, so that what
-nobody has attempted need not be written down; of one that is drawn, the first attempt says what it
-is.
+Any number of workers on any number of machines share a study by its storage. A trial of the study
+is an attempt at a job. Jobs that are known from the start are not stored, because all workers
+compute the same ones. A sampled job is stored in its first attempt.
 """
 
 import contextlib
@@ -27,16 +26,16 @@ from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
 from fastscale_jax.search.shared_study import JOBS, opened
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 
-_BEGUN = "begun"  # attribute of a trial that has given its first sign of life
+_BEGUN = "begun"  # attribute of a trial after its first sign of life
 _LOST = "no sign of life came through for too long"
 
 
 class LostError(Exception):
-    """An attempt was taken for dead, and is somebody else's now."""
+    """This worker's attempt counted as dead, and another worker has its job."""
 
 
 class Ledger(contextlib.AbstractContextManager["Ledger"]):
-    """A study that this process works on, beside others. Use it in a `with` statement."""
+    """A study that several processes work on. Use it in a `with` statement."""
 
     def __init__(
         self,
@@ -48,35 +47,35 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         halving: Halving = NO_HALVING,
         heartbeat_seconds: int = 10,
     ) -> None:
-        """Opens a study, or begins it.
+        """Opens a study, or creates it.
 
         Args:
             url: as in `sqlite:///search.db` or `postgresql://user@host/database`.
-            name: of the study.
-            plan: of the jobs.
-            about: what is searched, and how it is trained, as JSON has it; the same for all
-                workers, as is the plan.
-            halving: when a network is stopped because others are ahead.
-            heartbeat_seconds: between signs of life. A worker that gives none for four times as
-                long has lost its job.
+            name: name of the study.
+            plan: the jobs; the same for all workers.
+            about: settings of the search and the training, ready for JSON; the same for all
+                workers.
+            halving: early stopping.
+            heartbeat_seconds: seconds between signs of life. A worker without one for four times as
+                long loses its job.
 
         Raises:
             StorageError: the storage cannot be reached.
-            ValueError: the URL is none, or the study of that name is another one.
+            ValueError: an invalid URL, or the study of that name has other settings.
         """
         self._plan, self._halving, self._seconds = plan, halving, heartbeat_seconds
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._silent: dict[int, float] = {}  # trials without a sign of life, and since when
+        self._silent: dict[int, float] = {}  # by trial without a sign of life: time first seen
         self._is_at_work = False
-        self._lock = threading.RLock()  # signs of life are given from a thread
+        self._lock = threading.RLock()  # a thread gives the signs of life
         self._storage = Storage(url, heartbeat_seconds)
         self._trials = self._storage.optuna
-        # all that workers must agree on: whoever waits less long takes others for dead
-        told = {**about, JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
-        if halving.start:  # studies of older versions say nothing of it
-            told["halving"] = halving._asdict()
+        # settings that workers must share; with a shorter heartbeat the others would seem dead
+        settings = {**about, JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
+        if halving.start:  # studies of older versions do not have it
+            settings["halving"] = halving._asdict()
         try:
-            self._study = opened(self._storage, name, json.loads(json.dumps(told)))
+            self._study = opened(self._storage, name, json.loads(json.dumps(settings)))
             with self._storage.reached():
                 self._id = self._trials.get_study_id_from_name(name)
         except BaseException:
@@ -89,16 +88,16 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
     @property
     def number(self) -> int:
-        """Of jobs in all, those included that are still to be drawn."""
+        """The total number of jobs, with those not sampled yet."""
         return self._plan.number
 
     @property
     def reports_every(self) -> int:
-        """Epochs after which the error of a job is to be reported; 0: only at its end."""
+        """Epochs between reports of a job's error; 0: only at its end."""
         return self._halving.start
 
     def entries(self) -> list[Entry]:
-        """Returns where each job stands that is known, in their order."""
+        """Returns the states of the known jobs, by job number."""
         attempts = self._by_job()
         jobs = self._plan.jobs(attempts)
         return [
@@ -107,16 +106,16 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         ]
 
     def claim(self, aside: Collection[int] = ()) -> Job | None:
-        """Returns a job for this worker to do, which is nobody else's.
+        """Claims a free job for this worker.
 
-        None: all are done, stopped, given up, or at work elsewhere.
+        Returns None if all jobs are done, stopped, given up, or running elsewhere.
 
         Args:
-            aside: numbers of jobs that are taken only where there are no others.
+            aside: numbers of jobs that are claimed only if there are no others.
 
         Raises:
-            NothingFoundError: a job cannot be drawn.
-            StorageError: the storage cannot be reached any more, as in all that follows.
+            NothingFoundError: a job cannot be sampled.
+            StorageError: the storage cannot be reached; the methods below raise it too.
         """
         with self._storage.reached():
             optuna.storages.fail_stale_trials(self._study)
@@ -130,14 +129,14 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             free = preferred or free
             if not free:
                 return None
-            # whoever begins alone goes by the order; several had better not want the same
+            # a lone worker takes jobs in order; several take random ones, to avoid collisions
             alone = all(entry.state != AT_WORK for entry in entries)
             job = free[0] if alone else random.choice(free)
             if self._attempt(job):
                 return job
 
     def _attempt(self, job: Job) -> bool:
-        """Whether a job is this worker's: of several that began it, the first has it."""
+        """Starts an attempt at a job; returns False if another worker started one earlier."""
         distributions = self._plan.distributions
         before = self._furthest(job.number)
         trial = optuna.create_trial(
@@ -145,11 +144,11 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             params={name: job.parameters[name] for name in distributions},
             distributions=distributions,
             user_attrs={"job": job.number, "worker": self._worker, **job.costs},
-            # what an earlier attempt told, its run goes on from; it is not compared again
+            # the run continues an earlier attempt's; its reports are copied, not compared again
             system_attrs=dict(before.system_attrs if before else job.marks),
             intermediate_values=before.intermediate_values if before else None,
         )
-        # it is over already where this worker stood still for so long that it was taken for dead
+        # the attempt has already ended if this worker paused for so long that it counted as dead
         reached = self._storage.reached()
         with self._lock, contextlib.suppress(OverError, LostError), reached:
             self._job, self._trial = job, self._trials.create_new_trial(self._id, trial)
@@ -165,18 +164,18 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         return False
 
     def _furthest(self, number: int) -> FrozenTrial | None:
-        """The attempt at a job that told most errors, the first of several; None: there is none."""
+        """The attempt at a job with most reported errors, the first of equals; None: none."""
         tries = [trial for each in self._by_job()[number : number + 1] for trial in each]
         return max(tries, key=lambda trial: len(trial.intermediate_values), default=None)
 
     def _live(self, tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The attempts, by their numbers, beside which nobody need make another one."""
+        """The attempts, by number, that are running, done or stopped."""
         return [trial for trial in tries if of_use([trial]) is not None]
 
     def _fail_stillborn(self) -> None:
-        """Ends attempts whose worker died before its first sign of life, which nobody misses.
+        """Ends attempts whose worker died before its first sign of life; Optuna does not notice.
 
-        By this worker's own clock: those of others may go wrong.
+        Uses this worker's clock only, because other machines' clocks may differ.
         """
         now, before = time.monotonic(), self._silent
         self._silent = {
@@ -193,19 +192,19 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
     @contextlib.contextmanager
     def alive(self, besides: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Gives signs of life of this worker while what runs inside takes its time.
+        """Gives signs of life of this worker during the `with` block.
 
-        Where none came through for so long that the worker was taken for dead, it takes its job up
-        again, unless somebody else has done so: they cannot go on with it in the same folder.
+        If none arrived for so long that the worker counted as dead, it claims its job again, unless
+        another worker has it already: two cannot train in the same folder.
 
         Args:
-            besides: is called after each.
+            besides: called after each sign of life.
         """
         over = threading.Event()
 
         def beat() -> None:
             while not over.wait(self._seconds):
-                # the next one may get through; if none does, the job is somebody else's
+                # the next one may arrive; if none does, another worker gets the job
                 with contextlib.suppress(StorageError, OverError):
                     self._give_sign()
                     besides()
@@ -219,7 +218,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             thread.join()
 
     def _give_sign(self) -> None:
-        """Says that this worker is at its job; begins it anew where that was taken for dead."""
+        """Gives a sign of life; starts a new attempt if this one counted as dead."""
         with self._lock, self._storage.reached():
             if not self._is_at_work:
                 return
@@ -229,17 +228,17 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 self._attempt(self._job)
 
     def report(self, epochs: int, error: float) -> bool:
-        """Writes down an error of the job that was claimed on its way.
+        """Stores an intermediate error of the claimed job.
 
         Args:
-            epochs: that it has been trained for.
+            epochs: epochs trained so far.
             error: top-1, percent.
 
         Returns:
-            Whether it is to be stopped, because others had a lower error after as many epochs.
+            Whether to stop the job, because others had a lower error after as many epochs.
 
         Raises:
-            LostError: the job was taken for dead, and is somebody else's.
+            LostError: another worker has the job.
         """
         if not self._halving.start:
             return False
@@ -247,7 +246,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             with self._lock, self._storage.reached():
                 self._give_sign()
                 if epochs in self._trials.get_trial(self._trial).intermediate_values:
-                    return False  # by an earlier attempt, which went on
+                    return False  # an earlier attempt reported it and was not stopped
                 self._trials.set_trial_intermediate_value(self._trial, epochs, error)
                 mine = self._trials.get_trial(self._trial)
                 is_behind, remembered = self._halving.is_behind(self._by_job(), mine)
@@ -258,45 +257,45 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         return is_behind
 
     def stop(self, epochs: int, error: float) -> None:
-        """Writes down that the job that was claimed is not trained further.
+        """Stores that the claimed job was stopped early.
 
         Args:
-            epochs: that it was trained for.
+            epochs: epochs trained.
             error: top-1 after them, percent.
 
         Raises:
-            LostError: the job was taken for dead, and is somebody else's.
+            LostError: another worker has the job.
         """
         self._give_sign()
         self._end(TrialState.PRUNED, {STOPPED_AT: epochs, "error": error})
 
     def finish(self, error: float, facts: Mapping[str, Any]) -> None:
-        """Writes down what came of the job that was claimed.
+        """Stores the result of the claimed job.
 
         Args:
             error: top-1, percent.
-            facts: of how it was trained, as JSON has them.
+            facts: times, machine and other facts of the training, ready for JSON.
 
         Raises:
-            LostError: the job was taken for dead, and is somebody else's.
+            LostError: another worker has the job.
         """
         self._give_sign()
         self._end(TrialState.COMPLETE, {"facts": dict(facts)}, [error])
 
     def fail(self, reason: str) -> None:
-        """Writes down that the job that was claimed cannot be done, by nobody.
+        """Stores that the claimed job cannot be done by any worker.
 
         Raises:
-            LostError: the job was taken for dead, as in all that follows.
+            LostError: another worker has the job; the methods below raise it too.
         """
         self._end(TrialState.FAIL, {"reason": reason, "final": True})
 
     def fail_here(self, reason: str) -> None:
-        """Writes down that this worker could not do the job: it is tried three times in all."""
+        """Stores that this worker could not do the job; a job is tried three times in all."""
         self._end(TrialState.FAIL, {"reason": reason})
 
     def give_back(self) -> None:
-        """Leaves the job that was claimed to others, or to this worker's next start."""
+        """Gives the claimed job back, for other workers or this worker's next start."""
         self._end(TrialState.PRUNED, {"reason": "given back"})
 
     def _end(
@@ -304,7 +303,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     ) -> None:
         try:
             with self._lock, self._storage.reached():
-                self._is_at_work = False  # so that no sign of life to come begins it anew
+                self._is_at_work = False  # keeps later signs of life from starting a new attempt
                 for name, value in about.items():
                     self._trials.set_trial_user_attr(self._trial, name, value)
                 self._trials.set_trial_state_values(self._trial, state, values)
@@ -312,7 +311,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             raise LostError(_LOST) from error
 
     def _by_job(self) -> list[list[FrozenTrial]]:
-        """The attempts at each job that has any before or after it, from the first on."""
+        """The attempts by job number, in the order of time, up to the last attempted job."""
         with self._storage.reached():
             trials = self._trials.get_all_trials(self._id, deepcopy=False)
         last = max((trial.user_attrs["job"] for trial in trials), default=-1)
@@ -323,5 +322,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
 
 def _digest(plan: Plan) -> str:
-    """A short name for what is to be trained, so that workers of several versions do not mix."""
-    return hashlib.sha256(json.dumps(plan.told, sort_keys=True).encode()).hexdigest()[:12]
+    """A digest of the networks to train, which keeps workers of different versions apart."""
+    return hashlib.sha256(json.dumps(plan.shared_settings, sort_keys=True).encode()).hexdigest()[
+        :12
+    ]

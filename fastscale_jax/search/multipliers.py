@@ -8,14 +8,14 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.growing import grow
 from fastscale_jax.arch.strategies import Multipliers
 
-TARGET = 2.0  # by which flops grow at phi = 1
+TARGET = 2.0  # growth of flops at phi = 1
 
 
 def grid(step: float, tolerance: float) -> list[tuple[float, float, float]]:
     """Returns every alpha, beta and gamma of the grid whose flops grow about twofold.
 
     Args:
-        step: between values, which begin at 1.
+        step: step between values, which start at 1.
         tolerance: the largest relative difference between alpha * beta^2 * gamma^2 and 2.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The output of a search: its results as JSON lines, and the distribution of errors."""
+"""The output of a search: results as JSON lines, and the distribution of errors."""
 
 import json
 import pathlib
@@ -38,18 +38,17 @@ def write_results(entries: Sequence[Entry], folder: pathlib.Path) -> pathlib.Pat
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
     lines = [json.dumps(record(entry)) for entry in entries if entry.state in _TOLD]
-    # the workers of a search end at the same time, and write the same content
+    # several workers may end at the same time; they write the same content
     with replacing(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 
 def distribution(entries: Sequence[Entry]) -> list[tuple[float, float]]:
-    """Returns the errors in order, each with the share of networks whose error is not larger.
+    """Returns the errors in order, each with the share of networks with at most that error.
 
-    That is the empirical distribution function of arXiv:2003.13678, section 3.1. Networks that
-    failed, because their loss diverged, or were stopped, because others were ahead, count as having
-    a larger error than all others.
+    This is the empirical distribution function of arXiv:2003.13678, section 3.1. Networks that
+    diverged or were stopped by halving count as having a larger error than all others.
     """
     errors = sorted(entry.error for entry in entries if entry.error is not None)
     return [(error, (i + 1) / len(entries)) for i, error in enumerate(errors)]
@@ -59,8 +58,8 @@ def distribution_figure(entries: Sequence[Entry], title: str) -> Figure:
     """Returns the distribution of errors as a figure, named `edf`.
 
     Args:
-        entries: of which at least one is done.
-        title: of the figure.
+        entries: entries, at least one of them done.
+        title: the figure's title.
     """
     pairs = distribution(entries)
     best, _ = pairs[0]
@@ -69,20 +68,20 @@ def distribution_figure(entries: Sequence[Entry], title: str) -> Figure:
     panel = Panel(
         title,
         Axis("top-1 error, %", is_log=False),
-        Axis("share of networks with no larger error", is_log=False, least=(0.0, 1.02)),
+        Axis("share of networks with at most this error", is_log=False, least=(0.0, 1.02)),
         (curve,),
     )
     return Figure("edf", title, "", (panel,), columns=1)
 
 
 def trained_epochs(entries: Sequence[Entry]) -> list[str]:
-    """Returns, where networks were stopped, a line that says how much less was trained."""
+    """Returns a line on the epochs saved by halving; empty: no network was stopped."""
     stopped = [entry.facts[STOPPED_AT] for entry in entries if entry.state == STOPPED]
     whole = [entry.facts["epochs"] for entry in entries if entry.state == DONE]
     if not stopped or not whole:
         return []
     trained, all_of_them = sum(stopped) + sum(whole), max(whole) * (len(stopped) + len(whole))
     return [
-        f"trained: {trained:g} epochs, where all to their end were {all_of_them:g}; "
+        f"trained: {trained:g} epochs instead of {all_of_them:g}; "
         f"{len(stopped)} of {len(entries)} networks were stopped early"
     ]

@@ -1,8 +1,8 @@
-"""Finds a RegNet: draws networks from the design space, trains each shortly, keeps the best.
+"""Finds a RegNet: samples networks from the design space, trains each briefly, keeps the best.
 
-After "Designing Network Design Spaces" (arXiv:2003.13678) and arXiv:2103.06877, section 6.1: a
-number of networks whose flops lie in a window. The best one may be scaled up, which is the hybrid
-of section 6.4.
+After "Designing Network Design Spaces" (arXiv:2003.13678) and arXiv:2103.06877, section 6.1. The
+networks' flops are in a window. The best network may be scaled up, which is the hybrid of section
+6.4.
 """
 
 import math
@@ -22,7 +22,7 @@ from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sam
 from fastscale_jax.search.together import Settings, search, write_recipe
 from fastscale_jax.search.training import shortened
 
-# parameters of the design space, with what they mean and an example of least and most
+# parameters of the design space, with their meaning and an example of a range
 RANGES = {
     "depth": ("blocks", "4:63"),
     "w0": ("channels of the first block", "8:248"),
@@ -38,7 +38,7 @@ def window_of(text: str) -> Window:
     """Returns the window of flops that a text like `200mf:600mf` describes.
 
     Raises:
-        ValueError: it is no range.
+        ValueError: the text is no range.
     """
     try:
         low, high = (
@@ -60,13 +60,13 @@ def space_of(
     """Returns the design space with the ranges of some parameters changed.
 
     Args:
-        family: whose blocks the networks have.
-        limits: least and most of each parameter of `RANGES`, as in `4:63`; empty: the space's own.
-        resolution: of the networks, pixels, where no range is given.
-        num_classes: of the networks.
+        family: family whose blocks the networks have.
+        limits: range of each parameter of `RANGES`, as in `4:63`; empty: the space's default.
+        resolution: the networks' resolution in pixels, if `limits` has no range for it.
+        num_classes: the networks' number of classes.
 
     Raises:
-        ValueError: a range is none.
+        ValueError: a text is no range.
     """
     space = DesignSpace(family, num_classes=num_classes)
     ranges = {"resolution": Range(resolution, resolution, space.resolution.quantum)}
@@ -114,28 +114,28 @@ def search_regnets(
     sampler: Sampler = AT_RANDOM,
     halving: Halving = NO_HALVING,
 ) -> tuple[list[Entry], list[str]]:
-    """Draws networks, trains each shortly, and writes down the best.
+    """Samples networks, trains each briefly, and writes a config of the best.
 
     Args:
-        settings: of the search.
-        space: to draw from.
-        window: of the flops of one image, as in `200mf:600mf`.
-        networks: to be trained.
-        seed: of what is drawn.
-        candidates: to draw before the window is given up.
-        larger: what the best network is scaled to in the end, as in `dWr_16gf`; empty: nothing.
-        sampler: how networks are drawn.
-        halving: when a network is stopped because others are ahead.
+        settings: settings of the search.
+        space: design space.
+        window: range of flops for one image, as in `200mf:600mf`.
+        networks: number of networks to train.
+        seed: seed of the sampling.
+        candidates: number of candidates before giving up.
+        larger: variant that the best network is scaled to, as in `dWr_16gf`; empty: none.
+        sampler: how networks are sampled.
+        halving: early stopping.
 
     Returns:
-        The entry of each job, and lines that say what was written.
+        The entry of each job, and lines that name the written files.
 
     Raises:
-        Everything that `together.search` does.
+        The errors of `together.search`.
     """
     _check_times(settings, sampler.against)
     within = window_of(window)
-    # a window that nothing falls into is refused before any network is trained
+    # raises for an empty window before any network is trained
     drawn = sample(
         space,
         within,
@@ -145,7 +145,7 @@ def search_regnets(
         is_quasi_random=sampler.kind == QUASI_RANDOM,
     )
     if larger:
-        for one in drawn:  # as is a network that cannot be scaled
+        for one in drawn:  # raises for a network that cannot be scaled
             hybrid.scaled_up(one.network, larger)
     about: dict[str, Any] = {
         "search": "regnets",
@@ -154,7 +154,7 @@ def search_regnets(
         "networks": networks,
         "seed": seed,
     }
-    if sampler.kind == RANDOM:  # studies of older versions say nothing of it
+    if sampler.kind == RANDOM:  # studies of older versions have no sampler
         plan: Plan = _listed(drawn)
     else:
         about["sampler"] = sampler._asdict()
@@ -173,10 +173,10 @@ def search_regnets(
 
 
 def _check_times(settings: Settings, against: str) -> None:
-    """Refuses to look for fast networks where no run is long enough to tell its step time.
+    """Checks that runs log often enough for a step time, if that is the cost.
 
     Raises:
-        ValueError: says what would be right.
+        ValueError: they do not; the message has the key to change.
     """
     if against != STEP_MS:
         return
@@ -184,8 +184,8 @@ def _check_times(settings: Settings, against: str) -> None:
     every = run.recipe.train.log_every_steps
     if run.total_steps < 2 * every:
         raise ValueError(
-            f"--against={STEP_MS} needs two lines of the log of each run: {run.total_steps} steps "
-            f"are {run.total_steps // every}; give a smaller --config.train.log_every_steps"
+            f"--against={STEP_MS} needs two log lines per run, but {run.total_steps} steps give "
+            f"{run.total_steps // every}; give a smaller --config.train.log_every_steps"
         )
 
 
@@ -194,7 +194,7 @@ def _listed(drawn: Sequence[Sampled]) -> Listed:
 
 
 def _schedule(settings: Settings) -> str:
-    """How long each network is trained, for people."""
+    """The length of each network's training, as text."""
     recipe = settings.run.recipe
     if recipe.train.steps and not settings.epochs:
         return f"{recipe.train.steps} steps"
@@ -202,7 +202,7 @@ def _schedule(settings: Settings) -> str:
 
 
 def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry]) -> list[str]:
-    """Writes results, distribution and configs, and returns lines that name the files."""
+    """Writes results, distribution and configs; returns lines that name the files."""
     paths: list[pathlib.Path] = [write_results(entries, settings.output)]
     best, notes = best_of(entries), []
     if best is not None:
@@ -222,9 +222,9 @@ def _written(settings: Settings, of: str, larger: str, entries: Sequence[Entry])
 
 
 def _scaled(network: Architecture, larger: str, notes: list[str]) -> Architecture | None:
-    """The network scaled up; None, and a note that says why, where that cannot be.
+    """The network scaled up; None, with a note on the reason, if that is impossible.
 
-    Of networks that are drawn one after the other, none can be tried before it is trained.
+    Networks that are sampled one by one cannot be checked for this before they are trained.
     """
     try:
         return hybrid.scaled_up(network, larger)
@@ -234,7 +234,7 @@ def _scaled(network: Architecture, larger: str, notes: list[str]) -> Architectur
 
 
 def _front(settings: Settings, entries: Sequence[Entry], against: str) -> list[str]:
-    """Writes a config for each network of the front of error and cost, and says which they are."""
+    """Writes a config for each network on the front of error and cost; returns lines on them."""
     if not against:
         return []
     for earlier in (settings.output / "front").glob("*.py"):
@@ -242,14 +242,14 @@ def _front(settings: Settings, entries: Sequence[Entry], against: str) -> list[s
     lines: list[str] = []
     for entry in front_of(entries, against):
         name, cost = entry.job.network.name, entry.cost(against)
-        said = f"{name}, with {entry.error:.2f} % error at {cost:.4g} {against}"
-        about = f"{said}: no other network of the search has as low an error at as low a cost."
+        summary = f"{name}, with {entry.error:.2f} % error at {cost:.4g} {against}"
+        about = f"{summary}: no other network has an error and a cost as low."
         lines.append(
-            f"front: {said}: {write_recipe(settings, f'front/{name}', entry.job.network, about)}"
+            f"front: {summary}: {write_recipe(settings, f'front/{name}', entry.job.network, about)}"
         )
     return lines or [
-        f"there is no front: {against} is not known, or of several machines, whose times cannot be "
-        "compared"
+        f"there is no front: {against} is unknown, or was measured on several machines and cannot "
+        "be compared"
     ]
 
 

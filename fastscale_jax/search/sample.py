@@ -1,8 +1,8 @@
-"""RegNets drawn at random from their design space, until enough have flops within a window.
+"""Samples RegNets from their design space until enough have flops within a window.
 
-After "Designing Network Design Spaces" (arXiv:2003.13678): six numbers make a network, and are
-drawn log-uniformly and quantized (section 3.3: depths below 64, w0 and wa below 256, wm from 1.5 to
-3).
+After "Designing Network Design Spaces" (arXiv:2003.13678): six numbers describe a network. They are
+sampled log-uniformly and quantized (section 3.3: depths below 64, w0 and wa below 256, wm from 1.5
+to 3).
 arXiv:2103.06877, section 6.1, found its RegNets in this way: 32 networks in a window of flops.
 """
 
@@ -16,31 +16,31 @@ from typing import NamedTuple
 from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.arch.bases import regnet_of
 
-STAGES = 4  # as all networks of that paper have
-_MOST = 100_000  # candidates that are drawn for a window before it is given up
-_AT_ONCE = 1024  # points of a sequence
+STAGES = 4  # number of stages of all networks in that paper
+_MOST = 100_000  # candidates before giving up
+_AT_ONCE = 1024  # points computed together
 
 
 class Range(NamedTuple):
-    """A range that a number is drawn from, log-uniformly, and the quantum it is rounded to."""
+    """A range for log-uniform sampling, and the quantum that values are rounded to."""
 
     low: float
     high: float
     quantum: float
 
     def at(self, share: float) -> float:
-        """Returns the number that lies at a share of the range, from 0 to 1, by its logarithm."""
+        """Returns the value at a share (0 to 1) of the range, on a logarithmic scale."""
         low, high = math.log(self.low), math.log(self.high)
         return math.exp(low + (high - low) * share)
 
     def nearest(self, value: float) -> float:
-        """Returns the multiple of the quantum within the range, which has one, next to a number."""
+        """Returns the nearest multiple of the quantum within the range, which must have one."""
         least, most = self.steps()
         return min(max(round(value / self.quantum), least), most) * self.quantum
 
     def steps(self) -> tuple[int, int]:
         """Returns the least and the most multiples of the quantum; there may be none."""
-        # 0.001 is not exact in binary, so that 1.5 / 0.001 may miss 1,500 by a rounding error
+        # 0.001 is not exact in binary, so 1.5 / 0.001 may not be exactly 1,500
         low, high = (round(end / self.quantum, 9) for end in self[:2])
         return math.ceil(low), math.floor(high)
 
@@ -50,13 +50,13 @@ class DesignSpace(NamedTuple):
 
     Attributes:
         family: `regnetx`, `regnety` or `regnetz`.
-        depth: blocks in all.
+        depth: total number of blocks.
         w0: width of the first block, before rounding.
         wa: slope of the widths, channels a block.
         wm: ratio of one stage's width to the one before.
         group_width: a power of two.
         resolution: input side, pixels.
-        num_classes: of the images, which the flops of a network depend on as well.
+        num_classes: number of classes, which affects a network's flops.
     """
 
     family: str = "regnety"
@@ -70,7 +70,7 @@ class DesignSpace(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The six numbers that a RegNet is made of."""
+    """The six numbers that describe a RegNet."""
 
     depth: int
     w0: int
@@ -83,41 +83,41 @@ class Parameters(NamedTuple):
 class Sampled(NamedTuple):
     """A network of a design space."""
 
-    number: int  # of the candidate that it was
+    number: int  # number of its candidate
     parameters: Parameters
     network: Architecture
     cost: Complexity
 
 
 class Window(NamedTuple):
-    """The least and the most that a network may cost."""
+    """A range of flops for one image."""
 
-    low: float  # flops of one image
+    low: float  # flops for one image
     high: float
 
     def distance(self, flops: float) -> float:
-        """Returns how far a number of flops is from the window, as a logarithm; 0: inside."""
+        """Returns the distance of flops from the window, as a logarithm; 0: inside."""
         return max(math.log(self.low / flops), math.log(flops / self.high), 0.0)
 
 
 class NothingFoundError(ValueError):
-    """Too few networks of a design space fall into a window; says which came nearest."""
+    """Too few networks of a design space are in a window; the message names the nearest."""
 
 
 def candidate(space: DesignSpace, seed: int, index: int) -> Parameters:
-    """Returns the numbers of a candidate drawn at random, which depend on nothing else."""
+    """Returns the parameters of a random candidate, which depend on seed and index only."""
     source = random.Random(f"{seed} {index}")
     return parameters_at(space, [source.random() for _ in Parameters._fields])
 
 
 def quasi_random(space: DesignSpace, seed: int) -> Iterator[Parameters]:
-    """Yields the numbers of candidates that fill the space more evenly than random ones, for ever.
+    """Yields, without end, parameters that fill the space more evenly than random ones.
 
     Sobol's sequence, scrambled (Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998).
     """
     from scipy.stats import qmc
 
-    # `rng` in the types, and from SciPy 1.15 on, which takes the old name, too
+    # the types call `seed` `rng`, as does SciPy 1.15, which still accepts the old name
     points = qmc.Sobol(len(Parameters._fields), seed=seed)  # pyright: ignore[reportCallIssue]
     while True:
         for shares in points.random(_AT_ONCE):
@@ -125,10 +125,10 @@ def quasi_random(space: DesignSpace, seed: int) -> Iterator[Parameters]:
 
 
 def parameters_at(space: DesignSpace, shares: Sequence[float]) -> Parameters:
-    """Returns the numbers that lie at a share of each range of a space, from 0 to 1.
+    """Returns the parameters at a share (0 to 1) of each range.
 
     Args:
-        space: whose ranges.
+        space: design space with the ranges.
         shares: one for each of `Parameters`, in order.
     """
     ranges = (getattr(space, name) for name in Parameters._fields)
@@ -136,7 +136,7 @@ def parameters_at(space: DesignSpace, shares: Sequence[float]) -> Parameters:
 
 
 def quantized(space: DesignSpace, values: Sequence[float]) -> Parameters:
-    """Returns the numbers of a network next to some values, one for each of `Parameters`."""
+    """Returns the parameters nearest to `values`, which has one for each of `Parameters`."""
     depth, w0, wa, wm, group_width, resolution = values
     return Parameters(
         depth=int(space.depth.nearest(depth)),
@@ -156,7 +156,7 @@ def _power_of_two(limits: Range, value: float) -> int:
 def candidates(
     space: DesignSpace, seed: int, most: int, *, is_quasi_random: bool = False
 ) -> Iterator[Sampled]:
-    """Draws `most` candidates of a design space, and yields those with four stages."""
+    """Samples `most` candidates of a design space, and yields those with four stages."""
     drawn = (
         quasi_random(space, seed)
         if is_quasi_random
@@ -169,7 +169,7 @@ def candidates(
 
 
 def network_of(space: DesignSpace, parameters: Parameters, name: str) -> Architecture | None:
-    """Returns the network of some numbers, or None if it does not have four stages."""
+    """Returns the network of some parameters; None: it does not have four stages."""
     if stages(parameters) != STAGES:
         return None
     network = regnet_of(space.family, name, **parameters._asdict())
@@ -194,18 +194,18 @@ def sample(
     most: int = _MOST,
     is_quasi_random: bool = False,
 ) -> list[Sampled]:
-    """Returns the first networks of a design space whose flops fall into a window.
+    """Returns the first networks of a design space whose flops are in a window.
 
     Args:
-        space: to draw from.
-        window: of flops.
-        wanted: networks, no two of them alike.
-        seed: of the drawing.
-        most: candidates to draw before giving up.
-        is_quasi_random: from a sequence that fills the space evenly, not at random.
+        space: design space.
+        window: range of flops.
+        wanted: number of different networks.
+        seed: seed of the sampling.
+        most: candidates before giving up.
+        is_quasi_random: use a sequence that fills the space evenly, instead of random numbers.
 
     Raises:
-        NothingFoundError: there were not so many in so many candidates.
+        NothingFoundError: too few of the candidates are in the window.
         ValueError: the window or the number of networks is empty.
     """
     if not 0 < window.low < window.high or wanted < 1:

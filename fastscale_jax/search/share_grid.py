@@ -1,4 +1,4 @@
-"""The strategies that a device is asked about: α from 0 to 1, or all shares of d, w, r and g."""
+"""The strategies to try on a device: α from 0 to 1, or a grid of shares of d, w, r and g."""
 
 import itertools
 import math
@@ -11,17 +11,17 @@ _LEAST_STEP = 0.02
 
 
 def strategies_of(base: str, text: str, step: float) -> list[str]:
-    """Returns the strategies that a text asks for, each once.
+    """Returns the strategies that a text describes, each once.
 
     Args:
-        base: of the networks, `family:base`; one whose group widths do not grow has no `g0`.
-        text: `alpha`: `a0`, `a0.2` and so on to `a1`; `all`: every way to share growth among
-            depth, width and resolution, and each with group widths that grow as widths do and
-            with group widths as they are; or strategies with commas between.
-        step: of the grid, a part of 1 as 0.2 or 0.25 are.
+        base: `family:base`; if its group widths do not grow, there is no `g0`.
+        text: `alpha`: `a0`, `a0.2` and so on to `a1`; `all`: a grid over the shares of depth, width
+            and resolution, each with growing and with fixed group widths; or strategies with commas
+            between.
+        step: step of the grid, a fraction 1/n such as 0.2 or 0.25.
 
     Raises:
-        ValueError: the step is no such part, a strategy is unknown, or its shares sum to nothing.
+        ValueError: an invalid step, an unknown strategy, or shares that sum to 0.
     """
     if text not in (ALPHA, ALL):
         names = list(dict.fromkeys(spelled(name) for name in listed(text)))
@@ -38,7 +38,7 @@ def strategies_of(base: str, text: str, step: float) -> list[str]:
 
 
 def _all_shares(parts: int, *, scales_groups: bool) -> list[str]:
-    """Every way to share growth in so many parts, in the smallest whole numbers."""
+    """All shares in multiples of 1/`parts`, as strategies with the smallest whole numbers."""
     names = []
     for d, w in itertools.product(range(parts + 1), repeat=2):
         if (r := parts - d - w) < 0:

@@ -1,4 +1,4 @@
-"""Where the workers of a search agree: a database, by its URL, and what may be wrong with it."""
+"""The database that a search's workers share, and its errors as one-line messages."""
 
 import contextlib
 import random
@@ -11,30 +11,31 @@ import optuna
 import sqlalchemy.engine
 import sqlalchemy.exc
 
-_OPENINGS = 4  # before a storage is said to be out of reach
+_OPENINGS = 4  # attempts to open a storage
 
 
 class StorageError(Exception):
-    """A storage cannot be reached, or stopped answering; says which."""
+    """A storage cannot be reached or does not answer; the message names it."""
 
 
 class OverError(Exception):
-    """What was to be written is of a trial that is over already."""
+    """A write to a trial that has already ended."""
 
 
 class Storage:
-    """A database of Optuna's, whose errors are one line for people."""
+    """An Optuna database whose errors are one-line messages."""
 
     def __init__(self, url: str, heartbeat_seconds: int) -> None:
-        """Opens it, and makes its tables if need be.
+        """Opens the database, and makes missing tables.
 
         Args:
             url: as in `sqlite:///search.db` or `postgresql://user@host/database`.
-            heartbeat_seconds: between signs of life. Who gives none for four times as long is dead.
+            heartbeat_seconds: seconds between signs of life. A worker without one for four times as
+                long counts as dead.
 
         Raises:
             StorageError: it cannot be reached.
-            ValueError: the URL is none, or needs a driver that is not installed.
+            ValueError: an invalid URL, or its driver is not installed.
         """
         self.name = _without_password(url)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -55,7 +56,7 @@ class Storage:
                         grace_period=4 * heartbeat_seconds,
                     )
                 return
-            except StorageError:  # perhaps another worker is just making the same tables
+            except StorageError:  # another worker may be making the same tables
                 if attempt == _OPENINGS:
                     raise
                 time.sleep(attempt * random.random())
@@ -67,16 +68,16 @@ class Storage:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Says in one line why the storage cannot be used.
+        """Turns the database's exceptions into ours.
 
         Raises:
-            OverError: what was to be written is of a trial that is over.
+            OverError: a write to a trial that has ended.
             StorageError: it cannot be reached, or its tables are of another version.
             ValueError: its driver is not installed.
         """
         try:
             with warnings.catch_warnings():
-                # signs of life are called experimental
+                # Optuna warns that heartbeats are experimental
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 yield
         except optuna.exceptions.UpdateFinishedTrialError as error:
@@ -86,7 +87,7 @@ class Storage:
         except (
             sqlalchemy.exc.SQLAlchemyError,
             optuna.exceptions.StorageInternalError,
-            RuntimeError,  # of a database with tables of another version
+            RuntimeError,  # tables of another version
         ) as error:
             why = error.__cause__ if error.__cause__ is not None else error
             lines = str(getattr(why, "orig", why)).strip().splitlines() or [type(why).__name__]
@@ -94,7 +95,7 @@ class Storage:
 
 
 def _without_password(url: str) -> str:
-    """The URL as it may be shown to people; of one that cannot be read, its beginning."""
+    """The URL without its password; of an invalid URL, its first characters."""
     try:
         return sqlalchemy.engine.make_url(url).set(query={}).render_as_string(hide_password=True)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -112,7 +113,7 @@ def _with_driver(url: str) -> str:
 def _engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}  # seconds to wait while another worker writes
-    # a connection may have been cut while a network was trained
+    # a connection may break while a network is trained
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("postgres"):
         options["connect_args"] = {"connect_timeout": 10}  # seconds

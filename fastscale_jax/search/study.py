@@ -1,8 +1,8 @@
 """Scales a network by several strategies, trains each, and draws error against cost.
 
-arXiv:2103.06877, Figure 1, in miniature and on images that are at hand: a network, made smaller, is
-the base, which is scaled to several factors of flops by each strategy and trained from several
-seeds.
+A small version of arXiv:2103.06877, Figure 1, on the user's images. The base is a network, usually
+scaled down. It is scaled by each strategy to several factors of flops, and each network is trained
+from several seeds.
 """
 
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ def run_study(
     seeds: int,
     smaller: str,
 ) -> tuple[list[Entry], list[str]]:
-    """Trains a network scaled by each strategy to each factor, and draws what came of it.
+    """Trains a network scaled by each strategy to each factor, and draws the results.
 
     Args:
-        settings: of the search; its network is where the base comes from.
-        strategies: that the base is scaled by.
-        factors: of flops, each strategy's; the base is 1.
-        seeds: from which each network is trained.
-        smaller: what the network is scaled to first, as in dWr_x0.5; empty: it is the base.
+        settings: settings of the search, with the network that gives the base.
+        strategies: strategies to scale the base by.
+        factors: factors of flops relative to the base, for each strategy.
+        seeds: number of seeds per network.
+        smaller: variant that gives the base, as in dWr_x0.5; empty: the network itself.
 
     Returns:
-        What came of each job, and lines that say what was written.
+        The entry of each job, and lines that name the written files.
 
     Raises:
-        Everything that `together.search` does, and ValueError for an unknown strategy.
+        The errors of `together.search`, and ValueError for an unknown strategy.
     """
     for strategy in strategies:
         shares(strategy)
@@ -58,7 +58,7 @@ def run_study(
 
 
 def _written(settings: Settings, entries: Sequence[Entry]) -> list[str]:
-    """Writes results, table and figure, and returns lines that say where."""
+    """Writes results, table and figure; returns lines that name the files."""
     results = write_results(entries, settings.output)
     paths = [results]
     if any(entry.error is not None for entry in entries):

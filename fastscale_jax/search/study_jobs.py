@@ -1,4 +1,4 @@
-"""The runs of a scaling study: a base, and what strategies make of it, from some seeds."""
+"""The jobs of a scaling study: a base and its scaled networks, from several seeds."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from fastscale_jax.search.jobs import Job
 def jobs_of(
     base: Architecture, strategies: Sequence[str], factors: Sequence[float], seeds: int
 ) -> list[Job]:
-    """Returns the runs of a study: for each seed the base, and the base by each strategy.
+    """Returns the jobs of a study: for each seed the base, and the base scaled by each strategy.
 
-    Seeds come one after the other, so that a study that is stopped has all networks.
+    Seeds are in the outer loop, so that an interrupted study has all networks from its first seeds.
 
     Raises:
-        ValueError: a strategy or a factor is none.
+        ValueError: an invalid strategy or factor.
     """
     networks: list[tuple[str, float, Architecture]] = [("", 1.0, base)]
     for factor in sorted({*factors} - {1.0}):

@@ -1,6 +1,6 @@
-"""The results of a scaling study: error by strategy, the paper's Figure 1 in miniature.
+"""The results of a scaling study: error by strategy, as in the paper's Figure 1.
 
-Both the study itself and the report read them from the file that the study wrote.
+The study and the report read them from the study's results file.
 """
 
 import collections
@@ -16,9 +16,9 @@ from fastscale_jax.measure.points import PACKAGES
 from fastscale_jax.utils.json_file import parsed
 
 _COUNTS = ("flops", "params", "acts")
-_FLOPS = Axis("flops, 10⁶ an image")
-_ACTS = Axis("activations, 10⁶ an image")
-_TIME = Axis("ms a training step")
+_FLOPS = Axis("flops, 10⁶ per image")
+_ACTS = Axis("activations, 10⁶ per image")
+_TIME = Axis("ms per training step")
 _ERROR = Axis("top-1 error, %")
 _FIELDS = {_FLOPS: ("flops", 1e6), _ACTS: ("acts", 1e6), _TIME: ("step_ms", 1.0)}
 
@@ -30,7 +30,7 @@ class Trial(NamedTuple):
     factor: float
     seed: int
     error: float  # top-1 on the test images, percent
-    flops: int  # of one image, as are acts
+    flops: int  # for one image, as are acts
     params: int
     acts: int
     step_ms: float | None
@@ -54,11 +54,11 @@ class Group(NamedTuple):
 
 
 def read(path: pathlib.Path) -> tuple[Trial, ...]:
-    """Returns the trials of a study, a JSON object a line.
+    """Returns the trials in a study's results file, which has one JSON object per line.
 
     Raises:
-        ValueError: the file cannot be read or is something else; or its trials are of several data
-            sets, lengths or bases, or one of them is there twice: they do not make one study.
+        ValueError: the file cannot be read or is no results file; or its trials are not of one
+            study: several data sets, lengths or bases, or a duplicate trial.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -83,10 +83,10 @@ def read(path: pathlib.Path) -> tuple[Trial, ...]:
 
 
 def _check_networks(path: pathlib.Path, trials: Sequence[Trial]) -> None:
-    """Refuses trials of several bases, and trials that are there twice.
+    """Checks that trials are of one base, without duplicates.
 
     Raises:
-        ValueError: says which.
+        ValueError: they are not; the message names the trial.
     """
     costs: dict[tuple[str, float], int] = {}
     seen: set[tuple[str, float, int]] = set()
@@ -123,24 +123,24 @@ def _trial(record: dict[str, Any]) -> Trial:
 
 
 def _device(record: dict[str, Any]) -> str:
-    """The device's name; a CPU's says how many cores it has."""
+    """The device's name; for a CPU with its number of cores."""
     if record.get("platform") != "cpu":
         return str(record["device"])
     return f"{record['device']}, {record['cores']} cores"
 
 
 def source(trials: Sequence[Trial]) -> str:
-    """Returns the trials' data, machines and dates, for people."""
+    """Returns a text with the trials' data, machines and dates."""
     machines = sorted({trial.machine for trial in trials})
     dates = sorted({trial.date for trial in trials})
-    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    return f"{trials[0].origin}; {' and '.join(machines)}; {when}"
+    period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"{trials[0].origin}; {' and '.join(machines)}; {period}"
 
 
 def groups(trials: Sequence[Trial]) -> list[Group]:
     """Returns the networks of a study, sorted by strategy and then by factor.
 
-    Times are left out if they are of several machines, because they cannot be compared.
+    Times of several machines are left out, because they cannot be compared.
     """
     by_network: dict[tuple[str, float], list[Trial]] = collections.defaultdict(list)
     has_times = _has_one_machine(trials)
@@ -184,9 +184,9 @@ def study_table(trials: Sequence[Trial]) -> Table:
     return Table(
         "study-table",
         "Study: error by strategy",
-        f"Trained on {source(trials)}. ± is the standard deviation over seeds. Steps are those of "
-        "the training runs with data and logging: the median of their log lines but the first. "
-        "Runs of one line have no time.",
+        f"Trained on {source(trials)}. ± is the standard deviation over seeds. Step times are "
+        "medians over the training runs' log lines without the first one; they include data and "
+        "logging. Runs with one log line have no time.",
         columns,
         rows,
     )
@@ -207,11 +207,11 @@ def _row(group: Group) -> tuple[Cell, ...]:
 
 
 def figure(trials: Sequence[Trial]) -> Figure:
-    """Returns error and cost against flops, activations and time, a curve a strategy."""
+    """Returns error against flops, activations and time, with a curve per strategy."""
     all_groups = groups(trials)
     missing = "no time was measured"
     if not _has_one_machine(trials):
-        missing = "times of several machines, which are not set beside each other"
+        missing = "times are of several machines, so they are not compared"
     panels = (
         *(_panel(all_groups, x, _ERROR, Origin.TRAINED, missing) for x in (_FLOPS, _ACTS, _TIME)),
         _panel(all_groups, _FLOPS, _ACTS, Origin.COUNTED, missing),
@@ -223,8 +223,8 @@ def figure(trials: Sequence[Trial]) -> Figure:
         f"Figure 1 in miniature: scaling on {trials[0].origin.split(',')[0]}",
         f"The paper's Figure 1 in miniature, not its networks on ImageNet: small networks trained "
         f"on {source(trials)}. Points are means over seeds, bars the standard deviation. "
-        "Differences within the bars say nothing. Sizes are rounded, so that flops do not grow by "
-        "the factor alone: compare networks at equal flops, not at equal factors.",
+        "Ignore differences within the bars. Sizes are rounded, so flops do not grow exactly by "
+        "the factor: compare networks at equal flops, not at equal factors.",
         panels,
         columns=3,
         source=source(trials),

@@ -1,4 +1,4 @@
-"""Several workers do the jobs of one search, each a job that no other has."""
+"""Runs a search's jobs, shared among several workers."""
 
 import dataclasses
 import pathlib
@@ -19,15 +19,15 @@ from fastscale_jax.search.work import work
 
 
 class Settings(NamedTuple):
-    """What all searches have in common.
+    """Settings that all searches share.
 
     Attributes:
-        run: what the networks are trained with.
-        output: folder for the runs and the results, which all workers see.
-        epochs: that each network is trained for; 0: as many as the recipe says.
-        storage: URL of the database in which workers agree who does what.
-        name: of the search in that storage.
-        heartbeat_seconds: between signs of life of a worker.
+        run: run with the training recipe.
+        output: folder for the runs and the results; all workers must see it.
+        epochs: epochs to train each network; 0: the recipe's.
+        storage: URL of the database that assigns jobs to workers.
+        name: name of the search in that database.
+        heartbeat_seconds: seconds between a worker's signs of life.
     """
 
     run: Run
@@ -41,32 +41,32 @@ class Settings(NamedTuple):
 def search(
     settings: Settings, plan: Plan, about: Mapping[str, Any], halving: Halving = NO_HALVING
 ) -> list[Entry]:
-    """Does the jobs of a search, together with other workers, and returns what came of them.
+    """Runs the jobs of a search, together with other workers, and returns their entries.
 
     Args:
-        settings: of the search.
-        plan: of its jobs.
-        about: what is searched, for workers to agree on; the recipe is added.
-        halving: when a network is stopped because others are ahead.
+        settings: settings of the search.
+        plan: its jobs.
+        about: settings that all workers must share; the recipe is added.
+        halving: early stopping.
 
     Raises:
-        DataError: the images are no good.
+        DataError: the images cannot be read.
         SaveError: a checkpoint cannot be written.
         OSError: the output cannot be written.
         StorageError: the storage cannot be reached.
-        ValueError: the networks cannot be trained with this recipe, or the study is another one.
+        ValueError: the recipe cannot train the networks, or the study has other settings.
     """
     data = settings.run.recipe.data
     if not data.batch_size:
-        raise ValueError("a search needs a batch size that is a number: all networks share it")
+        raise ValueError("a search needs a number as batch size, the same for all networks")
     if settings.run.recipe.init_from:
-        raise ValueError("a search begins with random weights: give no --config.init_from")
+        raise ValueError("a search starts from random weights: leave --config.init_from out")
     run = shortened(settings.run, settings.epochs)
     check_halving(halving, run)
     known = plan.jobs(())
     for job in known:
         validate(job.network)
-    # what is wrong with the images is said before all else
+    # raises for problems with the images before anything is written
     _ = (dataclasses.replace(run, network=known[0].network) if known else run).source
     output = settings.output
     try:
@@ -88,15 +88,15 @@ def search(
 
 
 def check_halving(halving: Halving, run: Run) -> None:
-    """Refuses to compare networks when they are at their end, or to let all of them go on.
+    """Checks that the first comparison is before the end of the training.
 
     Raises:
-        ValueError: says what would be right.
+        ValueError: it is not, or the recipe counts steps; the message has the flags to change.
     """
     if halving.start and halving.start >= run.recipe.total_epochs:
         raise ValueError(
             f"--halving_from={halving.start} is not before the last of "
-            f"{run.recipe.total_epochs} epochs; give fewer, or more --epochs"
+            f"{run.recipe.total_epochs} epochs; give a smaller one, or more --epochs"
         )
     if halving.start and run.recipe.train.steps:
         raise ValueError(

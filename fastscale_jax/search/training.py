@@ -1,4 +1,4 @@
-"""One network of a search, trained as the command `fastscale train` would train it."""
+"""Trains one network of a search, as `fastscale train` does."""
 
 import contextlib
 import dataclasses
@@ -25,17 +25,17 @@ from fastscale_jax.utils.console import lenient
 
 _Record = Mapping[str, float]
 _SAVE_MINUTES = 1.0
-_KEPT = ("date", "device", "platform", "cores", "versions")  # of the machine's description
+_KEPT = ("date", "device", "platform", "cores", "versions")  # of `machine.describe`
 
 
 def run_of_job(run: Run, job: Job, workdir: pathlib.Path, every_epochs: int = 0) -> Run:
     """Returns the run that trains a job's network: the search's, with another network and seed.
 
     Args:
-        run: of the search.
-        job: to do.
-        workdir: of its own.
-        every_epochs: it is evaluated; 0: only at its end.
+        run: the search's run.
+        job: job to train.
+        workdir: the job's own folder.
+        every_epochs: epochs between evaluations; 0: only at the end.
     """
     recipe, checkpoint = run.recipe, run.recipe.checkpoint
     # a worker that continues a run needs its last checkpoint, and only the last error counts
@@ -52,7 +52,7 @@ def run_of_job(run: Run, job: Job, workdir: pathlib.Path, every_epochs: int = 0)
 
 
 def shortened(run: Run, epochs: int) -> Run:
-    """Returns the run with a schedule of so many epochs; 0: with its own.
+    """Returns the run with a schedule of `epochs` epochs; 0: unchanged.
 
     Raises:
         ValueError: the shorter schedule is not valid.
@@ -60,7 +60,7 @@ def shortened(run: Run, epochs: int) -> Run:
     if not epochs:
         return run
     recipe = run.recipe
-    # a warmup keeps its share of the schedule
+    # the warmup keeps its share of the schedule
     share = min(epochs / recipe.total_epochs, 1.0)
     steps = (max(1, round(epoch * share)) for epoch in recipe.optim.step_epochs)
     optim = dataclasses.replace(
@@ -75,10 +75,10 @@ def shortened(run: Run, epochs: int) -> Run:
 
 
 class BehindError(Exception):
-    """A network is trained no further, because others are ahead of it."""
+    """A network was stopped early, because others have a lower error."""
 
     def __init__(self, epochs: int, error: float) -> None:
-        """Takes the epochs that it was trained for, and its error then, in percent."""
+        """Stores the epochs trained, and the error after them in percent."""
         super().__init__(error_after(error, epochs))
         self.epochs, self.error = epochs, error
 
@@ -94,21 +94,20 @@ def trained(
     """Trains a job's network, or continues where another worker was stopped.
 
     Args:
-        run: of the search.
-        job: to do.
-        workdir: of this job alone; its messages go to `log.txt` in it.
+        run: the search's run.
+        job: job to train.
+        workdir: the job's own folder; messages go to `log.txt` in it.
         before_leaving: as for `loop.train`.
-        is_behind: says after each evaluation whether it is enough, by the epochs done and the
-            error.
-        every_epochs: it is evaluated; 0: only at its end.
+        is_behind: (epochs, error) -> whether to stop; called after each evaluation.
+        every_epochs: epochs between evaluations; 0: only at the end.
 
     Returns:
         The top-1 error in percent, of the averaged weights if there is an average; and facts about
         this worker's part: seconds, a step's median time and the machine.
 
     Raises:
-        BehindError: `is_behind` said so.
-        Everything that `loop.train` and `Run.prepared` do.
+        BehindError: `is_behind` returned True.
+        The errors of `loop.train` and `Run.prepared`.
     """
     started, metrics = time.monotonic(), workdir / "metrics.jsonl"
     before = read_metrics(metrics)
@@ -120,7 +119,7 @@ def trained(
             raise BehindError(round(epochs), error)
 
     try:
-        for record in before:  # what another worker, which was lost, may not have told
+        for record in before:  # a lost worker may not have reported these
             if (error := _error_in(record)) is not None and record[
                 "epoch"
             ] < run.recipe.total_epochs:
@@ -149,13 +148,13 @@ def trained(
 
 
 def _error_in(record: _Record) -> float | None:
-    """The error that counts, of the averaged weights if there are any; None: no evaluation."""
+    """The error in a record, of the averaged weights if there are any; None: no evaluation."""
     return record.get("ema_test_top1_error", record.get("test_top1_error"))
 
 
 @contextlib.contextmanager
 def _log(path: pathlib.Path) -> Iterator[TextIO]:
-    """A file that lines are added to, as far as the disk has room for them."""
+    """A log file opened for appending; errors of a full disk are ignored."""
     with guarded_file.to_write(path) as number:
         file = open(number, "a", encoding="utf-8", closefd=False)  # noqa: SIM115 # closed below
         try:
@@ -166,23 +165,23 @@ def _log(path: pathlib.Path) -> Iterator[TextIO]:
 
 
 def own_records(before: Sequence[_Record], after: Sequence[_Record]) -> list[_Record]:
-    """Returns the records that this worker wrote: another machine may have begun the run."""
-    pairs = zip(before, after, strict=False)  # the last before may have been taken back
+    """Returns the records that this worker wrote; another machine may have started the run."""
+    pairs = zip(before, after, strict=False)  # the last records of before may have been removed
     # compared as text, because NaN does not equal NaN
     kept = itertools.takewhile(lambda pair: json.dumps(pair[0]) == json.dumps(pair[1]), pairs)
     return list(after[len(list(kept)) :])
 
 
 def step_ms(records: Sequence[_Record], batch: int) -> float | None:
-    """Returns the median time of a training step, data and logging included.
+    """Returns the median time of a training step, with data and logging.
 
     Args:
-        records: of `metrics.jsonl`, those that one worker wrote. The first speed among them does
-            not count, because its steps waited for compilation.
-        batch: images of a step.
+        records: one worker's records of `metrics.jsonl`. The first speed is ignored, because its
+            steps waited for compilation.
+        batch: batch size.
 
     Returns:
-        Milliseconds; None: there is no other speed.
+        Milliseconds; None: there is no second speed.
     """
     speeds = [record.get("images_per_second", math.nan) for record in records]
     speeds = [speed for speed in speeds if math.isfinite(speed) and speed > 0]
@@ -190,7 +189,7 @@ def step_ms(records: Sequence[_Record], batch: int) -> float | None:
 
 
 def recipe_of(run: Run) -> Mapping[str, Any]:
-    """Returns the settings that decide a search's errors; all its workers must agree on them.
+    """Returns the settings that decide a search's errors; all its workers must share them.
 
     The folder of the images and the settings of checkpoints may differ between machines.
     """

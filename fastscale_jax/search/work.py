@@ -1,4 +1,4 @@
-"""A worker of a search: does one job after the other until all are done."""
+"""A worker of a search: runs jobs until all are done."""
 
 import contextlib
 import enum
@@ -16,59 +16,58 @@ from fastscale_jax.train.divergence import DivergenceError
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.usage import is_out_of_memory
 
-_PAUSE = 3.0  # seconds between two looks at what others do
-_LONG_PAUSE = 30.0  # where a run is still at work that was taken for dead
-_TOO_LARGE = 3  # networks in a row, after which it is not they who are too large
+_PAUSE = 3.0  # seconds between checks of the other workers' jobs
+_LONG_PAUSE = 30.0  # the same, if a worker that counted as dead still uses the job's folder
+_TOO_LARGE = 3  # networks in a row without memory, after which this worker gives up
 
 
 class NoMemoryError(Exception):
-    """A worker runs out of memory whatever it trains: another one may be on the same device."""
+    """Several networks in a row ran out of memory; another worker may use the same device."""
 
     def __init__(self) -> None:
-        """Takes nothing."""
+        """Makes the message."""
         super().__init__(
             f"{_TOO_LARGE} networks in a row did not fit into the memory: is another worker on the "
-            "same device? Give each a device of its own (CUDA_VISIBLE_DEVICES), or a smaller "
-            "--config.data.batch_size to all"
+            "same device? Give each worker its own device (CUDA_VISIBLE_DEVICES), or all a smaller "
+            "--config.data.batch_size"
         )
 
 
 class Came(enum.Enum):
-    """What a worker's try at a job came to."""
+    """The outcome of a worker's attempt at a job."""
 
     TO_AN_END = enum.auto()
-    IN_USE = enum.auto()  # its folder is; whoever has it was taken for dead
+    IN_USE = enum.auto()  # a worker that counted as dead still uses the job's folder
     TOO_LARGE = enum.auto()
 
 
 def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[Entry]:
-    """Does jobs until all are done, by this worker or by others, and returns where they stand.
+    """Runs jobs until this worker and others have done all; returns their entries.
 
-    A job whose network others are ahead of is stopped, as `halving.Halving` has it. One whose
-    network diverges has failed, as has one that did not fit into the memory three
-    times. Any other error ends the worker, and leaves the job to others.
+    `halving.Halving` may stop a job early. A job fails if its network diverges, or if it does not
+    fit into the memory three times. Any other error ends the worker and leaves the job to others.
 
     Args:
-        ledger: of the search.
-        run: what they are trained with.
-        folder: each has a workdir in it, by its number.
-        board: that shows how they stand.
+        ledger: the search's ledger.
+        run: run with the training recipe.
+        folder: each job has a workdir in it, named by its number.
+        board: shows the states of the jobs.
 
     Raises:
-        DataError: the images are no good.
-        NoMemoryError: this worker runs out of memory whatever it trains.
+        DataError: the images cannot be read.
+        NoMemoryError: several networks in a row did not fit into this worker's memory.
         SaveError: a checkpoint cannot be written.
         StorageError: the ledger cannot be reached any more.
         ValueError: the networks cannot be trained with this config.
     """
-    aside: set[int] = set()  # jobs that this worker had better leave to others
-    too_large: set[int] = set()  # of those that it tried last, one after the other
+    aside: set[int] = set()  # jobs that this worker leaves to others if possible
+    too_large: set[int] = set()  # the last jobs in a row that did not fit
     while True:
         board.show(ledger.entries())
         job = ledger.claim(aside)
         board.show(entries := ledger.entries())
         if job is not None:
-            with contextlib.suppress(LostError):  # whoever has the job now goes on from here
+            with contextlib.suppress(LostError):  # another worker has the job and continues it
                 came = _do(ledger, run, folder, job, board)
                 if came is not Came.TO_AN_END:
                     aside.add(job.number)
@@ -114,8 +113,8 @@ def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) 
 
 
 def _leave(ledger: Ledger, board: Board) -> None:
-    """What is left to do before a signal ends the process."""
+    """Gives the job back before a signal ends the process."""
     with contextlib.suppress(LostError, StorageError):
         ledger.give_back()
     board.close()
-    complain("interrupted; the same command goes on")
+    complain("interrupted; run the same command again to continue")

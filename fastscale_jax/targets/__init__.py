@@ -1,1 +1,1 @@
-"""Programs compiled for GPUs and TPUs that are not here."""
+"""Compiles programs for GPUs and TPUs that this machine does not have, and counts their costs."""

@@ -1,4 +1,4 @@
-"""Bytes that a compiled program moves and another program for the same network need not."""
+"""Counts avoidable bytes: those that a better program for the same network would not move."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ HALF = ("bf16", "f16")
 
 
 class Moved(NamedTuple):
-    """One kernel, as far as this module looks at it."""
+    """The fields of one kernel that this module uses."""
 
     kind: str
     accesses: list[Access]
     times: int
     flow: Flow  # of its traced name
-    opcodes: frozenset[str]  # inside
+    opcodes: frozenset[str]  # operations inside
     dilations: Mapping[Key, Dilation]  # of what it writes
 
 
@@ -27,20 +27,20 @@ def avoidable(kernels: Sequence[Moved]) -> dict[str, int]:
     """Returns avoidable bytes by their cause.
 
     - `full-size float32`: half of the bytes of float32 arrays with as many elements as an
-      activation map, read or written by any kernel outside of the optimiser. Activation maps are
-      the 16-bit results of the forward pass's convs and products; a float32 program has none.
-    - `statistics read twice`: bytes of activation maps that kernels read for BatchNorm's sums, from
-      the second such kernel on, in the forward and in the backward pass each for itself. The first
-      one is not counted, though a conv could have computed the sums.
-    - `lane padding`: bytes of whole tiles beyond those of the elements, on TPUs.
-    - `zero dilation`: bytes of zeros written between the elements of a strided conv's gradient and
-      around them, by the kernel that writes them and by those that read them.
-    - `copies`: bytes of all kernels of that kind, but for those that write such zeros.
+      activation map, in all kernels outside of the optimiser. Activation maps are the 16-bit
+      results of the forward pass's convs and products; a float32 program has none.
+    - `statistics read twice`: bytes of activation maps that kernels read for BatchNorm's sums,
+      without the first such kernel of each map, counted separately for the forward and the backward
+      pass. The first is not counted, although a conv could have computed the sums.
+    - `lane padding`: bytes of tiles beyond their elements, on TPUs.
+    - `zero dilation`: bytes of zeros between and around the elements of a strided conv's gradient,
+      in the kernel that writes them and in those that read them.
+    - `copies`: bytes of all copy kernels, except those that write such zeros.
 
-    The causes overlap in what is of two kinds: a float32 array's copy, or its padding.
+    Bytes with two causes count in both, such as the copy of a float32 array.
 
     Args:
-        kernels: of the whole program.
+        kernels: all kernels of a program.
     """
     maps = _map_sizes(kernels)
     return {

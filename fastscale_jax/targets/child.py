@@ -1,4 +1,4 @@
-"""Compiles one program. XLA may abort, so that it runs in a process of its own.
+"""Compiles one program, in its own process, because XLA may abort.
 
 `targets.compiler` starts it with a pickled `Program` on its standard input. The argument is the
 folder for the results.
@@ -20,19 +20,19 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.target import Target
 
 OUTCOME, MODULE, DUMP = "outcome.json", "module.txt", "dump"
-# Without a GPU, XLA cannot try which tiles of a product fit. Those that it chooses for float32 on
-# an A100 or L4 (jax 0.10) may not fit, and then it fails with this message. cuBLAS has kernels for
-# all products.
+# Without a GPU, XLA cannot test which tile sizes of a product fit. For float32 on an A100 or L4
+# (jax 0.10) its choice may not fit; then it fails with this message. cuBLAS has kernels for all
+# products.
 _NO_TILES = "Couldn't find output tile sizes"
 _PRODUCTS_BY_CUBLAS = {"xla_gpu_enable_triton_gemm": False}
-# XLA's dumps of a module that is laid out, in the order that it writes them
+# XLA's dumps of a module after layout, in the order of writing
 _DUMPS = tuple(
     f"*after_optimizations{name}.txt" for name in ("", "-buffer-assignment", "-memory-usage-report")
 )
 
 
 def devices_of(target: Target | None) -> list[Any]:
-    """Returns the devices of a target, which need not be attached; None: the attached ones.
+    """Returns the devices of a target, attached or not; None: the attached devices.
 
     Raises:
         JaxRuntimeError: XLA knows no such device or topology.
@@ -56,7 +56,7 @@ def devices_of(target: Target | None) -> list[Any]:
     options: dict[str, Any] = {}
     if target.count == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
-    if target.device.key == "tpu:v4":  # without it, each of a chip's two cores is a device
+    if target.device.key == "tpu:v4":  # makes one device of a chip's two cores
         options["chip_config_name"] = "megacore"
     name = f"{target.device.key.partition(':')[2]}:{'x'.join(map(str, sides))}"
     return topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices
@@ -101,7 +101,7 @@ def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> Any:
 def _until_layout(
     lowered: Any, options: Any, folder: pathlib.Path, seconds: dict[str, float]
 ) -> tuple[str, dict[str, int]]:
-    """The optimised module and its memory, which XLA dumps long before it is done.
+    """The optimised module and its memory, which XLA dumps long before compilation ends.
 
     This process ends as soon as both are written, because XLA's compiler cannot be stopped.
     """
@@ -143,11 +143,11 @@ _ALLOCATION = re.compile(r"^allocation \d+: size (\d+), (.*)$", re.MULTILINE)
 
 
 def allocated(listing: str) -> dict[str, int]:
-    """Returns the bytes of a module by name, as `measure.memory.Memory` has them.
+    """Returns the bytes of a module, by the field names of `measure.memory.Memory`.
 
     Args:
-        listing: XLA's dump of its buffer assignment. Buffers in other memory spaces than the
-            device's main memory have a color.
+        listing: XLA's dump of its buffer assignment. In it, buffers outside of the device's main
+            memory have a color.
     """
     held: dict[str, int] = {"arguments": 0, "outputs": 0, "temporaries": 0, "aliases": 0}
     for size, kind in _ALLOCATION.findall(listing):
@@ -192,9 +192,9 @@ def _tell(stage: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process once its parent has ended, in whatever way.
+    """Ends this process when its parent ends.
 
-    On Windows a process does not notice that, and ends once its program is compiled.
+    On Windows a process cannot detect that; it ends after compiling.
     """
     parent = os.getppid()
 

@@ -12,7 +12,7 @@ from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 
-# the figures of `figures.figures` that a point keeps
+# results of `figures.figures` that a point keeps
 _KEPT = (
     "floor_ms",
     "floor_memory_ms",
@@ -30,18 +30,18 @@ _KEPT = (
 def compiled_point(
     spec: Spec, target: Target, *, timeout: float, store: Store | None = None
 ) -> dict[str, Any]:
-    """Returns the figures of one point's step on a target, or the error.
+    """Returns the results of one point's step on a target, or the error.
 
     Args:
-        spec: of the point; batch size 0: the largest that fits.
-        target: to compile for.
-        timeout: seconds that the compiler may take.
-        store: of outcomes.
+        spec: the point; batch size 0: the largest that fits.
+        target: target to compile for.
+        timeout: most seconds for the compiler.
+        store: cache of outcomes.
 
     Raises:
         ValueError: the target has no such dtype, or its compiler is not installed.
     """
-    # these import JAX, which a curve that is run must leave to the processes of its points
+    # imported late: they import JAX, which only a point's own process may do when it is measured
     from fastscale_jax.measure.jax_runner import plain_recipe
     from fastscale_jax.measure.memory import NoRoomError
     from fastscale_jax.targets.largest import largest_batch

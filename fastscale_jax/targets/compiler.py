@@ -1,4 +1,4 @@
-"""Compiles programs in processes of their own, and keeps the outcomes."""
+"""Compiles programs in child processes, and caches the outcomes."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ _CHECK = re.compile(r"^F\d{4} .*?([\w.]+:\d+\] .*)$", re.MULTILINE)
 _RAISED = re.compile(
     r"(\w+\.)*\w*(Error|Exception): "
 )  # the last line of a traceback, and its message
-# For libtpu without a TPU: it must not query the machine, and must let other processes load it.
+# For libtpu without a TPU: do not query the machine, and let other processes load it.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
@@ -36,14 +36,14 @@ _ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# A user's settings of these would change programs, and a program's key does not contain them.
+# Variables that are not passed on: they would change programs, but are not part of a program's key.
 _NOT_PASSED_ON = ("JAX_", "XLA_", "LIBTPU_", "TPU_")
 
 Tell = Callable[[str], None]
 
 
 class FailedError(Exception):
-    """The compiler made no program; says why."""
+    """The compiler made no program; the message has the reason."""
 
     def __init__(self, program: Program, outcome: Outcome) -> None:
         super().__init__(f"{program.title}: {outcome.failure}: {outcome.reason}")
@@ -56,15 +56,15 @@ def compiled(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> Outcome:
-    """Returns the outcome of compiling a program; from the store, if it is there.
+    """Returns the outcome of compiling a program, from the store if it has one.
 
-    Nothing is run, and no device need be here. A compiler that aborts, refuses or takes too long
-    is an outcome with its reason.
+    Nothing is run, and no device is needed. If the compiler aborts, refuses the program or takes
+    too long, the outcome has the reason.
 
     Args:
-        program: to compile.
-        store: of outcomes; None: compile anew, and keep nothing.
-        timeout: seconds that the compiler may take.
+        program: program to compile.
+        store: cache of outcomes; None: no cache.
+        timeout: most seconds for the compiler.
         tell: called about once a second with the stage.
 
     Raises:
@@ -84,7 +84,7 @@ def compiled(
 
 
 def _is_lasting(outcome: Outcome) -> bool:
-    """Whether compiling again would end alike: timeouts, killed and full machines are chance."""
+    """Whether compiling again would give the same: not after a timeout, kill or full disk."""
     if outcome.failure == "aborted":
         return _CHECKED in outcome.reason
     return outcome.failure in ("", "out of memory")
@@ -100,12 +100,12 @@ def _compiled(program: Program, folder: pathlib.Path, timeout: float, tell: Tell
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=_environment(program, folder),
-            start_new_session=True,  # what it starts ends with it
+            start_new_session=True,  # so that its child processes can be ended with it
         ) as process,
         _ended_with_us(process),
     ):
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have died at once
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have ended already
             pickle.dump(program, process.stdin)
         try:
             _wait(process, program, timeout, tell)
@@ -130,7 +130,7 @@ def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a compiler and its child processes; on Windows, which has no sessions, it alone."""
+    """Ends a compiler and its child processes; on Windows only the compiler."""
     if hasattr(os, "killpg"):
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -164,8 +164,8 @@ def _failure(status: int, errors: str) -> Outcome:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     if status < 0:
         checks = _CHECK.findall(errors)
-        said = checks[-1] if checks else f"signal {signal.Signals(-status).name}"
-        return Outcome(failure="aborted", reason=f"XLA's compiler aborted: {_short(said)}")
+        check = checks[-1] if checks else f"signal {signal.Signals(-status).name}"
+        return Outcome(failure="aborted", reason=f"XLA's compiler aborted: {_short(check)}")
     # XLA's message ends with the program's position in the Python sources, not with the reason
     raised = [line for line in lines if _RAISED.match(line)] or lines[-1:]
     last = raised[-1] if raised else f"exit status {status}"

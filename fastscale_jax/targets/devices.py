@@ -1,4 +1,4 @@
-"""Accelerators: memory, rates and links, from `devices.json`, where each figure has its source."""
+"""Accelerators: memory, rates and links, from `devices.json`, which has each number's source."""
 
 import dataclasses
 import functools
@@ -38,24 +38,24 @@ class Device:
 
     key: str  # "gpu:h100"
     name: str  # `device_kind` of JAX
-    memory_bytes: int  # that the CUDA driver reports; of a TPU, its HBM
-    bandwidth: float  # of that memory, bytes a second
-    # Dense operations a second, a multiply-add being two, by dtype. "float32" is what XLA reaches
-    # at its default precision, in TF32 or in one pass of bfloat16; "vector_float32", where known,
-    # is the rate without matrix units.
+    memory_bytes: int  # GPU: as the CUDA driver reports; TPU: its HBM
+    bandwidth: float  # of that memory, bytes per second
+    # Dense operations per second by dtype; a multiply-add counts as two. "float32" is the rate at
+    # XLA's default precision: TF32, or one pass of bfloat16. "vector_float32", where known, is the
+    # rate without matrix units.
     peak_flops: Mapping[str, float]
-    link: float  # bytes a second, one way, to the other devices of a group together
-    network: float  # the same between groups, of one device, in a usual machine
-    group: int  # devices that the links join: those of a node, or of the largest slice
-    sources: Mapping[str, str]  # of each figure, by its name
+    link: float  # bytes per second, one way, to all other devices of its group together
+    network: float  # bytes per second per device between groups, in a typical machine
+    group: int  # number of devices joined by links: of a node, or of the largest slice
+    sources: Mapping[str, str]  # source of each number, by its name
     other_names: tuple[str, ...] = ()  # `device_kind` of other versions of JAX
     # Of GPUs: what XLA asks for, apart from the above.
     xla: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     # Of TPUs: "dimensions" of a slice, "pod_chips", and "chips_per_host", at most.
     topology: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    # Of TPUs: the memory that XLA lets a program have.
+    # TPUs: the memory that XLA lets a program use.
     available_bytes: int | None = None
-    # Of TPUs, where it is known: cycles a second, in which the compiler estimates.
+    # TPUs: cycles per second, the unit of the compiler's estimates; None: unknown.
     clock_hz: float | None = None
 
     @property
@@ -64,10 +64,10 @@ class Device:
         return self.key.partition(":")[0]
 
     def peak(self, dtype: str) -> float:
-        """Returns the most operations a second in a dtype.
+        """Returns the peak operations per second in a dtype.
 
         Raises:
-            ValueError: the device has no units for it.
+            ValueError: the device has no such dtype.
         """
         if dtype not in self.peak_flops:
             others = [name for name in self.peak_flops if not name.startswith("vector_")]
@@ -92,9 +92,9 @@ def by_kind(device_kind: str) -> Device | None:
 
 
 def makers_rates(device_kind: str, dtype: str) -> tuple[float, float] | None:
-    """Returns the maker's operations and bytes per second of the device that JAX calls so.
+    """Returns the manufacturer's peak operations and bytes per second of a JAX `device_kind`.
 
-    None: it is not in the table, or has no such dtype.
+    None: the device is not in the table, or has no such dtype.
     """
     device = by_kind(device_kind)
     if device is None or dtype not in device.peak_flops:
@@ -103,7 +103,7 @@ def makers_rates(device_kind: str, dtype: str) -> tuple[float, float] | None:
 
 
 def xla_text(device: Device) -> str:
-    """Returns a GPU as XLA's compiler wants it: a `GpuTargetConfigProto` in text format.
+    """Returns a GPU's description for XLA's compiler: a `GpuTargetConfigProto` in text format.
 
     Raises:
         ValueError: the device is no GPU.

@@ -1,4 +1,4 @@
-"""The compilers for GPUs and TPUs: wheels that need no device, and must match JAX's version."""
+"""Checks the compilers for GPUs and TPUs: wheels that need no device but must match JAX."""
 
 import importlib.metadata
 import os
@@ -15,13 +15,13 @@ _DEVICES, _LOCAL_CUDA = pathlib.Path("/dev"), pathlib.Path("/usr/local/cuda")
 
 
 def check_compiler(platform: str) -> None:
-    """Refuses a platform whose compiler is not installed, or is of another version than JAX.
+    """Checks that a platform's compiler is installed and of JAX's version.
 
     Args:
         platform: `gpu` or `tpu`.
 
     Raises:
-        ValueError: says what to install.
+        ValueError: it is not; the message has the command to install it.
     """
     missing = _missing_gpu() if platform == "gpu" else _missing_tpu()
     if missing:
@@ -39,11 +39,11 @@ def compiler_versions(platform: str) -> dict[str, str]:
 
 
 def leave_out_devices_that_are_not_here() -> None:
-    """Keeps JAX from looking for a device whose compiler alone is installed.
+    """Keeps JAX from looking for GPUs and TPUs if only their compilers are installed.
 
-    Else every command would print long warnings. Nothing changes in an environment with CUDA's
-    libraries, on a machine with a TPU, or if the user has chosen platforms. Must be called before
-    JAX is imported.
+    Otherwise every command would print long warnings. It does nothing in an environment with CUDA's
+    libraries, on a machine with a TPU, or if the user has chosen platforms. Call it before JAX is
+    imported.
     """
     has_gpu_plugin, has_libtpu = any(map(_version, _GPU_PLUGINS)), bool(_version("libtpu"))
     can_use_gpu = has_gpu_plugin and (any(map(_version, _GPU_LIBRARIES)) or _LOCAL_CUDA.exists())
@@ -61,7 +61,7 @@ def _missing_gpu() -> str:
         return "XLA's GPU compiler has to be installed"
     if jaxlib not in plugins.values():
         named = ", ".join(f"{name} {version}" for name, version in plugins.items())
-        return f"XLA's GPU compiler must be of jaxlib's version, {jaxlib}, and here is {named}"
+        return f"XLA's GPU compiler must have jaxlib's version, {jaxlib}, but it is {named}"
     return "" if any(map(_version, _GPU_TOOLS)) else "NVIDIA's nvcc wheel has to be installed"
 
 
@@ -71,12 +71,12 @@ def _missing_tpu() -> str:
         return "libtpu has to be installed"
     if wanted and not f"{installed}.".startswith(wanted):
         jax_version = _version("jax")
-        return f"libtpu must be {wanted}*, as jax {jax_version} asks for, and here is {installed}"
+        return f"libtpu must be {wanted}* for jax {jax_version}, but it is {installed}"
     return ""
 
 
 def _wanted_libtpu() -> str:
-    """The beginning of the version that JAX requires, as in `0.0.42.`; empty: it requires none."""
+    """The first part of the version that JAX requires, as in `0.0.42.`; empty: any version."""
     for line in importlib.metadata.requires("jax") or ():
         if match := re.match(r"libtpu\s*==\s*([\d.]+)\*?.*extra == ['\"]tpu['\"]", line):
             return match[1].rstrip(".") + "."

@@ -1,6 +1,6 @@
 """The cost of a compiled program on a device: memory, kernels, bytes, and the least possible time.
 
-Nothing is run. The memory, the kernels and the bytes that they move are real; no time is measured.
+Nothing is run. Memory, kernels and bytes are those of the real program; no time is measured.
 See docs/accelerators.md.
 """
 
@@ -16,9 +16,9 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.train.batch import check_divides
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-_NETWORKS_IN = {"step": 3, "inference": 1}  # gradients cost two more networks
-_OPERATIONS = 2  # operations of a device per flop of ours, which is one multiply-add
-# figures of every program; null if it does not fit
+_NETWORKS_IN = {"step": 3, "inference": 1}  # cost in forward passes; gradients cost two more
+_OPERATIONS = 2  # device operations per flop; our flop is one multiply-add
+# keys of every program's results; null if it does not fit
 _OF_A_PROGRAM = (
     "peak_bytes",
     "flops",
@@ -32,12 +32,12 @@ _OF_A_PROGRAM = (
 
 
 class Rates(NamedTuple):
-    """The memory and the speed that a device has for a program."""
+    """The memory and the peak rates of a device for a program."""
 
-    usable_bytes: int  # of its memory
-    bandwidth: float  # of that memory, bytes a second
-    peak: float  # operations a second in the program's dtype, a multiply-add being two
-    origin: str  # of the rates
+    usable_bytes: int  # memory that programs may use
+    bandwidth: float  # of that memory, bytes per second
+    peak: float  # operations per second in the program's dtype; a multiply-add counts as two
+    origin: str  # source of the rates
 
 
 def program_figures(
@@ -51,21 +51,21 @@ def program_figures(
     """Returns the cost of a program on each of its devices, ready for JSON.
 
     Args:
-        program: to compile, unless the store has it.
-        store: of outcomes; None: compile anew.
-        usable_bytes: of a device's memory; None: the part that programs may use.
-        timeout: seconds that the compiler may take.
+        program: program to compile, unless the store has it.
+        store: cache of outcomes; None: no cache.
+        usable_bytes: memory per device; None: the part that programs may use.
+        timeout: most seconds for the compiler.
         tell: called with the compiler's stage.
 
     Raises:
-        FailedError: the compiler fails, and not for lack of memory.
-        ValueError: the batch cannot be shared by the devices, the device has no such dtype, or the
+        FailedError: the compiler fails for another reason than lack of memory.
+        ValueError: the devices cannot share the batch evenly, the device has no such dtype, or the
             target's compiler is not installed.
     """
     target, dtype = program.target, program.recipe.dtype
     if target is not None:
         check_divides(program.recipe, target.count)
-        target.device.peak(dtype)  # refuses a dtype before anything is compiled
+        target.device.peak(dtype)  # raises for an unknown dtype before anything is compiled
     outcome = compiled(program, store=store, timeout=timeout, tell=tell)
     if outcome.failure not in ("", "out of memory"):
         raise FailedError(program, outcome)
@@ -79,9 +79,9 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
     """Returns the cost of a compiled program on each of its devices, ready for JSON.
 
     Args:
-        program: that was compiled.
-        outcome: a program, or the failure for lack of memory.
-        rates: of the device.
+        program: the compiled program's description.
+        outcome: the compiled program, or a failure for lack of memory.
+        rates: the device's memory and rates.
     """
     network, recipe, target = program.network, program.recipe, program.target
     devices = target.count if target else outcome.here.get("devices", 1)
@@ -119,7 +119,7 @@ def figures(program: Program, outcome: Outcome, rates: Rates) -> dict[str, Any]:
 def _of_module(
     counted: kernels.ProgramCount, rates: Rates, activations: int, target: Target | None
 ) -> dict[str, Any]:
-    """The figures that are counted in the optimised module."""
+    """The results that are counted in the optimised module."""
     floor = counted.floor(rates.bandwidth, rates.peak)
     return {
         "flops": counted.flops // _OPERATIONS,
@@ -147,13 +147,13 @@ def _of_module(
 
 
 def _estimate_ms(cycles: int | None, target: Target | None) -> float | None:
-    """The compiler's estimate in ms, which ranks programs but is no measured time."""
+    """The compiler's estimate in ms; it ranks programs but is not a measured time."""
     clock = target.device.clock_hz if target else None
     return None if cycles is None or clock is None else 1e3 * cycles / clock
 
 
 def _rates(program: Program, outcome: Outcome) -> Rates:
-    """The maker's rates; measured rates for attached devices that are not in the table."""
+    """The manufacturer's rates; measured rates for attached devices that are not in the table."""
     target, dtype = program.target, program.recipe.dtype
     if target is not None:
         device = target.device

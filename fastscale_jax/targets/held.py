@@ -1,4 +1,4 @@
-"""The memory of a training step, on attached devices or a target, and the largest batch."""
+"""The memory of a training step and the largest batch, on attached devices or a target."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,16 +35,16 @@ def held(
     """Returns the bytes of a training step on each device, by name, ready for JSON.
 
     Args:
-        network: to train.
-        recipe: with the batch size of the step; 0: the largest that fits.
-        gigabytes: of a device, for the largest batch; None: what the device has.
-        target: devices that need not be attached; None: the attached ones.
-        store: of programs compiled for a target.
+        network: network to train.
+        recipe: recipe with the step's batch size; 0: the largest that fits.
+        gigabytes: memory per device for the largest batch; None: the device's own.
+        target: target to compile for; None: the attached devices.
+        store: cache of outcomes for targets.
         tell: called with a line on the memory of each program.
 
     Raises:
-        ValueError: the batch cannot be shared by the devices, not even the smallest fits, or the
-            target's compiler is not installed.
+        ValueError: the devices cannot share the batch evenly, not even the smallest batch fits, or
+            the target's compiler is not installed.
         FailedError: the target's compiler fails.
     """
     devices = target.count if target else jax.device_count()
@@ -80,11 +80,11 @@ def held(
 
 
 class _StepMemory(NamedTuple):
-    """The memory of a step: the recipe with its batch, the largest batch, and the step's bytes."""
+    """The recipe with its batch size, the largest batch, and the step's memory."""
 
     recipe: Recipe
     largest: LargestBatch
-    step: Memory | None  # None: the compiler says that it does not fit
+    step: Memory | None  # None: it does not fit
     note: str = ""
 
 
@@ -120,7 +120,7 @@ def _on(
 
 
 def memory_table(figures: dict[str, Any]) -> "Table":
-    """Returns the figures of `held` as a table for people."""
+    """Returns the result of `held` as a table for the terminal."""
     from rich.table import Table
 
     several = f"{figures['devices']} x " if figures["devices"] > 1 else ""
@@ -141,16 +141,16 @@ def memory_table(figures: dict[str, Any]) -> "Table":
     )
     peak = figures["peak_bytes"]
     unit, of_unit = (1e6, "MB") if peak is not None and peak < 1e9 else (1e9, "GB")
-    result.add_column("of a device")
+    result.add_column("memory per device")
     result.add_column(of_unit, justify="right")
     rows = {
         "arguments: state and batch": "arguments_bytes",
         "outputs": "outputs_bytes",
         "outputs aliased to arguments": "aliases_bytes",
         "temporaries": "temporaries_bytes",
-        "at most": "peak_bytes",
+        "peak": "peak_bytes",
         "activations": "activation_bytes",
-        "what JAX keeps for the backward pass": "saved_for_backward_bytes",
+        "saved for the backward pass by JAX": "saved_for_backward_bytes",
     }
     for name, key in rows.items():
         amount = "does not fit" if figures[key] is None else f"{figures[key] / unit:,.3f}"

@@ -1,4 +1,4 @@
-"""What a kernel is for: a table of rules over its traced name, its operations and what it reads."""
+"""Classifies kernels by rules over their traced name, their operations and their inputs."""
 
 import re
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from fastscale_jax.targets.kernel_runs import (
     computation,
 )
 
-TRANSFERS = "transfers"  # between the main memory and a faster one, as VMEM: no rule, by its arrays
+TRANSFERS = "transfers"  # between main memory and a faster one such as VMEM; found by its arrays
 
-# they move elements or change their type, and compute nothing
+# operations that only move elements or change their type
 MOVES = frozenset(
     (
         "copy",
@@ -35,22 +35,22 @@ MOVES = frozenset(
 
 
 class Traits(NamedTuple):
-    """What the rules go by."""
+    """The properties of a kernel that the rules use."""
 
-    op_name: str  # of the traced operation; of a fusion, of its last one
-    opcodes: frozenset[str]  # inside, without those that only name things
-    flow: Flow  # what it reads depends on
+    op_name: str  # name of the traced operation; for a fusion, of its last one
+    opcodes: frozenset[str]  # operations inside, without bitcasts and the like
+    flow: Flow  # what its inputs depend on
 
 
 class Rule(NamedTuple):
-    """Names a kernel's kind. All that a rule states must hold."""
+    """A condition for a kernel's kind; all its parts must hold."""
 
     kind: str
-    name: str = ""  # pattern that is to be found in the op_name
-    has: frozenset[str] = frozenset()  # one of these operations is inside
-    only: frozenset[str] = frozenset()  # nothing but these is
-    reads: Flow = Flow.NOTHING  # depends on all of these
-    lacks: Flow = Flow.NOTHING  # depends on none of these
+    name: str = ""  # regular expression for the op_name
+    has: frozenset[str] = frozenset()  # at least one of these operations is inside
+    only: frozenset[str] = frozenset()  # no other operations are inside
+    reads: Flow = Flow.NOTHING  # inputs depend on all of these
+    lacks: Flow = Flow.NOTHING  # inputs depend on none of these
 
     def holds(self, traits: Traits) -> bool:
         """Returns whether a kernel is of this kind."""
@@ -65,41 +65,41 @@ class Rule(NamedTuple):
 
 _SE = r"/se/"
 
-# The first rule that holds decides. Convs and products come before all of these, by what they
-# are for: whatever is fused with one, it is the conv that the kernel is there for.
+# The first matching rule decides. Kernels with a conv or a product are classified before these
+# rules, by its role, whatever is fused with it.
 RULES = (
     Rule("collectives", has=COLLECTIVES),
-    # images become the compute type as the network's first operation
+    # the cast of the images to the compute type is the network's first operation
     Rule("input", name=r"\bNetwork\)*/convert_element_type$"),
-    # before the scopes: a copy is as avoidable in one layer as in another
+    # before the rules by scope, because copies are avoidable in every layer
     Rule("copies", only=MOVES),
     # pooling, both dense layers, the sigmoid; the product with the map, if its fusion ends there
     Rule("se", name=_SE),
     # scale, offset and running statistics are computed by the module `bn`
     Rule("batchnorm", name=r"\bNetwork\b.*/bn/"),
-    # pooling and the last layer's bias also reduce, and are no statistics
+    # pooling and the last layer's bias also reduce, but are no statistics
     Rule("elementwise", name=r"\bNetwork\)*/head/(reduce_sum|broadcast_in_dim|div|fc/|Dropout)"),
-    # XLA splits a product's long sum into parts, and adds them up in another kernel
+    # XLA splits a product's long sum into parts and adds them in another kernel
     Rule("products", name=r"\bNetwork\b.*/(dot_general|transpose)$", has=frozenset(("reduce",))),
-    # what else reduces in a layer: the moments, and the gradients of scale and offset
+    # other reductions in a layer: the moments, and the gradients of scale and offset
     Rule("batchnorm", name=r"\bNetwork\b", has=frozenset(("reduce",))),
     # moments from their sums
     Rule("batchnorm", name=r"\bNetwork\)*/(?:[^/]+/)+(?!(?:b\d+|Block)/)\w+/div$"),
-    # a layer's own sum of gradients: of its conv's result as normalised, and as in the moments.
-    # A block's sum (`b3/add_any`; `Block/add_any` in a scan) is the residual's
+    # a layer's sum of two gradients of its conv's result: by normalising and by the moments.
+    # A block's sum (`b3/add_any`; `Block/add_any` in a scan) belongs to the residual
     Rule(
         "batchnorm",
         name=r"\bNetwork\)\)/(?!.*checkpoint)(?:[^/]+/)+(?!(?:b\d+|Block)/)\w+/add_any$",
     ),
     # normalising with activation and residual; their gradients; pooling; drop path
     Rule("elementwise", name=r"\bNetwork\b"),
-    # of the labels alone, too
+    # also of the labels alone
     Rule("loss", name=r"softmax\)*/|take_along_axis"),
-    # outside of the network: what comes after the gradients
+    # outside of the network, after the gradients
     Rule("optimiser", reads=Flow.BACKWARD),
     # after the logits, but not after the gradients: the loss, its own gradient, metrics
     Rule("loss", reads=Flow.FORWARD),
-    # of weights and schedule alone
+    # depends only on weights and schedule
     Rule("optimiser", reads=Flow.STATE, lacks=Flow.DATA),
     # before the network: augmentation, normalising, mixing, random keys
     Rule("input", reads=Flow.DATA),
@@ -128,9 +128,9 @@ def kind_of(traits: Traits, products: list[Product]) -> str:
     """Returns a kernel's kind, one of `KINDS`.
 
     Args:
-        traits: of the kernel.
-        products: convs and products in it. The one with most flops decides; those in
-            squeeze-and-excitation are part of that.
+        traits: the kernel's traits.
+        products: convs and products in the kernel; the one with most flops decides. Those in
+            squeeze-and-excitation have that kind.
     """
     if products:
         main = max(products, key=lambda product: product.flops)
@@ -139,7 +139,7 @@ def kind_of(traits: Traits, products: list[Product]) -> str:
 
 
 def traits(run: Run, program: Computations) -> Traits:
-    """Returns what the rules go by; a fusion without a name has that of its last operation."""
+    """Returns a kernel's traits; a fusion without a name gets its last operation's name."""
     inside = [*_inside(run, program)]
     op_name = run.instruction.op_name
     if not op_name:

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products inside a kernel: their flops, and what each is for."""
+"""Convolutions and matrix products inside a kernel: their flops and their roles."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from fastscale_jax.targets.kernel_runs import Computations, Flow, Run, computati
 FORWARD, TO_INPUT, TO_FILTER = "conv forward", "conv input gradient", "conv filter gradient"
 PRODUCTS = "products"  # convs of one pixel, and dense layers
 
-# cuDNN's calls have the attributes of the forward conv; which of its arrays an operand or the
-# result is: input, kernel, output
+# by call of cuDNN: which array of the forward conv (input, kernel or output) the operands and the
+# result are; cuDNN's calls have the forward conv's attributes
 CUDNN = {
     "__cudnn$convForward": ("x", "kernel", "y"),
     "__cudnn$convForwardGraph": ("x", "kernel", "y"),
@@ -29,15 +29,15 @@ class Product(NamedTuple):
     """A convolution or a matrix product."""
 
     role: str  # one of the four above
-    flops: int  # two a multiply-add, taps in the padding included
+    flops: int  # two per multiply-add, with taps in the padding
     op_name: str
 
 
 def products(run: Run, program: Computations) -> list[Product]:
-    """Returns the convs and products of a kernel, those of the fusions inside it too.
+    """Returns the convs and products of a kernel, also those of fusions inside it.
 
     Raises:
-        HloError: one of them has operands that the text does not define.
+        HloError: the text does not define an operand.
     """
     x = run.instruction
     if x.opcode == "custom-call":
@@ -102,7 +102,7 @@ def _library_role(x: Instruction, of: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _sizes(x: Instruction, *shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """Pixels of input, kernel and output; times the groups, where TPUs have them as a direction."""
+    """Pixels of input, kernel and output; TPUs may have groups as another spatial dimension."""
     return tuple(
         math.prod(size for letter, size in zip(labels, shape, strict=False) if letter.isdigit())
         for labels, shape in zip(conv_labels(x), shapes, strict=True)
@@ -110,10 +110,10 @@ def _sizes(x: Instruction, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _role(op_name: str, x: int, kernel: int, y: int) -> str:
-    """Returns what a conv is for.
+    """Returns a conv's role.
 
-    The array with the fewest pixels is the weights. Where that is the result, their gradient is
-    computed; where it is the first operand, XLA has exchanged both.
+    The array with the fewest pixels is the weights. If that is the result, the conv computes their
+    gradient. If it is the first operand, XLA has exchanged the operands.
     """
     if min(x, kernel, y) == 1:
         return PRODUCTS

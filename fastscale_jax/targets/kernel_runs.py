@@ -1,4 +1,4 @@
-"""Which instructions of a compiled program run as kernels, how often, and what each one reads."""
+"""Lists the kernels of a compiled program: how often each runs, and what it reads."""
 
 import enum
 import re
@@ -20,7 +20,7 @@ COLLECTIVES = frozenset(
         "collective-broadcast",
     )
 )
-# they name arrays that are in memory already; nothing runs
+# instructions that only name arrays already in memory; nothing runs
 NAMES_ONLY = frozenset(
     (
         "parameter",
@@ -37,8 +37,8 @@ NAMES_ONLY = frozenset(
         "domain",
     )
 )
-BITCAST_CALLS = frozenset(("ConcatBitcast",))  # slices that were copied side by side, as one array
-COPY_RESULT, RESULT = 0, 1  # element of a `-start`'s tuple: (result, operand, …) of a copy alone
+BITCAST_CALLS = frozenset(("ConcatBitcast",))  # names adjacent slices in memory as one array
+COPY_RESULT, RESULT = 0, 1  # index of the result in a `-start`'s tuple: 0 for copies, else 1
 
 
 class Flow(enum.Flag):
@@ -47,20 +47,20 @@ class Flow(enum.Flag):
     NOTHING = 0
     STATE = enum.auto()  # weights, running statistics, the optimiser's state
     DATA = enum.auto()  # any other argument of the program
-    FORWARD = enum.auto()  # what the network computes
-    BACKWARD = enum.auto()  # the gradients of it
+    FORWARD = enum.auto()  # results of the network's forward pass
+    BACKWARD = enum.auto()  # gradients
 
 
 class Key(NamedTuple):
-    """Names one array of a program, whichever instructions rename it."""
+    """Identifies one array of a program, also if instructions rename it."""
 
     computation: str
-    name: str  # of the instruction that writes it
-    path: tuple[int, ...]  # inside its result, where that is a tuple
+    name: str  # the instruction that writes it
+    path: tuple[int, ...]  # its index in the result, if that is a tuple
 
 
 class Value(NamedTuple):
-    """An array that a kernel reads, or writes."""
+    """An array that a kernel reads or writes."""
 
     key: Key
     array: Array
@@ -71,18 +71,18 @@ class Run(NamedTuple):
 
     instruction: Instruction
     opcode: str  # without `-start`
-    operands: tuple[tuple[Value, ...], ...]  # of an operand that is a tuple, its arrays
+    operands: tuple[tuple[Value, ...], ...]  # arrays of each operand; a tuple has several
     results: tuple[Value, ...]
-    times: int  # once for each turn of the loops around it
-    flow: Flow  # of what it reads
-    is_async: bool  # it runs beside the kernels up to its `-done`
+    times: int  # number of runs, with the loops around it
+    flow: Flow  # what its inputs depend on
+    is_async: bool  # it runs in parallel with the kernels up to its `-done`
 
 
 def runs(program: Computations) -> tuple[list[Run], int]:
     """Returns a program's kernels in the order of the text, and its loops of unknown length.
 
-    A loop's body counts as often as its known trip count says, once where that is not known; its
-    condition does not count. Of a conditional's branches the one counts that moves most.
+    A loop's body counts as often as its trip count, or once if that is unknown; its condition does
+    not count. Of a conditional's branches, only the one that moves most bytes counts.
 
     Args:
         program: from `hlo_text.computations`.
@@ -106,7 +106,7 @@ def computation(program: Computations, name: str) -> list[Instruction]:
 
 
 def name_flow(op_name: str) -> Flow:
-    """Returns what a traced operation belongs to: the network's forward or backward pass."""
+    """Returns the pass that a traced operation belongs to: forward, backward or neither."""
     if not _NETWORK.search(op_name):
         return Flow.NOTHING
     return Flow.FORWARD | (Flow.BACKWARD if _TRANSPOSED.search(op_name) else Flow.NOTHING)
@@ -119,10 +119,10 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 class _Around(NamedTuple):
-    """What holds for all kernels of a computation."""
+    """The context of all kernels of a computation."""
 
     times: int
-    flow: Flow  # of its parameters
+    flow: Flow  # what its parameters depend on
     is_async: bool
 
 
@@ -161,7 +161,7 @@ class _Walk:
             yield from branch
 
     def _own_flow(self, x: Instruction) -> Flow:
-        """Of a fusion without a name, that of what is in it."""
+        """An instruction's flow by its name; for a nameless fusion, by the names inside it."""
         op_name = x.op_name
         if not op_name and x.opcode == "fusion":
             op_name = " ".join(y.op_name for one in x.called for y in self.program.get(one, ()))
@@ -177,7 +177,7 @@ class _Scope:
         self.flows: dict[str, Flow] = {}
 
     def flow_into(self, x: Instruction) -> Flow:
-        """Returns on what an instruction's operands depend; those of a tuple's element alone."""
+        """Returns what an instruction's operands depend on; of a tuple, only the used element."""
         if x.opcode == "get-tuple-element":
             return self.flows.get(self.source(x.name)[0], Flow.NOTHING)
         flow = Flow.NOTHING
@@ -205,7 +205,7 @@ class _Scope:
         return tuple(Value(Key(self.name, x.name, (i,)), array) for i, array in enumerate(arrays))
 
     def values(self, name: str) -> Iterator[Value]:
-        """Yields the arrays that an operand has."""
+        """Yields the arrays of an operand."""
         x = self.known(name)
         if not x.is_tuple:
             yield Value(Key(self.name, *self.source(name)), x.arrays[0])
@@ -240,11 +240,11 @@ def _is_library(x: Instruction) -> bool:
 
 
 def _is_scratch(part: tuple[Array, ...]) -> bool:
-    """Whether it is a library's working memory: bytes in a row."""
+    """Whether an array is a library's scratch memory: a one-dimensional array of bytes."""
     return len(part) == 1 and part[0].dtype in ("u8", "s8") and len(part[0].shape) <= 1
 
 
 def _moved(branch: list[Run]) -> int:
-    """A measure of what a branch moves, to compare it with the others."""
+    """The elements that a branch moves, for comparison with other branches."""
     values = (v for run in branch for one in (*run.operands, run.results) for v in one)
     return sum(value.array.padded_bytes for value in values)

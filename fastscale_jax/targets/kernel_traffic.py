@@ -9,7 +9,7 @@ from fastscale_jax.targets.kernel_runs import Computations, Key, Run, Value, com
 
 HOST = 5  # memory space of the host, on GPUs and TPUs
 
-# operations that keep the elements of their operand: a slice after them is a slice of the operand
+# operations that keep their operand's elements, so a slice of the result is a slice of the operand
 PASSING = frozenset(("bitcast", "reshape", "convert", "transpose", "copy", "reverse"))
 SLICES = frozenset(("slice", "dynamic-slice", "gather"))
 
@@ -19,36 +19,36 @@ class Access(NamedTuple):
 
     key: Key
     array: Array
-    bytes: int  # of whole tiles, if the array has tiles
+    bytes: int  # with padding to whole tiles, if the array has tiles
     is_write: bool
 
 
 class Dilation(NamedTuple):
-    """An array into which zeros were written between the elements of another."""
+    """An array that consists of another's elements with zeros between them."""
 
-    share: float  # of its elements that come from the other array
-    spread: int  # factor by which the zeros enlarge a conv, over all directions
+    share: float  # share of its elements that come from the other array
+    spread: int  # factor by which the zeros enlarge a conv, over all dimensions
 
 
 class Traffic:
     """Counts the bytes of one program's kernels. Each fusion's computation is analysed once."""
 
     def __init__(self, program: Computations, *, is_tpu: bool) -> None:
-        """Takes the computations, from `hlo_text.computations`.
+        """Stores the program.
 
         Args:
-            program: not modified.
-            is_tpu: on TPUs any memory space but the first is another memory, such as VMEM; on GPUs
-                only the host's is.
+            program: computations from `hlo_text.computations`; not modified.
+            is_tpu: on TPUs every memory space except the first is another memory, such as VMEM; on
+                GPUs only the host's is.
         """
         self._program, self._is_tpu = program, is_tpu
         self._bodies: dict[str, _Body] = {}
 
     def of(self, run: Run) -> list[Access]:
-        """Returns what a kernel reads and writes in the device's main memory.
+        """Returns a kernel's reads and writes of the device's main memory.
 
-        An array that is several operands counts once. If an array is only sliced, its slices count.
-        An update in place writes the update, and does not read the buffer.
+        An array that is several operands counts once. If an array is only sliced, only the slices
+        count. An in-place update writes only the update and does not read the buffer.
         """
         body = self.body(run)
         reads: dict[Key, Access] = {}
@@ -74,7 +74,7 @@ class Traffic:
         return _Body(_alone(run), self._body)
 
     def dilations(self, run: Run) -> Mapping[Key, Dilation]:
-        """Returns the arrays that a kernel writes with zeros in between."""
+        """Returns the arrays that a kernel writes with zeros between the elements."""
         all_dilations = self.body(run).dilations(len(run.results))
         return {v.key: x for v, x in zip(run.results, all_dilations, strict=True) if x is not None}
 
@@ -168,7 +168,7 @@ class _Body:
             return 1.0
         if x.opcode == "fusion" and x.called and not x.is_tuple:
             return self._body_of(x.called[0]).written_shares(1)[0]
-        number = number if x.is_tuple else 0  # the results of a scatter of many arrays
+        number = number if x.is_tuple else 0  # a scatter of many arrays has several results
         if not self._is_updated(x, number):
             return 1.0
         first = 1 if x.opcode == "dynamic-update-slice" else len(x.arrays) + 1
@@ -203,7 +203,7 @@ def _number(parameter: Instruction) -> int:
 
 
 def _alone(run: Run) -> list[Instruction]:
-    """The computation that an instruction would have as a fusion of its own."""
+    """The computation of a fusion that contains only this instruction."""
     x = run.instruction
     parameters = [
         Instruction(f"operand {i}", _type(values), "parameter", (str(i),), "", is_root=False)
@@ -215,6 +215,6 @@ def _alone(run: Run) -> list[Instruction]:
 
 
 def _type(values: tuple[Value, ...]) -> str:
-    """The text of a type, as far as shapes go."""
+    """The text of a type, without layouts."""
     texts = [f"{v.array.dtype}[{','.join(map(str, v.array.shape))}]" for v in values]
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"

@@ -1,6 +1,6 @@
-"""Kernels of a program compiled for a GPU or a TPU, their bytes and flops, and the least time.
+"""Counts a compiled GPU or TPU program's kernels, bytes and flops, and its least possible time.
 
-This reads the text of the optimised module, and needs neither the device nor JAX.
+It reads the text of the optimised module; it needs neither the device nor JAX.
 """
 
 import dataclasses
@@ -16,27 +16,27 @@ from fastscale_jax.targets.kernel_products import products
 from fastscale_jax.targets.kernel_runs import COLLECTIVES, Computations, Key, Run, name_flow, runs
 from fastscale_jax.targets.kernel_traffic import Access, Dilation, Traffic
 
-SMALL_BYTES = 4_000_000  # a kernel below this takes about as long to start as to run
+SMALL_BYTES = 4_000_000  # a kernel with fewer bytes takes about as long to launch as to run
 
 
 class Kernel(NamedTuple):
-    """One kernel; its figures are those of one run."""
+    """One kernel; its numbers are for one run of it."""
 
     name: str
     kind: str  # one of `kernel_kinds.KINDS`
-    op_name: str  # of the traced operation, or empty
+    op_name: str  # name of the traced operation, or empty
     bytes: int  # to and from the device's main memory
-    # Of convs and products: two per multiply-add, taps in the padding included. It is 0 for
-    # elementwise work, and for calls of other libraries than cuDNN and cuBLAS.
+    # Of convs and products: two per multiply-add, with taps in the padding. 0 for elementwise work,
+    # and for calls of other libraries than cuDNN and cuBLAS.
     flops: int
-    useful_flops: int  # without those that meet zeros written between a gradient's elements
+    useful_flops: int  # `flops` without those on zeros between a gradient's elements
     times: int  # more than once in loops
     cycles: int | None  # the compiler's own estimate
-    is_async: bool  # it runs beside others, as TPUs' copies to VMEM do
+    is_async: bool  # it runs in parallel with others, like TPUs' copies to VMEM
 
 
 class Total(NamedTuple):
-    """Kernels of one kind, or collectives of one."""
+    """Totals over the kernels of one kind, or the collectives of one opcode."""
 
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     bytes: int
@@ -44,11 +44,11 @@ class Total(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """The least time that the kernels can take, in seconds."""
+    """The least possible time of the kernels, in seconds."""
 
     seconds: float
-    memory_seconds: float  # of kernels whose bytes take longer than their flops
-    operation_seconds: float  # of the others
+    memory_seconds: float  # kernels whose bytes take longer than their flops
+    operation_seconds: float  # the other kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +57,11 @@ class ProgramCount:
 
     Attributes:
         kernels: in the order of the text.
-        collectives: by opcode. Their bytes are those of the shared array: the larger of what a
-            device sends and what it receives.
+        collectives: totals by opcode. Their bytes are the larger of a device's sent and received
+            bytes.
         avoidable: bytes by cause, see `avoidable.avoidable`.
-        custom_calls: targets of all custom calls: of libraries, of the compiler itself, of others.
-        unknown_loops: loops whose length is not known; their kernels count once.
+        custom_calls: targets of all custom calls: libraries', the compiler's own and others.
+        unknown_loops: number of loops of unknown length; their kernels count once.
     """
 
     kernels: tuple[Kernel, ...]
@@ -77,32 +77,32 @@ class ProgramCount:
 
     @property
     def small(self) -> int:
-        """Number of those that move less than 4 MB."""
+        """Number of kernels that move less than 4 MB."""
         return sum(x.times for x in self.kernels if x.bytes < SMALL_BYTES)
 
     @property
     def bytes(self) -> int:
-        """Bytes to and from the device's main memory, of all kernels."""
+        """Bytes of all kernels to and from the device's main memory."""
         return sum(x.bytes * x.times for x in self.kernels)
 
     @property
     def flops(self) -> int:
-        """Operations of convs and products as compiled, two a multiply-add."""
+        """Operations of convs and products as compiled, two per multiply-add."""
         return sum(x.flops * x.times for x in self.kernels)
 
     @property
     def useful_flops(self) -> int:
-        """The same without those that meet zeros written between a gradient's elements."""
+        """`flops` without those on zeros between a gradient's elements."""
         return sum(x.useful_flops * x.times for x in self.kernels)
 
     @property
     def estimated_cycles(self) -> int | None:
-        """Sum of the compiler's estimates, which some kernels lack; None if all do, as on GPUs."""
+        """Sum of the kernels' estimates by the compiler; None: no kernel has one, as on GPUs."""
         known = [x.cycles * x.times for x in self.kernels if x.cycles is not None]
         return sum(known) if known else None
 
     def by_kind(self) -> dict[str, Total]:
-        """Returns count, bytes and flops of each kind that there is, in the order of `KINDS`."""
+        """Returns count, bytes and flops of each kind in the program, in the order of `KINDS`."""
         count, size, flops = Counter[str](), Counter[str](), Counter[str]()
         for x in self.kernels:
             count[x.kind] += x.times
@@ -111,15 +111,15 @@ class ProgramCount:
         return {k: Total(count[k], size[k], flops[k]) for k in KINDS if k in count}
 
     def floor(self, bandwidth: float, peak: float) -> Floor:
-        """Returns the least time of the kernels, one after the other, collectives left out.
+        """Returns the least possible time of the kernels in sequence, without collectives.
 
         Each takes bytes / `bandwidth` or flops / `peak`, whichever is longer. Asynchronous copies
-        run beside kernels that have bandwidth to spare; the rest of their time is added to the part
-        bound by memory. No program reaches its floor.
+        use the bandwidth that kernels bound by operations leave; the rest of their time is added to
+        `memory_seconds`. No program reaches its floor.
 
         Args:
-            bandwidth: of the main memory, bytes/s.
-            peak: of matrix units in the program's precision, operations/s.
+            bandwidth: bandwidth of the main memory, bytes/s.
+            peak: rate of the matrix units in the program's precision, operations/s.
         """
         memory = operations = spare = hidden = 0.0
         for x in self.kernels:
@@ -141,10 +141,10 @@ def count(text: str) -> ProgramCount:
     """Counts the kernels of a program.
 
     Args:
-        text: `compiled.as_text()`, of a program compiled for a GPU or a TPU.
+        text: `compiled.as_text()` of a program for a GPU or a TPU.
 
     Raises:
-        HloError: the text is not that of an HLO module, or lacks what it refers to.
+        HloError: the text is no HLO module, or refers to something undefined.
     """
     program = computations(text)
     all_runs, unknown_loops = runs(program)
@@ -193,7 +193,7 @@ def _kernel(
 
 
 def _is_transfer(run: Run) -> bool:
-    """Whether an asynchronous copy, or one of a slice, is from one memory to another."""
+    """Whether an asynchronous copy (also of a slice) is between two memories."""
     if not run.is_async or run.opcode in COLLECTIVES:
         return False
     values = (*(x for one in run.operands[:1] for x in one), *run.results)

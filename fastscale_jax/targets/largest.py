@@ -1,4 +1,4 @@
-"""The largest batch whose training step fits a target, found by compiling for it."""
+"""Finds the largest batch whose training step fits a target, by compiling."""
 
 import math
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 from fastscale_jax.train.recipe import Recipe
 
-# On a TPU, XLA lays the batch along the 128 lanes, else along the 8 sublanes, and pads the rest.
+# On a TPU, XLA puts the batch along the 128 lanes, or else along the 8 sublanes, and pads it.
 _TPU_UNITS = (128, 8, 1)
-_WORTH_A_NOTE = 0.02  # share of the bytes per image
+_WORTH_A_NOTE = 0.02  # least saving for a note, as a share of the bytes per image
 
 Tell = Callable[[str], None]
 
@@ -33,7 +33,7 @@ def step_bytes(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> float:
-    """Returns the bytes of a program on a device; infinite if the compiler says it does not fit.
+    """Returns a program's peak memory per device in bytes; infinite if it does not fit.
 
     Raises:
         FailedError: the compiler fails for another reason.
@@ -59,21 +59,21 @@ def largest_batch(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = lambda line: None,
 ) -> LargestBatch:
-    """Returns the largest batch that fits each device of a target, over all of them.
+    """Returns the largest batch (over all devices) that fits on each device of a target.
 
-    On TPUs it is a multiple of 128 images per chip, which fill the lanes, unless not even 128 fit.
-    Programs are compiled up to the layout, which decides all of a GPU program's memory.
+    On TPUs it is a multiple of 128 images per chip, which fill the lanes, if 128 fit. Programs are
+    compiled up to the layout, which decides a GPU program's memory.
 
     Args:
-        network: to train.
+        network: network to train.
         recipe: its batch size is ignored.
-        target: to train on.
-        limit: bytes of a device.
-        most: the largest batch to consider; None: there is no such limit.
-        until: `end`: a TPU's program is compiled to the end, and a batch that proves too large is
-            reduced; `layout`: the real memory may exceed the result by some percent.
-        store: of outcomes.
-        timeout: seconds that each compilation may take.
+        target: target to train on.
+        limit: bytes per device.
+        most: largest batch to consider; None: no such limit.
+        until: `end`: a TPU's program is also compiled to the end, and the batch is reduced if it
+            does not fit; `layout`: the real memory may be a few percent larger.
+        store: cache of outcomes.
+        timeout: most seconds for each compilation.
         tell: called with a line on the memory of each program.
 
     Raises:
@@ -103,12 +103,12 @@ def largest_batch(
         except NoRoomError:
             if unit == least:
                 raise
-            tell(f"not even {unit // target.count} images a device fit; trying fewer")
+            tell(f"not even {unit // target.count} images per device fit; trying fewer")
     raise AssertionError("the last unit is the least batch")
 
 
 def _units(target: Target, least: int) -> list[int]:
-    """Units that batches may be multiples of, from the best to the least that devices share."""
+    """Units for batch sizes, from the best to the least that the devices can share."""
     if target.device.platform != "tpu":
         return [least]
     return sorted({math.lcm(n * target.count, least) for n in _TPU_UNITS}, reverse=True)
@@ -126,11 +126,11 @@ def better_batch(
     """Returns a note if 128 images per chip fit and move fewer bytes per image; else empty.
 
     Args:
-        network: to train.
-        recipe: with the batch size to compare with.
+        network: network to train.
+        recipe: recipe with the batch size to compare with.
         target: for other targets than TPUs the note is empty.
-        limit: bytes of a device.
-        store: of outcomes.
+        limit: bytes per device.
+        store: cache of outcomes.
         tell: called with the compiler's stage.
     """
     lanes, images = _TPU_UNITS[0], recipe.data.batch_size // target.count
@@ -147,6 +147,6 @@ def better_batch(
     if share < _WORTH_A_NOTE:
         return ""
     return (
-        f"{lanes} images a chip would move {share:.0%} fewer bytes an image than {images}: "
-        "they fill the lanes, and nothing is copied between layouts"
+        f"{lanes} images per chip would move {share:.0%} fewer bytes per image than {images}, "
+        "because they fill the lanes and need no copies between layouts"
     )

@@ -1,4 +1,4 @@
-"""A network's program for a target: what is to be compiled, and the outcome."""
+"""A network's program for a target: its description, and the outcome of compiling it."""
 
 import dataclasses
 import hashlib
@@ -13,8 +13,8 @@ from fastscale_jax.targets.target import Target
 from fastscale_jax.train.recipe import Checkpoint, Recipe
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
-# the sources that decide the program of a network; the rest of the package does not change it
-_ROOMS = ("arch", "convs", "models", "data", "distributed", "train")
+# sources that decide a network's program; other files of the package do not change it
+_SUBPACKAGES = ("arch", "convs", "models", "data", "distributed", "train")
 _FILES = (
     "utils/compiling.py",
     "utils/varying.py",
@@ -26,17 +26,17 @@ _FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is to be compiled.
+    """A program to compile.
 
     Attributes:
-        network: to compile.
-        recipe: with the batch size over all devices.
-        target: to compile for; None: the attached devices.
-        part: as `measure.lowering.lower` takes it.
-        until: `end`, or `layout`: stop once the buffers are laid out. What follows is machine code,
-            half of the work for a GPU and nine tenths for a TPU. It changes neither kernels nor
-            bytes; on TPUs it adds some percent of temporaries, and is where XLA refuses a program
-            that does not fit.
+        network: network to compile.
+        recipe: recipe with the batch size over all devices.
+        target: target to compile for; None: the attached devices.
+        part: as in `measure.lowering.lower`.
+        until: `end`, or `layout`: stop after buffer assignment. The rest is generation of machine
+            code, half of the work for a GPU and nine tenths for a TPU. It changes neither kernels
+            nor bytes. On TPUs it adds a few percent of temporaries, and refuses a program that does
+            not fit.
     """
 
     network: Architecture
@@ -48,29 +48,29 @@ class Program:
     @property
     def title(self) -> str:
         """A description for messages."""
-        where = self.target.name if self.target else "the device here"
+        device_name = self.target.name if self.target else "the device here"
         part = {"step": "training step", "inference": "inference"}[self.part]
         return (
             f"{self.network.name}: {part}, {self.recipe.data.batch_size} images, "
-            f"{self.recipe.dtype}, {where}"
+            f"{self.recipe.dtype}, {device_name}"
         )
 
     def key(self) -> str:
-        """Returns a digest of all that decides the compiled program.
+        """Returns a digest of everything that decides the compiled program.
 
         Raises:
-            ValueError: it is for the attached devices, about which too little is known.
+            ValueError: it is for the attached devices, of which too little is known.
         """
         if self.target is None:
-            raise ValueError("what is compiled for the devices here is not kept")
+            raise ValueError("programs for this machine's devices are not kept")
         recipe = dataclasses.replace(self.recipe, checkpoint=Checkpoint(), seed=0, init_from="")
         device = self.target.device
-        # only the device's fields that XLA gets: a rate's source, for one, changes no program
-        told = {"memory": device.memory_bytes, "bandwidth": device.bandwidth, **device.xla}
+        # only the device's fields that XLA gets; a rate's source, for example, changes no program
+        described = {"memory": device.memory_bytes, "bandwidth": device.bandwidth, **device.xla}
         content = {
             "network": dataclasses.asdict(dataclasses.replace(self.network, name="")),
             "recipe": dataclasses.asdict(recipe),
-            "target": [self.target.name, told if device.platform == "gpu" else {}],
+            "target": [self.target.name, described if device.platform == "gpu" else {}],
             "part": self.part,
             "until": self.until,
             "versions": compiler_versions(device.platform),
@@ -85,13 +85,13 @@ class Outcome:
     """A compiled program, or the reason why there is none.
 
     Attributes:
-        memory: bytes of a device by name, as `measure.memory.Memory` has them; None: it failed.
+        memory: bytes per device, by the fields of `measure.memory.Memory`; None: it failed.
         text: the optimised HLO module; empty: it failed.
-        seconds: of lowering and compiling, by name.
+        seconds: times of lowering and compiling, by name.
         failure: empty, or `out of memory`, `aborted`, `refused`, `timed out`.
-        reason: of a failure, in one line.
-        here: for a program for the attached devices: their `kind`, their number (`devices`), and
-            the `usable_bytes` of the smallest.
+        reason: reason of a failure, in one line.
+        here: the attached devices, if compiled for them: their `kind`, their number (`devices`),
+            and the `usable_bytes` of the smallest.
     """
 
     memory: Mapping[str, int] | None = None
@@ -103,7 +103,7 @@ class Outcome:
 
     @property
     def peak_bytes(self) -> int | None:
-        """The most that the program holds on a device; None: it failed."""
+        """The program's peak memory per device; None: it failed."""
         if self.memory is None:
             return None
         held = self.memory
@@ -111,11 +111,13 @@ class Outcome:
 
 
 def _digest_of_sources() -> str:
-    """Digests the sources, so that a key changes with any line that may change a program."""
+    """A digest of the sources, so that a key changes with every line that may change a program."""
     digest = hashlib.sha256()
     paths = [_PACKAGE / name for name in _FILES]
-    for room in _ROOMS:
-        paths += sorted(x for x in (_PACKAGE / room).rglob("*") if x.suffix in (".py", ".json"))
+    for subpackage in _SUBPACKAGES:
+        paths += sorted(
+            x for x in (_PACKAGE / subpackage).rglob("*") if x.suffix in (".py", ".json")
+        )
     for path in paths:
         digest.update(f"{path.relative_to(_PACKAGE)}\n".encode())
         digest.update(path.read_bytes())

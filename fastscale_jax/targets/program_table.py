@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Group
 
-_NOT_A_TIME = "nothing was run: no kernel reaches its floor, and what a step takes is not known"
+_NOT_A_TIME = "nothing was run; no kernel reaches its floor, so the real step takes longer"
 
 
 def program_table(figures: dict[str, Any]) -> "Group":
-    """Returns the figures of `figures.figures` as tables for people."""
+    """Returns the result of `figures.figures` as tables for the terminal."""
     from rich.console import Group
     from rich.table import Table
 
@@ -30,7 +30,7 @@ def _totals(figures: dict[str, Any], title: str) -> Any:
     from rich.table import Table
 
     if figures["devices"] > 1:
-        title += "; figures of each"
+        title += "; numbers per device"
     caption = _NOT_A_TIME if figures["target"] else None
     result = Table(title=title, caption=caption, show_header=False)
     result.add_column()
@@ -39,7 +39,7 @@ def _totals(figures: dict[str, Any], title: str) -> Any:
     limit = figures["limit_bytes"]
     fits = f"{figures['peak_bytes'] / limit:.0%} of {_gb(limit)}" if limit else ""
     result.add_row(
-        "memory at most",
+        "peak memory",
         _gb(figures["peak_bytes"]),
         fits if figures["fits"] else f"does not fit: {fits}",
     )
@@ -51,7 +51,7 @@ def _totals(figures: dict[str, Any], title: str) -> Any:
     result.add_row("flops", _flops(figures["flops"]), what)
     if figures["useful_flops"] < figures["flops"]:
         wasted = figures["flops"] - figures["useful_flops"]
-        result.add_row("", _flops(wasted), "of these with zeros between a gradient's elements")
+        result.add_row("", _flops(wasted), "of these on zeros between a gradient's elements")
     bound = (
         f"{figures['floor_memory_ms']:.4g} ms bound by memory, "
         f"{figures['floor_operations_ms']:.4g} ms by operations"
@@ -59,17 +59,17 @@ def _totals(figures: dict[str, Any], title: str) -> Any:
     result.add_row("floor", f"{figures['floor_ms']:.4g} ms", bound)
     rates = (
         f"{figures['bandwidth'] / 1e12:.4g} TB/s and {figures['peak_operations'] / 1e12:.4g}e12 "
-        "operations/s, two a flop"
+        "operations/s, two per flop"
     )
     result.add_row("", "", f"at {rates} ({figures['rates_origin']})")
     estimate = figures["compiler_estimate_ms"]
     if estimate is not None:
-        what = "by the compiler's cycles: ranks programs, and is no time"
+        what = "from the compiler's cycles: ranks programs, but is not a time"
         result.add_row("compiler's estimate", f"{estimate:.4g} ms", what)
     for name, total in figures["collectives"].items():
-        result.add_row(name, _gb(total["bytes"]), f"{total['count']} a step")
+        result.add_row(name, _gb(total["bytes"]), f"{total['count']} per step")
     if figures["unknown_loops"]:
-        what = "of unknown length, their kernels counted once; random keys are made in such"
+        what = "of unknown length, as for random keys; their kernels count once"
         result.add_row("loops", f"{figures['unknown_loops']}", what)
     seconds = ", ".join(f"{name} {x:.0f} s" for name, x in figures["seconds"].items())
     result.add_row("compiling took", f"{sum(figures['seconds'].values()):.0f} s", seconds)

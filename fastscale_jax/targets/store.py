@@ -1,4 +1,4 @@
-"""What compilers made of programs, kept by content, so that no question is compiled twice."""
+"""A cache of compilation outcomes, by the program's content."""
 
 import dataclasses
 import gzip
@@ -15,10 +15,10 @@ _MOST = 1000  # files
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A folder with a compressed file for each program, of some 0.5 MB; the oldest make room.
+    """A folder with a compressed file per program, about 0.5 MB each; the oldest are deleted.
 
     Attributes:
-        folder: made when something is kept; where that fails, nothing is.
+        folder: made at the first write; if that fails, nothing is cached.
     """
 
     folder: pathlib.Path = dataclasses.field(
@@ -26,7 +26,7 @@ class Store:
     )
 
     def read(self, key: str) -> Outcome | None:
-        """Returns the outcome of a program by its key; None: it is not there, or is damaged."""
+        """Returns the outcome of a program by its key; None: it is missing or damaged."""
         try:
             with gzip.open(self._file(key), "rt", encoding="utf-8") as file:
                 return Outcome(**json.load(file))
@@ -44,10 +44,10 @@ class Store:
                 json.dump(dataclasses.asdict(outcome), file)
             self._make_room()
         except OSError:
-            return  # a full or read-only disk costs the next question its time, and nothing else
+            return  # with a full or read-only disk the program is only compiled again
 
     def _make_room(self) -> None:
-        """Drops the files that were written first, where there are too many."""
+        """Deletes the oldest files if there are too many."""
         files = sorted(self.folder.glob("*.json.gz"), key=lambda path: path.stat().st_mtime)
         for path in files[:-_MOST]:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a program is compiled for: a device that need not be here, and how many of them."""
+"""The target of a compilation: a kind of device, which this machine need not have, and a number."""
 
 import dataclasses
 import math
@@ -10,18 +10,18 @@ from fastscale_jax.utils.digits import is_whole
 # XLA on a GPU takes this share of its memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise:
 # https://docs.jax.dev/en/latest/gpu_memory_allocation.html
 _GPU_SHARE = 0.75
-_IMAGES = 128  # of a device: they fill the lanes of a TPU
-_HOST_BOUNDS = (2, 2, 1)  # of a host's chips, which a slice is made of
+_IMAGES = 128  # default images per device; they fill the lanes of a TPU
+_HOST_BOUNDS = (2, 2, 1)  # arrangement of a host's chips; slices consist of whole hosts
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Devices that a program is compiled for.
+    """The devices that a program is compiled for.
 
     Attributes:
-        device: one of them.
-        count: how many, as JAX counts them: GPUs, or chips of a TPU slice.
-        topology: of a TPU slice, its sides: `(2, 2)`; of GPUs empty.
+        device: kind of device.
+        count: number of JAX devices: GPUs, or chips of a TPU slice.
+        topology: sides of a TPU slice, as in `(2, 2)`; empty for GPUs.
     """
 
     device: Device
@@ -33,7 +33,7 @@ class Target:
         """Returns the target of a text like `gpu:h100`, `GPU:H100:8`, `tpu:v5e` or `tpu:v5e:4x4`.
 
         Raises:
-            ValueError: there is no such device or topology; says which there are.
+            ValueError: unknown device or topology; the message lists the choices.
         """
         platform, _, rest = text.lower().partition(":")
         generation, separator, size = rest.partition(":")
@@ -51,23 +51,23 @@ class Target:
 
     @property
     def name(self) -> str:
-        """As `parse` takes it, the number or topology left out of a single device."""
+        """The text for `parse`, without the number or topology if it is a single device."""
         if self.count == 1:
             return self.device.key
         return f"{self.device.key}:{'x'.join(map(str, self.topology)) or self.count}"
 
     @property
     def usual(self) -> tuple[int, str]:
-        """The batch, of all devices, and the dtype of a program where none is given."""
+        """The default batch size (over all devices) and the default dtype."""
         dtype = "bfloat16" if "bfloat16" in self.device.peak_flops else "float16"
         return _IMAGES * self.count, dtype
 
     @property
     def usable_bytes(self) -> int:
-        """What programs may have of a device's memory, unless JAX is told otherwise."""
+        """The memory per device that programs may use by JAX's defaults, in bytes."""
         memory = self.device.memory_bytes
         available = self.device.available_bytes or int(_GPU_SHARE * memory)
-        return min(available, memory)  # of a v5p XLA believes more than the maker says
+        return min(available, memory)  # XLA assumes more for a v5p than the manufacturer says
 
 
 def _gpus(text: str, size: str) -> int:
@@ -79,7 +79,7 @@ def _gpus(text: str, size: str) -> int:
 
 
 def _topology(text: str, size: str, device: Device) -> tuple[int, ...]:
-    """The sides of a slice. XLA makes one of whole hosts, or of a single chip."""
+    """The sides of a slice; XLA supports whole hosts or a single chip."""
     dimensions, chips = device.topology["dimensions"], device.topology["pod_chips"]
     sides = size.split("x") if size else ["1"] * dimensions
     example = "x".join(["2"] * 2 + ["1"] * (dimensions - 2))

@@ -75,12 +75,12 @@ def test_of_several_one_is_chosen_by_name_or_by_file(monkeypatch, tmp_path):
 
 
 def test_what_is_not_there_is_refused_with_how_to_make_it(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"no device was fitted.*curves, then fit.*fastscale fit"):
+    with pytest.raises(ValueError, match=r"no device was fitted.*curves, then run fastscale fit"):
         find()
-    with pytest.raises(ValueError, match="FASTSCALE_DEVICE=gone is neither a file nor a device"):
+    with pytest.raises(ValueError, match="FASTSCALE_DEVICE=gone is neither a file nor a fitted"):
         find("gone")
     (tmp_path / "bad.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"bad.json is no model of a device; make one by fast"):
+    with pytest.raises(ValueError, match=r"bad.json is no device model; make one by fast"):
         find(str(tmp_path / "bad.json"))
     timeless = dataclasses.replace(MODEL, memory_bytes={})
     with pytest.raises(ValueError, match="memory_bytes was not measured on A device"):

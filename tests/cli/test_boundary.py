@@ -64,21 +64,21 @@ def raised(function):
     ],
 )
 def test_what_can_be_foreseen_is_one_line(error, status, says, capsys):
-    assert boundary.told(error) == status
+    assert boundary.exit_status(error) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
 
 
 def test_a_fault_of_ours_keeps_its_traceback_and_says_where_to_report_it(capsys):
-    assert boundary.told(raised(lambda: {}["step"])) == 1
+    assert boundary.exit_status(raised(lambda: {}["step"])) == 1
     said = capsys.readouterr().err
     assert said.startswith("Traceback (most recent call last):")
     assert "KeyError: 'step'" in said
-    assert "a fault of fastscale_jax" in said.splitlines()[-1]
+    assert "a bug of fastscale_jax" in said.splitlines()[-1]
     assert "open an issue in its repository" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_an_output_that_cannot_be_written_is_for_the_caller(number):
     with pytest.raises(OSError, match="of stdout"):
-        boundary.told(OSError(number, "of stdout"))
+        boundary.exit_status(OSError(number, "of stdout"))

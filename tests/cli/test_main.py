@@ -130,7 +130,7 @@ def test_training_never_imports_tensorflow(tmp_path):
 
 # what is given: (what the one line on stderr must say)
 BAD_INPUT = {
-    "--config=configs/nothing.py": ["no such file as configs/nothing.py"],
+    "--config=configs/nothing.py": ["there is no file configs/nothing.py"],
     "--config=configs/regnetz.py:3gf": [
         "'3gf'",
         "[<base>_]<strategy>_<amount>",
@@ -396,7 +396,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
         rest = process.stderr.read()
     assert process.returncode == 1
     assert "Traceback" not in rest
-    assert f"--workdir={tmp_path} goes on" in rest
+    assert f"to continue, run the same command with --workdir={tmp_path}" in rest
     (step,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     again = run(*TINY, f"--config.train.steps={step + 1}", f"--workdir={tmp_path}")
     assert again.returncode == 0

@@ -102,7 +102,7 @@ def test_vectors_are_written_of_what_can_be_read_turned_or_not_as_the_recipe_say
 
 
 BAD_INPUT = {
-    "-": "- is an image on stdin, which is empty; give one",
+    "-": "- reads an image from stdin, but stdin is empty",
     "- --input=-": "- is given twice",
     "{place}/images --top=0": "--top must be at least 1; got 0",
     "{place}/hidden": "{place}/hidden has no image (",

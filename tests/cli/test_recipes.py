@@ -147,11 +147,14 @@ def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
     ("name", "words"),
     [
         ("digit", r"unknown recipe 'digit'; did you mean digits\? choose one of digits, "),
-        ("no/such.py", "no such file as no/such.py"),
-        ("timm:regnety_016", "'timm' is no recipe; fastscale describe timm:<network> says which"),
+        ("no/such.py", "there is no file no/such.py"),
+        (
+            "timm:regnety_016",
+            "'timm' is no recipe; for the recipe of its network: fastscale describe",
+        ),
         ("{}/bad.json", "is not the config of a run"),
         ("{}/none.json", "No such file or directory"),
-        ("{}/notes.txt", "notes.txt is no recipe: those are Python files"),
+        ("{}/notes.txt", "notes.txt is no recipe: give a Python file"),
         ("{}/run.json", "run.json is not the config of a run: .*seed"),
         ("{}/run.json:dWr_x4", "which has no variants; got 'dWr_x4'"),
         (None, "and {} has no config.json"),

@@ -40,7 +40,7 @@ def test_a_network_of_one_s_own_is_scaled_and_written_as_a_recipe(mine, tmp_path
     assert written == arch.as_architecture(wanted)
     assert read_config(str(output)).optim.curve == "cos"
     assert main(["scale", "w_x2", *flags]) == 2  # it may have been edited since
-    assert f"{output} is there already" in capsys.readouterr().err
+    assert f"{output} exists already" in capsys.readouterr().err
     assert said["before"]["depths"] == [2, 3, 5, 4]
     assert said["after"]["widths"] == list(wanted.widths)
     assert said["after"]["scale"]["strategy"] == "d1,1,2,2w8r1-max240"
@@ -82,7 +82,10 @@ REFUSED = {
     ),
     "no library": ("describe regnety_016", "must be a library and its network"),
     "no network": ("describe timm:regnety_017", "did you mean regnety_016? docs/weights.md lists"),
-    "one that is alike": ("describe timm:resnetaa50", "averages where it strides; none of our"),
+    "one that is alike": (
+        "describe timm:resnetaa50",
+        "averages where it strides; our networks do not",
+    ),
 }
 
 

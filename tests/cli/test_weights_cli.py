@@ -219,8 +219,8 @@ def test_a_run_of_other_classes_says_that_the_last_layer_starts_afresh(run, tmp_
     )
     assert result.returncode == 0, result.stderr
     assert (
-        f"weights from {path}, in pycls's names; its last layer is for another number of classes "
-        "than 10, and starts afresh\n"
+        f"weights from {path}, in pycls's names; its last layer has another number of classes "
+        "than 10, so a random one is used\n"
     ) in result.stderr
     # of a classifier near zero, whatever the layers before it make of the images
     first = read_metrics(tmp_path / "run" / "metrics.jsonl")[0]

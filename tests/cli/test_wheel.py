@@ -96,5 +96,5 @@ def test_a_name_that_could_be_a_file_says_which_it_took(fastscale, empty):
     own.write_text("def get_config():\n    raise ValueError('mine')")
     _, said = fastscale("info", "digits")
     assert said == (
-        "fastscale_jax: digits is the packaged recipe; write ./digits.py for the file here\n"
+        "fastscale_jax: digits is the packaged recipe; write ./digits.py for your own file\n"
     )

@@ -675,7 +675,7 @@ def test_the_workdir_s_checkpoint_comes_before_other_weights(choice, workdir, in
     config.init_from = str(folder / init_from) if init_from else ""
     place = folder / workdir if workdir else None
     if workdir == "trained" and init_from:
-        with pytest.raises(WeightsError, match=r"another choice of weights; give one of them"):
+        with pytest.raises(WeightsError, match=r"names other weights; give one of them"):
             load_for(Run.of(config, place))
         # but a run that began with these weights may be named by the command that started it
         place = folder / "begun with them"
@@ -742,8 +742,8 @@ def test_a_run_of_other_classes_starts_with_a_fresh_classifier_and_says_so(choic
     del others["params"]["head"]["fc"]
     assert_same(start.variables, others)
     assert start.note == (
-        f"weights from {config.init_from}; its last layer is for another number of classes than 3, "
-        "and starts afresh"
+        f"weights from {config.init_from}; its last layer has another number of classes than 3, "
+        "so a random one is used"
     )
     with pytest.raises(WeightsError, match=r"params\.head\.fc\.bias has 10, \S+ 3"):
         load_for(Run.of(config, None))

@@ -141,7 +141,7 @@ def test_what_does_not_fit_into_the_memory_takes_too_long(given):
 
 
 def test_a_base_that_does_not_fit_is_refused():
-    with pytest.raises(UnmetError, match="not even regnetz-500mf itself fits"):
+    with pytest.raises(UnmetError, match="even the base, regnetz-500mf, does not fit"):
         choose(BASE, "w", 50.0, kind="step_ms", measure=lambda *_: float("inf"))
 
 
@@ -176,8 +176,8 @@ def test_the_command_finds_a_network_for_the_memory_by_compiling():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--step_ms=8", "--target=gpu:h100"), "give --floor_ms, the least time"),
-        (("--floor_ms=8",), "--floor_ms is for a --target; give --step_ms"),
+        (("--step_ms=8", "--target=gpu:h100"), "give --floor_ms, the least possible time"),
+        (("--floor_ms=8",), "--floor_ms needs a --target; give --step_ms"),
         (
             ("--floor_ms=8", "--target=gpu:h300"),
             "unknown target 'gpu:h300'; did you mean gpu:h100 or",

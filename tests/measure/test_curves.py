@@ -306,4 +306,4 @@ def test_another_devices_file_is_refused_before_anything_is_compiled_or_measured
         assert main(["curves", *flags, *asked]) == 2
         said = capsys.readouterr()
         assert (said.out, said.err.count("\n")) == ("", 1)
-        assert f"{file} has results of gpu:h100, not of {name}; give each device" in said.err
+        assert f"{file} has results of gpu:h100, not of {name}; use one file per device" in said.err

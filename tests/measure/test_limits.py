@@ -68,5 +68,5 @@ def test_a_machine_that_does_not_say_is_told_apart(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "resource", None)
     monkeypatch.setattr(limits, "_table", lambda path: {})
     monkeypatch.setattr(limits._free_in_cgroups, "__defaults__", (nowhere, nowhere))
-    with pytest.raises(ValueError, match="does not say how much memory is free; give it as --mem"):
+    with pytest.raises(ValueError, match="does not report its free memory; give it as --mem"):
         limits.room()

@@ -133,7 +133,7 @@ def test_a_run_takes_the_largest_batch_and_goes_on_with_it(tmp_path):
     assert images > 8
     again = run(*auto, "--config.train.steps=5")
     assert again.returncode == 0, again.stderr
-    assert f"config.data.batch_size=auto: {images}, as the run in {tmp_path} has it" in again.stderr
+    assert f"config.data.batch_size=auto: {images}, from the run in {tmp_path}" in again.stderr
 
 
 def test_an_evaluation_wants_a_number():

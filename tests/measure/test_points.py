@@ -108,7 +108,9 @@ def test_points_of_several_kinds_do_not_make_one_curve():
     first, second, *_ = specs()
     points.check_alike([first, second])
     for change in ({"batch_size": 16}, {"dtype": "bfloat16"}, {"resolution": 64}):
-        with pytest.raises(ValueError, match="do not make one curve, give each a file: batches of"):
+        with pytest.raises(
+            ValueError, match="do not make one curve; use one file for each: batches"
+        ):
             points.check_alike([first, dataclasses.replace(second, **change)])
 
 

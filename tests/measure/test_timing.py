@@ -75,7 +75,7 @@ def test_one_that_stays_noisy_is_refused_with_how_noisy_it_is(clock):
 
 
 def test_one_that_drifts_is_refused_however_smooth_it_is(clock):
-    with pytest.raises(NoisyError, match=r"moved by [1-9]\d\.\d%"):
+    with pytest.raises(NoisyError, match=r"its drift [1-9]\d\.\d%"):
         timing.measure(clock(lambda i: 1 + i / 20).start, seconds=60)
 
 
@@ -86,7 +86,7 @@ def test_a_sample_that_stays_noisy_is_returned_with_its_noise(clock):
     assert found.noise > 0.03
     assert 30 <= found.seconds < 36
     assert found.median == pytest.approx(1.55, rel=found.noise)
-    assert f"it is known to ±{found.precision:.1%}" in found.too_noisy(0.03)
+    assert f"its error is ±{found.precision:.1%}" in found.too_noisy(0.03)
     assert found.too_noisy(found.noise) == ""
 
 
@@ -171,7 +171,7 @@ def test_a_noisy_time_is_reported_with_its_noise_and_a_warning(noisy, capsys, tm
     wanted = {"device", "batch_size", "dtype", "compile_seconds", "images_per_second"}
     assert found.keys() >= wanted | {"epoch_minutes", "peak_bytes"}
     (line,) = said.err.splitlines()
-    assert "the training step is not known well, the machine is too noisy:" in line
+    assert "the training step is imprecise, because the machine is too noisy:" in line
     assert f"a median of {found['step_ms']:.4g} ms" in line
     assert not (tmp_path / "times.json").exists()  # nothing to compare the next one with
 
@@ -182,7 +182,7 @@ def test_a_noisy_time_is_refused_where_strictness_is_asked_for(noisy, capsys):
     assert said.out == ""
     (line,) = said.err.splitlines()
     assert "the machine is too noisy:" in line
-    assert "where 3.0% is asked for" in line
+    assert "but at most 3.0% is allowed" in line
 
 
 def test_a_time_that_is_known_well_enough_is_compared_with_the_next(noisy, capsys, tmp_path):
@@ -237,7 +237,7 @@ def test_its_profile_is_there_for_perfetto_and_xprof(found):
 def test_the_table_is_for_people():
     result = run(*TINY, "--mode=time", "--noise=0.9")
     assert result.returncode == 0, result.stderr
-    for words in ("training step", "images a second", "share of that", "ceilings: "):
+    for words in ("training step", "images per second", "floor / median", "ceilings: "):
         assert words in result.stdout
 
 
@@ -285,4 +285,4 @@ def test_a_variant_s_budget_is_compared_with_a_step_of_its_own_kind(
     assert {key: found[key] for key in expected} == expected
     assert bool(found) == bool(expected)
     is_other = bool(changes) and not expected
-    assert ("is not compared with it" in capsys.readouterr().err) == is_other
+    assert ("it is not compared with the budget" in capsys.readouterr().err) == is_other

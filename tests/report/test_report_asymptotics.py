@@ -88,4 +88,4 @@ def test_the_page_says_the_largest_deviation_and_why():
             (fit for fit in asymptotics.fits() if fit.count_name == name),
             key=lambda fit: abs(fit.deviation),
         )
-        assert f"by {worst.deviation:+.3f} at the most" in said
+        assert f"by at most {worst.deviation:+.3f}" in said

@@ -35,7 +35,7 @@ def test_the_command_writes_a_page_without_jax(tmp_path):
     assert done.stdout == f"{tmp_path / 'out' / 'index.html'}\n"
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert "Nothing was measured for this report." in page
-    assert "runtime was not given" not in page  # it stands in the drawings
+    assert "no runtime was given" not in page  # it stands in the drawings
     assert "What is missing is measured by <code>fastscale curves" in page
 
 
@@ -60,8 +60,8 @@ def test_results_of_two_devices_are_refused_and_listed(capsys, tmp_path):
         ("--study={folder}/other.json", "other.json, line 1, is no trial of a study"),
         ("--programs={folder}/none.jsonl", "none.jsonl: there is no such file of programs"),
         ("--programs={folder}/other.json", "is no file of points of a curve"),
-        ("--device={folder}/other.json", "is no model of a device"),
-        ("--device=nothing", "--device=nothing is neither a file nor a device"),
+        ("--device={folder}/other.json", "is no device model"),
+        ("--device=nothing", "--device=nothing is neither a file nor a fitted device"),
         ("--device_results={folder}/none.jsonl", "none.jsonl: there is no such file of results"),
         ("--device_results={folder}/other.json", "is no file of points of a curve"),
         ("--device_results={folder}/empty", "there is no measured or compiled network"),

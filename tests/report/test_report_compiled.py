@@ -80,7 +80,7 @@ def test_a_file_of_one_s_own_joins_the_packaged_programs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"flops": 1}, "regnetz:500mf a1 x8, jax has other flops, params or acts here"),
+        ({"flops": 1}, "regnetz:500mf a1 x8, jax has other flops, params or acts in this version"),
         ({"machine": {"date": "2027-01-01", "device": "gpu:h100"}}, "these are no compiled"),
     ],
 )

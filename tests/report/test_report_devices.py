@@ -45,10 +45,10 @@ def test_the_table_marks_the_share_of_most_flops_a_millisecond(given):
     rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert list(rows) == ["a0", "a0.5", "a1"]
     assert [name for name, row in rows.items() if row[-2] == "100"] == [best(chosen)]
-    rate = "flops of one image for each millisecond of the step"
+    rate = "flops per image per millisecond of the step"
     assert f"Most {rate}: {best(chosen)}" in table.caption
     assert rate in " ".join(devices(given)[0].paragraphs)
-    assert "nothing was run" in table.caption
+    assert "Nothing was run" in table.caption
 
 
 def test_the_figure_has_all_networks_and_flops_a_millisecond_by_alpha(given):

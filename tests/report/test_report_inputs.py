@@ -145,5 +145,7 @@ def test_a_device_is_found_by_its_file_and_one_that_is_not_there_is_refused(tmp_
     device = read(device=str(write_device(tmp_path / "device.json"))).device
     assert device
     assert device.device == "A device"
-    with pytest.raises(ValueError, match=r"^--device=nowhere is neither a file nor a device"):
+    with pytest.raises(
+        ValueError, match=r"^--device=nowhere is neither a file nor a fitted device"
+    ):
         read(device="nowhere")

@@ -27,5 +27,5 @@ def test_an_epoch_has_some_steps_however_much_fits(
     run = auto_batch.with_batch_size(run, gigabytes=2, trains=trains)
     assert run.recipe.data.batch_size == expected
     assert capsys.readouterr().err == (
-        f"fastscale_jax: config.data.batch_size=auto: {expected}, which takes 1 GB of 2 on each device{why}\n"
+        f"fastscale_jax: config.data.batch_size=auto: {expected}, which takes 1 of 2 GB on each device{why}\n"
     )

@@ -122,11 +122,11 @@ def test_an_older_checkpoint_had_the_batch_of_its_config_from_the_start():
     [
         (course(), ""),
         (course(steps=7), ""),
-        (course(256), "batch size 64 -> 256, 22 steps an epoch became 5"),
+        (course(256), "batch size 64 -> 256, 22 steps per epoch became 5"),
         (course(epochs=80), "40 epochs became 80"),
         (
             course(images=1500),
-            "1,437 training images became 1,500, 22 steps an epoch became 23",
+            "1,437 training images became 1,500, 22 steps per epoch became 23",
         ),
     ],
 )

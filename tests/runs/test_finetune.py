@@ -66,7 +66,7 @@ def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_step
     names = [name for name in parameter_names(run.network) if not name.startswith(("stem.", "s1."))]
     said = capsys.readouterr().err
     assert f"trained: {len(names)} arrays, " in said
-    assert "3 epochs, as many as config.train.least_steps = 10 takes at the least" in said
+    assert "3 epochs, because config.train.least_steps = 10 needs so many" in said
     assert metrics.keys() >= {"test_top1_error", "ema_test_top1_error"}
     assert json.loads((run.folder / "config.json").read_text())["train"]["epochs"] == 3
     for model in read_models(run.checkpoints / "12" / "state").values():
@@ -86,9 +86,7 @@ def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_step
 
 
 def test_without_weights_it_is_refused_in_a_line_that_says_what_to_give(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"needs weights to begin with: give --config.init_from, a"
-    ):
+    with pytest.raises(ValueError, match=r"needs initial weights: give --config.init_from, a"):
         finetune_run(tmp_path)
     assert not [*tmp_path.iterdir()]
 

@@ -96,7 +96,7 @@ def test_it_says_from_where_it_goes_on(workdir_and_words):
     assert "going on" not in first
     assert (
         "going on at epoch 1.5 (2,154 images seen): batch size 359 -> 179, "
-        f"4 steps an epoch became 8; learning rate {rate(1.5, 179):.3g}\n"
+        f"4 steps per epoch became 8; learning rate {rate(1.5, 179):.3g}\n"
     ) in second
     assert "going on after step 6 of 8" in second
     assert "going on after step 8 of 10" in third

@@ -113,7 +113,7 @@ def test_sigterm_saves_and_the_run_goes_on(undisturbed, tmp_path, share):
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
-    assert f"the same command with --workdir={tmp_path} goes on" in errors
+    assert f"run the same command with --workdir={tmp_path}" in errors
     assert share * STEPS <= (latest_step(checkpoints) or 0) < STEPS
     result = run(*LONG, f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr

@@ -66,14 +66,14 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--epochs=3", "--halving_from=3"), 2, "is not before the last of 3 epochs"),
         (("--halving_from=1",), 2, "--halving_from counts epochs, and the recipe has train.steps"),
         (("--halving_factor=1",), 2, "halving_factor"),
-        (("--halving_factor=3",), 2, "says nothing without --halving_from"),
-        (("--against=acts",), 2, "--against is for --sampler=nsga2"),
+        (("--halving_factor=3",), 2, "needs --halving_from; give both"),
+        (("--against=acts",), 2, "--against needs --sampler=nsga2"),
         (
             ("--sampler=nsga2", "--against=step_ms"),
             2,
-            "needs two lines of the log of each run: 3 steps are 1",
+            "needs two log lines per run, but 3 steps give 1",
         ),
-        (("--sampler=nsga2", "--halving_from=1"), 2, "needs the errors of all networks"),
+        (("--sampler=nsga2", "--halving_from=1"), 2, "needs the final errors of all networks"),
     ],
 )
 def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
@@ -95,7 +95,7 @@ def test_a_search_stops_what_is_behind(tmp_path):
     assert 0 < len(stopped) < 4
     assert all(result["stopped_at"] == 1 and result["error_then"] > 0 for result in stopped)
     assert done.stdout.count("% error after 1 epoch") == len(stopped)
-    assert f"trained: {8 - len(stopped)} epochs, where all to their end were 8" in done.stdout
+    assert f"trained: {8 - len(stopped)} epochs instead of 8" in done.stdout
     again = search(tmp_path, *options)
     assert again.returncode == 0
     assert "at work" not in again.stderr
@@ -173,7 +173,7 @@ def test_a_signal_while_a_network_is_compiled_gives_it_back(tmp_path):
         _, said = worker.communicate()
     assert "compiled and ran" not in log.read_text()
     assert worker.returncode == 75, said
-    assert "fastscale_jax: interrupted; the same command goes on" in said
+    assert "fastscale_jax: interrupted; run the same command again to continue" in said
     with study_of(f"sqlite:///{tmp_path / 'search.db'}", "regnets") as study:
         (trial,) = study.trials
     assert (trial.state.name, trial.user_attrs["reason"]) == ("PRUNED", "given back")
@@ -218,7 +218,7 @@ def test_the_grid_of_efficientnet_ends_in_a_config(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "best: alpha" in done.stdout
-    assert "times here, as sizes are rounded, where 2 is meant" in done.stdout
+    assert "instead of 2, because sizes are rounded" in done.stdout
     found = loaded(tmp_path / "scaled.py").get_config().model
     assert found.name.endswith("phi2")
     Architecture.from_config(found)

@@ -150,7 +150,7 @@ def test_a_search_that_was_stopped_goes_on(asked, device, monkeypatch):
     monkeypatch.setattr(measuring, "compiled_point", stopped)
     status, out, err = device(*QUICK, "--budget=floor_ms:9")
     assert (status, out) == (1, "")
-    assert "interrupted; the same command goes on" in err
+    assert "interrupted; run the same command again to continue" in err
     monkeypatch.setattr(measuring, "compiled_point", go_on)
     assert device(*QUICK, "--budget=floor_ms:9")[0] == 0
     assert len(set(asked)) == len(asked)
@@ -193,11 +193,11 @@ def test_networks_are_measured_here(device, monkeypatch):
     assert "a0.25 x1, 0.5069 GF" in err
     assert found["noise"] == 0.01
     table = " ".join(device(*flags[:-1], "--only_known")[1].split())
-    assert "medians known to ±1%; smaller differences say nothing" in table
+    assert "medians with errors of ±1%; ignore smaller differences" in table
     flags = (*QUICK, "--budget=floor_ms:9", "--batch_size=8", "--dtype=float32")
     status, _, err = device(*flags, "--results=runs/device/here-regnetz-500mf.jsonl")
     assert (status, err.count("\n")) == (2, 1)
-    assert "has results of A CPU, not of gpu:h100; give each device a file" in err
+    assert "has results of A CPU, not of gpu:h100; use one file per device" in err
 
 
 def test_tables_csv_and_files_say_the_same(device, tmp_path):
@@ -225,10 +225,8 @@ def test_known_networks_of_another_budget_are_compared_only_near_this_one(device
     first = json.loads(device(*flags, "--budget=floor_ms:9")[1])
     status, out, said = device(*flags, "--budget=floor_ms:40", "--only_known")
     assert (status, out) == (1, "")
-    assert said.count("left out, because of its known networks none comes near 40 ms") == len(
-        ALPHAS
-    )
-    assert "no network is known that comes near 40 ms of floor" in said
+    assert said.count("left out, because none of its known networks is near 40 ms") == len(ALPHAS)
+    assert "no known network is near 40 ms of floor" in said
     again = device(*flags, "--budget=floor_ms:9", "--only_known")
     assert json.loads(again[1]) == first
     for option, says in (
@@ -311,8 +309,8 @@ def test_points_of_curves_are_results_too(device):
         (("--budget=floor_ms:-1",), "is no budget"),
         (("--budget=floor_ms:nan",), "is no budget"),
         (("--budget=watts:4",), "is no budget"),
-        (("--budget=step_ms:9",), "is measured, and --target is not here; give floor_ms"),
-        (("--target=here",), "is for a --target, as in gpu:h100; give step_ms"),
+        (("--budget=step_ms:9",), "is measured on this machine and cannot be used with --target"),
+        (("--target=here",), "needs a --target, as in gpu:h100; give step_ms"),
         (("--target=gpu:h101",), "unknown target 'gpu:h101'; did you mean gpu:h100? choose one"),
         (("--target=gpu:v100", "--dtype=bfloat16"), "has no bfloat16; use float16"),
         (("--batch_size=0",), "--batch_size must be a number above 0"),
@@ -443,11 +441,13 @@ def test_a_network_that_is_too_small_to_be_compared_has_a_dash_and_no_share(caps
     shares_of_best = [row[-2].text for row in table.rows]
     assert shares_of_best == [DASH, "100", "90"]
     assert "of the step: a0.5, `n_a0.5`." in table.caption
-    assert "at least half of the flops of the largest. Smaller ones have a dash." in table.caption
+    assert (
+        "half of the largest one's flops are compared. Smaller ones have a dash." in table.caption
+    )
     show(found, strategies, budget, "table")
     said = capsys.readouterr().out.splitlines()[-2]
-    assert said.startswith("most flops of one image for each millisecond of the step: a0.5, ")
-    assert said.endswith("at least half of the flops of the largest.")
+    assert said.startswith("most flops per image per millisecond of the step: a0.5, ")
+    assert said.endswith("at least half of the largest one's flops are compared.")
 
 
 def test_an_alpha_is_told_from_other_shares():

@@ -72,7 +72,7 @@ def test_networks_are_trained_for_as_long_as_the_rule_says(tmp_path, factor):
     assert best is not None
     assert best.error == min(curve[EPOCHS] for curve in errors)
     assert trained_epochs(entries) == [
-        f"trained: {sum(lengths)} epochs, where all to their end were 240; "
+        f"trained: {sum(lengths)} epochs instead of 240; "
         f"{sum(n < EPOCHS for n in lengths)} of 24 networks were stopped early"
     ]
 

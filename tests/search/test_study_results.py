@@ -26,10 +26,10 @@ def test_a_study_s_curves_begin_at_the_base(tmp_path):
     wanted = {
         "Top-1 error against flops": (flops, error, spread),
         "Top-1 error against activations": (acts, error, spread),
-        "Top-1 error against ms a training step": (ms, error, spread),
+        "Top-1 error against ms per training step": (ms, error, spread),
         "Activations against flops": (flops, acts, 0.0),
-        "Ms a training step against flops": (flops, ms, 0.0),
-        "Ms a training step against activations": (acts, ms, 0.0),
+        "Ms per training step against flops": (flops, ms, 0.0),
+        "Ms per training step against activations": (acts, ms, 0.0),
     }
     assert [panel.title for panel in figure.panels] == list(wanted)
     for panel in figure.panels:
@@ -58,7 +58,7 @@ def test_times_of_several_machines_are_not_mixed(tmp_path, other):
     assert {g.seeds for g in study_results.groups(trials)} == {4}
     assert {row[5].text for row in study_results.study_table(trials).rows} == {DASH}
     figure = study_results.figure(trials)
-    assert [panel.note.startswith("times of several machines") for panel in figure.panels] == [
+    assert [panel.note.startswith("times are of several machines") for panel in figure.panels] == [
         *(False, False, True, False, True, True)
     ]
     assert f"A device and {'Another' if 'device' in other else 'A device; jax 2'}" in figure.caption

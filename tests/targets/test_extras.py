@@ -38,13 +38,13 @@ def test_what_is_installed_as_jax_wants_it_is_taken(install, platform):
     ("platform", "versions", "words"),
     [
         ("gpu", {"jax_cuda12_plugin": ""}, "XLA's GPU compiler has to be installed"),
-        ("gpu", {"jax_cuda12_plugin": "0.11.2"}, "must be of jaxlib's version, 0.10.2, and here"),
+        ("gpu", {"jax_cuda12_plugin": "0.11.2"}, "must have jaxlib's version, 0.10.2, but it is"),
         ("gpu", {"nvidia_cuda_nvcc_cu12": ""}, "NVIDIA's nvcc wheel has to be installed"),
         ("tpu", {"libtpu": ""}, "libtpu has to be installed"),
         (
             "tpu",
             {"libtpu": "0.0.52"},
-            "must be 0.0.42.*, as jax 0.10.2 asks for, and here is 0.0.52",
+            "must be 0.0.42.* for jax 0.10.2, but it is 0.0.52",
         ),
     ],
 )

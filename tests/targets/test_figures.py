@@ -101,7 +101,7 @@ def test_cycles_become_an_estimate_where_the_clock_is_known(answer):
     answer(memory=MEMORY, text=MODULE.replace("negate(%y)", line))
     assert found("tpu:v5e")["compiler_estimate_ms"] == pytest.approx(1.0)  # 1.5 GHz
     assert found("tpu:v6e")["compiler_estimate_ms"] is None
-    assert "ranks programs, and is no time" in printed(found("tpu:v5e"))
+    assert "ranks programs, but is not a time" in printed(found("tpu:v5e"))
 
 
 def test_the_table_says_all_kinds_and_that_nothing_was_run(answer):

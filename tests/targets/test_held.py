@@ -38,7 +38,7 @@ def shown(peak: float | None, **changes: object) -> str:
 )
 def test_amounts_have_a_unit_in_which_they_can_be_read(peak, unit, part):
     text = shown(peak)
-    (head,) = (line for line in text.splitlines() if "of a device" in line)
+    (head,) = (line for line in text.splitlines() if "memory per device" in line)
     assert f" {unit} " in head
     assert part in text
     assert "0.000" not in text

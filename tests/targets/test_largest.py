@@ -74,7 +74,7 @@ def test_another_batch_that_moves_less_is_noted(monkeypatch):
     note = functools.partial(largest.better_batch, NETWORK)
     v5e = Target.parse("tpu:v5e")
     said = note(plain_recipe(64), v5e, 10**11)
-    assert "128 images a chip would move 20% fewer bytes an image" in said
+    assert "128 images per chip would move 20% fewer bytes per image" in said
     assert note(plain_recipe(64), v5e, 10**10) == ""  # 128 do not fit
     assert note(plain_recipe(256), v5e, 10**11) == ""
     assert note(plain_recipe(128), v5e, 10**11) == ""
