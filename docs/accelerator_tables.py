@@ -60,8 +60,8 @@ def correlations() -> str:
 
 def curve_programs() -> str:
     """Returns what the programs of the curves have in common on each target."""
-    heads = ["", "compiled", "too large for its memory, and counted", "passes, least and most"]
-    heads += ["share of the floor that operations bind, at most"]
+    heads = ["", "compiled", "of these, too large for the memory", "passes, min and max"]
+    heads += ["largest share of the floor that is bound by operations"]
     rows = []
     for target, device in TARGETS.items():
         if known := points.compiled(records("curves", target)):

@@ -65,7 +65,7 @@ def _as_markdown(table: Table) -> str:
 
 def alphas() -> str:
     """Returns the flops of the largest network of each α within a budget, and the best α."""
-    heads = ["GF (GF a ms)", *(f"{ALPHA} = {alpha:g}" for alpha in ALPHAS)]
+    heads = ["GF (GF per ms)", *(f"{ALPHA} = {alpha:g}" for alpha in ALPHAS)]
     heads += ["best", f"rate of {PAPER[1:]} / best"]
     rows = []
     for target, device in TARGETS.items():

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from docs import make, make_photographs, make_tables, pictures
-from docs.maker import Maker
+from docs.maker import Maker, run
 
 # the photographs' table needs weights and is tested in tests/interop/test_real_weights.py
 PARTS = [
@@ -63,6 +63,18 @@ def test_the_command_checks_or_makes_all_that_it_can(
     assert (done, told.out) == (made, printed)
     asked = {*arguments} & {*makers}
     assert told.err == ("" if asked else "third left out: No module named 'weights'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "printed"),
+    [([], 1, "page.md differs; python -m docs.make_x --write\n"), (["--write"], 0, "made\n")],
+    ids=str,
+)
+def test_a_maker_is_a_command_too(arguments, status, printed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["docs.make_x", *arguments])
+    maker = Maker(lambda: ["page.md"], lambda: print("made"))
+    assert run("Makes x.", maker, "docs.make_x") == status
+    assert capsys.readouterr().out == printed
 
 
 def drawn(*, last=3.0, title="a", label="b", scale="log", bar=1.0, dot=2.0):

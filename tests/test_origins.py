@@ -15,6 +15,9 @@ from fastscale_jax.targets.extras import compiled_for
 
 ROOT = origins.RESULTS.parents[1]
 MACHINE = {"device": "A device", "versions": {"jax": "1"}, "date": "2026-11-21"}
+WRITERS = [
+    path for path in origins.RESULTS.parent.glob("*.py") if '"--output"' in path.read_text("utf-8")
+]
 RECORD = {"machine": MACHINE, "command": "fastscale curves"}
 
 
@@ -59,6 +62,11 @@ def test_a_file_has_the_commands_and_dates_of_all_its_records(tmp_path):
 def test_what_is_written_from_now_on_has_all_fields(machine, tmp_path):
     path = write(tmp_path, "new.json", provenance(machine))
     assert origins.origin(path).devices == (machine["device"],)
+
+
+@pytest.mark.parametrize("path", WRITERS, ids=lambda path: path.name)
+def test_every_benchmark_that_writes_a_file_takes_the_one_function(path):
+    assert "from fastscale_jax.measure.provenance import" in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
