@@ -7,6 +7,9 @@ import types
 import pytest
 
 from benchmarks import origins
+from fastscale_jax.cli import program_command
+from fastscale_jax.cli.application import main
+from fastscale_jax.cli.options import Session
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.measure.points_file import PointsFile
@@ -94,3 +97,13 @@ def test_a_point_is_written_with_its_command(tmp_path):
     path = tmp_path / "points.jsonl"
     PointsFile(path, [spec]).add(spec, {"error": "out of memory"})
     assert json.loads(path.read_text())["command"] == command()
+
+
+def test_a_compiled_program_is_printed_with_its_origin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Session, "start", lambda self, **_: None)
+    monkeypatch.setattr(program_command, "program_figures", lambda *_, **__: {"floor_ms": 1.0})
+    recipe = "--config=regnetz:500mf", "--config.data.batch_size=8"
+    assert main(["program", *recipe, "--target=gpu:h100", "--format=json"]) == 0
+    found = origins.origin(write(tmp_path, "program.json", json.loads(capsys.readouterr().out)))
+    assert found.devices == ("gpu:h100",)
+    assert "jax" in found.versions
