@@ -13,6 +13,7 @@ from docs import (
     accelerator_tables,
     bytes_tables,
     config_tables,
+    cpu_tables,
     finetune_tables,
     halving_table,
     maker,
@@ -88,7 +89,10 @@ def _costs(a: arch.Architecture) -> str:
 # by page
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
+    "augmentation.md": {"cost": cpu_tables.augmentation},
     "config-keys.md": {"recipe keys": config_tables.recipe},
+    "curves.md": {"correlations": cpu_tables.correlations},
+    "data.md": {"host pipeline": cpu_tables.host_pipeline},
     "fine-tuning.md": {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,
@@ -128,6 +132,7 @@ TABLES = {
         "weak scaling": scale_out.table,
         "reductions": scale_out.reductions_table,
     },
+    "recipe.md": {"digits": cpu_tables.digits},
     "results.md": {"files": results_table.files},
     "study.md": {"study": report_tables.study},
     "paper.md": {"claims": report_tables.claims, "hours": report_tables.hours},
