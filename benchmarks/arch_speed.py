@@ -9,12 +9,9 @@ reported.
 
 import argparse
 import contextlib
-import datetime
 import itertools
 import json
-import os
 import pathlib
-import platform
 import random
 import statistics
 import sys
@@ -23,6 +20,7 @@ import time
 from fastscale_jax import arch
 from fastscale_jax.arch import complexity as cost
 from fastscale_jax.arch.scaling import scaled
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.search import sample
 
 BASES = (
@@ -124,19 +122,6 @@ def measure(number: int, seed: int) -> dict:
     }
 
 
-def machine() -> dict:
-    """Returns the machine and the versions."""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=pathlib.Path, help="a JSON file")
@@ -148,7 +133,9 @@ def main() -> None:
         runs.append(measure(args.networks, seed=repeat))
         print(f"run {repeat + 1}: {runs[-1]}", file=sys.stderr)
     runs.sort(key=lambda run: run["count_architectures_per_second"])
-    report = {"machine": machine(), "repeats": args.repeats, **runs[len(runs) // 2]}
+    from fastscale_jax.measure.machine import describe  # imports JAX, which counting does without
+
+    report = {**provenance(describe(("", "cpu"))), "repeats": args.repeats, **runs[len(runs) // 2]}
     text = json.dumps(report, indent=2)
     print(text)
     if args.output:

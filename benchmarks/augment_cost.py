@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from fastscale_jax.data.augment.augmented import mixed
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.step import training_images
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
@@ -129,8 +129,7 @@ def main() -> None:
     }
     times = {f"{name}_ms": milliseconds(calls, arguments.seconds) for name, calls in sets.items()}
     result = {
-        "machine": describe(),
-        "command": " ".join(["python -m benchmarks.augment_cost", *sys.argv[1:]]),
+        **provenance(describe()),
         "network": arguments.network,
         "batch": arguments.batch,
         "resolution": architecture.resolution,

@@ -12,7 +12,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from typing import Any
@@ -24,6 +23,7 @@ from fastscale_jax.checkpoints.checkpoint import Checkpoints
 from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 
@@ -73,8 +73,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path)
     arguments = parser.parse_args()
     result = {
-        "machine": describe(),
-        "command": " ".join(["python -m benchmarks.checkpoint_stall", *sys.argv[1:]]),
+        **provenance(describe()),
         **measure(arguments.network, arguments.batch, arguments.saves, arguments.steps_between),
     }
     print(json.dumps(result, indent=1))

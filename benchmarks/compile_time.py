@@ -24,6 +24,7 @@ from benchmarks.grouped_conv import milliseconds
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # batch sizes
@@ -97,7 +98,7 @@ def main() -> None:
     elif arguments.one:
         print(json.dumps(compile_seconds(arguments.one, arguments.batch, bool(arguments.scan))))
     else:
-        result: dict[str, Any] = {"machine": describe(), "networks": {}}
+        result: dict[str, Any] = {**provenance(describe()), "networks": {}}
         for network in arguments.networks.split(","):
             result["networks"][network] = measure(
                 network, NETWORKS.get(network, 8), arguments.seconds

@@ -17,6 +17,7 @@ from typing import Any
 from configs import digits
 from fastscale_jax.data.augment.augment_config import Augment
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
 
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=0, help="0: the config's")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"machine": describe(), "runs": {name: [] for name in RECIPES}}
+    result: dict[str, Any] = {**provenance(describe()), "runs": {name: [] for name in RECIPES}}
     for seed in range(arguments.seeds):
         for recipe, runs in result["runs"].items():
             runs.append({"seed": seed, **error(recipe, seed, arguments.epochs)})

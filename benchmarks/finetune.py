@@ -19,7 +19,6 @@ import json
 import math
 import pathlib
 import statistics
-import sys
 import tempfile
 from typing import Any
 
@@ -32,6 +31,7 @@ from configs import digits, finetune
 from fastscale_jax.data.sources.arrays import ArraySplit
 from fastscale_jax.interop import load
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.runs.named import named_config
 
 PACKAGES = ("scikit-image", "scikit-learn", "mlxtend")
@@ -135,9 +135,8 @@ def main() -> None:
     if before and recorded != asked:
         parser.error(f"{arguments.output} has results of {recorded}, not of {asked}")
     result: dict[str, Any] = {
-        "machine": describe(),
+        **provenance(describe()),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "command": " ".join(["python -m benchmarks.finetune", *sys.argv[1:]]),
         **dict(zip(("network", "side", "split"), asked, strict=True)),
     }
     with tempfile.TemporaryDirectory() as folder:

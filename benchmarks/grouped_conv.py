@@ -31,6 +31,7 @@ from fastscale_jax.convs import conv_choice
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 # Above this many multiply-adds, XLA:CPU's filter gradient takes seconds, because it expands groups.
@@ -248,7 +249,7 @@ def main() -> None:
     if arguments.output is None:
         parser.error("--output is missing")
     wanted = set(filter(None, arguments.networks.split(",")))
-    result: dict[str, Any] = {"machine": describe(), "dtype": arguments.dtype, "shapes": []}
+    result: dict[str, Any] = {**provenance(describe()), "dtype": arguments.dtype, "shapes": []}
     if arguments.output.exists():
         result = json.loads(arguments.output.read_text())
     done = {ConvShape(**row["shape"]) for row in result["shapes"]}

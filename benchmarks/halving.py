@@ -8,17 +8,16 @@ worker that trains them in sequence. An existing file is continued.
 """
 
 import argparse
-import datetime
 import json
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
 
-import jax
 import optuna
 from optuna.trial import TrialState
 
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.halving import Halving
@@ -84,8 +83,7 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
             workdir = pathlib.Path(folder)
             error, _ = trained(run, job, workdir, lambda: None, is_behind=keep, every_epochs=1)
         line = {"seed": seed, "number": i, "network": one.network.name}
-        line |= {"errors": {**errors, EPOCHS: error}, "device": machine["device"]}
-        line |= {"jax": jax.__version__, "date": datetime.date.today().isoformat()}
+        line |= {"errors": {**errors, EPOCHS: error}, **provenance(machine)}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -31,6 +31,7 @@ from fastscale_jax.data.sources.source import load_source
 from fastscale_jax.data.sources.tensorflow_cpu import tf
 from fastscale_jax.data.sources.views import random_box
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 
 HEIGHT, WIDTH, RESOLUTION = 375, 500, 224
 CLASSES = 4
@@ -136,7 +137,9 @@ def main() -> None:
         assert isinstance(source.train, FolderSplit)
         plan = Plan(source.train.examples, options.batch_size)
         result = measure(source.train, plan, options.threads, options.repeats)
-    result |= {"mean_file_bytes": round(statistics.mean(sizes)), **vars(options), **describe()}
+    result |= {"mean_file_bytes": round(statistics.mean(sizes)), **vars(options)} | provenance(
+        describe()
+    )
     del result["output"]
     _print(result)
     if options.output:

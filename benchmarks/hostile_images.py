@@ -22,9 +22,11 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 from PIL import Image
+
+from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 
 COUNT = 200
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WebP", "tif": "TIFF"}
@@ -56,9 +58,7 @@ def main() -> None:
             "files": dict(kinds),
             "predict": watched(["predict", str(classes[0]), *network], root),
             "eval": watched(["eval", *network, *data], root),
-            "python": sys.version.split()[0],
-            "jax": jax.__version__,
-            "date": time.strftime("%Y-%m-%d"),
+            **provenance(describe()),
         }
     pathlib.Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))

@@ -21,6 +21,7 @@ from fastscale_jax.arch import count, resolve
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.measure.timing import sample
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
@@ -55,7 +56,7 @@ def main() -> None:
         print(rows[-1], file=sys.stderr)
         jax.clear_caches()
     columns = ([row[key] for row in rows] for key in ("step_ms", "inference_ms"))
-    result = {"machine": describe(), "batch": arguments.batch, "side": arguments.side}
+    result = {**provenance(describe()), "batch": arguments.batch, "side": arguments.side}
     result |= {"r": round(statistics.correlation(*columns), 3), "rows": rows}
     text = json.dumps(result, indent=1) + "\n"
     print(text)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from typing import Any
 
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
@@ -99,6 +100,7 @@ def main() -> None:
         "resolution": arguments.resolution,
         "gigabytes": arguments.gigabytes,
         "limit": "addresses" if arguments.addresses else "cgroup",
+        **provenance(largest.pop("machine")),
         "found": largest,
         "found_runs": runs,
         "largest_that_runs": most,

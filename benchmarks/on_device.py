@@ -15,7 +15,6 @@ from `benchmarks.program_floors`: of this device in `benchmarks/results`, or `--
 """
 
 import argparse
-import datetime
 import importlib.util
 import math
 import os
@@ -40,6 +39,7 @@ from benchmarks.on_device_results import check_same_machine, read
 from benchmarks.on_device_table import Floors, report
 from benchmarks.worker import FULL, Workers
 from fastscale_jax.measure import points
+from fastscale_jax.measure.provenance import command, today
 
 # shares of the time, in the order of the sections
 SHARES = {"train": 0.5, "curves": 0.15, "convs": 0.25, "digits": 0.1}
@@ -91,8 +91,7 @@ def measure(
             if "error" in answer and limit > left and took >= left:
                 return  # the time was over; the job itself may be fine
             answer = _checked(answer, settings)
-            date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-            known[job] = {**as_record(job), "seconds": round(took, 2), "date": date, **answer}
+            known[job] = {**as_record(job), "seconds": round(took, 2), "date": today(), **answer}
             points.append(output, known[job])
             tell(f"{time.monotonic() - since:4.0f} s  {title(job)}: {_summary(answer)}")
 
@@ -224,7 +223,7 @@ def _measured(
         if header:
             check_same_machine(arguments.output, header["machine"], answer["machine"])
         else:
-            header = {"kind": "machine", **answer}
+            header = {"kind": "machine", **answer, "command": command()}
             points.append(arguments.output, header)
         if arguments.again:  # except jobs that ran out of memory
             known = {k: x for k, x in known.items() if x.get("error", FULL) == FULL}

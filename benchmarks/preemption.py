@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 
 PYTHON = (sys.executable, "-u", "-m", "fastscale_jax.main")
 PREEMPTED = 75
@@ -60,7 +61,7 @@ def main() -> None:
     ends = measure(given.moments, given.config, given.latest)
     seconds = [end["seconds"] for end in ends]
     summary = {
-        **describe(),
+        **provenance(describe()),
         "config": given.config,
         "median_s": statistics.median(seconds),
         "most_s": max(seconds),

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.on_device_jobs import NETWORKS, name_of
 from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.targets.compiled_point import compiled_point
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
@@ -35,7 +36,7 @@ def main() -> None:
                 raise SystemExit(f"{spec.title}: {found['error']}")
             kept = {name: found[name] for name in ("floor_ms", "bytes", "memory_bytes")}
             result["floors"][f"{name_of(spec)}/{batch}/{spec.dtype}"] = kept
-            result["machine"] = found["machine"]
+            result |= provenance(found["machine"])
             arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 

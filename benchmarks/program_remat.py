@@ -7,13 +7,13 @@ Needs the extras `targets-gpu` and `targets-tpu`; nothing is run.
 
 import argparse
 import dataclasses
-import datetime
 import json
 import pathlib
 from typing import Any
 
 from fastscale_jax import arch
 from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.provenance import provenance, today
 from fastscale_jax.targets import kernels
 from fastscale_jax.targets.compiler import compiled
 from fastscale_jax.targets.extras import compiler_versions
@@ -59,8 +59,8 @@ def main() -> None:
     file = parser.parse_args().output
     result: dict[str, Any] = {"targets": {}}
     versions = {**compiler_versions("gpu"), **compiler_versions("tpu")}
-    result |= {"network": NETWORK, "images": IMAGES, "date": datetime.date.today().isoformat()}
-    result["versions"] = versions
+    result |= {"network": NETWORK, "images": IMAGES}
+    result |= provenance({"date": today(), "device": ", ".join(TARGETS), "versions": versions})
     for name in TARGETS:
         rows = result["targets"][name] = {}
         for setting, changes in SETTINGS.items():

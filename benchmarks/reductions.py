@@ -7,7 +7,6 @@ are not compiled again.
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -20,12 +19,12 @@ from docs.scale_out import reduction_seconds
 from fastscale_jax import arch
 from fastscale_jax.cost.hlo_text import Instruction, computations
 from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.provenance import command
 from fastscale_jax.targets import child, compiler, kernels
-from fastscale_jax.targets.extras import compiler_versions
+from fastscale_jax.targets.extras import compiled_for
 from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.target import Target
 
-COMMAND = "python -m benchmarks.reductions --output=benchmarks/results/program_reductions.json"
 DTYPE = "bfloat16"
 _NODE, _NODES, _SLICE = "gpu:h100:8", "gpu:h100:64", "tpu:v5e:8x8"
 # network, images per device, target, forms
@@ -94,9 +93,8 @@ def figures(network: str, images: int, target: Target, form: str) -> dict[str, A
         "kernels": count.count,
         "seconds": round(sum(outcome.seconds.values()), 1),
         **schedule(outcome.text, target),
-        "versions": compiler_versions(device.platform),
-        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        "command": COMMAND,
+        **compiled_for(target.name, device.platform),
+        "command": command(),
     }
 
 

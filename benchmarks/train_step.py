@@ -12,7 +12,6 @@ import dataclasses
 import json
 import pathlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +25,7 @@ from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.measure.torch_runner import TorchRunner
 from fastscale_jax.measure.workload import PARTS
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
@@ -130,8 +130,7 @@ def main() -> None:
     if not on_gpu:
         torch.set_num_threads(describe()["cores"])
     result: dict[str, Any] = {
-        "machine": describe(),
-        "command": " ".join(["python -m benchmarks.train_step", *sys.argv[1:]]),
+        **provenance(describe()),
         "rows": [],
     }
     for name in arguments.networks.split(","):

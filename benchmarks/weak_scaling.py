@@ -8,7 +8,6 @@ compiled again. docs/scale_out.py makes the table and the figure of docs/scale-o
 """
 
 import argparse
-import datetime
 import json
 import pathlib
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ from typing import Any
 from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.cost.hlo_text import computations
 from fastscale_jax.measure.jax_runner import plain_recipe
+from fastscale_jax.measure.provenance import command
 from fastscale_jax.targets.compiler import FailedError, compiled
-from fastscale_jax.targets.extras import compiler_versions
+from fastscale_jax.targets.extras import compiled_for
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.kernel_runs import NAMES_ONLY
 from fastscale_jax.targets.program import Program
@@ -66,8 +66,8 @@ def point(network: str, target: Target, store: Store) -> dict[str, Any]:
                 "dtype": DTYPE,
                 **{name: figures[name] for name in _KEPT},
                 "beside_all_reduce": beside_all_reduce(text),
-                "versions": compiler_versions(target.device.platform),
-                "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+                **compiled_for(target.name, target.device.platform),
+                "command": command(),
             }
         refused[images] = figures.get("reason") or (
             f"{figures['peak_bytes']} bytes, of which {figures['limit_bytes']} are there"

@@ -39,22 +39,22 @@ MEANINGS = {
     "elementwise": "normalising with activation and residual, their gradients; pooling; drop path",
     "copies": "kernels that only move elements or change their type, of any layer",
     "transfers": "asynchronous copies between main memory and a faster one",
-    "optimiser": "what follows the gradients; what needs weights and schedule alone",
+    "optimiser": "updates after the gradients; computations from weights and schedule only",
     "input": "augmentation, mixing, normalising, random keys",
     "loss": "the loss and its gradient, metrics",
     "collectives": "sums over devices; the floor leaves them out",
-    "other": "kernels that no rule knows",
+    "other": "kernels that match no rule",
 }
 CAUSES = {
     "full-size float32": "half of the bytes of float32 arrays with as many elements as an "
     "activation map, outside of the optimiser; a float32 program has none",
-    "statistics read twice": "activation maps that kernels read for BatchNorm's sums, from the "
-    "second such kernel on, in the forward and in the backward pass each for itself; the first is "
-    "not counted, though a conv could have computed the sums",
-    "lane padding": "bytes of whole tiles beyond those of the elements, on TPUs",
+    "statistics read twice": "activation maps that a second or later kernel reads for BatchNorm's "
+    "sums, counted separately in the forward and the backward pass; the first read is not "
+    "counted, although a conv could compute the sums",
+    "lane padding": "bytes of tiles beyond those of their elements, on TPUs",
     "zero dilation": "zeros between and around the elements of a strided conv's gradient: written "
     "by one kernel, read by others",
-    "copies": "all kernels of that kind, but for those that write such zeros",
+    "copies": "all kernels of the kind copies, except those that write these zeros",
 }
 
 

@@ -1,10 +1,7 @@
 """Tables and figures of the manual's page on accelerators: what programs say of the paper."""
 
-import pathlib
-import shutil
 import statistics
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -63,8 +60,8 @@ def correlations() -> str:
 
 def curve_programs() -> str:
     """Returns what the programs of the curves have in common on each target."""
-    heads = ["", "compiled", "too large for its memory, and counted", "passes, least and most"]
-    heads += ["share of the floor that operations bind, at most"]
+    heads = ["", "compiled", "of these, too large for the memory", "passes, min and max"]
+    heads += ["largest share of the floor that is bound by operations"]
     rows = []
     for target, device in TARGETS.items():
         if known := points.compiled(records("curves", target)):
@@ -218,23 +215,18 @@ def reduced_bytes(network: arch.Architecture) -> int:
     return 4 * (arch.count(network).params + 2 * channels + REDUCED_METRICS)
 
 
-def write_figures(folder: pathlib.Path) -> None:
-    """Writes Figure 2 of each target, and the paper's minutes against the V100's floor.
-
-    Args:
-        folder: that the PNG files go to.
-    """
+def figures() -> Iterator[tuple[str, Figure]]:
+    """Yields Figure 2 of each target, and the paper's minutes against the V100's floor, by file."""
     for target, quantities in FIGURES.items():
         found = records("curves", target)
         if points.compiled(found):
-            with tempfile.TemporaryDirectory() as scratch:
-                curve_figures.write(found, pathlib.Path(scratch))
-                for quantity in quantities:
-                    drawn = pathlib.Path(scratch, f"{quantity.name}_against_counts_jax.png")
-                    shutil.copy(drawn, folder / f"program_{quantity.name}_{target}.png")
+            drawn = dict(curve_figures.figures(found))
+            for quantity in quantities:
+                figure = drawn[f"{quantity.name}_against_counts_jax"]
+                yield f"program_{quantity.name}_{target}.png", figure
     known = by_target("rows")["v100"]
     if any(map(is_counted, known.values())):
-        minutes_figure(known).savefig(folder / "program_minutes_v100.png", dpi=120)
+        yield "program_minutes_v100.png", minutes_figure(known)
 
 
 def minutes_figure(known: Mapping[Network, Record]) -> Figure:
@@ -243,7 +235,7 @@ def minutes_figure(known: Mapping[Network, Record]) -> Figure:
     Args:
         known: steps for one V100, by network.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for name in ROWS:
         step = known.get(of_row(name), {})

@@ -7,7 +7,6 @@ The imports are grimp's, the order is pyproject.toml's. The picture holds the ta
 drawn from, so that both are checked in the same way.
 """
 
-import argparse
 import ast
 import itertools
 import pathlib
@@ -25,6 +24,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
 from PIL import Image
 
+from docs import maker
 from docs.make_tables import FOLDER, with_tables
 from fastscale_jax.utils.whole_file import replacing
 
@@ -278,7 +278,7 @@ def _crosses(a: tuple[float, float], b: tuple[float, float], box: tuple[float, f
     )
 
 
-def write(now: Sequence[Room]) -> None:
+def write_of(now: Sequence[Room]) -> None:
     """Writes the table and the list of the repository into the page, and the picture."""
     text = table(now)
     page = with_tables(PAGE.read_text(encoding="utf-8"), {"rooms": lambda: text})
@@ -288,19 +288,17 @@ def write(now: Sequence[Room]) -> None:
         figure(now).savefig(partial, format="png", metadata=metadata)
 
 
-def main() -> int:
-    """Checks that the page and the picture are current, or writes them; the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the page and the picture")
-    now = rooms()
-    if parser.parse_args().write:
-        write(now)
-        return 0
-    old = [path.name for path in stale(now)]
-    if old:
-        print(f"{', '.join(old)}: not current; run python -m docs.make_architecture --write")
-    return 1 if old else 0
+def differing() -> list[str]:
+    """Returns which of page and picture are not of the rooms as they are."""
+    return [path.name for path in stale(rooms())]
 
+
+def write() -> None:
+    """Writes both, of the rooms as they are."""
+    write_of(rooms())
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_architecture"))

@@ -1,10 +1,13 @@
 """Draws the manual's picture of every augmentation, on scikit-learn's two photographs.
 
-python -m docs.make_augmentations
+python -m docs.make_augmentations          # checks it
+python -m docs.make_augmentations --write  # writes it
 """
 
+import io
 import itertools
 import pathlib
+import sys
 from collections.abc import Callable
 
 import jax
@@ -15,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from docs import maker, pictures
 from fastscale_jax.data.augment import mixing, policies
 from fastscale_jax.data.augment.operations import RANGES, apply_operation
 
@@ -103,12 +107,24 @@ def draw(shown: Tiles) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Writes the picture."""
-    figure = draw(tiles(*photographs()))
-    figure.savefig(FILE, dpi=DPI, pil_kwargs={"quality": 85, "optimize": True})
-    print(FILE)
+def differing() -> list[str]:
+    """Returns the picture, if it shows anything else."""
+    return [] if pictures.look_alike(FILE, _made()) else [FILE.name]
 
+
+def write() -> None:
+    """Writes the picture."""
+    FILE.write_bytes(_made())
+
+
+def _made() -> bytes:
+    content = io.BytesIO()
+    options = {"quality": 85, "optimize": True}
+    draw(tiles(*photographs())).savefig(content, format="jpg", dpi=DPI, pil_kwargs=options)
+    return content.getvalue()
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_augmentations"))

@@ -1,13 +1,13 @@
-"""Writes what the report's explorer has of compiled programs, or checks it.
+"""Makes the file that the report's explorer has of compiled programs.
 
-python -m docs.make_compiled
-python -m docs.make_compiled --write
+python -m docs.make_compiled          # checks it
+python -m docs.make_compiled --write  # writes it
 """
 
-import argparse
 import json
 import sys
 
+from docs import maker
 from docs.accelerator_records import FILES, TARGETS, records
 from fastscale_jax.report.compiled import PACKAGED, kept
 
@@ -18,15 +18,17 @@ def text() -> str:
     return "".join(json.dumps(line) + "\n" for line in kept(found))
 
 
-def main() -> None:
-    """Writes the file, or ends with status 1 where it is not what the results say."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write it")
-    if parser.parse_args().write:
-        PACKAGED.write_text(text(), encoding="utf-8")
-    elif PACKAGED.read_text(encoding="utf-8") != text():
-        sys.exit(f"{PACKAGED} is not what the results say; python -m docs.make_compiled --write")
+def differing() -> list[str]:
+    """Returns the file, if it is not what the results say."""
+    return [] if PACKAGED.read_text(encoding="utf-8") == text() else [PACKAGED.name]
 
+
+def write() -> None:
+    """Writes the file."""
+    PACKAGED.write_text(text(), encoding="utf-8")
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_compiled"))

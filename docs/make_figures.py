@@ -1,25 +1,40 @@
 """Draws the figures of the manual: what was measured or compiled, and what arithmetic expects.
 
-python -m docs.make_figures
+python -m docs.make_figures          # checks that they show what the files of results say
+python -m docs.make_figures --write  # writes them
 """
 
 import pathlib
-import shutil
-import tempfile
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs import accelerator_tables, report_tables, scale_out, scaling_figure, shares_tables
-from docs.speed_tables import PARTS, results
+from docs import (
+    accelerator_tables,
+    maker,
+    pictures,
+    report_tables,
+    scale_out,
+    scaling_figure,
+    shares_tables,
+)
+from docs.speed_tables import PARTS, RESULTS, results
 from fastscale_jax.display import draw
+from fastscale_jax.measure import curve_figures, points
 
 FOLDER = pathlib.Path(__file__).parent
+# the pictures of docs/curves.md, by the names that `fastscale curves` gives them
+CURVES = {
+    "time_against_counts_jax": "curves_jax.png",
+    "time_by_framework": "curves_by_framework.png",
+}
 
 
 def train_step(result: dict[str, Any]) -> Figure:
     """Returns bars: the time of ours over PyTorch's faster mode, by network and part."""
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    figure = Figure(figsize=(7, 2.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     rows, width = result["rows"], 0.8 / len(PARTS)
     for i, (part, title) in enumerate(PARTS.items()):
@@ -36,19 +51,33 @@ def train_step(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Writes the README's picture, and those of machines, targets, weak scaling and the study."""
-    study = report_tables.study_figure()
-    with tempfile.TemporaryDirectory() as folder:
-        draw.write(study, pathlib.Path(folder))
-        shutil.copy(pathlib.Path(folder, f"{study.name}.png"), FOLDER / "study.png")
-    accelerator_tables.write_figures(FOLDER)
-    shares_tables.write_figures(FOLDER)
-    scale_out.figure().savefig(FOLDER / "weak_scaling.png", dpi=120)
-    scaling_figure.figure().savefig(FOLDER / "scaling.png", dpi=120)
+def figures() -> Iterator[tuple[str, Figure]]:
+    """Yields every figure that is drawn from files of results or from counts, by file."""
+    yield "scaling.png", scaling_figure.figure()
+    yield "study.png", draw.drawn(report_tables.study_figure())
+    yield "weak_scaling.png", scale_out.figure()
     for result in results("train_step_*.json"):
-        train_step(result).savefig(FOLDER / f"{result['name']}.png", dpi=120)
+        yield f"{result['name']}.png", train_step(result)
+    for name, figure in curve_figures.figures(points.read(RESULTS / "curves_cpu.jsonl")):
+        if name in CURVES:
+            yield CURVES[name], figure
+    yield from accelerator_tables.figures()
+    yield from shares_tables.figures()
 
+
+def differing() -> list[str]:
+    """Returns the pictures that do not show what would be drawn now."""
+    return [name for name, figure in figures() if not pictures.is_of(FOLDER / name, figure)]
+
+
+def write() -> None:
+    """Writes every picture that does not show it already: pixels alone are no reason to."""
+    for name, figure in figures():
+        if not pictures.is_of(FOLDER / name, figure):
+            pictures.write(figure, FOLDER / name)
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_figures"))

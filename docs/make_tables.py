@@ -1,11 +1,11 @@
-"""Prints the tables of the manual, or writes them into its pages.
+"""Makes the tables of the manual, in its pages.
 
-python -m docs.make_tables
-python -m docs.make_tables --write
+python -m docs.make_tables          # checks them
+python -m docs.make_tables --write  # writes them
 """
 
-import argparse
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 
 from docs import (
@@ -13,9 +13,12 @@ from docs import (
     accelerator_tables,
     bytes_tables,
     config_tables,
+    cpu_tables,
     finetune_tables,
     halving_table,
+    maker,
     report_tables,
+    results_table,
     scale_out,
     shares_tables,
     speed_tables,
@@ -86,7 +89,10 @@ def _costs(a: arch.Architecture) -> str:
 # by page
 TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
+    "augmentation.md": {"cost": cpu_tables.augmentation},
     "config-keys.md": {"recipe keys": config_tables.recipe},
+    "curves.md": {"correlations": cpu_tables.correlations},
+    "data.md": {"host pipeline": cpu_tables.host_pipeline},
     "fine-tuning.md": {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,
@@ -126,6 +132,8 @@ TABLES = {
         "weak scaling": scale_out.table,
         "reductions": scale_out.reductions_table,
     },
+    "recipe.md": {"digits": cpu_tables.digits},
+    "results.md": {"files": results_table.files},
     "study.md": {"study": report_tables.study},
     "paper.md": {"claims": report_tables.claims, "hours": report_tables.hours},
 }
@@ -147,18 +155,25 @@ def with_tables(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
     return page
 
 
-def main() -> None:
-    """Prints the tables, or writes them into the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write them into the pages")
-    write = parser.parse_args().write
-    for name, tables in TABLES.items():
-        page = FOLDER / name
-        if write:
-            page.write_text(with_tables(page.read_text(), tables))
-        else:
-            print("\n\n".join(make() for make in tables.values()), end="\n\n")
+def differing() -> list[str]:
+    """Returns the pages whose tables are not what the code and the files of results say."""
+    return [name for name, (page, made) in _pages().items() if page != made]
 
+
+def write() -> None:
+    """Writes the tables into their pages."""
+    for name, (page, made) in _pages().items():
+        if page != made:
+            (FOLDER / name).write_text(made, encoding="utf-8")
+
+
+def _pages() -> dict[str, tuple[str, str]]:
+    """Each page as it is, and as it would be made now."""
+    pages = {name: (FOLDER / name).read_text(encoding="utf-8") for name in TABLES}
+    return {name: (page, with_tables(page, TABLES[name])) for name, page in pages.items()}
+
+
+MAKER = maker.Maker(differing, write)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(maker.run(__doc__, MAKER, "docs.make_tables"))

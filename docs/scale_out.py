@@ -123,7 +123,7 @@ def figure() -> Figure:
 
     Dots are compiled programs. Lines are arithmetic with the floor of the program for 8 devices.
     """
-    drawing = Figure(figsize=(8, 2.8), layout="constrained")
+    drawing = Figure(figsize=(8, 2.8), dpi=120, layout="constrained")
     found = programs()
     networks = dict.fromkeys(network for network, _, _ in found)
     keys = dict.fromkeys(key for _, key, _ in found)

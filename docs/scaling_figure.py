@@ -20,7 +20,7 @@ _FACTORS = [2 ** (i / 2) for i in range(9)]  # 1 to 16
 
 def figure() -> Figure:
     """Returns two panels over flops: activations as counted, and the least time of a step."""
-    result = Figure(figsize=(9, 3.6), layout="constrained")
+    result = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     left, right = result.subplots(1, 2)
     base = arch.model_config(*BASE.split(":"))
     for strategy, words in STRATEGIES.items():

@@ -5,9 +5,9 @@ device_shares_<target>.jsonl.
 """
 
 import dataclasses
-import pathlib
-import shutil
-import tempfile
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure as Picture
 
 from docs.accelerator_records import TARGETS, markdown
 from docs.speed_tables import RESULTS
@@ -65,7 +65,7 @@ def _as_markdown(table: Table) -> str:
 
 def alphas() -> str:
     """Returns the flops of the largest network of each α within a budget, and the best α."""
-    heads = ["GF (GF a ms)", *(f"{ALPHA} = {alpha:g}" for alpha in ALPHAS)]
+    heads = ["GF (GF per ms)", *(f"{ALPHA} = {alpha:g}" for alpha in ALPHAS)]
     heads += ["best", f"rate of {PAPER[1:]} / best"]
     rows = []
     for target, device in TARGETS.items():
@@ -111,14 +111,8 @@ def of_target(target: str) -> Figure:
     return dataclasses.replace(drawn[0], name=f"device_{target}", panels=panels)
 
 
-def write_figures(folder: pathlib.Path) -> None:
-    """Writes a figure for each target that there are results of.
-
-    Args:
-        folder: that the PNG files go to.
-    """
+def figures() -> Iterator[tuple[str, Picture]]:
+    """Yields a figure for each target that there are results of, by file."""
     for target in TARGETS:
         if findings(target):
-            with tempfile.TemporaryDirectory() as scratch:
-                draw.write(of_target(target), pathlib.Path(scratch))
-                shutil.copy(pathlib.Path(scratch, f"device_{target}.png"), folder)
+            yield f"device_{target}.png", draw.drawn(of_target(target))

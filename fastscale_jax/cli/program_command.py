@@ -13,7 +13,9 @@ from fastscale_jax.cli.options import (
     run_to_measure,
 )
 from fastscale_jax.cli.status_line import shown_progress
+from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.targets.compiler import FailedError, Tell
+from fastscale_jax.targets.extras import compiled_for
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.program_table import program_table
@@ -65,7 +67,8 @@ def program(
         complain(str(error))
         return FAILURE
     if format == "json":
-        print(json.dumps(figures))
+        origin = provenance(compiled_for(device.name, device.device.platform)) if device else {}
+        print(json.dumps(figures | origin))
     else:
         print_table(program_table(figures))
     return OK

@@ -96,10 +96,9 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
     """
     import matplotlib as mpl
 
-    path = folder / figure.name
+    path, picture = folder / figure.name, drawn(figure)
     # the same figures give the same file, byte for byte
     with mpl.rc_context({"svg.hashsalt": figure.name, "font.size": 9}):
-        picture = _drawn(figure)
         for ending, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
             with replacing(path.with_suffix(ending)) as partial:
                 picture.savefig(partial, metadata=metadata)
@@ -109,6 +108,14 @@ def write(figure: Drawing, folder: pathlib.Path) -> None:
 def as_data_uri(path: pathlib.Path) -> str:
     """Returns an SVG file as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def drawn(figure: Drawing) -> "Figure":
+    """Returns a figure as Matplotlib has it."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 9}):
+        return _drawn(figure)
 
 
 def _drawn(figure: Drawing) -> "Figure":

@@ -6,7 +6,7 @@ against flops by strategy (Figures 1, 4, 6, 11 and 12), and XLA and PyTorch on t
 
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -113,13 +113,25 @@ def write(records: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
         for c in correlations(known, quantity)
     ]
     write_csv(folder / "correlations.csv", [("quantity", *Correlation._fields), *rows])
+    for name, figure in figures(records):
+        for ending in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{ending}")
+
+
+def figures(records: Sequence[dict[str, Any]]) -> "Iterator[tuple[str, Figure]]":
+    """Yields all figures of measured or compiled points, each with its name.
+
+    Args:
+        records: of points, as `points.read` returns them.
+    """
+    shown = quantities(records)
+    known = _known(records, shown[0])
     if shown == (TIME,):
-        _draw(known, _by_framework, folder / "time_by_framework", TIME)
+        yield "time_by_framework", _drawn(known, _by_framework, TIME)
     for quantity, framework in itertools.product(shown, _frameworks(known)):
         chosen = [record for record in known if record["framework"] == framework]
-        name = quantity.name
-        _draw(chosen, _against_counts, folder / f"{name}_against_counts_{framework}", quantity)
-        _draw(chosen, _by_strategy, folder / f"{name}_by_strategy_{framework}", quantity)
+        for name, draw in (("against_counts", _against_counts), ("by_strategy", _by_strategy)):
+            yield f"{quantity.name}_{name}_{framework}", _drawn(chosen, draw, quantity)
 
 
 def correlations_table(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -> "Table":
@@ -166,13 +178,12 @@ def _write_points(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None
     write_csv(path, [(*columns, "device", "date"), *([*row, *machine] for row, machine in pairs)])
 
 
-def _draw(
+def _drawn(
     records: Sequence[dict[str, Any]],
     draw: "Callable[[Sequence[dict[str, Any]], Figure, Quantity], None]",
-    path: pathlib.Path,
     quantity: Quantity,
-) -> None:
-    """Draws a figure as PNG and SVG, with devices and software in a line below."""
+) -> "Figure":
+    """Returns a figure; a line below says what it was measured on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -189,8 +200,7 @@ def _draw(
         fontsize=7,
         color="#5d6d7e",
     )
-    figure.savefig(path.with_suffix(".png"))
-    figure.savefig(path.with_suffix(".svg"))
+    return figure
 
 
 def _against_counts(

@@ -1,6 +1,5 @@
 """Device, versions, settings and date of a measurement, for results files."""
 
-import datetime
 import importlib.metadata
 import os
 import platform
@@ -10,6 +9,7 @@ from typing import Any
 
 import jax
 
+from fastscale_jax.measure.provenance import today
 from fastscale_jax.utils.processor import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "llvmlite", "torch", "timm")
@@ -26,7 +26,7 @@ def describe(device: tuple[str, str] | None = None) -> dict[str, Any]:
         device = first.device_kind, first.platform
     name, kind = device
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "date": today(),
         "device": _cpu_name() if kind == "cpu" else name,
         "platform": kind,
         "cores": cores(),

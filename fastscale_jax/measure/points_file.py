@@ -7,6 +7,7 @@ from typing import Any
 
 from fastscale_jax.measure import points
 from fastscale_jax.measure.points import Spec
+from fastscale_jax.measure.provenance import command
 
 
 class PointsFile:
@@ -61,7 +62,7 @@ class PointsFile:
             ValueError: it was measured on another device or with other versions than the rest.
             OSError: the file cannot be written.
         """
-        record = {**dataclasses.asdict(spec), **figures}
+        record = {**dataclasses.asdict(spec), **figures, "command": command()}
         points.check_same_machine([*self.known.values(), record])
         points.append(self.path, record)
         self.known[spec] = points.merged(self.known.get(spec), record)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.measure.machine import describe
+from fastscale_jax.measure.provenance import command
 from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.jobs import Job, error_after
@@ -144,6 +145,7 @@ def trained(
         "steps": run.total_steps,
         "step_ms": step_ms(own_records(before, read_metrics(metrics)), batch),
         **{name: machine[name] for name in _KEPT},
+        "command": command(),
     }
 
 

@@ -1,12 +1,11 @@
 """One network's compiled training step as a point of a curve."""
 
-import datetime
 from typing import Any
 
 from fastscale_jax.arch import count
 from fastscale_jax.measure.points import NO_MEMORY, Spec
 from fastscale_jax.targets.compiler import FailedError
-from fastscale_jax.targets.extras import compiler_versions
+from fastscale_jax.targets.extras import compiled_for
 from fastscale_jax.targets.figures import program_figures
 from fastscale_jax.targets.program import Program
 from fastscale_jax.targets.store import Store
@@ -69,10 +68,5 @@ def compiled_point(
         "memory_bytes": figures["peak_bytes"],
         "fits": figures["fits"],
         "compile_seconds": sum(figures["seconds"].values()),
-        "machine": {
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "device": target.name,
-            "platform": target.device.platform,
-            "versions": compiler_versions(target.device.platform),
-        },
+        "machine": compiled_for(target.name, target.device.platform),
     }

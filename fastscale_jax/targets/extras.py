@@ -4,6 +4,9 @@ import importlib.metadata
 import os
 import pathlib
 import re
+from typing import Any
+
+from fastscale_jax.measure.provenance import today
 
 EXTRAS = {"gpu": "targets-gpu", "tpu": "targets-tpu"}
 _GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
@@ -36,6 +39,21 @@ def compiler_versions(platform: str) -> dict[str, str]:
     names = ["jax", "jaxlib", "flax", "optax"]
     names += [*_GPU_PLUGINS, *_GPU_COMPILERS, *_GPU_TOOLS] if platform == "gpu" else ["libtpu"]
     return {name: version for name in names if (version := _version(name))}
+
+
+def compiled_for(device: str, platform: str) -> dict[str, Any]:
+    """Returns the device, the versions and the date of a program that is compiled, and not run.
+
+    Args:
+        device: name of the target.
+        platform: `gpu` or `tpu`.
+    """
+    return {
+        "date": today(),
+        "device": device,
+        "platform": platform,
+        "versions": compiler_versions(platform),
+    }
 
 
 def leave_out_devices_that_are_not_here() -> None:

@@ -93,13 +93,11 @@ def test_predict_names_what_is_in_them_as_the_docs_have_it(
     first = {name: guess["class"].partition(",")[0] for name, guess in guesses.items()}
     assert {name: first[name] for name in NAMED} == NAMED
 
-    lines = make_photographs.PAGE.read_text(encoding="utf-8").splitlines()
-    rows = [[x.strip() for x in line.strip("|").split("|")] for line in lines if "%" in line]
-    column = 1 + make_photographs.BASES.index(base)
-    printed = {row[0]: row[column].removesuffix(" %").rsplit(", ", 1) for row in rows}
+    page = make_photographs.read(make_photographs.PAGE.read_text(encoding="utf-8"))
+    printed = {name: guess for (name, of), guess in page.items() if of == base}
     assert {name: words for name, (words, _) in printed.items()} == first
     for name, (_, percent) in printed.items():
-        assert abs(float(percent) - 100 * guesses[name]["probability"]) < 0.6
+        assert abs(percent - 100 * guesses[name]["probability"]) < 0.6
 
 
 def test_a_network_that_pads_otherwise_is_refused(base, weights, folder, monkeypatch, capsys):

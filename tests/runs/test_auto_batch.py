@@ -26,6 +26,5 @@ def test_an_epoch_has_some_steps_however_much_fits(
     run = Run.of(tiny_config(**{"data.batch_size": auto_batch.AUTO}), tmp_path)
     run = auto_batch.with_batch_size(run, gigabytes=2, trains=trains)
     assert run.recipe.data.batch_size == expected
-    assert capsys.readouterr().err == (
-        f"fastscale_jax: config.data.batch_size=auto: {expected}, which takes 1 of 2 GB on each device{why}\n"
-    )
+    line = f"config.data.batch_size=auto: {expected}, which takes 1 of 2 GB on each device{why}"
+    assert capsys.readouterr().err == f"fastscale_jax: {line}\n"

@@ -1,0 +1,35 @@
+"""Where a file of results comes from: the machine, the versions, the date and the command."""
+
+import datetime
+import pathlib
+import re
+import shlex
+import sys
+from typing import Any
+
+
+def provenance(machine: dict[str, Any]) -> dict[str, Any]:
+    """Returns what every file of results says of its origin; `benchmarks.origins` reads it.
+
+    Args:
+        machine: device, versions and date, as `machine.describe` or `extras.compiled_for` return.
+    """
+    return {"machine": machine, "command": command()}
+
+
+def command() -> str:
+    """Returns the command that started this process, as a person types it.
+
+    Names and passwords in addresses of databases are left out: files of results are published.
+    """
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is None:
+        started = [pathlib.Path(sys.argv[0]).name]
+    else:
+        started = ["python", "-m", module.name.removesuffix(".__main__")]
+    return re.sub(r"://[^/@\s]*@", "://", shlex.join([*started, *sys.argv[1:]]))
+
+
+def today() -> str:
+    """Returns the date in UTC, `YYYY-MM-DD`."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
