@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import importlib
 import os
 
 import jax
@@ -7,6 +8,27 @@ import pytest
 from jax._src import compiler  # the one way to give XLA's own options to what is run eagerly
 
 from tests.compiler import QUICKLY
+from tests.core import MODULES
+
+
+def pytest_ignore_collect(collection_path, config):
+    """For `-m core`, leaves out all other modules: they import what may not be installed."""
+    is_other = collection_path.name.startswith("test_") and collection_path not in MODULES
+    return True if is_other and config.getoption("markexpr") == "core" else None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests of the core's modules, but for slow ones and those that ask PyTorch."""
+    for item in items:
+        is_default = not any(map(item.get_closest_marker, ("slow", "targets", "exhaustive")))
+        if item.path in MODULES and is_default and "torch" not in item.fixturenames:
+            item.add_marker(pytest.mark.core)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, as a second opinion."""
+    return importlib.import_module("torch")
 
 
 @pytest.fixture(scope="session", autouse=True)
