@@ -18,10 +18,11 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests of the core's modules, but for slow ones and those that ask PyTorch."""
+    """Marks the tests of the core's modules, but for slow ones and those that need more."""
     for item in items:
         is_default = not any(map(item.get_closest_marker, ("slow", "targets", "exhaustive")))
-        if item.path in MODULES and is_default and "torch" not in item.fixturenames:
+        needs_more = {"torch", "tensorflow"} & {*item.fixturenames}
+        if item.path in MODULES and is_default and not needs_more:
             item.add_marker(pytest.mark.core)
 
 
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items):
 def torch():
     """PyTorch, as a second opinion."""
     return importlib.import_module("torch")
+
+
+@pytest.fixture(scope="session")
+def tensorflow():
+    """TensorFlow, which decodes the images of folders."""
+    return importlib.import_module("tensorflow")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,8 @@
 """The modules that `pytest -m core` reads.
 
 Their tests tell in two minutes whether a release of Python, JAX, Flax, NumPy or another dependency
-of the core breaks something. They need the core, pytest and pytest-xdist, no PyTorch.
+of the core breaks something. They need the core, pytest and pytest-xdist, no PyTorch and no
+TensorFlow: what needs these takes the fixture of that name, and is left out.
 """
 
 import pathlib

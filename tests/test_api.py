@@ -296,6 +296,7 @@ def test_a_run_does_not_go_on_with_other_test_images(trained):
         fs.train(own_recipe(), source=other, workdir=trained[0])
 
 
+@pytest.mark.usefixtures("tensorflow")
 def test_a_source_of_a_folder_is_written_down_as_flags_would_have_it(tmp_path):
     for i, name in enumerate("abab"):
         (tmp_path / name).mkdir(exist_ok=True)
