@@ -25,7 +25,7 @@ CORE = [
     "flatbuffers>=24.3,<26",
     f"jax{JAX_VERSIONS}",
     # LLVM, for the CPU's convolutions: machine code without a compiler on the user's machine.
-    "llvmlite>=0.45,<0.52",
+    "llvmlite>=0.45,<0.51",
     "matplotlib>=3.9,<4",
     "ml_collections>=1.0,<2",
     "numpy>=2.0,<3",
@@ -152,6 +152,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+from tests.compiler import XLA_FLAGS
 from tests.preloaded import run_preloaded
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def run_module(
 
 def environment() -> dict[str, str]:
     """Returns this process's environment, set to compile quickly."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
     return {**os.environ, **_QUICKLY, "XLA_FLAGS": flags}
 
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import importlib
 import os
 import pathlib
 import shutil
@@ -11,9 +12,37 @@ from jax._src import compiler  # the one way to give XLA's own options to what i
 
 from fastscale_jax.utils.compiling import default_folder, processor
 from tests.compiler import QUICKLY
+from tests.core import MODULES
 from tests.kept_programs import give, take
 
 _COMMANDS = pytest.StashKey()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """For `-m core`, leaves out all other modules: they import what may not be installed."""
+    is_other = collection_path.name.startswith("test_") and collection_path not in MODULES
+    return True if is_other and config.getoption("markexpr") == "core" else None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests of the core's modules, but for slow ones and those that need more."""
+    for item in items:
+        is_default = not any(map(item.get_closest_marker, ("slow", "targets", "exhaustive")))
+        needs_more = {"torch", "tensorflow"} & {*item.fixturenames}
+        if item.path in MODULES and is_default and not needs_more:
+            item.add_marker(pytest.mark.core)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, as a second opinion."""
+    return importlib.import_module("torch")
+
+
+@pytest.fixture(scope="session")
+def tensorflow():
+    """TensorFlow, which decodes the images of folders."""
+    return importlib.import_module("tensorflow")
 
 
 def pytest_configure(config):

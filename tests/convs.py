@@ -1,14 +1,14 @@
-"""Convolutions of noise, and PyTorch's opinion of them."""
+"""Convolutions of noise, and XLA's opinion of them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jax import lax
 
 from fastscale_jax.convs.conv_shape import ConvShape
+from tests.compiler import QUICKLY
 
 
 def noise(*sizes: tuple[int, ...]) -> list[np.ndarray]:
@@ -31,23 +31,28 @@ def pads(shape: ConvShape) -> Sequence[tuple[int, ...]]:
     return lax.padtype_to_pads(sides, kernel, strides, "SAME")
 
 
-def torch_conv(x: torch.Tensor, kernel: torch.Tensor, shape: ConvShape) -> torch.Tensor:
-    """PyTorch's convolution of what is in our layout, and so are its gradients."""
-    image, weight = x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
-    rows, columns = pads(shape)
-    image = F.pad(image, (*columns, *rows))
-    y = F.conv2d(image, weight, stride=shape.stride, groups=shape.groups)
-    return y.permute(0, 2, 3, 1)
-
-
-def by_torch(
+def by_xla(
     x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray, shape: ConvShape
 ) -> list[np.ndarray]:
-    """PyTorch's result and its gradients, in our layout."""
-    given = torch.tensor(x, requires_grad=True), torch.tensor(kernel, requires_grad=True)
-    result = torch_conv(*given, shape)
-    slopes = torch.autograd.grad(result, given, torch.tensor(gradient))
-    return [a.detach().numpy() for a in (result, *slopes)]
+    """The result and both gradients by XLA's own convolution, in float64."""
+
+    def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(shape.stride,) * 2,
+            padding=pads(shape),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=shape.groups,
+        )
+
+    def conv_and_gradients(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> Any:
+        result, pull_back = jax.vjp(conv, x, kernel)
+        return result, *pull_back(gradient)
+
+    with jax.enable_x64(True):
+        results = jax.jit(conv_and_gradients, compiler_options=QUICKLY)(x, kernel, gradient)
+        return [np.asarray(a) for a in results]
 
 
 def assert_close(got: Iterable[Any], wanted: Iterable[Any], tolerance: float) -> None:

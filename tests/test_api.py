@@ -15,7 +15,6 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
 from PIL import Image
 
 import fastscale_jax as fs
@@ -171,7 +170,7 @@ def test_what_is_saved_comes_back_and_under_other_names(tmp_path):
         assert all((one[key] == other[key]).all() for key in one)
 
 
-def test_the_twin_takes_rgb_unless_told_otherwise():
+def test_the_twin_takes_rgb_unless_told_otherwise(torch):
     model, variables = fs.create_model(tiny())
     images = np.random.default_rng(1).standard_normal((2, 20, 20, 3)).astype(np.float32)
     variables = jax.tree.map(lambda x: x + 0.1, variables)  # fresh classifiers give next to nothing
@@ -297,6 +296,7 @@ def test_a_run_does_not_go_on_with_other_test_images(trained):
         fs.train(own_recipe(), source=other, workdir=trained[0])
 
 
+@pytest.mark.usefixtures("tensorflow")
 def test_a_source_of_a_folder_is_written_down_as_flags_would_have_it(tmp_path):
     for i, name in enumerate("abab"):
         (tmp_path / name).mkdir(exist_ok=True)

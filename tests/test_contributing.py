@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import fastscale_jax
+from tests.core import MODULES
 
 ROOT = pathlib.Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -61,6 +62,21 @@ def test_workflows_run_what_ci_runs():
     tested = yaml.safe_load(texts["ci.yml"])["jobs"]["ci"]["strategy"]["matrix"]["python"]
     promised = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.py").read_text("utf-8"))
     assert tested == promised
+
+
+def test_pythons_that_are_promised_are_named_wherever_pythons_are():
+    """`.ci/run` reads the same lines of setup.py, for the newest."""
+    *others, last = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.py").read_text("utf-8"))
+    install = (ROOT / "docs/install.md").read_text("utf-8")
+    assert f"| Python | {', '.join(others)} and {last}" in install
+    for name in ("README.md", "CONTRIBUTING.md"):
+        assert f"Python {others[0]} to {last}" in (ROOT / name).read_text("utf-8"), name
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    assert f"on Python {others[0]} to {last}" in lock
+
+
+def test_modules_of_the_core_are_there():
+    assert [module for module in MODULES if not module.is_file()] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=str)

@@ -19,6 +19,7 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 PACKAGES = ("fastscale_jax", "tests", "benchmarks", "configs", "docs")
 DOCUMENTS = (".md", ".png", ".jpg", ".css", ".cff", ".yml")
 _NAME = re.compile(r"[\w./-]*\.\w+|\w[\w/-]+")
+_TEST = re.compile(r"tests/(.*/)?test_\w+\.py")
 _START = re.compile(r"([\w.]+\.)$")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -35,7 +36,7 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Graph
     files = frozenset(files)
     modules = {_module(file): file for file in files if file.endswith(".py")}
     by_name: dict[str, set[str]] = {}
-    for file in files:
+    for file in files - {f for f in files if _TEST.fullmatch(f)}:  # a list of tests needs none
         for end in _ends(file):
             by_name.setdefault(end, set()).add(file)
     graph = {}
@@ -162,7 +163,7 @@ def main() -> int:
     parser.add_argument("--below", default="tests", help="the folder of the test modules")
     arguments = parser.parse_args()
     files = _git("ls-files").splitlines()
-    tests = [f for f in files if re.fullmatch(rf"{arguments.below}/(.*/)?test_\w+\.py", f)]
+    tests = [f for f in files if _TEST.fullmatch(f) and f.startswith(f"{arguments.below}/")]
     print(*touched(tests, changed_since(arguments.since), dependencies(files)), sep="\n")
     return 0
 

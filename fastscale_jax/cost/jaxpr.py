@@ -6,7 +6,7 @@ max-pooling. Elementwise operations and sums are not counted.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -157,9 +157,7 @@ def _walk_inner(
         return [NOTHING] * len(equation.outvars)
     if name == "scan":
         times *= options["length"]
-        kept, carried = options["num_consts"], options["num_carry"]
-        sliced = [fact.sliced() for fact in facts[kept + carried :]]
-        facts = [*facts[:kept], *[NOTHING] * carried, *sliced]
+        facts = _facts_of_one_round(equation, inner[0], facts)
     elif name == "shard_map":  # its sizes are per device
         times *= math.prod(options["mesh"].shape[axis] for axis in options["newly_manual_axes"])
     # For a function with a custom derivative, the function itself is walked: if it is
@@ -170,6 +168,27 @@ def _walk_inner(
         results = _walk(jaxpr, facts if fits else [NOTHING] * len(jaxpr.invars), times, operations)
     is_call = name != "scan" and len(results) == len(equation.outvars)
     return results if is_call else [NOTHING] * len(equation.outvars)
+
+
+def _facts_of_one_round(scan: JaxprEqn, body: Jaxpr, facts: list[Fact]) -> list[Fact]:
+    """What is known of a scan's arguments in one round: constants, what is carried, slices.
+
+    They are told apart by their shapes, since releases of JAX write down their numbers differently:
+    what is sliced, or stacked, has one axis more outside.
+    """
+    sliced = _with_more_axes(scan.invars, body.invars)
+    carried = len(scan.outvars) - _with_more_axes(scan.outvars, body.outvars)
+    kept = len(facts) - sliced - carried
+    return [
+        *facts[:kept],
+        *[NOTHING] * carried,
+        *(fact.sliced() for fact in facts[kept + carried :]),
+    ]
+
+
+def _with_more_axes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(_shape(x)) > len(_shape(y)) for x, y in pairs)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

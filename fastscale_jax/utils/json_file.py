@@ -8,6 +8,7 @@ from typing import Any
 from fastscale_jax.utils import guarded_file
 
 _MOST = 64 << 20  # bytes
+_DEEPEST = 500  # lists and objects in one another: half of what Python functions may recurse
 
 
 def read_json(path: os.PathLike[str]) -> Any:
@@ -46,9 +47,28 @@ def parsed(content: bytes | str) -> Any:
         ValueError: it is not JSON, or is nested too deeply.
     """
     try:
-        return json.loads(content)
+        value = json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    # the parser of Python 3.13 follows ten thousand levels, which our functions do not
+    if not _is_within(value, _DEEPEST):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_within(value: Any, levels: int) -> bool:
+    """Whether no more than so many lists and objects lie in one another."""
+    these = [value]
+    for _ in range(levels + 1):
+        groups = [x.values() if isinstance(x, dict) else x for x in these if _holds_values(x)]
+        if not groups:
+            return True
+        these = [x for group in groups for x in group]
+    return False
+
+
+def _holds_values(value: Any) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def read_object(path: os.PathLike[str]) -> dict[str, Any]:

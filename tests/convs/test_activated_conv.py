@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from fastscale_jax.convs.activated_conv import ACTIVATIONS, activated_conv, convolved
 from fastscale_jax.convs.conv_shape import ConvShape
 from tests.compiler import QUICKLY
-from tests.convs import noise, shape_id, torch_conv
+from tests.convs import noise, shape_id
+from tests.torch_convs import torch_conv
 
 jitted = functools.partial(jax.jit, compiler_options=QUICKLY)
 

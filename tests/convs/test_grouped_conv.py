@@ -22,7 +22,8 @@ from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from tests.commands import environment
 from tests.compiler import QUICKLY
-from tests.convs import assert_close, by_torch, operands, shape_id
+from tests.convs import assert_close, operands, shape_id
+from tests.torch_convs import by_torch
 
 DENSE = [
     ConvShape(2, 6, 7, 5, 3, 1, 1, 2),

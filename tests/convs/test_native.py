@@ -18,7 +18,7 @@ from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, x
 from fastscale_jax.convs.native.emit import Emitter
 from fastscale_jax.convs.native.plan import Numbers, Strips, spans
 from tests.compiler import QUICKLY
-from tests.convs import assert_close, by_torch, operands, shape_id
+from tests.convs import assert_close, by_xla, operands, shape_id
 
 SHAPES = [
     ConvShape(2, 9, 7, 40, 40, 40, 3, 2),
@@ -68,7 +68,7 @@ def all_three(shape, threads=1):
 
 @functools.cache
 def wanted(shape):
-    return by_torch(*operands(shape), shape)
+    return by_xla(*operands(shape), shape)
 
 
 @functools.cache

@@ -10,7 +10,8 @@ import numpy as np
 from fastscale_jax.convs import native
 from fastscale_jax.convs.conv_shape import ConvShape
 from tests.commands import REPOSITORY
-from tests.convs import assert_close, by_torch, operands
+from tests.convs import assert_close, operands
+from tests.torch_convs import by_torch
 
 INTERFACE = native.__name__
 FOLDER = pathlib.Path(native.__file__).parent

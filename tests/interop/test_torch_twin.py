@@ -27,8 +27,8 @@ from tests.passes import (
     flax_outcome,
     images_by_rule,
     rule,
-    torch_outcome,
 )
+from tests.torch_passes import torch_outcome
 from tests.train.tiny import PER_STAGE
 
 NAMED = [f"{family}:{base}" for family, members in arch.FAMILIES.items() for base in members.bases]

@@ -18,7 +18,6 @@ from tests.passes import (
     images_by_rule,
     norms,
     rule,
-    torch_outcome,
 )
 
 NETWORKS = tuple(golden("parity"))
@@ -85,8 +84,11 @@ def test_float32_stays_near_the_reference(name, scan_blocks):
     assert_as_recorded(name, flax_figures(name, "float32", scan_blocks), "float32")
 
 
+@pytest.mark.usefixtures("torch")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_twin_gives_the_reference_s_figures_too(name):
+    from tests.torch_passes import torch_outcome
+
     images = images_by_rule(4, golden("parity")[name]["resolution"])
     got = torch_outcome(network(name), state_dict(name), images, LABELS, "float64")
     assert_as_recorded(name, got, "float64")

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fastscale_jax.arch import Architecture, parameter_names
@@ -130,7 +129,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_ten_updates_are_pytorch_s_with_decay_for_all_but_batch_norm(nesterov):
+def test_ten_updates_are_pytorch_s_with_decay_for_all_but_batch_norm(torch, nesterov):
     recipe = recipe_of(weight_decay=0.1, warmup_epochs=0.5, nesterov=nesterov)
     steps_per_epoch = 4
     draw = np.random.default_rng(0).standard_normal
@@ -202,7 +201,7 @@ def updated(recipe, factors=None, steps=6):
     return found
 
 
-def test_adamw_is_pytorch_s_with_decay_for_matrices_alone():
+def test_adamw_is_pytorch_s_with_decay_for_matrices_alone(torch):
     recipe = recipe_of(name="adamw", learning_rate=0.02, weight_decay=0.1, beta1=0.8, eps=1e-6)
     tensors = {name: torch.tensor(x, requires_grad=True) for name, x in drawn(0).items()}
     groups = [

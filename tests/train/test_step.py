@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 from fastscale_jax.data.pipeline import Batch
 from fastscale_jax.train.state import Weights
@@ -88,17 +86,17 @@ def metrics_of(task: Task, logits: Any, labels: Any, mask: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
-def test_loss_is_pytorch_s_with_label_smoothing(smoothing):
+def test_loss_is_pytorch_s_with_label_smoothing(torch, smoothing):
     logits = np.random.default_rng(0).normal(0, 5, (6, 10)).astype(np.float32)
     labels = np.array([0, 9, 3, 3, 5, 1])
     got = cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
-    wanted = F.cross_entropy(
+    wanted = torch.nn.functional.cross_entropy(
         torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none"
     )
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_errors_are_those_of_a_sorted_list(task):
+def test_errors_are_those_of_a_sorted_list(torch, task):
     random = np.random.default_rng(1)
     logits, labels = random.normal(size=(200, 10)), random.integers(0, 10, 200)
     got = metrics_of(task, logits, labels)
@@ -107,7 +105,9 @@ def test_errors_are_those_of_a_sorted_list(task):
     assert got.top1_errors == 200 - hits[:, :1].any(1).sum()
     assert got.top5_errors == 200 - hits[:, :5].any(1).sum()
     assert got.images == 200
-    wanted = F.cross_entropy(torch.tensor(logits), torch.tensor(labels), reduction="sum")
+    wanted = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), reduction="sum"
+    )
     assert float(got.loss) == pytest.approx(float(wanted), rel=1e-5)
 
 
@@ -161,14 +161,18 @@ def test_batches_that_are_merged_count_as_one(task):
     assert float(merged.loss) == pytest.approx(float(whole.loss), rel=1e-6)
 
 
-def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, task, create, batch):
+def test_evaluation_is_the_network_on_normalised_images_without_smoothing(
+    torch, run, task, create, batch
+):
     state = create(KEY)
     smoothed = task._replace(recipe=tiny_run(run.workdir).recipe)
     assert smoothed.recipe.augment.label_smoothing == 0.1
     got, predicted = jax.jit(functools.partial(eval_step, smoothed))(state.weights, batch)
 
     pixels = torch.tensor(batch.images.transpose(0, 3, 1, 2) / 255)
-    resized = F.interpolate(pixels, (20, 20), mode="bilinear", align_corners=False)
+    resized = torch.nn.functional.interpolate(
+        pixels, (20, 20), mode="bilinear", align_corners=False
+    )
     mean, std = run.source.conventions[:2]
     images = (resized - mean[0]) / std[0]  # grey: all channels are alike
     variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -176,7 +180,9 @@ def test_evaluation_is_the_network_on_normalised_images_without_smoothing(run, t
     logits = np.asarray(
         jax.jit(functools.partial(task.model.apply, train=False))(variables, images)
     )
-    wanted = F.cross_entropy(torch.tensor(logits), torch.tensor(batch.labels).long())
+    wanted = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(batch.labels).long()
+    )
     assert float(got.loss) / 64 == pytest.approx(float(wanted), rel=1e-5)
     np.testing.assert_array_equal(predicted, logits.argmax(-1))
 

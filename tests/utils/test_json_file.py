@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscale_jax.utils.json_file import read_json
+from fastscale_jax.utils.json_file import parsed, read_json
 
 
 class InStore:
@@ -28,3 +28,11 @@ def test_a_folder_in_the_place_of_a_file_is_damage_wherever_it_is(tmp_path):
     for path in (tmp_path, InStore(IsADirectoryError("a folder"))):
         with pytest.raises(ValueError, match="a folder"):
             read_json(path)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}")])
+def test_five_hundred_levels_are_read_and_one_more_is_not(opening, closing):
+    assert parsed(opening * 500 + "0" + closing * 500)
+    for levels in (501, 5000, 200_000):  # Python's own parser has another limit in each release
+        with pytest.raises(ValueError, match="it is nested too deeply"):
+            parsed(opening * levels + "0" + closing * levels)

@@ -16,7 +16,7 @@ FILES = {
     "fastscale_jax/commands/train.py": "import fastscale_jax.steps\n",
     "fastscale_jax/main.py": 'f"fastscale_jax.commands.{name}"\n',
     "docs/page.md": "",
-    "tests/conftest.py": "",
+    "tests/conftest.py": 'CORE = ["tests/test_sizes.py"]\n',
     "tests/test_sizes.py": "from fastscale_jax.sizes import count\n",
     "tests/test_steps.py": "def test():\n    from fastscale_jax.steps import step\n",
     "tests/test_rows.py": "import fastscale_jax.table\n",
