@@ -126,6 +126,7 @@ TABLES = {
     "fine-tuning.md": {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,
+        "until equal": finetune_tables.until_equal,
         "ablations": finetune_tables.ablations,
     },
     "weights.md": {"counterparts": counterparts},

@@ -12,6 +12,7 @@ import torch
 from flax.traverse_util import flatten_dict
 from torch.optim.swa_utils import AveragedModel
 
+import fastscale_jax as fs
 from fastscale_jax import arch
 from fastscale_jax.arch import Architecture, as_architecture
 from fastscale_jax.interop import files, torch_twin, weights
@@ -162,6 +163,12 @@ def test_grouped_networks_of_timm_s_are_not_asked_about(tmp_path):
     safetensors.numpy.save_file(bare, tmp_path / "x")
     found = load(tmp_path / "x", a, left_open=PADDING)
     assert (found.network.padding, found.network.bn_eps) == SYMMETRIC
+
+
+def test_a_file_of_our_twin_needs_no_name(tmp_path):
+    a = network(SAME)
+    torch.save(torch_twin.twin(a, variables_of(a)).state_dict(), tmp_path / "x.pth")
+    assert fs.load(tmp_path / "x.pth").model.architecture == a
 
 
 def test_the_note_is_of_plain_values(tmp_path):
