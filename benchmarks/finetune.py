@@ -3,13 +3,17 @@
 python -m benchmarks.finetune --output=benchmarks/results/finetune_<machine>.json
 python -m benchmarks.finetune --output=benchmarks/results/finetune_lite0_<machine>.json \
   --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth
+python -m benchmarks.finetune --output=benchmarks/results/finetune_along_<machine>.json \
+  --network=efficientnet:lite0 --side=48 --weights=efficientnet-lite0-57934424.pth \
+  --sets=photographs,digits --methods='from scratch,finetune' --every=50
 
 It trains a network on three small sets of images in three ways: by the recipe of
 `configs/finetune.py`; by the command that the manual had before that recipe; and from scratch by
 the recipe of `configs/digits.py`, for at least as many steps. The initial weights come from a file;
 for the small network they are trained on other images first.
 With `--validate`, errors are of validation images, with other seeds; the recipe was chosen by
-these. Results in the output file are not computed again: delete outdated ones from it.
+these. With `--every`, errors along the way are kept too, which tell when an error is reached.
+Results in the output file are not computed again: delete outdated ones from it.
 Needs scikit-image and mlxtend.
 """
 
@@ -34,7 +38,8 @@ from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.runs.named import named_config
 
-PACKAGES = ("scikit-image", "scikit-learn", "mlxtend")
+PACKAGES = ("scikit-image", "scikit-learn")
+OF_PRETRAINING = "mlxtend"
 METHODS = ("documented", "from scratch", "finetune")
 # changes of the recipe in the other rows of the table
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -94,7 +99,12 @@ def pretrain(weights: pathlib.Path, side: int) -> dict[str, Any]:
 
 
 def compared(
-    network: str, images: ImageSet, method: str, is_validation: bool, weights: pathlib.Path
+    network: str,
+    images: ImageSet,
+    method: str,
+    is_validation: bool,
+    weights: pathlib.Path,
+    every: int,
 ) -> dict[str, Any]:
     """Trains with each seed; returns the runs, and the mean and spread of their errors."""
     config = recipe_of(method, images.training_images)
@@ -104,7 +114,7 @@ def compared(
     training = Training(config, images.training_images, test)
     seeds = VALIDATION_SEEDS if is_validation else SEEDS
     begin = None if method == "from scratch" else weights
-    runs = [training.trained(images.training(seed), seed, begin)[0] for seed in seeds]
+    runs = [training.trained(images.training(seed), seed, begin, every)[0] for seed in seeds]
     errors = [run["error"] for run in runs]
     return {
         "steps": training.steps,
@@ -124,6 +134,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="side of the images, pixels")
     parser.add_argument("--weights", type=pathlib.Path, help="initial weights; made if missing")
     parser.add_argument("--sets", default=",".join(SETS), help="image sets, with commas between")
+    parser.add_argument("--methods", help=f"with commas between; default: {', '.join(METHODS)}")
+    parser.add_argument("--every", type=int, default=0, help="steps between errors along the way")
     parser.add_argument("--validate", action="store_true", help="errors of validation images")
     arguments = parser.parse_args()
     sets = arguments.sets.split(",")
@@ -146,6 +158,7 @@ def main() -> None:
         if not weights.is_file():
             if arguments.network != SMALL:
                 parser.error(f"weights of {arguments.network} are not made here; give --weights")
+            result["packages"][OF_PRETRAINING] = importlib.metadata.version(OF_PRETRAINING)
             result["pretraining"] = pretrain(weights, arguments.side)
             print(result["pretraining"], flush=True)
         result["sets"] = before.get("sets", {})
@@ -155,6 +168,7 @@ def main() -> None:
             done = before.get("sets", {}).get(name, {}).get("methods", {})
             is_ablated = arguments.network == SMALL and name in ABLATED
             methods = [*METHODS, *(ABLATIONS if is_ablated else ())]
+            methods = arguments.methods.split(",") if arguments.methods else methods
             outcomes = result["sets"][name] = {
                 "training_images": images.training_images,
                 "test_images": (images.validation if arguments.validate else images.test).examples,
@@ -162,7 +176,8 @@ def main() -> None:
             }
             for method in methods:
                 outcome = done.get(method) or compared(
-                    arguments.network, images, method, arguments.validate, weights
+                    *(arguments.network, images, method, arguments.validate, weights),
+                    every=arguments.every,
                 )
                 outcomes["methods"][method] = outcome
                 print(name, method, {k: v for k, v in outcome.items() if k != "runs"}, flush=True)

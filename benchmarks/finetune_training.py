@@ -67,14 +67,16 @@ class Training:
         self._evaluator = Evaluator(self.task, test, 120)
 
     def trained(
-        self, split: ArraySplit, seed: int, weights: pathlib.Path | None
-    ) -> tuple[dict[str, float], Weights]:
+        self, split: ArraySplit, seed: int, weights: pathlib.Path | None, every: int = 0
+    ) -> tuple[dict[str, Any], Weights]:
         """Trains once; returns error in percent and processor time in seconds, and the weights.
 
         Args:
             split: training images.
             seed: seed of initial weights, order and augmentation.
             weights: initial weights; None: random ones.
+            every: steps from one evaluation to the next, whose errors are returned as `along`,
+                `[step, seconds of training until then, error]` each; 0: only the last is made.
         """
         key = jax.random.key(seed)
         state = self._create(key)
@@ -83,17 +85,24 @@ class Training:
             begin = state.weights.overlaid(loaded.variables)
             state = state.with_weights(begin).replace(average=jax.tree.map(jnp.copy, begin))
         batches = train_batches(split, self.recipe.data.batch_size, seed=seed)
-        seconds = 0.0
+        seconds, along = 0.0, []
         for step, batch in zip(range(1, self.steps + 1), batches, strict=False):
             since = time.process_time()
             state = self._averaged(self._step(state, batch, key)[0], step)
             jax.block_until_ready(state)
             seconds += time.process_time() - since if step > 1 else 0.0  # the first one compiles
+            if every and step % every == 0 and step < self.steps:
+                error = self._error(self._settled(state, split, key))
+                along.append([step, round(seconds, 2), round(error, 2)])
         state = self._settled(state, split, key)
+        assert state.average is not None
+        result = {"seed": seed, "error": self._error(state), "seconds": round(seconds, 2)}
+        return result | ({"along": along} if every else {}), state.average
+
+    def _error(self, state: TrainState) -> float:
         error = error_of(self._evaluator.of_state(state))
         assert error is not None
-        assert state.average is not None
-        return {"seed": seed, "error": error, "seconds": round(seconds, 2)}, state.average
+        return error
 
     def _averaged(self, state: TrainState, step: int) -> TrainState:
         share = ema.share_to_move(self.recipe, self.images, self.epoch_steps, step)

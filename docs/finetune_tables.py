@@ -2,11 +2,13 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docs.speed_tables import RESULTS
 
+ALONG = RESULTS / "finetune_along_small_intel.json"
 SMALL, IMAGENET = RESULTS / "finetune_intel.json", RESULTS / "finetune_lite0_amd.json"
 _METHODS = {
     "documented": "the command before",
@@ -48,6 +50,37 @@ def ablations() -> str:
     return "\n".join(rows)
 
 
+def until_equal() -> str:
+    """Returns when the mean error is as low as the one that training from scratch ends with."""
+    result = json.loads(ALONG.read_text(encoding="utf-8"))
+    rows = ["| | error, % | from scratch: steps | seconds | `finetune`: steps | seconds |"]
+    rows += ["|---|--:|--:|--:|--:|--:|"]
+    for name, found in result["sets"].items():
+        scratch, tuned = (found["methods"].get(x) for x in ("from scratch", "finetune"))
+        if scratch and tuned:
+            aim = _mean_along(scratch)[-1][2]
+            cells = (_first(_mean_along(x), aim) for x in (scratch, tuned))
+            rows.append(f"| {name} | {aim:.2f} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", _source(result, "Mean error")])
+
+
+def _mean_along(outcome: Mapping[str, Any]) -> list[tuple[int, float, float]]:
+    """Steps, seconds (median) and error (mean of all seeds), along the way and at the end."""
+    points = (
+        [*run["along"], [outcome["steps"], run["seconds"], run["error"]]] for run in outcome["runs"]
+    )
+    return [
+        (one[0][0], statistics.median(x[1] for x in one), statistics.mean(x[2] for x in one))
+        for one in zip(*points, strict=True)
+    ]
+
+
+def _first(curve: Sequence[tuple[int, float, float]], aim: float) -> str:
+    """When a curve is first as low as asked."""
+    reached = next((x for x in curve if x[2] <= aim), None)
+    return "never | " if reached is None else f"{reached[0]:,} | {reached[1]:.1f}"
+
+
 def _cells(outcome: Mapping[str, Any]) -> str:
     return (
         f"{outcome['steps']} | {outcome['mean']:.2f} ± {outcome['spread']:.2f} | "
@@ -55,10 +88,11 @@ def _cells(outcome: Mapping[str, Any]) -> str:
     )
 
 
-def _source(result: Mapping[str, Any]) -> str:
-    machine, seeds = result["machine"], len(result["sets"]["faces"]["methods"]["finetune"]["runs"])
+def _source(result: Mapping[str, Any], what: str = "Mean ± standard deviation") -> str:
+    machine = result["machine"]
+    seeds = len(next(iter(result["sets"].values()))["methods"]["finetune"]["runs"])
     return (
-        f"Mean ± standard deviation of {seeds} seeds; seconds of one core ({machine['device']}), "
+        f"{what} of {seeds} seeds; seconds of one core ({machine['device']}), "
         f"without compiling; jax {machine['versions']['jax']}; {machine['date']}; "
         f"`{result['command']}`."
     )

@@ -5,6 +5,7 @@ python -m docs.make_tables --write  # writes them
 """
 
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 
@@ -25,7 +26,7 @@ from docs import (
 )
 from fastscale_jax import arch
 from fastscale_jax.interop.counterparts import COUNTERPARTS
-from fastscale_jax.interop.pretrained import pretrained
+from fastscale_jax.interop.pretrained import Pretrained, pretrained
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -81,6 +82,41 @@ def weights_by_name() -> str:
     return "\n".join(rows)
 
 
+# whose weights are those of a tag, and where they are described; the first that fits counts
+_SOURCES: Mapping[str, tuple[str, str]] = {
+    r"tf_\S+": (
+        "Google's EfficientNets, converted by timm",
+        "arXiv:1905.11946, V2 2104.00298; `aa` 1805.09501, `ra` 1909.13719, `ap` 1911.09665, "
+        "`ns_jft` 1911.04252",
+    ),
+    r"\S+\.pycls_in1k": ("pycls's model zoo (Facebook)", "arXiv:2003.13678"),
+    r"\S+\.tv2?_in1k": ("torchvision", "github.com/pytorch/vision"),
+    r"\S+\.swag_\w+": ("Facebook's SWAG", "arXiv:2201.08371"),
+    r"\S+\.seer\w*": ("Facebook's SEER", "arXiv:2202.08360"),
+    r"\S+\.fb_s\w+": ("Facebook's semi-supervised ones", "arXiv:1905.00546"),
+    r"\S+\.deit_in1k": ("Facebook's DeiT, its teacher", "arXiv:2012.12877"),
+    r"\S+\.gluon_in1k": ("GluonCV", "arXiv:1812.01187"),
+    r"\S+\.([abcd]|a1h|[abc][123]k?)_in1k": ("timm, ResNet strikes back", "arXiv:2110.00476"),
+    r"\S+": ("timm's other ones", "github.com/huggingface/pytorch-image-models"),
+}
+
+
+def sources_of_weights() -> str:
+    """Returns a table of whose the weights on the hub are, and under which licence."""
+    rows = ["| whose | weights | tags | licence | described in |", "|---|--:|---|---|---|"]
+    of_source: dict[str, list[Pretrained]] = {pattern: [] for pattern in _SOURCES}
+    for x in pretrained():
+        fits = (p for p in _SOURCES if re.fullmatch(p, f"{x.name}.{x.tag}"))
+        of_source[next(fits)].append(x)
+    for pattern, (whose, where) in _SOURCES.items():
+        weights = of_source[pattern]
+        tags, licences = (
+            ", ".join(sorted({getattr(x, field) for x in weights})) for field in ("tag", "licence")
+        )
+        rows.append(f"| {whose} | {len(weights)} | {tags} | {licences} | {where} |")
+    return "\n".join(rows)
+
+
 def _costs(a: arch.Architecture) -> str:
     cost = arch.count(a)
     return f"{cost.flops / 1e9:.3f} | {cost.params / 1e6:.3f} | {cost.acts / 1e6:.3f}"
@@ -96,10 +132,14 @@ TABLES = {
     "fine-tuning.md": {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,
+        "until equal": finetune_tables.until_equal,
         "ablations": finetune_tables.ablations,
     },
     "weights.md": {"counterparts": counterparts},
-    "weights-by-name.md": {"weights by name": weights_by_name},
+    "weights-by-name.md": {
+        "weights by name": weights_by_name,
+        "sources of weights": sources_of_weights,
+    },
     "performance.md": {
         "train step": speed_tables.train_step,
         "grouped conv": speed_tables.grouped_conv,

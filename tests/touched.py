@@ -131,12 +131,14 @@ def _files_of(name: str, modules: Mapping[str, str]) -> Iterable[str]:
 
 
 def _ends(file: str) -> Iterator[str]:
-    """Yields the names by which a file may be opened: its path, and what that ends with."""
+    """Yields the names by which a file may be opened: its path, and what that ends with; its folder."""
     parts = pathlib.PurePath(file).parts
     for start in range(len(parts)):
         end = "/".join(parts[start:])
         if not file.endswith(".py") or start < len(parts) - 1 or len(parts) == 1:
             yield end
+        if not file.endswith(".py") and start < len(parts) - 1:
+            yield "/".join(parts[start:-1])  # opened by a name that is put together
 
 
 def _conftests(file: str) -> Iterator[str]:

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 from fastscale_jax.data.sources.conventions import CROP_MODES, INTERPOLATIONS, Conventions, checked
 from fastscale_jax.interop.counterparts import COUNTERPARTS, Counterpart
+from fastscale_jax.interop.description_keys import class_names, not_followed
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.json_file import read_json
 
 NAME = "config.json"
-_CROP, _SIDE, _LARGEST = 0.875, 224, 4096  # timm's defaults; no image is larger
+_CROP, _LARGEST = 0.875, 4096  # timm's default; no image is larger
+_POOLINGS = ("avg", "fast", "fastavg")  # timm's names of the mean over all pixels
+# a config.json that has none of these is another program's, or a run's of our own
+_OF_A_NETWORK = {"architecture", "pretrained_cfg", "id2label", "label_names"}
 
 
 class Beside(NamedTuple):
@@ -32,6 +36,8 @@ class Beside(NamedTuple):
     interpolation: str | None = None
     crop_mode: str | None = None
     licence: str = ""
+    num_features: int | None = None  # what the classifier takes
+    not_followed: tuple[str, ...] = ()  # other keys that say something, for people
 
     @property
     def counterpart(self) -> Counterpart | None:
@@ -114,7 +120,7 @@ def read_beside(file: pathlib.Path) -> dict[str, Any]:
         content = read_json(path)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
-    if not isinstance(content, dict) or not {"architecture", "pretrained_cfg"} & content.keys():
+    if not isinstance(content, dict) or not _OF_A_NETWORK & content.keys():
         return {"model_args": content["model_args"]} if _is_changed(content) else {}
     about: dict[str, Any] = {}
     if "architecture" in content:
@@ -143,11 +149,15 @@ def _checked(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Beside:
     channels, resolution = (3, None) if size is None else _input_size(size)
     said = {key: settings.get(key) for key in ("mean", "std", "interpolation", "crop_mode")}
     crop_pct = settings.get("crop_pct")
-    labels = content.get("label_names", settings.get("label_names"))
+    pooling = content.get("global_pool", settings.get("global_pool"))
+    if pooling not in (None, *_POOLINGS):
+        raise ValueError(f"global_pool is {pooling!r}; networks here pool by averages")
     found = Beside(
         architecture=str(content.get("architecture", "")),
-        num_classes=_count(content.get("num_classes", settings.get("num_classes"))),
-        labels=_labels(labels, content.get("label_descriptions")),
+        num_classes=_count(_classes(content, settings)),
+        num_features=_count(content.get("num_features"), "num_features"),
+        labels=class_names(content, settings),
+        not_followed=not_followed(content, settings),
         channels=channels,
         resolution=resolution,
         mean=_numbers("mean", said["mean"]),
@@ -160,7 +170,9 @@ def _checked(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Beside:
     if (found.mean is None) != (found.std is None):
         raise ValueError("mean and std must be given both, or neither")
     if found.labels and found.num_classes not in (None, len(found.labels)):
-        raise ValueError(f"{len(found.labels)} label_names for num_classes {found.num_classes}")
+        raise ValueError(
+            f"{len(found.labels)} names of classes for num_classes {found.num_classes}"
+        )
     if found.mean is not None and found.std is not None:
         checked(Conventions(found.mean, found.std, _CROP))
     return found
@@ -191,9 +203,17 @@ def _share(value: Any) -> float:
     return float(value)
 
 
-def _count(value: Any) -> int | None:
+def _classes(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """What is said of the number of classes; what pretrained_cfg has may be of other weights."""
+    said = [content[key] for key in ("num_classes", "num_labels") if content.get(key) is not None]
+    if len({*map(str, said)}) > 1:
+        raise ValueError(f"num_classes is {said[0]}, and num_labels {said[1]}")
+    return said[0] if said else settings.get("num_classes")
+
+
+def _count(value: Any, key: str = "num_classes") -> int | None:
     if value is not None and (type(value) is not int or value < 0):
-        raise ValueError(f"num_classes must be a whole number; got {value!r}")
+        raise ValueError(f"{key} must be a whole number; got {value!r}")
     return value
 
 
@@ -201,20 +221,6 @@ def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str | None:
     if value is not None and value not in choices:
         raise ValueError(f"{key} is {value!r}; here it can be {' or '.join(choices)}")
     return value
-
-
-def _labels(names: Any, descriptions: Any) -> tuple[str, ...]:
-    """Names of classes, in words where the file has words for them."""
-    if isinstance(names, dict):  # by label
-        if not all(label.isdecimal() for label in names):
-            raise ValueError(f"label_names must have whole numbers for keys; got {list(names)}")
-        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-    if not names:
-        return ()
-    if not isinstance(names, list):
-        raise ValueError(f"label_names must be a list; got {names!r}")
-    words = descriptions if isinstance(descriptions, dict) else {}
-    return tuple(str(words.get(name, name)) for name in map(str, names))
 
 
 def _is_number(value: Any) -> bool:

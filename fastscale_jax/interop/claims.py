@@ -40,7 +40,9 @@ _CONVENTIONS = (
 _UNSEEN = ("stages", "activation", "padding", "bn_eps", "se_activation", "final_activation")
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
-_PYCLS_EPS = 1e-5  # where a config says none
+_PYCLS_PADDING = "symmetric"  # of all of its networks
+PYCLS_EPS = 1e-5  # where a config says none
+_NOT_PYCLS = (yaml.YAMLError, AttributeError, TypeError, ValueError)
 _PYCLS_STEMS = {"simple_stem_in": "conv3x3", "res_stem_in": "conv7x7_pool"}
 
 
@@ -71,6 +73,12 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
         raise WeightsError(
             f"its config.json says that images have {channels} channels; {a.name} takes "
             f"{getattr(a, 'in_channels', 3)}"
+        )
+    features = beside_of(about).num_features
+    if features not in (None, a.vector_width):
+        raise WeightsError(
+            f"its config.json says that num_features is {features}; {a.name}'s classifier takes "
+            f"{a.vector_width}"
         )
     if about.get("model_args"):
         raise WeightsError(
@@ -166,8 +174,8 @@ def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]
     strides = [stage.stride for stage in a.stages]
     try:
         settings = yaml.safe_load(cfg) or {}
-        yield "padding", "symmetric", a.padding  # of all of pycls's
-        yield "BN.EPS", float(_setting(settings, "BN.EPS", _PYCLS_EPS)), a.bn_eps
+        yield "padding", _PYCLS_PADDING, a.padding
+        yield "BN.EPS", float(_setting(settings, "BN.EPS", PYCLS_EPS)), a.bn_eps
         activation = str(_setting(settings, "MODEL.ACTIVATION_FUN", a.activation)).lower()
         yield "MODEL.ACTIVATION_FUN", _PYCLS_ACTIVATIONS.get(activation, activation), a.activation
         kind = _setting(settings, "MODEL.TYPE", "")
@@ -183,8 +191,24 @@ def _pycls_settings(a: Architecture, cfg: str) -> Iterator[tuple[str, Any, Any]]
         if kind in ("anynet", "regnet"):
             stem = _setting(settings, f"{kind.upper()}.STEM_TYPE", a.stem)
             yield f"{kind.upper()}.STEM_TYPE", _PYCLS_STEMS.get(stem, stem), a.stem
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except _NOT_PYCLS as error:
         raise WeightsError("its cfg is not one of pycls's") from error
+
+
+def pycls_conventions(cfg: str) -> dict[str, Any]:
+    """Returns the padding and the epsilon of the network in a pycls checkpoint.
+
+    Args:
+        cfg: the text of its config.
+
+    Raises:
+        WeightsError: it is none of pycls's.
+    """
+    try:
+        eps = float(_setting(yaml.safe_load(cfg) or {}, "BN.EPS", PYCLS_EPS))
+    except _NOT_PYCLS as error:
+        raise WeightsError("its cfg is not one of pycls's") from error
+    return {"padding": _PYCLS_PADDING, "bn_eps": eps}
 
 
 def _setting(settings: Mapping[str, Any], path: str, default: Any) -> Any:

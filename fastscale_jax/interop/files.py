@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 
     tensors: dict[str, Any]  # by name; arrays, or PyTorch's tensors
     # what it says about its network: our own metadata, pycls's or timm's; `images`, a SourceInfo;
-    # `beside`, a Beside
+    # `beside`, a Beside; `channels`, their order in a file of our twin
     about: dict[str, Any]
     file: pathlib.Path | None = None  # where it lies on this machine; None: in an object store
 
@@ -139,6 +139,8 @@ def _read_local(path: pathlib.Path, key: str) -> Stored:
             return _read_safetensors(path)
         if is_zip or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):  # a pickle
             tensors, about = read_torch(path, key)
+            if "note" in about:
+                about |= _own_metadata(path, about.pop("note"))
             beside = read_beside(path)
             names = [*about.get("names", ()), *beside.get("names", ())]
             return Stored(tensors, {**beside, **about, **({"names": names} if names else {})}, path)
@@ -273,11 +275,16 @@ def images_of_manifest(manifest: Mapping[str, Any]) -> SourceInfo:
     )
 
 
-def _own_metadata(path: pathlib.Path, text: str) -> dict[str, Any]:
+def _own_metadata(path: pathlib.Path, text: Any) -> dict[str, Any]:
     try:
         about = parsed(text)
-    except ValueError:
+    except (TypeError, ValueError):
         about = None
-    if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
+    if (
+        not isinstance(about, dict)
+        or not isinstance(about.get("model", {}), dict)
+        or about.get("channels", "RGB") not in ("RGB", "BGR")
+    ):
         raise WeightsError(f"{path} is damaged: its metadata do not describe a network")
-    return {"model": about.get("model", {})}
+    known = {key: about[key] for key in ("channels",) if key in about}
+    return {"model": about.get("model", {}), **known}

@@ -12,8 +12,9 @@ from typing import Any
 from fastscale_jax.arch import Architecture
 from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.interop.beside import base_name, beside_of
-from fastscale_jax.interop.claims import file_conventions
+from fastscale_jax.interop.claims import PYCLS_EPS, file_conventions, pycls_conventions
 from fastscale_jax.interop.counterparts import COUNTERPARTS
+from fastscale_jax.interop.layout import OURS, kind_of
 from fastscale_jax.interop.naming import NAMES
 from fastscale_jax.interop.pretrained import OPEN, PADDING
 from fastscale_jax.interop.weights import WeightsError, library_of
@@ -32,7 +33,21 @@ def followed(
         about: as in `files.Stored`.
         file: of the weights; its name may say whose they are.
         left_open: of `OPEN`.
+
+    Raises:
+        WeightsError: pycls's config in it is damaged.
     """
+    said = _said(network, about, file)
+    resolution = beside_of(about).resolution
+    if resolution is not None:
+        said["resolution"] = resolution
+    return changed(network, {key: x for key, x in said.items() if key in left_open})
+
+
+def _said(
+    network: Architecture, about: Mapping[str, Any], file: pathlib.Path | None
+) -> dict[str, Any]:
+    """The padding and the epsilon that weights say; the surest source comes last."""
     said: dict[str, Any] = {}
     if file is not None and network.block == "mbconv":
         said |= file_conventions(file)
@@ -41,12 +56,11 @@ def followed(
         theirs = [c for c in COUNTERPARTS if c.package == "timm" and c.name == base]
         if theirs:
             said |= {key: getattr(theirs[0].architecture(), key) for key in PADDING}
+    if "cfg" in about:
+        said |= pycls_conventions(about["cfg"])
     if about.get("model"):
         said |= {key: {**LATER_FIELDS, **about["model"]}[key] for key in PADDING}
-    resolution = beside_of(about).resolution
-    if resolution is not None:
-        said["resolution"] = resolution
-    return changed(network, {key: x for key, x in said.items() if key in left_open})
+    return said
 
 
 def padded_as_known(
@@ -54,22 +68,26 @@ def padded_as_known(
     shapes: Mapping[str, tuple[int, ...]],
     about: Mapping[str, Any],
     file: pathlib.Path | None,
+    left_open: Collection[str],
 ) -> Architecture:
     """Returns a network with the padding and the epsilon that its weights are for.
 
     Args:
-        network: as `followed` returns it, with both fields left open.
+        network: as `followed` returns it.
         shapes: of the weights, by name.
         about: as in `files.Stored`.
         file: as in `followed`.
+        left_open: as in `followed`.
 
     Raises:
-        WeightsError: the library whose names they have has networks that differ in them, and
-            nothing says of which the weights are.
+        WeightsError: networks that differ in them have these tensors in the library whose names
+            they bear, and nothing says of which the weights are.
     """
-    kind = network.block, network.stem
+    asked = [key for key in PADDING if key in left_open]
+    kind = kind_of(network), network.stem
     library = library_of(network, shapes)
-    if library is None:  # perhaps of one whose networks all pad otherwise
+    is_open = len(asked) == len(PADDING)
+    if library is None and is_open:  # perhaps of one whose networks all pad otherwise
         others = [
             (name, changed(network, dict(zip(PADDING, theirs, strict=True))))
             for name, kinds in NAMES.items()
@@ -79,16 +97,35 @@ def padded_as_known(
         if len(fitting) < 2:
             return next((x for _, x in fitting), network)
         library = fitting[0][0]
-    names = NAMES.get(library, {}).get(kind)
-    is_said = about.get("names") or about.get("model") or (file and file_conventions(file))
-    if names is None or len(names.conventions) < 2 or is_said:
+    # a name that is none of ours is refused later
+    is_said = _said(network, about, file) or about.get("names")
+    if library is None or not asked or is_said:
         return network
-    choices = ", or ".join(f"{padding} and {eps:g}" for padding, eps in names.conventions)
-    # the flags last: of a long line the end is kept
-    raise WeightsError(
+    names = NAMES.get(library, {}).get(kind)
+    if names is not None and names.conventions:
+        if is_open and len(names.conventions) > 1:
+            raise WeightsError(_question(library, names.conventions))
+    elif library in (OURS, "pycls"):
+        raise WeightsError(_question_of_any(library, asked))
+    return network
+
+
+# the flags last: of a long line the end is kept
+def _question(library: str, conventions: Collection[tuple[str, float]]) -> str:
+    choices = ", or ".join(f"{padding} and {eps:g}" for padding, eps in conventions)
+    return (
         f"nothing says how the network of these weights pads, and {library} has several with these "
         "tensors; name the file after its network, as in tf_efficientnet_b0.pth, or give "
         f"--config.model.padding and --config.model.bn_eps: {choices}"
+    )
+
+
+def _question_of_any(library: str, asked: Collection[str]) -> str:
+    flags = " and ".join(f"--config.model.{key}" for key in asked)
+    return (
+        f"nothing says how the network of these weights pads, nor its bn_eps, and {library}'s "
+        "names fit any; give the network as a config in Python, or "
+        f"{flags}: symmetric and {PYCLS_EPS:g} are pycls's, same and 0.001 TensorFlow's"
     )
 
 

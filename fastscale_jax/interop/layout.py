@@ -95,14 +95,15 @@ def _has_large_epsilon(a: Architecture, library: str) -> bool:
 
 
 def _names(a: Architecture, library: str) -> Names:
-    kind = _kind(a)
+    kind = kind_of(a)
     names = NAMES[library].get((kind, a.stem))
     if names is None:
         raise ValueError(f"{library} has no network of {kind} blocks with the stem {a.stem}")
     return names
 
 
-def _kind(a: Architecture) -> str:
+def kind_of(a: Architecture) -> str:
+    """Returns the kind of a network's blocks, as `naming.NAMES` has it."""
     return GROUPED if a.has_grouped_mbconv else a.block
 
 
@@ -144,7 +145,7 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
         if ours != theirs:
             raise ValueError(
                 f"{library} has no network like {a.name}: {field} is {theirs} in all of its "
-                f"networks of {_kind(a)} blocks with the stem {a.stem}; here it is {ours}"
+                f"networks of {kind_of(a)} blocks with the stem {a.stem}; here it is {ours}"
             )
 
 

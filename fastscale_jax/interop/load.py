@@ -21,7 +21,7 @@ from fastscale_jax.interop.following import followed, padded_as_known, what_chan
 from fastscale_jax.interop.hub import is_on_hub
 from fastscale_jax.interop.layout import OURS
 from fastscale_jax.interop.naming import KERAS
-from fastscale_jax.interop.pretrained import OWNER, PADDING, default_weights
+from fastscale_jax.interop.pretrained import OWNER, default_weights
 from fastscale_jax.interop.torch_files import EMA
 from fastscale_jax.interop.weights import (
     Config,
@@ -141,13 +141,15 @@ def of_stored(
     shapes = {name: tuple(x.shape) for name, x in stored.tensors.items()}
     try:
         a = followed(asked, about, stored.file, left_open)
-        if set(PADDING) <= set(left_open):
-            a = padded_as_known(a, shapes, about, stored.file)
+        a = padded_as_known(a, shapes, about, stored.file, left_open)
         check_claims(a, about)
         library = detect(a, shapes)
         if library == "timm" and stored.file is not None:
             check_file_name(a, stored.file)
-        imported = import_tensors(library, a, stored.tensors, other_classes=other_classes)
+        is_rgb = about.get("channels") == "RGB"
+        imported = import_tensors(
+            library, a, stored.tensors, other_classes=other_classes, is_rgb=is_rgb
+        )
         said = beside_of(about).num_classes
         if not imported.lacks_classifier and said not in (None, a.num_classes):
             raise WeightsError(
@@ -179,6 +181,9 @@ def _notes(library: str, about: Mapping[str, Any], path: str | os.PathLike[str])
         yield f", licence {licence}"
     if about.get("has_average"):
         yield f", the plain weights ({path}#{EMA} for their average)"
+    ignored = beside_of(about).not_followed
+    if ignored:
+        yield f"; not followed: {', '.join(ignored)}"
 
 
 def with_fresh_classifier(loaded: Loaded, network: Architecture, seed: int) -> Loaded:

@@ -16,6 +16,7 @@ from fastscale_jax.utils.console import complain
 _PLAIN_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "weights")
 EMA_KEYS = ("ema", "ema_state", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model")
 STATE_DICT_KEYS = (*_PLAIN_KEYS, *EMA_KEYS)
+NOTE = "fastscale_jax"  # in the metadata of a state dict of our twin: what no tensor shows
 EMA = "ema"  # as in file.pth#ema: the average, whatever its key is
 # what modules that hold the network put before every name: DistributedDataParallel, torch.compile,
 # Lightning, and what people call it
@@ -66,9 +67,9 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
             )
         if kind := _unusual_kind(value):
             raise WeightsError(f"{path}: the tensor {name!r} is {kind}; save its values densely")
+    about = _said_beside(loaded) | _noted(inner)
     if _LIGHTNING in loaded:
         inner = _network_of_module(path, inner)
-    about = _said_beside(loaded)
     kinds = (_PLAIN_KEYS, EMA_KEYS)
     if not key and all(any(isinstance(loaded.get(x), Mapping) for x in kind) for kind in kinds):
         about["has_average"] = True
@@ -183,6 +184,14 @@ def _said_beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(checkpoint.get("arch"), str) and "state_dict" in checkpoint:  # timm
         about["names"] = [checkpoint["arch"]]
     return about
+
+
+def _noted(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns what our twin notes in the metadata of its state dict, which may be in a module."""
+    metadata = getattr(state, "_metadata", {})
+    of_modules = metadata.values() if isinstance(metadata, Mapping) else ()
+    notes = [x[NOTE] for x in of_modules if isinstance(x, Mapping) and NOTE in x]
+    return {"note": notes[0]} if len(notes) == 1 else {}
 
 
 def _why_not(path: pathlib.Path, error: str) -> str:

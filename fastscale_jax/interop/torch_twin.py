@@ -6,6 +6,7 @@ Modules bear the names of the paper's reference code, so that its checkpoints lo
 """
 
 import copy
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, as_architecture
 from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.convs.conv_shape import SAME, padding_of
+from fastscale_jax.interop.torch_files import NOTE
 from fastscale_jax.interop.weights import to_pycls
 
 # of an mbconv's convs; `_bn` makes their BatchNorm's. The reference has no fused ones.
@@ -64,6 +66,7 @@ def twin(
             name = f"stem.{result.architecture.stem_convs[0].name}.weight"
             state[name] = state[name].flip(1)
         result.load_state_dict(state, strict=False)  # without BatchNorm's counters
+    result.channels = channels
     return result
 
 
@@ -94,11 +97,17 @@ class Twin(nn.Module):
 
     The images are `[batch, in_channels, h, w]`, normalised, with their channels in the order that
     the weights were made for: of three, the reference's and `interop.weights.to_pycls`'s want BGR.
+    What no tensor shows, padding and this order among it, is noted in the metadata of its state
+    dict, which `torch.save` keeps and `interop.files` reads.
     """
+
+    # order in the images; the reference's, unless `twin` was asked for another
+    channels: str = "BGR"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         a = self.architecture = architecture
+        self.register_state_dict_post_hook(_note)
         self.stem = Stem(a)
         stages: dict[str, nn.Sequential] = {}
         for (name, shape), rate in zip(a.blocks(), a.drop_rates(), strict=True):
@@ -314,6 +323,12 @@ def _dropped(branch: Tensor, rate: float, training: bool) -> Tensor:
     keep = 1 - rate
     kept = branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(keep)
     return branch * kept.div_(keep)
+
+
+def _note(module: nn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
+    assert isinstance(module, Twin)
+    model = module.architecture.to_config().to_dict()
+    metadata[NOTE] = json.dumps({"model": model, "channels": module.channels})
 
 
 def _init(module: nn.Module) -> None:

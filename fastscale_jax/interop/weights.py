@@ -154,7 +154,12 @@ def to_library(library: str, config: Config, variables: Mapping[str, Any]) -> di
 
 
 def import_tensors(
-    library: str, config: Config, state_dict: Mapping[str, Any], *, other_classes: bool = False
+    library: str,
+    config: Config,
+    state_dict: Mapping[str, Any],
+    *,
+    other_classes: bool = False,
+    is_rgb: bool = False,
 ) -> Imported:
     """Returns the variables of a network from a library's tensors; see `from_pycls`.
 
@@ -163,6 +168,7 @@ def import_tensors(
         config: the fields of `config.model`, or an `Architecture`; not modified.
         state_dict: name → array or tensor; not modified.
         other_classes: leave a classifier for another number of classes out, instead of raising.
+        is_rgb: the stem takes RGB, also where the library's take BGR.
 
     Raises:
         WeightsError: as `from_pycls`, or the library has no network like this one.
@@ -175,6 +181,8 @@ def import_tensors(
     except WeightsError as error:
         hint = _hint(_shapes(arrays))
         raise WeightsError(f"these are not the weights of {a.name}: {error}{hint}") from error
+    if is_rgb:
+        wanted = [tensor._replace(is_bgr=False) for tensor in wanted]
     kernel, bias = _classifier(a, library)
     classes = _classes(kernel, bias, arrays)
     if classes == 0 and arrays.keys() != {t.name for t in wanted} - {kernel.name, bias.name}:

