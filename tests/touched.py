@@ -131,7 +131,7 @@ def _files_of(name: str, modules: Mapping[str, str]) -> Iterable[str]:
 
 
 def _ends(file: str) -> Iterator[str]:
-    """Yields the names by which a file may be opened: its path, and what that ends with; its folder."""
+    """Yields the names by which a file may be opened: its path, the ends of it, and its folder."""
     parts = pathlib.PurePath(file).parts
     for start in range(len(parts)):
         end = "/".join(parts[start:])

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -124,22 +124,35 @@ def _file(path: str) -> pathlib.Path:
             return pathlib.Path(path)
         if pathlib.Path(path).is_dir():
             raise ValueError(f"{path} is a folder; if it is a run's, give --workdir={path}")
-        raise ValueError(f"there is no file {path}; packaged recipes are {', '.join(known)}")
-    if name not in known:
-        from fastscale_jax.interop.counterparts import LIBRARIES  # slow to import
-
-        if path in LIBRARIES:
-            raise ValueError(
-                f"{path!r} is no recipe; for the recipe of its network: fastscale describe "
-                f"{path}:<network>"
-            )
         raise ValueError(
-            f"unknown recipe {path!r}; {did_you_mean(nearest(path, known))}choose one of "
+            f"there is no file {path}; {_other_spelling(path, known)}packaged recipes are "
+            f"{', '.join(known)}"
+        )
+    if name not in known:
+        raise ValueError(
+            f"unknown recipe {path!r}; {_other_spelling(path, known)}choose one of "
             f"{', '.join(known)}, or give a file"
         )
     if pathlib.Path(f"{path}.py").is_file():
         complain(f"{path} is the packaged recipe; write ./{path}.py for your own file")
     return known[name]
+
+
+def _other_spelling(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that other places use: a table of ours, or another library."""
+    from fastscale_jax.interop.counterparts import COUNTERPARTS, LIBRARIES  # slow to import
+
+    if name in LIBRARIES:
+        return f"for the recipe of its network: fastscale describe {name}:<network>; "
+    family, _, variant = name.partition("-")
+    if variant and meant(family, known) in known:
+        return f"did you mean {meant(family, known)}:{variant}? "
+    # timm's tags are behind a dot, and its folder on the hub is before a slash
+    plain = name.rpartition("/")[2].partition(".")[0]
+    for network in COUNTERPARTS:
+        if network.name == plain:
+            return f"for the recipe: fastscale describe {network.package}:{plain}; "
+    return did_you_mean(nearest(name, known))
 
 
 def _recorded(path: pathlib.Path) -> ConfigDict:

@@ -13,6 +13,11 @@ from fastscale_jax.train.ranges import CHOICES
 MISSPELT = {
     "command": ("trian digits", "unknown command 'trian'; did you mean train? there are"),
     "recipe": ("info digit", "unknown recipe 'digit'; did you mean digits? choose one of"),
+    "name in a table": ("info regnety-500mf_dWr_x4", "did you mean regnety:500mf_dWr_x4? choose"),
+    "timm's name": ("info regnety_004.pycls_in1k", "fastscale describe timm:regnety_004; choose"),
+    "the hub's name": ("info timm/regnety_004", "fastscale describe timm:regnety_004; packaged"),
+    "torchvision's name": ("info resnet50", "fastscale describe timm:resnet50; choose one of"),
+    "library": ("info timm", "fastscale describe timm:<network>; choose one of"),
     "family": ("info regnet:4gf", "did you mean regnetx, regnety or regnetz? choose one of"),
     "variant": ("info regnetz:DWR_2gf", "did you mean dwr_2gf or dWr_2gf? use <base> or"),
     "config section": ("info digits --config.optm.curve=cos", 'Did you mean "optim"'),

@@ -150,7 +150,7 @@ def test_overrides_are_told_from_other_arguments(tokens, rest, overrides):
         ("no/such.py", "there is no file no/such.py"),
         (
             "timm:regnety_016",
-            "'timm' is no recipe; for the recipe of its network: fastscale describe",
+            "unknown recipe 'timm'; for the recipe of its network: fastscale describe",
         ),
         ("{}/bad.json", "is not the config of a run"),
         ("{}/none.json", "No such file or directory"),
