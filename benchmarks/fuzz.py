@@ -5,7 +5,7 @@ python -m benchmarks.fuzz --examples=1000 --only=variants,overrides
 
 A reader may refuse its input with a `ValueError` of at most one line. Everything else is a finding:
 another exception, a started program, or more than twenty seconds of processor time for an input.
-The first finding of each reader is written to --findings, and the exit status is 1.
+The first finding of each reader is written to --findings. The exit status is 1 if there is one.
 """
 
 import argparse

@@ -39,16 +39,18 @@ def origin(path: pathlib.Path) -> Origin:
     Raises:
         ValueError: a record lacks a field.
     """
-    found = [_fields(record, path) for record in _records(path)]
+    records = [_fields(record, path) for record in _records(path)]
+    if not records:
+        raise ValueError(f"{path.name}: no record was measured on a machine")
     versions: dict[str, str] = {}
-    for fields in found:
+    for fields in records:
         versions |= fields["versions"] if fields["versions"] != NOT_RECORDED else {}
     return Origin(
-        _each_once(fields["device"] for fields in found),
+        _each_once(fields["device"] for fields in records),
         versions,
-        tuple(sorted({fields["date"] for fields in found})),
-        _each_once(fields["command"] for fields in found),
-        _each_once(fields["command_from"] for fields in found if "command_from" in fields),
+        tuple(sorted({fields["date"] for fields in records})),
+        _each_once(fields["command"] for fields in records),
+        _each_once(fields["command_from"] for fields in records if "command_from" in fields),
     )
 
 

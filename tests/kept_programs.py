@@ -9,18 +9,19 @@ import contextlib
 import os
 import pathlib
 import shutil
+import tempfile
 
-MOST_BYTES = 4 << 30
+MOST_BYTES = 1 << 30
 
 
 def take(kept: pathlib.Path, folder: pathlib.Path) -> None:
-    """Gives a new folder all kept files, as links: what is written there stays out of `kept`.
+    """Gives a new folder all kept files, as links: files that are added there stay out of `kept`.
 
-    JAX writes these files in place, so processes that run side by side need folders of their own.
+    JAX writes new files in place, so processes that run side by side need folders of their own.
     """
     kept.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True)
-    for file in kept.iterdir():
+    for file in _files(kept):
         with contextlib.suppress(FileNotFoundError):  # another run of the tests makes room
             _link(file, folder / file.name)
 
@@ -30,17 +31,26 @@ def give(folder: pathlib.Path, kept: pathlib.Path, most_bytes: int = MOST_BYTES)
 
     Where all are too large together, the oldest go.
     """
-    for file in folder.iterdir():
+    for file in _files(folder):
         if not (kept / file.name).exists():
             _publish(file, kept / file.name)
     shutil.rmtree(folder)
-    files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in kept.iterdir())
+    files = []
+    for file in _files(kept):
+        with contextlib.suppress(FileNotFoundError):
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    files.sort()
     size = sum(size for _, size, _ in files)
     for _, freed, file in files:
         if size <= most_bytes:
             return
         file.unlink(missing_ok=True)
         size -= freed
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The finished files: what another run of the tests is writing begins with a dot."""
+    return [file for file in folder.iterdir() if not file.name.startswith(".")]
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -52,6 +62,5 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def _publish(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copies a file under a name that other processes may read at any time."""
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy2(source, unfinished)
-    os.replace(unfinished, target)
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as unfinished:
+        os.replace(shutil.copy2(source, unfinished), target)

@@ -1,9 +1,11 @@
 """Which test modules a change touches: `python -m tests.touched --since=COMMIT` prints them.
 
 A test module is touched if it, or a file that it depends on, differs between the commit and the
-working tree. Comments and docstrings are no difference. A module depends on what it imports, on the
+working tree. Comments are no difference, nor are docstrings that no
+program reads. A module depends on what it imports, on the
 modules and files that its strings name (commands are run by name, data are opened by name), and on
-what these depend on. A file that no module names and that is no document touches every test.
+what these depend on. Dependencies and settings touch every test, and so does a file that no module
+names and that is no document.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 PACKAGES = ("fastscale_jax", "tests", "benchmarks", "configs", "docs")
+EVERYTHING = {"setup.py", "requirements.lock", "pyproject.toml"}
 DOCUMENTS = (".md", ".png", ".jpg", ".css", ".cff", ".yml")
 _NAME = re.compile(r"[\w./-]*\.\w+|\w[\w/-]+")
 _TEST = re.compile(r"tests/(.*/)?test_\w+\.py")
@@ -57,7 +60,7 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Graph
 def touched(tests: Iterable[str], changed: frozenset[str], graph: Graph) -> list[str]:
     """Returns those of the test modules that depend on a changed file."""
     named = frozenset(graph).union(*graph.values())
-    unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)}
+    unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)} | changed & EVERYTHING
     return sorted(t for t in tests if unknown or changed & _reached(t, graph))
 
 
@@ -76,6 +79,8 @@ def _differs(name: str, commit: str) -> bool:
     except subprocess.CalledProcessError:  # a new file
         return True
     after = path.read_text(encoding="utf-8")
+    if name.startswith("fastscale_jax/cli/") or "__doc__" in after:  # help is made of docstrings
+        return ast.dump(ast.parse(before)) != ast.dump(ast.parse(after))
     return ast.dump(_code(before)) != ast.dump(_code(after))
 
 

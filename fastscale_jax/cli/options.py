@@ -22,9 +22,7 @@ _WHAT = (
     "The network and its training: a recipe with a variant, as in regnetz:dWr_16gf; a file, as in "
     "my/recipe.py; or a run's config.json."
 )
-_OVERRIDES = (
-    "Override any key: --config.data.batch_size=64, or auto for the largest batch that fits."
-)
+_OVERRIDES = "Override any key: --config.data.batch_size=64, or auto for one that fits."
 _AS_IT_IS = Parameter(accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value)
 Config = Annotated[
     str | ConfigDict | None,

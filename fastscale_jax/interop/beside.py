@@ -19,7 +19,7 @@ NAME = "config.json"
 _CROP, _LARGEST = 0.875, 4096  # timm's default; no image is larger
 _POOLINGS = ("avg", "fast", "fastavg")  # timm's names of the mean over all pixels
 # a config.json that has none of these is another program's, or a run's of our own
-_OF_A_NETWORK = {"architecture", "pretrained_cfg", "id2label", "label_names"}
+_OF_A_NETWORK = {"architecture", "pretrained_cfg", "id2label", "label2id", "label_names"}
 
 
 class Beside(NamedTuple):

@@ -39,8 +39,8 @@ def not_followed(content: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
         settings: its `pretrained_cfg`.
     """
     known = FOLLOWED | WITHOUT_EFFECT
-    said = {key: x for key, x in {**settings, **content}.items() if key not in known}
-    words = [f"{key} {_short(x)}" for key, x in said.items() if x not in (None, False, "", [], {})]
+    others = {key: x for key, x in {**settings, **content}.items() if key not in known}
+    words = [f"{key} {_short(x)}" for key, x in others.items() if not _is_empty(x)]
     more = [f"and {len(words) - _MOST} more"] if len(words) > _MOST else []
     return (*words[:_MOST], *more)
 
@@ -65,13 +65,14 @@ def class_names(content: Mapping[str, Any], settings: Mapping[str, Any]) -> tupl
     if plain and by_label and by_label not in (plain, described):
         raise ValueError("label_names and id2label name other classes")
     labels = content.get("label2id")
-    if by_label and isinstance(labels, dict) and {**labels} != _numbered(by_label):
+    numbered = _names("label2id", {x: name for name, x in labels.items()}) if labels else ()
+    if by_label and numbered not in ((), by_label):
         raise ValueError("label2id and id2label contradict each other")
-    return tuple(map(str, described or by_label))
+    return tuple(map(str, described or by_label or numbered))
 
 
-def _numbered(names: tuple[str, ...]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(names)}
+def _is_empty(value: Any) -> bool:
+    return value is None or value is False or value in ("", [], {})  # but not 0
 
 
 def _names(key: str, names: Any) -> tuple[str, ...]:

@@ -121,11 +121,20 @@ def _question(library: str, conventions: Collection[tuple[str, float]]) -> str:
 
 
 def _question_of_any(library: str, asked: Collection[str]) -> str:
+    conventions = ("symmetric", PYCLS_EPS, "pycls"), ("same", 1e-3, "TensorFlow")
+    values = []
+    for *both, name in conventions:
+        of_asked = [str(x) for key, x in zip(PADDING, both, strict=True) if key in asked]
+        values.append(f"{' and '.join(of_asked)} in {name}")
     flags = " and ".join(f"--config.model.{key}" for key in asked)
+    unknown = "how the network of these weights pads"
+    if "padding" not in asked:
+        unknown = "the bn_eps of the network of these weights"
+    elif "bn_eps" in asked:
+        unknown += ", nor its bn_eps"
     return (
-        f"nothing says how the network of these weights pads, nor its bn_eps, and {library}'s "
-        "names fit any; give the network as a config in Python, or "
-        f"{flags}: symmetric and {PYCLS_EPS:g} are pycls's, same and 0.001 TensorFlow's"
+        f"nothing says {unknown}, and {library}'s names fit any; give the network as a config in "
+        f"Python, or {flags}: {', '.join(values)}"
     )
 
 

@@ -98,7 +98,8 @@ class Twin(nn.Module):
     The images are `[batch, in_channels, h, w]`, normalised, with their channels in the order that
     the weights were made for: of three, the reference's and `interop.weights.to_pycls`'s want BGR.
     What no tensor shows, padding and this order among it, is noted in the metadata of its state
-    dict, which `torch.save` keeps and `interop.files` reads.
+    dict, which `torch.save` keeps and `interop.files` reads. A state dict with that note sets the
+    order when it is loaded, and is refused if its network differs; one without it keeps the order.
     """
 
     # order in the images; the reference's, unless `twin` was asked for another
@@ -108,6 +109,7 @@ class Twin(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.register_state_dict_post_hook(_note)
+        self.register_load_state_dict_pre_hook(_follow_note)
         self.stem = Stem(a)
         stages: dict[str, nn.Sequential] = {}
         for (name, shape), rate in zip(a.blocks(), a.drop_rates(), strict=True):
@@ -329,6 +331,27 @@ def _note(module: nn.Module, state: Any, prefix: str, metadata: dict[str, Any]) 
     assert isinstance(module, Twin)
     model = module.architecture.to_config().to_dict()
     metadata[NOTE] = json.dumps({"model": model, "channels": module.channels})
+
+
+def _follow_note(
+    module: nn.Module,
+    state: Any,
+    prefix: str,
+    metadata: dict[str, Any],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    assert isinstance(module, Twin)
+    if NOTE not in metadata:
+        return
+    note = json.loads(metadata[NOTE])
+    for key in ("padding", "bn_eps"):
+        theirs, ours = note["model"].get(key), getattr(module.architecture, key)
+        if theirs is not None and theirs != ours:
+            errors.append(f"the weights are of a network with {key} {theirs}, and this has {ours}")
+    module.channels = note["channels"]
 
 
 def _init(module: nn.Module) -> None:

@@ -27,7 +27,12 @@ def command() -> str:
         started = [pathlib.Path(sys.argv[0]).name]
     else:
         started = ["python", "-m", module.name.removesuffix(".__main__")]
-    return re.sub(r"://[^/@\s]*@", "://", shlex.join([*started, *sys.argv[1:]]))
+    return shlex.join([*started, *map(_without_password, sys.argv[1:])])
+
+
+def _without_password(word: str) -> str:
+    # up to the last @: a password may have one, or a slash; a query may hold another password
+    return re.sub(r"(://[^?]*)\?.*", r"\1", re.sub(r"://.*@", "://", word))
 
 
 def today() -> str:

@@ -1,7 +1,9 @@
 """`--config.data.batch_size=auto`: finds the largest batch that fits, once per run."""
 
+import jax
+
 from fastscale_jax.checkpoints.workdir import recorded_batch_size
-from fastscale_jax.measure.memory import largest_batch
+from fastscale_jax.measure.memory import largest_batch, least_batch
 from fastscale_jax.measure.memory_limit import memory_limit
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import complain
@@ -19,7 +21,8 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
     Args:
         run: its workdir may have a run that was started before.
         gigabytes: memory to fill on each device; None: all of it.
-        trains: limit the batch size so that an epoch has at least `STEPS` steps.
+        trains: limit the batch size so that an epoch has at least `STEPS` steps, unless the
+            devices cannot share so small a batch.
 
     Raises:
         ValueError: the workdir is of another run, or not even the smallest batch fits.
@@ -39,10 +42,12 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
         most = max(run.source.train.examples // STEPS, 1) if trains else None
         largest = largest_batch(run.network, run.recipe, limit, most=most, tell=complain)
         images = largest.images
-        capped = f"; an epoch has at least {STEPS} steps" if images == most else ""
+        least = least_batch(run.recipe, jax.device_count())
+        is_capped = most is not None and images >= most // least * least
+        steps = f"; an epoch has {run.source.train.examples // images} steps" if is_capped else ""
         complain(
             f"config.data.batch_size=auto: {images}, which takes {largest.held / 1e9:.3g} of "
-            f"{limit / 1e9:.3g} GB on each device{capped}"
+            f"{limit / 1e9:.3g} GB on each device{steps}"
         )
     return run.changed("data", batch_size=images)
 

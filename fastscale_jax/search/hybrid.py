@@ -44,7 +44,7 @@ def grown(
         network: network to grow or to shrink.
         scaling: a strategy and an amount.
         flag: the flag that `scaling` came from, for messages.
-        max_resolution: largest resolution in pixels; None: no limit.
+        max_resolution: largest resolution in pixels; None: the strategy's own limit, if any.
 
     Raises:
         ValueError: invalid text, a strategy that does not suit the network, or no factor reaches

@@ -34,7 +34,7 @@ class Data:
     name: str = "synthetic"  # a source: digits, synthetic, folder, csv, tfds
     dir: str = ""  # a folder of images, a CSV file, or TFDS's data_dir; empty: TFDS's default
     tfds_name: str = "imagenet2012"  # a data set of TFDS for image classification
-    batch_size: int = 1024  # images per step, over all devices; 0, or auto: as many as fit
+    batch_size: int = 1024  # images per step, over all devices; 0, or auto: one that fits
     workers: int = 0  # decoding threads on each host; 0: one per core
     holdout: float = 0.1  # share of images for evaluation, if the data have no such split
     holdout_seed: int = 0  # seed of the random choice of these images

@@ -120,6 +120,31 @@ def test_a_file_of_our_twin_says_in_which_order_it_takes_channels(tmp_path, fami
     assert_comes_back(tmp_path / "x.pth", a, family)
 
 
+@pytest.mark.parametrize(("loaded", "into"), [("RGB", "BGR"), ("BGR", "RGB")])
+def test_a_twin_into_which_another_s_weights_are_loaded_notes_their_order(tmp_path, loaded, into):
+    a = network(SAME, "regnety")
+    first = torch_twin.twin(a, variables_of(a), channels=loaded)
+    torch.save(first.state_dict(), tmp_path / "first.pth")
+    second = torch_twin.twin(a, variables_of(a), channels=into)
+    second.load_state_dict(torch.load(tmp_path / "first.pth", weights_only=True))
+    assert second.channels == loaded
+    torch.save(second.state_dict(), tmp_path / "second.pth")
+    assert_comes_back(tmp_path / "second.pth", a, "regnety")
+
+
+@pytest.mark.parametrize(
+    ("padded", "words"),
+    [
+        (("same", 1e-5), "padding same, and this has"),
+        (("symmetric", 1e-3), "bn_eps 0.00"),
+    ],
+)
+def test_a_twin_refuses_the_weights_of_one_that_pads_otherwise(padded, words):
+    theirs = torch_twin.build(network(padded)).state_dict()
+    with pytest.raises(RuntimeError, match=words):
+        torch_twin.build(network(SYMMETRIC)).load_state_dict(theirs)
+
+
 @pytest.mark.parametrize("family", ["regnety", "resnet", "efficientnet"])
 def test_a_twin_s_tensors_without_its_note_are_asked_about(tmp_path, family):
     a = network(SAME, family)
@@ -133,7 +158,7 @@ def test_of_two_fields_the_one_that_was_not_chosen_is_asked_for(tmp_path):
     a = network(SAME)
     bare = weights.to_pycls(a, variables_of(a))
     safetensors.numpy.save_file(bare, tmp_path / "x")
-    with pytest.raises(WeightsError, match=r"Python, or --config\.model\.bn_eps: symmetric and"):
+    with pytest.raises(WeightsError, match=r"Python, or --config\.model\.bn_eps: 1e-05 in pycls, 0.001 in"):
         load(tmp_path / "x", a, left_open=["bn_eps"])
 
 

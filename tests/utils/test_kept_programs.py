@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests import kept_programs
 from tests.kept_programs import give, take
 
 
@@ -56,9 +57,27 @@ def test_what_was_written_first_makes_room(folders):
     assert names(kept) == ["middle", "new"]
 
 
-def test_an_entry_that_goes_away_meanwhile_is_passed_over(tmp_path):
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "gone").symlink_to(tmp_path / "nothing")
-    take(kept, tmp_path / "run")
-    assert [p.name for p in (tmp_path / "run").iterdir() if p.exists()] == []
+def test_a_file_that_another_run_removes_meanwhile_is_passed_over(folders, tmp_path, monkeypatch):
+    kept, folder = folders
+    for name in ("gone", "stays"):
+        (folder / name).write_bytes(b"program")
+    give(folder, kept)
+
+    def with_one_more(folder, listed=kept_programs._files):
+        return [*listed(folder), folder / "removed"]
+
+    monkeypatch.setattr(kept_programs, "_files", with_one_more)
+    take(kept, tmp_path / "next")
+    assert names(tmp_path / "next") == ["gone", "stays"]
+    (tmp_path / "next" / "removed").write_bytes(b"program")
+    (kept / "removed").write_bytes(b"program")
+    give(tmp_path / "next", kept)
+    assert names(kept) == ["gone", "removed", "stays"]
+
+
+def test_what_another_run_is_writing_is_no_program(folders, tmp_path):
+    kept, folder = folders
+    (kept / ".unfinished").mkdir()
+    give(folder, kept)
+    take(kept, tmp_path / "next")
+    assert names(tmp_path / "next") == []

@@ -48,6 +48,7 @@ def graph(tmp_path_factory):
         ("tests/conftest.py", {"sizes", "steps", "rows", "command", "page"}),
         ("launch.sh", {"sizes", "steps", "rows", "command", "page"}),  # nobody says what it is for
         ("fastscale_jax/deleted.py", {"sizes", "steps", "rows", "command", "page"}),
+        ("setup.py", {"sizes", "steps", "rows", "command", "page"}),
         ("docs/unread.md", set()),
     ],
 )
@@ -79,7 +80,7 @@ def test_this_repository_s_map_knows_what_tests_read():
     )
 
 
-def test_comments_and_docstrings_are_no_change(tmp_path, monkeypatch):
+def test_comments_and_docstrings_are_no_change_but_where_they_are_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(touched_module, "REPOSITORY", tmp_path)
 
     def git(*arguments):
@@ -87,16 +88,19 @@ def test_comments_and_docstrings_are_no_change(tmp_path, monkeypatch):
         subprocess.run(["git", *settings, *arguments], cwd=tmp_path, check=True)
 
     git("init", "--quiet")
-    for name in ("documented.py", "changed.py", "removed.py", "text.txt"):
+    (tmp_path / "fastscale_jax/cli").mkdir(parents=True)
+    help_of = "fastscale_jax/cli/command.py"
+    for name in ("documented.py", help_of, "changed.py", "removed.py", "text.txt"):
         (tmp_path / name).write_text('def one():\n    """Is 1."""\n    return 1\n')
     git("add", ".")
     git("commit", "--quiet", "-m", "first")
-    (tmp_path / "documented.py").write_text(
-        'def one():\n    """Returns 1."""\n    return 1  # and no other\n'
-    )
+    for name in ("documented.py", help_of):
+        (tmp_path / name).write_text(
+            'def one():\n    """Returns 1."""\n    return 1  # and no other\n'
+        )
     (tmp_path / "changed.py").write_text('def one():\n    """Is 1."""\n    return 2\n')
     (tmp_path / "text.txt").write_text("other")
     (tmp_path / "removed.py").unlink()
     touched_module._git.cache_clear()
-    assert changed_since("HEAD") == {"changed.py", "removed.py", "text.txt"}
+    assert changed_since("HEAD") == {help_of, "changed.py", "removed.py", "text.txt"}
     touched_module._git.cache_clear()
