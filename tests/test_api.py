@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -223,6 +224,7 @@ def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_pa
 def test_a_trained_network_names_what_it_sees(trained):
     classify = fs.load(trained[0])
     assert classify.classes == CLASSES
+    assert re.fullmatch(r"<Classifier .*, 3 classes, \d+ px, .*>", repr(classify))
     probabilities = classify.probabilities(list(PIXELS[:40]))
     guesses = classify(list(PIXELS[:40]), top=2)
     for row, best in zip(probabilities, guesses, strict=True):

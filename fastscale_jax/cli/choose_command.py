@@ -117,7 +117,8 @@ def _tell(
     if device:
         complain(
             "augmentation is not included; for the cost with it: fastscale program "
-            f"{family}:{variant} --target={device.name}"
+            f"{family}:{variant} --target={device.name} --config.data.batch_size={batch} "
+            f"--config.dtype={dtype}"
         )
     if choice.amount < NEAR * wanted:
         complain(f"no larger network of {strategy} was found that fits the budget")
@@ -183,7 +184,8 @@ def _on_target(
         # a TPU program's memory is known only after full compilation
         is_rough = kind == "memory_bytes" and target.device.platform == "tpu"
         until = "end" if is_rough else "layout"
-        program = Program(network, plain_recipe(batch, dtype), target, until=until)
+        recipe = plain_recipe(batch, dtype, average=kind == "memory_bytes")
+        program = Program(network, recipe, target, until=until)
         flops = count(network).flops / 1e9
         tell(f"compiling for {target.name}: {network.name}, {flops:.3g} GF")
         figures = program_figures(program, store=Store(store) if store else None)

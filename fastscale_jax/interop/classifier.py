@@ -52,6 +52,14 @@ class Classifier:
     images: SourceInfo
     description: str = ""
 
+    def __repr__(self) -> str:
+        """Returns a line: the weights are millions of numbers."""
+        network = self.model.architecture
+        return (
+            f"<Classifier {network.name}, {network.num_classes} classes, {network.resolution} px"
+            f"{f', {self.description}' if self.description else ''}>"
+        )
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""

@@ -17,12 +17,13 @@ def plain_recipe(
     seed: int = 0,
     *,
     scan_blocks: bool = False,
+    average: bool = False,
 ) -> Recipe:
-    """Returns a recipe without augmentation and without an average of the weights."""
+    """Returns a recipe without augmentation; `average`: with the average of the weights."""
     return Recipe(
         data=Data("synthetic", batch_size=batch),
         augment=Augment.none(label_smoothing=0.1),
-        ema=Ema(every_steps=0),
+        ema=Ema() if average else Ema(every_steps=0),
         dtype=dtype,
         grouped_conv=grouped_conv,
         scan_blocks=scan_blocks,

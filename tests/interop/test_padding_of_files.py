@@ -158,7 +158,7 @@ def test_of_two_fields_the_one_that_was_not_chosen_is_asked_for(tmp_path):
     a = network(SAME)
     bare = weights.to_pycls(a, variables_of(a))
     safetensors.numpy.save_file(bare, tmp_path / "x")
-    with pytest.raises(WeightsError, match=r"Python, or --config\.model\.bn_eps: 1e-05 in pycls, 0.001 in"):
+    with pytest.raises(WeightsError, match=r"or --config\.model\.bn_eps: 1e-05 in pycls, 0.001 in"):
         load(tmp_path / "x", a, left_open=["bn_eps"])
 
 

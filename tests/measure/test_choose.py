@@ -211,8 +211,12 @@ def test_on_a_target_networks_are_compiled_and_those_that_do_not_fit_are_too_lar
 
     monkeypatch.setattr(figures, "program_figures", compiled)
     for kind, budget in (("floor_ms", 30.0), ("memory_bytes", 30e9), ("floor_ms", 60.0)):
+        asked.clear()
         measure = _on_target(Target.parse("gpu:h100"), kind, 128, "bfloat16")
         found = choose(BASE, "dWr", budget, kind=kind, measure=measure)
         assert 0.9 * min(budget, 40.0 if kind == "floor_ms" else budget) <= found.amount <= budget
+        # memory is what training takes, which keeps an average of the weights
+        keeps_average = {program.recipe.ema.every_steps > 0 for program in asked}
+        assert keeps_average == {kind == "memory_bytes"}
     assert {program.recipe.data.batch_size for program in asked} == {128}
     assert {program.target.name for program in asked} == {"gpu:h100"}
