@@ -294,7 +294,7 @@ def test_a_run_is_evaluated_with_the_images_that_it_was_trained_on(trained, tmp_
 
 def test_a_run_does_not_go_on_with_other_test_images(trained):
     other = fs.from_arrays(PIXELS, NAMES, seed=1)
-    with pytest.raises(ValueError, match=r"config\.data\.holdout_seed is 0 there and 1"):
+    with pytest.raises(ValueError, match=r"config\.data\.holdout_seed was 0 and is now 1"):
         fs.train(own_recipe(), source=other, workdir=trained[0])
 
 
