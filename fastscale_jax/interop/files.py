@@ -116,6 +116,13 @@ def _of_hub(name: str) -> dict[str, Any]:
     return {**licence, **({"names": [network]} if owner == OWNER else {})}
 
 
+def _is_whole_zip(path: pathlib.Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it says of itself that it spans several disks
+        return False
+
+
 def _read_local(path: pathlib.Path, key: str) -> Stored:
     try:
         if path.is_dir():
@@ -127,7 +134,7 @@ def _read_local(path: pathlib.Path, key: str) -> Stored:
             start[8:] == b"{"
         )  # after the header's length, which can look like a pickle
         is_zip = start[:4] == b"PK\x03\x04" and not is_safetensors
-        if is_zip and not zipfile.is_zipfile(path):
+        if is_zip and not _is_whole_zip(path):
             raise WeightsError(f"{path} is damaged or cut short")
         is_hdf5 = start.startswith(keras_files.SIGNATURE)
         if key and (is_safetensors or is_hdf5):

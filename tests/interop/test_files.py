@@ -9,6 +9,7 @@ import os
 import pathlib
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -308,6 +309,12 @@ def halved(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def zip_of_two_disks() -> bytes:
+    """A ZIP64 archive's ends, of which the first gives the number of disks; found by the fuzzer."""
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)
+    return b"PK\x03\x04" + bytes(60) + locator + struct.pack("<4s4H2LH", b"PK\x05\x06", *[0] * 7)
+
+
 def zip_of_text() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -325,6 +332,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "the start of a zip": (torch_bytes(tensors())[:4], "damaged or cut short"),
     "a truncated pickle": (halved(torch_bytes(tensors(), "legacy")), "damaged or cut short"),
     "the start of a pickle": (torch_bytes(tensors(), "legacy")[:30], "damaged or cut short"),
+    "a zip of two disks": (zip_of_two_disks(), "damaged or cut short"),
     "another zip": (zip_of_text(), "damaged or cut short"),
     "a truncated body": (safetensors.torch.save(tensors())[:-1], "damaged or cut short"),
     "a truncated header": (safetensors.torch.save(tensors())[:40], "damaged or cut short"),
