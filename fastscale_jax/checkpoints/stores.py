@@ -14,6 +14,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 from etils import epath
 
+from fastscale_jax.utils.installation import pip_install
 from fastscale_jax.utils.json_file import read_object
 from fastscale_jax.utils.paths import at_home
 
@@ -123,7 +124,7 @@ def _explained(folder: Folder, problem: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StoreError(
-            f"{folder} is in an object store, which needs gcsfs: pip install 'fastscale_jax[gcs]'"
+            f"{folder} is in an object store, which needs gcsfs: {pip_install('gcs')}"
         ) from error
     except Exception as error:  # gcsfs, Google's client and aiohttp raise many errors
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -6,6 +6,7 @@ import tempfile
 
 from fastscale_jax.cli.options import OptionalPath, Path, as_path
 from fastscale_jax.utils.console import FAILURE, OK, complain
+from fastscale_jax.utils.installation import pip_install
 
 NEEDED = ("jinja2",)
 
@@ -40,9 +41,7 @@ def report(
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         are = "are" if len(missing) > 1 else "is"
-        complain(
-            f"{' and '.join(missing)} {are} not installed; pip install 'fastscale_jax[report]'"
-        )
+        complain(f"{' and '.join(missing)} {are} not installed; {pip_install('report')}")
         return FAILURE
     from fastscale_jax.report import inputs
     from fastscale_jax.report.written import write

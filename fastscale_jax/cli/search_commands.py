@@ -21,6 +21,7 @@ from fastscale_jax.cli.options import (
     run_of,
 )
 from fastscale_jax.utils.console import FAILURE, OK, complain, print_table
+from fastscale_jax.utils.installation import pip_install
 
 if TYPE_CHECKING:
     from fastscale_jax.search.halving import Halving
@@ -91,9 +92,7 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
     def guarded(*args: Any, **kwargs: Any) -> int:
         for package in ("optuna", "psycopg"):
             if importlib.util.find_spec(package) is None:
-                raise ValueError(
-                    f"{package} is not installed; pip install 'fastscale_jax[search]' brings it"
-                )
+                raise ValueError(f"{package} is not installed; {pip_install('search')} brings it")
         from fastscale_jax.checkpoints.checkpoint import SaveError
         from fastscale_jax.data.sources.bad_images import DataError
         from fastscale_jax.runs.interrupt import PREEMPTED, Preempted

@@ -15,6 +15,7 @@ from fastscale_jax.interop.files import ONNX, STABLEHLO, TFLITE
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.models import build
 from fastscale_jax.utils.compiling import hasty
+from fastscale_jax.utils.installation import pip_install
 
 # how far logits may be off, as a share of the largest: measured were 1e-6 and 8e-4
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-2}
@@ -55,9 +56,7 @@ def check_formats(formats: Sequence[str]) -> None:
             )
         package, extra = FORMATS[name].package, FORMATS[name].extra
         if package and importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"the format {name} needs {package}; run pip install 'fastscale_jax[{extra}]'"
-            )
+            raise ValueError(f"the format {name} needs {package}; run {pip_install(extra)}")
 
 
 def converted(

@@ -17,6 +17,7 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.interop.pretrained import OWNER, pretrained
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.installation import pip_install
 from fastscale_jax.utils.paths import with_home
 
 SCHEME = "hf:"
@@ -86,8 +87,7 @@ def download(name: str) -> pathlib.Path:
         import huggingface_hub  # noqa: F401 # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise WeightsError(
-            f"{name} is on the hub, which needs huggingface_hub; run pip install "
-            "'fastscale_jax[hub]'"
+            f"{name} is on the hub, which needs huggingface_hub; run {pip_install('hub')}"
         ) from error
     is_known = re.fullmatch(r"[0-9a-f]{40}", wanted.revision) and _is_cached(wanted)
     unreached = None if is_known or _is_offline() else _unreached()

@@ -24,6 +24,7 @@ from fastscale_jax.interop.keras_layout import (
     numbered,
 )
 from fastscale_jax.interop.weights import WeightsError
+from fastscale_jax.utils.installation import pip_install
 
 _MOST_TIMES = 16  # as long as their file may arrays be; without compression they are shorter
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -103,7 +104,7 @@ def _h5py(path: pathlib.Path) -> Any:
         import h5py
     except ImportError as error:
         raise WeightsError(
-            f"{path} is Keras's, which needs h5py; run pip install 'fastscale_jax[keras]'"
+            f"{path} is Keras's, which needs h5py; run {pip_install('keras')}"
         ) from error
     return h5py
 

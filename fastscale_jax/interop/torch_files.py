@@ -10,6 +10,7 @@ from typing import Any
 
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.installation import pip_install
 
 # where training programs keep a state dict among other things: pycls, timm, torchvision and others;
 # and the average of the weights over steps
@@ -42,7 +43,7 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
         import torch
     except ImportError as error:
         raise WeightsError(
-            f"{path} is PyTorch's; to read it, pip install 'fastscale_jax[torch]', or save it as "
+            f"{path} is PyTorch's; to read it, {pip_install('torch')}, or save it as "
             "safetensors where PyTorch is"
         ) from error
     try:

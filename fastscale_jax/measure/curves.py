@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fastscale_jax.measure.points import NO_MEMORY, OUT_OF_MEMORY, SAID, Spec
 from fastscale_jax.measure.points_file import PointsFile
 from fastscale_jax.utils.console import stderr_console
+from fastscale_jax.utils.installation import pip_install
 
 
 def measure_all(
@@ -53,9 +54,7 @@ def measure_all(
         if file.is_due(spec, turn, again=again)
     ]
     if importlib.util.find_spec("torch") is None and any(x.framework != "jax" for x in missing):
-        tell(
-            "PyTorch is not installed, so only JAX is measured; pip install 'fastscale_jax[torch]'"
-        )
+        tell(f"PyTorch is not installed, so only JAX is measured; {pip_install('torch')}")
         missing = [spec for spec in missing if spec.framework == "jax"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=stderr_console()) as progress:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from fastscale_jax.measure.provenance import today
+from fastscale_jax.utils.installation import pip_install
 
 EXTRAS = {"gpu": "targets-gpu", "tpu": "targets-tpu"}
 _GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
@@ -29,8 +30,7 @@ def check_compiler(platform: str) -> None:
     missing = _missing_gpu() if platform == "gpu" else _missing_tpu()
     if missing:
         raise ValueError(
-            f"to compile for a {platform.upper()}, {missing}; "
-            f"pip install 'fastscale_jax[{EXTRAS[platform]}]'"
+            f"to compile for a {platform.upper()}, {missing}; {pip_install(EXTRAS[platform])}"
         )
 
 

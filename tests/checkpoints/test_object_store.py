@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from fastscale_jax.utils.installation import pip_install
 from tests.commands import TINY, environment, run
 from tests.object_store import Store
 
@@ -125,5 +126,5 @@ def test_a_store_without_its_library_is_said_with_what_to_install(tmp_path):
         check=False,
     )
     assert result.returncode == 2
-    assert "needs gcsfs: pip install 'fastscale_jax[gcs]'" in result.stderr
+    assert f"needs gcsfs: {pip_install('gcs')}" in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -15,6 +15,7 @@ from fastscale_jax.interop.layout import tensors
 from fastscale_jax.interop.load import load
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.runs.run import Run
+from fastscale_jax.utils.installation import pip_install
 from tests.interop.hub_server import COMMIT, Hub, connected
 
 pytest.importorskip("huggingface_hub")
@@ -189,7 +190,7 @@ def test_a_cache_that_another_program_filled_will_do(server, tmp_path, unreachab
 
 def test_without_huggingface_hub_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    assert "pip install 'fastscale_jax[hub]'" in refusal(f"hf:{NAME}")
+    assert pip_install("hub") in refusal(f"hf:{NAME}")
 
 
 def test_timm_means_its_default_weights_of_the_network():

@@ -10,6 +10,7 @@ from fastscale_jax.cli import report_command as command
 from fastscale_jax.cli.application import main
 from fastscale_jax.measure import points
 from fastscale_jax.report import written
+from fastscale_jax.utils.installation import pip_install
 from tests.commands import REPOSITORY, run_module
 from tests.measure.curve_points import MACHINE, record
 from tests.report.made_up import row_specs, time, write_results
@@ -84,7 +85,7 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch, c
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     status, said = run_here(capsys, f"--output={tmp_path / 'out'}")
     assert status == 1
-    assert said == ("fastscale_jax: jinja2 is not installed; pip install 'fastscale_jax[report]'\n")
+    assert said == f"fastscale_jax: jinja2 is not installed; {pip_install('report')}\n"
 
 
 def test_a_disk_that_fills_up_is_no_mistake_of_the_user_s(monkeypatch, capsys, tmp_path):

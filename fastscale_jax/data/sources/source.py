@@ -15,6 +15,7 @@ from fastscale_jax.data.sources.conventions import MAX_PIXELS, OWN, SOURCES, Con
 from fastscale_jax.data.sources.holdout import held_out
 from fastscale_jax.data.sources.image_files import PassedOver
 from fastscale_jax.data.sources.labels import as_labels, check_every_class
+from fastscale_jax.utils.installation import pip_install
 from fastscale_jax.utils.paths import absolute
 
 # packages of the `data` extra that sources need
@@ -281,7 +282,7 @@ def _check_installed(name: str) -> None:
     for package in _NEEDED.get(name, ()):
         if importlib.util.find_spec(package) is None:
             raise ValueError(
-                f"the source {name!r} needs {package}; run pip install 'fastscale_jax[data]', or "
+                f"the source {name!r} needs {package}; run {pip_install('data')}, or "
                 "try --config.data.name=synthetic"
             )
 
