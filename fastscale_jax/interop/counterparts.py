@@ -27,7 +27,7 @@ class Counterpart(NamedTuple):
     def arguments(self) -> str:
         """The command-line flags that select it."""
         options = [f" --config.model.{key}={_quoted(x)}" for key, x in self.changes.items()]
-        return f"--config=configs/{self.family}.py:{self.base}{''.join(options)}"
+        return f"--config={self.family}:{self.base}{''.join(options)}"
 
     @property
     def description(self) -> str:

@@ -598,16 +598,16 @@ def named(library: str, name: str) -> Counterpart:
 @pytest.mark.parametrize(
     ("library", "name", "arguments"),
     [
-        ("timm", "regnetx_002", "--config=configs/regnetx.py:200mf"),
-        ("timm", "resnet50", "--config=configs/resnet.py:50"),
+        ("timm", "regnetx_002", "--config=regnetx:200mf"),
+        ("timm", "resnet50", "--config=resnet:50"),
         (
             "torchvision",
             "regnet_y_800mf",
-            "--config=configs/regnety.py:800mf --config.model.widths='(64, 144, 320, 784)'",
+            "--config=regnety:800mf --config.model.widths='(64, 144, 320, 784)'",
         ),
-        ("torchvision", "efficientnet_b0", "--config=configs/efficientnet.py:b0"),
-        ("pycls", "regnety-200mf", "--config=configs/regnety.py:200mf"),
-        (OURS, "efficientnet-b0", "--config=configs/efficientnet.py:b0"),
+        ("torchvision", "efficientnet_b0", "--config=efficientnet:b0"),
+        ("pycls", "regnety-200mf", "--config=regnety:200mf"),
+        (OURS, "efficientnet-b0", "--config=efficientnet:b0"),
     ],
 )
 def test_weights_of_another_named_network_say_how_to_ask_for_it(
@@ -627,9 +627,7 @@ def test_weights_of_another_named_network_say_how_to_ask_for_it(
         return  # the same names in both
 
     # and so it is
-    asked = re.fullmatch(
-        r"--config=configs/(\w+)\.py:(\S+)(?: --config\.model\.(\w+)='(.+)')?", arguments
-    )
+    asked = re.fullmatch(r"--config=(\w+):(\S+)(?: --config\.model\.(\w+)='(.+)')?", arguments)
     assert asked is not None
     config = arch.model_config(asked[1], asked[2])
     if asked[3]:

@@ -114,7 +114,7 @@ def test_a_network_that_pads_otherwise_is_refused(base, weights, folder, monkeyp
     line = capsys.readouterr().err
     assert f"these are not the weights of efficientnet-{base}" in line
     assert "(padding, bn_eps) is ('same', 0.001)" in line
-    assert line.endswith(f"which is --config=configs/efficientnet.py:{base}\n")
+    assert line.endswith(f"which is --config=efficientnet:{base}\n")
     assert "Traceback" not in line
 
 

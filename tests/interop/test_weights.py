@@ -401,11 +401,11 @@ def test_a_state_dict_that_does_not_fit_is_refused_by_the_tensor_s_name(change, 
         (
             "timm",
             "regnetx_004",
-            "regnetx_004 in timm's names, which is --config=configs/regnetx.py:400mf",
+            "regnetx_004 in timm's names, which is --config=regnetx:400mf",
         ),
-        ("timm", "regnetz_005", "--config=configs/regnetz.py:500mf --config.model.head_width=1024"),
+        ("timm", "regnetz_005", "--config=regnetz:500mf --config.model.head_width=1024"),
         ("torchvision", "regnet_y_8gf", "--config.model.widths='(224, 448, 896, 2016)'"),
-        ("torchvision", "resnet50", "--config=configs/resnet.py:50"),
+        ("torchvision", "resnet50", "--config=resnet:50"),
     ],
 )
 def test_another_network_s_weights_are_refused_and_named(library, name, words):
@@ -484,9 +484,9 @@ def test_a_file_of_a_lite_network_is_named_as_one():
     match = closest_named(shapes)
     assert match is not None
     assert match.description == (
-        "efficientnet_lite0 in timm's names, which is --config=configs/efficientnet.py:lite0 "
+        "efficientnet_lite0 in timm's names, which is --config=efficientnet:lite0 "
         "--config.model.padding=symmetric --config.model.bn_eps=1e-05, or tf_efficientnet_lite0 in "
-        "timm's names, which is --config=configs/efficientnet.py:lite0"
+        "timm's names, which is --config=efficientnet:lite0"
     )
 
 
