@@ -111,7 +111,7 @@ def problem_with(reader: Reader, content: bytes) -> str:
 def _watched() -> Iterator[None]:
     """Raises if a program is started, or the time for one input is over."""
 
-    def refuse(*arguments: Any, **_: Any) -> NoReturn:
+    def refuse(process: object, *arguments: Any, **_: Any) -> NoReturn:
         raise ProgramStartedError(f"{arguments}")
 
     def give_up(*_: Any) -> NoReturn:

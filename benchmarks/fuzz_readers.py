@@ -66,6 +66,7 @@ def image_folders(folder: pathlib.Path) -> Reader:
 
 def safetensors_files(folder: pathlib.Path) -> Reader:
     """Weights in safetensors files; inputs that look like a pickle are read by PyTorch."""
+    import h5py  # noqa: F401 # as for `torch_files`
     import torch  # noqa: F401 # or the first such input would be slow
 
     network, tensors = _small_network()
@@ -78,6 +79,7 @@ def safetensors_files(folder: pathlib.Path) -> Reader:
 
 def torch_files(folder: pathlib.Path) -> Reader:
     """Weights in PyTorch's files, of both formats."""
+    import h5py  # noqa: F401 # it runs `uname` when it is imported, whatever a file holds
     import torch
 
     _, tensors = _small_network()
