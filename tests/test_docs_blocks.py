@@ -59,7 +59,7 @@ def test_the_readme_scales_counts_and_computes(compiled_quickly, capsys, monkeyp
         return config
 
     monkeypatch.setattr(api, "scale", tiny)
-    names = run("README.md", {"images": np.zeros((1, 32, 32, 3), np.float32)})
+    names = run("README.md")
     assert names["logits"].shape == (1, 10)
     assert capsys.readouterr().out == f"{arch.count(names['config'])}\n"
 
