@@ -34,7 +34,7 @@ def test_a_page_without_markers_is_refused():
 
 
 def missing():
-    raise ModuleNotFoundError("No module named 'weights'")
+    raise ModuleNotFoundError("No module named 'efficientnet_lite0'", name="efficientnet_lite0")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,17 @@ def test_the_command_checks_or_makes_all_that_it_can(
     told = capsys.readouterr()
     assert (done, told.out) == (made, printed)
     asked = {*arguments} & {*makers}
-    assert told.err == ("" if asked else "third left out: No module named 'weights'\n")
+    assert told.err == ("" if asked else "third left out: No module named 'efficientnet_lite0'\n")
+
+
+def test_a_module_that_should_be_here_is_not_passed_over(monkeypatch):
+    def misspelt():
+        raise ModuleNotFoundError("No module named 'nunpy'", name="nunpy")
+
+    monkeypatch.setattr(make, "MAKERS", {"first": Maker(misspelt, misspelt)})
+    monkeypatch.setattr(sys, "argv", ["docs.make"])
+    with pytest.raises(ModuleNotFoundError, match="nunpy"):
+        make.main()
 
 
 @pytest.mark.parametrize(

@@ -206,8 +206,8 @@ def test_a_run_does_not_go_on_from_one_file_in_the_name_of_another(run, trained,
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "another recipe: config.init_from was " in result.stderr
     # of long paths the middle may be left out
-    assert f"{pathlib.Path(released).name}' there and '" in result.stderr
-    assert "another.pth' here" in result.stderr
+    assert f"{pathlib.Path(released).name}' and is now '" in result.stderr
+    assert "another.pth'; repeat" in result.stderr
 
 
 def test_a_run_of_other_classes_says_that_the_last_layer_starts_afresh(run, tmp_path):
@@ -310,7 +310,7 @@ def place(tmp_path_factory, released):
 
 SEEN = "--mode=predict --input={place}/black.png"
 WRITTEN = "--mode=export --output={place}/out"
-HINT = "they are those of regnetx_002 in timm's names, which is --config=configs/regnetx.py:200mf"
+HINT = "they are those of regnetx_002 in timm's names, which is --config=regnetx:200mf"
 # what is given: what the one line on stderr must say
 BAD_INPUT = {
     "--mode=eval --config.init_from={place}/none.pth": ["{place}/none.pth", "No such file"],

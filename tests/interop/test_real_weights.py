@@ -120,7 +120,7 @@ def test_a_network_that_pads_otherwise_is_refused(base, weights, folder, monkeyp
 
 def readme_s_commands() -> list[str]:
     """The lines of the README's example of fine-tuning, those that go on joined."""
-    _, _, rest = README.read_text(encoding="utf-8").partition("Or fine-tune")
+    _, _, rest = README.read_text(encoding="utf-8").partition("Fine-tune ImageNet weights")
     block = rest.partition("```bash\n")[2].partition("```")[0]
     return block.replace("\\\n", " ").splitlines()
 
