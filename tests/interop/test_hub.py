@@ -1,5 +1,6 @@
 """Weights on the hub: a server on this machine, its cache, and everything that can go wrong."""
 
+import io
 import json
 import shutil
 
@@ -68,6 +69,23 @@ def test_weights_come_with_their_description_and_only_once(server):
     server.asked.clear()
     files.read(f"hf:{NAME}@{COMMIT}")
     assert server.asked == []
+
+
+class Terminal(io.StringIO):
+    """What a terminal was sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_a_terminal_sees_how_far_a_download_is_and_a_log_does_not(server, monkeypatch, screen):
+    shown = screen()
+    monkeypatch.setattr("sys.stderr", shown)
+    files.read(f"hf:{NAME}")
+    size = f"{len(WEIGHTS) / 1e3:.1f}k"  # as in `model.safetensors: 100%|███| 12.1k/12.1k`
+    is_shown = f"{size}/{size}" in shown.getvalue() and "model.safetensors" in shown.getvalue()
+    assert is_shown == shown.isatty()
 
 
 def test_a_revision_and_a_file_can_be_chosen(server):
