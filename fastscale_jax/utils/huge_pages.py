@@ -1,8 +1,9 @@
 """Makes the allocator use huge pages and keep them, which is faster on CPUs.
 
 XLA:CPU allocates and frees its memory in every step. With pages of 4 KB, the kernel must provide
-over a hundred thousand pages each time, which took a third of a step of EfficientNet-B0
-(docs/performance.md).
+over a hundred thousand pages each time, which took a third of a step of EfficientNet-B0. Huge pages
+that are new in each step take little time, or two thirds of a step where the kernel has to make
+room for them (docs/performance.md).
 """
 
 import contextlib
@@ -11,11 +12,14 @@ import pathlib
 import sys
 
 # Ask the kernel for huge pages; never return memory to the kernel, neither mapped blocks nor the
-# end of the heap.
+# end of the heap. All threads share one arena: in any other than the main one, glibc maps a block of
+# more than 64 MB, and unmaps it when it is freed, whatever the other settings say. XLA's threads
+# allocate such blocks in every step.
 _TUNABLES = {
     "glibc.malloc.hugetlb": 1,
     "glibc.malloc.mmap_max": 0,
     "glibc.malloc.trim_threshold": 1 << 40,
+    "glibc.malloc.arena_max": 1,
 }
 _SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -1,6 +1,8 @@
 """The process starts itself again, once, and only where that would change something."""
 
 import os
+import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -65,13 +67,52 @@ def test_nothing_happens_on_another_system(restarts, monkeypatch, tmp_path):
     assert restarts == []
 
 
-def test_the_settings_are_ones_that_this_c_library_knows():
-    """glibc says nothing of a name that it does not know, so ask its loader for the list."""
+@pytest.fixture
+def known():
+    """The settings that this machine's glibc has."""
     loader = "/lib64/ld-linux-x86-64.so.2"
     if not os.path.exists(loader):
         pytest.skip("no loader of glibc's for x86-64")
     with os.popen(f"{loader} --list-tunables") as listing:
-        known = {line.partition(":")[0] for line in listing}
-    if "glibc.malloc.hugetlb" not in known:
+        names = {line.partition(":")[0] for line in listing}
+    if "glibc.malloc.hugetlb" not in names:
         pytest.skip("glibc before 2.35")
+    return names
+
+
+def test_the_settings_are_ones_that_this_c_library_knows(known):
+    """glibc says nothing of a name that it does not know, so ask its loader for the list."""
     assert set(huge_pages._TUNABLES) <= known
+
+
+def test_the_manual_has_the_same_settings():
+    settings = ":".join(f"{name}={value}" for name, value in huge_pages._TUNABLES.items())
+    manual = (pathlib.Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    assert f"export GLIBC_TUNABLES={settings}\n" in manual
+
+
+# allocates, writes and frees a block in a thread, as XLA does; prints the page faults of each turn
+IN_A_THREAD = """
+import ctypes, resource, threading
+library, size = ctypes.CDLL(None), 100 << 20
+library.malloc.restype = ctypes.c_void_p
+def work():
+    for turn in range(3):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        block = ctypes.c_void_p(library.malloc(size))
+        ctypes.memset(block, 1, size)
+        library.free(block)
+        print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.usefixtures("known")
+def test_a_thread_s_large_block_comes_from_the_kernel_once_and_not_at_each_step(restarts):
+    huge_pages.restart_with_huge_pages()  # sets the variable; the process itself goes on
+    child = subprocess.run([sys.executable, "-c", IN_A_THREAD], capture_output=True, check=True)
+    first, *others = map(int, child.stdout.split())
+    assert first > 0
+    assert others == [0, 0]
