@@ -74,12 +74,18 @@ class Normalised:
         return _pooled(self.activation, *self._arrays)
 
     def times(self, gate: Array) -> Array:
-        """Returns `[batch, h, w, c]`, multiplied by the factors `[batch, c]` of squeeze-excite.
+        """Returns `[batch, h, w, c]`, multiplied by squeeze-excite's gate `[batch, c]`, 0 or more.
 
         One kernel sums the gradients of `factor`, `offset` and `gate` over each image; those of
         `factor` and `offset` are then summed over images. Summing over the batch directly would
         need a second kernel that reads `x` and the cotangent again.
+
+        For ReLU two sums are enough, because relu(z) * gate = relu(z * gate): the gate is part of
+        `factor` and `offset`, and its gradient follows from theirs.
         """
+        if self.activation == "relu":
+            wide = gate[:, None, None].astype(self.factor.dtype)
+            return self.replace(factor=self.factor * wide, offset=self.offset * wide).value()
         x, *small = self._arrays
         factor, offset = (_for_each_image(a, len(x)) for a in small)
         function = functools.partial(_times, self.activation)
