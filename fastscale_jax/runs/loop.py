@@ -42,9 +42,9 @@ from fastscale_jax.runs.summary import (
 )
 from fastscale_jax.runs.trainer import Trainer
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, as_record, error_of
+from fastscale_jax.train.programs import program
 from fastscale_jax.train.state import TrainState
 from fastscale_jax.train.step import Task, create_state
-from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.console import complain, stderr_console
 from fastscale_jax.utils.whole_file import write_text
 
@@ -235,7 +235,7 @@ def _restored(run: Run, checkpoints: Checkpoints) -> Restored | None:
         ValueError: it has another recipe. `config.json` was checked before, but a run with allowed
             changes may have written that and ended before its first checkpoint.
     """
-    like = jax.eval_shape(functools.partial(create_state, run.task()), jax.random.key(0))
+    like = program(create_state, run.task(), hasty=True).eval_shape(jax.random.key(0))
     restored = checkpoints.restore(like, _all_say)
     if restored is not None and "config" in restored.about:
         check_recipe(run.checkpoints, restored.about["config"], run.config)
@@ -266,8 +266,7 @@ def _beginning(
     """
     if restored is not None:
         return replicated(restored.state, task.mesh), restored.about, None
-    # it runs once, so optimising it would cost more time than it saves
-    create = jax.jit(functools.partial(create_state, task), compiler_options=hasty())
+    create = program(create_state, task, hasty=True)
     state = _with_weights(create(jax.random.key(run.recipe.seed)), start)
     return replicated(state, task.mesh), {}, start
 

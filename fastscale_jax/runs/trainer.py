@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,7 +28,8 @@ from fastscale_jax.train.divergence import DivergenceError, LossWatch, is_finite
 from fastscale_jax.train.evaluate import Evaluation, Evaluator, error_of
 from fastscale_jax.train.optim import learning_rate
 from fastscale_jax.train.precise_bn import PreciseStatistics
-from fastscale_jax.train.state import TrainState, shardings
+from fastscale_jax.train.programs import program
+from fastscale_jax.train.state import TrainState, Weights, shardings
 from fastscale_jax.train.step import Metrics, Task, train_step
 
 
@@ -83,13 +83,8 @@ class Trainer:
         layout = shardings(state, self.task.mesh, self.recipe.train.shard_optimizer)
         on_all = NamedSharding(self.task.mesh, ON_ALL)
         state = jax.device_put(state, layout)
-        self.step = jax.jit(
-            functools.partial(train_step, self.task),
-            donate_argnums=0,
-            out_shardings=(layout, on_all, on_all),
-        )
-        move = functools.partial(ema.moved, frozen=self.task.frozen)
-        self.move = jax.jit(move, donate_argnums=0, out_shardings=layout.average)
+        self.step = program(train_step, self.task, (layout, on_all, on_all), donates=True)
+        self.move = program(_moved, self.task, layout.average, donates=True)
         first_step, last_step = int(state.step) + 1, self.course.last_step
         evaluations: dict[str, Evaluation] = {}
         self.meter.take_back(about.get("metrics", []))
@@ -300,3 +295,7 @@ class Trainer:
             "--config.optim.learning_rate or a longer --config.optim.warmup_epochs may help, in "
             "another workdir or with --config.checkpoint.allow_changes=true",
         )
+
+
+def _moved(task: Task, average: Weights, model: Weights, share: float) -> Weights:
+    return ema.moved(average, model, share, task.frozen)

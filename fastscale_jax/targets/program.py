@@ -10,7 +10,7 @@ from typing import Any
 from fastscale_jax.arch import Architecture
 from fastscale_jax.targets.extras import compiler_versions
 from fastscale_jax.targets.target import Target
-from fastscale_jax.train.recipe import Checkpoint, Recipe
+from fastscale_jax.train.recipe import Recipe
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 # sources that decide a network's program; other files of the package do not change it
@@ -63,13 +63,12 @@ class Program:
         """
         if self.target is None:
             raise ValueError("programs for this machine's devices are not kept")
-        recipe = dataclasses.replace(self.recipe, checkpoint=Checkpoint(), seed=0, init_from="")
         device = self.target.device
         # only the device's fields that XLA gets; a rate's source, for example, changes no program
         described = {"memory": device.memory_bytes, "bandwidth": device.bandwidth, **device.xla}
         content = {
             "network": dataclasses.asdict(dataclasses.replace(self.network, name="")),
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": dataclasses.asdict(self.recipe.of_programs()),
             "target": [self.target.name, described if device.platform == "gpu" else {}],
             "part": self.part,
             "until": self.until,

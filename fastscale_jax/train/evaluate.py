@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 from fastscale_jax.data.pipeline import Batch, eval_batches
 from fastscale_jax.data.sources.source import Split
 from fastscale_jax.distributed.sharding import ON_ALL, replicated, shared_out, this_host
+from fastscale_jax.train.programs import program
 from fastscale_jax.train.state import TrainState, Weights
 from fastscale_jax.train.step import Metrics, Task, eval_step
 
@@ -39,8 +40,7 @@ class Evaluator:
             batch_size: images per step over all devices, rounded up to a multiple of their number.
                 The last batch is padded; padding is not counted.
         """
-        everywhere = NamedSharding(task.mesh, ON_ALL)
-        self._step = jax.jit(functools.partial(_step, task), out_shardings=everywhere)
+        self._step = program(_step, task, NamedSharding(task.mesh, ON_ALL))
         self._split, self._mesh = split, task.mesh
         self._has_top5 = task.model.architecture.num_classes > 5  # else it would always be 0
         self._batch_size = task.mesh.size * math.ceil(batch_size / task.mesh.size)

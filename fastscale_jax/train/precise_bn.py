@@ -30,6 +30,7 @@ from fastscale_jax.distributed.sharding import (
 )
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.models.layers import NEW_SHARE
+from fastscale_jax.train.programs import program
 from fastscale_jax.train.state import Tree, Weights
 from fastscale_jax.train.step import Task, training_images
 
@@ -48,9 +49,7 @@ class PreciseStatistics:
         """
         self._batches, self._mesh = math.ceil(images / task.recipe.data.batch_size), task.mesh
         self._frozen = task.frozen
-        everywhere = NamedSharding(task.mesh, ON_ALL)
-        of_batch = functools.partial(batch_statistics, task)
-        self._of_batch = jax.jit(of_batch, out_shardings=everywhere)
+        self._of_batch = program(batch_statistics, task, NamedSharding(task.mesh, ON_ALL))
 
     def __call__(
         self,

@@ -139,6 +139,10 @@ class Recipe:
         """The rate at the end of warmup, for this batch size."""
         return self.optim.learning_rate * self.data.batch_size / REFERENCE_BATCH_SIZE
 
+    def of_programs(self) -> "Recipe":
+        """Returns the recipe with the defaults of all that changes no compiled program."""
+        return dataclasses.replace(self, checkpoint=Checkpoint(), seed=0, init_from="")
+
     def long_enough(self, epoch_steps: int) -> "Recipe":
         """Returns the recipe with enough epochs for `train.least_steps`.
 

@@ -121,29 +121,42 @@ class Task(NamedTuple):
             ValueError: the network has no classifier, or its images are neither RGB nor grey;
                 `train.freeze` matches no parameter; or it cannot use the recipe's `grouped_conv`.
         """
-        if not network.num_classes:
-            raise ValueError(
-                f"{network.name} has no classifier, because num_classes is 0; set "
-                "--config.model.num_classes"
-            )
-        check_channels(network.name, network.in_channels)
-        frozen = Frozen.of(network, recipe.train.freeze)
         mesh = mesh or device_mesh(jax.local_devices()[:1])
-        model = build(
-            network,
-            dtype=recipe.dtype,
-            grouped_conv=recipe.grouped_conv,
-            scan_blocks=recipe.scan_blocks,
-            remat=recipe.remat,
-            axis=AXIS,
-            sync_bn=recipe.bn.sync,
-            bn_group_size=recipe.bn.group_size,
-            frozen_norms=frozen.norms,
-            platform=mesh.devices.flat[0].platform,
+        return _task(network, recipe.of_programs(), epoch_steps, conventions, mesh, shift)
+
+
+@functools.lru_cache(maxsize=2)
+def _task(
+    network: Architecture,
+    recipe: Recipe,
+    epoch_steps: int,
+    conventions: Conventions,
+    mesh: Mesh,
+    shift: int,
+) -> Task:
+    """The same task for equal arguments, so that its programs can be found again."""
+    if not network.num_classes:
+        raise ValueError(
+            f"{network.name} has no classifier, because num_classes is 0; set "
+            "--config.model.num_classes"
         )
-        factors = rate_factors(recipe.optim, network)
-        updates = optimizer(recipe, epoch_steps, factors, shift=shift)
-        return cls(model, recipe, updates, conventions, mesh, frozen)
+    check_channels(network.name, network.in_channels)
+    frozen = Frozen.of(network, recipe.train.freeze)
+    model = build(
+        network,
+        dtype=recipe.dtype,
+        grouped_conv=recipe.grouped_conv,
+        scan_blocks=recipe.scan_blocks,
+        remat=recipe.remat,
+        axis=AXIS,
+        sync_bn=recipe.bn.sync,
+        bn_group_size=recipe.bn.group_size,
+        frozen_norms=frozen.norms,
+        platform=mesh.devices.flat[0].platform,
+    )
+    factors = rate_factors(recipe.optim, network)
+    updates = optimizer(recipe, epoch_steps, factors, shift=shift)
+    return Task(model, recipe, updates, conventions, mesh, frozen)
 
 
 def create_state(task: Task, key: Array) -> TrainState:

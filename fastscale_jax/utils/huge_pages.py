@@ -12,8 +12,8 @@ import pathlib
 import sys
 
 # Ask the kernel for huge pages; never return memory to the kernel, neither mapped blocks nor the
-# end of the heap. All threads share one arena: in any other than the main one, glibc maps a block of
-# more than 64 MB, and unmaps it when it is freed, whatever the other settings say. XLA's threads
+# end of the heap. All threads share one arena: in any other than the main one, glibc maps a block
+# of more than 64 MB, and unmaps it when it is freed, whatever the other settings say. XLA's threads
 # allocate such blocks in every step.
 _TUNABLES = {
     "glibc.malloc.hugetlb": 1,

@@ -37,7 +37,7 @@ def task_of(num_classes):
 @pytest.mark.parametrize("num_classes", [5, 6])
 def test_every_image_counts_once(batch_size, num_classes, monkeypatch):
     monkeypatch.setattr(evaluate, "eval_step", by_label)
-    monkeypatch.setattr(jax, "jit", lambda function, **options: function)
+    monkeypatch.setattr(evaluate, "program", lambda f, task, layout: functools.partial(f, task))
     split = ArraySplit(np.zeros((23, 2, 2, 3), np.uint8), np.arange(23), 23)
     nothing: Any = None
     found = Evaluator(task_of(num_classes), split, batch_size)(nothing)
