@@ -63,9 +63,8 @@ def reference(name: str) -> Reference:
         known = [x.repository for x in pretrained()]
         near = [f"{SCHEME}{x}" for x in nearest(f"{OWNER}/{path}", known)]
         example = f"as in {SCHEME}{OWNER}/regnety_004.pycls_in1k"
-        raise WeightsError(
-            f"{name} is no name of weights on the hub: {_GRAMMAR}; {did_you_mean(near).strip() or example}"
-        )
+        hint = did_you_mean(near).strip() or example
+        raise WeightsError(f"{name} is no name of weights on the hub: {_GRAMMAR}; {hint}")
     return Reference("/".join(parts[:2]), "/".join(parts[2:]), revision or "main")
 
 
