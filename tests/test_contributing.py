@@ -2,11 +2,14 @@
 
 import pathlib
 import re
+from typing import Any
 
 import pytest
 import yaml
 
 import fastscale_jax
+from fastscale_jax import arch
+from fastscale_jax.arch import bases, zoo
 from tests.core import MODULES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,6 +29,23 @@ def test_each_addition_names_code_tests_and_the_manual(task):
     named = re.findall(r"`([\w./]+)`", SECTIONS[f"Add {task}"])
     for folder in ("fastscale_jax/", "tests/", "docs/"):
         assert any(name.startswith(folder) for name in named), folder
+
+
+def test_the_example_family_has_the_parameters_that_torchvision_publishes(monkeypatch):
+    family, recipe = re.findall(
+        r"```python\n(.*?)```", SECTIONS["Add a family of networks"], re.DOTALL
+    )
+    monkeypatch.setattr(bases, "FAMILIES", dict(bases.FAMILIES))
+    exec(compile(family, "bases.py", "exec"), {"__name__": "example"})
+    added = bases.FAMILIES["wideresnet"]
+    params = [arch.count(added.build("wideresnet", base)).params for base in added.bases]
+    assert params == [68_883_240, 126_886_696]
+    monkeypatch.setattr(zoo, "FAMILIES", bases.FAMILIES)
+    names: dict[str, Any] = {}
+    exec(compile(recipe, "wideresnet.py", "exec"), names)
+    assert arch.count(names["get_config"]().model).params == params[0]
+    scaled = arch.count(names["get_config"]("dWr_16gf").model)
+    assert scaled.flops == pytest.approx(16e9, rel=0.1)
 
 
 def test_every_module_that_the_guide_runs_is_there():

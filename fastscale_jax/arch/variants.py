@@ -53,7 +53,9 @@ def question(text: str, bases: Iterable[str]) -> str:
     words = re.sub(r"(?i)(^|_)rs_", r"\1rs-", text).split("_")
     *base, strategy, amount = ["", *(word.replace("rs-", "rs_") for word in words)]
     if not strategy:
-        return did_you_mean(nearest(amount, bases))
+        # `dWr` for an amount without a strategy; phi is of `orig` alone
+        scaled = f"{'orig' if amount.lower().startswith('phi') else 'dWr'}_{amount}"
+        return did_you_mean([scaled] if parsed(scaled) else nearest(amount, bases))
     near_bases = nearest(base[-1], bases) if base[1:] else [""]
     near_strategies = [spelled(strategy)]
     if not is_strategy(near_strategies[0]):

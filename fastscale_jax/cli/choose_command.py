@@ -48,7 +48,8 @@ def choose_network(
         base: family:base, as in regnetz:500mf.
         strategy: Scaling strategy, as in the variants; dWr is the fast one.
         step_ms: Budget: largest time of a training step on this machine, in milliseconds.
-        memory_gb: Budget: largest memory of a training step, in gigabytes (1e9 bytes).
+        memory_gb: Budget: largest memory of a training step, in gigabytes (1e9 bytes). Default with
+            --target: what programs may use there.
         floor_ms: Budget: largest floor of the compiled step on --target, in milliseconds. The floor
             is the least possible time.
         target: Device to compile for, as in gpu:h100 or tpu:v5e:2x2. This machine need not have it.
@@ -131,6 +132,8 @@ def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, 
         ValueError: not exactly one budget, a number below 0, or a budget not for the --target.
     """
     chosen = {flag: amount for flag, amount in budgets.items() if amount is not None}
+    if not chosen and target:
+        return "memory_bytes", Target.parse(target).usable_bytes
     if len(chosen) != 1:
         raise ValueError("give exactly one budget: --step_ms, --memory_gb or --floor_ms")
     ((flag, amount),) = chosen.items()

@@ -62,10 +62,9 @@ def reference(name: str) -> Reference:
     if len(parts) < 2 or not all(map(_PART.fullmatch, parts)) or (at and not revision):
         known = [x.repository for x in pretrained()]
         near = [f"{SCHEME}{x}" for x in nearest(f"{OWNER}/{path}", known)]
-        raise WeightsError(
-            f"{name} is no name of weights on the hub: {_GRAMMAR}; {did_you_mean(near)}"
-            f"as in {SCHEME}{OWNER}/regnety_004.pycls_in1k"
-        )
+        example = f"as in {SCHEME}{OWNER}/regnety_004.pycls_in1k"
+        hint = did_you_mean(near).strip() or example
+        raise WeightsError(f"{name} is no name of weights on the hub: {_GRAMMAR}; {hint}")
     return Reference("/".join(parts[:2]), "/".join(parts[2:]), revision or "main")
 
 
@@ -268,7 +267,8 @@ def _not_reached(wanted: Reference, cause: BaseException) -> str:
     else:
         why = _in_a_line(cause)
         reason = f"the hub {_endpoint()} is not reached ({why}), and {missing}"
-    return f"{reason}; {question}".strip(" ;")
+    way_out = "give a file instead, which was downloaded elsewhere"
+    return f"{reason}; {question}{way_out}"
 
 
 def _interrupted(wanted: Reference, file: str, error: Exception) -> str:

@@ -71,7 +71,9 @@ def choose(
 
     def take(factor: float, network: Architecture) -> Choice:
         measured.append(Choice(factor, network, measure(factor, network)))
-        amounts = f"{in_words(measured[-1].amount, kind)} of {in_words(budget, kind)}"
+        amount = measured[-1].amount
+        took = "too much" if math.isinf(amount) else in_words(amount, kind)
+        amounts = f"{took} of {in_words(budget, kind)}"
         tell(f"{strategy} x{factor:.4g}, {count(network).flops / 1e9:.4g} GF: {amounts}")
         return measured[-1]
 

@@ -60,8 +60,9 @@ def read_config(
                 return _overridden(of_weights, overrides)
             missing_file = f", and {workdir} has no config.json" if workdir else ""
             raise ValueError(
-                f"a recipe is missing{missing_file}; give one of {', '.join(packaged())}, with a "
-                "variant after a colon, a file, or the --workdir of a run"
+                f"a recipe is missing{missing_file}; give --config= and one of "
+                f"{', '.join(packaged())}, with a variant after a colon, or a file; or the "
+                "--workdir of a run; or --config.init_from= and weights that name their network"
             )
         name = str(recorded)
     path, colon, variant = name.partition(":")

@@ -216,3 +216,9 @@ def test_unknown_family_is_refused_with_the_choices():
     choices = "efficientnet efficientnetv2 regnetx regnety regnetz resnet"
     with pytest.raises(ValueError, match=f"unknown family 'vgg'; choose one of {choices}"):
         arch.model_config("vgg", "16")
+
+
+@pytest.mark.parametrize("meant", ["dWr_2gf", "dWr_x4", "dWr_8mparams", "orig_phi2"])
+def test_of_an_amount_alone_it_is_asked_what_strategy_was_meant(meant):
+    with pytest.raises(ValueError, match=f"did you mean {meant}\\?"):
+        arch.resolve("efficientnet", meant.partition("_")[2])

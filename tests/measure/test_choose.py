@@ -10,6 +10,7 @@ from fastscale_jax.arch import Architecture, Complexity, count
 from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.zoo import base_architecture
+from fastscale_jax.cli.application import main
 from fastscale_jax.cli.choose_command import _on_target
 from fastscale_jax.measure.choose import UnmetError, choose
 from fastscale_jax.targets import figures
@@ -220,3 +221,22 @@ def test_on_a_target_networks_are_compiled_and_those_that_do_not_fit_are_too_lar
         assert keeps_average == {kind == "memory_bytes"}
     assert {program.recipe.data.batch_size for program in asked} == {128}
     assert {program.target.name for program in asked} == {"gpu:h100"}
+
+
+def test_without_a_budget_a_target_has_its_memory(monkeypatch, capsys):
+    target = Target.parse("gpu:a100")
+    monkeypatch.setattr(
+        figures,
+        "program_figures",
+        lambda program, store: {
+            "fits": (cost := count(program.network)).acts < 300e6,
+            "peak_bytes": 200 * cost.acts,
+            "floor_ms": 1.0,
+        },
+    )
+    assert main(["choose", "regnetz:500mf", "--target=gpu:a100", "--compile_cache="]) == 0
+    said = capsys.readouterr()
+    assert f"{target.usable_bytes / 1e9:,.4g} GB" in said.err
+    assert "too much of" in said.err
+    assert "inf" not in said.err
+    assert "regnetz:500mf_dWr_x" in said.out
