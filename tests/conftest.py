@@ -13,7 +13,7 @@ from jax._src import compiler  # the one way to give XLA's own options to what i
 from fastscale_jax.utils.compiling import default_folder, processor
 from tests.compiler import QUICKLY
 from tests.core import MODULES
-from tests.kept_programs import give, take
+from tests.kept_programs import exchange, give, take
 
 _COMMANDS = pytest.StashKey()
 
@@ -78,8 +78,16 @@ def _compiled_once(pytestconfig, tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    yield
+    yield folder, kept
     give(folder, kept)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exchanged(_compiled_once):
+    """Takes what other processes have compiled, and leaves them what this module compiles."""
+    exchange(*_compiled_once)
+    yield
+    exchange(*_compiled_once)
 
 
 @pytest.fixture(scope="module")

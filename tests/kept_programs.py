@@ -21,9 +21,20 @@ def take(kept: pathlib.Path, folder: pathlib.Path) -> None:
     """
     kept.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True)
-    for file in _files(kept):
+    exchange(folder, kept)
+
+
+def exchange(folder: pathlib.Path, kept: pathlib.Path) -> None:
+    """Gives each of the two folders what only the other one has.
+
+    So what one process has compiled reaches those beside it.
+    """
+    ours, theirs = ({file.name for file in _files(x)} for x in (folder, kept))
+    for name in ours - theirs:
+        _publish(folder / name, kept / name)
+    for name in theirs - ours:
         with contextlib.suppress(FileNotFoundError):  # another run of the tests makes room
-            _link(file, folder / file.name)
+            _link(kept / name, folder / name)
 
 
 def give(folder: pathlib.Path, kept: pathlib.Path, most_bytes: int = MOST_BYTES) -> None:
@@ -31,9 +42,7 @@ def give(folder: pathlib.Path, kept: pathlib.Path, most_bytes: int = MOST_BYTES)
 
     Where all are too large together, the oldest go.
     """
-    for file in _files(folder):
-        if not (kept / file.name).exists():
-            _publish(file, kept / file.name)
+    exchange(folder, kept)
     shutil.rmtree(folder)
     files = []
     for file in _files(kept):

@@ -85,7 +85,7 @@ class Normalised:
         """
         if self.activation == "relu":
             wide = gate[:, None, None].astype(self.factor.dtype)
-            return self.replace(factor=self.factor * wide, offset=self.offset * wide).value()
+            return Normalised(self.x, self.factor * wide, self.offset * wide, "relu").value()
         x, *small = self._arrays
         factor, offset = (_for_each_image(a, len(x)) for a in small)
         function = functools.partial(_times, self.activation)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests import kept_programs
-from tests.kept_programs import give, take
+from tests.kept_programs import exchange, give, take
 
 
 @pytest.fixture
@@ -46,6 +46,18 @@ def test_a_program_that_two_workers_compiled_is_kept_once(folders, tmp_path):
         (at / "a-cache").write_bytes(b"program")
         give(at, kept)
     assert names(kept) == ["a-cache"]
+
+
+def test_processes_side_by_side_exchange_what_they_compile(folders, tmp_path):
+    kept, folder = folders
+    other = tmp_path / "other"
+    take(kept, other)
+    (folder / "a-cache").write_bytes(b"ours")
+    (other / "b-cache").write_bytes(b"theirs")
+    for at in (folder, other, folder):
+        exchange(at, kept)
+    assert names(folder) == names(other) == names(kept) == ["a-cache", "b-cache"]
+    assert (folder / "b-cache").read_bytes() == b"theirs"
 
 
 def test_what_was_written_first_makes_room(folders):
