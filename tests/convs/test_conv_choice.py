@@ -73,12 +73,21 @@ def test_a_refusal_offers_what_every_conv_can_have():
         ("cuda", "input_gradient", 1, 2, "lax"),
         ("cuda", "forward", 8, 2, "lax"),
         ("cuda", "filter_gradient", 8, 2, "lax"),
-        ("tpu", "input_gradient", 8, 2, "lax"),
+        ("tpu", "forward", 2, 1, "merged"),
+        ("tpu", "input_gradient", 2, 2, "merged"),
+        ("tpu", "filter_gradient", 2, 1, "lax"),
+        ("tpu", "forward", 1, 1, "lax"),
+        ("tpu", "input_gradient", 8, 2, "merged"),
+        ("tpu", "forward", 8, 1, "lax"),  # a small map
     ],
 )
-def test_gpus_write_no_zeros_between_the_gradients_of_a_conv_in_groups(
-    platform, part, groups, stride, wanted
-):
+def test_accelerators_convolve_groups_in_forms_of_their_own(platform, part, groups, stride, wanted):
     shape = ConvShape(2, 8, 8, 8, 8, groups, 3, stride)
     for choice in ("auto", "portable"):
         assert choose(choice, part, shape, jnp.bfloat16, platform) == wanted
+
+
+@pytest.mark.parametrize(("side", "channels", "wanted"), [(28, 16, "merged"), (28, 128, "lax")])
+def test_a_tpu_merges_groups_of_under_eight_channels(side, channels, wanted):
+    shape = ConvShape(2, side, side, channels, channels, 16, 3, 1)
+    assert choose("auto", "forward", shape, jnp.bfloat16, "tpu") == wanted

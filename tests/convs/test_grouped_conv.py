@@ -17,7 +17,7 @@ from jax import export
 from fastscale_jax.arch.validation import PADDINGS
 from fastscale_jax.convs import conv_choice, conv_shape, native
 from fastscale_jax.convs.conv_choice import IMPLEMENTATIONS, PARTS, choose
-from fastscale_jax.convs.conv_forms import input_gradient
+from fastscale_jax.convs.conv_forms import forward, input_gradient
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from tests.commands import environment
@@ -129,6 +129,33 @@ def test_the_input_gradient_by_phases_is_xla_s(shape):
             for form in ("phases", "lax")
         )
     assert_close([got], [wanted], 1e-12)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *GROUPED,
+        *DEPTHWISE,
+        ConvShape(2, 6, 5, 20, 40, 10, 3, 2),
+        ConvShape(2, 6, 5, 21, 21, 7, 3, 1),
+    ],
+    ids=shape_id,
+)
+def test_merged_groups_are_xla_s(shape):
+    x, kernel, dy = operands(shape)
+    with jax.enable_x64(True):
+        results, gradients = zip(
+            *(
+                (
+                    jax.jit(forward, static_argnums=(0, 3))(form, x, kernel, shape),
+                    jax.jit(input_gradient, static_argnums=(0, 3))(form, dy, kernel, shape),
+                )
+                for form in ("merged", "lax")
+            ),
+            strict=True,
+        )
+    assert_close([results[0]], [results[1]], 1e-12)
+    assert_close([gradients[0]], [gradients[1]], 1e-12)
 
 
 @pytest.mark.parametrize("implementation", ["native", "im2col", "shift", "native,lax,im2col"])
