@@ -7,7 +7,7 @@ from docs.speed_tables import RESULTS
 from fastscale_jax.display.table import DASH
 
 _UNITS = (("memory_bytes", 1e9, 2), ("bytes", 1e9, 1), ("flops", 1e12, 3))
-_PASSES = 14  # for convs that are library kernels, so that nothing is fused with them
+_PASSES = 14  # of a plain block whose convs are library kernels, with which nothing is fused
 _NETWORKS = (
     "RegNetZ-500MF",
     "EfficientNet-B0",
@@ -21,7 +21,7 @@ _NETWORKS = (
 def before_and_after() -> str:
     """Returns what steps move since accelerators have forms of their own, and moved before.
 
-    The least that a hand-written step would move is `_PASSES` times the activations.
+    `_PASSES` is for GPUs; TPUs fuse more with a conv.
     """
     before = json.loads((RESULTS / "program_rows_before.json").read_text(encoding="utf-8"))
     after = by_target("rows")

@@ -4,6 +4,7 @@ import importlib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 import jax
@@ -99,8 +100,21 @@ def compiled_quickly():
         options = {**QUICKLY, **(env_options_overrides or {})}
         return options_for(*given, env_options_overrides=options, **named)
 
+    _forget_programs()  # what was compiled with the other options
     jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "get_compile_options", with_options)
         yield
     jax.config.update("jax_disable_most_optimizations", False)
+    _forget_programs()
+
+
+def _forget_programs():
+    """Drops the programs that runs of this process share, if any has trained.
+
+    The module is found by the end of its name: `tests.touched` takes a whole name for an import,
+    and all tests would depend on training.
+    """
+    for name, module in [*sys.modules.items()]:
+        if name.endswith(".train.programs"):
+            module.forget()

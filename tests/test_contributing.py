@@ -36,7 +36,7 @@ def test_the_example_family_has_the_parameters_that_torchvision_publishes(monkey
         r"```python\n(.*?)```", SECTIONS["Add a family of networks"], re.DOTALL
     )
     monkeypatch.setattr(bases, "FAMILIES", dict(bases.FAMILIES))
-    exec(compile(family, "bases.py", "exec"), {"__name__": "example"})
+    exec(compile(family, "bases.py", "exec"), dict(vars(bases)))
     added = bases.FAMILIES["wideresnet"]
     params = [arch.count(added.build("wideresnet", base)).params for base in added.bases]
     assert params == [68_883_240, 126_886_696]

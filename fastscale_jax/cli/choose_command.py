@@ -129,13 +129,16 @@ def _budget(budgets: dict[str, float | None], target: str | None) -> tuple[str, 
     """The kind and the amount of the budget.
 
     Raises:
-        ValueError: not exactly one budget, a number below 0, or a budget not for the --target.
+        ValueError: several budgets, or none without a --target; a number below 0; or a budget that
+            is not for the --target.
     """
     chosen = {flag: amount for flag, amount in budgets.items() if amount is not None}
     if not chosen and target:
         return "memory_bytes", Target.parse(target).usable_bytes
     if len(chosen) != 1:
-        raise ValueError("give exactly one budget: --step_ms, --memory_gb or --floor_ms")
+        raise ValueError(
+            "give exactly one budget: --step_ms, --memory_gb or --floor_ms; or only a --target"
+        )
     ((flag, amount),) = chosen.items()
     if not 0 < amount < math.inf:
         raise ValueError(f"--{flag} must be a number above 0")

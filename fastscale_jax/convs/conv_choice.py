@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fastscale_jax.convs import native
-from fastscale_jax.convs.conv_forms import MERGED
+from fastscale_jax.convs.conv_forms import merged_groups
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.utils.console import complain
 
@@ -29,6 +29,7 @@ _WIDEST_NATIVE_POINTWISE = 128  # input channels of a fused 1x1 conv, in inferen
 # Input channels of dense convs. With fewer, vector lanes of the input gradient are idle; with more,
 # the weights do not stay in the cache.
 _FEWEST_NATIVE_DENSE = 8
+_LANES = 128  # of a TPU's vectors
 _WIDEST_NATIVE_DENSE = {"forward": 128, "input_gradient": 128, "filter_gradient": 256}
 
 
@@ -146,15 +147,20 @@ def _on_accelerators(part: str, shape: ConvShape, dtype: Any, platform: str) -> 
 def _is_merged(part: str, shape: ConvShape) -> bool:
     """Whether a TPU should convolve groups of under eight channels as fewer groups of eight.
 
-    Chosen by the cycles that XLA estimates for a v5e, with 128 images in bfloat16; the bytes are
-    the same. It was not timed. With groups of four channels the forward pass and the input gradient
-    take 0.5 to 0.75 of the cycles of `lax`; with depthwise convs 0.25 to 0.95 on maps of 28 pixels
-    or more and with a stride, 0.94 to 1.03 at 14 pixels, and 1.5 to 2.6 at 7. Filter gradients take
-    longer, and so do groups of eight or more channels.
+    Chosen by the cycles that XLA estimates for a v5e, with 128 images in bfloat16; other types and
+    TPUs have the same rule. It was not timed. With groups of four channels the forward pass and the
+    input gradient take 0.5 to 0.75 of the cycles of `lax`; with depthwise convs 0.25 to 1 on maps
+    of 28 pixels or more and with a stride, 0.94 to 1.03 at 14 pixels, and 0.9 to 1.3 at 7. Filter
+    gradients take longer, and groups of eight or more channels gain nothing. A depthwise conv of a
+    multiple of 128 channels, which fill the lanes, is another program in `lax`, and 1.3 to 4.6
+    times as fast as merged.
     """
-    if part == "filter_gradient" or shape.groups == 1 or shape.group_in >= MERGED:
+    if part == "filter_gradient" or shape.groups == 1 or merged_groups(shape) == 1:
         return False
-    return not shape.is_depthwise or shape.stride > 1 or min(shape.height, shape.width) > 14
+    if shape.group_in > 1:
+        return True
+    is_large = shape.stride > 1 or min(shape.height, shape.width) > 14
+    return is_large and shape.c_in % _LANES > 0
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:

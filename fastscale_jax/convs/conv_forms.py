@@ -46,18 +46,24 @@ def by_shift(x: Array, kernel: Array, shape: ConvShape) -> Array:
 
 
 def by_merging(x: Array, kernel: Array, shape: ConvShape) -> Array:
-    """XLA's convolution of fewer groups, which have `MERGED` input channels where that is possible.
+    """XLA's convolution of fewer groups, of `merged_groups` each.
 
-    A kernel of merged groups is zero where an input and an output are of different groups.
+    Its kernel is zero where an input and an output are of different groups. So a channel that is
+    not finite makes the others of its merged group NaN.
     """
-    most = max(1, MERGED // shape.group_in)
-    merged = max(n for n in range(1, most + 1) if shape.groups % n == 0)
+    merged = merged_groups(shape)
     k, groups = shape.kernel, shape.groups // merged
-    parts = kernel.reshape(k, k, shape.group_in, groups, merged, shape.group_out)
-    own = jnp.eye(merged, dtype=kernel.dtype)
-    wide = jnp.einsum("abigmo,nm->abnigmo", parts, own)
-    wide = wide.reshape(k, k, merged * shape.group_in, shape.c_out)
+    # by input group, and by output group within its merged group
+    parts = kernel.reshape(k, k, 1, shape.group_in, groups, merged, shape.group_out)
+    own = jnp.eye(merged, dtype=kernel.dtype).reshape(merged, 1, 1, merged, 1)
+    wide = (parts * own).reshape(k, k, merged * shape.group_in, shape.c_out)
     return by_lax(x, wide, dataclasses.replace(shape, groups=groups))
+
+
+def merged_groups(shape: ConvShape) -> int:
+    """Returns how many groups a merged one consists of: at most `MERGED` input channels of them."""
+    most = MERGED // shape.group_in
+    return max((n for n in range(1, most + 1) if shape.groups % n == 0), default=1)
 
 
 def by_product(x: Array, kernel: Array, shape: ConvShape) -> Array:

@@ -267,7 +267,7 @@ def _not_reached(wanted: Reference, cause: BaseException) -> str:
     else:
         why = _in_a_line(cause)
         reason = f"the hub {_endpoint()} is not reached ({why}), and {missing}"
-    way_out = "give a file instead, which was downloaded elsewhere"
+    way_out = "give the path of a file that you downloaded elsewhere"
     return f"{reason}; {question}{way_out}"
 
 

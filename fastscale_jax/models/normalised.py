@@ -74,7 +74,10 @@ class Normalised:
         return _pooled(self.activation, *self._arrays)
 
     def times(self, gate: Array) -> Array:
-        """Returns `[batch, h, w, c]`, multiplied by squeeze-excite's gate `[batch, c]`, 0 or more.
+        """Returns `[batch, h, w, c]`, multiplied by squeeze-excite's gate, of the dtype of `x`.
+
+        Args:
+            gate: `[batch, c]`, above 0, as from a sigmoid. Where it is 0, its gradient may be 0.
 
         One kernel sums the gradients of `factor`, `offset` and `gate` over each image; those of
         `factor` and `offset` are then summed over images. Summing over the batch directly would

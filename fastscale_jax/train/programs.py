@@ -1,7 +1,8 @@
 """The compiled programs of a task, shared by all runs of a process.
 
 Tracing and lowering a step takes seconds even if its compiled form is in the cache. So a second run
-of the same task in a process, with another seed for example, uses the programs of the first.
+of the same task in a process, with another seed for example, uses the programs of the first. They
+stay in memory when a run ends.
 """
 
 import functools
@@ -52,3 +53,8 @@ def _jitted(
         donate_argnums=0 if donates else (),
         compiler_options=compiling.hasty() if hasty else None,
     )
+
+
+def forget() -> None:
+    """Drops the kept programs."""
+    _jitted.cache_clear()

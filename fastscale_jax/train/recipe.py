@@ -140,7 +140,10 @@ class Recipe:
         return self.optim.learning_rate * self.data.batch_size / REFERENCE_BATCH_SIZE
 
     def of_programs(self) -> "Recipe":
-        """Returns the recipe with the defaults of all that changes no compiled program."""
+        """Returns the recipe without seed, checkpoints and initial weights.
+
+        They change no compiled program.
+        """
         return dataclasses.replace(self, checkpoint=Checkpoint(), seed=0, init_from="")
 
     def long_enough(self, epoch_steps: int) -> "Recipe":

@@ -218,6 +218,11 @@ def test_unknown_family_is_refused_with_the_choices():
         arch.model_config("vgg", "16")
 
 
+def test_a_base_that_is_nearly_an_amount_is_asked_for_too():
+    with pytest.raises(ValueError, match="did you mean 500mf or dWr_550mf\\?"):
+        arch.resolve("regnety", "550mf")
+
+
 @pytest.mark.parametrize("meant", ["dWr_2gf", "dWr_x4", "dWr_8mparams", "orig_phi2"])
 def test_of_an_amount_alone_it_is_asked_what_strategy_was_meant(meant):
     with pytest.raises(ValueError, match=f"did you mean {meant}\\?"):

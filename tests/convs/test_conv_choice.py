@@ -87,7 +87,18 @@ def test_accelerators_convolve_groups_in_forms_of_their_own(platform, part, grou
         assert choose(choice, part, shape, jnp.bfloat16, platform) == wanted
 
 
-@pytest.mark.parametrize(("side", "channels", "wanted"), [(28, 16, "merged"), (28, 128, "lax")])
-def test_a_tpu_merges_groups_of_under_eight_channels(side, channels, wanted):
-    shape = ConvShape(2, side, side, channels, channels, 16, 3, 1)
+@pytest.mark.parametrize(
+    ("side", "channels", "groups", "wanted"),
+    [
+        (28, 16, 16, "merged"),
+        (14, 16, 16, "lax"),  # depthwise, a small map
+        (28, 128, 128, "lax"),  # depthwise, full lanes
+        (7, 64, 16, "merged"),
+        (28, 128, 16, "lax"),  # eight channels already
+        (28, 80, 16, "lax"),  # two groups have more than eight
+        (28, 28, 7, "lax"),  # no two divide seven
+    ],
+)
+def test_a_tpu_merges_groups_of_under_eight_channels(side, channels, groups, wanted):
+    shape = ConvShape(2, side, side, channels, channels, groups, 3, 1)
     assert choose("auto", "forward", shape, jnp.bfloat16, "tpu") == wanted

@@ -29,6 +29,7 @@ from fastscale_jax.runs.start import Start, load_for
 from fastscale_jax.train.evaluate import as_record
 from tests.full_disk import full
 from tests.passes import rule
+from tests.runs.records import timeless
 from tests.train.tiny import tiny_config, tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -60,13 +61,6 @@ def uninterrupted(tmp_path_factory):
     """The workdir of a run that nothing disturbed, and the metrics that it returned."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "new" / "folder"
     return workdir, loop.train(tiny_run(workdir, **{"train.steps": STEPS}))
-
-
-def timeless(workdir):
-    """The records of a run without its speed."""
-    records = read_metrics(workdir / "metrics.jsonl")
-    times = ("images_per_second", "data_wait_percent")
-    return [{k: v for k, v in r.items() if k not in times} for r in records]
 
 
 def saved_arrays(workdir, checkpoint_run):

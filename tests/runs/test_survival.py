@@ -18,9 +18,9 @@ from fastscale_jax.checkpoints.checkpoint import SaveError
 from fastscale_jax.checkpoints.saved import find_checkpoint, latest_step
 from fastscale_jax.checkpoints.stores import Folder, checkpoints_of
 from fastscale_jax.logs.meter import Meter
-from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.runs import loop, trainer
 from tests.commands import TINY, run, start
+from tests.runs.records import timeless
 from tests.train.tiny import tiny_run
 
 STEPS = 90
@@ -44,12 +44,6 @@ def arrays(workdir: pathlib.Path) -> list[np.ndarray]:
         shapes = reader.metadata(folder).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
         return jax.tree.leaves(reader.restore(folder, restore_args=as_numpy))
-
-
-def timeless(workdir: pathlib.Path) -> list[dict[str, float]]:
-    records = read_metrics(workdir / "metrics.jsonl")
-    times = ("images_per_second", "data_wait_percent")
-    return [{k: v for k, v in record.items() if k not in times} for record in records]
 
 
 def assert_same(workdir: pathlib.Path, wanted: pathlib.Path, steps: int = STEPS) -> None:

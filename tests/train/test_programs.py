@@ -10,7 +10,7 @@ from fastscale_jax.distributed.sharding import ON_ALL
 from fastscale_jax.runs import loop, trainer
 from fastscale_jax.train import programs
 from fastscale_jax.train.programs import program
-from tests.runs.test_loop import timeless
+from tests.runs.records import timeless
 from tests.train.tiny import tiny_run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -32,7 +32,7 @@ def task_of(folder, shift=0, **changes):
     return tiny_run(folder, **changes).task(shift)
 
 
-@pytest.mark.parametrize("changes", [{}, {"seed": 1}, {"checkpoint.keep": 7}])
+@pytest.mark.parametrize("changes", [{}, {"seed": 1}, {"checkpoint.keep": 7}, {"init_from": "x"}])
 def test_what_changes_no_program_is_traced_once(tmp_path, traced, changes):
     function, tasks = traced
     for task in (task_of(tmp_path), task_of(tmp_path, **changes)):
@@ -70,11 +70,10 @@ def test_a_layout_donation_and_haste_are_of_a_program_too(tmp_path, traced):
 
 
 def test_few_are_kept(tmp_path, traced):
-    function, tasks = traced
+    function, _ = traced
     for turn in range(programs._KEPT + 1):
         program(functools.partial(function), task_of(tmp_path))(jnp.ones(turn + 1))
     assert programs._jitted.cache_info().currsize == programs._KEPT
-    assert len(tasks) == programs._KEPT + 1
 
 
 def test_a_second_run_traces_no_step_and_is_what_it_is_alone(tmp_path, monkeypatch):
@@ -89,7 +88,7 @@ def test_a_second_run_traces_no_step_and_is_what_it_is_alone(tmp_path, monkeypat
     for seed in (0, 1):
         loop.train(tiny_run(tmp_path / f"{seed}", **{"train.steps": 2, "seed": seed}))
     assert len(traces) == 1
-    programs._jitted.cache_clear()
+    programs.forget()
     loop.train(tiny_run(tmp_path / "alone", **{"train.steps": 2, "seed": 1}))
     assert len(traces) == 2
     assert timeless(tmp_path / "1") == timeless(tmp_path / "alone")
