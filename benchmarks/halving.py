@@ -28,6 +28,7 @@ from fastscale_jax.search.training import shortened, trained
 
 EPOCHS, WINDOW = 10, "1mf:4mf"
 RULES = [Halving(start, factor) for start, factor in ((1, 2), (2, 2), (3, 2), (2, 3), (3, 3))]
+ROUNDS = ((2, 4), (1, 2, 4))  # epochs after which the better half would go on, all at once
 Curve = Mapping[int, float]  # error in percent, by epochs
 
 
@@ -90,11 +91,36 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
 
 def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
     """Returns the share of epochs, the number of the best three found, and the lost error."""
-    best = _best({i: curve[EPOCHS] for i, curve in enumerate(curves)})
     lengths = trained_for(curves, rule)
-    ends = {i: curves[i][EPOCHS] for i, n in enumerate(lengths) if n == EPOCHS}
     share = sum(lengths) / (EPOCHS * len(curves))
-    return share, len({*best} & {*_best(ends)}), min(ends.values()) - curves[best[0]][EPOCHS]
+    return share, *found(curves, [i for i, n in enumerate(lengths) if n == EPOCHS])
+
+
+def outcome_in_rounds(curves: Sequence[Curve], epochs: Sequence[int]) -> tuple[float, int, float]:
+    """Returns the same where all wait for each other.
+
+    Args:
+        curves: of the networks.
+        epochs: after which the better half goes on.
+    """
+    going_on, trained_epochs, before = list(range(len(curves))), 0, 0
+    for end in (*epochs, EPOCHS):
+        trained_epochs += (end - before) * len(going_on)
+        if end < EPOCHS:
+            order = sorted(going_on, key=lambda i, end=end: (curves[i][end], i))
+            going_on, before = order[: len(order) // 2], end
+    share = trained_epochs / (EPOCHS * len(curves))
+    return share, *found(curves, going_on)
+
+
+def found(curves: Sequence[Curve], ended: Sequence[int]) -> tuple[int, float]:
+    """Returns how many of the best three are among networks, and how much worse their best is.
+
+    Networks of equal error are equally good: any of those that share the third place counts.
+    """
+    best = sorted(curve[EPOCHS] for curve in curves)[:3]
+    ends = sorted(curves[i][EPOCHS] for i in ended)[:3]
+    return sum(error <= best[-1] for error in ends), ends[0] - best[0]
 
 
 def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
@@ -114,11 +140,6 @@ def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
         attempts.append([trial])
         lengths.append(length)
     return lengths
-
-
-def _best(errors: Mapping[int, float]) -> list[int]:
-    """The three with the lowest errors; of equal ones the first."""
-    return sorted(errors, key=lambda i: (errors[i], i))[:3]
 
 
 if __name__ == "__main__":

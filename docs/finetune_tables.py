@@ -9,6 +9,7 @@ from typing import Any
 from docs.speed_tables import RESULTS
 
 ALONG = RESULTS / "finetune_along_small_intel.json"
+ALONG_IMAGENET = RESULTS / "finetune_along_lite0_intel.json"
 SMALL, IMAGENET = RESULTS / "finetune_intel.json", RESULTS / "finetune_lite0_amd.json"
 _METHODS = {
     "documented": "the command before",
@@ -52,7 +53,16 @@ def ablations() -> str:
 
 def until_equal() -> str:
     """Returns when the mean error is as low as the one that training from scratch ends with."""
-    result = json.loads(ALONG.read_text(encoding="utf-8"))
+    return _until_equal(ALONG)
+
+
+def until_equal_imagenet() -> str:
+    """Returns the same of a network whose weights were trained on ImageNet."""
+    return _until_equal(ALONG_IMAGENET)
+
+
+def _until_equal(file: pathlib.Path) -> str:
+    result = json.loads(file.read_text(encoding="utf-8"))
     rows = ["| | error, % | from scratch: steps | seconds | `finetune`: steps | seconds |"]
     rows += ["|---|--:|--:|--:|--:|--:|"]
     for name, found in result["sets"].items():

@@ -1,20 +1,32 @@
 """The table of search.md: what successive halving saves, and what it loses."""
 
+from collections.abc import Sequence
+
 import optuna
 
-from benchmarks.halving import RULES, outcome, read
+from benchmarks.halving import ROUNDS, RULES, outcome, outcome_in_rounds, read
 from docs.speed_tables import RESULTS
 
 
 def table() -> str:
-    """Returns a row for each rule, of the first seed's networks."""
+    """Returns a row for each rule, with a value for each seed's networks."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    curves = read(RESULTS / "halving_digits.jsonl")[0]
+    of_seeds = [curves for _, curves in sorted(read(RESULTS / "halving_digits.jsonl").items())]
     lines = [
-        "| `--halving_from` | `--halving_factor` | epochs, % | of the best three | error lost, % |",
-        "|--:|--:|--:|--:|--:|",
+        "| rule | epochs, % | of the best three | error lost, % |",
+        "|---|--:|--:|--:|",
     ]
     for rule in RULES:
-        share, kept, lost = outcome(curves, rule)
-        lines.append(f"| {rule.start} | {rule.factor} | {100 * share:.0f} | {kept} | {lost:.2f} |")
+        name = f"`--halving_from={rule.start} --halving_factor={rule.factor}`"
+        lines.append(_row(name, [outcome(curves, rule) for curves in of_seeds]))
+    for epochs in ROUNDS:
+        *others, last = map(str, epochs)
+        name = f"in rounds, after {', '.join(others)} and {last} epochs"
+        lines.append(_row(name, [outcome_in_rounds(curves, epochs) for curves in of_seeds]))
     return "\n".join(lines)
+
+
+def _row(name: str, outcomes: Sequence[tuple[float, int, float]]) -> str:
+    shares, kept, lost = zip(*outcomes, strict=True)
+    cells = ([f"{100 * x:.0f}" for x in shares], map(str, kept), [f"{x:.2f}" for x in lost])
+    return f"| {name} | {' | '.join(', '.join(cell) for cell in cells)} |"

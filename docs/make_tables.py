@@ -133,6 +133,7 @@ TABLES = {
         "small network": finetune_tables.small,
         "imagenet": finetune_tables.imagenet,
         "until equal": finetune_tables.until_equal,
+        "until equal imagenet": finetune_tables.until_equal_imagenet,
         "ablations": finetune_tables.ablations,
     },
     "weights.md": {"counterparts": counterparts},
