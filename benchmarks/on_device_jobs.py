@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.worker import FULL
 from fastscale_jax.arch import FAMILIES, PAPER_ROWS
 from fastscale_jax.convs.conv_choice import PARTS
-from fastscale_jax.convs.conv_forms import FORMS
+from fastscale_jax.convs.conv_forms import FORMS, merged_groups
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.measure.points import Spec
 
@@ -228,6 +228,7 @@ def _forms(shape: ConvShape, part: str, platform: str) -> Sequence[str]:
         "im2col": shape.groups > 1,
         "shift": shape.is_depthwise,
         "product": shape.is_pointwise,
+        "merged": platform == "tpu" and merged_groups(shape) > 1,
     }
     has_phases = part == "input_gradient" and shape.groups > 1 and shape.stride > 1
     others = ["phases"] * has_phases + ["native"] * (platform == "cpu")
