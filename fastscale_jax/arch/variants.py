@@ -55,7 +55,10 @@ def question(text: str, bases: Iterable[str]) -> str:
     if not strategy:
         # `dWr` for an amount without a strategy; phi is of `orig` alone
         scaled = f"{'orig' if amount.lower().startswith('phi') else 'dWr'}_{amount}"
-        return did_you_mean([*nearest(amount, bases), *[scaled] * bool(parsed(scaled))])
+        near = nearest(amount, bases)
+        if parsed(scaled):  # of several bases none is meant
+            near = [*near, scaled] if len(near) == 1 else [scaled]
+        return did_you_mean(near)
     near_bases = nearest(base[-1], bases) if base[1:] else [""]
     near_strategies = [spelled(strategy)]
     if not is_strategy(near_strategies[0]):

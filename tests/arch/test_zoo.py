@@ -223,6 +223,11 @@ def test_a_base_that_is_nearly_an_amount_is_asked_for_too():
         arch.resolve("regnety", "550mf")
 
 
+def test_where_several_bases_are_as_near_none_is_asked_for():
+    with pytest.raises(ValueError, match="of regnety; did you mean dWr_2gf\\? use"):
+        arch.resolve("regnety", "2gf")
+
+
 @pytest.mark.parametrize("meant", ["dWr_2gf", "dWr_x4", "dWr_8mparams", "orig_phi2"])
 def test_of_an_amount_alone_it_is_asked_what_strategy_was_meant(meant):
     with pytest.raises(ValueError, match=f"did you mean {meant}\\?"):
