@@ -63,6 +63,12 @@ def test_where_processes_have_no_limits_the_rest_counts(monkeypatch):
     assert limits.room() > 0
 
 
+def test_less_is_set_aside_once_a_step_is_compiled(monkeypatch):
+    monkeypatch.setattr(limits, "_free_on_host", lambda: iter([10**10, 5 * 10**9]))
+    assert limits.room() == 4_300_000_000
+    assert limits.room(compiled=True) == 4_700_000_000
+
+
 def test_a_machine_that_does_not_say_is_told_apart(monkeypatch, tmp_path):
     nowhere = str(tmp_path / "proc")
     monkeypatch.setattr(limits, "resource", None)
