@@ -32,7 +32,7 @@ from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.models.computation import image_keys
 from fastscale_jax.train.step import training_images
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 AUGMENTS = {
     "none": Augment.none(label_smoothing=0.1),
@@ -144,5 +144,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

@@ -24,7 +24,7 @@ from fastscale_jax.checkpoints.stores import Folder
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 
 def measure(network: str, batch: int, saves: int, steps_between: int) -> dict[str, Any]:
@@ -82,5 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

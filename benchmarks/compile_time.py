@@ -25,7 +25,7 @@ from fastscale_jax.arch import as_architecture, model_config
 from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 NETWORKS = {"regnetz:500mf": 8, "regnetz:4gf": 2, "regnetz:dWr_16gf": 1}  # batch sizes
 
@@ -108,6 +108,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     main()

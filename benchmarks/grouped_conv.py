@@ -32,7 +32,7 @@ from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.grouped_conv import grouped_conv
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 # Above this many multiply-adds, XLA:CPU's filter gradient takes seconds, because it expands groups.
 EXPANDED_LIMIT = 2e9
@@ -266,5 +266,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

@@ -16,20 +16,23 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import TrialState
 
+from fastscale_jax.arch import Architecture, model_config
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
-from fastscale_jax.search.halving import Halving
-from fastscale_jax.search.jobs import Job
+from fastscale_jax.search.halving import Halving, Verdict
+from fastscale_jax.search.jobs import DONE, Entry, Job
 from fastscale_jax.search.regnets import space_of, window_of
+from fastscale_jax.search.rounds import judged
 from fastscale_jax.search.sample import sample
 from fastscale_jax.search.training import shortened, trained
 
 EPOCHS, WINDOW = 10, "1mf:4mf"
 RULES = [Halving(start, factor) for start, factor in ((1, 2), (2, 2), (3, 2), (2, 3), (3, 3))]
-ROUNDS = ((2, 4), (1, 2, 4))  # epochs after which the better half would go on, all at once
+RULES += [rule._replace(in_rounds=True) for rule in RULES]
 Curve = Mapping[int, float]  # error in percent, by epochs
+_ANY = Architecture.from_config(model_config("regnetz", "dWr_x0.1"))  # the rule does not look at it
 
 
 def main() -> None:
@@ -46,7 +49,8 @@ def main() -> None:
         for rule in RULES:
             share, kept, lost = outcome(curves, rule)
             print(
-                f"seed {seed}, {len(curves)} networks, from {rule.start}, factor {rule.factor}: "
+                f"seed {seed}, {len(curves)} networks, from {rule.start}, factor {rule.factor}"
+                f"{', in rounds' * rule.in_rounds}: "
                 f"{100 * share:.0f} % of the epochs, {kept} of the best three, {lost:.2f} % lost"
             )
 
@@ -75,14 +79,14 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
             continue
         errors: dict[int, float] = {}
 
-        def keep(epochs: int, error: float, errors: dict[int, float] = errors) -> bool:
+        def keep(epochs: int, error: float, errors: dict[int, float] = errors) -> Verdict:
             errors[epochs] = error
-            return False
+            return Verdict.GO_ON
 
         with tempfile.TemporaryDirectory() as folder:
             job = Job(i, one.parameters._asdict(), one.network)
             workdir = pathlib.Path(folder)
-            error, _ = trained(run, job, workdir, lambda: None, is_behind=keep, every_epochs=1)
+            error, _ = trained(run, job, workdir, lambda: None, compare=keep, every_epochs=1)
         line = {"seed": seed, "number": i, "network": one.network.name}
         line |= {"errors": {**errors, EPOCHS: error}, **provenance(machine)}
         with path.open("a", encoding="utf-8") as file:
@@ -91,26 +95,9 @@ def record(path: pathlib.Path, number: int, seed: int) -> None:
 
 def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
     """Returns the share of epochs, the number of the best three found, and the lost error."""
-    lengths = trained_for(curves, rule)
+    lengths = trained_in_rounds(curves, rule) if rule.in_rounds else trained_for(curves, rule)
     share = sum(lengths) / (EPOCHS * len(curves))
     return share, *found(curves, [i for i, n in enumerate(lengths) if n == EPOCHS])
-
-
-def outcome_in_rounds(curves: Sequence[Curve], epochs: Sequence[int]) -> tuple[float, int, float]:
-    """Returns the same where all wait for each other.
-
-    Args:
-        curves: of the networks.
-        epochs: after which the better half goes on.
-    """
-    going_on, trained_epochs, before = list(range(len(curves))), 0, 0
-    for end in (*epochs, EPOCHS):
-        trained_epochs += (end - before) * len(going_on)
-        if end < EPOCHS:
-            order = sorted(going_on, key=lambda i, end=end: (curves[i][end], i))
-            going_on, before = order[: len(order) // 2], end
-    share = trained_epochs / (EPOCHS * len(curves))
-    return share, *found(curves, going_on)
 
 
 def found(curves: Sequence[Curve], ended: Sequence[int]) -> tuple[int, float]:
@@ -140,6 +127,18 @@ def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
         attempts.append([trial])
         lengths.append(length)
     return lengths
+
+
+def trained_in_rounds(curves: Sequence[Curve], rule: Halving) -> list[int]:
+    """Returns the epochs that each network is trained for, with all compared at once."""
+    entries = [Entry(Job(i, {}, _ANY), DONE) for i in range(len(curves))]
+    reported = [{n: curve[n] for n in range(rule.start, EPOCHS, rule.start)} for curve in curves]
+    attempts = [
+        [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=errors)]
+        for errors in reported
+    ]
+    last = judged(entries, attempts, rule)
+    return [last[i].epochs if last[i].verdict is Verdict.STOP else EPOCHS for i in last]
 
 
 if __name__ == "__main__":

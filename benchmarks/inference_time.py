@@ -23,7 +23,7 @@ from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.measure.timing import sample
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 STRATEGIES = ("w", "dWr", "dwr", "dw")
 FACTORS = (2.0, 4.0, 8.0)
@@ -65,5 +65,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from fastscale_jax.measure.provenance import provenance
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 GROWTH = 1.04  # ratio of consecutive batches
@@ -111,5 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

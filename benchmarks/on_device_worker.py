@@ -19,7 +19,7 @@ from fastscale_jax.measure import point, roofline, timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import Spec
 from fastscale_jax.targets.devices import makers_rates
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 # Passes in one program, each with its own operands. Several passes make dispatch negligible; other
@@ -146,5 +146,5 @@ def _forget() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     serve(measured)

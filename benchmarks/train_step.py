@@ -28,7 +28,7 @@ from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import provenance
 from fastscale_jax.measure.torch_runner import TorchRunner
 from fastscale_jax.measure.workload import PARTS
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 ON_CPU = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 ON_GPU = (*ON_CPU, "regnety:4gf", "regnetz:4gf", "regnetz:dWr_16gf")
@@ -155,5 +155,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     main()

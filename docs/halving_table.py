@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import optuna
 
-from benchmarks.halving import ROUNDS, RULES, outcome, outcome_in_rounds, read
+from benchmarks.halving import RULES, outcome, read
 from docs.speed_tables import RESULTS
 
 
@@ -17,12 +17,9 @@ def table() -> str:
         "|---|--:|--:|--:|",
     ]
     for rule in RULES:
-        name = f"`--halving_from={rule.start} --halving_factor={rule.factor}`"
+        rounds = " --halving_rounds" * rule.in_rounds
+        name = f"`--halving_from={rule.start} --halving_factor={rule.factor}{rounds}`"
         lines.append(_row(name, [outcome(curves, rule) for curves in of_seeds]))
-    for epochs in ROUNDS:
-        *others, last = map(str, epochs)
-        name = f"in rounds, after {', '.join(others)} and {last} epochs"
-        lines.append(_row(name, [outcome_in_rounds(curves, epochs) for curves in of_seeds]))
     return "\n".join(lines)
 
 

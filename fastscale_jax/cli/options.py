@@ -13,6 +13,7 @@ from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.compiling import default_folder, is_writable, keep_compiled_programs
 from fastscale_jax.utils.console import complain
+from fastscale_jax.utils.huge_pages import run_in_calling_thread
 from fastscale_jax.utils.paths import at_home
 
 _SESSION = Group("All commands", sort_key=3)
@@ -64,11 +65,14 @@ class Session:
         """Applies the settings; every command calls this first.
 
         Args:
-            compiles: the command compiles programs for this machine, so the cache is set up.
+            compiles: the command compiles programs for this machine: the cache is set up, and how
+                CPUs run them.
         """
         # Orbax logs a dozen lines per checkpoint and pages per failure; we print one line instead.
         logging.use_absl_handler()
         logging.set_verbosity(logging.FATAL if self.verbosity is None else self.verbosity)
+        if compiles:
+            run_in_calling_thread()
         kept = self.compile_cache
         if compiles and kept and not keep_compiled_programs(kept):
             self._complain()

@@ -64,10 +64,13 @@ class Early:
             --halving_factor networks trains on; the next is after --halving_factor times as many
             epochs. 0: all networks train to the end.
         halving_factor: Factor of the halving. Default: 2.
+        halving_rounds: Compare only when all networks have been trained for as many epochs, so that
+            exactly the better ones go on. Without it no worker waits.
     """
 
     halving_from: Whole = 0
     halving_factor: Whole | None = None
+    halving_rounds: bool = False
 
     @property
     def halving(self) -> "Halving":
@@ -80,9 +83,10 @@ class Early:
 
         check_amount("halving_from", self.halving_from, 0)
         check_amount("halving_factor", self.halving_factor, 2)
-        if self.halving_factor is not None and not self.halving_from:
-            raise ValueError("--halving_factor needs --halving_from; give both")
-        return Halving(self.halving_from, self.halving_factor or 2)
+        for name in ("halving_factor", "halving_rounds"):
+            if getattr(self, name) and not self.halving_from:
+                raise ValueError(f"--{name} needs --halving_from; give both")
+        return Halving(self.halving_from, self.halving_factor or 2, self.halving_rounds)
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., int]:
@@ -207,7 +211,7 @@ def search(
         session: see `Session`.
     """
     session.start(compiles=True)
-    from fastscale_jax.search.drawn import NSGA2, Sampler
+    from fastscale_jax.search.drawn import NSGA2, TPE, Sampler
     from fastscale_jax.search.regnets import search_regnets, space_of
 
     check_amount("networks", networks, 1)
@@ -217,6 +221,11 @@ def search(
     if sampler == NSGA2 and halving.start:
         raise ValueError(
             "--sampler=nsga2 needs the final errors of all networks: leave --halving_from out"
+        )
+    if sampler == TPE and halving.in_rounds:
+        raise ValueError(
+            "--halving_rounds needs all networks from the start, but --sampler=tpe samples them by "
+            "earlier errors; leave one of the two out"
         )
     if against and sampler != NSGA2:
         raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")

@@ -14,7 +14,7 @@ from fastscale_jax.arch import Architecture, count
 from fastscale_jax.measure import timing
 from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.points import SAID, Spec
-from fastscale_jax.utils.huge_pages import restart_with_huge_pages
+from fastscale_jax.utils.huge_pages import start_fast
 
 
 def measure(spec: Spec, *, noise: float, seconds: float) -> dict[str, Any]:
@@ -110,5 +110,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    start_fast()
     sys.exit(main())

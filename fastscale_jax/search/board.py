@@ -11,6 +11,7 @@ from fastscale_jax.search.jobs import (
     AT_WORK,
     DONE,
     FAILED,
+    PAUSED,
     STOPPED,
     WAITING,
     Entry,
@@ -95,7 +96,7 @@ def entries_table(entries: Sequence[Entry], *, most: int | None = None, number: 
 def _foremost(entries: Sequence[Entry], most: int) -> list[Entry]:
     if len(entries) <= most:
         return list(entries)
-    order = {AT_WORK: 0, DONE: 1, STOPPED: 2, FAILED: 3, WAITING: 4}
+    order = {AT_WORK: 0, DONE: 1, PAUSED: 2, STOPPED: 3, FAILED: 4, WAITING: 5}
     ranked = sorted(entries, key=lambda x: (order[x.state], x.error or 0.0, x.job.number))
     return ranked[:most]
 
@@ -109,6 +110,6 @@ def _in_words(entry: Entry) -> str:
         return f"at work: {entry.worker}"
     if entry.state == FAILED:
         return f"failed: {entry.reason}"
-    if entry.state == STOPPED:
-        return f"stopped: {entry.reason}"
+    if entry.state in (PAUSED, STOPPED):
+        return f"{entry.state}: {entry.reason}"
     return f"{entry.error:.2f} % error" if entry.error is not None else entry.state

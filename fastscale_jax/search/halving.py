@@ -1,5 +1,6 @@
 """Successive halving: of networks trained for equally many epochs, only the better continue."""
 
+import enum
 from typing import Any, NamedTuple
 
 import optuna
@@ -8,21 +9,40 @@ from optuna.trial import FrozenTrial, TrialState
 from fastscale_jax.search.attempts import Attempts, of_use
 
 
+class Verdict(enum.Enum):
+    """What a network does after a comparison."""
+
+    GO_ON = enum.auto()
+    STOP = enum.auto()
+    PAUSE = enum.auto()  # until the other networks of the round have reported
+
+
 class Halving(NamedTuple):
     """When networks are compared, and how many go on.
 
-    The asynchronous form (Li et al., "A System for Massively Parallel Hyperparameter Tuning",
-    2020), as in Optuna: no worker waits. The first network at a comparison always continues, so
-    early networks are trained for longer than later ones.
+    The default is the asynchronous form (Li et al., "A System for Massively Parallel Hyperparameter
+    Tuning", 2020), as in Optuna: no network waits. The first network at a comparison always
+    continues, so early networks are trained for longer than later ones. In rounds, networks wait
+    until all can be compared (`search.rounds`).
 
     Attributes:
         start: epochs before the first comparison; 0: no comparisons.
         factor: one in `factor` networks continues; the next comparison is after `factor` times as
             many epochs.
+        in_rounds: compare all networks that reached a comparison at once.
     """
 
     start: int = 0
     factor: int = 2
+    in_rounds: bool = False
+
+    @property
+    def shared_settings(self) -> dict[str, Any]:
+        """The settings that all workers must share; studies of older versions have no rounds."""
+        settings = self._asdict()
+        if not self.in_rounds:
+            del settings["in_rounds"]
+        return settings
 
     def is_behind(self, attempts: Attempts, mine: FrozenTrial) -> tuple[bool, dict[str, Any]]:
         """Returns whether to stop an attempt.

@@ -8,6 +8,7 @@ from fastscale_jax.arch import Architecture, count
 
 WAITING, AT_WORK, DONE, FAILED = "waiting", "at work", "done", "failed"
 STOPPED = "stopped"  # by halving: others had a lower error after as many epochs
+PAUSED = "paused"  # by halving in rounds, until the others have been trained for as many epochs
 
 STEP_MS = "step_ms"  # a measured cost, in an entry's facts
 _MACHINE = ("device", "platform", "cores")  # keys of an entry's facts
@@ -41,7 +42,7 @@ class Entry:
     error: float | None = None  # top-1, percent; None unless done
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # times, machine and so on
     worker: str = ""  # the worker that trains or trained it
-    reason: str = ""  # the reason of its failure or stop
+    reason: str = ""  # of its failure, stop or pause
 
     def cost(self, name: str) -> float | None:
         """Returns a cost: one of the job's `costs`, or `step_ms`; None: unknown."""

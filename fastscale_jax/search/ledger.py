@@ -19,10 +19,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.attempts import STOPPED_AT, entry_of, of_use
-from fastscale_jax.search.halving import NO_HALVING, Halving
+from fastscale_jax.search.attempts import STOPPED_AT, Attempts, entry_of, of_use
+from fastscale_jax.search.halving import NO_HALVING, Halving, Verdict
 from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
+from fastscale_jax.search.rounds import judged, with_verdicts
 from fastscale_jax.search.shared_study import JOBS, opened
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 
@@ -73,7 +74,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         # settings that workers must share; with a shorter heartbeat the others would seem dead
         settings = {**about, JOBS: _digest(plan), "heartbeat_seconds": heartbeat_seconds}
         if halving.start:  # studies of older versions do not have it
-            settings["halving"] = halving._asdict()
+            settings["halving"] = halving.shared_settings
         try:
             self._study = opened(self._storage, name, json.loads(json.dumps(settings)))
             with self._storage.reached():
@@ -99,16 +100,21 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def entries(self) -> list[Entry]:
         """Returns the states of the known jobs, by job number."""
         attempts = self._by_job()
-        jobs = self._plan.jobs(attempts)
+        entries = self._entries_of(attempts)
+        return (
+            with_verdicts(entries, attempts, self._halving) if self._halving.in_rounds else entries
+        )
+
+    def _entries_of(self, attempts: Attempts) -> list[Entry]:
         return [
             entry_of(job, attempts[job.number] if job.number < len(attempts) else ())
-            for job in jobs
+            for job in self._plan.jobs(attempts)
         ]
 
     def claim(self, aside: Collection[int] = ()) -> Job | None:
         """Claims a free job for this worker.
 
-        Returns None if all jobs are done, stopped, given up, or running elsewhere.
+        Returns None if all jobs are done, stopped, paused, given up, or running elsewhere.
 
         Args:
             aside: numbers of jobs that are claimed only if there are no others.
@@ -227,7 +233,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             elif not self._live(self._by_job()[self._job.number]):
                 self._attempt(self._job)
 
-    def report(self, epochs: int, error: float) -> bool:
+    def report(self, epochs: int, error: float) -> Verdict:
         """Stores an intermediate error of the claimed job.
 
         Args:
@@ -235,26 +241,40 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             error: top-1, percent.
 
         Returns:
-            Whether to stop the job, because others had a lower error after as many epochs.
+            Whether to go on, to stop because others had a lower error after as many epochs, or to
+            pause until they have been trained for as many.
 
         Raises:
             LostError: another worker has the job.
         """
         if not self._halving.start:
-            return False
+            return Verdict.GO_ON
         try:
             with self._lock, self._storage.reached():
                 self._give_sign()
                 if epochs in self._trials.get_trial(self._trial).intermediate_values:
-                    return False  # an earlier attempt reported it and was not stopped
+                    return Verdict.GO_ON  # an earlier attempt reported it and was not stopped
                 self._trials.set_trial_intermediate_value(self._trial, epochs, error)
+                attempts, number = self._by_job(), self._job.number
+                if self._halving.in_rounds:
+                    last = judged(self._entries_of(attempts), attempts, self._halving).get(number)
+                    return last.verdict if last and last.epochs == epochs else Verdict.GO_ON
                 mine = self._trials.get_trial(self._trial)
-                is_behind, remembered = self._halving.is_behind(self._by_job(), mine)
+                is_behind, remembered = self._halving.is_behind(attempts, mine)
                 for name, value in remembered.items():
                     self._trials.set_trial_system_attr(self._trial, name, value)
         except OverError as over:
             raise LostError(_LOST) from over
-        return is_behind
+        return Verdict.STOP if is_behind else Verdict.GO_ON
+
+    def pause(self) -> None:
+        """Gives the claimed job back, until the other jobs of its round have reported.
+
+        Raises:
+            LostError: another worker has the job.
+        """
+        self._give_sign()
+        self._end(TrialState.PRUNED, {"reason": "paused"})
 
     def stop(self, epochs: int, error: float) -> None:
         """Stores that the claimed job was stopped early.

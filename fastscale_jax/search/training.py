@@ -19,6 +19,7 @@ from fastscale_jax.measure.machine import describe
 from fastscale_jax.measure.provenance import command
 from fastscale_jax.runs.loop import train
 from fastscale_jax.runs.run import Run
+from fastscale_jax.search.halving import Verdict
 from fastscale_jax.search.jobs import Job, error_after
 from fastscale_jax.train.ranges import check_ranges
 from fastscale_jax.utils import guarded_file
@@ -39,8 +40,10 @@ def run_of_job(run: Run, job: Job, workdir: pathlib.Path, every_epochs: int = 0)
         every_epochs: epochs between evaluations; 0: only at the end.
     """
     recipe, checkpoint = run.recipe, run.recipe.checkpoint
-    # a worker that continues a run needs its last checkpoint, and only the last error counts
-    checkpoint = dataclasses.replace(checkpoint, every_epochs=0, every_minutes=_SAVE_MINUTES)
+    # a worker that continues a run needs its last checkpoint, also where the run was paused
+    checkpoint = dataclasses.replace(
+        checkpoint, every_epochs=every_epochs, every_minutes=_SAVE_MINUTES
+    )
     if checkpoint.dir:
         folder = f"{checkpoint.dir.rstrip('/')}/{job.number:03}"
         checkpoint = dataclasses.replace(checkpoint, dir=folder)
@@ -75,13 +78,13 @@ def shortened(run: Run, epochs: int) -> Run:
     return dataclasses.replace(run, recipe=recipe)
 
 
-class BehindError(Exception):
-    """A network was stopped early, because others have a lower error."""
+class HaltedError(Exception):
+    """A comparison with other networks stopped or paused a network."""
 
-    def __init__(self, epochs: int, error: float) -> None:
-        """Stores the epochs trained, and the error after them in percent."""
+    def __init__(self, verdict: Verdict, epochs: int, error: float) -> None:
+        """Stores the verdict, the epochs trained, and the error after them in percent."""
         super().__init__(error_after(error, epochs))
-        self.epochs, self.error = epochs, error
+        self.verdict, self.epochs, self.error = verdict, epochs, error
 
 
 def trained(
@@ -89,7 +92,7 @@ def trained(
     job: Job,
     workdir: pathlib.Path,
     before_leaving: Callable[[], object],
-    is_behind: Callable[[int, float], bool] = lambda epochs, error: False,
+    compare: Callable[[int, float], Verdict] = lambda epochs, error: Verdict.GO_ON,
     every_epochs: int = 0,
 ) -> tuple[float, dict[str, Any]]:
     """Trains a job's network, or continues where another worker was stopped.
@@ -99,15 +102,15 @@ def trained(
         job: job to train.
         workdir: the job's own folder; messages go to `log.txt` in it.
         before_leaving: as for `loop.train`.
-        is_behind: (epochs, error) -> whether to stop; called after each evaluation.
-        every_epochs: epochs between evaluations; 0: only at the end.
+        compare: (epochs, error) -> whether to go on; called after each evaluation but the last.
+        every_epochs: epochs between evaluations, each with a checkpoint; 0: only at the end.
 
     Returns:
         The top-1 error in percent, of the averaged weights if there is an average; and facts about
         this worker's part: seconds, a step's median time and the machine.
 
     Raises:
-        BehindError: `is_behind` returned True.
+        HaltedError: `compare` returned another verdict than to go on.
         The errors of `loop.train` and `Run.prepared`.
     """
     started, metrics = time.monotonic(), workdir / "metrics.jsonl"
@@ -116,8 +119,9 @@ def trained(
     workdir.mkdir(parents=True, exist_ok=True)
 
     def judge(epochs: float, error: float) -> None:
-        if is_behind(round(epochs), error):
-            raise BehindError(round(epochs), error)
+        verdict = compare(round(epochs), error)
+        if verdict is not Verdict.GO_ON:
+            raise HaltedError(verdict, round(epochs), error)
 
     try:
         for record in before:  # a lost worker may not have reported these

@@ -8,10 +8,11 @@ import time
 from fastscale_jax.checkpoints.lock import InUseError
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.board import Board
+from fastscale_jax.search.halving import Verdict
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
-from fastscale_jax.search.training import BehindError, trained
+from fastscale_jax.search.training import HaltedError, trained
 from fastscale_jax.train.divergence import DivergenceError
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.usage import is_out_of_memory
@@ -44,8 +45,9 @@ class Came(enum.Enum):
 def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[Entry]:
     """Runs jobs until this worker and others have done all; returns their entries.
 
-    `halving.Halving` may stop a job early. A job fails if its network diverges, or if it does not
-    fit into the memory three times. Any other error ends the worker and leaves the job to others.
+    `halving.Halving` may stop or pause a job early. A job fails if its network diverges, or if it
+    does not fit into the memory three times. Any other error ends the worker and leaves the job to
+    others.
 
     Args:
         ledger: the search's ledger.
@@ -89,11 +91,14 @@ def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) 
                 job,
                 workdir,
                 lambda: _leave(ledger, board),
-                is_behind=ledger.report,
+                compare=ledger.report,
                 every_epochs=ledger.reports_every,
             )
-    except BehindError as behind:
-        ledger.stop(behind.epochs, behind.error)
+    except HaltedError as halted:
+        if halted.verdict is Verdict.STOP:
+            ledger.stop(halted.epochs, halted.error)
+        else:
+            ledger.pause()
     except DivergenceError as error:
         ledger.fail(str(error))
     except InUseError:

@@ -1,9 +1,10 @@
-"""Makes the allocator use huge pages and keep them, which is faster on CPUs.
+"""Makes XLA's memory on CPUs come in huge pages that the process keeps, which is faster.
 
 XLA:CPU allocates and frees its memory in every step. With pages of 4 KB, the kernel must provide
 over a hundred thousand pages each time, which took a third of a step of EfficientNet-B0. Huge pages
 that are new in each step take little time, or two thirds of a step where the kernel has to make
-room for them (docs/performance.md).
+room for them. Two settings together keep the pages: glibc's, and that programs run in the thread
+that calls them (docs/performance.md).
 """
 
 import contextlib
@@ -12,14 +13,11 @@ import pathlib
 import sys
 
 # Ask the kernel for huge pages; never return memory to the kernel, neither mapped blocks nor the
-# end of the heap. All threads share one arena: in any other than the main one, glibc maps a block
-# of more than 64 MB, and unmaps it when it is freed, whatever the other settings say. XLA's threads
-# allocate such blocks in every step.
+# end of the heap.
 _TUNABLES = {
     "glibc.malloc.hugetlb": 1,
     "glibc.malloc.mmap_max": 0,
     "glibc.malloc.trim_threshold": 1 << 40,
-    "glibc.malloc.arena_max": 1,
 }
 _SETTING = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -39,6 +37,24 @@ def restart_with_huge_pages() -> None:
     sys.stderr.flush()
     with contextlib.suppress(OSError):  # if it fails, the process continues unchanged
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def run_in_calling_thread() -> None:
+    """Makes JAX run a program on a CPU in the thread that calls it.
+
+    glibc keeps large blocks for the main thread only: it maps those of other threads anew each
+    time, whatever the settings say. And a program that waits in a queue has its memory already, so
+    that a process would need as much for each of several steps. Call it before JAX is used.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def start_fast() -> None:
+    """Restarts with huge pages, and then runs programs in the calling thread."""
+    restart_with_huge_pages()
+    run_in_calling_thread()
 
 
 def _would_help() -> bool:

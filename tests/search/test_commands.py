@@ -67,6 +67,7 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--halving_from=1",), 2, "--halving_from counts epochs, and the recipe has train.steps"),
         (("--halving_factor=1",), 2, "halving_factor"),
         (("--halving_factor=3",), 2, "needs --halving_from; give both"),
+        (("--halving_rounds",), 2, "--halving_rounds needs --halving_from; give both"),
         (("--against=acts",), 2, "--against needs --sampler=nsga2"),
         (
             ("--sampler=nsga2", "--against=step_ms"),
@@ -74,6 +75,11 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
             "needs two log lines per run, but 3 steps give 1",
         ),
         (("--sampler=nsga2", "--halving_from=1"), 2, "needs the final errors of all networks"),
+        (
+            ("--sampler=tpe", "--halving_from=1", "--halving_rounds"),
+            2,
+            "--halving_rounds needs all networks from the start, but --sampler=tpe samples them by",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
@@ -85,17 +91,19 @@ def test_a_mistake_gets_one_line(tmp_path, arguments, status, says):
 
 
 @pytest.mark.slow
-def test_a_search_stops_what_is_behind(tmp_path):
-    options = ("--networks=4", "--epochs=2", "--halving_from=1", "--sampler=quasi-random")
+def test_a_search_in_rounds_trains_the_better_half_on(tmp_path):
+    options = ("--networks=4", "--epochs=2", "--halving_from=1", "--halving_rounds")
+    options += ("--sampler=quasi-random",)
     done = search(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     results = [json.loads(x) for x in (tmp_path / "results.jsonl").read_text().splitlines()]
     stopped = [result for result in results if result["error"] is None]
     assert len(results) == 4
-    assert 0 < len(stopped) < 4
+    assert len(stopped) == 2
     assert all(result["stopped_at"] == 1 and result["error_then"] > 0 for result in stopped)
     assert done.stdout.count("% error after 1 epoch") == len(stopped)
-    assert f"trained: {8 - len(stopped)} epochs instead of 8" in done.stdout
+    assert "paused: " in done.stderr
+    assert "trained: 6 epochs instead of 8" in done.stdout
     again = search(tmp_path, *options)
     assert again.returncode == 0
     assert "at work" not in again.stderr

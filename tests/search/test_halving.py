@@ -7,7 +7,7 @@ import threading
 import optuna
 import pytest
 
-from fastscale_jax.search.halving import Halving
+from fastscale_jax.search.halving import Halving, Verdict
 from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import DONE, STOPPED, WAITING, best_of
 from fastscale_jax.search.ledger import Ledger, LostError
@@ -26,7 +26,7 @@ def opened(path, number, halving=Halving(EVERY, 2)):  # noqa: B008 # a tuple
 def train(ledger, curve):
     """In place of training: reports a curve of errors, and returns the epochs that it came to."""
     for epochs in range(EVERY, EPOCHS, EVERY):
-        if ledger.report(epochs, curve[epochs]):
+        if ledger.report(epochs, curve[epochs]) is Verdict.STOP:
             ledger.stop(epochs, curve[epochs])
             return epochs
     ledger.finish(curve[EPOCHS], {"epochs": float(EPOCHS)})
@@ -107,10 +107,10 @@ def test_a_lost_attempt_has_no_say_beside_its_successor(tmp_path):
             job = ledger.claim()
             assert job is not None
             assert job.number == number
-            assert not ledger.report(2, error)
+            assert ledger.report(2, error) is Verdict.GO_ON
             ledger.fail_here("lost") if is_lost else ledger.finish(error, {})
         assert ledger.claim() is not None
-        assert ledger.report(2, 6.0)
+        assert ledger.report(2, 6.0) is Verdict.STOP
 
 
 def forget(path, number):
@@ -133,12 +133,12 @@ def test_who_was_taken_for_dead_keeps_what_it_told(tmp_path):
     """The second network has 10 % after two epochs, where the first had 20, not its later 5."""
     with opened(tmp_path / "a.db", 2) as ledger:
         assert ledger.claim() is not None
-        assert not ledger.report(2, 20.0)
+        assert ledger.report(2, 20.0) is Verdict.GO_ON
         forget(tmp_path / "a.db", 0)
-        assert not ledger.report(4, 5.0)
+        assert ledger.report(4, 5.0) is Verdict.GO_ON
         ledger.finish(4.0, {})
         assert ledger.claim() is not None
-        assert not ledger.report(2, 10.0)
+        assert ledger.report(2, 10.0) is Verdict.GO_ON
 
 
 def test_a_network_that_is_taken_up_is_not_compared_again_with_later_ones(tmp_path):
@@ -148,14 +148,14 @@ def test_a_network_that_is_taken_up_is_not_compared_again_with_later_ones(tmp_pa
             assert job is not None
             assert job.number == number
             for epochs, error in zip((2, 4), curve, strict=True):
-                assert not ledger.report(epochs, error)
+                assert ledger.report(epochs, error) is Verdict.GO_ON
             ledger.finish(8.0, {}) if number else ledger.give_back()
         again = ledger.claim()
         assert again is not None
         assert again.number == 0
-        assert not ledger.report(2, 20.0)  # its run tells its errors anew
-        assert not ledger.report(4, 15.0)
-        assert ledger.report(8, 14.0) is False  # nobody else came as far
+        assert ledger.report(2, 20.0) is Verdict.GO_ON  # its run tells its errors anew
+        assert ledger.report(4, 15.0) is Verdict.GO_ON
+        assert ledger.report(8, 14.0) is Verdict.GO_ON  # nobody else came as far
 
 
 def test_a_lost_job_is_taken_up_by_one_thread_alone(tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ import pathlib
 
 import pytest
 
+from fastscale_jax.logs.records import read_metrics
 from fastscale_jax.runs.run import Run
+from fastscale_jax.search.halving import Verdict
 from fastscale_jax.search.jobs import Job
 from fastscale_jax.search.training import (
-    BehindError,
+    HaltedError,
     own_records,
     recipe_of,
     run_of_job,
@@ -57,20 +59,44 @@ def test_a_run_tells_its_errors_on_its_way_and_ends_where_others_are_ahead(tmp_p
     given = tiny_run(tmp_path, **{"train.epochs": 3, "checkpoint.every_epochs": 1})
     job, told = Job(0, {}, given.network), []
 
-    def is_behind(epochs, error):
+    def compare(epochs, error):
         told.append((epochs, error))
-        return len(told) == 2
+        return Verdict.STOP if len(told) == 2 else Verdict.GO_ON
 
-    options = {"is_behind": is_behind, "every_epochs": 1}
-    with pytest.raises(BehindError) as behind:
+    options = {"compare": compare, "every_epochs": 1}
+    with pytest.raises(HaltedError) as halted:
         trained(given, job, tmp_path / "a", lambda: None, **options)
     assert [epochs for epochs, _ in told] == [1, 2]
-    assert (behind.value.epochs, behind.value.error) == told[1]
+    assert halted.value.verdict is Verdict.STOP
+    assert (halted.value.epochs, halted.value.error) == told[1]
     error, facts = trained(given, job, tmp_path / "a", lambda: None, **options)
     assert told[2:4] == told[:2]
     assert facts["epochs"] == 3
     whole, _ = trained(given, job, tmp_path / "b", lambda: None, every_epochs=1)
     assert error == whole
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_a_run_that_was_paused_goes_on_where_it_was(tmp_path):
+    """It ends with the error of a run without a pause, and trains no epoch twice."""
+    given = tiny_run(tmp_path, **{"train.epochs": 3})
+    job, told = Job(0, {}, given.network), []
+
+    def compare(epochs, error):
+        told.append(epochs)
+        return Verdict.PAUSE if len(told) == 1 else Verdict.GO_ON
+
+    options = {"compare": compare, "every_epochs": 1}
+    with pytest.raises(HaltedError) as halted:
+        trained(given, job, tmp_path / "a", lambda: None, **options)
+    assert (halted.value.verdict, halted.value.epochs) == (Verdict.PAUSE, 1)
+    before = read_metrics(tmp_path / "a" / "metrics.jsonl")
+    error, _ = trained(given, job, tmp_path / "a", lambda: None, **options)
+    after = read_metrics(tmp_path / "a" / "metrics.jsonl")
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    assert min(record["epoch"] for record in after[len(before) :]) > 1
+    assert error == trained(given, job, tmp_path / "b", lambda: None, every_epochs=1)[0]
 
 
 def test_no_epochs_are_the_recipe_s_own():

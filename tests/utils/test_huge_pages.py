@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from fastscale_jax.cli import options
+from fastscale_jax.cli.options import Session
 from fastscale_jax.utils import huge_pages
 
 
@@ -91,28 +93,54 @@ def test_the_manual_has_the_same_settings():
     assert f"export GLIBC_TUNABLES={settings}\n" in manual
 
 
-# allocates, writes and frees a block in a thread, as XLA does; prints the page faults of each turn
-IN_A_THREAD = """
-import ctypes, resource, threading
-library, size = ctypes.CDLL(None), 100 << 20
-library.malloc.restype = ctypes.c_void_p
-def work():
-    for turn in range(3):
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        block = ctypes.c_void_p(library.malloc(size))
-        ctypes.memset(block, 1, size)
-        library.free(block)
-        print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
-thread = threading.Thread(target=work)
-thread.start()
-thread.join()
+# a program with 128 MB of temporaries, called several times in a row: the process's memory in MB
+# after the first call and the last, and page faults of the later calls
+STEPS = """
+import resource
+import sys
+
+from fastscale_jax.utils.huge_pages import run_in_calling_thread
+
+if sys.argv[1] == "inline":
+    run_in_calling_thread()
+import jax
+import jax.numpy as jnp
+
+x, w, v = jnp.ones((4096, 64)), jnp.ones((64, 8192)), jnp.ones((8192, 1))
+program = jax.jit(lambda x: (x @ w) @ v).lower(x).compile()
+size = program.memory_analysis().temp_size_in_bytes
+def usage():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_maxrss >> 10, used.ru_minflt
+for _ in range(2):
+    jax.block_until_ready(program(x))
+before, faults = usage()
+jax.block_until_ready([program(x) for _ in range(8)])
+after, faults_after = usage()
+print(size >> 20, after - before, faults_after - faults)
 """
 
 
+def steps(how):
+    child = subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, check=True)
+    return map(int, child.stdout.split())
+
+
 @pytest.mark.usefixtures("known")
-def test_a_thread_s_large_block_comes_from_the_kernel_once_and_not_at_each_step(restarts):
+def test_steps_in_a_row_share_one_step_s_memory_and_get_none_from_the_kernel(restarts):
     huge_pages.restart_with_huge_pages()  # sets the variable; the process itself goes on
-    child = subprocess.run([sys.executable, "-c", IN_A_THREAD], capture_output=True, check=True)
-    first, *others = map(int, child.stdout.split())
-    assert first > 0
-    assert others == [0, 0]
+    size, growth, faults = steps("inline")
+    assert size >= 128
+    assert growth < 64  # MB: the results, and no other step's temporaries
+    assert faults < 300  # its temporaries alone are 64 huge pages a call
+    *_, faults = steps("queued")
+    assert faults > 300  # what the setting is for
+
+
+def test_a_session_that_compiles_runs_programs_in_the_calling_thread(monkeypatch):
+    calls = []
+    monkeypatch.setattr(options, "run_in_calling_thread", lambda: calls.append("inline"))
+    Session(compile_cache="").start()
+    assert calls == []
+    Session(compile_cache="").start(compiles=True)
+    assert calls == ["inline"]

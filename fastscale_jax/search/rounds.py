@@ -1,0 +1,89 @@
+"""Successive halving in rounds: the better networks continue once all have finished a round.
+
+Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+2016. Optuna has only the asynchronous form. Verdicts are not stored: each worker derives the same
+ones from the stored errors.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from optuna.trial import FrozenTrial
+
+from fastscale_jax.search.attempts import STOPPED_AT, Attempts
+from fastscale_jax.search.halving import Halving, Verdict
+from fastscale_jax.search.jobs import AT_WORK, PAUSED, STOPPED, WAITING, Entry, error_after
+
+
+class Judged(NamedTuple):
+    """A job's last comparison."""
+
+    verdict: Verdict
+    epochs: int
+    error: float  # top-1 after these epochs, percent
+
+
+def judged(entries: Sequence[Entry], attempts: Attempts, halving: Halving) -> dict[int, Judged]:
+    """Returns each job's last comparison by job number; a job without one is missing.
+
+    A failed job is compared as far as it reported; the others do not wait for the rest.
+
+    Args:
+        entries: all jobs of the search.
+        attempts: by job number, in the order of time.
+        halving: first round's epochs, and the factor.
+    """
+    competing = {entry.job.number: entry for entry in entries}
+    errors = {number: _errors(tries) for number, tries in enumerate(attempts)}
+    result: dict[int, Judged] = {}
+    epochs = halving.start
+    while reached := [number for number in competing if epochs in errors.get(number, ())]:
+        is_open = any(
+            entry.state in (WAITING, AT_WORK) and number not in reached
+            for number, entry in competing.items()
+        )
+        ranked = sorted(reached, key=lambda number: (errors[number][epochs], number))
+        better = ranked[: max(1, len(ranked) // halving.factor)]
+        for number in reached:
+            after = Verdict.GO_ON if number in better else Verdict.STOP
+            verdict = Verdict.PAUSE if is_open else after
+            result[number] = Judged(verdict, epochs, errors[number][epochs])
+        if is_open:
+            break
+        competing = {number: competing[number] for number in better}
+        epochs *= halving.factor
+    return result
+
+
+def with_verdicts(entries: Sequence[Entry], attempts: Attempts, halving: Halving) -> list[Entry]:
+    """Returns the entries, with free jobs paused or stopped where the rounds say so."""
+    verdicts = judged(entries, attempts, halving)
+    return [
+        _judged_entry(entry, verdicts[entry.job.number], attempts[entry.job.number])
+        if entry.state == WAITING and entry.job.number in verdicts
+        else entry
+        for entry in entries
+    ]
+
+
+def _judged_entry(entry: Entry, judged: Judged, tries: Sequence[FrozenTrial]) -> Entry:
+    if judged.verdict is Verdict.GO_ON:
+        return entry
+    facts = {STOPPED_AT: judged.epochs, "error_then": judged.error}
+    is_stopped = judged.verdict is Verdict.STOP
+    return dataclasses.replace(
+        entry,
+        state=STOPPED if is_stopped else PAUSED,
+        facts=facts if is_stopped else {},
+        worker=tries[-1].user_attrs["worker"],
+        reason=error_after(judged.error, judged.epochs),
+    )
+
+
+def _errors(tries: Sequence[FrozenTrial]) -> dict[int, float]:
+    """A job's reported errors by epochs; of several reports after as many epochs the first."""
+    errors: dict[int, float] = {}
+    for trial in tries:
+        errors = {**trial.intermediate_values, **errors}
+    return errors
