@@ -112,7 +112,7 @@ size = program.memory_analysis().temp_size_in_bytes
 def usage():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_maxrss >> 10, used.ru_minflt
-for _ in range(2):
+for _ in range(5):
     jax.block_until_ready(program(x))
 before, faults = usage()
 jax.block_until_ready([program(x) for _ in range(8)])
