@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, STOPPED, Entry, Job, error_after
 
 Attempts = Sequence[Sequence[FrozenTrial]]  # by job number, in the order of time
+BEGUN = "begun"  # attribute of a trial after its first sign of life
 STOPPED_AT = "stopped_at"  # attribute of a trial: epochs at which halving stopped it
 
 _ATTEMPTS = 3  # failed attempts after which a job is given up

@@ -12,22 +12,20 @@ import os
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.attempts import STOPPED_AT, Attempts, entry_of, of_use
+from fastscale_jax.search.attempts import BEGUN, STOPPED_AT, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving, Verdict
+from fastscale_jax.search.history import History
 from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
-from fastscale_jax.search.rounds import judged, with_verdicts
 from fastscale_jax.search.shared_study import JOBS, opened
 from fastscale_jax.search.storage import OverError, Storage, StorageError
 
-_BEGUN = "begun"  # attribute of a trial after its first sign of life
 _LOST = "no sign of life came through for too long"
 
 
@@ -66,7 +64,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         """
         self._plan, self._halving, self._seconds = plan, halving, heartbeat_seconds
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._silent: dict[int, float] = {}  # by trial without a sign of life: time first seen
         self._is_at_work = False
         self._lock = threading.RLock()  # a thread gives the signs of life
         self._storage = Storage(url, heartbeat_seconds)
@@ -79,6 +76,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             self._study = opened(self._storage, name, json.loads(json.dumps(settings)))
             with self._storage.reached():
                 self._id = self._trials.get_study_id_from_name(name)
+            self._history = History(self._storage, self._id, plan, halving)
         except BaseException:
             self._storage.close()
             raise
@@ -99,17 +97,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
     def entries(self) -> list[Entry]:
         """Returns the states of the known jobs, by job number."""
-        attempts = self._by_job()
-        entries = self._entries_of(attempts)
-        return (
-            with_verdicts(entries, attempts, self._halving) if self._halving.in_rounds else entries
-        )
-
-    def _entries_of(self, attempts: Attempts) -> list[Entry]:
-        return [
-            entry_of(job, attempts[job.number] if job.number < len(attempts) else ())
-            for job in self._plan.jobs(attempts)
-        ]
+        return self._history.entries()
 
     def claim(self, aside: Collection[int] = ()) -> Job | None:
         """Claims a free job for this worker.
@@ -125,12 +113,12 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         """
         with self._storage.reached():
             optuna.storages.fail_stale_trials(self._study)
-        self._fail_stillborn()
+        self._history.fail_stillborn(4 * self._seconds)
         while True:
             entries = self.entries()
             free = [entry.job for entry in entries if entry.state == WAITING]
             preferred = [job for job in free if job.number not in aside]
-            if not preferred and (drawn := self._plan.next(self._by_job())):
+            if not preferred and (drawn := self._plan.next(self._history.by_job())):
                 preferred = [drawn]
             free = preferred or free
             if not free:
@@ -144,7 +132,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def _attempt(self, job: Job) -> bool:
         """Starts an attempt at a job; returns False if another worker started one earlier."""
         distributions = self._plan.distributions
-        before = self._furthest(job.number)
+        before = self._history.furthest(job.number)
         trial = optuna.create_trial(
             state=TrialState.RUNNING,
             params={name: job.parameters[name] for name in distributions},
@@ -159,9 +147,9 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         with self._lock, contextlib.suppress(OverError, LostError), reached:
             self._job, self._trial = job, self._trials.create_new_trial(self._id, trial)
             self._trials.record_heartbeat(self._trial)
-            self._trials.set_trial_user_attr(self._trial, _BEGUN, True)
+            self._trials.set_trial_user_attr(self._trial, BEGUN, True)
             mine = self._trials.get_trial(self._trial)
-            tries = self._by_job()[job.number]
+            tries = self._history.by_job()[job.number]
             is_what_was_drawn = tries[0].params == mine.params
             if is_what_was_drawn and self._live(tries)[0].number == mine.number:
                 self._is_at_work = True
@@ -169,32 +157,9 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             self._end(TrialState.PRUNED, {"reason": "another worker was faster"})
         return False
 
-    def _furthest(self, number: int) -> FrozenTrial | None:
-        """The attempt at a job with most reported errors, the first of equals; None: none."""
-        tries = [trial for each in self._by_job()[number : number + 1] for trial in each]
-        return max(tries, key=lambda trial: len(trial.intermediate_values), default=None)
-
     def _live(self, tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The attempts, by number, that are running, done or stopped."""
         return [trial for trial in tries if of_use([trial]) is not None]
-
-    def _fail_stillborn(self) -> None:
-        """Ends attempts whose worker died before its first sign of life; Optuna does not notice.
-
-        Uses this worker's clock only, because other machines' clocks may differ.
-        """
-        now, before = time.monotonic(), self._silent
-        self._silent = {
-            trial.number: before.get(trial.number, now)
-            for trials in self._by_job()
-            for trial in trials
-            if trial.state == TrialState.RUNNING and _BEGUN not in trial.user_attrs
-        }
-        for number, since in self._silent.items():
-            if now - since > 4 * self._seconds:
-                with contextlib.suppress(OverError), self._storage.reached():
-                    trial = self._trials.get_trial_id_from_study_id_trial_number(self._id, number)
-                    self._trials.set_trial_state_values(trial, TrialState.FAIL)
 
     @contextlib.contextmanager
     def alive(self, besides: Callable[[], object] = lambda: None) -> Iterator[None]:
@@ -230,7 +195,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 return
             if self._trials.get_trial(self._trial).state == TrialState.RUNNING:
                 self._trials.record_heartbeat(self._trial)
-            elif not self._live(self._by_job()[self._job.number]):
+            elif not self._live(self._history.by_job()[self._job.number]):
                 self._attempt(self._job)
 
     def report(self, epochs: int, error: float) -> Verdict:
@@ -255,12 +220,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 if epochs in self._trials.get_trial(self._trial).intermediate_values:
                     return Verdict.GO_ON  # an earlier attempt reported it and was not stopped
                 self._trials.set_trial_intermediate_value(self._trial, epochs, error)
-                attempts, number = self._by_job(), self._job.number
                 if self._halving.in_rounds:
-                    last = judged(self._entries_of(attempts), attempts, self._halving).get(number)
-                    return last.verdict if last and last.epochs == epochs else Verdict.GO_ON
+                    return self._history.verdict_in_rounds(self._job.number, epochs)
                 mine = self._trials.get_trial(self._trial)
-                is_behind, remembered = self._halving.is_behind(attempts, mine)
+                is_behind, remembered = self._halving.is_behind(self._history.by_job(), mine)
                 for name, value in remembered.items():
                     self._trials.set_trial_system_attr(self._trial, name, value)
         except OverError as over:
@@ -329,16 +292,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 self._trials.set_trial_state_values(self._trial, state, values)
         except OverError as error:
             raise LostError(_LOST) from error
-
-    def _by_job(self) -> list[list[FrozenTrial]]:
-        """The attempts by job number, in the order of time, up to the last attempted job."""
-        with self._storage.reached():
-            trials = self._trials.get_all_trials(self._id, deepcopy=False)
-        last = max((trial.user_attrs["job"] for trial in trials), default=-1)
-        tries: list[list[FrozenTrial]] = [[] for _ in range(last + 1)]
-        for trial in trials:
-            tries[trial.user_attrs["job"]].append(trial)
-        return tries
 
 
 def _digest(plan: Plan) -> str:

@@ -75,8 +75,9 @@ def complain(message: str) -> None:
 def in_a_line(message: str) -> str:
     """Returns a message as one line of at most 300 characters.
 
-    In a longer message, first the middle of each long word is left out. If that is not enough, the
-    middle of the message is left out: it starts with the problem and ends with the remedy.
+    In a longer message, first the middle of each long word is left out. If that is not enough,
+    words in the middle of the message are left out: it starts with the problem and ends with the
+    remedy.
     """
     line = printable(" ".join(message.split()))
     if len(line) > MOST_CHARACTERS:
@@ -84,7 +85,9 @@ def in_a_line(message: str) -> str:
     if len(line) <= MOST_CHARACTERS:
         return line
     end = MOST_CHARACTERS - _BEGINNING - len(" … ")
-    return f"{line[:_BEGINNING]} … {line[-end:]}"
+    beginning, _, _ = line[: _BEGINNING + 1].rpartition(" ")  # no word is cut
+    _, _, ending = line[-end - 1 :].partition(" ")
+    return f"{beginning} … {ending}"
 
 
 def _shortened(word: str) -> str:
