@@ -35,6 +35,18 @@ class Quantity(NamedTuple):
     unit: float
     label: str  # axis label
     title: str
+    is_per_image: bool = False
+
+    def of(self, record: dict[str, Any]) -> float:
+        """Returns the quantity of a point, in its unit."""
+        images = record["images"] if self.is_per_image else 1
+        return record[self.key] / self.unit / images
+
+    @property
+    def per_image(self) -> "Quantity":
+        """The same quantity divided by the number of images: of a whole data set's time."""
+        label, title = (f"{text}, for each image" for text in (self.label, self.title))
+        return self._replace(label=label, title=title, is_per_image=True)
 
 
 TIME = Quantity("step_ms", "time", 1.0, "ms a step", "a training step's time")
@@ -46,8 +58,16 @@ BYTES = Quantity(
 
 
 def quantities(records: Sequence[dict[str, Any]]) -> tuple[Quantity, ...]:
-    """Returns the quantities in the records: times, or a compiled program's floor and bytes."""
-    return (FLOOR, BYTES) if points.compiled(records) else (TIME,)
+    """Returns the quantities in the records: times, or a compiled program's floor and bytes.
+
+    They are for each image if batches differ: like the paper's minutes for an epoch at the largest
+    batch, they do not depend on how large a network's batch may be.
+    """
+    compiled = points.compiled(records)
+    shown = (FLOOR, BYTES) if compiled else (TIME,)
+    if len({record["images"] for record in compiled or points.measured(records)}) > 1:
+        return tuple(quantity.per_image for quantity in shown)
+    return shown
 
 
 class Correlation(NamedTuple):
@@ -83,7 +103,7 @@ def correlations(records: Sequence[dict[str, Any]], quantity: Quantity = TIME) -
         ]
         if len(of_group) < points.LEAST_FOR_R:
             continue
-        times = [r[quantity.key] for r in of_group]
+        times = [quantity.of(record) for record in of_group]
         r = [float(np.corrcoef([x[count] for x in of_group], times)[0, 1]) for count in COUNTS]
         result.append(Correlation(framework, base, len(of_group), *r))
     return result
@@ -126,8 +146,8 @@ def figures(records: Sequence[dict[str, Any]]) -> "Iterator[tuple[str, Figure]]"
     """
     shown = quantities(records)
     known = _known(records, shown[0])
-    if shown == (TIME,):
-        yield "time_by_framework", _drawn(known, _by_framework, TIME)
+    if shown[0].key == TIME.key:
+        yield "time_by_framework", _drawn(known, _by_framework, shown[0])
     for quantity, framework in itertools.product(shown, _frameworks(known)):
         chosen = [record for record in known if record["framework"] == framework]
         for name, draw in (("against_counts", _against_counts), ("by_strategy", _by_strategy)):
@@ -153,7 +173,7 @@ def correlations_table(records: Sequence[dict[str, Any]], quantity: Quantity = T
 
 
 def _known(records: Iterable[dict[str, Any]], quantity: Quantity) -> list[dict[str, Any]]:
-    return points.measured(records) if quantity == TIME else points.compiled(records)
+    return points.measured(records) if quantity.key == TIME.key else points.compiled(records)
 
 
 def _bases(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -193,7 +213,7 @@ def _drawn(
     images = sorted({record["images"] for record in records})
     origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in records))
     method = "compiled for it, not run"
-    if quantity == TIME:
+    if quantity.key == TIME.key:
         method = f"medians known to {max(record['noise'] for record in records):.0%} or better"
     figure.supxlabel(
         f"{origins}; batches of {', '.join(map(str, images))}; {method}",
@@ -243,7 +263,7 @@ def _by_strategy(records: Sequence[dict[str, Any]], figure: "Figure", quantity: 
 def _by_framework(records: Sequence[dict[str, Any]], figure: "Figure", quantity: Quantity) -> None:
     """All frameworks' times against activations, a panel for each base."""
     bases = _bases(records)
-    figure.suptitle("A training step, against activations")
+    figure.suptitle(f"{_capital(quantity.title)}, against activations")
     of = {(c.framework, c.base): c.acts for c in correlations(records, quantity)}
     for base, axes in zip(bases, _panels(figure, len(bases)), strict=True):
         for framework, color in _with(_frameworks(records), _COLORS):
@@ -301,5 +321,4 @@ def _values(
     of: Sequence[dict[str, Any]], count: str, quantity: Quantity
 ) -> tuple[list[float], list[float]]:
     """A count and a quantity of each record, in the units of the axes."""
-    y = [record[quantity.key] / quantity.unit for record in of]
-    return [record[count] / _UNITS[count] for record in of], y
+    return [record[count] / _UNITS[count] for record in of], [quantity.of(record) for record in of]

@@ -254,6 +254,25 @@ def test_compiled_programs_are_drawn_by_their_floor_and_their_bytes(tmp_path):
     assert {row.base: row.acts for row in rows}["regnetz:500mf"] == pytest.approx(1.0)
 
 
+def test_with_the_largest_batches_time_is_drawn_for_each_image(tmp_path):
+    """As if 1e9 activations filled the memory: every step takes as long, and images do not."""
+    records = []
+    for spec in specs():
+        known = record(spec, time)
+        images = int(1e9 / known["acts"])
+        records.append({**known, "images": images, "step_ms": 1e-7 * known["acts"] * images})
+    (quantity,) = curve_figures.quantities(records)
+    assert quantity.label == "ms a step, for each image"
+    found = curve_figures.correlations(records, quantity)
+    assert [row.acts for row in found] == pytest.approx([1.0] * len(found))
+    curve_figures.write(records, tmp_path)
+    assert (tmp_path / "time_against_counts_jax.png").exists()
+    rows = (tmp_path / "correlations.csv").read_text().splitlines()[1:]
+    assert all(row.startswith("time,") and float(row.split(",")[-1]) > 0.999 for row in rows)
+    alike = [{**each, "images": 8} for each in records]
+    assert curve_figures.quantities(alike) == (curve_figures.TIME,)
+
+
 def test_compiled_programs_and_measured_steps_make_no_curve_together():
     mixed = [compiled_record(specs()[0]), record(specs()[1], time)]
     with pytest.raises(ValueError, match="do not belong together"):
