@@ -27,12 +27,28 @@ _OPERATIONS = {
 
 def correlations() -> str:
     """Returns Pearson's r of a step's time with each count, here and in the paper."""
-    rows = []
-    for c in curve_figures.correlations(points.read(RESULTS / "curves_cpu.jsonl")):
-        name = f"{_FRAMEWORKS[c.framework]}, {NAMES[c.base] if c.base else 'all'}"
-        rows.append([name, str(c.points), *(f"{r:.3f}" for r in c[3:])])
+    rows = _correlations("curves_cpu.jsonl")
     rows += [[f"the paper, {networks} on V100s", "", *r] for networks, r in PAPER_R.items()]
     return markdown(["", "points", *curve_figures.COUNTS], rows)
+
+
+def correlations_largest() -> str:
+    """Returns the same of the time for each image, with the largest batch that fits."""
+    rows = _correlations("curves_largest_intel.jsonl")
+    return markdown(["", "points", *curve_figures.COUNTS], rows)
+
+
+def _correlations(name: str) -> list[list[str]]:
+    records = points.read(RESULTS / name)
+    (quantity,) = curve_figures.quantities(records)
+    return [
+        [
+            f"{_FRAMEWORKS[c.framework]}, {NAMES[c.base] if c.base else 'all'}",
+            str(c.points),
+            *(f"{r:.3f}" for r in c[3:]),
+        ]
+        for c in curve_figures.correlations(records, quantity)
+    ]
 
 
 def host_pipeline() -> str:

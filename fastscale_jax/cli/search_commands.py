@@ -170,7 +170,8 @@ def search(
     candidates: Whole = 100_000,
     seed: Whole = 0,
     sampler: Literal["random", "quasi-random", "tpe", "nsga2"] = "random",
-    against: Literal["flops", "params", "acts", "step_ms"] | None = None,
+    against: Literal["flops", "params", "acts", "step_ms", "floor_ms"] | None = None,
+    target: str = "",
     scale: str = "",
     depth: str = "",
     w0: str = "",
@@ -198,7 +199,9 @@ def search(
             evenly; tpe, a tree-structured Parzen estimator, which samples where errors were low; or
             nsga2, a genetic algorithm, which looks for low errors at every cost.
         against: Cost that nsga2 minimizes together with the error; step_ms is measured in the
-            training runs. Default: flops.
+            training runs, and floor_ms is of the step compiled for --target. Default: flops.
+        target: Device of --against=floor_ms, as in gpu:h100 or tpu:v5e. This machine need not have
+            it.
         scale: Variant that the best network is scaled to at the end: dWr_16gf, dWr_x4.
         depth: Range of the number of blocks, as in 4:63.
         w0: Range of the initial width in channels, as in 8:248.
@@ -212,7 +215,11 @@ def search(
     """
     session.start(compiles=True)
     from fastscale_jax.search.drawn import NSGA2, TPE, Sampler
+    from fastscale_jax.search.jobs import FLOOR_MS
     from fastscale_jax.search.regnets import search_regnets, space_of
+    from fastscale_jax.targets.extras import check_compiler
+    from fastscale_jax.targets.store import Store
+    from fastscale_jax.targets.target import Target
 
     check_amount("networks", networks, 1)
     check_amount("candidates", candidates, 1)
@@ -229,6 +236,11 @@ def search(
         )
     if against and sampler != NSGA2:
         raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")
+    if (against == FLOOR_MS) != bool(target):
+        raise ValueError("--against=floor_ms and --target need each other: give both or none")
+    device = Target.parse(target) if target else None
+    if device is not None:
+        check_compiler(device.device.platform)
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network
@@ -245,6 +257,8 @@ def search(
         larger=scale,
         sampler=Sampler(sampler, (against or "flops") if sampler == NSGA2 else ""),
         halving=halving,
+        target=device,
+        store=Store(session.targets) if session.targets else None,
     )
     return _report(entries, lines)
 

@@ -36,7 +36,8 @@ class Sampler(NamedTuple):
             (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011); `nsga2`, where
             errors were low for their cost (Deb et al., "A Fast and Elitist Multiobjective Genetic
             Algorithm: NSGA-II", 2002).
-        against: cost that `nsga2` minimizes together with the error: of `Job.costs`, or `step_ms`.
+        against: cost that `nsga2` minimizes together with the error: of `Job.costs`, `step_ms`
+            or `floor_ms`.
     """
 
     kind: str = RANDOM

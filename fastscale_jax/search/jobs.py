@@ -11,6 +11,7 @@ STOPPED = "stopped"  # by halving: others had a lower error after as many epochs
 PAUSED = "paused"  # by halving in rounds, until the others have been trained for as many epochs
 
 STEP_MS = "step_ms"  # a measured cost, in an entry's facts
+FLOOR_MS = "floor_ms"  # a cost on a target, in an entry's facts
 _MACHINE = ("device", "platform", "cores")  # keys of an entry's facts
 
 Parameter = float | int | str
@@ -45,7 +46,7 @@ class Entry:
     reason: str = ""  # of its failure, stop or pause
 
     def cost(self, name: str) -> float | None:
-        """Returns a cost: one of the job's `costs`, or `step_ms`; None: unknown."""
+        """Returns a cost: one of the job's `costs`, `step_ms` or `floor_ms`; None: unknown."""
         return self.job.costs.get(name, self.facts.get(name))
 
 

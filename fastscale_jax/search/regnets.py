@@ -5,6 +5,7 @@ networks' flops are in a window. The best network may be scaled up, which is the
 6.4.
 """
 
+import functools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from fastscale_jax.arch import Architecture, count
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
 from fastscale_jax.search.drawn import AT_RANDOM, QUASI_RANDOM, RANDOM, Drawn, Sampler
+from fastscale_jax.search.floor import floor_of
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Listed, Plan
 from fastscale_jax.search.jobs import STEP_MS, Entry, Job, best_of, front_of
@@ -21,6 +23,8 @@ from fastscale_jax.search.outcome import distribution_figure, trained_epochs, wr
 from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
 from fastscale_jax.search.training import shortened
+from fastscale_jax.targets.store import Store
+from fastscale_jax.targets.target import Target
 
 # parameters of the design space, with their meaning and an example of a range
 RANGES = {
@@ -113,6 +117,8 @@ def search_regnets(
     larger: str,
     sampler: Sampler = AT_RANDOM,
     halving: Halving = NO_HALVING,
+    target: Target | None = None,
+    store: Store | None = None,
 ) -> tuple[list[Entry], list[str]]:
     """Samples networks, trains each briefly, and writes a config of the best.
 
@@ -126,6 +132,8 @@ def search_regnets(
         larger: variant that the best network is scaled to, as in `dWr_16gf`; empty: none.
         sampler: how networks are sampled.
         halving: early stopping.
+        target: device of the costs `floor_ms`; None: they are not computed.
+        store: cache of programs compiled for the target.
 
     Returns:
         The entry of each job, and lines that name the written files.
@@ -163,7 +171,11 @@ def search_regnets(
             if sampler.kind == QUASI_RANDOM
             else Drawn(space, within, sampler, networks, seed, candidates)
         )
-    entries = search(settings, plan, about, halving)
+    if target is None:
+        entries = search(settings, plan, about, halving)
+    else:
+        price = functools.partial(floor_of, target=target, store=store)
+        entries = search(settings, plan, {**about, "target": target.name}, halving, price)
     of = f"{len(entries)} {space.family} networks of {window}"
     return entries, [
         *_written(settings, of, larger, entries),

@@ -15,7 +15,7 @@ from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import Entry
 from fastscale_jax.search.ledger import Ledger
 from fastscale_jax.search.training import recipe_of, shortened
-from fastscale_jax.search.work import work
+from fastscale_jax.search.work import Price, work
 
 
 class Settings(NamedTuple):
@@ -39,7 +39,11 @@ class Settings(NamedTuple):
 
 
 def search(
-    settings: Settings, plan: Plan, about: Mapping[str, Any], halving: Halving = NO_HALVING
+    settings: Settings,
+    plan: Plan,
+    about: Mapping[str, Any],
+    halving: Halving = NO_HALVING,
+    price: Price = lambda job: {},
 ) -> list[Entry]:
     """Runs the jobs of a search, together with other workers, and returns their entries.
 
@@ -48,6 +52,7 @@ def search(
         plan: its jobs.
         about: settings that all workers must share; the recipe is added.
         halving: early stopping.
+        price: as for `work`.
 
     Raises:
         DataError: the images cannot be read.
@@ -84,7 +89,7 @@ def search(
         ) as ledger,
         Board(number=plan.number) as board,
     ):
-        return work(ledger, run, output / "runs" / settings.name, board)
+        return work(ledger, run, output / "runs" / settings.name, board, price)
 
 
 def check_halving(halving: Halving, run: Run) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import pathlib
 import time
+from collections.abc import Callable, Mapping
 
 from fastscale_jax.checkpoints.lock import InUseError
 from fastscale_jax.runs.run import Run
@@ -42,7 +43,16 @@ class Came(enum.Enum):
     TOO_LARGE = enum.auto()
 
 
-def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[Entry]:
+Price = Callable[[Job], Mapping[str, float]]  # further costs of a job's network, by name
+
+
+def work(
+    ledger: Ledger,
+    run: Run,
+    folder: pathlib.Path,
+    board: Board,
+    price: Price = lambda job: {},
+) -> list[Entry]:
     """Runs jobs until this worker and others have done all; returns their entries.
 
     `halving.Halving` may stop or pause a job early. A job fails if its network diverges, or if it
@@ -54,6 +64,7 @@ def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[E
         run: run with the training recipe.
         folder: each job has a workdir in it, named by its number.
         board: shows the states of the jobs.
+        price: called for each trained network; its costs are added to the job's facts.
 
     Raises:
         DataError: the images cannot be read.
@@ -70,7 +81,7 @@ def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[E
         board.show(entries := ledger.entries())
         if job is not None:
             with contextlib.suppress(LostError):  # another worker has the job and continues it
-                came = _do(ledger, run, folder, job, board)
+                came = _do(ledger, run, folder, job, board, price)
                 if came is not Came.TO_AN_END:
                     aside.add(job.number)
                 too_large = {*too_large, job.number} if came is Came.TOO_LARGE else set()
@@ -82,7 +93,9 @@ def work(ledger: Ledger, run: Run, folder: pathlib.Path, board: Board) -> list[E
             return entries
 
 
-def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) -> Came:
+def _do(
+    ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board, price: Price
+) -> Came:
     workdir = folder / f"{job.number:03}"
     try:
         with ledger.alive(lambda: board.show(ledger.entries())):
@@ -94,6 +107,7 @@ def _do(ledger: Ledger, run: Run, folder: pathlib.Path, job: Job, board: Board) 
                 compare=ledger.report,
                 every_epochs=ledger.reports_every,
             )
+            facts = {**facts, **price(job)}
     except HaltedError as halted:
         if halted.verdict is Verdict.STOP:
             ledger.stop(halted.epochs, halted.error)

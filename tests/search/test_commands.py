@@ -70,6 +70,17 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--halving_rounds",), 2, "--halving_rounds needs --halving_from; give both"),
         (("--against=acts",), 2, "--against needs --sampler=nsga2"),
         (
+            ("--sampler=nsga2", "--against=floor_ms"),
+            2,
+            "--against=floor_ms and --target need each other",
+        ),
+        (("--target=gpu:h100",), 2, "--against=floor_ms and --target need each other"),
+        (
+            ("--sampler=nsga2", "--against=floor_ms", "--target=gpu:h10"),
+            2,
+            "gpu:h10",
+        ),
+        (
             ("--sampler=nsga2", "--against=step_ms"),
             2,
             "needs two log lines per run, but 3 steps give 1",
