@@ -24,7 +24,7 @@ from fastscale_jax.runs.run import Run
 from fastscale_jax.search.halving import Halving, Verdict
 from fastscale_jax.search.jobs import DONE, Entry, Job
 from fastscale_jax.search.regnets import space_of, window_of
-from fastscale_jax.search.rounds import judged
+from fastscale_jax.search.rounds import last_comparisons
 from fastscale_jax.search.sample import sample
 from fastscale_jax.search.training import shortened, trained
 
@@ -130,14 +130,14 @@ def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:
 
 
 def trained_in_rounds(curves: Sequence[Curve], rule: Halving) -> list[int]:
-    """Returns the epochs that each network is trained for, with all compared at once."""
+    """Returns the epochs that each network is trained for, if it is compared in rounds."""
     entries = [Entry(Job(i, {}, _ANY), DONE) for i in range(len(curves))]
     reported = [{n: curve[n] for n in range(rule.start, EPOCHS, rule.start)} for curve in curves]
     attempts = [
         [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=errors)]
         for errors in reported
     ]
-    last = judged(entries, attempts, rule)
+    last = last_comparisons(entries, attempts, rule)
     return [last[i].epochs if last[i].verdict is Verdict.STOP else EPOCHS for i in last]
 
 

@@ -47,6 +47,7 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     from fastscale_jax import arch
     from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.jax_runner import JaxRunner, plain_recipe
+    from fastscale_jax.measure.limits import room
     from fastscale_jax.measure.machine import describe
     from fastscale_jax.measure.memory import largest_batch
 
@@ -57,7 +58,7 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
         jax.block_until_ready([step(), step()])
         return {"images": arguments.images}
     mesh = device_mesh(jax.local_devices()[:1])
-    largest = largest_batch(network, plain_recipe(1, arguments.dtype), mesh=mesh)
+    largest = largest_batch(network, plain_recipe(1, arguments.dtype), room(), mesh=mesh)
     return {"machine": describe(), **largest._asdict()}
 
 

@@ -61,17 +61,18 @@ class Session:
     compile_cache: str = dataclasses.field(default_factory=default_folder)
     verbosity: Whole | None = None
 
-    def start(self, *, compiles: bool = False) -> None:
+    def start(self, *, compiles: bool = False, runs: bool = False) -> None:
         """Applies the settings; every command calls this first.
 
         Args:
-            compiles: the command compiles programs for this machine: the cache is set up, and how
-                CPUs run them.
+            compiles: the command compiles programs for this machine, and runs them: the cache is
+                set up.
+            runs: the command runs programs, and compiles them anew each time.
         """
         # Orbax logs a dozen lines per checkpoint and pages per failure; we print one line instead.
         logging.use_absl_handler()
         logging.set_verbosity(logging.FATAL if self.verbosity is None else self.verbosity)
-        if compiles:
+        if compiles or runs:
             run_in_calling_thread()
         kept = self.compile_cache
         if compiles and kept and not keep_compiled_programs(kept):

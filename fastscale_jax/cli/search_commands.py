@@ -64,8 +64,8 @@ class Early:
             --halving_factor networks trains on; the next is after --halving_factor times as many
             epochs. 0: all networks train to the end.
         halving_factor: Factor of the halving. Default: 2.
-        halving_rounds: Compare only when all networks have been trained for as many epochs, so that
-            exactly the better ones go on. Without it no worker waits.
+        halving_rounds: Compare in rounds: networks pause until all have been trained for the same
+            number of epochs, then exactly the best continue. Without it no network waits.
     """
 
     halving_from: Whole = 0
@@ -214,8 +214,7 @@ def search(
         session: see `Session`.
     """
     session.start(compiles=True)
-    from fastscale_jax.search.drawn import NSGA2, TPE, Sampler
-    from fastscale_jax.search.jobs import FLOOR_MS
+    from fastscale_jax.search.drawn import NSGA2, Sampler
     from fastscale_jax.search.regnets import search_regnets, space_of
     from fastscale_jax.targets.extras import check_compiler
     from fastscale_jax.targets.store import Store
@@ -229,15 +228,8 @@ def search(
         raise ValueError(
             "--sampler=nsga2 needs the final errors of all networks: leave --halving_from out"
         )
-    if sampler == TPE and halving.in_rounds:
-        raise ValueError(
-            "--halving_rounds needs all networks from the start, but --sampler=tpe samples them by "
-            "earlier errors; leave one of the two out"
-        )
     if against and sampler != NSGA2:
         raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")
-    if (against == FLOOR_MS) != bool(target):
-        raise ValueError("--against=floor_ms and --target need each other: give both or none")
     device = Target.parse(target) if target else None
     if device is not None:
         check_compiler(device.device.platform)

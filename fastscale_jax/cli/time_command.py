@@ -48,7 +48,7 @@ def time(
         processes: see `Processes`.
         session: see `Session`.
     """
-    session.start()
+    session.start(runs=True)
     from fastscale_jax.arch.size_limits import check_cost
     from fastscale_jax.measure import step_times
     from fastscale_jax.measure.limits import known_room

@@ -44,9 +44,10 @@ class Quantity(NamedTuple):
 
     @property
     def per_image(self) -> "Quantity":
-        """The same quantity divided by the number of images: of a whole data set's time."""
-        label, title = (f"{text}, for each image" for text in (self.label, self.title))
-        return self._replace(label=label, title=title, is_per_image=True)
+        """The same quantity divided by the number of images of the step."""
+        label = f"{self.label}, for each image"
+        name, title = f"{self.name}_per_image", f"{self.title} for each image"
+        return self._replace(name=name, label=label, title=title, is_per_image=True)
 
 
 TIME = Quantity("step_ms", "time", 1.0, "ms a step", "a training step's time")
@@ -60,8 +61,8 @@ BYTES = Quantity(
 def quantities(records: Sequence[dict[str, Any]]) -> tuple[Quantity, ...]:
     """Returns the quantities in the records: times, or a compiled program's floor and bytes.
 
-    They are for each image if batches differ: like the paper's minutes for an epoch at the largest
-    batch, they do not depend on how large a network's batch may be.
+    If batches differ, they are divided by the images, like the paper's minutes for an epoch, which
+    are at the largest batch that fits.
     """
     compiled = points.compiled(records)
     shown = (FLOOR, BYTES) if compiled else (TIME,)
@@ -211,12 +212,13 @@ def _drawn(
     FigureCanvasAgg(figure)
     draw(records, figure, quantity)
     images = sorted({record["images"] for record in records})
+    batches = ", ".join(map(str, images)) if len(images) < 4 else f"{images[0]} to {images[-1]}"
     origins = "; ".join(dict.fromkeys(", ".join(points.origin(r)) for r in records))
     method = "compiled for it, not run"
     if quantity.key == TIME.key:
         method = f"medians known to {max(record['noise'] for record in records):.0%} or better"
     figure.supxlabel(
-        f"{origins}; batches of {', '.join(map(str, images))}; {method}",
+        f"{origins}; batches of {batches}; {method}",
         fontsize=7,
         color="#5d6d7e",
     )

@@ -15,7 +15,6 @@ from fastscale_jax.arch import Architecture
 from fastscale_jax.data.prefetch import AHEAD
 from fastscale_jax.distributed.sharding import device_mesh
 from fastscale_jax.measure.lowering import lower
-from fastscale_jax.measure.memory_limit import memory_limit
 from fastscale_jax.train.recipe import Recipe
 from fastscale_jax.utils.compiling import hasty
 from fastscale_jax.utils.usage import is_out_of_memory
@@ -121,8 +120,8 @@ def saved_for_backward(network: Architecture, recipe: Recipe, platform: str = ""
 def largest_batch(
     network: Architecture,
     recipe: Recipe,
+    limit: int,
     *,
-    gigabytes: float | None = None,
     most: int | None = None,
     mesh: Mesh | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -134,8 +133,7 @@ def largest_batch(
     Args:
         network: network to train.
         recipe: its batch size is ignored.
-        gigabytes: memory to fill on each device; None: what is free on the smallest device once the
-            first program is compiled.
+        limit: bytes per device.
         most: largest batch to consider; None: no such limit.
         mesh: mesh of devices that share the batch; None: all devices.
         tell: called with a line on the memory of each program.
@@ -146,19 +144,14 @@ def largest_batch(
     """
     mesh = mesh or device_mesh()
 
-    @functools.cache
     def held(images: int) -> float:
         of_step = peak(network, with_batch(recipe, images), mesh)
         return of_step + waiting_bytes(network, images, mesh.size)
 
-    unit = least_batch(recipe, mesh.size)
-    first = 4 * unit if most is None else min(4 * unit, max(most // unit, 1) * unit)
-    held(first)
     return largest_fitting(
         held,
-        memory_limit(gigabytes),
-        unit=unit,
-        first=first,
+        limit,
+        unit=least_batch(recipe, mesh.size),
         most=most,
         name=network.name,
         tell=tell,

@@ -8,14 +8,8 @@ from fastscale_jax.measure.limits import room
 
 
 def memory_limit(gigabytes: float | None) -> int:
-    """Returns the bytes to fill on each device: `gigabytes`, or the smallest device's memory.
-
-    Call it when a step is compiled: on a CPU, compiling takes memory that the step cannot use.
-    """
-    if gigabytes:
-        own_limit = round(gigabytes * 1e9)
-    else:
-        own_limit = min(room(device, compiled=True) for device in jax.local_devices())
+    """Returns the bytes to fill on each device: `gigabytes`, or the smallest device's memory."""
+    own_limit = int(gigabytes * 1e9) if gigabytes else min(room(d) for d in jax.local_devices())
     if jax.process_count() == 1:
         return own_limit
     # sent in megabytes, which fit into 32 bits

@@ -80,10 +80,11 @@ def _largest_in_this_process(spec: Spec) -> int:
 
     from fastscale_jax.distributed.sharding import device_mesh
     from fastscale_jax.measure.jax_runner import plain_recipe
+    from fastscale_jax.measure.limits import room
     from fastscale_jax.measure.memory import largest_batch
 
     mesh = device_mesh(jax.local_devices()[:1])
-    return largest_batch(spec.network(), plain_recipe(1, spec.dtype), mesh=mesh).images
+    return largest_batch(spec.network(), plain_recipe(1, spec.dtype), room(), mesh=mesh).images
 
 
 def _machine(spec: Spec) -> dict[str, Any]:

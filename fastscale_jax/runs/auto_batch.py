@@ -4,6 +4,7 @@ import jax
 
 from fastscale_jax.checkpoints.workdir import recorded_batch_size
 from fastscale_jax.measure.memory import largest_batch, least_batch
+from fastscale_jax.measure.memory_limit import memory_limit
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.console import complain
 
@@ -37,17 +38,16 @@ def with_batch_size(run: Run, *, gigabytes: float | None = None, trains: bool = 
             f"config.data.batch_size=auto: {images}, from the run in {run.workdir}{passed_over}"
         )
     else:
+        limit = memory_limit(gigabytes)
         most = max(run.source.train.examples // STEPS, 1) if trains else None
-        largest = largest_batch(
-            run.network, run.recipe, gigabytes=gigabytes, most=most, tell=complain
-        )
+        largest = largest_batch(run.network, run.recipe, limit, most=most, tell=complain)
         images = largest.images
         least = least_batch(run.recipe, jax.device_count())
         is_capped = most is not None and images >= most // least * least
         steps = f"; an epoch has {run.source.train.examples // images} steps" if is_capped else ""
         complain(
             f"config.data.batch_size=auto: {images}, which takes {largest.held / 1e9:.3g} of "
-            f"{largest.limit / 1e9:.3g} GB on each device{steps}"
+            f"{limit / 1e9:.3g} GB on each device{steps}"
         )
     return run.changed("data", batch_size=images)
 

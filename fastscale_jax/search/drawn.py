@@ -176,7 +176,7 @@ class Drawn(NamedTuple):
             values = [*trial.values]
             if self.sampler.kind == NSGA2:
                 facts = {**trial.user_attrs, **trial.user_attrs["facts"]}
-                if facts.get(self.sampler.against) is None:  # a run resumed too late for step times
+                if facts.get(self.sampler.against) is None:  # resumed too late for step times
                     return None
                 values.append(facts[self.sampler.against])
         return optuna.trial.create_trial(

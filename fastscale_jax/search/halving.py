@@ -29,7 +29,7 @@ class Halving(NamedTuple):
         start: epochs before the first comparison; 0: no comparisons.
         factor: one in `factor` networks continues; the next comparison is after `factor` times as
             many epochs.
-        in_rounds: compare all networks that reached a comparison at once.
+        in_rounds: compare all networks of a round together.
     """
 
     start: int = 0

@@ -9,7 +9,7 @@ from fastscale_jax.search.attempts import BEGUN, Attempts, entry_of
 from fastscale_jax.search.halving import Halving, Verdict
 from fastscale_jax.search.job_plan import Plan
 from fastscale_jax.search.jobs import Entry
-from fastscale_jax.search.rounds import judged, with_verdicts
+from fastscale_jax.search.rounds import last_comparisons, with_verdicts
 from fastscale_jax.search.storage import OverError, Storage
 
 
@@ -50,10 +50,11 @@ class History:
         return entries
 
     def verdict_in_rounds(self, number: int, epochs: int) -> Verdict:
-        """Returns whether a job goes on that has just reported after `epochs`."""
+        """Returns whether a job goes on that has reported after `epochs`, now or before."""
         attempts = self.by_job()
-        last = judged(self._without_rounds(attempts), attempts, self._halving).get(number)
-        return last.verdict if last and last.epochs == epochs else Verdict.GO_ON
+        entries = self._without_rounds(attempts)
+        last = last_comparisons(entries, attempts, self._halving).get(number)
+        return last.verdict if last and last.epochs <= epochs else Verdict.GO_ON
 
     def _without_rounds(self, attempts: Attempts) -> list[Entry]:
         return [

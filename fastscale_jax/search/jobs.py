@@ -1,7 +1,7 @@
 """A job of a search, which is a network to train, and its result."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastscale_jax.arch import Architecture, count
@@ -48,6 +48,18 @@ class Entry:
     def cost(self, name: str) -> float | None:
         """Returns a cost: one of the job's `costs`, `step_ms` or `floor_ms`; None: unknown."""
         return self.job.costs.get(name, self.facts.get(name))
+
+
+class UnpricedError(Exception):
+    """A job's network has no cost of the kind that the search wants."""
+
+
+Price = Callable[[Job], Mapping[str, float]]  # further costs of a job's network, by name
+
+
+def unpriced(job: Job) -> Mapping[str, float]:
+    """Returns no further costs."""
+    return {}
 
 
 def error_after(error: float, epochs: int) -> str:

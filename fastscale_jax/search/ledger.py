@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fastscale_jax.search.attempts import BEGUN, STOPPED_AT, of_use
+from fastscale_jax.search.attempts import BEGUN, STOPPED_AT, entry_of, of_use
 from fastscale_jax.search.halving import NO_HALVING, Halving, Verdict
 from fastscale_jax.search.history import History
 from fastscale_jax.search.job_plan import Plan
@@ -195,7 +195,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
                 return
             if self._trials.get_trial(self._trial).state == TrialState.RUNNING:
                 self._trials.record_heartbeat(self._trial)
-            elif not self._live(self._history.by_job()[self._job.number]):
+            elif entry_of(self._job, self._history.by_job()[self._job.number]).state == WAITING:
                 self._attempt(self._job)
 
     def report(self, epochs: int, error: float) -> Verdict:
@@ -217,11 +217,13 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         try:
             with self._lock, self._storage.reached():
                 self._give_sign()
-                if epochs in self._trials.get_trial(self._trial).intermediate_values:
-                    return Verdict.GO_ON  # an earlier attempt reported it and was not stopped
-                self._trials.set_trial_intermediate_value(self._trial, epochs, error)
+                is_known = epochs in self._trials.get_trial(self._trial).intermediate_values
+                if not is_known:
+                    self._trials.set_trial_intermediate_value(self._trial, epochs, error)
                 if self._halving.in_rounds:
                     return self._history.verdict_in_rounds(self._job.number, epochs)
+                if is_known:
+                    return Verdict.GO_ON  # an earlier attempt reported it and was not stopped
                 mine = self._trials.get_trial(self._trial)
                 is_behind, remembered = self._halving.is_behind(self._history.by_job(), mine)
                 for name, value in remembered.items():
@@ -242,6 +244,8 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def stop(self, epochs: int, error: float) -> None:
         """Stores that the claimed job was stopped early.
 
+        In rounds it is only given back: it would continue if one of the better ones failed.
+
         Args:
             epochs: epochs trained.
             error: top-1 after them, percent.
@@ -250,7 +254,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             LostError: another worker has the job.
         """
         self._give_sign()
-        self._end(TrialState.PRUNED, {STOPPED_AT: epochs, "error": error})
+        about = {"reason": "stopped"}
+        if not self._halving.in_rounds:
+            about = {STOPPED_AT: epochs, "error": error}
+        self._end(TrialState.PRUNED, about)
 
     def finish(self, error: float, facts: Mapping[str, Any]) -> None:
         """Stores the result of the claimed job.

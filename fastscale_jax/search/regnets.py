@@ -14,11 +14,11 @@ from typing import Any
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
-from fastscale_jax.search.drawn import AT_RANDOM, QUASI_RANDOM, RANDOM, Drawn, Sampler
+from fastscale_jax.search.drawn import AT_RANDOM, NSGA2, QUASI_RANDOM, RANDOM, TPE, Drawn, Sampler
 from fastscale_jax.search.floor import floor_of
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Listed, Plan
-from fastscale_jax.search.jobs import STEP_MS, Entry, Job, best_of, front_of
+from fastscale_jax.search.jobs import FLOOR_MS, STEP_MS, Entry, Job, best_of, front_of, unpriced
 from fastscale_jax.search.outcome import distribution_figure, trained_epochs, write_results
 from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
@@ -142,6 +142,13 @@ def search_regnets(
         The errors of `together.search`.
     """
     _check_times(settings, sampler.against)
+    if sampler.kind in (TPE, NSGA2) and halving.in_rounds:
+        raise ValueError(
+            f"--halving_rounds needs all networks from the start, but --sampler={sampler.kind} "
+            "samples them by earlier errors; leave one of the two out"
+        )
+    if (sampler.against == FLOOR_MS) != (target is not None):
+        raise ValueError("--against=floor_ms and --target need each other: give both or none")
     within = window_of(window)
     # raises for an empty window before any network is trained
     drawn = sample(
@@ -171,11 +178,11 @@ def search_regnets(
             if sampler.kind == QUASI_RANDOM
             else Drawn(space, within, sampler, networks, seed, candidates)
         )
-    if target is None:
-        entries = search(settings, plan, about, halving)
-    else:
+    price = unpriced
+    if target is not None:
+        about["target"] = target.name
         price = functools.partial(floor_of, target=target, store=store)
-        entries = search(settings, plan, {**about, "target": target.name}, halving, price)
+    entries = search(settings, plan, about, halving, price)
     of = f"{len(entries)} {space.family} networks of {window}"
     return entries, [
         *_written(settings, of, larger, entries),
@@ -259,10 +266,12 @@ def _front(settings: Settings, entries: Sequence[Entry], against: str) -> list[s
         lines.append(
             f"front: {summary}: {write_recipe(settings, f'front/{name}', entry.job.network, about)}"
         )
-    return lines or [
-        f"there is no front: {against} is unknown, or was measured on several machines and cannot "
-        "be compared"
-    ]
+    if against == STEP_MS and not lines:
+        return [
+            f"there is no front: {against} is unknown, or was measured on several machines and "
+            "cannot be compared"
+        ]
+    return lines
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
 2016. Optuna has only the asynchronous form. Verdicts are not stored: each worker derives the same
-ones from the stored errors.
+ones from the stored errors and failures.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial
 
 from fastscale_jax.search.attempts import STOPPED_AT, Attempts
 from fastscale_jax.search.halving import Halving, Verdict
-from fastscale_jax.search.jobs import AT_WORK, PAUSED, STOPPED, WAITING, Entry, error_after
+from fastscale_jax.search.jobs import AT_WORK, FAILED, PAUSED, STOPPED, WAITING, Entry, error_after
 
 
-class Judged(NamedTuple):
+class Comparison(NamedTuple):
     """A job's last comparison."""
 
     verdict: Verdict
@@ -24,10 +24,12 @@ class Judged(NamedTuple):
     error: float  # top-1 after these epochs, percent
 
 
-def judged(entries: Sequence[Entry], attempts: Attempts, halving: Halving) -> dict[int, Judged]:
+def last_comparisons(
+    entries: Sequence[Entry], attempts: Attempts, halving: Halving
+) -> dict[int, Comparison]:
     """Returns each job's last comparison by job number; a job without one is missing.
 
-    A failed job is compared as far as it reported; the others do not wait for the rest.
+    A job that fails is not waited for. The next best of its last round continues in its place.
 
     Args:
         entries: all jobs of the search.
@@ -36,48 +38,50 @@ def judged(entries: Sequence[Entry], attempts: Attempts, halving: Halving) -> di
     """
     competing = {entry.job.number: entry for entry in entries}
     errors = {number: _errors(tries) for number, tries in enumerate(attempts)}
-    result: dict[int, Judged] = {}
+    result: dict[int, Comparison] = {}
     epochs = halving.start
     while reached := [number for number in competing if epochs in errors.get(number, ())]:
         is_open = any(
             entry.state in (WAITING, AT_WORK) and number not in reached
             for number, entry in competing.items()
         )
-        ranked = sorted(reached, key=lambda number: (errors[number][epochs], number))
-        better = ranked[: max(1, len(ranked) // halving.factor)]
+        following = epochs * halving.factor
+        able = [x for x in reached if competing[x].state != FAILED or following in errors[x]]
+        ranked = sorted(able, key=lambda number: (errors[number][epochs], number))
+        better = ranked[: max(1, len(reached) // halving.factor)]
         for number in reached:
             after = Verdict.GO_ON if number in better else Verdict.STOP
             verdict = Verdict.PAUSE if is_open else after
-            result[number] = Judged(verdict, epochs, errors[number][epochs])
+            result[number] = Comparison(verdict, epochs, errors[number][epochs])
         if is_open:
             break
         competing = {number: competing[number] for number in better}
-        epochs *= halving.factor
+        epochs = following
     return result
 
 
 def with_verdicts(entries: Sequence[Entry], attempts: Attempts, halving: Halving) -> list[Entry]:
     """Returns the entries, with free jobs paused or stopped where the rounds say so."""
-    verdicts = judged(entries, attempts, halving)
+    comparisons = last_comparisons(entries, attempts, halving)
     return [
-        _judged_entry(entry, verdicts[entry.job.number], attempts[entry.job.number])
-        if entry.state == WAITING and entry.job.number in verdicts
+        _compared(entry, comparisons[entry.job.number], attempts[entry.job.number])
+        if entry.state == WAITING and entry.job.number in comparisons
         else entry
         for entry in entries
     ]
 
 
-def _judged_entry(entry: Entry, judged: Judged, tries: Sequence[FrozenTrial]) -> Entry:
-    if judged.verdict is Verdict.GO_ON:
+def _compared(entry: Entry, last: Comparison, tries: Sequence[FrozenTrial]) -> Entry:
+    if last.verdict is Verdict.GO_ON:
         return entry
-    facts = {STOPPED_AT: judged.epochs, "error_then": judged.error}
-    is_stopped = judged.verdict is Verdict.STOP
+    facts = {STOPPED_AT: last.epochs, "error_then": last.error}
+    is_stopped = last.verdict is Verdict.STOP
     return dataclasses.replace(
         entry,
         state=STOPPED if is_stopped else PAUSED,
         facts=facts if is_stopped else {},
         worker=tries[-1].user_attrs["worker"],
-        reason=error_after(judged.error, judged.epochs),
+        reason=error_after(last.error, last.epochs),
     )
 
 

@@ -12,10 +12,10 @@ from fastscale_jax.search import config_file
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Plan
-from fastscale_jax.search.jobs import Entry
+from fastscale_jax.search.jobs import Entry, Price, unpriced
 from fastscale_jax.search.ledger import Ledger
 from fastscale_jax.search.training import recipe_of, shortened
-from fastscale_jax.search.work import Price, work
+from fastscale_jax.search.work import work
 
 
 class Settings(NamedTuple):
@@ -43,7 +43,7 @@ def search(
     plan: Plan,
     about: Mapping[str, Any],
     halving: Halving = NO_HALVING,
-    price: Price = lambda job: {},
+    price: Price = unpriced,
 ) -> list[Entry]:
     """Runs the jobs of a search, together with other workers, and returns their entries.
 
@@ -96,8 +96,11 @@ def check_halving(halving: Halving, run: Run) -> None:
     """Checks that the first comparison is before the end of the training.
 
     Raises:
-        ValueError: it is not, or the recipe counts steps; the message has the flags to change.
+        ValueError: it is not, the recipe counts steps, or a factor is below 2; the message has the
+            flags to change.
     """
+    if halving.start and halving.factor < 2:
+        raise ValueError(f"--halving_factor={halving.factor} must be at least 2")
     if halving.start and halving.start >= run.recipe.total_epochs:
         raise ValueError(
             f"--halving_from={halving.start} is not before the last of "

@@ -4,13 +4,12 @@ import contextlib
 import enum
 import pathlib
 import time
-from collections.abc import Callable, Mapping
 
 from fastscale_jax.checkpoints.lock import InUseError
 from fastscale_jax.runs.run import Run
 from fastscale_jax.search.board import Board
 from fastscale_jax.search.halving import Verdict
-from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job
+from fastscale_jax.search.jobs import AT_WORK, WAITING, Entry, Job, Price, UnpricedError, unpriced
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
 from fastscale_jax.search.training import HaltedError, trained
@@ -38,12 +37,9 @@ class NoMemoryError(Exception):
 class Came(enum.Enum):
     """The outcome of a worker's attempt at a job."""
 
-    TO_AN_END = enum.auto()
+    OVER = enum.auto()  # done, failed, stopped or paused
     IN_USE = enum.auto()  # a worker that counted as dead still uses the job's folder
     TOO_LARGE = enum.auto()
-
-
-Price = Callable[[Job], Mapping[str, float]]  # further costs of a job's network, by name
 
 
 def work(
@@ -51,7 +47,7 @@ def work(
     run: Run,
     folder: pathlib.Path,
     board: Board,
-    price: Price = lambda job: {},
+    price: Price = unpriced,
 ) -> list[Entry]:
     """Runs jobs until this worker and others have done all; returns their entries.
 
@@ -64,7 +60,8 @@ def work(
         run: run with the training recipe.
         folder: each job has a workdir in it, named by its number.
         board: shows the states of the jobs.
-        price: called for each trained network; its costs are added to the job's facts.
+        price: called before a network is trained; its costs are added to the job's facts. A job
+            that has none fails.
 
     Raises:
         DataError: the images cannot be read.
@@ -82,7 +79,7 @@ def work(
         if job is not None:
             with contextlib.suppress(LostError):  # another worker has the job and continues it
                 came = _do(ledger, run, folder, job, board, price)
-                if came is not Came.TO_AN_END:
+                if came is not Came.OVER:
                     aside.add(job.number)
                 too_large = {*too_large, job.number} if came is Came.TOO_LARGE else set()
                 if len(too_large) == _TOO_LARGE:
@@ -99,6 +96,7 @@ def _do(
     workdir = folder / f"{job.number:03}"
     try:
         with ledger.alive(lambda: board.show(ledger.entries())):
+            costs = price(job)
             error, facts = trained(
                 run,
                 job,
@@ -107,13 +105,12 @@ def _do(
                 compare=ledger.report,
                 every_epochs=ledger.reports_every,
             )
-            facts = {**facts, **price(job)}
     except HaltedError as halted:
         if halted.verdict is Verdict.STOP:
             ledger.stop(halted.epochs, halted.error)
         else:
             ledger.pause()
-    except DivergenceError as error:
+    except (DivergenceError, UnpricedError) as error:
         ledger.fail(str(error))
     except InUseError:
         ledger.give_back()
@@ -127,8 +124,8 @@ def _do(
             ledger.give_back()
         raise
     else:
-        ledger.finish(error, facts)
-    return Came.TO_AN_END
+        ledger.finish(error, {**facts, **costs})
+    return Came.OVER
 
 
 def _leave(ledger: Ledger, board: Board) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.measure import memory
 from fastscale_jax.measure.memory import LargestBatch, Memory
+from fastscale_jax.measure.memory_limit import memory_limit
 from fastscale_jax.targets import largest as on_target
 from fastscale_jax.targets.compiler import FailedError, Tell, compiled
 from fastscale_jax.targets.program import Program
@@ -90,7 +91,7 @@ class _StepMemory(NamedTuple):
 def _on_local_devices(
     network: Architecture, recipe: Recipe, gigabytes: float | None, tell: Tell
 ) -> _StepMemory:
-    largest = memory.largest_batch(network, recipe, gigabytes=gigabytes, tell=tell)
+    largest = memory.largest_batch(network, recipe, memory_limit(gigabytes), tell=tell)
     if not recipe.data.batch_size:
         recipe = memory.with_batch(recipe, largest.images)
     return _StepMemory(recipe, largest, memory.step_memory(network, recipe))

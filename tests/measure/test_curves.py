@@ -266,9 +266,10 @@ def test_with_the_largest_batches_time_is_drawn_for_each_image(tmp_path):
     found = curve_figures.correlations(records, quantity)
     assert [row.acts for row in found] == pytest.approx([1.0] * len(found))
     curve_figures.write(records, tmp_path)
-    assert (tmp_path / "time_against_counts_jax.png").exists()
-    rows = (tmp_path / "correlations.csv").read_text().splitlines()[1:]
-    assert all(row.startswith("time,") and float(row.split(",")[-1]) > 0.999 for row in rows)
+    assert (tmp_path / "time_per_image_against_counts_jax.png").exists()
+    _, *rows = csv.reader((tmp_path / "correlations.csv").read_text().splitlines())
+    assert {row[0] for row in rows} == {"time_per_image"}
+    assert all(float(row[-1]) > 0.999 for row in rows)
     alike = [{**each, "images": 8} for each in records]
     assert curve_figures.quantities(alike) == (curve_figures.TIME,)
 

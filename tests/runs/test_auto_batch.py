@@ -21,12 +21,12 @@ from tests.train.tiny import tiny_config
 def test_an_epoch_has_some_steps_however_much_fits(
     monkeypatch, capsys, tmp_path, fits, trains, least, expected, why
 ):
-    def largest_batch(network, recipe, *, gigabytes, most, tell):
+    def largest_batch(network, recipe, limit, *, most, tell):
         return largest_fitting(lambda images: images, fits, unit=least, most=most)
 
     def largest_fitting(held, limit, *, unit, most):
         images = limit if most is None else min(limit, max(most // unit, 1) * unit)
-        return LargestBatch(images, held=10**9, limit=2 * 10**9, compiled=1)
+        return LargestBatch(images, held=10**9, limit=limit, compiled=1)
 
     monkeypatch.setattr(auto_batch, "largest_batch", largest_batch)
     monkeypatch.setattr(auto_batch, "least_batch", lambda recipe, devices: least)

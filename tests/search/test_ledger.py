@@ -120,7 +120,7 @@ def test_a_worker_that_dies_before_its_first_sign_of_life_is_missed(tmp_path, mo
         dead.claim()
     clock = [0.0]
     timer = types.SimpleNamespace(monotonic=lambda: clock[0])
-    monkeypatch.setattr("fastscale_jax.search.ledger.time", timer)
+    monkeypatch.setattr("fastscale_jax.search.history.time", timer)
     assert heir.claim() is None
     clock[0] = 39.0
     assert heir.claim() is None

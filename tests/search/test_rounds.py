@@ -108,7 +108,7 @@ def test_the_order_of_several_workers_and_lost_ones_change_nothing(tmp_path, see
     assert [entry.state == DONE for entry in entries] == [n == EPOCHS for n in lengths]
 
 
-def test_who_reported_waits_until_all_have_and_the_last_is_told_at_once(tmp_path):
+def test_who_reported_waits_until_all_have_and_the_last_goes_straight_on(tmp_path):
     with opened(tmp_path / "a.db", 3) as ledger:
         for number, verdict in ((0, Verdict.PAUSE), (1, Verdict.PAUSE), (2, Verdict.GO_ON)):
             job = ledger.claim()
@@ -152,6 +152,66 @@ def test_nobody_waits_for_a_network_that_failed_or_that_had_no_error_to_report(t
         assert [entry.state for entry in ledger.entries()] == states
 
 
+def test_the_next_best_continues_in_place_of_one_that_fails(tmp_path):
+    """Of four, two go on to four epochs and one to eight; the best of all fails after six."""
+    with opened(tmp_path / "a.db", 4) as ledger:
+        for number in range(4):
+            job = ledger.claim()
+            assert job is not None
+            assert job.number == number
+            ledger.report(2, 1.0 + number)
+            ledger.pause()
+        for number in (0, 1):
+            job = ledger.claim()
+            assert job is not None
+            assert job.number == number
+            ledger.report(4, 1.0 + number)
+            ledger.pause()
+        assert [x.state for x in ledger.entries()] == [WAITING, STOPPED, STOPPED, STOPPED]
+        assert ledger.claim() is not None
+        assert ledger.report(6, 1.0) is Verdict.GO_ON
+        ledger.fail("the loss is nan")
+        # the second of the same round; the third was worse than both in the round before
+        assert [x.state for x in ledger.entries()] == [FAILED, WAITING, STOPPED, STOPPED]
+        job = ledger.claim()
+        assert job is not None
+        assert job.number == 1
+        assert [ledger.report(epochs, 1.0) for epochs in (2, 4, 6, 8)] == [Verdict.GO_ON] * 4
+        ledger.finish(1.0, {"epochs": 10.0})
+        assert ledger.claim() is None
+
+
+def test_who_claims_a_job_that_another_has_paused_meanwhile_pauses_too(tmp_path, monkeypatch):
+    """It saw the job free, and the other trained and paused it before the claim was stored."""
+    with opened(tmp_path / "a.db", 2) as first, opened(tmp_path / "a.db", 2) as second:
+        attempt = second._attempt
+
+        def late(job):
+            assert first.claim() == job
+            first.report(2, 5.0)
+            first.pause()
+            return attempt(job)
+
+        monkeypatch.setattr(second, "_attempt", late)
+        job = second.claim()
+        assert job is not None
+        assert job.number == 0
+        assert second.report(2, 5.0) is Verdict.PAUSE  # its run tells its errors anew
+        second.pause()
+        assert [x.state for x in first.entries()] == [PAUSED, WAITING]
+
+
+def test_what_lost_a_comparison_stops_at_its_next_report_however_it_came_there(tmp_path):
+    with opened(tmp_path / "a.db", 2) as first, opened(tmp_path / "a.db", 2) as second:
+        assert first.claim() is not None
+        first.report(2, 5.0)  # and goes on, as if it had not heard the verdict
+        assert second.claim() is not None
+        assert second.report(2, 1.0) is Verdict.GO_ON
+        assert first.report(4, 5.0) is Verdict.STOP
+        first.stop(4, 5.0)
+        assert [x.state for x in first.entries()] == [STOPPED, AT_WORK]
+
+
 def test_a_worker_takes_paused_networks_up_again(tmp_path, monkeypatch):
     errors, order = drawn(6), []
     lengths, compared = by_hand(errors, 2, 2), {}
@@ -174,7 +234,7 @@ def test_a_worker_takes_paused_networks_up_again(tmp_path, monkeypatch):
     assert order[:6] == list(range(6))  # a whole round first
 
 
-def test_rounds_are_another_search_than_comparing_at_once(tmp_path):
+def test_rounds_are_another_search_than_without(tmp_path):
     with opened(tmp_path / "a.db", 3):
         pass
     with (

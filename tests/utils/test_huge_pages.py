@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastscale_jax.cli import options
+from fastscale_jax.cli import application, options
 from fastscale_jax.cli.options import Session
 from fastscale_jax.utils import huge_pages
 
@@ -136,14 +136,40 @@ def test_steps_in_a_row_share_one_step_s_memory_and_get_none_from_the_kernel(res
     # MB: a small result may have taken a part of the block, so that a second one is needed
     assert growth < 1.5 * size
     assert faults < 300  # the temporaries of each call are 64 huge pages
-    *_, faults = steps("queued")
+    *_, faults = steps("queued")  # in another thread, whose blocks are mapped anew
     assert faults > 300  # what the setting is for
 
 
-def test_a_session_that_compiles_runs_programs_in_the_calling_thread(monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "is_set"),
+    [
+        *[(name, True) for name in ("train", "eval", "time", "memory", "predict", "choose")],
+        *[(name, True) for name in ("search", "compound", "study")],
+        # they run nothing, or in processes of their own
+        *[(name, False) for name in ("info", "program", "scale", "curves", "device")],
+    ],
+)
+def test_commands_that_run_programs_do_so_in_the_calling_thread(monkeypatch, command, is_set):
+    class Started(BaseException):
+        pass
+
+    def start(self, *, compiles=False, runs=False):
+        raise Started(compiles or runs)
+
+    monkeypatch.setattr(Session, "start", start)
+    needed = {"curves": ["--results=none"], "scale": ["--config=regnetz:500mf", "dWr_x2"]}
+    needed |= {"predict": ["a.jpg", "--config=digits"], "choose": ["regnetz", "--step_ms=1"]}
+    needed |= {"device": ["regnetz:500mf", "--target=here", "--budget=step_ms:1"]}
+    with pytest.raises(Started) as started:
+        application.main([command, *needed.get(command, ["digits"])])
+    assert started.value.args == (is_set,)
+
+
+def test_a_session_that_runs_programs_sets_it(monkeypatch):
     calls = []
     monkeypatch.setattr(options, "run_in_calling_thread", lambda: calls.append("inline"))
     Session(compile_cache="").start()
     assert calls == []
+    Session(compile_cache="").start(runs=True)
     Session(compile_cache="").start(compiles=True)
-    assert calls == ["inline"]
+    assert calls == ["inline", "inline"]
