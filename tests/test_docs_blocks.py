@@ -20,6 +20,7 @@ from fastscale_jax.cli.application import main
 from fastscale_jax.interop import weights
 from fastscale_jax.interop.pretrained import pretrained
 from fastscale_jax.runs.run import Run
+from fastscale_jax.utils import huge_pages
 from tests.interop.hub_server import Hub, serving
 from tests.report.made_up import write_device
 
@@ -135,6 +136,15 @@ def test_a_photograph_has_the_name_that_is_said(capsys):
         pytest.importorskip(package)
     run("photographs.md")
     assert "Egyptian cat" in capsys.readouterr().out
+
+
+def test_performance_names_a_setting_that_jax_has(monkeypatch):
+    updates = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: updates.append(setting))
+    run("performance.md")
+    huge_pages.run_in_calling_thread()
+    assert updates == [("jax_cpu_enable_async_dispatch", False)] * 2
+    assert "jax_cpu_enable_async_dispatch" in jax.config.values
 
 
 def test_a_recipe_of_ones_own_is_one():

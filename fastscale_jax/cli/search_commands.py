@@ -216,7 +216,6 @@ def search(
     session.start(compiles=True)
     from fastscale_jax.search.drawn import NSGA2, Sampler
     from fastscale_jax.search.regnets import search_regnets, space_of
-    from fastscale_jax.targets.extras import check_compiler
     from fastscale_jax.targets.store import Store
     from fastscale_jax.targets.target import Target
 
@@ -231,8 +230,6 @@ def search(
     if against and sampler != NSGA2:
         raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")
     device = Target.parse(target) if target else None
-    if device is not None:
-        check_compiler(device.device.platform)
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network

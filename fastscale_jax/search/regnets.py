@@ -23,6 +23,7 @@ from fastscale_jax.search.outcome import distribution_figure, trained_epochs, wr
 from fastscale_jax.search.sample import DesignSpace, Range, Sampled, Window, sample
 from fastscale_jax.search.together import Settings, search, write_recipe
 from fastscale_jax.search.training import shortened
+from fastscale_jax.targets.extras import check_compiler
 from fastscale_jax.targets.store import Store
 from fastscale_jax.targets.target import Target
 
@@ -149,6 +150,8 @@ def search_regnets(
         )
     if (sampler.against == FLOOR_MS) != (target is not None):
         raise ValueError("--against=floor_ms and --target need each other: give both or none")
+    if target is not None:
+        check_compiler(target.device.platform)
     within = window_of(window)
     # raises for an empty window before any network is trained
     drawn = sample(

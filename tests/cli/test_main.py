@@ -169,7 +169,7 @@ BAD_INPUT = {
         "--part is for program, not for info"
     ],
     "--config=configs/digits.py --target=gpu:h100": [
-        "--target is for info, memory, program, choose, curves, device, not for train"
+        "--target is for info, memory, program, choose, curves, search, device, not for train"
     ],
     "--config=configs/regnetz.py --mode=program --target=gpu:h100:3": ["1024", "3 devices"],
     "--config=configs/regnetz.py --mode=program --target=gpu:v100 --config.dtype=bfloat16": [
