@@ -30,7 +30,7 @@ from fastscale_jax.search.training import shortened, trained
 
 EPOCHS, WINDOW = 10, "1mf:4mf"
 RULES = [Halving(start, factor) for start, factor in ((1, 2), (2, 2), (3, 2), (2, 3), (3, 3))]
-RULES += [rule._replace(in_rounds=True) for rule in RULES]
+RULES += [rule._replace(in_rounds=True, epochs=EPOCHS) for rule in RULES]
 Curve = Mapping[int, float]  # error in percent, by epochs
 _ANY = Architecture.from_config(model_config("regnetz", "dWr_x0.1"))  # the rule does not look at it
 

@@ -30,19 +30,27 @@ class Halving(NamedTuple):
         factor: one in `factor` networks continues; the next comparison is after `factor` times as
             many epochs.
         in_rounds: compare all networks of a round together.
+        epochs: epochs of the whole training, for rounds; 0: unknown.
     """
 
     start: int = 0
     factor: int = 2
     in_rounds: bool = False
+    epochs: int = 0
 
     @property
     def shared_settings(self) -> dict[str, Any]:
         """The settings that all workers must share; studies of older versions have no rounds."""
-        settings = self._asdict()
-        if not self.in_rounds:
-            del settings["in_rounds"]
-        return settings
+        settings = {"start": self.start, "factor": self.factor}
+        return {**settings, "in_rounds": True} if self.in_rounds else settings
+
+    def has_round(self, epochs: int) -> bool:
+        """Returns whether a round may end after `epochs`.
+
+        What follows a round is at least `factor - 1` times as long as all before it: a comparison
+        near the end would save little, and might stop the best.
+        """
+        return not self.epochs or epochs * self.factor <= self.epochs
 
     def is_behind(self, attempts: Attempts, mine: FrozenTrial) -> tuple[bool, dict[str, Any]]:
         """Returns whether to stop an attempt.

@@ -34,19 +34,23 @@ def last_comparisons(
     Args:
         entries: all jobs of the search.
         attempts: by job number, in the order of time.
-        halving: first round's epochs, and the factor.
+        halving: first round's epochs, the factor, and the epochs of the whole training.
     """
     competing = {entry.job.number: entry for entry in entries}
     errors = {number: _errors(tries) for number, tries in enumerate(attempts)}
     result: dict[int, Comparison] = {}
     epochs = halving.start
-    while reached := [number for number in competing if epochs in errors.get(number, ())]:
+    while halving.has_round(epochs):
+        reached = [number for number in competing if epochs in errors.get(number, ())]
+        if not reached:
+            break
         is_open = any(
             entry.state in (WAITING, AT_WORK) and number not in reached
             for number, entry in competing.items()
         )
         following = epochs * halving.factor
-        able = [x for x in reached if competing[x].state != FAILED or following in errors[x]]
+        has_passed = {x for x in reached if halving.has_round(following) and following in errors[x]}
+        able = [x for x in reached if competing[x].state != FAILED or x in has_passed]
         ranked = sorted(able, key=lambda number: (errors[number][epochs], number))
         better = ranked[: max(1, len(reached) // halving.factor)]
         for number in reached:

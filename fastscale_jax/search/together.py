@@ -68,6 +68,7 @@ def search(
         raise ValueError("a search starts from random weights: leave --config.init_from out")
     run = shortened(settings.run, settings.epochs)
     check_halving(halving, run)
+    halving = halving._replace(epochs=run.recipe.total_epochs)
     known = plan.jobs(())
     for job in known:
         validate(job.network)
@@ -105,6 +106,11 @@ def check_halving(halving: Halving, run: Run) -> None:
         raise ValueError(
             f"--halving_from={halving.start} is not before the last of "
             f"{run.recipe.total_epochs} epochs; give a smaller one, or more --epochs"
+        )
+    if halving.in_rounds and halving.start * halving.factor > run.recipe.total_epochs:
+        raise ValueError(
+            f"--halving_from={halving.start} leaves no round: with --halving_rounds it must be at "
+            f"most 1/{halving.factor} of {run.recipe.total_epochs} epochs"
         )
     if halving.start and run.recipe.train.steps:
         raise ValueError(

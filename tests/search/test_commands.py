@@ -68,6 +68,11 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--halving_factor=1",), 2, "halving_factor"),
         (("--halving_factor=3",), 2, "needs --halving_from; give both"),
         (("--halving_rounds",), 2, "--halving_rounds needs --halving_from; give both"),
+        (
+            ("--epochs=3", "--halving_from=2", "--halving_rounds"),
+            2,
+            "it must be at most 1/2 of 3 epochs",
+        ),
         (("--against=acts",), 2, "--against needs --sampler=nsga2"),
         (
             ("--sampler=nsga2", "--against=floor_ms"),

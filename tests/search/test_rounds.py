@@ -19,7 +19,7 @@ EPOCHS = 10
 
 @contextlib.contextmanager
 def opened(path, number, start=2, factor=2):
-    halving = Halving(start, factor, in_rounds=True)
+    halving = Halving(start, factor, in_rounds=True, epochs=EPOCHS)
     with Ledger(f"sqlite:///{path}", "test", Listed(jobs(number)), {}, halving=halving) as ledger:
         yield ledger
 
@@ -48,7 +48,7 @@ def drawn(number):
 def by_hand(errors, start, factor):
     """The rule in its own words: the epochs that each network is trained for."""
     lengths, left, end = [EPOCHS] * len(errors), list(range(len(errors))), start
-    while end < EPOCHS:
+    while end * factor <= EPOCHS:
         left.sort(key=lambda i: (errors[i][end], i))
         most = max(1, len(left) // factor)
         for i in left[most:]:
@@ -153,7 +153,7 @@ def test_nobody_waits_for_a_network_that_failed_or_that_had_no_error_to_report(t
 
 
 def test_the_next_best_continues_in_place_of_one_that_fails(tmp_path):
-    """Of four, two go on to four epochs and one to eight; the best of all fails after six."""
+    """Of four, two go on to four epochs and one to the end; the best of all fails after six."""
     with opened(tmp_path / "a.db", 4) as ledger:
         for number in range(4):
             job = ledger.claim()
@@ -176,7 +176,7 @@ def test_the_next_best_continues_in_place_of_one_that_fails(tmp_path):
         job = ledger.claim()
         assert job is not None
         assert job.number == 1
-        assert [ledger.report(epochs, 1.0) for epochs in (2, 4, 6, 8)] == [Verdict.GO_ON] * 4
+        assert [ledger.report(epochs, 9.0) for epochs in (2, 4, 6, 8)] == [Verdict.GO_ON] * 4
         ledger.finish(1.0, {"epochs": 10.0})
         assert ledger.claim() is None
 
