@@ -77,6 +77,9 @@ class Cluster:
         address = self.coordinator or None
         # our own handlers treat signals: see `runs.interrupt`
         jax.config.update("jax_enable_preemption_service", False)
+        # in the calling thread (`utils.huge_pages`) a step on CPUs fails as soon as another process
+        # is lost, before the heartbeats can say which
+        jax.config.update("jax_cpu_enable_async_dispatch", True)
         try:
             jax.distributed.initialize(
                 address,
