@@ -127,7 +127,10 @@ TABLES = {
     "architectures.md": {"named networks": named_networks, "paper rows": paper_rows},
     "augmentation.md": {"cost": cpu_tables.augmentation},
     "config-keys.md": {"recipe keys": config_tables.recipe},
-    "curves.md": {"correlations": cpu_tables.correlations},
+    "curves.md": {
+        "correlations": cpu_tables.correlations,
+        "correlations largest": cpu_tables.correlations_largest,
+    },
     "data.md": {"host pipeline": cpu_tables.host_pipeline},
     "fine-tuning.md": {
         "small network": finetune_tables.small,
