@@ -222,14 +222,8 @@ def search(
     check_amount("networks", networks, 1)
     check_amount("candidates", candidates, 1)
     check_amount("seed", seed, 0)
-    halving = early.halving
-    if sampler == NSGA2 and halving.start:
-        raise ValueError(
-            "--sampler=nsga2 needs the final errors of all networks: leave --halving_from out"
-        )
     if against and sampler != NSGA2:
         raise ValueError("--against needs --sampler=nsga2; other samplers use errors only")
-    device = Target.parse(target) if target else None
     settings = _settings(config, workers, "regnets", 10)
     limits = {"depth": depth, "w0": w0, "wa": wa, "wm": wm, "group_width": group_width}
     network = settings.run.network
@@ -245,8 +239,8 @@ def search(
         candidates=candidates,
         larger=scale,
         sampler=Sampler(sampler, (against or "flops") if sampler == NSGA2 else ""),
-        halving=halving,
-        target=device,
+        halving=early.halving,
+        target=Target.parse(target) if target else None,
         store=Store(session.targets) if session.targets else None,
     )
     return _report(entries, lines)

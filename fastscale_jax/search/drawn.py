@@ -24,6 +24,7 @@ from fastscale_jax.search.sample import (
 )
 
 RANDOM, QUASI_RANDOM, TPE, NSGA2 = "random", "quasi-random", "tpe", "nsga2"
+FROM_RESULTS = (TPE, NSGA2)  # sample each network from the results of earlier ones
 _NAMES = Parameters._fields
 _ASKED = 1000  # most proposals of a sampler outside the window; then a random network is used
 

@@ -244,7 +244,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def stop(self, epochs: int, error: float) -> None:
         """Stores that the claimed job was stopped early.
 
-        In rounds it is only given back: it would continue if one of the better ones failed.
+        In rounds it is only paused: it continues if one of the better ones fails.
 
         Args:
             epochs: epochs trained.
@@ -253,11 +253,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         Raises:
             LostError: another worker has the job.
         """
+        if self._halving.in_rounds:
+            return self.pause()
         self._give_sign()
-        about = {"reason": "stopped"}
-        if not self._halving.in_rounds:
-            about = {STOPPED_AT: epochs, "error": error}
-        self._end(TrialState.PRUNED, about)
+        return self._end(TrialState.PRUNED, {STOPPED_AT: epochs, "error": error})
 
     def finish(self, error: float, facts: Mapping[str, Any]) -> None:
         """Stores the result of the claimed job.

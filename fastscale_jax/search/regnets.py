@@ -14,7 +14,15 @@ from typing import Any
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.display import draw
 from fastscale_jax.search import hybrid
-from fastscale_jax.search.drawn import AT_RANDOM, NSGA2, QUASI_RANDOM, RANDOM, TPE, Drawn, Sampler
+from fastscale_jax.search.drawn import (
+    AT_RANDOM,
+    FROM_RESULTS,
+    NSGA2,
+    QUASI_RANDOM,
+    RANDOM,
+    Drawn,
+    Sampler,
+)
 from fastscale_jax.search.floor import floor_of
 from fastscale_jax.search.halving import NO_HALVING, Halving
 from fastscale_jax.search.job_plan import Listed, Plan
@@ -143,15 +151,7 @@ def search_regnets(
         The errors of `together.search`.
     """
     _check_times(settings, sampler.against)
-    if sampler.kind in (TPE, NSGA2) and halving.in_rounds:
-        raise ValueError(
-            f"--halving_rounds needs all networks from the start, but --sampler={sampler.kind} "
-            "samples them by earlier errors; leave one of the two out"
-        )
-    if (sampler.against == FLOOR_MS) != (target is not None):
-        raise ValueError("--against=floor_ms and --target need each other: give both or none")
-    if target is not None:
-        check_compiler(target.device.platform)
+    _check_sampler(sampler, halving, target)
     within = window_of(window)
     # raises for an empty window before any network is trained
     drawn = sample(
@@ -172,15 +172,13 @@ def search_regnets(
         "networks": networks,
         "seed": seed,
     }
-    if sampler.kind == RANDOM:  # studies of older versions have no sampler
-        plan: Plan = _listed(drawn)
-    else:
+    if sampler.kind != RANDOM:  # studies of older versions have no sampler
         about["sampler"] = sampler._asdict()
-        plan = (
-            _listed(drawn)
-            if sampler.kind == QUASI_RANDOM
-            else Drawn(space, within, sampler, networks, seed, candidates)
-        )
+    plan: Plan = (
+        Drawn(space, within, sampler, networks, seed, candidates)
+        if sampler.kind in FROM_RESULTS
+        else _listed(drawn)
+    )
     price = unpriced
     if target is not None:
         about["target"] = target.name
@@ -192,6 +190,27 @@ def search_regnets(
         *_front(settings, entries, sampler.against),
         *trained_epochs(entries),
     ]
+
+
+def _check_sampler(sampler: Sampler, halving: Halving, target: Target | None) -> None:
+    """Checks that sampler, early stopping and target go together.
+
+    Raises:
+        ValueError: they do not, or the target's compiler is not installed.
+    """
+    if sampler.kind == NSGA2 and halving.start:
+        raise ValueError(
+            "--sampler=nsga2 needs the final errors of all networks: leave --halving_from out"
+        )
+    if sampler.kind in FROM_RESULTS and halving.in_rounds:
+        raise ValueError(
+            f"--halving_rounds needs all networks from the start, but --sampler={sampler.kind} "
+            "samples them by earlier errors; leave one of the two out"
+        )
+    if (sampler.against == FLOOR_MS) != (target is not None):
+        raise ValueError("--against=floor_ms and --target need each other: give both or none")
+    if target is not None:
+        check_compiler(target.device.platform)
 
 
 def _check_times(settings: Settings, against: str) -> None:

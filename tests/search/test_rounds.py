@@ -39,6 +39,12 @@ def train(ledger, job, errors, done):
     return ledger.finish(errors[job.number][EPOCHS], {"epochs": float(EPOCHS)})
 
 
+def take(ledger, number):
+    job = ledger.claim()
+    assert job is not None
+    assert job.number == number
+
+
 def drawn(number):
     """Errors that change their order from epoch to epoch, some of them equal."""
     draw = random.Random(number)
@@ -111,9 +117,7 @@ def test_the_order_of_several_workers_and_lost_ones_change_nothing(tmp_path, see
 def test_who_reported_waits_until_all_have_and_the_last_goes_straight_on(tmp_path):
     with opened(tmp_path / "a.db", 3) as ledger:
         for number, verdict in ((0, Verdict.PAUSE), (1, Verdict.PAUSE), (2, Verdict.GO_ON)):
-            job = ledger.claim()
-            assert job is not None
-            assert job.number == number
+            take(ledger, number)
             assert ledger.report(2, 5.0 - number) is verdict
             assert ledger.entries()[number].state == AT_WORK
             if verdict is Verdict.PAUSE:
@@ -126,9 +130,7 @@ def test_who_reported_waits_until_all_have_and_the_last_goes_straight_on(tmp_pat
         ledger.give_back()
     with opened(tmp_path / "a.db", 3) as ledger:
         assert [entry.state for entry in ledger.entries()] == [STOPPED, STOPPED, WAITING]
-        job = ledger.claim()
-        assert job is not None
-        assert job.number == 2
+        take(ledger, 2)
         assert ledger.report(2, 3.0) is Verdict.GO_ON  # its run tells its errors anew
         assert ledger.report(4, 9.0) is Verdict.GO_ON  # it is the only one
         ledger.finish(1.0, {"epochs": 10.0})
@@ -138,9 +140,7 @@ def test_who_reported_waits_until_all_have_and_the_last_goes_straight_on(tmp_pat
 def test_nobody_waits_for_a_network_that_failed_or_that_had_no_error_to_report(tmp_path):
     with opened(tmp_path / "a.db", 4) as ledger:
         for number in range(4):
-            job = ledger.claim()
-            assert job is not None
-            assert job.number == number
+            take(ledger, number)
             if number < 2:
                 assert ledger.report(2, 5.0 - number) is Verdict.PAUSE
                 ledger.pause()
@@ -156,15 +156,11 @@ def test_the_next_best_continues_in_place_of_one_that_fails(tmp_path):
     """Of four, two go on to four epochs and one to the end; the best of all fails after six."""
     with opened(tmp_path / "a.db", 4) as ledger:
         for number in range(4):
-            job = ledger.claim()
-            assert job is not None
-            assert job.number == number
+            take(ledger, number)
             ledger.report(2, 1.0 + number)
             ledger.pause()
         for number in (0, 1):
-            job = ledger.claim()
-            assert job is not None
-            assert job.number == number
+            take(ledger, number)
             ledger.report(4, 1.0 + number)
             ledger.pause()
         assert [x.state for x in ledger.entries()] == [WAITING, STOPPED, STOPPED, STOPPED]
@@ -173,9 +169,7 @@ def test_the_next_best_continues_in_place_of_one_that_fails(tmp_path):
         ledger.fail("the loss is nan")
         # the second of the same round; the third was worse than both in the round before
         assert [x.state for x in ledger.entries()] == [FAILED, WAITING, STOPPED, STOPPED]
-        job = ledger.claim()
-        assert job is not None
-        assert job.number == 1
+        take(ledger, 1)
         assert [ledger.report(epochs, 9.0) for epochs in (2, 4, 6, 8)] == [Verdict.GO_ON] * 4
         ledger.finish(1.0, {"epochs": 10.0})
         assert ledger.claim() is None
