@@ -261,6 +261,9 @@ def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
 
 
 def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
+    if isinstance(error, cyclopts.CoercionError) and error.target_type is bool and error.token:
+        flag, value = error.token.keyword, error.token.value
+        return f"{flag}={value}: it is a switch and takes no value; write {flag} or leave it out"
     missing = isinstance(error, cyclopts.MissingArgumentError)
     unused = getattr(error, "unused_tokens", None)
     if unused and not missing:

@@ -222,6 +222,10 @@ def test_the_command_measures_both_frameworks_and_draws(tmp_path):
         (("--bases=regnetz:huge",), "unknown base 'huge'"),
         (("--strategies=wd",), "unknown strategy 'wd'"),
         (("--factors=1,many",), "--factors must be numbers"),
+        (
+            ("--rows=2", "--batch_size=8"),
+            "--rows=2: it is a switch and takes no value; write --rows",
+        ),
         (("--batch_size=few",), "--batch_size must be a number above 0, or auto"),
         (("--only_draw", "--output=here"), "there is no measured point to draw"),
         (("--only_draw",), "--only_draw needs a folder to draw to"),

@@ -67,6 +67,11 @@ def test_from_a_search_to_a_scaled_config(tmp_path):
         (("--halving_from=1",), 2, "--halving_from counts epochs, and the recipe has train.steps"),
         (("--halving_factor=1",), 2, "halving_factor"),
         (("--halving_factor=3",), 2, "needs --halving_from; give both"),
+        (
+            ("--halving_rounds=2",),
+            2,
+            "--halving_rounds=2: it is a switch and takes no value; write",
+        ),
         (("--halving_rounds",), 2, "--halving_rounds needs --halving_from; give both"),
         (
             ("--epochs=3", "--halving_from=2", "--halving_rounds"),
