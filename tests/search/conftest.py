@@ -25,7 +25,10 @@ def postgresql():
             pwd.getpwnam(_ACCOUNT)
         except KeyError:
             pytest.skip("PostgreSQL does not run as root, and there is no account 'postgres'")
-        as_account = ["runuser", "-u", _ACCOUNT, "--"]
+        program = shutil.which("runuser") or shutil.which("runuser", path="/usr/sbin:/sbin")
+        if program is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no program runuser")
+        as_account = [program, "-u", _ACCOUNT, "--"]
     # not below pytest's own folder, which no other account may enter
     folder = pathlib.Path(tempfile.mkdtemp(prefix="postgres-"))
     if as_account:
