@@ -47,6 +47,16 @@ def named_networks() -> str:
     return "\n".join(rows)
 
 
+def resnet_rs() -> str:
+    """Returns a table of ResNet-RS-50, -420, and the former scaled to the latter's flops."""
+    rows = ["| | depths | pixels | GF | Mparams | Macts |", "|---|---|--:|--:|--:|--:|"]
+    for variant in ("50", "420", "50_rs_depth_x34.75"):
+        a, _ = arch.resolve("resnetrs", variant)
+        depths = ", ".join(str(stage.depth) for stage in a.stages)
+        rows.append(f"| `resnetrs:{variant}` | {depths} | {a.resolution} | {_costs(a)} |")
+    return "\n".join(rows)
+
+
 def paper_rows() -> str:
     """Returns a table of the networks that the paper scaled, as variants."""
     rows = ["| in the paper | variant | factor | pixels | GF | Mparams | Macts |"]
@@ -84,6 +94,7 @@ def weights_by_name() -> str:
 
 # whose weights are those of a tag, and where they are described; the first that fits counts
 _SOURCES: Mapping[str, tuple[str, str]] = {
+    r"resnetrs\S+": ("Google's ResNet-RS, converted by timm", "arXiv:2103.07579"),
     r"tf_\S+": (
         "Google's EfficientNets, converted by timm",
         "arXiv:1905.11946, V2 2104.00298; `aa` 1805.09501, `ra` 1909.13719, `ap` 1911.09665, "
@@ -171,6 +182,7 @@ TABLES = {
         "outcomes": accelerator_programs.outcomes,
         "source": accelerator_programs.source,
     },
+    "scaling.md": {"ResNet-RS": resnet_rs},
     "search.md": {"halving": halving_table.table},
     "scale-out.md": {
         "weak scaling": scale_out.table,

@@ -45,9 +45,10 @@ class Architecture:
     bn_eps: float = 1e-5  # added to BatchNorm's variances
     in_channels: int = 3  # of the images
     fused_stages: int = 0  # mbconv only: leading stages with fused blocks, which have no SE
-    se_of: str = "input"  # width that `se_ratio` multiplies; `inner`: rounded to a multiple of 8
+    se_of: str = "input"  # width that `se_ratio` multiplies, as in `validation.SE_BASES`
     se_activation: str = ""  # between the layers of SE; empty: `activation`
     final_activation: bool = False  # activates the last stage's output, if there is no head conv
+    pooled_skips: bool = False  # projected skips with a stride average 2x2 pixels first (ResNet-D)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -137,12 +138,12 @@ class Architecture:
         c_out, is_mbconv = stage.width, self.block == "mbconv"
         has_expansion = not is_mbconv or stage.expansion != 1
         c_mid = int(c_in * stage.expansion) if is_mbconv else round(c_out * stage.expansion)
-        if kind == FUSED:
+        if kind == FUSED or not self.se_ratio:
             c_se = 0
-        elif self.se_of == "inner":
-            c_se = half_up(c_mid * self.se_ratio, 8) if self.se_ratio else 0
-        else:
+        elif self.se_of == "input":
             c_se = int(c_in * self.se_ratio) if is_mbconv else round(c_in * self.se_ratio)
+        else:
+            c_se = half_up((c_mid if self.se_of == "inner" else c_out) * self.se_ratio, 8)
         keeps_shape = stride == 1 and c_in == c_out
         is_residual = kind in RESIDUAL
         return BlockShape(
@@ -157,6 +158,8 @@ class Architecture:
             has_expansion,
             is_residual or keeps_shape,
             is_residual and not keeps_shape,
+            "c" if self.se_of == "output" else "b",
+            self.pooled_skips and stride > 1,
         )
 
     def to_config(self) -> ConfigDict:
@@ -218,6 +221,7 @@ LATER_FIELDS: Mapping[str, object] = {
     "se_of": "input",
     "se_activation": "",
     "final_activation": False,
+    "pooled_skips": False,
 }
 
 

@@ -10,6 +10,7 @@ from fastscale_jax.arch.families import (
     regnet,
     regnetz_of_input,
     resnet,
+    resnet_rs,
 )
 
 # (depth, w0, wa, wm, group width) of arXiv:2003.13678, Tables 5 (X) and 6 (Y)
@@ -92,6 +93,17 @@ _RESNET = {
     "50-32x4d": ((3, 4, 6, 3), 32, 128),
     "101-32x4d": ((3, 4, 23, 3), 32, 128),
     "152-32x4d": ((3, 8, 36, 3), 32, 128),
+}
+# (depths, resolution); arXiv:2103.07579, Table 8, and its release (github.com/tensorflow/tpu). Of
+# several resolutions of a depth, the one of timm's weights.
+_RESNET_RS = {
+    "50": ((3, 4, 6, 3), 160),
+    "101": ((3, 4, 23, 3), 192),
+    "152": ((3, 8, 36, 3), 256),
+    "200": ((3, 24, 36, 3), 256),
+    "270": ((4, 29, 53, 4), 256),
+    "350": ((4, 36, 72, 4), 288),
+    "420": ((4, 44, 87, 4), 320),
 }
 
 
@@ -179,6 +191,11 @@ def _resnet(family: str, base: str) -> Architecture:
     return resnet(name, depths=depths, groups=groups, width=width, basic=basic)
 
 
+def _resnet_rs(family: str, base: str) -> Architecture:
+    depths, resolution = _RESNET_RS[base]
+    return resnet_rs(f"{family}-{base}", depths=depths, resolution=resolution)
+
+
 def efficientnet_dropout(base: str) -> float:
     """Returns the dropout of EfficientNet's authors (arXiv:1905.11946, section 5, and release)."""
     return _EFFICIENTNET[base][3]
@@ -199,4 +216,5 @@ FAMILIES = {
     "regnety": Family(tuple(_REGNETY), _regnet, "500mf"),
     "regnetz": Family((*_REGNETZ, *_REGNETZ_TIMM), _regnetz, "500mf"),
     "resnet": Family(tuple(_RESNET), _resnet, "50"),
+    "resnetrs": Family(tuple(_RESNET_RS), _resnet_rs, "50"),
 }

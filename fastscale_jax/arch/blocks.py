@@ -42,6 +42,7 @@ STEMS = {
     "conv3x3": ((3, 2, 8),),
     "conv7x7_pool": ((7, 2, 8),),
     "tiered": ((3, 2, 3), (3, 1, 4), (3, 2, 8)),
+    "deep": ((3, 2, 4), (3, 1, 4), (3, 1, 8), (3, 2, 8)),  # arXiv:2103.07579
 }
 
 
@@ -77,10 +78,12 @@ class BlockShape(NamedTuple):
     has_expansion: bool  # c_in is expanded to c_mid, by a 1x1 conv or by the fused conv
     has_skip: bool
     has_projection: bool  # the skip is a 1x1 conv with BatchNorm
+    se_after: str = "b"  # conv that squeeze-and-excitation follows, if there is one
+    pools_skip: bool = False  # means of 2x2 pixels come before the projection
 
     @property
     def convs(self) -> tuple[ConvSizes, ...]:
-        """The convs of the residual branch in order; squeeze-and-excitation comes after `b`."""
+        """The convs of the residual branch in order; `excited` names the one that SE follows."""
         kind, c_in, c_mid, c_out, _, kernel, stride, group_width, has_expansion, *_ = self
         last = ConvSizes("c", 1, c_mid, c_out, 1, 0, False)
         if kind == "basic":
@@ -96,6 +99,17 @@ class BlockShape(NamedTuple):
         if not has_expansion:
             return spatial, last
         return ConvSizes("a", 1, c_in, c_mid), spatial, last
+
+    @property
+    def projection(self) -> ConvSizes:
+        """The conv of a projected skip; if the skip is pooled, the pooling has the stride."""
+        stride = 1 if self.pools_skip else self.stride
+        return ConvSizes("proj", 1, self.c_in, self.c_out, stride, is_activated=False)
+
+    @property
+    def excited(self) -> str:
+        """The conv that squeeze-and-excitation follows; empty: there is none."""
+        return self.se_after if self.c_se else ""
 
     @property
     def is_activated(self) -> bool:

@@ -135,7 +135,7 @@ def block_layers(shape: BlockShape, size: int) -> tuple[Layer, ...]:
     for name, kernel, c_in, c_out, stride, c_group, _ in shape.convs:
         size = strided(size, stride)
         block.append(_conv(name, kernel, c_group or c_in, c_out, size))
-        if name == "b" and shape.c_se:
+        if name == shape.excited:
             block.append(_biased("se.reduce", c_out, shape.c_se))
             block.append(_biased("se.expand", shape.c_se, c_out))
     return tuple(block)

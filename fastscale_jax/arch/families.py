@@ -229,6 +229,28 @@ def regnetz_of_input(
     )
 
 
+def resnet_rs(name: str, *, depths: tuple[int, ...], resolution: int) -> Architecture:
+    """Returns a ResNet-RS (arXiv:2103.07579, Table 8).
+
+    It is a ResNet with a stem of four 3x3 convs, skips that average 2x2 pixels where they have a
+    stride (ResNet-D, arXiv:1812.01187), and SE after each block's last conv. The authors' dropout
+    and stochastic depth are not included.
+
+    Args:
+        name: the network's name.
+        depths: blocks of the four stages.
+        resolution: input side, pixels.
+    """
+    return dataclasses.replace(
+        resnet(name, depths=depths),
+        resolution=resolution,
+        stem="deep",
+        se_ratio=0.25,
+        se_of="output",
+        pooled_skips=True,
+    )
+
+
 def resnet(
     name: str, *, depths: tuple[int, ...], groups: int = 1, width: int = 64, basic: bool = False
 ) -> Architecture:

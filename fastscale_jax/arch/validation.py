@@ -1,5 +1,6 @@
 """Checks that a network can be built; the error names the wrong field and the valid values."""
 
+import math
 import numbers
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("relu", "relu6", "silu")
 PADDINGS = ("symmetric", "same")
-SE_BASES = ("input", "inner")
+# Widths that `se_ratio` multiplies: the block's input; the spatial conv's output, or the block's
+# output, rounded to a multiple of 8. With `output`, SE follows the last conv.
+SE_BASES = ("input", "inner", "output")
 # `config.model`'s name for each field of Stage, in Stage's order.
 STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
 
@@ -78,12 +81,18 @@ def _check_combinations(a: "Architecture") -> None:
         raise ValueError(f"fused_stages must be at most {len(a.stages)}; got {a.fused_stages}")
     if a.block == "basic" and a.se_ratio:
         raise ValueError(f"basic blocks have no SE: se_ratio must be 0; got {a.se_ratio}")
-    if a.stem == "tiered" and a.stem_width % 8:
+    step = 8 // math.gcd(8, *(eighths for *_, eighths in STEMS[a.stem]))
+    if a.stem_width % step:
         raise ValueError(
-            f"stem_width must be a multiple of 8 for the stem tiered; got {a.stem_width}"
+            f"stem_width must be a multiple of {step} for the stem {a.stem}; got {a.stem_width}"
         )
-    if not isinstance(a.final_activation, bool):
-        raise ValueError(f"final_activation must be true or false; got {a.final_activation!r}")
+    for field in ("final_activation", "pooled_skips"):
+        if not isinstance(getattr(a, field), bool):
+            raise ValueError(f"{field} must be true or false; got {getattr(a, field)!r}")
+    if a.pooled_skips and a.block not in RESIDUAL:
+        raise ValueError(
+            f"pooled_skips is for blocks with projected skips; {a.block} blocks have none"
+        )
     if a.final_activation and (a.head_width or a.block in RESIDUAL):
         raise ValueError(
             "final_activation is for networks of linear blocks without a head conv; all other "

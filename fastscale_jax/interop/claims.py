@@ -37,7 +37,10 @@ _CONVENTIONS = (
     ("efficientnetv2_", "timm", OF_PYTORCH),
 )
 # what two networks whose tensors are alike may differ in
-_UNSEEN = ("stages", "activation", "padding", "bn_eps", "se_activation", "final_activation")
+_UNSEEN = (
+    *("stages", "activation", "padding", "bn_eps", "se_activation"),
+    *("final_activation", "pooled_skips"),
+)
 # pycls's names of activations that differ from ours
 _PYCLS_ACTIVATIONS = {"swish": "silu"}
 _PYCLS_PADDING = "symmetric"  # of all of its networks

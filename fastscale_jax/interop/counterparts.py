@@ -132,6 +132,10 @@ COUNTERPARTS = (
     *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),
     Counterpart("timm", "resnext101_32x4d", "resnet", "101-32x4d"),
     *(
+        Counterpart("timm", f"resnetrs{base}", "resnetrs", base)
+        for base in FAMILIES["resnetrs"].bases
+    ),
+    *(
         Counterpart("torchvision", f"regnet_{kind}_{size}", f"regnet{kind}", base, changes)
         for kind, sizes in _TORCHVISION_REGNETS.items()
         for size, (base, changes) in sizes.items()

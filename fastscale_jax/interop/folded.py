@@ -1,6 +1,6 @@
 """A network for inference, layer by layer, as calls of another framework's operators.
 
-BatchNorm is folded into the conv before it, and dense layers are 1x1 convs: what is left are eight
+BatchNorm is folded into the conv before it, and dense layers are 1x1 convs: what is left are nine
 operators, which a framework says how to write.
 """
 
@@ -56,6 +56,10 @@ class Operators(Protocol[T]):
         """The largest of 3×3 pixels, with stride 2; what is padded is never the largest."""
         ...
 
+    def mean_pool(self, x: T) -> T:
+        """The mean of 2×2 pixels, with stride 2; at an odd edge, of the pixels that there are."""
+        ...
+
     def mean(self, x: T) -> T:
         """The mean over all pixels, which leaves one."""
         ...
@@ -106,11 +110,10 @@ class _Walk(Generic[T]):
     def block(self, name: str, shape: BlockShape, x: T) -> T:
         skip, s = x, shape
         if s.has_projection:
-            projection = ConvSizes("proj", 1, s.c_in, s.c_out, s.stride, is_activated=False)
-            skip = self.conv(x, name, projection)
+            skip = self.conv(self.operators.mean_pool(x) if s.pools_skip else x, name, s.projection)
         for sizes in s.convs:
             x = self.conv(x, name, sizes)
-            if sizes.name == "b" and s.c_se:
+            if sizes.name == s.excited:
                 x = self.excited(x, name)
         if s.has_skip:
             x = self.operators.add(x, skip)

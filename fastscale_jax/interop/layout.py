@@ -141,6 +141,7 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
             a.final_activation,
             a.final_activation and (has_any or names.final_activation),
         ),
+        ("pooled_skips", a.pooled_skips, a.pooled_skips if has_any else names.pooled_skips),
     ):
         if ours != theirs:
             raise ValueError(
@@ -159,7 +160,7 @@ def _one_of(theirs: tuple[Any, ...], ours: Any) -> Any:
 def _of_ends(names: Names, path: Modules, stages: int) -> Modules:
     """The modules of a layer of the stem or the head."""
     if path[0] == "stem":
-        return tuple(module.format(n=path[1].removeprefix("conv")) for module in names.stem)
+        return names.stem[path[1]]
     if path[1] == "conv":
         return tuple(module.format(i=stages + 1) for module in names.head)
     return (names.classifier,)

@@ -12,7 +12,7 @@ Modules = tuple[str, ...]
 class Names(NamedTuple):
     """Module names of one kind of network."""
 
-    stem: Modules  # {n}: number of the conv, where the stem has several
+    stem: Mapping[str, Modules]  # its convs, by our name
     # prefix of a block's modules: {i} stage and {j} block from 1; {i0}, {j0} and, within the whole
     # network, {n0} from 0
     block: str
@@ -29,6 +29,7 @@ class Names(NamedTuple):
     se_bases: tuple[str, ...] = ("input",)
     se_activation: str = ""  # empty: the network's
     final_activation: bool = False  # of what is pooled, where there is no head conv
+    pooled_skips: bool = False
 
 
 GROUPED = "grouped mbconv"  # mbconv blocks that are not depthwise
@@ -36,7 +37,7 @@ GROUPED = "grouped mbconv"  # mbconv blocks that are not depthwise
 _EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 PYCLS = Names(
-    stem=("stem.conv{n}", "stem.bn{n}"),
+    stem={f"conv{n}": (f"stem.conv{n}", f"stem.bn{n}") for n in ("", 1, 2, 3, 4)},
     block="s{i}.b{j}.",
     layers={
         "proj": ("proj", "bn"),
@@ -70,7 +71,7 @@ PYCLS_MBCONV = PYCLS._replace(
 )
 
 TIMM_REGNET = Names(
-    stem=("stem.conv", "stem.bn"),
+    stem={"conv": ("stem.conv", "stem.bn")},
     block="s{i}.b{j}.",
     layers={
         "proj": ("downsample.conv", "downsample.bn"),
@@ -86,7 +87,7 @@ TIMM_REGNET = Names(
     strides=(2, 2, 2, 2),
 )
 TIMM_EFFICIENTNET = Names(
-    stem=("conv_stem", "bn1"),
+    stem={"conv": ("conv_stem", "bn1")},
     block="blocks.{i0}.{j0}.",
     layers={
         "a": ("conv_pw", "bn1"),
@@ -111,7 +112,7 @@ TIMM_EFFICIENTNET = Names(
 )
 # of its RegNetZ whose blocks expand their input
 TIMM_BYOBNET = Names(
-    stem=("stem.conv", "stem.bn"),
+    stem={"conv": ("stem.conv", "stem.bn")},
     block="stages.{i0}.{j0}.",
     layers={
         "a": ("conv1_1x1.conv", "conv1_1x1.bn"),
@@ -130,7 +131,7 @@ TIMM_BYOBNET = Names(
 
 # timm's and torchvision's alike, which bear the same names
 RESNET = Names(
-    stem=("conv1", "bn1"),
+    stem={"conv": ("conv1", "bn1")},
     block="layer{i}.{j0}.",
     layers={
         "proj": ("downsample.0", "downsample.1"),
@@ -142,9 +143,26 @@ RESNET = Names(
     activations=("relu",),
     strides=(1, 2, 2, 2),
 )
+# of timm's ResNet-RS; its last stem conv is in the place of the max-pool
+TIMM_RESNET_RS = RESNET._replace(
+    stem={
+        "conv1": ("conv1.0", "conv1.1"),
+        "conv2": ("conv1.3", "conv1.4"),
+        "conv3": ("conv1.6", "bn1"),
+        "conv4": ("maxpool.0", "maxpool.1"),
+    },
+    layers={
+        **RESNET.layers,
+        "proj": ("downsample.1", "downsample.2"),
+        "se.reduce": ("se.fc1",),
+        "se.expand": ("se.fc2",),
+    },
+    se_bases=("output",),
+    pooled_skips=True,
+)
 
 TORCHVISION_REGNET = Names(
-    stem=("stem.0", "stem.1"),
+    stem={"conv": ("stem.0", "stem.1")},
     block="trunk_output.block{i}.block{i}-{j0}.",
     layers={
         "proj": ("proj.0", "proj.1"),
@@ -159,7 +177,7 @@ TORCHVISION_REGNET = Names(
     strides=(2, 2, 2, 2),
 )
 TORCHVISION_EFFICIENTNET = Names(
-    stem=("features.0.0", "features.0.1"),
+    stem={"conv": ("features.0.0", "features.0.1")},
     block="features.{i}.{j0}.block.",
     layers={
         "a": ("0.0", "0.1"),
@@ -191,7 +209,7 @@ _EFFICIENTNET_PYTORCH_LAYERS = {
 }
 # of PyPI's efficientnet-pytorch and efficientnet-lite-pytorch, which pad as TensorFlow does
 EFFICIENTNET_PYTORCH = Names(
-    stem=("_conv_stem", "_bn0"),
+    stem={"conv": ("_conv_stem", "_bn0")},
     block="_blocks.{n0}.",
     layers=_EFFICIENTNET_PYTORCH_LAYERS,
     unexpanded=_EFFICIENTNET_PYTORCH_LAYERS,
@@ -221,10 +239,12 @@ NAMES: dict[str, dict[tuple[str, str], Names]] = {
         ("mbconv", "conv3x3"): TIMM_EFFICIENTNET,
         (GROUPED, "conv3x3"): TIMM_BYOBNET,
         (GROUPED, "tiered"): TIMM_BYOBNET._replace(
-            stem=("stem.conv{n}.conv", "stem.conv{n}.bn"), strides=(1, 2, 2, 2)
+            stem={f"conv{n}": (f"stem.conv{n}.conv", f"stem.conv{n}.bn") for n in (1, 2, 3)},
+            strides=(1, 2, 2, 2),
         ),
         ("basic", "conv7x7_pool"): RESNET,
         ("bottleneck", "conv7x7_pool"): RESNET,
+        ("bottleneck", "deep"): TIMM_RESNET_RS,
     },
     "torchvision": {
         ("bottleneck", "conv3x3"): TORCHVISION_REGNET,

@@ -2,7 +2,8 @@
 
 `pretrained.csv` has names and tags, classes, the input's side, licences and top-1 accuracies on
 ImageNet's validation images, as timm publishes them: `timm/models` and
-`results/results-imagenet.csv` of github.com/huggingface/pytorch-image-models, August 2026.
+`results/results-imagenet.csv` of github.com/huggingface/pytorch-image-models, August 2026. The
+accuracies of ResNet-RS are those of the model cards, huggingface.co/timm/resnetrs50.tf_in1k.
 """
 
 import csv

@@ -88,6 +88,9 @@ class _Operators:
         x = self.tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest)
         return self.tf.nn.max_pool2d(x, 3, 2, "VALID")
 
+    def mean_pool(self, x: Any) -> Any:
+        return self.tf.nn.avg_pool2d(x, 2, 2, "SAME")  # what is padded does not count
+
     def mean(self, x: Any) -> Any:
         return self.tf.reduce_mean(x, (1, 2), keepdims=True)
 

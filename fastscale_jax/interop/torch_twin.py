@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, as_architecture
+from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.convs.conv_shape import SAME, padding_of
 from fastscale_jax.interop.torch_files import NOTE
@@ -175,7 +176,7 @@ class Branch(Normed):
         for sizes in shape.convs:
             name = names.get(sizes.name, sizes.name)
             self._add(name, f"{name}_bn", sizes)
-            is_excited = sizes.name == "b" and shape.c_se > 0
+            is_excited = sizes.name == shape.excited
             self.convs.append((name, sizes.is_activated, is_excited))
             if is_excited:
                 self.se = SqueezeExcite(sizes.c_out, shape.c_se, a.activation_in_se)
@@ -195,7 +196,8 @@ class Residual(Normed):
     def __init__(self, a: Architecture, shape: BlockShape, drop_rate: float) -> None:
         super().__init__(a)
         if shape.has_projection:
-            self._add("proj", "bn", ConvSizes("proj", 1, shape.c_in, shape.c_out, shape.stride))
+            self._add("proj", "bn", shape.projection)
+        self.pools_skip = shape.pools_skip
         self.f = Branch(a, shape, {})
         self.has_skip = shape.has_skip
         self.drop_rate = drop_rate
@@ -206,7 +208,7 @@ class Residual(Normed):
         """Maps `[batch, c_in, h, w]` to `[batch, c_out, h/stride, w/stride]`."""
         if not self.has_skip:
             return self.activation(self.f(x))
-        skip = self._normed("proj", x) if self.norms else x
+        skip = self._normed("proj", _mean_pool(x) if self.pools_skip else x) if self.norms else x
         return self.activation(_add(_dropped(self.f(x), self.drop_rate, self.training), skip))
 
 
@@ -313,6 +315,11 @@ def _padded(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
     return F.pad(x, (*columns, *rows), value=value)
 
 
+def _mean_pool(x: Tensor) -> Tensor:
+    """Means of 2x2 pixels, with stride 2; at an odd edge, of the pixels that there are."""
+    return F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+
+
 def _add(branch: Tensor, skip: Tensor) -> Tensor:
     # no layer needs what the branch's last BatchNorm gave, so the sum may take its place
     return branch.add_(skip)
@@ -347,9 +354,10 @@ def _follow_note(
     if NOTE not in metadata:
         return
     note = json.loads(metadata[NOTE])
-    for key in ("padding", "bn_eps"):
-        theirs, ours = note["model"].get(key), getattr(module.architecture, key)
-        if theirs is not None and theirs != ours:
+    for key in ("padding", "bn_eps", "pooled_skips"):
+        theirs = note["model"].get(key, LATER_FIELDS[key])
+        ours = getattr(module.architecture, key)
+        if theirs != ours:
             errors.append(f"the weights are of a network with {key} {theirs}, and this has {ours}")
     module.channels = note["channels"]
 

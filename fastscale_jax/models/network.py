@@ -195,7 +195,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps `[batch, h, w, in_channels]` to `[batch, h/2, w/2, c]`; the tiered stem to `h/4`."""
+        """Maps `[batch, h, w, in_channels]` to `[batch, h/2, w/2, c]`, or `h/4`."""
         for sizes in self.architecture.stem_convs:
             x = _conv(self.architecture, self.computation, sizes)(x, train=train)
         return x
@@ -223,6 +223,15 @@ def _max_pool(x: Array, padding: str) -> Array:
     # Flax's type for padding is a string, but it accepts pairs as well
     pads: Any = tuple(padding_of(side, 3, 2, padding) for side in x.shape[1:3])
     return nn.max_pool(x, (3, 3), (2, 2), pads)
+
+
+def _mean_pool(x: Array) -> Array:
+    """Means of 2x2 pixels, with stride 2; at an odd edge, of the pixels that there are."""
+    batch, height, width, channels = x.shape
+    # the mean of a pixel and its copy is the pixel
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    tiles = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
+    return tiles.mean((2, 4))
 
 
 class StageBlocks(nn.Module):
@@ -321,10 +330,9 @@ class Block(nn.Module):
         conv = functools.partial(_conv, a, self.computation)
         skip = x
         if s.has_projection:
-            projection = ConvSizes("proj", 1, s.c_in, s.c_out, s.stride, is_activated=False)
-            skip = conv(projection)(x, train=train)
+            skip = conv(s.projection)(_mean_pool(x) if s.pools_skip else x, train=train)
         for sizes in s.convs:
-            is_excited = sizes.name == "b" and s.c_se > 0
+            is_excited = sizes.name == s.excited
             x = conv(sizes, is_applied=not is_excited)(x, train=train)
             if is_excited:
                 x = SqueezeExcite(s.c_se, a.activation_in_se, self.computation, name="se")(x)

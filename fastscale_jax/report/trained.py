@@ -34,9 +34,10 @@ class Trained(NamedTuple):
 
     @property
     def family(self) -> str:
-        """The family of the network's blocks; residual bottlenecks with SE are RegNetY's."""
+        """The family of the network's blocks; residual blocks with SE inside are RegNetY's."""
         if self.network.block in RESIDUAL:
-            return "regnety" if self.network.se_ratio else "resnet"
+            has_se_inside = self.network.se_ratio and self.network.se_of != "output"
+            return "regnety" if has_se_inside else "resnet"
         return {"mbconv": "efficientnet", "linear_bottleneck": "regnetz"}[self.network.block]
 
 

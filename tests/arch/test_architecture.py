@@ -35,6 +35,7 @@ def test_config_has_the_documented_fields_and_plain_values():
     names = ["name", "block", "resolution", "stem", "stem_width", "se_ratio", "head_width"]
     names += ["activation", "num_classes", "dropout", "stochastic_depth", "padding", "bn_eps"]
     names += ["in_channels", "fused_stages", "se_of", "se_activation", "final_activation"]
+    names += ["pooled_skips"]
     assert sorted(config) == sorted(names + stage_fields)
     for field, value in config.items():
         values = value if field in stage_fields else (value,)
@@ -81,11 +82,21 @@ def test_reading_a_config_leaves_it_alone():
             "efficientnetv2",
             BlockShape("fused_mbconv", 24, 24, 24, 0, 3, 1, 0, False, True, False),
         ),
+        (
+            "resnetrs",
+            BlockShape("bottleneck", 64, 64, 256, 64, 3, 1, 64, True, True, True, "c"),
+        ),
     ],
 )
 def test_first_block_has_the_sizes_of_its_family(family, first):
     blocks = dict(arch.resolve(family)[0].blocks())
     assert blocks["s1.b1"] == first
+
+
+def test_only_skips_with_a_stride_are_pooled():
+    blocks = arch.resolve("resnetrs")[0].blocks()
+    assert [name for name, shape in blocks if shape.pools_skip] == ["s2.b1", "s3.b1", "s4.b1"]
+    assert {shape.projection.stride for name, shape in blocks if shape.has_projection} <= {1}
 
 
 def test_later_blocks_keep_their_shape_and_have_a_skip():
@@ -205,6 +216,21 @@ REFUSED = {
         {"stem": "tiered", "stem_width": 36},
         "stem_width must be a multiple of 8 for the stem tiered; got 36",
     ),
+    "a deep stem that does not divide": (
+        "resnetrs",
+        {"stem_width": 63},
+        "stem_width must be a multiple of 2 for the stem deep; got 63",
+    ),
+    "pooled skips where none is projected": (
+        "regnetz",
+        {"pooled_skips": True},
+        "pooled_skips is for blocks with projected skips; linear_bottleneck blocks have none",
+    ),
+    "pooled skips that are no choice": (
+        "resnetrs",
+        {"pooled_skips": 2},
+        "pooled_skips must be true or false; got 2",
+    ),
     "SE of an unknown width": ("regnetz", {"se_of": "outer"}, "unknown se_of 'outer'.* input, in"),
     "a last activation twice": (
         "regnetz",
@@ -241,7 +267,7 @@ def test_a_config_of_an_older_version_means_what_it_meant():
     network = Architecture.from_config(config)
     assert (network.padding, network.bn_eps, network.in_channels) == ("symmetric", 1e-5, 3)
     assert (network.fused_stages, network.se_of, network.final_activation) == (0, "input", False)
-    assert network.se_activation == ""
+    assert (network.se_activation, network.pooled_skips) == ("", False)
     assert network == arch.resolve("regnety", "400mf")[0]
     assert network.to_record() == config
 

@@ -56,6 +56,42 @@ def test_a_network_has_the_parameters_of_timm_s(base, params):
     assert arch.count(arch.model_config(family, base)).params == params
 
 
+# By depth and pixels: parameters in millions, multiply-adds in billions and activations in millions
+# on the cards of timm's weights, as on huggingface.co/timm/resnetrs420.tf_in1k.
+RESNET_RS = {
+    ("50", 160): (35.7, 2.3, 6.2),
+    ("101", 192): (63.6, 6.0, 12.7),
+    ("101", 288): (63.6, 13.6, 28.5),
+    ("152", 256): (86.6, 15.6, 30.8),
+    ("152", 320): (86.6, 24.3, 48.1),
+    ("200", 256): (93.2, 20.2, 43.4),
+    ("200", 320): (93.2, 31.5, 67.8),
+    ("270", 256): (129.9, 27.1, 55.8),
+    ("270", 352): (129.9, 51.1, 105.5),
+    ("350", 288): (164.0, 43.7, 87.1),
+    ("350", 384): (164.0, 77.6, 154.7),
+    ("420", 320): (191.9, 64.2, 126.6),
+    ("420", 416): (191.9, 108.4, 213.8),
+}
+
+
+@pytest.mark.parametrize(("of", "published"), RESNET_RS.items(), ids=str)
+def test_a_resnet_rs_costs_what_timm_publishes(of, published):
+    base, pixels = of
+    config = arch.model_config("resnetrs", base)
+    config.resolution = pixels
+    flops, params, acts = arch.count(config)
+    assert (round(params / 1e6, 1), round(acts / 1e6, 1)) == (published[0], published[2])
+    # timm's counter adds about two operations an output, for BatchNorm; ±0.05 is rounding
+    assert flops / 1e9 - 0.05 <= published[1] <= (flops + 2 * acts) / 1e9 + 0.05
+
+
+def test_resnet_rs_420_costs_what_its_paper_says():
+    """arXiv:2103.07579: 192 million parameters, 128 billion operations; two are one of ours."""
+    flops, params, _ = arch.count(arch.model_config("resnetrs", "420"))
+    assert (round(2 * flops / 1e9), round(params / 1e6)) == (128, 192)
+
+
 @pytest.mark.parametrize(("family", "base"), NAMED, ids=NAMED_IDS)
 def test_layers_and_parts_sum_to_the_count(family, base):
     network, _ = arch.resolve(family, base)
@@ -122,6 +158,24 @@ BY_HAND = {
             + (9 * 2 + 3 * 8)
             + (9 * 4 + 5 * 8),
             (16 * 64 + 8 * 256 + 8 * 64 + 16 * 64) + (8 + 8 + 16) * 64 + (2 + 8) + (4 + 8),
+        ),
+    ),
+    # as "bottleneck"; SE on the 16 channels of c, of width 16/4 rounded to 8; pooling costs nothing
+    "bottleneck with SE of the output and pooled skips": (
+        small(se_ratio=0.25, se_of="output", pooled_skips=True),
+        Complexity(
+            (128 * 64 + 64 * 256 + 288 * 64 + 128 * 64)
+            + (128 + 288 + 128) * 64
+            + 2 * (17 * 8 + 9 * 16),
+            (128 + 32)
+            + (64 + 16)
+            + (288 + 16)
+            + (128 + 32)
+            + (128 + 16)
+            + (288 + 16)
+            + (128 + 32)
+            + 2 * (17 * 8 + 9 * 16),
+            (16 * 64 + 8 * 256 + 8 * 64 + 16 * 64) + (8 + 8 + 16) * 64 + 2 * (8 + 16),
         ),
     ),
     # a 8→32, b 3x3 of 8 groups of 4, c 32→16; then a 16→32, b, c; never a projection
@@ -223,6 +277,20 @@ def test_a_tiered_stem_has_three_convs_and_reads_any_number_of_channels():
     flops = (9 * 5 * 3 + 9 * 3 * 4) * 256 + 9 * 4 * 8 * 64
     params = (9 * 5 * 3 + 6) + (9 * 3 * 4 + 8) + (9 * 4 * 8 + 16)
     assert stem.complexity == Complexity(flops, params, (3 + 4) * 256 + 8 * 64)
+
+
+def test_a_deep_stem_has_four_convs_and_no_pool():
+    stem = arch.parts(small(stem="deep"))[0]
+    sizes = [(layer.name, layer.c_group, layer.width, layer.size) for layer in stem.first]
+    assert sizes == [("conv1", 3, 4, 16), ("conv2", 4, 4, 16), ("conv3", 4, 8, 16), ("conv4", 8, 8, 8)]
+    weights = (9 * 3 * 4, 9 * 4 * 4, 9 * 4 * 8, 9 * 8 * 8)
+    flops = sum(weights[:3]) * 256 + weights[3] * 64
+    assert stem.complexity == Complexity(flops, sum(weights) + 2 * 24, 16 * 256 + 8 * 64)
+
+
+def test_se_of_the_output_comes_last():
+    names = [x.name for x in arch.layers(small(se_ratio=0.25, se_of="output"))]
+    assert names[2:7] == [f"s1.b1.{layer}" for layer in ("a", "b", "c", "se.reduce", "se.expand")]
 
 
 def test_odd_sizes_round_up_at_every_stride():

@@ -213,7 +213,7 @@ def test_amount_out_of_range_is_refused(variant, message):
 
 
 def test_unknown_family_is_refused_with_the_choices():
-    choices = "efficientnet efficientnetv2 regnetx regnety regnetz resnet"
+    choices = "efficientnet efficientnetv2 regnetx regnety regnetz resnet resnetrs"
     with pytest.raises(ValueError, match=f"unknown family 'vgg'; choose one of {choices}"):
         arch.model_config("vgg", "16")
 

@@ -30,6 +30,7 @@ NETWORKS = {
     "basic": ("resnet", "18", (1, 2, 1, 1)),
     "fused": ("efficientnetv2", "s", (2, 2, 1, 1, 1, 1)),
     "tiered, in groups": ("regnetz", "d8", (1, 2, 1, 1)),
+    "deep, SE of the output, pooled skips": ("resnetrs", "50", (1, 2, 1, 1)),
     "final activation, grey": ("regnetz", "500mf", (1, 2, 1, 1), "", True),
 }
 

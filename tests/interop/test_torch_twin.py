@@ -72,7 +72,7 @@ def assert_twin_and_flax_agree(a: Architecture, precisions: tuple[str, ...]) -> 
 # the others of a family differ from these in sizes alone
 ALL_KINDS = (
     *(*OURS, "regnetz:500mf-g1", "resnet:50"),
-    *("resnet:18", "efficientnetv2:s", "regnetz:b16", "regnetz:d8"),
+    *("resnet:18", "efficientnetv2:s", "regnetz:b16", "regnetz:d8", "resnetrs:50"),
 )
 
 
@@ -128,13 +128,14 @@ def architectures(draw: st.DrawFn) -> Architecture:
             )
         )
     stem = draw(st.sampled_from(sorted(STEMS)))
+    stem_step = {"tiered": 8, "deep": 2}.get(stem, 1)
     head_width = draw(st.sampled_from([0, 13, 24]))
     return Architecture(
         name="drawn",
         block=block,
         resolution=draw(st.integers(33, 51)),
         stem=stem,
-        stem_width=8 if stem == "tiered" else step * draw(st.integers(4, 12)),
+        stem_width=stem_step * step * draw(st.integers(-(-4 // stem_step), 12 // stem_step)),
         stages=tuple(stages),
         se_ratio=0.0 if block == "basic" else draw(st.sampled_from([0.0, 0.25, 0.5])),
         head_width=head_width,
@@ -147,6 +148,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         se_of=draw(st.sampled_from(SE_BASES)),
         se_activation=draw(st.sampled_from(["", *ACTIVATIONS])),
         final_activation=block not in RESIDUAL and not head_width and draw(st.booleans()),
+        pooled_skips=block in RESIDUAL and draw(st.booleans()),
     )
 
 
@@ -201,7 +203,9 @@ def test_the_twin_s_convs_are_channels_last(small):
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["regnety:200mf", "efficientnetv2:s", "regnetz:d8", "resnet:18"])
+@pytest.mark.parametrize(
+    "name", ["regnety:200mf", "efficientnetv2:s", "regnetz:d8", "resnet:18", "resnetrs:50"]
+)
 def test_folding_batch_norm_changes_nothing_but_the_number_of_modules(name):
     config = arch.model_config(*name.split(":"))
     config.update(resolution=40, num_classes=7)

@@ -12,9 +12,10 @@ from fastscale_jax.models import initial
 from fastscale_jax.utils.compiling import hasty
 
 
-# squeeze-and-excitation and a conv in the head; bottlenecks with neither; fused blocks
+# squeeze-and-excitation and a conv in the head; bottlenecks with SE after them and without; fused
+# blocks
 @pytest.mark.parametrize(
-    ("family", "variant"), [("efficientnet", "b0"), ("resnet", "50"), ("efficientnetv2", "s")]
+    ("family", "variant"), [("efficientnet", "b0"), ("resnetrs", "50"), ("efficientnetv2", "s")]
 )
 def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):
     monkeypatch.setattr(initial, "_PADDING", 2**12)  # several loops

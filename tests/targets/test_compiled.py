@@ -32,7 +32,10 @@ GPUS = ("gpu:h100", "gpu:a100", "gpu:l4", "gpu:v100")
 TPUS = ("tpu:v4", "tpu:v5e", "tpu:v5p", "tpu:v6e")
 DTYPES = ("float32", "bfloat16", "float16")
 # One network of each kind: with projections, in groups, depthwise, dense.
-KINDS = ("regnety:500mf", "regnetz:500mf", "efficientnet:b0", "resnet:50", "resnet:50-32x4d")
+KINDS = (
+    *("regnety:500mf", "regnetz:500mf", "efficientnet:b0", "resnet:50", "resnet:50-32x4d"),
+    "resnetrs:50",
+)
 
 
 @pytest.fixture(autouse=True)
