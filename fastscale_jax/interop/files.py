@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
         stored = _read_local(download(os.fspath(name)), key)
         return stored._replace(about=_of_hub(os.fspath(name)) | stored.about)
     if key and (is_remote(name) or pathlib.Path(name).is_dir()):
-        raise WeightsError(f"{path}: #{key} chooses in PyTorch's files, and this is a folder")
+        raise WeightsError(f"{path}: #{key} is for PyTorch files; this is a folder")
     if is_remote(name):
         check_reachable(Folder(name), "the checkpoint")
         return _read_checkpoint(Folder(name))
@@ -138,7 +138,7 @@ def _read_local(path: pathlib.Path, key: str) -> Stored:
             raise WeightsError(f"{path} is damaged or cut short")
         is_hdf5 = start.startswith(keras_files.SIGNATURE)
         if key and (is_safetensors or is_hdf5):
-            raise WeightsError(f"{path} holds one network; #{key} chooses in PyTorch's files")
+            raise WeightsError(f"{path} holds one network; #{key} is for PyTorch files")
         if is_hdf5:
             tensors, about = keras_files.read_keras(path)
             return Stored(tensors, about | read_beside(path) | _manifest_beside(path), path)

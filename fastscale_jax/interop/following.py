@@ -1,8 +1,8 @@
-"""Fields of a network that nobody chose, as its weights say them.
+"""Takes a network's padding, epsilon and resolution from its weights, if the user left them open.
 
-A name, `efficientnet:b0`, says how large a network is. Which padding and which epsilon its weights
-are for, and how large its images are, the weights may say. Tensors do not show it, so where nothing
-says it, it is asked for.
+A name such as `efficientnet:b0` gives only the size of a network. Files of weights may state its
+padding, epsilon and resolution. Tensors do not show padding and epsilon: if nothing states them,
+an error asks the user for them.
 """
 
 import pathlib
@@ -80,8 +80,8 @@ def padded_as_known(
         left_open: as in `followed`.
 
     Raises:
-        WeightsError: networks that differ in them have these tensors in the library whose names
-            they bear, and nothing says of which the weights are.
+        WeightsError: several networks of the library have these tensors, with different padding
+            or epsilon, and nothing says which of them the weights are for.
     """
     asked = [key for key in PADDING if key in left_open]
     kind = kind_of(network), network.stem

@@ -153,8 +153,8 @@ def of_stored(
         said = beside_of(about).num_classes
         if not imported.lacks_classifier and said not in (None, a.num_classes):
             raise WeightsError(
-                f"its config.json says that there are {said} classes, and its last layer has "
-                f"{a.num_classes}; mend num_classes there, or remove it"
+                f"its config.json has num_classes {said}, but its last layer has "
+                f"{a.num_classes} classes; correct num_classes there, or remove it"
             )
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error

@@ -96,11 +96,11 @@ def parameter_groups(twin: nn.Module, weight_decay: float) -> list[dict[str, Any
 class Twin(nn.Module):
     """Images to logits.
 
-    The images are `[batch, in_channels, h, w]`, normalised, with their channels in the order that
-    the weights were made for: of three, the reference's and `interop.weights.to_pycls`'s want BGR.
-    What no tensor shows, padding and this order among it, is noted in the metadata of its state
-    dict, which `torch.save` keeps and `interop.files` reads. A state dict with that note sets the
-    order when it is loaded, and is refused if its network differs; one without it keeps the order.
+    The images are `[batch, in_channels, h, w]`, normalised. Three channels are in the order of the
+    weights' training: BGR for the reference's weights and those of `interop.weights.to_pycls`.
+    The metadata of the state dict have a note of what no tensor shows, such as padding and channel
+    order; `torch.save` keeps it and `interop.files` reads it. Loading a state dict with this note
+    sets the order, and is refused if its network differs. Without the note, the order is unchanged.
     """
 
     # order in the images; the reference's, unless `twin` was asked for another

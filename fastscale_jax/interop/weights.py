@@ -255,7 +255,7 @@ def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def library_of(a: Architecture, shapes: Mapping[str, Shape]) -> str | None:
-    """Returns the library that calls the tensors of a network so; None: none does.
+    """Returns the library whose names for a network's tensors are these; None: there is none.
 
     Args:
         a: the network.

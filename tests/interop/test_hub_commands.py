@@ -140,7 +140,7 @@ def test_python_takes_a_name_with_a_revision_and_a_key(hub):
         ValueError, match=r"no weights under 'mean'; it has state_dict, state_dict_"
     ):
         fs.create_model(tiny(), weights=f"{TORCH}#mean")
-    with pytest.raises(ValueError, match="holds one network; #ema chooses in PyTorch's files"):
+    with pytest.raises(ValueError, match="holds one network; #ema is for PyTorch files"):
         fs.create_model(tiny(), weights=f"{OURS}#ema")
 
 

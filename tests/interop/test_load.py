@@ -428,7 +428,7 @@ def test_classes_that_a_config_json_says_must_be_those_of_the_tensors(tmp_path):
     theirs = weights.to_library("timm", config, variables_of(config))
     safetensors.numpy.save_file(theirs, path)
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {}, "num_classes": 7}))
-    assert "says that there are 7 classes, and its last layer has 10; mend" in refusal(path, config)
+    assert "num_classes 7, but its last layer has 10 classes; correct" in refusal(path, config)
     both = {"mean": [0, 0, 0], "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (tmp_path / "config.json").write_text(json.dumps(both))
     with pytest.raises(WeightsError, match=r"mean is \[0, 0, 0\], and in pretrained_cfg \[0.5, 0"):
