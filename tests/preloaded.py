@@ -1,7 +1,7 @@
-"""What commands import, imported once: each command under test is forked from that process.
+"""Runs commands under test as forks of one process that has already imported their modules.
 
-Most of what a short command takes is the interpreter and JAX starting. What it has of its own
-process it has here, too: the environment, the folder, the streams, what is done at the exit.
+A short command spends most of its time on starting the interpreter and JAX. A forked command also
+has its own environment, folder, streams and exit functions, like a command in its own process.
 """
 
 import atexit

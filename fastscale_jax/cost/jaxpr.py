@@ -171,10 +171,10 @@ def _walk_inner(
 
 
 def _facts_of_one_round(scan: JaxprEqn, body: Jaxpr, facts: list[Fact]) -> list[Fact]:
-    """What is known of a scan's arguments in one round: constants, what is carried, slices.
+    """What is known of a scan's arguments in one round: constants, carried values, slices.
 
-    They are told apart by their shapes, since releases of JAX write down their numbers differently:
-    what is sliced, or stacked, has one axis more outside.
+    Their numbers follow from shapes, because releases of JAX record them in different ways. Outside
+    the loop, sliced and stacked arrays have one more axis.
     """
     sliced = _with_more_axes(scan.invars, body.invars)
     carried = len(scan.outvars) - _with_more_axes(scan.outvars, body.outvars)

@@ -1,7 +1,7 @@
-"""What a `config.json` beside weights says of their network and of their images.
+"""Reads the `config.json` beside weights, which describes their network and their images.
 
-timm writes it, and the Hugging Face hub has it beside all weights of timm's: `architecture`, and
-`pretrained_cfg`, in older ones the keys of the latter at the top.
+timm writes this file, and all weights of timm on the Hugging Face hub have it. It has the keys
+`architecture` and `pretrained_cfg`; older files have the keys of `pretrained_cfg` at the top level.
 """
 
 import math
@@ -23,7 +23,7 @@ _OF_A_NETWORK = {"architecture", "pretrained_cfg", "id2label", "label2id", "labe
 
 
 class Beside(NamedTuple):
-    """What was said, checked. What was not said is None or empty."""
+    """Checked values of a `config.json`; values that the file lacks are None or empty."""
 
     architecture: str = ""  # timm's name of the network
     num_classes: int | None = None
@@ -41,16 +41,16 @@ class Beside(NamedTuple):
 
     @property
     def counterpart(self) -> Counterpart | None:
-        """The network of ours that is the same; None: none is, or no name was said."""
+        """Our network that equals the named one; None: there is none, or the file names none."""
         base = base_name(self.architecture)
         return next((c for c in COUNTERPARTS if c.package == "timm" and c.name == base), None)
 
     def conventions(self, usual: Conventions, resolution: int) -> Conventions:
-        """Returns how images are prepared.
+        """Returns the preparation of the images.
 
         Args:
-            usual: what holds where nothing was said.
-            resolution: of the network, pixels.
+            usual: the values for what the file does not state.
+            resolution: the network's, pixels.
         """
         said = {key: getattr(self, key) for key in ("mean", "std", "interpolation", "crop_mode")}
         crop_pct = self.crop_pct
@@ -62,10 +62,10 @@ class Beside(NamedTuple):
         return usual._replace(**{key: value for key, value in said.items() if value is not None})
 
     def words(self, *, names_classes: bool) -> Iterator[str]:
-        """Yields what was said of images and classes, for people, one thing at a time.
+        """Yields texts for users, one for each stated value about images and classes.
 
         Args:
-            names_classes: the names of the classes are followed, too.
+            names_classes: whether the names of the classes are followed too.
         """
         if self.mean is not None and self.std is not None:
             yield f"mean {self.mean}"
@@ -78,7 +78,7 @@ class Beside(NamedTuple):
 
 
 def beside_of(about: Mapping[str, Any]) -> Beside:
-    """Returns what was said beside weights; where nothing was, the network's name at most.
+    """Returns the checked `config.json` of weights; without one, at most the network's name.
 
     Args:
         about: as in `files.Stored`.
@@ -101,17 +101,17 @@ def base_name(name: str) -> str:
 
 
 def read_beside(file: pathlib.Path) -> dict[str, Any]:
-    """Returns what the `config.json` beside a file of weights says, as `files.Stored.about` has it.
+    """Returns the facts in the `config.json` beside a file of weights, for `files.Stored.about`.
 
     Args:
-        file: of weights; it is not read.
+        file: the file of weights, which is not read.
 
     Returns:
-        `beside`, `names` and `model_args`; nothing, where there is no such file or another
-        program's.
+        The keys `beside`, `names` and `model_args`; empty if there is no `config.json`, or it is
+        another program's.
 
     Raises:
-        WeightsError: it is damaged, or a value of timm's is none that images could be prepared by.
+        WeightsError: it is damaged, or images cannot be prepared with one of timm's values.
     """
     path = file.parent / NAME
     if not path.is_file():

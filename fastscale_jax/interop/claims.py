@@ -24,8 +24,8 @@ LOOKALIKES = {
     "resnetaa50": "averages where it strides",
 }
 _OF_TORCHVISION = {"padding": "symmetric", "bn_eps": 1e-3}  # its larger EfficientNets
-# Beginnings of names of downloads of EfficientNets, whose they are, and what they have; the first
-# that fits counts.
+# Downloaded EfficientNets: the beginning of the file's name, the library, and the padding and
+# epsilon. The first match counts.
 _CONVENTIONS = (
     ("tf_efficientnet_", "timm", OF_TENSORFLOW),
     ("tf_efficientnetv2_", "timm", OF_TENSORFLOW),
@@ -91,14 +91,14 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
 
 
 def check_file_name(a: Architecture, path: pathlib.Path) -> None:
-    """Refuses downloads of timm's networks that have our tensors and compute something else.
+    """Refuses weights of timm's networks that have our tensors but compute something else.
 
     Args:
         a: our network.
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        WeightsError: the file's name, or its folder's in a cache of downloads, is one of theirs.
+        WeightsError: the file, or its folder in a download cache, is named after such a network.
     """
     for name in _names(path):
         _refuse_lookalike(name, "by its name these are weights of")
@@ -114,11 +114,11 @@ def check_file_name(a: Architecture, path: pathlib.Path) -> None:
 
 
 def file_conventions(path: pathlib.Path) -> Mapping[str, object]:
-    """Returns the padding and the epsilon that the name of a download tells.
+    """Returns the padding and the epsilon that follow from the name of a downloaded file.
 
     Args:
-        path: of the file; of no download of timm's or torchvision's EfficientNets, the result is
-            empty.
+        path: path of the file. The result is empty if the name is not that of an EfficientNet from
+            timm or torchvision.
     """
     return next((theirs for name in _names(path) if (theirs := _convention(name)[2])), {})
 

@@ -141,11 +141,11 @@ def load(
     classes: Sequence[str] | None = None,
     left_open: Collection[str] = OPEN,
 ) -> Classifier:
-    """Returns the classifier that weights make; see `fastscale_jax.load`.
+    """Returns a classifier with the weights of a file; see `fastscale_jax.load`.
 
     Raises:
-        WeightsError: they cannot be read, are of another network, or do not say of which.
-        ValueError: `classes` are not as many as the network's.
+        WeightsError: the weights cannot be read, are of another network, or name no network.
+        ValueError: the number of `classes` is not the network's.
     """
     path = os.fspath(path)
     path = with_home(path) if network is None else located(path, network)

@@ -1,8 +1,8 @@
-"""Keys of a `config.json` by what becomes of them: timm's, in `pretrained_cfg` too; transformers'.
+"""Keys of a `config.json`, also inside `pretrained_cfg`: followed ones, and those without effect.
 
-timm's are those of its `PretrainedCfg` and of `save_config_for_hf` (version 1.0.31), transformers'
-those of `PretrainedConfig` and `TimmWrapperConfig`. A key of neither list is not followed, and
-said so, as unknown ones are.
+The keys are those of timm's `PretrainedCfg` and `save_config_for_hf` (version 1.0.31), and those of
+transformers' `PretrainedConfig` and `TimmWrapperConfig`. Keys in neither list are not followed, and
+the user is told so, as for unknown keys.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ FOLLOWED = frozenset(
         *("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation"),
     }
 )
-# they say where a file comes from, what its tensors are called, what follows from other keys, or
-# how a program keeps its files: nothing that a network computes
+# Keys that do not change what a network computes: a file's origin, names of tensors, values that
+# follow from other keys, and settings of how a program stores its files.
 WITHOUT_EFFECT = frozenset(
     {
         *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag"),

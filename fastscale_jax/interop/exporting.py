@@ -41,14 +41,13 @@ def export_network(
     formats: Sequence[str] = ("stablehlo",),
     stored_dtype: str = "float32",
 ) -> list[pathlib.Path]:
-    """Writes a network's inference function, what must be known to use it, and its weights.
+    """Writes a network's inference function, a description for its users, and its weights.
 
     `model.jaxexport` is StableHLO as `jax.export` serialises it, weights included: it maps
     normalised images `[batch, resolution, resolution, in_channels]` float32 to logits
-    `[batch, num_classes]` float32, for any batch. `manifest.json` says so, with the normalisation
-    and the classes. `weights.safetensors` (Keras's: `model.weights.h5`) has the weights by
-    themselves. `model.onnx` is the same
-    function for other runtimes, and so is `model.tflite`.
+    `[batch, num_classes]` float32, for any batch. `manifest.json` describes these arrays, the
+    normalisation and the classes. `weights.safetensors` (for Keras `model.weights.h5`) has only the
+    weights. `model.onnx` and `model.tflite` are the same function for other runtimes.
 
     Args:
         folder: made if need be.

@@ -78,13 +78,13 @@ def read(path: str | os.PathLike[str]) -> Stored:
 
 
 def described(path: str | os.PathLike[str]) -> Beside:
-    """Returns what is said beside weights, without reading them; empty where nothing is.
+    """Returns the description beside weights, without reading the weights; empty without one.
 
     Args:
         path: as in `read`.
 
     Raises:
-        WeightsError: as `read`, of weights on the hub, and of what a config.json says.
+        WeightsError: as `read` for weights on the hub, or a config.json is invalid.
     """
     name, _ = _without_key(path)
     if is_remote(name):
@@ -241,17 +241,17 @@ def _manifest_beside(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
-    """What the manifest of an export says of its network and its images; nothing: it is none.
+    """The network and the images in the manifest of an export; empty: the folder is no export.
 
     Raises:
-        WeightsError: an export without its manifest, or a damaged one.
+        WeightsError: an export's manifest is missing or damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
         if any((folder / name).is_file() for name in (STABLEHLO, ONNX, TFLITE)):
             raise WeightsError(
-                f"{folder} is an export without its {MANIFEST}, which says for which images and "
-                "classes it is; export it again"
+                f"{folder} is an export without its {MANIFEST}, which describes its images and "
+                "classes; export it again"
             )
         return {}
     try:

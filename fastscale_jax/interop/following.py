@@ -148,7 +148,7 @@ def changed(network: Architecture, fields: Mapping[str, Any]) -> Architecture:
 def what_changed(
     asked: Architecture, network: Architecture, about: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yields, for people, each field in which weights were followed, and a resolution that differs.
+    """Yields texts for users: fields taken from the weights, and a resolution that was not taken.
 
     Args:
         asked: the network that was asked for.

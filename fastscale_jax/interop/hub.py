@@ -69,17 +69,17 @@ def reference(name: str) -> Reference:
 
 
 def download(name: str) -> pathlib.Path:
-    """Returns the local file of weights on the hub; its description lies beside it.
+    """Returns the local file of weights on the hub; its description is beside it.
 
-    What is in the cache already is not downloaded again. In either case it is compared with the
-    checksum that the hub states.
+    A file in the cache is not downloaded again. Cached and new files are compared with the checksum
+    that the hub states.
 
     Args:
         name: as in `reference`.
 
     Raises:
-        WeightsError: there is nothing of that name, the hub is not reached, its licence must be
-            accepted first, or what came is damaged.
+        WeightsError: there are no weights of that name, the hub cannot be reached, the weights'
+            licence must be accepted first, or the file is damaged.
     """
     wanted = reference(name)
     try:
@@ -99,9 +99,9 @@ def download(name: str) -> pathlib.Path:
 
 
 def _unreached() -> OSError | None:
-    """Why no connection to the hub comes about, or to the proxy before it; None: one does.
+    """The error of a connection to the hub, or to the proxy before it; None: the connection works.
 
-    huggingface_hub would try six times, and say so, for 23 seconds.
+    Without a connection, huggingface_hub would try six times in 23 seconds, and print messages.
     """
     from urllib import request
 
@@ -180,8 +180,8 @@ def _fetched(wanted: Reference, file: str, unreached: OSError | None) -> pathlib
     except errors.GatedRepoError as error:
         page = f"{_endpoint()}/{wanted.repository}"
         raise WeightsError(
-            f"{wanted} is for those who accept its licence: do so at {page}, then give your token "
-            "in HF_TOKEN, or by hf auth login"
+            f"{wanted} requires you to accept its licence: do so at {page}, then give your "
+            "token in HF_TOKEN, or by hf auth login"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise WeightsError(
@@ -200,7 +200,7 @@ def _fetched(wanted: Reference, file: str, unreached: OSError | None) -> pathlib
 
 
 def _settings() -> dict[str, Any]:
-    """What huggingface_hub reads from the environment when it is imported, as it is now."""
+    """The environment's current settings; huggingface_hub reads them only when it is imported."""
     home, cache = os.environ.get("HF_HOME"), os.environ.get("HF_HUB_CACHE")
     if home and not cache:
         cache = os.path.join(home, "hub")
@@ -276,7 +276,8 @@ def _interrupted(wanted: Reference, file: str, error: Exception) -> str:
     if sizes:
         whole, part = (int(size) for size in sizes.groups())
         return (
-            f"{wanted}: of {file} came {part:,} of {whole:,} bytes; start again for the whole file"
+            f"{wanted}: only {part:,} of the {whole:,} bytes of {file} were downloaded; start "
+            "again for the whole file"
         )
     return f"{wanted}: {file} cannot be downloaded from {_endpoint()}: {_in_a_line(error)}"
 
@@ -313,7 +314,7 @@ def _repositories_near(wanted: Reference) -> list[str]:
 
 
 def _asked(question: str, *arguments: Any, **options: Any) -> Any:
-    """What the hub answers; nothing where it does not, because an error is being told already."""
+    """The hub's answer; empty if it gives none, because the caller already reports an error."""
     from huggingface_hub import HfApi
 
     try:

@@ -26,7 +26,8 @@ from fastscale_jax.interop.keras_layout import (
 from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.installation import pip_install
 
-_MOST_TIMES = 16  # as long as their file may arrays be; without compression they are shorter
+# Largest ratio of the arrays' size to the file's. Without compression the ratio is below 1.
+_MOST_TIMES = 16
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 WEIGHTS = "model.weights.h5"
 # what older files call the layers of a block, in the network's order
@@ -110,10 +111,10 @@ def _h5py(path: pathlib.Path) -> Any:
 
 
 def _check_size(path: pathlib.Path, h5py: Any, root: Any) -> None:
-    """Refuses a short file of large arrays, which HDF5 would fill with zeros, before it does.
+    """Refuses a short file with large arrays, before HDF5 fills the arrays with zeros.
 
     Raises:
-        ValueError: the arrays are far longer than the file, more than compressed weights are.
+        ValueError: the arrays are far larger than the file, more than compression could explain.
     """
     wanted, size = 0, path.stat().st_size
 

@@ -83,7 +83,7 @@ def _norm(path: Modules, module: str, width: int, missing: float) -> Iterator[Te
 
 
 def _missing_variance(a: Architecture, library: str) -> float:
-    """Returns the variance to add to ours, to make up for another epsilon in their BatchNorm."""
+    """Returns what to add to the library's variances, to make up for its other epsilon."""
     return _LARGE_EPS - a.bn_eps if _has_large_epsilon(a, library) else 0.0
 
 
@@ -108,12 +108,12 @@ def kind_of(a: Architecture) -> str:
 
 
 def _check_same(a: Architecture, library: str, names: Names) -> None:
-    """Refuses a network that none of theirs is like, in what the tensors do not show."""
+    """Refuses a network that differs from all of the library's in a field that no tensor shows."""
     if names.final_activation and not (a.head_width or a.final_activation):
         raise ValueError(
-            f"timm's regnetz_040 and its like activate what they pool; {a.name}, without a head "
-            "conv, does not. With final_activation, or with a head conv (regnetz_040_h), they are "
-            "the same"
+            f"timm's regnetz_040 and similar networks have an activation before pooling; {a.name} "
+            "has neither this activation nor a head conv. With final_activation, or with a head "
+            "conv (regnetz_040_h), the networks are the same"
         )
     strides = tuple(stage.stride for stage in a.stages)
     bn_eps = 1e-5 if _has_large_epsilon(a, library) else a.bn_eps  # the difference is made up for
@@ -151,7 +151,7 @@ def _check_same(a: Architecture, library: str, names: Names) -> None:
 
 
 def _one_of(theirs: tuple[Any, ...], ours: Any) -> Any:
-    """Ours where it may be so; else what theirs are."""
+    """Our value if it is one of the library's, or if any value fits; else the library's values."""
     if not theirs or ours in theirs:
         return ours
     return theirs[0] if len(theirs) == 1 else " or ".join(map(str, theirs))

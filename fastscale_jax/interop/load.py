@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
 
     @property
     def account(self) -> str:
-        """Where they come from, and what of the file's description was followed."""
+        """The weights' origin, and the values of the file's description that were followed."""
         words = ", ".join((*self.followed, *self.beside.words(names_classes=self._has_names)))
         return f"{self.description}; followed: {words}" if words else self.description
 
@@ -101,11 +101,11 @@ def load(
 
 
 def located(path: str, network: Architecture) -> str:
-    """Returns a path as it is written down: `timm` as the weights on the hub that it means.
+    """Returns a path in full: for `timm`, the name of the weights on the hub.
 
     Args:
         path: as in `load`.
-        network: that the weights are for.
+        network: the network of the weights.
 
     Raises:
         ValueError: timm has no weights of the network.

@@ -22,7 +22,7 @@ class Names(NamedTuple):
     unexpanded: Mapping[str, Modules] = {}  # layers of a block without its first 1x1
     fused: Mapping[str, Modules] = {}  # of a fused block; empty: they have none
     fused_unexpanded: Mapping[str, Modules] = {}
-    # What no tensor shows, and would load in silence if it differed. Empty: theirs can be any.
+    # Values that no tensor shows: weights with other values would load without error. Empty: any.
     activations: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()  # of the stages
     conventions: tuple[tuple[str, float], ...] = (("symmetric", 1e-5),)  # padding, epsilon
@@ -129,7 +129,7 @@ TIMM_BYOBNET = Names(
     se_activation="relu",
 )
 
-# timm's and torchvision's alike, which bear the same names
+# ResNets have the same module names in timm and in torchvision
 RESNET = Names(
     stem={"conv": ("conv1", "bn1")},
     block="layer{i}.{j0}.",

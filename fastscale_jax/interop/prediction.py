@@ -153,12 +153,12 @@ def outputs(
     conventions: Conventions,
     read: Callable[[Any], Image.Image],
 ) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Yields each image's name, its row of what a function makes of images, and its problem.
+    """Yields for each image its name, its row of the function's result, and its problem, if any.
 
     Args:
-        function: of prepared images `[n, h, w, channels]`; it gets one size of batch only.
-        images: what `read` reads.
-        network: the function's.
+        function: takes prepared images `[n, h, w, channels]`; all batches have the same size.
+        images: arguments of `read`, one for each image.
+        network: the network that the function applies.
         conventions: of the images that the network was trained on.
         read: returns an image in RGB; a ValueError says what is wrong with it.
     """

@@ -9,12 +9,12 @@ class Tensor(NamedTuple):
     """One tensor, in our variables and in another library."""
 
     path: tuple[str, ...]  # in our variables, the collection first
-    name: str  # theirs
+    name: str  # in the other library
     our_shape: tuple[int, ...]
-    shape: tuple[int, ...]  # theirs
-    axes: tuple[int, ...]  # theirs, in our order; axes of one pixel are left out
-    is_bgr: bool = False  # their input channels; ours are RGB
-    offset: float = 0.0  # added to their values to get ours
+    shape: tuple[int, ...]  # in the other library
+    axes: tuple[int, ...]  # the library's axes in our order, without axes of one pixel
+    is_bgr: bool = False  # the library's input channels are BGR; ours are RGB
+    offset: float = 0.0  # added to the library's values to get ours
 
     def to_ours(self, values: np.ndarray) -> np.ndarray:
         """Returns a tensor of theirs in our layout: a copy, of the same dtype."""

@@ -97,9 +97,9 @@ class _Operators:
 
 @contextlib.contextmanager
 def _in_silence() -> Iterator[None]:
-    """Keeps what TensorFlow's converter says for its developers from the user's screen.
+    """Hides messages of TensorFlow's converter that are meant for its developers.
 
-    It writes to the file behind stderr, past Python.
+    The converter writes to stderr's file descriptor, not through Python's `sys.stderr`.
     """
     sys.stderr.flush()
     with warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:

@@ -12,15 +12,15 @@ from fastscale_jax.interop.weights import WeightsError
 from fastscale_jax.utils.console import complain
 from fastscale_jax.utils.installation import pip_install
 
-# where training programs keep a state dict among other things: pycls, timm, torchvision and others;
-# and the average of the weights over steps
+# Keys of a state dict in the checkpoints of training programs: pycls, timm, torchvision and others.
+# `EMA_KEYS` are those of the average of the weights over steps.
 _PLAIN_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "weights")
 EMA_KEYS = ("ema", "ema_state", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model")
 STATE_DICT_KEYS = (*_PLAIN_KEYS, *EMA_KEYS)
 NOTE = "fastscale_jax"  # in the metadata of a state dict of our twin: what no tensor shows
 EMA = "ema"  # as in file.pth#ema: the average, whatever its key is
-# what modules that hold the network put before every name: DistributedDataParallel, torch.compile,
-# Lightning, and what people call it
+# Prefixes of all names if the network is inside another module: DistributedDataParallel,
+# torch.compile, Lightning, or a user's own.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 _LIGHTNING = "pytorch-lightning_version"  # in each of its checkpoints
 _PATHLIB = ("pathlib", "pathlib._local")  # the second: Python 3.13's
@@ -78,7 +78,7 @@ def read_torch(path: pathlib.Path, key: str = "") -> tuple[dict[str, Any], dict[
 
 
 def _network_of_module(path: pathlib.Path, tensors: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """What a module of Lightning's holds under the name of its network, if it has one such name."""
+    """The network's tensors in a Lightning module; all tensors if no single prefix marks them."""
     names = [str(name) for name in tensors]
     wrappers = [x for x in _WRAPPERS if any(name.startswith(x) for name in names)]
     others = [name for name in names if not name.startswith(tuple(wrappers))]
@@ -144,7 +144,7 @@ def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Unread:
-    """Stands for what lies beside the weights and nobody asks for: it takes anything, and drops it.
+    """Replaces objects beside the weights that are not needed: takes any values and drops them.
 
     NumPy's own functions are not called: a forged description of an array could make one whose
     elements point anywhere.
@@ -162,7 +162,7 @@ def _dictionary(_default: Any = None) -> dict[Any, Any]:
 
 
 def _plain_values() -> list[Any]:
-    """What a file may name besides what PyTorch allows itself, and what is called instead."""
+    """Names that a file may use besides those that PyTorch allows, and what is called instead."""
     multiarray = (f"numpy.{core}.multiarray" for core in ("core", "_core"))  # of NumPy 1 and 2
     unread = [
         *("numpy.dtype", "numpy.ndarray"),

@@ -232,13 +232,13 @@ def detect(config: Config, shapes: Mapping[str, Shape]) -> str:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuses weights that a network computes nothing but NaN with.
+    """Refuses weights with which a network would compute only NaN.
 
     Args:
-        arrays: by the names of the tensors, for the message.
+        arrays: arrays by name of the tensor; the names are for the message.
 
     Raises:
-        WeightsError: values are NaN or infinite; says of which tensors, and how many.
+        WeightsError: values are NaN or infinite; the message says in which tensors, and how many.
     """
     counts = {name: x.size - np.isfinite(x).sum() for name, x in arrays.items()}
     bad = [name for name, count in counts.items() if count]
@@ -249,8 +249,7 @@ def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
             others = f", and {len(bad) - 1} other {tensors_have} some"
         raise WeightsError(
             f"{counts[bad[0]]:,} of the {arrays[bad[0]].size:,} values of {bad[0]} are NaN or "
-            f"infinite{others}: the training that these weights are of has diverged; take earlier "
-            "ones"
+            f"infinite{others}: the training run of these weights has diverged; use earlier weights"
         )
 
 

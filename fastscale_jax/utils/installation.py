@@ -1,4 +1,4 @@
-"""How this package was installed, and so how an extra of it is."""
+"""Finds out how this package was installed, and so the command that installs an extra of it."""
 
 import importlib.metadata
 import json

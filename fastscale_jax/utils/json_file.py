@@ -8,7 +8,7 @@ from typing import Any
 from fastscale_jax.utils import guarded_file
 
 _MOST = 64 << 20  # bytes
-_DEEPEST = 500  # lists and objects in one another: half of what Python functions may recurse
+_DEEPEST = 500  # levels of nested lists and objects: half of Python's limit of recursion
 
 
 def read_json(path: os.PathLike[str]) -> Any:
@@ -57,7 +57,7 @@ def parsed(content: bytes | str) -> Any:
 
 
 def _is_within(value: Any, levels: int) -> bool:
-    """Whether no more than so many lists and objects lie in one another."""
+    """Whether lists and objects are nested at most `levels` deep."""
     these = [value]
     for _ in range(levels + 1):
         groups = [x.values() if isinstance(x, dict) else x for x in these if _holds_values(x)]

@@ -171,7 +171,7 @@ def test_a_licence_that_must_be_accepted_says_where(server, monkeypatch):
 def test_half_a_download_is_no_file(server):
     server.cut = 1000
     size = len(WEIGHTS)
-    assert f"model.safetensors came 1,000 of {size:,} bytes" in refusal(f"hf:{NAME}")
+    assert f"only 1,000 of the {size:,} bytes of model.safetensors" in refusal(f"hf:{NAME}")
     server.cut = None
     assert files.read(f"hf:{NAME}").tensors
 

@@ -1,8 +1,8 @@
 """Twenty steps of training: ours and PyTorch's, from the same weights on the same images.
 
-Training is chaotic where it is deep or fast enough, above all with ReLU: in float32 the losses of
-the smallest RegNetX part by a hundredth within ten steps, from a last place that was rounded
-otherwise. So all is in float64; what parts there is a difference between the two.
+Training is chaotic if the network is deep or the learning rate is high, above all with ReLU. In
+float32, a different rounding of the last digit changes the losses of the smallest RegNetX by a
+hundredth within ten steps. So all is in float64: if losses differ there, the two programs differ.
 """
 
 import dataclasses

@@ -199,7 +199,7 @@ def test_a_network_of_the_same_tensors_that_activates_before_pooling_is_refused(
     a = Architecture.from_config(config)
     assert sorted(shapes.values()) == sorted(tensor.shape for tensor in tensors(a, "pycls"))
     state_dict = {k: np.zeros(shape, np.float32) for k, shape in shapes.items()}
-    with pytest.raises(WeightsError, match="regnetz_040 and its like activate what they pool"):
+    with pytest.raises(WeightsError, match="regnetz_040 and similar networks have an activation"):
         weights.from_timm(config, state_dict)
     config.final_activation = True
     weights.from_timm(config, state_dict)

@@ -1,4 +1,4 @@
-"""A compiler's process that does what its program's network is called."""
+"""A fake compiler process: the name of the program's network selects what it does."""
 
 import os
 import pathlib
