@@ -25,7 +25,7 @@ IMPLEMENTATIONS = {
 }
 _CHOOSING = ("auto", "portable")
 _RESTRICTED = ("native", "shift")  # for some platforms and dtypes, or for some convs
-_WIDEST_NATIVE_POINTWISE = 128  # input channels of a fused 1x1 conv, in inference
+_WIDEST_NATIVE_POINTWISE = 256  # input channels of a fused 1x1 conv, in inference
 # Input channels of dense convs. With fewer, vector lanes of the input gradient are idle; with more,
 # the weights do not stay in the cache.
 _FEWEST_NATIVE_DENSE = 8

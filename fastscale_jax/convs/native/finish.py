@@ -12,10 +12,18 @@ from fastscale_jax.convs.native.emit import I32, Emitter, Value
 Finish = Callable[[Emitter, Value, Value, Value, int], Value]
 
 _FLOAT = ir.FloatType()
-# inputs of exp are clipped to these: below, float32's exp is about 0; above, it is infinite
-_LEAST, _MOST = -87.0, 89.0
+# SiLU of float32 below the first is 0, and above the second its argument, to rounding. Within,
+# exp(-x) and 1 + exp(-x) are finite.
+_LEAST, _MOST = -88.0, 87.0
 # their sum is ln(2); the bits of the first end in zeros
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+# Added to a number under 2^22, it rounds it to an integer, which is in the last bits of the sum.
+_ROUNDING = 1.5 * 2**23
+# exp(r) for |r| <= ln(2) / 2, lowest power first; its relative error is 2e-9, a Chebyshev fit
+_EXP = (
+    *(1.0, 1.0, 0.49999991059303284, 0.16666419804096222),
+    *(0.041668228805065155, 0.008374856784939766, 0.0013836794532835484),
+)
 
 
 def adding(activation: str) -> Finish:
@@ -41,29 +49,31 @@ def _relu6(e: Emitter, x: Value) -> Value:
 
 
 def _silu(e: Emitter, x: Value) -> Value:
-    b, one = e.builder, _splat(x, 1.0)
-    return b.fdiv(x, b.fadd(one, _exp(e, b.fneg(x))))
-
-
-def _exp(e: Emitter, x: Value) -> Value:
-    """Exp of float32, to two units in the last place: a power of two times a polynomial."""
     b = e.builder
-    # NaN becomes _LEAST, as it has no integer part; `_silu` divides NaN by the result, which is NaN
-    x = b.select(b.fcmp_ordered(">", x, _splat(x, _LEAST)), x, _splat(x, _LEAST))
-    x = b.select(b.fcmp_ordered("<", x, _splat(x, _MOST)), x, _splat(x, _MOST))
+    least = _splat(x, _LEAST)
+    x = b.select(b.fcmp_ordered(">", least, x), least, x)  # NaN stays NaN
+    most = _splat(x, _MOST)
+    bounded = b.select(b.fcmp_ordered("<", x, most), x, most)  # and is no NaN here
+    return b.fdiv(x, b.fadd(_splat(x, 1.0), _exp_of_negative(e, bounded)))
+
+
+def _exp_of_negative(e: Emitter, x: Value) -> Value:
+    """exp(-x) of float32 between `_LEAST` and `_MOST`: a power of two times a polynomial."""
+    b, rounding = e.builder, _splat(x, _ROUNDING)
+    shifted = e.multiply_add(x, _splat(x, -math.log2(math.e)), rounding)
+    n = b.fsub(shifted, rounding)
+    # x + n * ln(2) is the negative rest
+    rest = e.multiply_add(n, _splat(x, _LN2_HIGH), x)
+    rest = e.multiply_add(n, _splat(x, _LN2_LOW), rest)
+    highest, *others = [_splat(x, (-1) ** k * c) for k, c in reversed([*enumerate(_EXP)])]
+    total = highest
+    for coefficient in others:
+        total = e.multiply_add(total, rest, coefficient)
+    # times 2^n: n is added to the exponent
     integers = ir.VectorType(I32, x.type.count)
-    half = b.select(b.fcmp_ordered("<", x, _splat(x, 0.0)), _splat(x, -0.5), _splat(x, 0.5))
-    scaled = b.fadd(b.fmul(x, _splat(x, math.log2(math.e))), half)
-    power = b.fptosi(scaled, integers)
-    n = b.sitofp(power, x.type)
-    rest = e.multiply_add(n, _splat(x, -_LN2_HIGH), x)
-    rest = e.multiply_add(n, _splat(x, -_LN2_LOW), rest)
-    # |rest| <= ln(2) / 2, so the first omitted term of 1 + r + r^2/2! + ... is under 2e-8
-    total = _splat(x, 1 / math.factorial(7))
-    for k in range(6, -1, -1):
-        total = e.multiply_add(total, rest, _splat(x, 1 / math.factorial(k)))
-    bias, shift = (ir.Constant(integers, [value] * x.type.count) for value in (127, 23))
-    return b.fmul(total, b.bitcast(b.shl(b.add(power, bias), shift), x.type))
+    shift = ir.Constant(integers, [23] * x.type.count)
+    power = b.shl(b.bitcast(shifted, integers), shift)
+    return b.bitcast(b.add(b.bitcast(total, integers), power), x.type)
 
 
 def _splat(like: Value, value: float) -> Value:

@@ -23,6 +23,9 @@ from fastscale_jax.convs.native.xla_call import Job, Piece
 
 _WIDEST = 8  # channels per group
 _MOST_WEIGHTS = 128  # per output: they are unrolled, and LLVM's time grows with them
+# Channels of a block. With more, three rows of a map of 56 pixels exceed an L1 cache of 48 KB; with
+# fewer, a strip is copied in short pieces.
+_BLOCK_BYTES = 192
 
 
 def fits(shape: ConvShape, numbers: Numbers) -> bool:
@@ -33,14 +36,27 @@ def fits(shape: ConvShape, numbers: Numbers) -> bool:
 
 
 class _Blocks:
-    """Channels in blocks of a few vectors. The last block overlaps the one before, if needed."""
+    """Channels in blocks of a few vectors. The last block overlaps the one before, if needed.
 
-    def __init__(self, channels: int, numbers: Numbers, at_least: int = 1) -> None:
+    Args:
+        channels: to divide.
+        numbers: their format.
+        threads: that compute the blocks; 1 if these are further divided, so that any number suits.
+    """
+
+    def __init__(self, channels: int, numbers: Numbers, threads: int = 1) -> None:
         self.channels, self.lanes = channels, numbers.lanes
         while self.lanes > channels:
             self.lanes //= 2
-        vectors = channels // self.lanes
-        self.size = self.lanes * max(1, min(4, vectors, vectors // at_least))
+        vectors = -(-channels // self.lanes)
+
+        def work(size: int) -> tuple[int, int]:
+            """Vectors that one thread computes; of equal ones the largest blocks are best."""
+            blocks = -(-vectors // size)
+            return -(-blocks // threads) * size, -size
+
+        most = min(channels, _BLOCK_BYTES // numbers.bytes) // self.lanes
+        self.size = self.lanes * min(range(1, most + 1), key=work)
         self.count = -(-channels // self.size)
 
     def start(self, e: Emitter, block: Value) -> Value:

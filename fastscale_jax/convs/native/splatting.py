@@ -84,6 +84,14 @@ class _Apply:
         """Strips of one group."""
         return Strips(self.plan, self.numbers, self.group_from)
 
+    @property
+    def _most_vectors(self) -> int:
+        """Vectors of results per pixel of a tile, for which weights are loaded together."""
+        if vector_registers()[0] < 32:
+            return 2
+        # the weights for three vectors of 192 inputs fit an L1 cache of 48 KB, for four they do not
+        return 3 if self.plan.shape.is_pointwise and self.group_from > 128 else 4
+
     def transpose(self, e: Emitter, source: Value, kernel: Value, prepared: Value) -> None:
         """Emits the kernel `[taps, c_out/groups, c_in]`, with inputs and outputs swapped."""
         shape, scalar = self.plan.shape, self.numbers.scalar
@@ -106,7 +114,7 @@ class _Apply:
         strips.copy(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
-            for vectors in _split(self.numbers, self.group_to, 4 if registers >= 32 else 2):
+            for vectors in _split(self.numbers, self.group_to, self._most_vectors):
                 pixels = min(12, (registers - 4) // len(vectors) - 1)
                 with e.loop(start, stop) as row:
                     for column, width in tiles(e, plan.columns_of(phase), pixels):
