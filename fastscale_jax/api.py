@@ -21,6 +21,7 @@ from fastscale_jax.data.sources.source import Source
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.paths import at_home
+from fastscale_jax.utils.python_names import keys_without_dashes
 
 if TYPE_CHECKING:
     from fastscale_jax.interop.classifier import Classifier
@@ -124,6 +125,7 @@ def count(config: "Config") -> Complexity:
     return arch.count(_network(config))
 
 
+@keys_without_dashes()
 def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """Returns a complete config: the network and its training.
 
@@ -139,6 +141,7 @@ def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict
     return read_config(os.fspath(name), changes)
 
 
+@keys_without_dashes()
 def create_model(
     config: Config,
     *,
@@ -205,6 +208,7 @@ def create_model(
     return model, draw(jax.random.key(seed))
 
 
+@keys_without_dashes()
 def load(
     path: Path, config: Config | None = None, *, classes: Sequence[str] | None = None
 ) -> "Classifier":
@@ -230,6 +234,7 @@ def load(
     return load_classifier(path, network, classes, _left_open(config))
 
 
+@keys_without_dashes()
 def save(
     path: Path, config: Config, variables: Mapping[str, Any], *, names: str = "fastscale_jax"
 ) -> None:
@@ -250,6 +255,7 @@ def save(
     save_weights(at_home(path), _network(config), variables, names)
 
 
+@keys_without_dashes()
 def train(
     config: "str | ConfigDict | Run",
     *,
@@ -290,6 +296,7 @@ def train(
     return run_training(run, start_of(run), ends_process=False)
 
 
+@keys_without_dashes()
 def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]:
     """Returns the test metrics of a run's latest checkpoint.
 

@@ -370,6 +370,19 @@ def test_a_recipe_is_read_with_changes():
         fs.train(recipe, overrides={"seed": 1})
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"data.name": "folder"}, "the source 'folder' needs config.data.dir, a folder"),
+        ({"init_from": "w.safetensors", "data.batch_size": 0}, "config.data.batch_size"),
+    ],
+)
+def test_errors_name_keys_of_the_config_and_not_flags(tmp_path, overrides, says):
+    with pytest.raises(ValueError, match=re.escape(says)) as refused:
+        fs.train("digits", overrides=overrides, workdir=tmp_path)
+    assert "--config" not in str(refused.value)
+
+
 def test_a_network_without_classes_is_not_trained_on_noise():
     with pytest.raises(ValueError, match="synthetic images have as many classes as the network"):
         fs.train(tiny_config(**{"model.num_classes": 0, "data.name": "synthetic"}))
