@@ -374,7 +374,7 @@ def test_a_recipe_is_read_with_changes():
     ("overrides", "says"),
     [
         ({"data.name": "folder"}, "the source 'folder' needs config.data.dir, a folder"),
-        ({"init_from": "w.safetensors", "data.batch_size": 0}, "config.data.batch_size"),
+        ({"model.num_classes": 3}, "config.model.num_classes"),
     ],
 )
 def test_errors_name_keys_of_the_config_and_not_flags(tmp_path, overrides, says):

@@ -92,7 +92,8 @@ def test_an_onnx_graph_has_an_operator_a_layer_and_is_valid(case, onnx_graph):
     layers = [layer for layer in arch.layers(network) if layer.c_group]
     assert (kinds["Conv"], kinds["Transpose"]) == (len(layers), 1)
     activations = {"Relu", "Clip", "Sigmoid", "Mul"}
-    others = {"Transpose", "Conv", "Add", "MaxPool", "GlobalAveragePool", "Flatten", "Cast"}
+    pools = {"MaxPool", "AveragePool", "GlobalAveragePool"}
+    others = {"Transpose", "Conv", "Add", "Flatten", "Cast"} | pools
     assert kinds.keys() <= activations | others
     # BatchNorm's four arrays have become a bias
     arrays = [tensor for tensor in model.graph.initializer if tensor.dims]
