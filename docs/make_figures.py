@@ -61,6 +61,8 @@ def figures() -> Iterator[tuple[str, Figure]]:
     for name, figure in curve_figures.figures(points.read(RESULTS / "curves_cpu.jsonl")):
         if name in CURVES:
             yield CURVES[name], figure
+    largest = points.read(RESULTS / "curves_largest_intel.jsonl")
+    yield "curves_largest.png", dict(curve_figures.figures(largest))["time_per_image_against_counts_jax"]
     yield from accelerator_tables.figures()
     yield from shares_tables.figures()
 
