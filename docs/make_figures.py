@@ -62,7 +62,10 @@ def figures() -> Iterator[tuple[str, Figure]]:
         if name in CURVES:
             yield CURVES[name], figure
     largest = points.read(RESULTS / "curves_largest_intel.jsonl")
-    yield "curves_largest.png", dict(curve_figures.figures(largest))["time_per_image_against_counts_jax"]
+    yield (
+        "curves_largest.png",
+        dict(curve_figures.figures(largest))["time_per_image_against_counts_jax"],
+    )
     yield from accelerator_tables.figures()
     yield from shares_tables.figures()
 

@@ -92,7 +92,8 @@ def weights_by_name() -> str:
     return "\n".join(rows)
 
 
-# whose weights are those of a tag, and where they are described; the first that fits counts
+# whose weights are those of a network or a tag, and where they are described; the first that fits
+# counts
 _SOURCES: Mapping[str, tuple[str, str]] = {
     r"resnetrs\S+": ("Google's ResNet-RS, converted by timm", "arXiv:2103.07579"),
     r"tf_\S+": (

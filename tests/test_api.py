@@ -29,6 +29,7 @@ from fastscale_jax.interop import weights
 from fastscale_jax.interop.counterparts import COUNTERPARTS
 from fastscale_jax.runs.interrupt import Interrupts
 from fastscale_jax.runs.run import Run
+from fastscale_jax.train.divergence import DivergenceError
 from tests.train.tiny import tiny_config
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -381,6 +382,13 @@ def test_errors_name_keys_of_the_config_and_not_flags(tmp_path, overrides, says)
     with pytest.raises(ValueError, match=re.escape(says)) as refused:
         fs.train("digits", overrides=overrides, workdir=tmp_path)
     assert "--config" not in str(refused.value)
+
+
+def test_an_error_while_training_names_keys_too(tmp_path):
+    rate = {"optim.learning_rate": 1e30, "optim.warmup_epochs": 0.0}
+    with pytest.raises(DivergenceError, match=r"A lower config\.optim\.lear") as stopped:
+        fs.train(tiny_config(**rate), workdir=tmp_path)
+    assert "--" not in str(stopped.value)
 
 
 def test_a_network_without_classes_is_not_trained_on_noise():

@@ -12,6 +12,8 @@ from fastscale_jax import arch
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory, compiled_quickly):

@@ -19,6 +19,9 @@ FLAGS = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def workdir(tmp_path):
     """The workdir of version 0.1.0 after 30 steps, without its plots and events."""

@@ -38,7 +38,7 @@ _CONVENTIONS = (
 )
 # what two networks whose tensors are alike may differ in
 _UNSEEN = (
-    *("stages", "activation", "padding", "bn_eps", "se_activation"),
+    *("stages", "activation", "padding", "bn_eps", "se_of", "se_activation"),
     *("final_activation", "pooled_skips"),
 )
 # pycls's names of activations that differ from ours
@@ -62,7 +62,7 @@ def check_claims(a: Architecture, about: Mapping[str, Any]) -> None:
         WeightsError: it is another network, or the description makes no sense.
     """
     for what, theirs, ours in (
-        *_own_fields(a, about.get("model", {})),
+        *own_fields(a, about.get("model", {})),
         *(_pycls_settings(a, about["cfg"]) if "cfg" in about else ()),
     ):
         if theirs != ours:
@@ -159,7 +159,13 @@ def _refuse_lookalike(name: str, claim: str) -> None:
             )
 
 
-def _own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def own_fields(a: Architecture, model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yields (field, theirs, ours) for the fields of a recorded network that no tensor shows.
+
+    Args:
+        a: our network.
+        model: the recorded `config.model`, maybe of an older version; empty: nothing is recorded.
+    """
     ours = a.to_config().to_dict()
     if model:
         model = {**LATER_FIELDS, **model}

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fastscale_jax.arch import Architecture, BlockShape, ConvSizes, as_architecture
-from fastscale_jax.arch.architecture import LATER_FIELDS
 from fastscale_jax.arch.blocks import FUSED
 from fastscale_jax.convs.conv_shape import SAME, padding_of
+from fastscale_jax.interop.claims import own_fields
 from fastscale_jax.interop.torch_files import NOTE
 from fastscale_jax.interop.weights import to_pycls
 
@@ -321,7 +321,7 @@ def _mean_pool(x: Tensor) -> Tensor:
 
 
 def _add(branch: Tensor, skip: Tensor) -> Tensor:
-    # no layer needs what the branch's last BatchNorm gave, so the sum may take its place
+    # no layer needs the branch's result, so the sum may take its place
     return branch.add_(skip)
 
 
@@ -354,9 +354,7 @@ def _follow_note(
     if NOTE not in metadata:
         return
     note = json.loads(metadata[NOTE])
-    for key in ("padding", "bn_eps", "pooled_skips"):
-        theirs = note["model"].get(key, LATER_FIELDS[key])
-        ours = getattr(module.architecture, key)
+    for key, theirs, ours in own_fields(module.architecture, note["model"]):
         if theirs != ours:
             errors.append(f"the weights are of a network with {key} {theirs}, and this has {ours}")
     module.channels = note["channels"]

@@ -27,11 +27,12 @@ def unrounded(a: Architecture, by: Multipliers, *, has_ends: bool = True) -> Cos
     """Returns the cost of a network whose sizes are multiplied but not rounded.
 
     Args:
-        a: a network with the stem `conv3x3` whose feature maps have even sides at every stride.
+        a: a network with the stem `conv3x3` and SE of the input, whose feature maps have even sides
+            at every stride.
         by: multipliers of its sizes, one number each; depthwise networks keep a group width of 1.
         has_ends: whether to count stem and head.
     """
-    assert a.stem == "conv3x3", a.stem
+    assert (a.stem, a.se_of) == ("conv3x3", "input"), a.name
     numbers = [_number(x) for x in (by.d, by.w, group_multiplier(a, by.g), by.r)]
     growth = _Growth(*numbers)
     costs = [*_stages(a, growth), *(_ends(a, growth) if has_ends else ())]

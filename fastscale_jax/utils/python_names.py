@@ -1,20 +1,21 @@
 """Names of config keys in errors of the Python API."""
 
 import contextlib
+import re
 from collections.abc import Iterator
+
+_FLAG = re.compile(r"--(config\.|workdir\b)")
 
 
 @contextlib.contextmanager
 def keys_without_dashes() -> Iterator[None]:
-    """Names config keys in a `ValueError` as in Python: `config.data.dir`, not `--config.data.dir`.
+    """Names config keys in errors as in Python: `config.data.dir`, not `--config.data.dir`.
 
-    The command line has the same checks, and their messages name its flags. May be used as a
-    decorator.
+    The command line has the same checks, and their messages name its flags. `--workdir` loses its
+    dashes, too. May be used as a decorator.
     """
     try:
         yield
-    except ValueError as error:
-        error.args = tuple(
-            x.replace("--config.", "config.") if isinstance(x, str) else x for x in error.args
-        )
+    except Exception as error:
+        error.args = tuple(_FLAG.sub(r"\1", x) if isinstance(x, str) else x for x in error.args)
         raise

@@ -52,6 +52,12 @@ NETWORKS = {
     "equal widths: projections come and go": network(
         "bottleneck", (1, 72, 2, 3, 1, 0.25), (2, 72, 1, 3, 8, 1.0), (3, 80, 1, 3, 8, 1.0)
     ),
+    "SE of the output, pooled skips": network(
+        "bottleneck",
+        *((1, 72, 2, 3, 1, 0.25), (2, 72, 1, 3, 8, 1.0)),
+        se_of="output",
+        pooled_skips=True,
+    ),
     "depthwise": network("linear_bottleneck", (1, 16, 2, 3, 1, 4.0), (3, 40, 1, 3, 1, 4.0)),
     "wide groups": network("bottleneck", (2, 120, 2, 3, 120, 1.0), (2, 160, 1, 3, 40, 0.5)),
     "expansions that groups do not divide": network(

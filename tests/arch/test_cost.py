@@ -282,7 +282,12 @@ def test_a_tiered_stem_has_three_convs_and_reads_any_number_of_channels():
 def test_a_deep_stem_has_four_convs_and_no_pool():
     stem = arch.parts(small(stem="deep"))[0]
     sizes = [(layer.name, layer.c_group, layer.width, layer.size) for layer in stem.first]
-    assert sizes == [("conv1", 3, 4, 16), ("conv2", 4, 4, 16), ("conv3", 4, 8, 16), ("conv4", 8, 8, 8)]
+    assert sizes == [
+        ("conv1", 3, 4, 16),
+        ("conv2", 4, 4, 16),
+        ("conv3", 4, 8, 16),
+        ("conv4", 8, 8, 8),
+    ]
     weights = (9 * 3 * 4, 9 * 4 * 4, 9 * 4 * 8, 9 * 8 * 8)
     flops = sum(weights[:3]) * 256 + weights[3] * 64
     assert stem.complexity == Complexity(flops, sum(weights) + 2 * 24, 16 * 256 + 8 * 64)

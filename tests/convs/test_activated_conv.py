@@ -69,6 +69,16 @@ def test_it_is_pytorch_s(shape, activation):
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["", "silu"])
+def test_a_1x1_conv_of_many_channels_is_pytorch_s(activation):
+    """In rows of 147 pixels, with the weights of three vectors at a time."""
+    shape = ConvShape(3, 14, 14, 200, 56, 1, 1, 1)
+    given = arrays(shape)
+    wanted = by_torch(*given, shape, activation)
+    got = jitted(conv(shape, activation))(*[jnp.asarray(a, jnp.float32) for a in given])
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_it_is_one_call_on_a_cpu_and_a_convolution_elsewhere():
     given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
     traced = jax.jit(conv(CASES[1], "silu")).trace(*given)
@@ -120,6 +130,13 @@ def test_what_does_not_fit_is_refused(changes, message):
     given = {"x": x, "kernel": kernel, "factor": ones, "offset": ones, **changes}
     with pytest.raises(ValueError, match=message):
         activated_conv(**given)
+
+
+def test_silu_of_infinities_is_its_limit():
+    x = jnp.array([jnp.inf, -jnp.inf, 3e38, -3e38])[None, :, None, None]
+    one = jnp.ones((1, 1, 1, 1))
+    y = activated_conv(x, one, one[0, 0, 0], 0 * one[0, 0, 0], activation="silu")
+    np.testing.assert_allclose(y.ravel(), [np.inf, 0, 3e38, 0], rtol=1e-6, atol=1e-35)
 
 
 def test_nan_stays_nan():

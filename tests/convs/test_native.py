@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import functools
 import itertools
+import math
 import pathlib
 
 import jax
@@ -91,6 +92,46 @@ def test_vectors_of_any_width_give_the_same(monkeypatch, registers, shape):
 def test_threads_change_not_one_bit(threads, shape):
     for ours, shared in zip(alone(shape), all_three(shape, threads), strict=True):
         assert np.array_equal(ours, shared)
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_blocks_have_every_channel_and_whole_cache_lines(monkeypatch, lanes):
+    monkeypatch.setattr(plan, "vector_registers", lambda: (32, 4 * lanes))
+    for channels, threads in itertools.product(range(1, 200), (1, 2, 8)):
+        blocks = rotating._Blocks(channels, Numbers(double=False), threads)
+        starts = [min(i * blocks.size, channels - blocks.size) for i in range(blocks.count)]
+        assert min(starts) == 0
+        assert {c for start in starts for c in range(start, start + blocks.size)} == {
+            *range(channels)
+        }
+        assert blocks.size >= 16 or channels < 16
+
+
+@pytest.mark.parametrize(("channels", "size"), [(32, 32), (96, 48), (144, 48), (240, 48)])
+def test_no_channel_is_computed_twice_where_blocks_divide_them(monkeypatch, channels, size):
+    monkeypatch.setattr(plan, "vector_registers", lambda: (32, 64))
+    blocks = rotating._Blocks(channels, Numbers(double=False))
+    assert (blocks.size, blocks.size * blocks.count) == (size, channels)
+
+
+def test_the_blocks_of_a_filter_gradient_occupy_both_threads(monkeypatch):
+    monkeypatch.setattr(plan, "vector_registers", lambda: (32, 64))
+    counts = {c: rotating._Blocks(c, Numbers(double=False), 2).count for c in (32, 96, 144)}
+    assert counts == {32: 2, 96: 2, 144: 9}
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (7, 7), (14, 14), (1, 37), (31, 31), (257, 257), (300, 4)]
+)
+def test_a_1x1_conv_in_rows_has_the_same_pixels(monkeypatch, size, batch):
+    monkeypatch.setattr(native, "cores", lambda: 2)
+    shape = ConvShape(batch, *size, 8, 24, 1, 1, 1)
+    rows = native._in_rows(shape)
+    assert math.prod(rows.x) == math.prod(shape.x)
+    assert dataclasses.replace(rows, batch=batch, height=size[0], width=size[1]) == shape
+    assert rows == shape or (rows.height, rows.batch) >= (1, 4)
+    assert rows.width >= min(shape.width, math.prod(shape.x[:3]) // 4)
 
 
 def test_strips_of_one_row_give_the_same(monkeypatch):

@@ -24,7 +24,10 @@ ROWS = [
     if row.strategy
 ]
 NAMED = [(family, base) for family, members in arch.FAMILIES.items() for base in members.bases]
-SMALL = [("regnetz", "500mf"), ("efficientnet", "b0"), ("regnetx", "200mf"), ("resnet", "50-32x4d")]
+SMALL = [
+    *(("regnetz", "500mf"), ("efficientnet", "b0"), ("regnetx", "200mf"), ("resnet", "50-32x4d")),
+    ("resnetrs", "50"),
+]
 
 
 def array(*shape: int) -> jax.ShapeDtypeStruct:

@@ -32,6 +32,7 @@ def one_device():
     return device_mesh(jax.local_devices()[:1])
 
 
+@pytest.mark.slow
 def test_without_arrays_and_compiled_hastily_it_is_what_the_real_step_holds(small):
     recipe = plain_recipe(8)
     load = Workload(small, recipe)

@@ -22,6 +22,7 @@ def run_here(capsys, *flags):
     return status, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_without_jax(tmp_path):
     program = (
         "import sys\n"

@@ -196,7 +196,9 @@ class PressingMeter(Meter):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("stop", "every_epochs"), [(3, 0), (5, 1)])
+@pytest.mark.parametrize(
+    ("stop", "every_epochs"), [pytest.param(3, 0, marks=pytest.mark.slow), (5, 1)]
+)
 def test_a_signal_between_any_two_steps_loses_nothing(
     uninterrupted, tmp_path, monkeypatch, stop, every_epochs, number
 ):

@@ -63,6 +63,7 @@ def check(entries, number):
     assert len({(x.job.network.stages, x.job.network.resolution) for x in entries}) == number
 
 
+@pytest.mark.slow
 def test_tpe_draws_where_errors_were_low(tmp_path):
     """The last six networks of 12 are better than random ones, in the mean."""
     entries = searched(tmp_path / "a.db", drawn(TPE, 12))

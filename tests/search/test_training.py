@@ -53,6 +53,7 @@ def test_a_short_schedule_keeps_its_shape(epochs, warmup, steps):
     assert recipe.optim.step_epochs == steps
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_quickly")
 def test_a_run_tells_its_errors_on_its_way_and_ends_where_others_are_ahead(tmp_path):
     """Whoever takes it up is told again what the first may not have told."""

@@ -76,6 +76,7 @@ def test_few_are_kept(tmp_path, traced):
     assert programs._jitted.cache_info().currsize == programs._KEPT
 
 
+@pytest.mark.slow
 def test_a_second_run_traces_no_step_and_is_what_it_is_alone(tmp_path, monkeypatch):
     traces = []
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.utils.processor import cores
 
 __all__ = [
     "DTYPES",
@@ -120,17 +121,23 @@ def activated(x: Array, kernel: Array, offset: Array, shape: ConvShape, activati
         activation: `relu`, `relu6`, `silu`, or empty for none.
     """
     if shape.is_pointwise and shape.stride == 1:
-        rows = _with_long_rows(shape)
+        rows = _in_rows(shape)
         y = _call(f"activated_{activation}", rows.y, rows, x.reshape(rows.x), kernel, offset)
         return y.reshape(shape.y)
     return _call(f"activated_{activation}", shape.y, shape, x, kernel, offset)
 
 
-def _with_long_rows(shape: ConvShape) -> ConvShape:
-    """The same 1x1 conv, for maps of longer rows: the last pixels of a row leave registers idle."""
-    pixels = shape.height * shape.width
-    width = max(n for n in range(1, min(pixels, _LONGEST_ROW) + 1) if pixels % n == 0)
-    return dataclasses.replace(shape, height=pixels // width, width=width)
+def _in_rows(shape: ConvShape) -> ConvShape:
+    """Returns the same 1x1 conv on images of one long row, enough of them for all threads.
+
+    The last pixels of a row use a part of the registers only, so a short row takes longer.
+    """
+    pixels = shape.batch * shape.height * shape.width
+    most = max(1, min(_LONGEST_ROW, pixels // (2 * cores())))
+    width = max(n for n in range(1, most + 1) if pixels % n == 0)
+    if width < min(shape.width, most):
+        return shape
+    return dataclasses.replace(shape, batch=pixels // width, height=1, width=width)
 
 
 def _call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array) -> Array:

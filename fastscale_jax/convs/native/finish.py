@@ -12,14 +12,14 @@ from fastscale_jax.convs.native.emit import I32, Emitter, Value
 Finish = Callable[[Emitter, Value, Value, Value, int], Value]
 
 _FLOAT = ir.FloatType()
-# SiLU of float32 below the first is 0, and above the second its argument, to rounding. Within,
-# exp(-x) and 1 + exp(-x) are finite.
+# SiLU of float32 below the first is 0 (also at minus infinity, where PyTorch's is NaN), and above
+# the second its argument, to rounding. Within, exp(-x) and 1 + exp(-x) are finite.
 _LEAST, _MOST = -88.0, 87.0
 # their sum is ln(2); the bits of the first end in zeros
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 # Added to a number under 2^22, it rounds it to an integer, which is in the last bits of the sum.
 _ROUNDING = 1.5 * 2**23
-# exp(r) for |r| <= ln(2) / 2, lowest power first; its relative error is 2e-9, a Chebyshev fit
+# exp(r) for |r| <= ln(2) / 2, lowest power first; its relative error is 2e-8, a Chebyshev fit
 _EXP = (
     *(1.0, 1.0, 0.49999991059303284, 0.16666419804096222),
     *(0.041668228805065155, 0.008374856784939766, 0.0013836794532835484),

@@ -23,9 +23,9 @@ from fastscale_jax.convs.native.xla_call import Job, Piece
 
 _WIDEST = 8  # channels per group
 _MOST_WEIGHTS = 128  # per output: they are unrolled, and LLVM's time grows with them
-# Channels of a block. With more, three rows of a map of 56 pixels exceed an L1 cache of 48 KB; with
-# fewer, a strip is copied in short pieces.
-_BLOCK_BYTES = 192
+# Bytes of a block's channels at one pixel. With more, three rows of a map of 56 pixels and the
+# results fill an L1 cache of 48 KB; with fewer than a cache line, lines are read several times.
+_MOST_BYTES, _LEAST_BYTES = 192, 64
 
 
 def fits(shape: ConvShape, numbers: Numbers) -> bool:
@@ -41,7 +41,7 @@ class _Blocks:
     Args:
         channels: to divide.
         numbers: their format.
-        threads: that compute the blocks; 1 if these are further divided, so that any number suits.
+        threads: number of threads that share the blocks; 1 if images and strips divide them, too.
     """
 
     def __init__(self, channels: int, numbers: Numbers, threads: int = 1) -> None:
@@ -55,8 +55,11 @@ class _Blocks:
             blocks = -(-vectors // size)
             return -(-blocks // threads) * size, -size
 
-        most = min(channels, _BLOCK_BYTES // numbers.bytes) // self.lanes
-        self.size = self.lanes * min(range(1, most + 1), key=work)
+        least, most = (
+            max(1, min(channels, bytes_of_block // numbers.bytes) // self.lanes)
+            for bytes_of_block in (_LEAST_BYTES, _MOST_BYTES)
+        )
+        self.size = self.lanes * min(range(least, most + 1), key=work)
         self.count = -(-channels // self.size)
 
     def start(self, e: Emitter, block: Value) -> Value:
