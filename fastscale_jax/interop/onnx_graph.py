@@ -138,8 +138,14 @@ class _Graph:
         return self.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], **pads)
 
     def mean_pool(self, x: str) -> str:
-        whole = {"ceil_mode": 1, "count_include_pad": 0}
-        return self.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2], **whole)
+        return self.node(
+            "AveragePool",
+            x,
+            kernel_shape=[2, 2],
+            strides=[2, 2],
+            ceil_mode=1,
+            count_include_pad=0,
+        )
 
     def mean(self, x: str) -> str:
         return self.node("GlobalAveragePool", x)

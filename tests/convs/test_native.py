@@ -126,10 +126,11 @@ def test_the_blocks_of_a_filter_gradient_occupy_both_threads(monkeypatch):
 )
 def test_a_1x1_conv_in_rows_has_the_same_pixels(monkeypatch, size, batch):
     monkeypatch.setattr(native, "cores", lambda: 2)
-    shape = ConvShape(batch, *size, 8, 24, 1, 1, 1)
+    height, width = size
+    shape = ConvShape(batch, height, width, 8, 24, 1, 1, 1)
     rows = native._in_rows(shape)
     assert math.prod(rows.x) == math.prod(shape.x)
-    assert dataclasses.replace(rows, batch=batch, height=size[0], width=size[1]) == shape
+    assert dataclasses.replace(rows, batch=batch, height=height, width=width) == shape
     assert rows == shape or (rows.height, rows.batch) >= (1, 4)
     assert rows.width >= min(shape.width, math.prod(shape.x[:3]) // 4)
 
