@@ -384,6 +384,12 @@ def test_errors_name_keys_of_the_config_and_not_flags(tmp_path, overrides, says)
     assert "--config" not in str(refused.value)
 
 
+def test_a_workdir_without_a_run_is_refused_without_flags(tmp_path):
+    with pytest.raises(ValueError, match="or the workdir of a run") as refused:
+        fs.evaluate(tmp_path)
+    assert "--" not in str(refused.value)
+
+
 def test_an_error_while_training_names_keys_too(tmp_path):
     rate = {"optim.learning_rate": 1e30, "optim.warmup_epochs": 0.0}
     with pytest.raises(DivergenceError, match=r"A lower config\.optim\.lear") as stopped:

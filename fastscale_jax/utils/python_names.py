@@ -4,15 +4,15 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-_FLAG = re.compile(r"--(config\.|workdir\b)")
+_FLAG = re.compile(r"--(config|workdir)\b")
 
 
 @contextlib.contextmanager
 def keys_without_dashes() -> Iterator[None]:
     """Names config keys in errors as in Python: `config.data.dir`, not `--config.data.dir`.
 
-    The command line has the same checks, and their messages name its flags. `--workdir` loses its
-    dashes, too. May be used as a decorator.
+    The command line has the same checks, and their messages name its flags. `--config` and
+    `--workdir` lose their dashes, too. May be used as a decorator.
     """
     try:
         yield
