@@ -374,7 +374,7 @@ def test_a_recipe_is_read_with_changes():
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ({"data.name": "folder"}, "the source 'folder' needs config.data.dir, a folder"),
+        ({"data.batch_size": 2000}, "training images; set config.data.batch_size"),
         ({"model.num_classes": 3}, "config.model.num_classes"),
     ],
 )
