@@ -135,6 +135,12 @@ def test_a_1x1_conv_in_rows_has_the_same_pixels(monkeypatch, size, batch):
     assert rows.width >= min(shape.width, math.prod(shape.x[:3]) // 4)
 
 
+def test_rows_are_shared_evenly(monkeypatch):
+    monkeypatch.setattr(native, "cores", lambda: 2)
+    rows = native._in_rows(ConvShape(8, 14, 14, 248, 248, 1, 1, 1))
+    assert (rows.batch, rows.width) == (8, 196)  # and not 7 of 224
+
+
 def test_strips_of_one_row_give_the_same(monkeypatch):
     monkeypatch.setattr(plan, "_STRIP_BYTES", 1)
     for shape in SHAPES[:4]:

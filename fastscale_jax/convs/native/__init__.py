@@ -133,10 +133,17 @@ def _in_rows(shape: ConvShape) -> ConvShape:
     The last pixels of a row use a part of the registers only, so a short row takes longer.
     """
     pixels = shape.batch * shape.height * shape.width
-    most = max(1, min(_LONGEST_ROW, pixels // (2 * cores())))
-    width = max(n for n in range(1, most + 1) if pixels % n == 0)
-    if width < min(shape.width, most):
+    threads = cores()
+    most = max(1, min(_LONGEST_ROW, pixels // (2 * threads)))
+
+    def work(width: int) -> tuple[int, int]:
+        """Pixels that one thread computes; of equal ones the longest rows are best."""
+        return -(-(pixels // width) // threads) * width, -width
+
+    widths = [n for n in range(min(shape.width, most), most + 1) if pixels % n == 0]
+    if not widths:
         return shape
+    width = min(widths, key=work)
     return dataclasses.replace(shape, batch=pixels // width, height=1, width=width)
 
 
