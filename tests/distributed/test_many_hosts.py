@@ -30,8 +30,9 @@ def outcomes(processes, seconds=300):
     for process in processes:
         try:
             _, errors = process.communicate(timeout=seconds)
-        finally:
+        except subprocess.TimeoutExpired:
             process.kill()
+            _, errors = process.communicate()
         found.append((process.returncode, errors))
     return found
 
@@ -39,8 +40,10 @@ def outcomes(processes, seconds=300):
 def wait_for_checkpoint(workdir, processes, seconds=300):
     deadline = time.monotonic() + seconds
     while latest_step(checkpoints_of(workdir)) is None:
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes), outcomes(processes)
+        late = time.monotonic() > deadline
+        if late or any(process.poll() is not None for process in processes):
+            ended = outcomes(processes, seconds=0 if late else seconds)
+            pytest.fail(f"no checkpoint: {ended}")
         time.sleep(0.1)
 
 

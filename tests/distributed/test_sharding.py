@@ -27,7 +27,11 @@ def start(*args):
 
 def results(*processes):
     """What the first process printed, once all have ended well."""
-    outputs = [process.communicate(timeout=500) for process in processes]
+    try:
+        outputs = [process.communicate(timeout=500) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors.decode()[-3000:]
     return json.loads(outputs[0][0])

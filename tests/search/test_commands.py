@@ -159,15 +159,18 @@ def test_four_networks_by_two_workers_of_which_one_is_killed(tmp_path, kind, req
         *("--networks=4", "--heartbeat_seconds=1", "--name=four"),
         *(f"--output={tmp_path}", f"--storage={url}"),
     ]
-    workers = [
-        subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    killed, survivor = workers
-    wait_for_second_job_of(url, killed.pid)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    said, _ = survivor.communicate()
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for _ in range(2):
+            worker = subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE
+            )
+            workers[worker.pid] = stack.enter_context(worker)
+            stack.callback(worker.kill)  # if the test fails before they have ended
+        killed = workers.pop(pid_with_second_job(url, workers))
+        killed.kill()
+        (survivor,) = workers.values()
+        said, _ = survivor.communicate()
     assert survivor.returncode == 0
     assert b"4 of 4 networks trained" in said
     with study_of(url) as study:
@@ -219,21 +222,19 @@ def study_of(url, name="four"):
         storage.engine.dispose()
 
 
-def wait_for_second_job_of(url, pid):
-    """Waits until a worker has begun it."""
+def pid_with_second_job(url, pids):
+    """Waits until one of these workers, whichever is faster, is at work on its second network."""
     for _ in range(600):
         # the database may not be there yet, or may just be made
         with contextlib.suppress(KeyError, optuna.exceptions.StorageInternalError, SQLAlchemyError):
             with study_of(url) as study:
                 trials = study.get_trials(deepcopy=False)
-            names = [trial.user_attrs.get("worker", "") for trial in trials]
-            of_worker = [
-                t for t, name in zip(trials, names, strict=True) if name.endswith(f":{pid}")
-            ]
-            if len(of_worker) > 1 and of_worker[-1].state.name == "RUNNING":
-                return
-        time.sleep(0.2)
-    pytest.fail("the worker never began its second job")
+            for pid in pids:
+                own = [t for t in trials if t.user_attrs.get("worker", "").endswith(f":{pid}")]
+                if len(own) > 1 and own[-1].state.name == "RUNNING":
+                    return pid
+        time.sleep(0.1)
+    return pytest.fail("no worker began its second network")
 
 
 @pytest.mark.slow
