@@ -102,9 +102,7 @@ def _measured_source(inputs: Inputs) -> str:
             f"{results.left_aside} points of other frameworks in the files are not shown."
         )
     sentences += _of_findings(x for x in inputs.findings if not x.is_compiled)
-    return (
-        " ".join(sentences) or "Nothing was given; `--results` takes files of `fastscale curves`."
-    )
+    return " ".join(sentences) or "No measurements; `--results` takes files of `fastscale curves`."
 
 
 def _of_findings(findings: Iterable[Findings]) -> list[str]:
@@ -118,7 +116,7 @@ def _trained_source(inputs: Inputs) -> str:
         sentences.append(f"Study: {len(inputs.trials)} runs on {source}.")
     if inputs.trained:
         sentences.append(f"{len(inputs.trained)} workdirs.")
-    return " ".join(sentences) or "Nothing was given; `--workdirs` and `--study` take it."
+    return " ".join(sentences) or "No trained networks; give `--workdirs` or `--study`."
 
 
 def _compiled_source(inputs: Inputs) -> str:
@@ -130,7 +128,7 @@ def _compiled_source(inputs: Inputs) -> str:
         steps = f"{len(inputs.programs)} training steps, compiled {period} for {targets}"
         sentences.append(f"{steps}; in the explorer.")
     return " ".join(sentences) or (
-        "Nothing was given; `--programs` takes files of `fastscale curves --target`, and "
+        "No compiled programs; `--programs` takes files of `fastscale curves --target`, and "
         "`--device_results` those of `fastscale device`."
     )
 
