@@ -103,11 +103,15 @@ def outcome(curves: Sequence[Curve], rule: Halving) -> tuple[float, int, float]:
 def found(curves: Sequence[Curve], ended: Sequence[int]) -> tuple[int, float]:
     """Returns how many of the best three are among networks, and how much worse their best is.
 
-    Networks of equal error are equally good: any of those that share the third place counts.
+    Every network that is better than the third place counts. Of those that share the third place
+    as many count as it takes for three: they are equally good.
     """
-    best = sorted(curve[EPOCHS] for curve in curves)[:3]
-    ends = sorted(curves[i][EPOCHS] for i in ended)[:3]
-    return sum(error <= best[-1] for error in ends), ends[0] - best[0]
+    errors = [curve[EPOCHS] for curve in curves]
+    ends = [errors[i] for i in ended]
+    best = sorted(errors)[:3]
+    better = sum(error < best[-1] for error in ends)
+    at_third = min(ends.count(best[-1]), best.count(best[-1]))
+    return better + at_third, min(ends) - best[0]
 
 
 def trained_for(curves: Sequence[Curve], rule: Halving) -> list[int]:

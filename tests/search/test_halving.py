@@ -7,6 +7,7 @@ import threading
 import optuna
 import pytest
 
+from benchmarks import halving as benchmark
 from fastscale_jax.search.halving import Halving, Verdict
 from fastscale_jax.search.job_plan import Listed
 from fastscale_jax.search.jobs import DONE, STOPPED, WAITING, best_of
@@ -189,3 +190,18 @@ def test_other_rules_under_the_same_name_are_refused(tmp_path):
         opened(tmp_path / "a.db", 3, Halving(4, 2)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("ended", "of_three", "lost"),
+    [
+        ((0, 1, 2), 3, 0.0),
+        ((0, 1, 4), 3, 0.0),  # 2, 3 and 4 share the third place
+        ((0, 2, 3), 2, 0.0),  # a second network at the third place does not replace number 1
+        ((2, 3, 4), 1, 1.0),
+        ((5,), 0, 2.0),
+    ],
+)
+def test_of_the_best_three_only_the_third_place_is_shared(ended, of_three, lost):
+    curves = [{benchmark.EPOCHS: error} for error in (1.0, 1.0, 2.0, 2.0, 2.0, 3.0)]
+    assert benchmark.found(curves, ended) == (of_three, lost)
