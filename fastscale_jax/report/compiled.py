@@ -17,6 +17,7 @@ KEPT = (
     *Complexity._fields,
     "images",
     "floor_ms",
+    "floor_operations_ms",
     "memory_bytes",
     "fits",
 )
@@ -36,6 +37,7 @@ class Compiled:
         is_largest: whether `images` is the largest batch that fits.
         dtype: type of the computation.
         floor_ms: least possible time of the step.
+        floor_operations_ms: the part of it that is bound by operations.
         memory_bytes: peak memory.
         fits: whether the target has that much memory.
         date: date of compilation.
@@ -51,6 +53,7 @@ class Compiled:
     is_largest: bool
     dtype: str
     floor_ms: float
+    floor_operations_ms: float
     memory_bytes: int
     fits: bool
     date: str
@@ -120,6 +123,7 @@ def _program(record: dict[str, Any], path: pathlib.Path) -> Compiled:
         not spec.batch_size,
         spec.dtype,
         float(record["floor_ms"]),
+        float(record["floor_operations_ms"]),
         int(record["memory_bytes"]),
         bool(record["fits"]),
         record["machine"]["date"],

@@ -18,6 +18,7 @@ def program(factor, date="2026-11-28", strategy="dWr", power=0.7, **changes):
     of = cost(KEY, strategy or "dWr", float(factor))
     floor_ms, memory = of.acts**power / 1000, 2 * of.acts**power
     figures = {"images": 128, "is_largest": False, "floor_ms": floor_ms, "memory_bytes": memory}
+    figures["floor_operations_ms"] = 0.1 * floor_ms
     values = {**figures, "fits": True, "date": date, "versions": "jax 1", **changes}
     return compiled.Compiled(
         target="gpu:h100",
@@ -58,6 +59,7 @@ def test_every_packaged_program_is_of_a_network_as_it_is_counted_here():
     found = compiled.read(())
     assert {each.target for each in found} == {"gpu:h100", "gpu:a100", "gpu:v100", "tpu:v5e"}
     assert all(each.floor_ms > 0 and each.memory_bytes > 0 for each in found)
+    assert all(0 <= each.floor_operations_ms < each.floor_ms for each in found)
     assert {each.setting[2] for each in found} == {0, 128}
 
 
