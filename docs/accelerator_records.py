@@ -66,8 +66,3 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: int 
     rules = "".join("---|" if i < words else "--:|" for i in range(len(heads)))
     lines = [f"| {' | '.join(line)} |" for line in (heads, *rows)]
     return "\n".join([lines[0], f"|{rules}", *lines[1:]])
-
-
-def arrowed(name: str) -> str:
-    """Returns a row's name for people."""
-    return name.replace("->", "→")

@@ -12,7 +12,6 @@ from docs.accelerator_records import (
     TARGETS,
     Network,
     Record,
-    arrowed,
     by_target,
     cell,
     is_counted,
@@ -28,7 +27,7 @@ from fastscale_jax.measure.curve_figures import BYTES, COUNTS, FLOOR
 from fastscale_jax.report.closed_forms import ALPHA
 from fastscale_jax.report.measured import IMAGENET_IMAGES
 from fastscale_jax.report.networks import NAMES, ROWS, row_network
-from fastscale_jax.report.paper import paper
+from fastscale_jax.report.paper import arrowed, paper
 
 IMAGES = 128  # of a device
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

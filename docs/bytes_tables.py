@@ -2,9 +2,10 @@
 
 import json
 
-from docs.accelerator_records import TARGETS, arrowed, by_target, markdown, of_row
+from docs.accelerator_records import TARGETS, by_target, markdown, of_row
 from docs.speed_tables import RESULTS
 from fastscale_jax.display.table import DASH
+from fastscale_jax.report.paper import arrowed
 
 _UNITS = (("memory_bytes", 1e9, 2), ("bytes", 1e9, 1), ("flops", 1e12, 3))
 _PASSES = 14  # of a plain block whose convs are library kernels, with which nothing is fused

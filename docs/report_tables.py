@@ -5,7 +5,7 @@ from fastscale_jax.display.figure import Figure
 from fastscale_jax.display.table import DASH, Table
 from fastscale_jax.report import measured, observations
 from fastscale_jax.report.networks import ROWS, row_key
-from fastscale_jax.report.paper import paper
+from fastscale_jax.report.paper import arrowed, paper
 from fastscale_jax.search import study_results
 
 STUDY = RESULTS / "study_digits.jsonl"
@@ -39,13 +39,18 @@ def hours() -> str:
         else:
             days = found.minutes * _EPOCHS / 60 / 24
             cells += [f"{found.step_ms:,.0f}", f"{found.minutes:,.0f}", f"{days:,.0f}"]
-        rows.append(f"| {name.replace('->', '→')} | {' | '.join(cells)} |")
+        rows.append(f"| {arrowed(name)} | {' | '.join(cells)} |")
     return "\n".join([*rows, "", f"Measured: {results.source}; batches of {_images(results)}."])
 
 
-def claims() -> str:
-    """Returns what the paper's text says of its figures, and what they say here."""
-    return _as_markdown(observations.table())
+def runtime_claims() -> str:
+    """Returns the paper's claims about counts and runtime, and our numbers for them."""
+    return _as_markdown(observations.runtime_table())
+
+
+def error_claims() -> str:
+    """Returns the paper's claims about errors and large networks, and our numbers for them."""
+    return _as_markdown(observations.error_table())
 
 
 def _images(results: measured.Results) -> str:

@@ -53,7 +53,11 @@ def sections(inputs: Inputs) -> list[Section]:
             "networks",
             "The paper's networks",
             (paper_tables.agreement(rows), _of_measurements(inputs)),
-            (*paper_tables.tables(rows), observations.table()),
+            (
+                *paper_tables.tables(rows),
+                observations.runtime_table(),
+                observations.error_table(),
+            ),
         ),
         Section(
             "figures",

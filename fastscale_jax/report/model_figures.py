@@ -10,6 +10,7 @@ from fastscale_jax.report import series
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured, Results
 from fastscale_jax.report.networks import (
+    FIGURE_2,
     NAMES,
     ROWS,
     SMALL,
@@ -29,7 +30,6 @@ _FAMILIES = {
     "regnetz": "RegNetZ",
     "resnet": "ResNet, ResNeXt",
 }
-_STRATEGIES = ("dwr", "dw", "dWr", "w")  # Figure 2
 _ORIGINAL_LABEL = "EfficientNet, original"
 _ORIGINAL = tuple(f"EfficientNet-B{i}" for i in range(6))
 # bases that Figures 8 and 9 scale by dWr
@@ -49,9 +49,9 @@ def figure_2(results: Results) -> Figure:
     """Returns runtime against three counts, for all printed rows and for measured points."""
     printed = [_printed_panel(title, axis, coordinate) for title, axis, coordinate in _AXES]
     key = SMALL[0]
-    of_base = [p for p in results.points if p.base == key and p.strategy in ("", *_STRATEGIES)]
+    of_base = [p for p in results.points if p.base == key and p.strategy in ("", *FIGURE_2)]
     own = [_measured_panel(of_base, *which) for which in _AXES] if of_base else []
-    of_all = [p for p in results.points if p.base in SMALL and p.strategy in ("", *_STRATEGIES)]
+    of_all = [p for p in results.points if p.base in SMALL and p.strategy in ("", *FIGURE_2)]
     if len({p.base for p in of_all}) > 1:
         own.append(_bases_panel(of_all))
     caption = (
@@ -67,7 +67,7 @@ def figure_2(results: Results) -> Figure:
         (*printed, *own),
         columns=3,
         source=results.source if own else "",
-        command="" if own else series.curves_command(",".join(SMALL), _STRATEGIES),
+        command="" if own else series.curves_command(",".join(SMALL), FIGURE_2),
     )
 
 
@@ -93,7 +93,7 @@ def _measured_panel(
             coordinate,
             is_line=False,
         )
-        for strategy in ("", *_STRATEGIES)
+        for strategy in ("", *FIGURE_2)
     )
     note = f"{_pearson(curves)} of these points"
     return Panel(f"{title}, {NAMES[SMALL[0]]}, measured", axis, series.MINUTES, curves, note)
@@ -152,7 +152,7 @@ def figure_9(inputs: Inputs) -> Figure:
     return Figure(
         "figure-09",
         "Figure 9. Large models, runtime",
-        f"The models of Figure 8. {_PRINTED}",
+        f"The models of Figure 8. {_PRINTED} {sentences('appendix, Figure 9')}",
         (
             Panel("Error against runtime", series.MINUTES, series.ERROR, against_time),
             *series.runtime_panels(

@@ -20,6 +20,8 @@ NAMES = {
 SMALL = ("efficientnet:b0", "regnety:500mf", "regnetz:500mf")
 # all networks that the paper scales
 SCALED = (*SMALL, "regnety:4gf", "regnetz:4gf")
+# the strategies of Figure 2
+FIGURE_2 = ("dwr", "dw", "dWr", "w")
 # 33 factors from 1 to 100, evenly spaced in their logarithm, rounded to four digits
 FACTORS = tuple(float(f"{100 ** (i / 32):.4g}") for i in range(33))
 ROWS = {row.name: row for row in PAPER_ROWS}

@@ -57,6 +57,11 @@ def paper() -> Paper:
     return Paper(rows, tables, content["bases"], content["unrecoverable"])
 
 
+def arrowed(name: str) -> str:
+    """Returns a row's name for people: `RegNetY-4GF→16GF` of `RegNetY-4GF->16GF`."""
+    return name.replace("->", "→")
+
+
 def as_printed(amount: float, count: str) -> str:
     """Returns a count as the paper would print it: `4.1` of 4,142,811,522 flops."""
     return f"{amount / UNITS[count]:.{DIGITS}f}"

@@ -11,7 +11,7 @@ from fastscale_jax.display.table import DASH, NOTHING, Cell, Column, Table
 from fastscale_jax.report.inputs import Inputs
 from fastscale_jax.report.measured import Measured
 from fastscale_jax.report.networks import ROWS, row_cost, row_key, row_network
-from fastscale_jax.report.paper import COUNTS, DIGITS, UNITS, Printed, as_printed, paper
+from fastscale_jax.report.paper import COUNTS, DIGITS, UNITS, Printed, arrowed, as_printed, paper
 from fastscale_jax.report.trained import Trained
 
 SCHEDULES = ("1x", "2x", "4x")
@@ -173,13 +173,9 @@ def _cells(
     yield from times if is_measured else times[:1]
 
 
-def _arrowed(name: str) -> str:
-    return name.replace("->", "→")
-
-
 def _name(name: str) -> Cell:
     """The network's name, with a note (shown under the pointer) on its strategy and factor."""
-    shown, row = _arrowed(name), ROWS.get(name)
+    shown, row = arrowed(name), ROWS.get(name)
     if row is None:
         return Cell(shown, note=paper().unrecoverable[name])
     if row.strategy:
@@ -231,7 +227,7 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
     for key, note in printed.bases.items():
         of_base = [name for name in names if name in ROWS and row_key(name) == key]
         if of_base:
-            yield f"{_arrowed(', '.join(of_base))}: {note}."
+            yield f"{arrowed(', '.join(of_base))}: {note}."
     for name in names:
         if name in printed.unrecoverable:
             yield f"{name}: not computed; {printed.unrecoverable[name]}."
@@ -242,7 +238,7 @@ def _notes(rows: list[Compared], is_measured: bool) -> Iterator[str]:
         )
     failed = [row for row in rows if row.failure]
     for row in failed:
-        yield f"{_arrowed(row.printed.name)}: could not be measured; {row.failure}."
+        yield f"{arrowed(row.printed.name)}: could not be measured; {row.failure}."
     if is_measured:
         yield f"Measured: {', '.join(sorted({r.measured.source for r in rows if r.measured}))}."
     elif not failed:

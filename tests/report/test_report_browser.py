@@ -409,8 +409,8 @@ def test_it_prints_on_landscape_pages_with_each_table_by_its_caption(browser, ad
     pages = collections.defaultdict(set)
     for name, _, page in found:
         pages[name].add(page)
-    assert len(pages) == 12
-    assert len(found) >= 3 * 12 - 1  # a table of one row has two ends
+    assert len(pages) == 13
+    assert len(found) >= 3 * 13 - 1  # a table of one row has two ends
     assert [name for name, on in pages.items() if len(on) > 1] == []
 
 
@@ -432,7 +432,7 @@ def test_without_scripts_tables_and_figures_stay(tmp_path, address):
     try:
         browser.get(address)
         tables = browser.find_elements(By.CSS_SELECTOR, "table[data-name]")
-        assert len(tables) == 12
+        assert len(tables) == 13
         assert all(map(is_seen, tables))
         drawings = browser.find_elements(By.CSS_SELECTOR, ".drawing img")
         assert len(drawings) == 11
