@@ -10,9 +10,11 @@ from tests.compiler import XLA_FLAGS
 from tests.preloaded import run_preloaded
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
-# compiling is nearly all that short runs do: less of it, and what one has compiled others need not
+# tracing and compiling are nearly all that short runs do: less of it, and what one has compiled
+# others need not
 _QUICKLY = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS": "0",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }

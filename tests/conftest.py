@@ -79,6 +79,8 @@ def _compiled_once(pytestconfig, tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # a sixth of tracing and lowering is spent on the names of Python's frames
+    jax.config.update("jax_include_full_tracebacks_in_locations", False)
     yield folder, kept
     give(folder, kept)
 
