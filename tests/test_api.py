@@ -252,6 +252,7 @@ def test_a_trained_network_names_what_it_sees(trained):
     np.testing.assert_allclose(classify.embed([PIXELS[0]]), vector, rtol=0, atol=near)
 
 
+@pytest.mark.slow
 def test_an_export_carries_the_run_and_can_be_trained_further(trained, tmp_path, capsys):
     workdir, exported = trained[0], tmp_path / "exported"
     assert main(["export", f"--workdir={workdir}", f"--output={exported}"]) == 0

@@ -109,6 +109,7 @@ def test_jobs_are_read_back_from_their_records():
             assert job_of(json.loads(json.dumps(as_record(job)))) == job
 
 
+@pytest.mark.slow
 def test_all_is_measured_once_and_a_restart_measures_nothing(monkeypatch, tmp_path):
     clock, file = Clock(monkeypatch), tmp_path / "results.jsonl"
     points.append(file, HEADER)
@@ -142,6 +143,7 @@ def test_what_the_time_cuts_off_is_not_recorded(monkeypatch, tmp_path):
     assert known == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "jax"])
 def test_a_network_without_room_has_half_the_batch_in_all_frameworks(
     monkeypatch, tmp_path, framework

@@ -108,6 +108,7 @@ def json_of(result):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_given_weights(trained, released, twin):
     workdir, result = trained
     assert result.returncode == 0, result.stderr
@@ -149,6 +150,7 @@ def exported(tmp_path_factory, run, trained):
     return folder, run("--mode=export", *place, "--format=json")
 
 
+@pytest.mark.slow
 def test_an_export_names_its_files_in_one_object(exported):
     folder, result = exported
     found = json_of(result)
@@ -177,6 +179,7 @@ def test_eval_is_the_same_from_the_workdir_and_from_its_export(run, trained, exp
         assert found == {**about, "weights": str(origin), **averaged}
 
 
+@pytest.mark.slow
 def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
     workdir, _ = trained
     last = read_metrics(workdir / "metrics.jsonl")[-1]
@@ -186,6 +189,7 @@ def test_a_workdir_by_a_relative_path_is_the_same_workdir(run, trained):
     assert (found["step"], found["weights"]) == (3, f"{relative}, step 3")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_does_not_ask_for_the_weights_it_began_with(run, trained, tmp_path):
     workdir = shutil.copytree(trained[0], tmp_path / "run")
     last = read_metrics(workdir / "metrics.jsonl")[-1]
@@ -201,6 +205,7 @@ def test_a_run_that_goes_on_does_not_ask_for_the_weights_it_began_with(run, trai
     assert "gone.pth is not read again" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_from_one_file_in_the_name_of_another(run, trained, released):
     result = run(f"--workdir={trained[0]}", "--config.init_from=another.pth")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
@@ -210,6 +215,7 @@ def test_a_run_does_not_go_on_from_one_file_in_the_name_of_another(run, trained,
     assert "another.pth'; repeat" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_other_classes_says_that_the_last_layer_starts_afresh(run, tmp_path):
     other = model(num_classes=7)
     path = tmp_path / "seven.safetensors"

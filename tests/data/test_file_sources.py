@@ -15,7 +15,10 @@ SIZE = 20  # pixels
 BATCH = 4
 
 
-@pytest.fixture(scope="module", params=["folder", "tfds tiny_photos", "tfds tiny_files"])
+@pytest.fixture(
+    scope="module",
+    params=["folder", pytest.param("tfds tiny_photos", marks=pytest.mark.slow), "tfds tiny_files"],
+)
 def source(request):
     name, _, tfds_name = request.param.partition(" ")
     directory = request.getfixturevalue("folder_of_photos" if name == "folder" else "tfds_photos")

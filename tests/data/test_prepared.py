@@ -62,6 +62,7 @@ def test_labels_that_are_no_class_stop_the_run(tfds_photos):
         list(eval_batches(source.test, 5))
 
 
+@pytest.mark.slow
 def test_tensorflow_comes_quietly_and_sees_no_gpu():
     program = (
         "from fastscale_jax.data.sources.tensorflow_cpu import tf; tf.zeros(1);"

@@ -338,6 +338,7 @@ def test_predict_python_and_export_follow_it_alike(tmp_path, named, photo, capsy
     np.testing.assert_allclose(exported.probabilities(photo), classify.probabilities(photo))
 
 
+@pytest.mark.slow
 def test_eval_follows_it_too(tmp_path, named, capsys):
     for split in ("train", "val"):
         for i, name in enumerate(("cat", "dog")):

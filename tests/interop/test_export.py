@@ -100,6 +100,7 @@ np.savez("logits.npz", **logits)
 """
 
 
+@pytest.mark.slow
 def test_where_this_package_is_not_the_export_gives_flax_s_logits(exported, tmp_path):
     network, variables, folder, _ = exported
     images = images_of(network, 3)
@@ -188,6 +189,7 @@ def test_the_written_manifest_is_that_of_the_network(exported):
     assert json.loads(text) == json.loads(json.dumps(export.manifest(network, **of("digits"))))
 
 
+@pytest.mark.slow
 def test_the_manifest_is_enough_to_see_what_predict_sees(tmp_path):
     network, variables = tiny()
     pixels = np.random.default_rng(1).integers(0, 256, (50, 71, 3), dtype=np.uint8)

@@ -160,6 +160,7 @@ def test_predict_takes_a_name_and_follows_what_the_hub_says(hub, photo, capsys):
     assert plain["predictions"] != average["predictions"]
 
 
+@pytest.mark.slow
 def test_eval_and_export_take_a_name(hub, tmp_path, capsys):
     flags = *FLAGS, "--config.model.num_classes=10", f"--config.init_from={TORCH}#ema"
     written = run(capsys, "export", f"--output={tmp_path / 'out'}", *flags)

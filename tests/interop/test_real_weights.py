@@ -74,6 +74,7 @@ def by_pytorch(base, weights, images):
         return model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
 
 
+@pytest.mark.slow
 def test_ten_photographs_have_the_logits_of_another_network(
     base, weights, images, compiled_quickly
 ):

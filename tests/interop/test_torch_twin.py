@@ -155,7 +155,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
 @pytest.mark.parametrize(
     ("networks", "precisions"),
     [
-        (4, ("float64",)),
+        (2, ("float64",)),
         pytest.param(8, ("float64", "float32"), marks=pytest.mark.slow),
         pytest.param(20, ("float64", "float32"), marks=pytest.mark.exhaustive),
     ],

@@ -247,6 +247,7 @@ def compiled_record(spec):
     return {**known, "bytes": moved, "floor_ms": moved / 3e9, "passes": 20.0, "machine": machine}
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_drawn_by_their_floor_and_their_bytes(tmp_path):
     records = [compiled_record(spec) for spec in specs() if spec.framework == "jax"]
     curve_figures.write(records, tmp_path)
@@ -258,6 +259,7 @@ def test_compiled_programs_are_drawn_by_their_floor_and_their_bytes(tmp_path):
     assert {row.base: row.acts for row in rows}["regnetz:500mf"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_with_the_largest_batches_time_is_drawn_for_each_image(tmp_path):
     """As if 1e9 activations filled the memory: every step takes as long, and images do not."""
     records = []

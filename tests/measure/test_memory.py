@@ -51,6 +51,7 @@ def test_it_holds_its_state_and_its_batch(small):
     assert held.temporaries > 0
 
 
+@pytest.mark.slow
 def test_what_is_kept_grows_with_the_activations(small):
     recipe = plain_recipe(8)
     kept, acts = saved_for_backward(small, recipe), 4 * arch.count(small).acts

@@ -15,7 +15,12 @@ from fastscale_jax.utils.compiling import hasty
 # squeeze-and-excitation and a conv in the head; bottlenecks with SE after them and without; fused
 # blocks
 @pytest.mark.parametrize(
-    ("family", "variant"), [("efficientnet", "b0"), ("resnetrs", "50"), ("efficientnetv2", "s")]
+    ("family", "variant"),
+    [
+        ("efficientnet", "b0"),
+        pytest.param("resnetrs", "50", marks=pytest.mark.slow),
+        ("efficientnetv2", "s"),
+    ],
 )
 def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):
     monkeypatch.setattr(initial, "_PADDING", 2**12)  # several loops

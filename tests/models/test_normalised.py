@@ -207,7 +207,10 @@ def trained(config, platform, **settings):
 
 @pytest.mark.parametrize(
     ("name", "setting"),
-    [*((name, "") for name in NETWORKS), *(("regnetz:500mf", x) for x in SETTINGS)],
+    [
+        *((name, "") for name in NETWORKS),
+        *(pytest.param("regnetz:500mf", x, marks=pytest.mark.slow) for x in SETTINGS),
+    ],
 )
 def test_a_network_s_gradients_and_statistics_do_not_depend_on_the_platform(name, setting):
     settings = SETTINGS.get(setting, {})
@@ -218,6 +221,7 @@ def test_a_network_s_gradients_and_statistics_do_not_depend_on_the_platform(name
     assert_all_close(got, wanted, 1e-11)
 
 
+@pytest.mark.slow
 def test_twenty_steps_in_float32_are_those_of_the_plain_form():
     config, images = small("regnetz:500mf", 2), jnp.asarray(arrays("float32")[0][..., :3])
     images = jnp.tile(images, (1, 2, 2, 1)) * jnp.arange(1, 5)[:, None, None, None] / 4

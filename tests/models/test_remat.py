@@ -60,9 +60,9 @@ def trained(scan_blocks, remat, frozen_norms=frozenset()):
     ("scan_blocks", "remat", "frozen"),
     [
         (False, "blocks", ""),
-        (False, "stages", ""),
-        (True, "blocks", ""),
-        (False, "blocks", "s1.b1.a"),
+        pytest.param(False, "stages", "", marks=pytest.mark.slow),
+        pytest.param(True, "blocks", "", marks=pytest.mark.slow),
+        pytest.param(False, "blocks", "s1.b1.a", marks=pytest.mark.slow),
     ],
 )
 def test_it_learns_the_same_and_drops_the_same_branches(scan_blocks, remat, frozen):

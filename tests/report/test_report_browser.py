@@ -35,9 +35,12 @@ from tests.report.browsing import (
 )
 from tests.report.made_up import row_specs, write_device, write_results, write_workdir
 
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the path"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the path"
+    ),
+]
 # of each row of the table of strategies: which it is, whether it is the chosen one, its costs
 OTHERS = """return [...document.querySelectorAll("#explorer-others tbody tr")].map((row) => [
   row.dataset.strategy, row.classList.contains("is-chosen"),

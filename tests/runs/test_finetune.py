@@ -55,6 +55,7 @@ def finetune_run(workdir, init_from="", **changes):
     return Run.prepare(config, workdir, "train")
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_weights_and_moves_what_is_not_frozen_for_enough_steps(
     weights, tmp_path, capsys
 ):

@@ -195,7 +195,9 @@ class PressingMeter(Meter):
             signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 @pytest.mark.parametrize(
     ("stop", "every_epochs"), [pytest.param(3, 0, marks=pytest.mark.slow), (5, 1)]
 )
@@ -234,6 +236,7 @@ class FillingMeter(Meter):
             self.disk.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_between_checkpoints_stops_nothing_and_loses_nothing(
     uninterrupted, tmp_path, monkeypatch, capsys
 ):

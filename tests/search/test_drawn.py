@@ -118,6 +118,7 @@ with Ledger(sys.argv[1], "test", drawn(), {}) as ledger:
 """
 
 
+@pytest.mark.slow
 def test_workers_draw_each_network_once(tmp_path):
     url = f"sqlite:///{tmp_path / 'a.db'}"
     workers = [

@@ -64,7 +64,8 @@ def by_hand(errors, start, factor):
 
 
 @pytest.mark.parametrize(
-    ("number", "start", "factor"), [(24, 2, 2), (7, 1, 3), (1, 2, 2), (9, 3, 2)]
+    ("number", "start", "factor"),
+    [pytest.param(24, 2, 2, marks=pytest.mark.slow), (7, 1, 3), (1, 2, 2), (9, 3, 2)],
 )
 def test_a_lone_worker_trains_each_network_for_as_long_as_the_rule_says(
     tmp_path, number, start, factor
@@ -88,7 +89,7 @@ def test_a_lone_worker_trains_each_network_for_as_long_as_the_rule_says(
         assert trained_epochs(entries)[0].startswith(said)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_the_order_of_several_workers_and_lost_ones_change_nothing(tmp_path, seed):
     errors, done, draw = drawn(12), {}, random.Random(seed)
     with contextlib.ExitStack() as stack:

@@ -128,6 +128,7 @@ def steps(how):
     return map(int, child.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_steps_in_a_row_share_one_step_s_memory_and_get_none_from_the_kernel(restarts):
     huge_pages.restart_with_huge_pages()  # sets the variable; the process itself goes on
