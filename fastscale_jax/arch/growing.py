@@ -1,12 +1,15 @@
 """Multiplies the sizes of a network and rounds them."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeGuard
 
-from fastscale_jax.arch.architecture import Architecture
+from ml_collections import ConfigDict
+
+from fastscale_jax.arch.architecture import Architecture, as_architecture
 from fastscale_jax.arch.rounding import divisible, to_group_width, to_multiple
-from fastscale_jax.arch.strategies import Multipliers, PerStage, capped, per_stage
-from fastscale_jax.arch.validation import validate
+from fastscale_jax.arch.strategies import Multipliers, PerStage, capped, check_pixels, per_stage
+from fastscale_jax.arch.validation import MOST, is_finite, validate
 
 
 class Sizes(NamedTuple):
@@ -68,23 +71,36 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     )
 
 
-def grow(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Architecture:
+def check_limit(a: Architecture, max_resolution: object) -> int:
+    """Returns an upper limit of the resolution, pixels, if the network may have it.
+
+    Raises:
+        ValueError: it is no whole number above 0, or below the network's resolution.
+    """
+    limit = check_pixels(max_resolution)
+    if limit < a.resolution:
+        raise ValueError(f"max_resolution {limit} is below the {a.resolution} pixels of {a.name}")
+    return limit
+
+
+def grow(
+    a: Architecture | ConfigDict | Mapping[str, object], by: Multipliers, max_resolution: int = 0
+) -> Architecture:
     """Returns the network whose sizes are those of `a` multiplied and rounded.
 
     Args:
-        a: the network; not modified.
-        by: multipliers; those of depths, widths and group widths are one number, or one per stage.
+        a: the network, or the fields of its `config.model`; not modified.
+        by: multipliers, above 0; those of depths, widths and group widths are one number, or a
+            tuple or list with one per stage.
         max_resolution: upper limit of the resolution, pixels; 0: none.
 
     Raises:
-        ValueError: the multipliers are for another number of stages, or the result cannot be built.
+        ValueError: a multiplier is no finite number above 0, or they are for another number of
+            stages; `max_resolution` is below the network's; or the result cannot be built.
     """
-    for field in ("d", "w", "g"):
-        values = getattr(by, field)
-        if isinstance(values, tuple) and len(values) != len(a.stages):
-            raise ValueError(
-                f"{field} has multipliers for {len(values)} stages; {a.name} has {len(a.stages)}"
-            )
+    a = as_architecture(a)
+    by = _checked(a, by)
+    limit = check_limit(a, max_resolution) if max_resolution else 0
     if a.has_grouped_mbconv:
         raise ValueError(
             f"{a.name} cannot be scaled: its mbconv blocks have groups, and an inner width would "
@@ -96,6 +112,39 @@ def grow(a: Architecture, by: Multipliers, max_resolution: int = 0) -> Architect
                 "only networks whose expansions are whole numbers, or at most 1, can be scaled; "
                 f"{a.name} has {stage.expansion:g}"
             )
-    grown = with_sizes(a, scaled_sizes(a, by, max_resolution))
+    grown = with_sizes(a, scaled_sizes(a, by, limit))
     validate(grown)
     return grown
+
+
+def _checked(a: Architecture, by: Multipliers) -> Multipliers:
+    """The multipliers, with lists as tuples."""
+    if not isinstance(by, Multipliers):
+        raise ValueError(f"by must be arch.Multipliers(d, w, g, r); got {by!r}")
+    d, w, g = (_of_sizes(a, field, getattr(by, field)) for field in ("d", "w", "g"))
+    if not _is_multiplier(by.r):
+        raise ValueError(f"r must be a number above 0, at most {MOST:,}; got {by.r!r}")
+    return Multipliers(d, w, g, by.r)
+
+
+def _of_sizes(a: Architecture, field: str, values: object) -> PerStage:
+    """One multiplier, or one per stage."""
+    if _is_multiplier(values):
+        return values
+    is_vector = isinstance(values, Iterable) and not isinstance(values, str)
+    vector = tuple(values) if is_vector else ()
+    if not vector or not all(map(_is_multiplier, vector)):
+        raise ValueError(
+            f"{field} must be a number above 0, at most {MOST:,}, or one for each of the "
+            f"{len(a.stages)} stages of {a.name}; got {values!r}"
+        )
+    if len(vector) != len(a.stages):
+        raise ValueError(
+            f"{field} has multipliers for {len(vector)} stages; {a.name} has {len(a.stages)}"
+        )
+    return vector
+
+
+def _is_multiplier(value: object) -> TypeGuard[float]:
+    """Whether a value can multiply sizes."""
+    return is_finite(value) and 0 < value <= MOST

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from fastscale_jax.arch.architecture import Architecture
-from fastscale_jax.arch.growing import Sizes, group_multiplier, scaled_sizes
+from fastscale_jax.arch.growing import Sizes, check_limit, group_multiplier, scaled_sizes
 from fastscale_jax.arch.strategies import (
     FACTOR_HIGH,
     FACTOR_LOW,
@@ -39,11 +39,8 @@ class Path:
                 f"strategy {strategy.name!r} has shares for {strategy.stages} stages; {a.name} has "
                 f"{len(a.stages)}"
             )
-        limit = strategy.max_resolution
-        if limit and limit < a.resolution:
-            raise ValueError(
-                f"max_resolution {limit} is below the {a.resolution} pixels of {a.name}"
-            )
+        if strategy.max_resolution:
+            check_limit(a, strategy.max_resolution)
         self.most = strategy.most(a.resolution)
         # the factor at which the resolution reaches its limit
         self._bend = self.most ** (2 / strategy.r) if strategy.r else math.inf

@@ -16,6 +16,7 @@ from fastscale_jax.arch.strategies import (
     ORIG_FACTOR,
     Multipliers,
     Strategy,
+    check_pixels,
     phi_multipliers,
     strategy_of,
 )
@@ -83,9 +84,7 @@ def scaled(
 def _strategy(text: str, max_resolution: int | None) -> Strategy:
     if max_resolution is None:
         return strategy_of(text)
-    if type(max_resolution) is not int or max_resolution < 1:
-        raise ValueError(f"max_resolution must be a whole number above 0; got {max_resolution!r}")
-    return strategy_of(text, max_resolution)
+    return strategy_of(text, check_pixels(max_resolution))
 
 
 def _factor_to(

@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 import math
+import numbers
 import re
 from typing import NamedTuple
 
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
+from fastscale_jax.arch.validation import MOST
 
 # EfficientNet's own multipliers of (depth, width, resolution) for phi = 1; arXiv:1905.11946, 3.3
 ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
@@ -147,6 +149,20 @@ def _powers(factor: float, share: PerStage, divisor: float) -> PerStage:
     if isinstance(share, tuple):
         return tuple([factor ** (x / divisor) for x in share])
     return factor ** (share / divisor)
+
+
+def check_pixels(max_resolution: object) -> int:
+    """Returns an upper limit of the resolution if it is a number of pixels.
+
+    Raises:
+        ValueError: it is no whole number above 0, or larger than any size.
+    """
+    is_whole = isinstance(max_resolution, numbers.Integral) and max_resolution is not True
+    if not is_whole or max_resolution < 1:
+        raise ValueError(f"max_resolution must be a whole number above 0; got {max_resolution!r}")
+    if max_resolution > MOST:
+        raise ValueError(f"max_resolution must be at most {MOST:,} pixels")
+    return int(max_resolution)
 
 
 def capped(max_resolution: int) -> int:

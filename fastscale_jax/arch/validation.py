@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from fastscale_jax.arch.blocks import BLOCKS, DENSE, RESIDUAL, STEMS, BlockShape, Stage
 from fastscale_jax.arch.spelling import did_you_mean, nearest
@@ -18,7 +18,7 @@ SE_BASES = ("input", "inner", "output")
 # `config.model`'s name for each field of Stage, in Stage's order.
 STAGE_FIELDS = ("depths", "widths", "strides", "kernels", "group_widths", "expansions")
 
-_MOST = 2**31 - 1  # upper limit of every size
+MOST = 2**31 - 1  # upper limit of every size
 MOST_BLOCKS = 100_000  # in a network; the deepest variant, `b7_d_x1024`, has 56,320
 _CHOICES = (
     ("block", BLOCKS),
@@ -140,6 +140,46 @@ def _check_resolution(a: "Architecture") -> None:
         size = (size - 1) // stride + 1
 
 
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; numbers of NumPy are, True is not."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number above the largest float
+        return False
+
+
+def check_positive(name: str, value: object) -> float:
+    """Returns a finite number above 0 as a float.
+
+    Args:
+        name: the argument's, for the message.
+        value: of any type.
+
+    Raises:
+        ValueError: it is another value.
+    """
+    if not is_finite(value) or value <= 0:
+        raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
+    return float(value)
+
+
+def check_text(name: str, value: object, example: str) -> None:
+    """Refuses an argument that is no text, before it is looked up.
+
+    Args:
+        name: the argument's, for the message.
+        value: of any type.
+        example: a valid text, for the message.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, as in {example!r}; got {value!r}")
+
+
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         question = did_you_mean(nearest(str(value), choices))
@@ -147,14 +187,14 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _is_size(value: object, low: int) -> bool:
-    return type(value) is int and low <= value <= _MOST
+    return type(value) is int and low <= value <= MOST
 
 
 def _check_int(field: str, value: object, low: int) -> None:
     if _is_size(value, low):
         return
-    if type(value) is int and value > _MOST:
-        raise ValueError(f"{field} must be at most {_MOST:,}")
+    if type(value) is int and value > MOST:
+        raise ValueError(f"{field} must be at most {MOST:,}")
     raise ValueError(f"{field} must be a whole number of at least {low}; got {value!r}")
 
 

@@ -200,11 +200,6 @@ def test_scaling_refuses(strategy, limit, message):
     assert "\n" not in str(refusal.value)
 
 
-def test_growing_refuses_multipliers_of_other_stages():
-    with pytest.raises(ValueError, match="w has multipliers for 3 stages; regnety-500mf has 4"):
-        arch.grow(BASES["regnety:500mf"], Multipliers(1.0, (1.0, 1.0, 2.0), 1.0, 1.0))
-
-
 def test_the_closed_forms_are_of_one_stage():
     for strategy in ("d1,2w1r1", "dWr-max300"):
         with pytest.raises(ValueError, match="the closed forms are for one stage"):
