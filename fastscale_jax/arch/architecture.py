@@ -190,9 +190,9 @@ class Architecture:
                 missing: they get their defaults.
 
         Raises:
-            ValueError: a field is missing, unknown, of the wrong type or out of range; per-stage
-                tuples differ in length; a group width does not divide its channels; or the
-                resolution is too small for the strides.
+            ValueError: `config` has no fields; a field is missing, unknown, of the wrong type or
+                out of range; per-stage tuples differ in length; a group width does not divide its
+                channels; or the resolution is too small for the strides.
         """
         values = _fields_of(config)
         if not _CONFIG_FIELDS - LATER_FIELDS.keys() <= values.keys() <= _CONFIG_FIELDS:
@@ -236,6 +236,11 @@ def as_architecture(network: "Architecture | ConfigDict | Mapping[str, object]")
 
 def _fields_of(config: ConfigDict | Mapping[str, object]) -> dict[str, Any]:
     if not isinstance(config, ConfigDict):
+        if not isinstance(config, Mapping):
+            raise ValueError(
+                "a network must be an Architecture, or the fields of config.model, which "
+                f"fastscale_jax.model_config gives for a name; got {type(config).__name__}"
+            )
         return dict(config)
     # plain `items()` looks each field up again and takes twice as long
     fields = config.items(preserve_field_references=True)

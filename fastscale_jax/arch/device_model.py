@@ -109,11 +109,17 @@ def model_of(device: Device | None, kind: str) -> DeviceModel:
         kind: kind of the budget, one of `MEASURED`.
 
     Raises:
-        ValueError: `device` is None, or no device was fitted.
+        ValueError: `device` is None or something else, or no device was fitted.
     """
     if device is None:
         raise ValueError(
             f"a budget of {kind} needs a device model: pass device=, "
             "for instance fastscale_jax.measure.fitted.find()"
         )
-    return device() if callable(device) else device
+    model = device() if callable(device) else device
+    if not isinstance(model, DeviceModel):
+        raise ValueError(
+            "device must be a device model, or a function that returns one, such as "
+            f"fastscale_jax.measure.fitted.find; got {device!r}"
+        )
+    return model

@@ -1,9 +1,9 @@
 """Closed forms of the growth of cost, without rounding (arXiv:2103.06877, Tables 1 to 4)."""
 
-import math
 from typing import NamedTuple
 
 from fastscale_jax.arch.strategies import shares, strategy_of
+from fastscale_jax.arch.validation import check_positive
 
 
 class Growth(NamedTuple):
@@ -27,7 +27,7 @@ def growth(strategy: str, factor: float) -> Growth:
     Raises:
         ValueError: unknown strategy, one with per-stage shares or `-max`, or a factor not above 0.
     """
-    _check_factor(factor)
+    factor = check_positive("factor", factor)
     e_d, e_w, e_r = shares(strategy)
     if isinstance(e_d, tuple) or isinstance(e_w, tuple) or strategy_of(strategy).max_resolution:
         raise ValueError(
@@ -51,13 +51,8 @@ def group_growth(dims: str, factor: float) -> Growth:
     Raises:
         ValueError: unknown dims, or a factor that is not above 0.
     """
-    _check_factor(factor)
-    if dims not in _GROUP_EXPONENTS:
+    factor = check_positive("factor", factor)
+    if dims not in tuple(_GROUP_EXPONENTS):
         raise ValueError(f"unknown dims {dims!r}; choose one of {', '.join(_GROUP_EXPONENTS)}")
     width, group = _GROUP_EXPONENTS[dims]
     return Growth(factor ** (width + group), factor ** (width + group), factor**width)
-
-
-def _check_factor(factor: float) -> None:
-    if not 0 < factor < math.inf:
-        raise ValueError(f"the factor must be finite and above 0; got {factor!r}")

@@ -42,8 +42,9 @@ class Path:
         if strategy.max_resolution:
             check_limit(a, strategy.max_resolution)
         self.most = strategy.most(a.resolution)
-        # the factor at which the resolution reaches its limit
-        self._bend = self.most ** (2 / strategy.r) if strategy.r else math.inf
+        # the factor at which the resolution reaches its limit; infinite: no factor reaches it
+        reaches = self.most < FACTOR_HIGH ** (strategy.r / 2)
+        self._bend = self.most ** (2 / strategy.r) if reaches else math.inf
         self.low = FACTOR_LOW
         self.high = FACTOR_HIGH if strategy.rest else min(FACTOR_HIGH, self._bend)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
@@ -20,6 +19,7 @@ from fastscale_jax.arch.strategies import (
     phi_multipliers,
     strategy_of,
 )
+from fastscale_jax.arch.validation import check_positive, is_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def scaled(
             f"{sorted(amounts) or 'none'}"
         )
     ((kind, amount),) = amounts.items()
-    _check_amount(kind, amount)
+    amount = _amount(kind, amount)
     chosen = _strategy(strategy, max_resolution)
     path = Path(a, chosen)
     if kind == "phi":
@@ -73,9 +73,7 @@ def scaled(
         if by.r > path.most:
             by = path.multipliers(flops_factor)
     else:
-        flops_factor = (
-            float(amount) if kind == "factor" else _factor_to(a, chosen, kind, amount, device)
-        )
+        flops_factor = amount if kind == "factor" else _factor_to(a, chosen, kind, amount, device)
         by = path.multipliers(flops_factor)
     by = by._replace(g=group_multiplier(a, by.g))
     return grow(a, by, chosen.max_resolution), Scaling(a.name, chosen.name, flops_factor, by)
@@ -160,6 +158,7 @@ def scale(
 def amount_name(**budget: float | None) -> str:
     """Returns a budget in the variant grammar: `x4`, `16gf`, `40mparams`, `20macts`, `25ms`."""
     ((kind, amount),) = ((k, v) for k, v in budget.items() if v is not None)
+    amount = float(amount)
     if kind in ("factor", "phi"):
         return f"{'x' if kind == 'factor' else 'phi'}{amount:.12g}"
     units = [(name, unit) for argument, name, unit in AMOUNTS if argument == kind]
@@ -167,9 +166,9 @@ def amount_name(**budget: float | None) -> str:
     return f"{amount / unit:.12g}{name}"
 
 
-def _check_amount(kind: str, amount: float) -> None:
-    number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-    if number and math.isfinite(amount) and (amount > 0 or kind == "phi"):
-        return
-    above = "" if kind == "phi" else " above 0"
-    raise ValueError(f"{kind} must be a finite number{above}; got {amount!r}")
+def _amount(kind: str, amount: object) -> float:
+    if kind != "phi":
+        return check_positive(kind, amount)
+    if not is_finite(amount):
+        raise ValueError(f"phi must be a finite number; got {amount!r}")
+    return float(amount)

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
-from fastscale_jax.arch.validation import MOST
+from fastscale_jax.arch.validation import MOST, check_text
 
 # EfficientNet's own multipliers of (depth, width, resolution) for phi = 1; arXiv:1905.11946, 3.3
 ORIG_MULTIPLIERS = (1.2, 1.1, 1.15)
@@ -170,7 +170,6 @@ def capped(max_resolution: int) -> int:
     return max(4, max_resolution // 4 * 4)
 
 
-@functools.cache
 def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
     """Returns the strategy that a text names.
 
@@ -187,6 +186,12 @@ def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
         ValueError: unknown strategy; alpha out of range; shares that sum to 0, or for different
             numbers of stages; or two limits of the resolution.
     """
+    check_text("strategy", text, "dWr")
+    return _parsed(text, max_resolution)
+
+
+@functools.cache
+def _parsed(text: str, max_resolution: int) -> Strategy:
     name = spelled(text)
     match = re.fullmatch(STRATEGY_PATTERN, name)
     if not match:
@@ -203,7 +208,7 @@ def strategy_of(text: str, max_resolution: int = 0) -> Strategy:
         name, cap = f"{plain}-max{max_resolution}", str(max_resolution)
     if cap is not None and not int(cap):
         raise ValueError(f"max_resolution must be above 0 pixels; got 0 in strategy {name!r}")
-    limit = int(cap or 0)
+    limit = check_pixels(int(cap)) if cap is not None else 0
     if d is not None:
         return Strategy(name, *_own_shares(plain, d, w, r, g), limit)
     e_d, e_w, e_r = _of_alpha(alpha, plain) if alpha is not None else STRATEGIES[plain]
@@ -236,6 +241,8 @@ def _own_shares(
         raise ValueError(
             f"shares of strategy {strategy!r} sum to 0; one of d, w and r must be above 0"
         )
+    if not math.isfinite(total):
+        raise ValueError("shares of a strategy must be below 1e308; one has too many digits")
     e_d, e_w, e_g = (
         tuple(x / total for x in share) if isinstance(share, tuple) else share / total
         for share in written.values()

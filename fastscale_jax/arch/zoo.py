@@ -12,6 +12,7 @@ from fastscale_jax.arch.device_model import MEASURED, Device, DeviceModel, model
 from fastscale_jax.arch.scaling import Scaling, amount_name, scaled
 from fastscale_jax.arch.spelling import did_you_mean, meant, nearest
 from fastscale_jax.arch.strategies import FORMS, STRATEGIES
+from fastscale_jax.arch.validation import check_text
 from fastscale_jax.arch.variants import parsed, question
 
 
@@ -150,6 +151,7 @@ def resolve(
             choices); shares or a limit that do not fit the network; or a budget that no factor
             reaches.
     """
+    _check_texts(family, variant)
     kinds = {*budget_of(variant)} & {*MEASURED}
     return _resolved(family, variant, model_of(device, *kinds) if kinds else None)
 
@@ -200,6 +202,11 @@ def grammar(family: str) -> str:
         f"use {_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
         "amounts: 16gf x8 4mparams 9macts 25ms"
     )
+
+
+def _check_texts(family: str, variant: str) -> None:
+    check_text("family", family, "resnet")
+    check_text("variant", variant, "50")
 
 
 def _family(name: str) -> tuple[str, Family]:

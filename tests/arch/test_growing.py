@@ -59,7 +59,7 @@ def test_a_multiplier_that_is_no_number_above_0_is_refused(field, value):
 def test_vectors_of_other_lengths_are_refused():
     with pytest.raises(ValueError, match="w has multipliers for 3 stages; regnety-500mf has 4"):
         arch.grow(BASE, Multipliers(1.0, (1.0, 1.0, 2.0), 1.0, 1.0))
-    with pytest.raises(ValueError, match="^r must be a number above 0"):
+    with pytest.raises(ValueError, match=r"^r must be a number above 0"):
         arch.grow(BASE, Multipliers(1.0, 1.0, 1.0, (1.0, 1.0, 1.0, 1.0)))
 
 

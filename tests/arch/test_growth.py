@@ -1,6 +1,7 @@
 """The closed forms, against what Tables 1 to 4 print and against counted networks."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -100,15 +101,17 @@ def test_a_group_conv_grows_by_table_3(dims, width, group_width):
     assert ratios == arch.group_growth(dims, 4)
 
 
-@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf"), "2", None, True, 10**400])
 def test_growth_refuses_a_factor_that_is_not_above_zero(factor):
     for refused in (lambda: arch.growth("w", factor), lambda: arch.group_growth("w", factor)):
-        with pytest.raises(ValueError, match="factor must be finite and above 0; got"):
+        with pytest.raises(ValueError, match="factor must be a finite number above 0; got"):
             refused()
 
 
 def test_growth_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="unknown strategy 'wd'"):
         arch.growth("wd", 2)
-    with pytest.raises(ValueError, match="unknown dims 'd'; choose one of w, g, wg"):
-        arch.group_growth("d", 2)
+    for dims in ("d", ["w"], None):
+        message = f"unknown dims {dims!r}; choose one of w, g, wg"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            arch.group_growth(dims, 2)
