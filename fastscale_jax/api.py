@@ -5,10 +5,11 @@ docs/python.md is its guide.
 
 import fnmatch
 import functools
+import operator
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from fastscale_jax import arch
 from fastscale_jax.arch import FAMILIES, Architecture, Complexity, as_architecture
 from fastscale_jax.arch.size_limits import check_cost
+from fastscale_jax.arch.validation import check_text
 from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples, from_folder
 from fastscale_jax.data.sources.source import Source
 from fastscale_jax.runs.recipes import read_config
@@ -70,11 +72,15 @@ def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
         pattern: pattern such as `regnety*` or `*:500mf`; case does not matter.
         weights: only networks with trained weights of timm on the Hugging Face hub.
 
+    Raises:
+        ValueError: the pattern is no text.
+
     Example:
         >>> import fastscale_jax as fs
         >>> fs.list_models("regnetz*")
         ['regnetz:500mf', 'regnetz:4gf', 'regnetz:500mf-g1']
     """
+    check_text("pattern", pattern, "regnety*")
     names = [f"{family}:{base}" for family, known in FAMILIES.items() for base in known.bases]
     if weights:
         from fastscale_jax.interop.pretrained import with_weights
@@ -94,6 +100,7 @@ def model_config(name: str) -> ConfigDict:
     """
     from fastscale_jax.measure.fitted import find
 
+    check_text("name", name, "regnety:400mf")
     family, _, variant = name.partition(":")
     return arch.model_config(family, variant, device=find)
 
@@ -135,9 +142,9 @@ def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict
         overrides: values by key, as in `{"train.epochs": 3}`.
 
     Raises:
-        ValueError: an unknown name or key, or a value of another type.
+        ValueError: an unknown name or key, a value of another type, or overrides without keys.
     """
-    changes = [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
+    changes = [f"--config.{key}={value}" for key, value in _items(overrides)]
     return read_config(os.fspath(name), changes)
 
 
@@ -174,7 +181,8 @@ def create_model(
         The module, and `{"params": …, "batch_stats": …}`, float32, complete.
 
     Raises:
-        ValueError: an unknown name, a network that cannot be built, or weights of another network.
+        ValueError: an unknown name or dtype, a network that cannot be built, weights of another
+            network, or a seed that is no whole number.
 
     Example:
         >>> model, variables = fs.create_model("regnetz:dWr_x0.1", num_classes=10, resolution=32)
@@ -191,6 +199,7 @@ def create_model(
     network = _network(
         config, num_classes=num_classes, resolution=resolution, in_channels=in_channels
     )
+    seed = _seed(seed)
     check_cost(network, known_room())
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
@@ -252,7 +261,7 @@ def save(
     """
     from fastscale_jax.interop.load import save as save_weights
 
-    save_weights(at_home(path), _network(config), variables, names)
+    save_weights(at_home(path), _network(config), _checked(variables), names)
 
 
 @keys_without_dashes()
@@ -287,6 +296,7 @@ def train(
     from fastscale_jax.runs.loop import train as run_training
     from fastscale_jax.runs.start import start_of
 
+    _check_source(source)
     run = config if isinstance(config, Run) else _run(config, source, overrides)
     if workdir is None and run.workdir is None and jax.process_count() > 1:
         raise ValueError("several processes need a workdir that all of them see")
@@ -313,6 +323,7 @@ def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]
     from fastscale_jax.runs.assess import evaluate_checkpoints
     from fastscale_jax.train.evaluate import as_record
 
+    _check_source(source)
     folder = at_home(workdir)
     run = Run.of(read_config(None, workdir=folder), folder, source).prepared("eval")
     return as_record(evaluate_checkpoints(run)["last"])
@@ -334,6 +345,8 @@ def torch_twin(
     """
     from fastscale_jax.interop.torch_twin import twin
 
+    if variables is not None:
+        variables = _checked(variables)
     return twin(_network(config), variables, channels=channels)
 
 
@@ -360,7 +373,51 @@ def _run(
         config = recipe(config, overrides)
     elif overrides:
         raise ValueError("overrides are for a recipe's name; change the config itself")
+    if not isinstance(config, ConfigDict) or "model" not in config:
+        kind = "a config without model" if isinstance(config, ConfigDict) else type(config).__name__
+        raise ValueError(
+            "config must be a recipe's name, a complete config, as fastscale_jax.recipe returns, "
+            f"or a Run; got {kind}"
+        )
     return Run.of(config, source=source)
+
+
+def _items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
+    if overrides is None:
+        return ()
+    if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):
+        raise ValueError(
+            'overrides must be values by key, as in {"train.epochs": 3}; got '
+            f"{type(overrides).__name__} {overrides!r}"
+        )
+    return overrides.items()
+
+
+def _seed(seed: object) -> int:
+    try:
+        number = operator.index(seed)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        number = None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ValueError(f"seed must be a whole number of at most 63 bits; got {seed!r}")
+    return number
+
+
+def _check_source(source: object) -> None:
+    if source is not None and not isinstance(source, Source):
+        raise ValueError(
+            "source must be made by from_arrays, from_examples, from_csv or from_folder; got "
+            f"{type(source).__name__}"
+        )
+
+
+def _checked(variables: object) -> Mapping[str, Any]:
+    if not isinstance(variables, Mapping):
+        raise ValueError(
+            'variables must be {"params": …, "batch_stats": …}, as create_model returns; got '
+            f"{type(variables).__name__}"
+        )
+    return variables
 
 
 def _new_workdir(run: Run) -> str:

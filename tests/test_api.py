@@ -122,6 +122,59 @@ def test_a_name_means_the_network_of_the_command_line():
         fs.model_config("regnty:400mf")
 
 
+# what was passed, and what the message says; each failed later, or with an error of Python's
+REFUSED = {
+    "a number for a network": (lambda: fs.count(50), "Architecture, or the fields of config.model"),
+    "a number for a name": (lambda: fs.model_config(50), "name must be a text, .*; got 50"),
+    "a number for a pattern": (lambda: fs.list_models(50), "pattern must be a text, .*; got 50"),
+    "nothing for a strategy": (
+        lambda: fs.scale("resnet", None, factor=2),
+        "strategy must be a text, as in 'dWr'; got None",
+    ),
+    "an unknown dtype": (
+        lambda: fs.create_model(tiny(), dtype="float33"),
+        "unknown dtype 'float33'; choose one of float32, bfloat16, float16",
+    ),
+    "a dtype of integers": (lambda: fs.create_model(tiny(), dtype="int8"), "unknown dtype 'int8'"),
+    "no dtype": (lambda: fs.create_model(tiny(), dtype=None), "unknown dtype None"),
+    "half a seed": (lambda: fs.create_model(tiny(), seed=1.5), "seed must be a whole .*; got 1.5"),
+    "a seed of 70 bits": (lambda: fs.create_model(tiny(), seed=2**70), "of at most 63 bits"),
+    "a list of overrides": (
+        lambda: fs.recipe("digits", [("train.epochs", 3)]),
+        r"overrides must be values by key, as in \{.train.epochs.: 3\}; got list",
+    ),
+    "an override without a key": (lambda: fs.recipe("digits", {3: 3}), "must be values by key"),
+    "a network for a recipe": (
+        lambda: fs.train(tiny()),
+        "a complete config, as fastscale_jax.recipe returns, .*; got a config without model",
+    ),
+    "a dict for a recipe": (lambda: fs.train({"model": 1}), "a recipe's name, .* got dict"),
+    "a folder for a source": (
+        lambda: fs.train("digits", source="photographs"),
+        "source must be made by from_arrays, .* from_folder; got str",
+    ),
+    "a folder for a source of evaluation": (
+        lambda: fs.evaluate("run", source="photographs"),
+        "source must be made by from_arrays, .* from_folder; got str",
+    ),
+    "a path for variables": (
+        lambda: fs.torch_twin(tiny(), "weights.safetensors"),
+        "variables must be .*, as create_model returns; got str",
+    ),
+    "no variables to save": (
+        lambda: fs.save("x", tiny(), None),
+        "variables must be .*, as create_model returns; got NoneType",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_argument_is_refused_at_once_and_in_one_line(call, says):
+    with pytest.raises(ValueError, match=says) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
 def tiny(**changes):
     model = tiny_config().model
     model.update(changes)

@@ -64,12 +64,25 @@ class Computation:
 
 
 def check_settings(computation: Computation) -> None:
-    """Raises ValueError for an unknown `remat` or `platform`."""
+    """Raises ValueError for an unknown `remat` or `platform`, or a dtype that is no float."""
     for name, choices in (("remat", REMATS), ("platform", PLATFORMS)):
         value = getattr(computation, name)
         if value not in choices:
             offered = ", ".join(filter(None, choices))
             raise ValueError(f"unknown {name} {value!r}; choose one of {offered}")
+    if not _is_float(computation.dtype):
+        raise ValueError(
+            f"unknown dtype {computation.dtype!r}; choose one of float32, bfloat16, float16"
+        )
+
+
+def _is_float(dtype: object) -> bool:
+    if dtype is None:  # NumPy takes it for float64
+        return False
+    try:
+        return jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        return False
 
 
 def image_keys(key: Array, images: int, axis: str = "") -> Array:

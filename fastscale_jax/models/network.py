@@ -60,7 +60,7 @@ def build(
 
     Raises:
         ValueError: the config does not describe a network; the network is too large for any
-            machine; or the implementation, platform or `remat` is unknown.
+            machine; or the implementation, dtype, platform or `remat` is unknown.
     """
     check_implementation(grouped_conv)
     architecture = as_architecture(config)
