@@ -13,17 +13,21 @@ from fastscale_jax import arch
 from fastscale_jax.arch import Multipliers
 from fastscale_jax.arch.scaling import scaled
 from fastscale_jax.arch.strategies import listed, strategy_of
-from tests.golden_files import config_sizes, golden, golden_sizes
+from tests.arch.counter import Sizes, costs, sizes_of
+from tests.golden_files import config_sizes, family_and_base, golden, golden_sizes
 
 BASES = {
     f"{family}:{base}": arch.resolve(family, base)[0]
     for family, base in (
         ("efficientnet", "b0"),
+        ("efficientnetv2", "s"),
         ("regnetx", "600mf"),
         ("regnety", "500mf"),
         ("regnetz", "500mf"),
         ("regnetz", "500mf-g1"),
+        ("resnet", "18"),
         ("resnet", "50-32x4d"),
+        ("resnetrs", "50"),
     )
 }
 
@@ -34,7 +38,7 @@ def nearest(value: Decimal, step: int = 1) -> int:
 
 
 def expected(a, d, w, r, g, factor, cap):
-    """The sizes by the definition, in decimals of 40 digits: depths, widths, group widths, …"""
+    """The sizes by the definition, in decimals of 40 digits."""
     decimal.getcontext().prec = 40
     stages = len(a.stages)
     d, w, g = ([*map(Decimal, x)] * (stages if len(x) == 1 else 1) for x in (d, w, g or w))
@@ -45,21 +49,41 @@ def expected(a, d, w, r, g, factor, cap):
         by_r = max(Decimal(1), Decimal(cap // 4 * 4) / side)
         s, total = s / by_r**2, total - Decimal(r)
     sizes = []
+    scales_groups = any(stage.group_width > 1 for stage in a.stages)
     for stage, e_d, e_w, e_g in zip(a.stages, d, w, g, strict=True):
         depth = nearest(stage.depth * s ** (e_d / total))
         width = nearest(stage.width * s ** (e_w / total / 2), 8)
-        group = stage.group_width
-        if any(one.group_width > 1 for one in a.stages):
+        group, inner = stage.group_width, int(width * stage.expansion)
+        if scales_groups:
             group = nearest(group * s ** (e_g / total / 2))
             group = group if group <= 2 else 4 if group <= 5 else nearest(Decimal(group), 8)
-            inner = int(max(1, width * stage.expansion))
+            inner = max(1, inner)
             group = min(group, inner)
             step = math.lcm(group, int(stage.expansion)) if stage.expansion > 1 else group
-            width = int(nearest(Decimal(inner), step) / stage.expansion)
-        sizes.append((depth, width, group))
-    depths, widths, groups = zip(*sizes, strict=True)
+            inner = nearest(Decimal(inner), step)
+            width = int(inner / stage.expansion)
+        sizes.append((depth, width, inner, group))
+    stem, head = a.stem_width, a.head_width
+    if a.block == "mbconv":
+        stem = nearest(stem * s ** (w[0] / total / 2), 8)
+        head = nearest(head * s ** (w[-1] / total / 2), 8)
     resolution = nearest(side * by_r, 4)
-    return depths, widths, groups, min(resolution, cap // 4 * 4) if cap else resolution
+    resolution = min(resolution, cap // 4 * 4) if cap else resolution
+    return Sizes(*map(list, zip(*sizes, strict=True)), stem, head, resolution)
+
+
+@pytest.mark.parametrize("name", golden("zoo"))
+def test_the_counter_of_these_tests_counts_as_the_reference_does(name):
+    row = golden("zoo")[name]
+    base, _ = arch.resolve(*family_and_base(name))
+    assert costs(base, sizes_of(base)) == (row["flops"], row["params"], row["acts"])
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("resnet:18", 11_689_512), ("efficientnetv2:s", 21_458_488)]
+)
+def test_the_counter_of_these_tests_counts_as_torchvision_does(name, params):
+    assert costs(BASES[name], sizes_of(BASES[name]))[1] == params
 
 
 def drawn(number, seed):
@@ -74,20 +98,28 @@ def drawn(number, seed):
         d, w, g = shares
         d[0], r = str(draw.randint(1, 9)), str(draw.randint(0, 5) / 2)
         g = [str(min(int(x), 1)) for x in g] if draw.random() < 0.5 else []
-        cap = draw.choice((0, 0, draw.randint(224, 420)))
+        cap = draw.choice((0, 0, draw.randint(BASES[name].resolution, 420)))
         yield name, d, w, r, g, round(2 ** draw.uniform(-3, 7), 3), cap
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_networks_are_those_of_the_definition(seed):
-    for name, d, w, r, g, factor, cap in drawn(40, seed):
+    for name, d, w, r, g, factor, cap in drawn(100, seed):
         a = BASES[name]
         group = f"g{','.join(g)}" if g else ""
         strategy = f"d{','.join(d)}w{','.join(w)}r{r}{group}"
         network, scaling = scaled(a, strategy, factor=factor, max_resolution=cap or None)
         wanted = expected(a, d, w, r, g, factor, cap)
-        columns = zip(*((x.depth, x.width, x.group_width) for x in network.stages), strict=True)
-        assert (*columns, network.resolution) == wanted, (name, scaling)
+        config = config_sizes(network.to_config())
+        assert config == {
+            "resolution": wanted.resolution,
+            "stem_width": wanted.stem,
+            "depths": tuple(wanted.depths),
+            "widths": tuple(wanted.widths),
+            "group_widths": tuple(wanted.groups),
+            "head_width": wanted.head,
+        }, (name, scaling)
+        assert arch.count(network) == costs(a, wanted), (name, scaling)
 
 
 OWN = {"dWr": "d1w8r1", "dwr": "d2w2r2", "w": "d0w.5r0", "d": "d1w0r0", "dw": "d1w1r0g1"}
