@@ -26,6 +26,8 @@ from fastscale_jax.search import sample
 BASES = (
     ("efficientnet", "b0"),
     ("efficientnet", "b7"),
+    ("efficientnetv2", "s"),
+    ("efficientnetv2", "l"),
     ("regnetx", "400mf"),
     ("regnety", "500mf"),
     ("regnety", "4gf"),
@@ -36,9 +38,25 @@ BASES = (
     ("resnet", "50"),
     ("resnet", "152"),
     ("resnet", "101-32x4d"),
+    ("resnetrs", "50"),
+    ("resnetrs", "420"),
 )
-STRATEGIES = ("d", "w", "r", "dw", "dr", "wr", "dwr", "dWr", "a0.6", "orig")
 GROWTHS = (0.3, 2.0, 4.0, 16.0, 50.0)  # budgets, relative to the base's cost
+
+
+def strategies(base: arch.Architecture) -> tuple[str, ...]:
+    """Returns the named strategies, and shares of one's own, vectors and limits for a base."""
+    stages = len(base.stages)
+    rising = ",".join(str(1 + i) for i in range(stages))
+    mixed = ",".join(str(i % 3) for i in range(stages))
+    largest = base.resolution * 5 // 4
+    return (
+        *arch.STRATEGIES,
+        "a0.6",
+        *("d1w3r2", "d3w5r1g1", "d1w8r1g0"),
+        *(f"d{rising}w8r1", f"d1w{rising}r1", f"d{mixed}w{rising}r0.5g{mixed}"),
+        *(f"dWr-max{largest}", f"dr-max{largest}", f"d{rising}w{mixed}r2-max{largest}"),
+    )
 
 
 def distinct_networks(number: int, seed: int) -> list[arch.Architecture]:
@@ -50,7 +68,8 @@ def distinct_networks(number: int, seed: int) -> list[arch.Architecture]:
     by_sizes: dict[object, arch.Architecture] = {}
     while len(by_sizes) < number:
         base = draw.choice(bases)
-        network, _ = scaled(base, f"a{draw.random():.3f}", factor=4 ** draw.uniform(-1, 3))
+        strategy = draw.choice([f"a{draw.random():.3f}", *strategies(base)])
+        network, _ = scaled(base, strategy, factor=4 ** draw.uniform(-1, 3))
         by_sizes[network.stages, network.resolution, network.stem_width, network.head_width] = (
             network
         )
@@ -69,16 +88,14 @@ def counted_per_second(networks: list) -> float:
 def scaling_times() -> list[dict]:
     """Times scaling to every reachable budget, each time with empty caches."""
     measured = []
-    for (family, base), strategy, kind in itertools.product(
-        BASES, STRATEGIES, arch.Complexity._fields
-    ):
-        config = arch.model_config(family, base)
-        for growth in GROWTHS:
-            budget = growth * getattr(arch.count(config), kind)
+    for family, base in BASES:
+        network, _ = arch.resolve(family, base)
+        config, counts = network.to_config(), arch.count(network)._asdict()
+        for strategy, kind, growth in itertools.product(strategies(network), counts, GROWTHS):
             cost.block_cost.cache_clear()
             start = time.process_time()
             with contextlib.suppress(ValueError):  # an unreachable budget takes as long
-                arch.scale(config, strategy, **{kind: budget})
+                arch.scale(config, strategy, **{kind: growth * counts[kind]})
             ms = (time.process_time() - start) * 1e3
             case = f"{family}:{base} {strategy} {kind} x{growth:g}"
             measured.append({"case": case, "ms": round(ms, 2)})
@@ -103,10 +120,11 @@ def window_seconds(seed: int) -> float:
 
 
 def measure(number: int, seed: int) -> dict:
+    # before the networks, whose number makes garbage collection slow
+    times = sorted(scaling_times(), key=lambda one: one["ms"])
     networks = distinct_networks(number, seed)
     configs = [network.to_config() for network in networks]
     rates = [round(counted_per_second(form)) for form in (networks, configs)]
-    times = sorted(scaling_times(), key=lambda one: one["ms"])
     milliseconds = [one["ms"] for one in times]
     return {
         "networks": number,
