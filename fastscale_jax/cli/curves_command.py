@@ -85,6 +85,11 @@ def curves(
         if target or not only_draw:
             check_device(results, known, target)
         if only_draw:
+            if not results.is_file():
+                raise ValueError(
+                    f"there is no results file {results} to draw; without --only_draw this command "
+                    f"{_takes(target)} and writes it"
+                )
             records = known
             points.check_alike([points.spec_of(record) for record in records])
         else:
@@ -97,6 +102,11 @@ def curves(
                 tell=complain,
             )
         if output is not None:
+            if not (points.measured(records) or points.compiled(records)):
+                raise ValueError(
+                    f"{results} has no point to draw; without --only_draw this command "
+                    f"{_takes(target)}"
+                )
             _draw(records, output)
     except OSError as error:
         complain(f"{error.filename or results} cannot be written: {error.strerror}")
@@ -105,6 +115,10 @@ def curves(
         complain("interrupted; run the same command again to continue")
         return FAILURE
     return OK
+
+
+def _takes(target: Target | None) -> str:
+    return f"compiles the points for {target.name}" if target else "measures the points"
 
 
 def _draw(records: list[dict[str, Any]], output: pathlib.Path) -> None:

@@ -227,7 +227,14 @@ def test_the_command_measures_both_frameworks_and_draws(tmp_path):
             "--rows=2: it is a switch and takes no value; write --rows",
         ),
         (("--batch_size=few",), "--batch_size must be a number above 0, or auto"),
-        (("--only_draw", "--output=here"), "there is no measured point to draw"),
+        (
+            ("--only_draw", "--output=here"),
+            "none.jsonl to draw; without --only_draw this command measures the points and writes",
+        ),
+        (
+            ("--only_draw", "--output=here", "--target=gpu:h100"),
+            "none.jsonl to draw; without --only_draw this command compiles the points for gpu:h100",
+        ),
         (("--only_draw",), "--only_draw needs a folder to draw to"),
     ],
 )
@@ -236,6 +243,19 @@ def test_a_mistake_gets_one_line(tmp_path, flags, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_without_points_to_draw_is_named(tmp_path, capsys):
+    results = tmp_path / "failed.jsonl"
+    failed = {**record(specs()[0], time), "error": "out of memory"}
+    del failed["step_ms"]
+    points.append(results, failed)
+    assert (
+        main(["curves", f"--results={results}", "--only_draw", f"--output={tmp_path / 'x'}"]) == 2
+    )
+    words = f"{results} has no point to draw; without --only_draw this command measures the points"
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def compiled_record(spec):
