@@ -106,6 +106,7 @@ _SOURCES: Mapping[str, tuple[str, str]] = {
     r"\S+\.tv2?_in1k": ("torchvision", "github.com/pytorch/vision"),
     r"\S+\.swag_\w+": ("Facebook's SWAG", "arXiv:2201.08371"),
     r"\S+\.seer\w*": ("Facebook's SEER", "arXiv:2202.08360"),
+    r"\S+\.fb_wsl\w+": ("Facebook's weakly supervised one", "arXiv:1805.00932"),
     r"\S+\.fb_s\w+": ("Facebook's semi-supervised ones", "arXiv:1905.00546"),
     r"\S+\.deit_in1k": ("Facebook's DeiT, its teacher", "arXiv:2012.12877"),
     r"\S+\.gluon_in1k": ("GluonCV", "arXiv:1812.01187"),

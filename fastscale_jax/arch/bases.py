@@ -93,6 +93,11 @@ _RESNET = {
     "50-32x4d": ((3, 4, 6, 3), 32, 128),
     "101-32x4d": ((3, 4, 23, 3), 32, 128),
     "152-32x4d": ((3, 8, 36, 3), 32, 128),
+    "101-64x4d": ((3, 4, 23, 3), 64, 256),
+    "101-32x8d": ((3, 4, 23, 3), 32, 256),  # arXiv:1805.00932
+    "50-wide2": ((3, 4, 6, 3), 1, 128),  # arXiv:1605.07146
+    "101-wide2": ((3, 4, 23, 3), 1, 128),  # torchvision's
+    "26": ((2, 2, 2, 2), 1, 64),  # timm's
 }
 # (depths, resolution); arXiv:2103.07579, Table 8, and its release (github.com/tensorflow/tpu). Of
 # several resolutions of a depth, the one of timm's weights.

@@ -256,13 +256,15 @@ def resnet(
 ) -> Architecture:
     """Returns a ResNet (arXiv:1512.03385, Table 1) or ResNeXt (arXiv:1611.05431, Table 1).
 
-    The 3x3 conv has the stride; in a basic block the first one does.
+    A wide ResNet (arXiv:1605.07146) is a ResNet whose 3x3 convs are twice as wide. The 3x3 conv has
+    the stride; in a basic block the first one does.
 
     Args:
         name: the network's name.
         depths: blocks of the four stages.
         groups: of the 3x3 convs; 32 in ResNeXt 32x4d.
-        width: channels of the first stage's 3x3 convs, all groups together: 64, or 32·4.
+        width: channels of the first stage's 3x3 convs, all groups together: 64, or 32·4. It
+            doubles with each stage.
         basic: blocks of two 3x3 convs, without bottleneck: ResNet-18 and -34.
     """
 

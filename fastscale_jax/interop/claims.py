@@ -24,8 +24,8 @@ LOOKALIKES = {
     "resnetaa50": "averages where it strides",
 }
 _OF_TORCHVISION = {"padding": "symmetric", "bn_eps": 1e-3}  # its larger EfficientNets
-# Downloaded EfficientNets: the beginning of the file's name, the library, and the padding and
-# epsilon. The first match counts.
+# Downloaded EfficientNets and MobileNets: the beginning of the file's name, the library, and the
+# padding and epsilon. The first match counts.
 _CONVENTIONS = (
     ("tf_efficientnet_", "timm", OF_TENSORFLOW),
     ("tf_efficientnetv2_", "timm", OF_TENSORFLOW),
@@ -35,6 +35,7 @@ _CONVENTIONS = (
     ),
     ("efficientnet_", "timm", OF_PYTORCH),
     ("efficientnetv2_", "timm", OF_PYTORCH),
+    ("mobilenetv2_", "timm", OF_PYTORCH),
 )
 # what two networks whose tensors are alike may differ in
 _UNSEEN = (
@@ -117,8 +118,8 @@ def file_conventions(path: pathlib.Path) -> Mapping[str, object]:
     """Returns the padding and the epsilon that follow from the name of a downloaded file.
 
     Args:
-        path: path of the file. The result is empty if the name is not that of an EfficientNet from
-            timm or torchvision.
+        path: path of the file. The result is empty if the name is not that of an EfficientNet or a
+            MobileNetV2 from timm or torchvision.
     """
     return next((theirs for name in _names(path) if (theirs := _convention(name)[2])), {})
 

@@ -82,11 +82,40 @@ _RESNETS = {
     "resnet101": "101",
     "resnet152": "152",
     "resnext50_32x4d": "50-32x4d",
+    "resnext101_32x8d": "101-32x8d",
+    "resnext101_64x4d": "101-64x4d",
+    "wide_resnet50_2": "50-wide2",
+    "wide_resnet101_2": "101-wide2",
+}
+# (stem width, depths, widths, head width) of MobileNetV2 (arXiv:1801.04381, Table 2) and timm's
+# others, by timm's names
+_MOBILENETS_V2 = {
+    "050": (16, (1, 2, 3, 4, 3, 3, 1), (8, 16, 16, 32, 48, 80, 160), 1280),
+    "100": (32, (1, 2, 3, 4, 3, 3, 1), (16, 24, 32, 64, 96, 160, 320), 1280),
+    "110d": (32, (1, 3, 4, 5, 4, 4, 1), (16, 24, 32, 72, 104, 176, 352), 1280),
+    "120d": (32, (1, 3, 5, 6, 5, 5, 1), (24, 32, 40, 80, 112, 192, 384), 1280),
+    "140": (48, (1, 2, 3, 4, 3, 3, 1), (24, 32, 48, 88, 136, 224, 448), 1792),
 }
 
 # where padding and epsilon are not our base's
 OF_TENSORFLOW = {"padding": "same", "bn_eps": 1e-3}
 OF_PYTORCH = {"padding": "symmetric", "bn_eps": 1e-5}
+
+
+def _mobilenet_v2(size: str) -> dict[str, object]:
+    """The changes that make EfficientNet-Lite0, of the same blocks and strides, a MobileNetV2."""
+    stem, depths, widths, head = _MOBILENETS_V2[size]
+    changes = {
+        "name": f"mobilenetv2-{size}",
+        "stem_width": stem,
+        "depths": depths,
+        "widths": widths,
+        "kernels": (3,) * len(depths),
+        "head_width": head,
+    }
+    ours = base_architecture("efficientnet", "lite0").to_config()
+    return {key: x for key, x in changes.items() if ours[key] != x} | OF_PYTORCH
+
 
 COUNTERPARTS = (
     *(
@@ -131,6 +160,11 @@ COUNTERPARTS = (
     ),
     *(Counterpart("timm", name, "resnet", base) for name, base in _RESNETS.items()),
     Counterpart("timm", "resnext101_32x4d", "resnet", "101-32x4d"),
+    Counterpart("timm", "resnet26", "resnet", "26"),
+    *(
+        Counterpart("timm", f"mobilenetv2_{size}", "efficientnet", "lite0", _mobilenet_v2(size))
+        for size in _MOBILENETS_V2
+    ),
     *(
         Counterpart("timm", f"resnetrs{base}", "resnetrs", base)
         for base in FAMILIES["resnetrs"].bases

@@ -31,6 +31,10 @@ TORCHVISIONS = {
     ("efficientnetv2", "l"): (118_515_272, 56.08),
     ("resnet", "18"): (11_689_512, 1.814),
     ("resnet", "34"): (21_797_672, 3.664),
+    ("resnet", "101-32x8d"): (88_791_336, 16.414),
+    ("resnet", "101-64x4d"): (83_455_272, 15.46),
+    ("resnet", "50-wide2"): (68_883_240, 11.398),
+    ("resnet", "101-wide2"): (126_886_696, 22.753),
 }
 
 
@@ -48,11 +52,11 @@ def test_a_network_costs_what_torchvision_publishes(name, published):
         *(("lite0", 4_652_008), ("lite1", 5_416_680), ("lite2", 6_092_072)),
         *(("lite3", 8_197_096), ("lite4", 13_006_568)),
         *(("b16", 9_715_480), ("c16", 13_459_880), ("d32", 27_576_288)),
-        *(("d8", 23_373_792), ("e8", 57_698_176)),
+        *(("d8", 23_373_792), ("e8", 57_698_176), ("26", 15_995_176)),
     ],
 )
 def test_a_network_has_the_parameters_of_timm_s(base, params):
-    family = "efficientnet" if base.startswith("lite") else "regnetz"
+    family = {"l": "efficientnet", "2": "resnet"}.get(base[0], "regnetz")
     assert arch.count(arch.model_config(family, base)).params == params
 
 

@@ -82,6 +82,11 @@ REFUSED = {
     ),
     "no library": ("describe regnety_016", "must be a library and its network"),
     "no network": ("describe timm:regnety_017", "did you mean regnety_016? docs/weights.md lists"),
+    "no name": (
+        "describe timm:resnet50d",
+        "no named network of ours is timm's resnet50d; did you mean resnet50? docs/weights.md "
+        "lists the known names; others may be described by their sizes, as in fastscale info",
+    ),
     "one that is alike": (
         "describe timm:resnetaa50",
         "averages where it strides; our networks do not",
