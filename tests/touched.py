@@ -4,8 +4,9 @@ A test module is touched if it, or a file that it depends on, differs between th
 working tree. Comments are no difference, nor are docstrings that no
 program reads. A module depends on what it imports, on the
 modules and files that its strings name (commands are run by name, data are opened by name), and on
-what these depend on. Dependencies and settings touch every test, and so does a file that no module
-names and that is no document.
+what these depend on. Of the modules that a command finds by name, such as its subcommands, a test
+depends on those that its own strings ask for. Dependencies and settings touch every test, and so
+does a file that no module names and that is no document.
 """
 
 import argparse
@@ -16,12 +17,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 PACKAGES = ("fastscale_jax", "tests", "benchmarks", "configs", "docs")
 EVERYTHING = {"setup.py", "requirements.lock", "pyproject.toml"}
 DOCUMENTS = (".md", ".png", ".jpg", ".css", ".cff", ".yml")
 _NAME = re.compile(r"[\w./-]*\.\w+|\w[\w/-]+")
+_WORDS = re.compile(r"\w+"), re.compile(r"[\w.]+")
 _TEST = re.compile(r"tests/(.*/)?test_\w+\.py")
 _START = re.compile(r"([\w.]+\.)$")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -29,8 +32,23 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 Graph = Mapping[str, frozenset[str]]
 
 
-def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Graph:
-    """Returns, for each Python file, the files that it imports or names.
+class Dependencies(NamedTuple):
+    """What the Python files of a repository depend on.
+
+    Attributes:
+        graph: for each file, the files that it imports or names.
+        by_name: for each file, the modules that it finds by name, each with the words that ask for
+            it.
+        words: of the strings of each file below tests/, and of each page.
+    """
+
+    graph: Graph
+    by_name: Mapping[str, Graph]
+    words: Graph
+
+
+def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Dependencies:
+    """Returns what each Python file depends on.
 
     Args:
         files: paths from the root, of all files below it.
@@ -42,26 +60,35 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Graph
     for file in files - {f for f in files if _TEST.fullmatch(f)}:  # a list of tests needs none
         for end in _ends(file):
             by_name.setdefault(end, set()).add(file)
-    graph = {}
+    found = Dependencies({}, {}, {})
     for file in modules.values():
         tree = _code((root / file).read_text(encoding="utf-8"))
         needed = {f for name in _imports(tree, file) for f in _files_of(name, modules)}
-        for start in _starts(tree):
-            needed |= {f for module, f in modules.items() if module.startswith(start)}
+        if not file.endswith("__init__.py"):  # its modules are asked for as attributes
+            found.by_name[file] = _found_by_name(tree, modules)
+        if file.startswith("tests/"):
+            found.words[file] = frozenset(
+                word for text in _strings(tree) for p in _WORDS for word in p.findall(text)
+            )
         for text in _strings(tree):
             for name in _NAME.findall(text):
                 needed |= by_name.get(name, set())
                 needed |= set(_files_of(name, modules)) if "." in name else set()
         needed |= {f for f in _conftests(file) if f in files}
-        graph[file] = frozenset(needed - {file})
-    return graph
+        found.graph[file] = frozenset(needed - {file})
+    for file in (f for f in files if f.endswith(".md")):  # tests run what pages show
+        text = (root / file).read_text(encoding="utf-8")
+        found.words[file] = frozenset(word for p in _WORDS for word in p.findall(text))
+        shown = {f"{package}/api.py" for package in PACKAGES if f"import {package} as" in text}
+        found.graph[file] = frozenset(shown & files)
+    return found
 
 
-def touched(tests: Iterable[str], changed: frozenset[str], graph: Graph) -> list[str]:
+def touched(tests: Iterable[str], changed: frozenset[str], found: Dependencies) -> list[str]:
     """Returns those of the test modules that depend on a changed file."""
-    named = frozenset(graph).union(*graph.values())
+    named = frozenset(found.graph).union(*found.graph.values())
     unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)} | changed & EVERYTHING
-    return sorted(t for t in tests if unknown or changed & _reached(t, graph))
+    return sorted(t for t in tests if unknown or changed & _reached(t, found))
 
 
 def changed_since(commit: str) -> frozenset[str]:
@@ -93,26 +120,45 @@ def _code(source: str) -> ast.Module:
     return tree
 
 
-def _reached(file: str, graph: Graph) -> frozenset[str]:
-    reached, waiting = {file}, [file]
+def _reached(file: str, found: Dependencies) -> frozenset[str]:
+    # the test's words, and those of what it shares with others, but not with all others
+    own = _followed({file}, found, frozenset(), without={"tests/conftest.py"})
+    words = frozenset().union(*(found.words.get(f, frozenset()) for f in own))
+    return _followed({file}, found, words)
+
+
+def _followed(
+    files: Iterable[str],
+    found: Dependencies,
+    words: frozenset[str],
+    without: Iterable[str] = (),
+) -> frozenset[str]:
+    reached, waiting = {*files, *without}, [*files]
     while waiting:
-        for other in graph.get(waiting.pop(), ()):
-            if other not in reached:
-                reached.add(other)
-                waiting.append(other)
-    return frozenset(reached)
+        file = waiting.pop()
+        asked = {f for f, names in found.by_name.get(file, {}).items() if names & words}
+        for other in (found.graph.get(file, frozenset()) | asked) - reached:
+            reached.add(other)
+            waiting.append(other)
+    return frozenset(reached - {*without})
 
 
 def _imports(tree: ast.AST, file: str) -> Iterator[str]:
+    packages = {}  # by the name that they have in this file
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+            packages |= {a.asname or a.name: a.name for a in node.names if a.name in PACKAGES}
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise ValueError(f"{file} has a relative import, which this map does not follow")
             if node.module not in PACKAGES:  # these import nothing until they are asked for it
                 yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name)) if name in packages:
+                yield f"{packages[name]}.{node.attr}"
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:
@@ -129,6 +175,30 @@ def _starts(tree: ast.AST) -> Iterator[str]:
                 start = _START.search(str(part.value)) if isinstance(part, ast.Constant) else None
                 if start and start[1].split(".")[0] in PACKAGES:
                     yield start[1]
+
+
+def _found_by_name(tree: ast.AST, modules: Mapping[str, str]) -> Graph:
+    """Returns the modules that `_starts` may find, with the words that ask for each.
+
+    The words are the rest of its name, and the keys of dictionaries whose values name it, as in
+    `{"train": Command("train_command:train")}`.
+    """
+    found = {}
+    for start in _starts(tree):
+        for module, file in modules.items():
+            if module.startswith(start):
+                rest = module.removeprefix(start)
+                found[file] = found.get(file, frozenset()) | {rest, *_keys_of(tree, rest)}
+    return found
+
+
+def _keys_of(tree: ast.AST, name: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                named = (text for text in _strings(value) if text.split(":")[0] == name)
+                if isinstance(key, ast.Constant) and any(named):
+                    yield str(key.value)
 
 
 def _files_of(name: str, modules: Mapping[str, str]) -> Iterable[str]:
