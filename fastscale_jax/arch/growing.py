@@ -71,7 +71,7 @@ def with_sizes(a: Architecture, sizes: Sizes) -> Architecture:
     )
 
 
-def check_limit(a: Architecture, max_resolution: object) -> int:
+def check_limit(a: Architecture, max_resolution: int) -> int:
     """Returns an upper limit of the resolution, pixels, if the network may have it.
 
     Raises:
@@ -127,12 +127,11 @@ def _checked(a: Architecture, by: Multipliers) -> Multipliers:
     return Multipliers(d, w, g, by.r)
 
 
-def _of_sizes(a: Architecture, field: str, values: object) -> PerStage:
+def _of_sizes(a: Architecture, field: str, values: PerStage) -> PerStage:
     """One multiplier, or one per stage."""
     if _is_multiplier(values):
         return values
-    is_vector = isinstance(values, Iterable) and not isinstance(values, str)
-    vector = tuple(values) if is_vector else ()
+    vector = tuple(values) if isinstance(values, Iterable) else ()
     if not vector or not all(map(_is_multiplier, vector)):
         raise ValueError(
             f"{field} must be a number above 0, at most {MOST:,}, or one for each of the "

@@ -151,7 +151,7 @@ def _powers(factor: float, share: PerStage, divisor: float) -> PerStage:
     return factor ** (share / divisor)
 
 
-def check_pixels(max_resolution: object) -> int:
+def check_pixels(max_resolution: int) -> int:
     """Returns an upper limit of the resolution if it is a number of pixels.
 
     Raises:

@@ -76,7 +76,7 @@ def check_settings(computation: Computation) -> None:
         )
 
 
-def _is_float(dtype: object) -> bool:
+def _is_float(dtype: Dtype) -> bool:
     if dtype is None:  # NumPy takes it for float64
         return False
     try:

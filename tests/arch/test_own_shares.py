@@ -69,7 +69,8 @@ def expected(a, d, w, r, g, factor, cap):
         head = nearest(head * s ** (w[-1] / total / 2), 8)
     resolution = nearest(side * by_r, 4)
     resolution = min(resolution, cap // 4 * 4) if cap else resolution
-    return Sizes(*map(list, zip(*sizes, strict=True)), stem, head, resolution)
+    depths, widths, inners, groups = map(list, zip(*sizes, strict=True))
+    return Sizes(depths, widths, inners, groups, stem, head, resolution)
 
 
 @pytest.mark.parametrize("name", golden("zoo"))
