@@ -141,6 +141,25 @@ def test_rows_are_shared_evenly(monkeypatch):
     assert (rows.batch, rows.width) == (8, 196)  # and not 7 of 224
 
 
+@pytest.mark.parametrize(
+    ("shape", "are_rows"),
+    [
+        (ConvShape(2, 5, 7, 24, 40, 1, 1, 1), True),
+        (ConvShape(2, 7, 7, 24, 40, 1, 1, 2), True),
+        (ConvShape(2, 7, 8, 24, 40, 1, 1, 2), False),  # no result reads the last column
+        (ConvShape(2, 5, 7, 24, 40, 2, 1, 1), False),
+        (ConvShape(2, 5, 7, 24, 40, 1, 3, 1), False),
+    ],
+    ids=lambda x: shape_id(x) if isinstance(x, ConvShape) else "",
+)
+def test_rows_of_a_1x1_conv_are_read_where_they_are(monkeypatch, shape, are_rows):
+    monkeypatch.setattr(plan, "_STRIP_BYTES", 1000)  # several strips
+    strips = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
+    assert strips.count > 1
+    assert (strips.copied_bytes == 0) == are_rows
+    assert_close(all_three(shape), wanted(shape), 1e-5)
+
+
 def test_strips_of_one_row_give_the_same(monkeypatch):
     monkeypatch.setattr(plan, "_STRIP_BYTES", 1)
     for shape in SHAPES[:4]:

@@ -184,6 +184,12 @@ class Strips:
     channels: int
 
     @property
+    def are_rows(self) -> bool:
+        """Whether strips are whole rows of the source, as in a 1x1 conv: they need no copy."""
+        whole = self.plan.source[1:]
+        return self.plan.reach == (1, 1) and (self.columns, self.channels) == whole
+
+    @property
     def columns(self) -> int:
         """Columns of a strip, zeros included."""
         return (self.plan.columns - 1) * self.plan.step + self.plan.reach[1]
@@ -211,6 +217,11 @@ class Strips:
         """The size of a strip, bytes."""
         return self.rows * self.columns * self.channels * self.numbers.bytes
 
+    @property
+    def copied_bytes(self) -> int:
+        """The size of the copy that `at` makes."""
+        return 0 if self.are_rows else self.bytes
+
     def position(self, e: Emitter, row: Value, column: Value | int) -> Value:
         """Index in the strip of a result's first tap; `row` counts from the strip's first row."""
         steps = e.add(e.mul(row, self.columns), column)
@@ -224,6 +235,20 @@ class Strips:
         """Distance from the first tap to another, for the result `pixels` columns to the right."""
         row, column = self.plan.origin
         return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
+
+    def at(
+        self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value
+    ) -> Value:
+        """Emits the copy, where one is needed, of the strip whose first row of results is `start`.
+
+        Returns the address of the strip.
+        """
+        if not self.are_rows:
+            self.copy(e, source, scratch, image, start, channel)
+            return scratch
+        height, width, channels = self.plan.source
+        row = e.add(e.mul(image, height), e.mul(start, self.plan.step))
+        return e.address(source, e.mul(row, width * channels), self.numbers.scalar)
 
     def copy(
         self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value

@@ -28,7 +28,7 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
     return Job(
         pieces=shape.batch * shape.groups * work.strips.count,
         piece=work.piece,
-        scratch_bytes=work.strips.bytes,
+        scratch_bytes=work.strips.copied_bytes,
         prepare=work.transpose if transposes else None,
         prepared_bytes=math.prod(shape.filters) * numbers.bytes if transposes else 0,
         operands=3 if finish else 2,
@@ -41,7 +41,7 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
     return Job(
         pieces=shape.groups * work.parts,
         piece=work.piece,
-        scratch_bytes=work.strips.bytes,
+        scratch_bytes=work.strips.copied_bytes,
         unroll=True,
     )
 
@@ -52,6 +52,7 @@ class _Tile(NamedTuple):
     phase: Phase
     pixels: int
     vectors: list[Vector]
+    strip: Value  # its address
     source: Value  # position of the first pixel's first tap in the strip
     channel: Value  # first channel of the group
 
@@ -111,7 +112,7 @@ class _Apply:
         number, strip = e.divmod(args.number, strips.count)
         image, group = e.divmod(number, plan.shape.groups)
         start, channel = e.mul(strip, strips.results), e.mul(group, self.group_to)
-        strips.copy(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
+        at = strips.at(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             for vectors in _split(self.numbers, self.group_to, self._most_vectors):
@@ -119,7 +120,7 @@ class _Apply:
                 with e.loop(start, stop) as row:
                     for column, width in tiles(e, plan.columns_of(phase), pixels):
                         source = strips.position(e, e.builder.sub(row, start), column)
-                        tile = _Tile(phase, width, vectors, source, channel)
+                        tile = _Tile(phase, width, vectors, at, source, channel)
                         first = e.add(result_index(e, plan, phase, image, row, column), channel)
                         self._store(e, args, tile, self._totals(e, args, tile), first)
 
@@ -144,7 +145,7 @@ class _Apply:
             )
             for pixel in range(tile.pixels):
                 at = e.add(first, c, strips.step(0, pixel * plan.step))
-                x = e.load(args.scratch, at, scalar)
+                x = e.load(tile.strip, at, scalar)
                 for v in tile.vectors:
                     e.accumulate(totals[pixel, v], e.splat(x, v.lanes), filters[v])
         return [e.value(total) for total in totals.values()]
@@ -164,6 +165,7 @@ class _Apply:
 class _Weights(NamedTuple):
     """Some of a tap's weights, `[inputs, vectors]`, whose sums stay in registers."""
 
+    strip: Value  # address of the inputs
     tap: Value
     c_in: Value  # first input, counted within the group
     inputs: int
@@ -210,10 +212,11 @@ class _FilterGradient:
         inputs = max(n for n in range(1, most + 1) if shape.group_in % n == 0)
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
             start = e.mul(strip, strips.results)
-            strips.copy(e, args.a, args.scratch, image, start, e.mul(group, shape.group_in))
+            first_input = e.mul(group, shape.group_in)
+            at = strips.at(e, args.a, args.scratch, image, start, first_input)
             for vectors in blocks:
                 with e.loop(first, last) as tap, e.loop(0, shape.group_in, inputs) as c_in:
-                    weights = _Weights(tap, c_in, inputs, channel, vectors)
+                    weights = _Weights(at, tap, c_in, inputs, channel, vectors)
                     self._add(e, args, weights, self._sums(e, args, weights, image, start))
 
     def _clear(self, e: Emitter, args: Piece, first: Value, last: Value, channel: Value) -> None:
@@ -238,7 +241,7 @@ class _FilterGradient:
             dy = {v: e.load(args.b, e.add(at, v.offset), scalar, v.lanes) for v in weights.vectors}
             position = e.add(strips.position(e, e.builder.sub(row, start), column), offset)
             for n in range(weights.inputs):
-                x = e.load(args.scratch, e.add(position, n), scalar)
+                x = e.load(weights.strip, e.add(position, n), scalar)
                 for v in weights.vectors:
                     e.accumulate(sums[n, v], e.splat(x, v.lanes), dy[v])
         return sums
