@@ -144,7 +144,7 @@ def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict
     Raises:
         ValueError: an unknown name or key, a value of another type, or overrides without keys.
     """
-    changes = [f"--config.{key}={value}" for key, value in _items(overrides)]
+    changes = [f"--config.{key}={value}" for key, value in _override_items(overrides)]
     return read_config(os.fspath(name), changes)
 
 
@@ -261,7 +261,7 @@ def save(
     """
     from fastscale_jax.interop.load import save as save_weights
 
-    save_weights(at_home(path), _network(config), _checked(variables), names)
+    save_weights(at_home(path), _network(config), _checked_variables(variables), names)
 
 
 @keys_without_dashes()
@@ -346,7 +346,7 @@ def torch_twin(
     from fastscale_jax.interop.torch_twin import twin
 
     if variables is not None:
-        variables = _checked(variables)
+        variables = _checked_variables(variables)
     return twin(_network(config), variables, channels=channels)
 
 
@@ -382,10 +382,11 @@ def _run(
     return Run.of(config, source=source)
 
 
-def _items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
+def _override_items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
     if overrides is None:
         return ()
-    if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):
+    is_by_key = isinstance(overrides, Mapping | ConfigDict)
+    if not is_by_key or not all(isinstance(key, str) for key in overrides):
         raise ValueError(
             'overrides must be values by key, as in {"train.epochs": 3}; got '
             f"{type(overrides).__name__} {overrides!r}"
@@ -411,7 +412,7 @@ def _check_source(source: object) -> None:
         )
 
 
-def _checked(variables: object) -> Mapping[str, Any]:
+def _checked_variables(variables: object) -> Mapping[str, Any]:
     if not isinstance(variables, Mapping):
         raise ValueError(
             'variables must be {"params": …, "batch_stats": …}, as create_model returns; got '

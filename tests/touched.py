@@ -39,7 +39,7 @@ class Dependencies(NamedTuple):
         graph: for each file, the files that it imports or names.
         by_name: for each file, the modules that it finds by name, each with the words that ask for
             it.
-        words: of the strings of each file below tests/, and of each page.
+        words: of the strings of each file below tests/ and benchmarks/, and of each page.
     """
 
     graph: Graph
@@ -60,14 +60,18 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Depen
     for file in files - {f for f in files if _TEST.fullmatch(f)}:  # a list of tests needs none
         for end in _ends(file):
             by_name.setdefault(end, set()).add(file)
-    found = Dependencies({}, {}, {})
+    known = Dependencies({}, {}, {})
     for file in modules.values():
         tree = _code((root / file).read_text(encoding="utf-8"))
         needed = {f for name in _imports(tree, file) for f in _files_of(name, modules)}
+        if any(
+            "walk_packages(" in text for text in _strings(tree)
+        ):  # it imports all of the package
+            needed |= {f for f in modules.values() if f.startswith(f"{PACKAGES[0]}/")}
         if not file.endswith("__init__.py"):  # its modules are asked for as attributes
-            found.by_name[file] = _found_by_name(tree, modules)
-        if file.startswith("tests/"):
-            found.words[file] = frozenset(
+            known.by_name[file] = _named_modules(tree, modules)
+        if file.startswith(("tests/", "benchmarks/")):
+            known.words[file] = frozenset(
                 word for text in _strings(tree) for p in _WORDS for word in p.findall(text)
             )
         for text in _strings(tree):
@@ -75,20 +79,20 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Depen
                 needed |= by_name.get(name, set())
                 needed |= set(_files_of(name, modules)) if "." in name else set()
         needed |= {f for f in _conftests(file) if f in files}
-        found.graph[file] = frozenset(needed - {file})
+        known.graph[file] = frozenset(needed - {file})
     for file in (f for f in files if f.endswith(".md")):  # tests run what pages show
         text = (root / file).read_text(encoding="utf-8")
-        found.words[file] = frozenset(word for p in _WORDS for word in p.findall(text))
+        known.words[file] = frozenset(word for p in _WORDS for word in p.findall(text))
         shown = {f"{package}/api.py" for package in PACKAGES if f"import {package} as" in text}
-        found.graph[file] = frozenset(shown & files)
-    return found
+        known.graph[file] = frozenset(shown & files)
+    return known
 
 
-def touched(tests: Iterable[str], changed: frozenset[str], found: Dependencies) -> list[str]:
+def touched(tests: Iterable[str], changed: frozenset[str], known: Dependencies) -> list[str]:
     """Returns those of the test modules that depend on a changed file."""
-    named = frozenset(found.graph).union(*found.graph.values())
+    named = frozenset(known.graph).union(*known.graph.values())
     unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)} | changed & EVERYTHING
-    return sorted(t for t in tests if unknown or changed & _reached(t, found))
+    return sorted(t for t in tests if unknown or changed & _reached(t, known))
 
 
 def changed_since(commit: str) -> frozenset[str]:
@@ -120,27 +124,24 @@ def _code(source: str) -> ast.Module:
     return tree
 
 
-def _reached(file: str, found: Dependencies) -> frozenset[str]:
+def _reached(file: str, known: Dependencies) -> frozenset[str]:
     # the test's words, and those of what it shares with others, but not with all others
-    own = _followed({file}, found, frozenset(), without={"tests/conftest.py"})
-    words = frozenset().union(*(found.words.get(f, frozenset()) for f in own))
-    return _followed({file}, found, words)
+    own = _followed(file, known, frozenset(), without=frozenset({"tests/conftest.py"}))
+    words = frozenset().union(*(known.words.get(f, frozenset()) for f in own))
+    return _followed(file, known, words)
 
 
 def _followed(
-    files: Iterable[str],
-    found: Dependencies,
-    words: frozenset[str],
-    without: Iterable[str] = (),
+    file: str, known: Dependencies, words: frozenset[str], without: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    reached, waiting = {*files, *without}, [*files]
+    reached, waiting = {file, *without}, [file]
     while waiting:
         file = waiting.pop()
-        asked = {f for f, names in found.by_name.get(file, {}).items() if names & words}
-        for other in (found.graph.get(file, frozenset()) | asked) - reached:
+        asked = {f for f, names in known.by_name.get(file, {}).items() if names & words}
+        for other in (known.graph.get(file, frozenset()) | asked) - reached:
             reached.add(other)
             waiting.append(other)
-    return frozenset(reached - {*without})
+    return frozenset(reached - without)
 
 
 def _imports(tree: ast.AST, file: str) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _strings(tree: ast.AST) -> Iterator[str]:
 
 
 def _starts(tree: ast.AST) -> Iterator[str]:
-    """Yields `package.folder.` of each f"package.folder.{name}": a module that is found by name."""
+    """Yields `package.folder.` of each f"package.folder.{name}": a module that is known by name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             for part in node.values[:-1]:
@@ -177,19 +178,19 @@ def _starts(tree: ast.AST) -> Iterator[str]:
                     yield start[1]
 
 
-def _found_by_name(tree: ast.AST, modules: Mapping[str, str]) -> Graph:
+def _named_modules(tree: ast.AST, modules: Mapping[str, str]) -> Graph:
     """Returns the modules that `_starts` may find, with the words that ask for each.
 
     The words are the rest of its name, and the keys of dictionaries whose values name it, as in
     `{"train": Command("train_command:train")}`.
     """
-    found = {}
+    known = {}
     for start in _starts(tree):
         for module, file in modules.items():
             if module.startswith(start):
                 rest = module.removeprefix(start)
-                found[file] = found.get(file, frozenset()) | {rest, *_keys_of(tree, rest)}
-    return found
+                known[file] = known.get(file, frozenset()) | {rest, *_keys_of(tree, rest)}
+    return known
 
 
 def _keys_of(tree: ast.AST, name: str) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Multiplies the sizes of a network and rounds them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeGuard
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 from ml_collections import ConfigDict
 
@@ -121,17 +121,26 @@ def _checked(a: Architecture, by: Multipliers) -> Multipliers:
     """The multipliers, with lists as tuples."""
     if not isinstance(by, Multipliers):
         raise ValueError(f"by must be arch.Multipliers(d, w, g, r); got {by!r}")
+    by = Multipliers(*map(_plain, by))
     d, w, g = (_of_sizes(a, field, getattr(by, field)) for field in ("d", "w", "g"))
     if not _is_multiplier(by.r):
         raise ValueError(f"r must be a number above 0, at most {MOST:,}; got {by.r!r}")
-    return Multipliers(d, w, g, by.r)
+    return Multipliers(d, w, g, float(by.r))
 
 
-def _of_sizes(a: Architecture, field: str, values: PerStage) -> PerStage:
+def _plain(value: Any) -> Any:
+    """An array without axes as a number; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _of_sizes(a: Architecture, field: str, values: Any) -> PerStage:
     """One multiplier, or one per stage."""
     if _is_multiplier(values):
-        return values
-    vector = tuple(values) if isinstance(values, Iterable) else ()
+        return float(values)
+    try:
+        vector = tuple(values)
+    except TypeError:  # neither a number nor several
+        vector = ()
     if not vector or not all(map(_is_multiplier, vector)):
         raise ValueError(
             f"{field} must be a number above 0, at most {MOST:,}, or one for each of the "
@@ -141,9 +150,9 @@ def _of_sizes(a: Architecture, field: str, values: PerStage) -> PerStage:
         raise ValueError(
             f"{field} has multipliers for {len(vector)} stages; {a.name} has {len(a.stages)}"
         )
-    return vector
+    return tuple(map(float, vector))
 
 
 def _is_multiplier(value: object) -> TypeGuard[float]:
     """Whether a value can multiply sizes."""
-    return is_finite(value) and 0 < value <= MOST
+    return is_finite(value) and 0 < float(value) <= MOST

@@ -52,7 +52,7 @@ def group_growth(dims: str, factor: float) -> Growth:
         ValueError: unknown dims, or a factor that is not above 0.
     """
     factor = check_positive("factor", factor)
-    if dims not in tuple(_GROUP_EXPONENTS):
+    if dims not in tuple(_GROUP_EXPONENTS):  # a tuple: dims of a wrong type may not be hashable
         raise ValueError(f"unknown dims {dims!r}; choose one of {', '.join(_GROUP_EXPONENTS)}")
     width, group = _GROUP_EXPONENTS[dims]
     return Growth(factor ** (width + group), factor ** (width + group), factor**width)

@@ -242,7 +242,7 @@ def _own_shares(
             f"shares of strategy {strategy!r} sum to 0; one of d, w and r must be above 0"
         )
     if not math.isfinite(total):
-        raise ValueError("shares of a strategy must be below 1e308; one has too many digits")
+        raise ValueError("shares of a strategy must sum to less than 1e308")
     e_d, e_w, e_g = (
         tuple(x / total for x in share) if isinstance(share, tuple) else share / total
         for share in written.values()

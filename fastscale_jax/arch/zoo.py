@@ -151,7 +151,8 @@ def resolve(
             choices); shares or a limit that do not fit the network; or a budget that no factor
             reaches.
     """
-    _check_texts(family, variant)
+    check_text("family", family, "resnet")
+    check_text("variant", variant, "50")
     kinds = {*budget_of(variant)} & {*MEASURED}
     return _resolved(family, variant, model_of(device, *kinds) if kinds else None)
 
@@ -202,11 +203,6 @@ def grammar(family: str) -> str:
         f"use {_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
         "amounts: 16gf x8 4mparams 9macts 25ms"
     )
-
-
-def _check_texts(family: str, variant: str) -> None:
-    check_text("family", family, "resnet")
-    check_text("variant", variant, "50")
 
 
 def _family(name: str) -> tuple[str, Family]:

@@ -85,7 +85,7 @@ def curves(
         if target or not only_draw:
             check_device(results, known, target)
         if only_draw:
-            if not results.is_file():
+            if not results.exists():
                 raise ValueError(
                     f"there is no results file {results} to draw; without --only_draw this command "
                     f"{_takes(target)} and writes it"
@@ -103,10 +103,8 @@ def curves(
             )
         if output is not None:
             if not (points.measured(records) or points.compiled(records)):
-                raise ValueError(
-                    f"{results} has no point to draw; without --only_draw this command "
-                    f"{_takes(target)}"
-                )
+                advice = f"; without --only_draw this command {_takes(target)}" if only_draw else ""
+                raise ValueError(f"{results} has no point to draw{advice}")
             _draw(records, output)
     except OSError as error:
         complain(f"{error.filename or results} cannot be written: {error.strerror}")

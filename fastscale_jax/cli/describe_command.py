@@ -32,7 +32,7 @@ def _counterpart(text: str) -> Counterpart:
     """Our network for `library:name`.
 
     Raises:
-        ValueError: an unknown library, or a network that none of our named ones is.
+        ValueError: an unknown library, or a network that is none of our named ones.
     """
     library, _, name = text.partition(":")
     package = meant(library, LIBRARIES)
@@ -48,7 +48,7 @@ def _counterpart(text: str) -> Counterpart:
             if plain.startswith(beginning):
                 raise ValueError(f"{package}'s {name} {difference}; our networks do not")
         raise ValueError(
-            f"no named network of ours is {package}'s {name}; "
+            f"none of our named networks is {package}'s {name}; "
             f"{did_you_mean(nearest(plain, known))}docs/weights.md lists the known names; others "
             "may be described by their sizes, as in fastscale info resnet:50 "
             "--config.model.depths='(2, 2, 2, 2)'"

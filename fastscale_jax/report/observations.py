@@ -42,15 +42,15 @@ def sentences(section: str) -> str:
     )
 
 
-def _by_section(found: Iterable[Claim]) -> list[Claim]:
-    return sorted(found, key=lambda claim: claim.section)
+def _by_section(some: Iterable[Claim]) -> list[Claim]:
+    return sorted(some, key=lambda claim: claim.section)
 
 
-def _table(name: str, title: str, caption: str, found: Iterable[Claim]) -> Table:
+def _table(name: str, title: str, caption: str, some: Iterable[Claim]) -> Table:
     return Table(
         name,
         title,
         caption,
         tuple(Column(header, is_number=False) for header in ("section", "the paper", "here")),
-        tuple(tuple(map(Cell, claim)) for claim in _by_section(found)),
+        tuple(tuple(map(Cell, claim)) for claim in _by_section(some)),
     )

@@ -91,5 +91,5 @@ def test_a_limit_above_all_sizes_is_refused():
 
 
 def test_shares_above_all_numbers_are_refused():
-    with pytest.raises(ValueError, match="shares of a strategy must be below 1e308"):
+    with pytest.raises(ValueError, match="shares of a strategy must sum to less than 1e308"):
         arch.scale(CONFIG, f"d{'9' * 400}w1r1", factor=4)

@@ -26,7 +26,12 @@ def test_the_network_may_be_a_config():
 def test_numbers_of_numpy_are_numbers():
     by = Multipliers(np.float32(2), np.int64(2), 1, np.float64(2))
     grown = arch.grow(BASE, by, max_resolution=np.int64(300))
-    assert grown == arch.grow(BASE, Multipliers(2.0, 2.0, 1.0, 2.0), max_resolution=300)
+    wanted = arch.grow(BASE, Multipliers(2.0, 2.0, 1.0, 2.0), max_resolution=300)
+    assert grown == wanted
+    by = Multipliers(np.asarray(2.0), np.int8(2), np.float16(1), np.asarray(2))
+    assert arch.grow(BASE, by, max_resolution=300) == wanted
+    by = Multipliers(2.0, np.full(4, 2, np.int8), 1.0, 2.0)
+    assert arch.grow(BASE, by, max_resolution=300) == wanted
 
 
 @pytest.mark.parametrize("limit", [100, 223])

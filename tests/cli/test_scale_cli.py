@@ -84,7 +84,7 @@ REFUSED = {
     "no network": ("describe timm:regnety_017", "did you mean regnety_016? docs/weights.md lists"),
     "no name": (
         "describe timm:resnet50d",
-        "no named network of ours is timm's resnet50d; did you mean resnet50? docs/weights.md "
+        "none of our named networks is timm's resnet50d; did you mean resnet50? docs/weights.md "
         "lists the known names; others may be described by their sizes, as in fastscale info",
     ),
     "one that is alike": (

@@ -149,6 +149,7 @@ def test_rows_are_shared_evenly(monkeypatch):
         (ConvShape(2, 7, 8, 24, 40, 1, 1, 2), False),  # no result reads the last column
         (ConvShape(2, 5, 7, 24, 40, 2, 1, 1), False),
         (ConvShape(2, 5, 7, 24, 40, 1, 3, 1), False),
+        (ConvShape(2, 8, 8, 24, 40, 1, 3, 3, "same"), False),  # its input gradient reads rows
     ],
     ids=lambda x: shape_id(x) if isinstance(x, ConvShape) else "",
 )

@@ -1,7 +1,9 @@
 """Several processes as one run: they agree, lose one another, and go on in other numbers."""
 
+import contextlib
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -9,10 +11,25 @@ import pytest
 from fastscale_jax.checkpoints.saved import latest_step
 from fastscale_jax.checkpoints.stores import checkpoints_of
 from fastscale_jax.logs.records import read_metrics
+from tests import commands
 from tests.commands import REPOSITORY, TINY, environment, free_port, run, start
 
 PEERS = ("--peer_timeout=6", "--cluster_timeout=60")
 ENDLESS = (*TINY, "--config.train.steps=100000", "--config.checkpoint.every_steps=5")
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left(monkeypatch):
+    """Kills processes that a failed test does not wait for."""
+    with contextlib.ExitStack() as stack:
+
+        def started(*arguments):
+            process = stack.enter_context(commands.start(*arguments))
+            stack.callback(process.kill)
+            return process
+
+        monkeypatch.setattr(sys.modules[__name__], "start", started)
+        yield
 
 
 def pair(*arguments, second=()):

@@ -199,7 +199,7 @@ def test_a_signal_while_a_network_is_compiled_gives_it_back(tmp_path):
         command, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
     ) as worker:
         log = tmp_path / "runs" / "regnets" / "000" / "log.txt"
-        for _ in range(600):
+        for _ in range(1200):
             if worker.poll() is not None or (log.is_file() and "3 steps" in log.read_text()):
                 break
             time.sleep(0.1)
@@ -225,7 +225,7 @@ def study_of(url, name="four"):
 
 def pid_with_second_job(url, pids):
     """Waits until one of these workers, whichever is faster, is at work on its second network."""
-    for _ in range(600):
+    for _ in range(1200):
         # the database may not be there yet, or may just be made
         with contextlib.suppress(KeyError, optuna.exceptions.StorageInternalError, SQLAlchemyError):
             with study_of(url) as study:

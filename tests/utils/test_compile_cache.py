@@ -50,7 +50,6 @@ def run(folder: pathlib.Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_a_second_process_compiles_nothing_and_computes_the_same(tmp_path):
     first = run(tmp_path)
     kept = files(tmp_path)

@@ -90,6 +90,7 @@ def test_this_repository_s_map_knows_what_tests_read():
         "fastscale_jax/cli/predict_command.py": "tests/cli/test_predict_cli.py",
         "fastscale_jax/measure/choose.py": "tests/measure/test_choose.py",
         "fastscale_jax/interop/exporting.py": "tests/cli/test_weights_cli.py",
+        "fastscale_jax/report/explorer.py": "tests/utils/test_other_systems.py",
     }.items():
         assert named in touched(tests, frozenset([changed]), found)
     for changed, other in {

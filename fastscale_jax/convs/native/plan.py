@@ -174,9 +174,10 @@ def input_gradient_plan(s: ConvShape) -> Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Strips:
-    """The source of a plan, copied in strips: some rows of some channels, padded with zeros.
+    """The source of a plan in strips: some rows of some channels, padded with zeros.
 
-    The padding saves a special case at borders, and a strip is contiguous in the cache.
+    Strips are copied, so that borders need no special case and a strip is contiguous in the cache.
+    Strips that are whole rows of the source are read without a copy.
     """
 
     plan: Plan
@@ -185,7 +186,10 @@ class Strips:
 
     @property
     def are_rows(self) -> bool:
-        """Whether strips are whole rows of the source, as in a 1x1 conv: they need no copy."""
+        """Whether strips are whole rows of the source, which need no copy.
+
+        They are in dense 1x1 convs, unless a stride skips the last column.
+        """
         whole = self.plan.source[1:]
         return self.plan.reach == (1, 1) and (self.columns, self.channels) == whole
 
