@@ -179,16 +179,18 @@ def _starts(tree: ast.AST) -> Iterator[str]:
 
 
 def _named_modules(tree: ast.AST, modules: Mapping[str, str]) -> Graph:
-    """Returns the modules that `_starts` may find, with the words that ask for each.
+    """Returns the modules that a file may find by name, with the words that ask for each.
 
-    The words are the rest of its name, and the keys of dictionaries whose values name it, as in
+    These are modules that `_starts` may find, and those of a folder that a string names. The words
+    are the rest of its name, and the keys of dictionaries whose values name it, as in
     `{"train": Command("train_command:train")}`.
     """
+    starts = [*_starts(tree), *(f"{text}." for text in _strings(tree) if text in PACKAGES[1:])]
     known = {}
-    for start in _starts(tree):
+    for start in starts:
         for module, file in modules.items():
             if module.startswith(start):
-                rest = module.removeprefix(start)
+                rest = module.removeprefix(start).removesuffix(".__main__")
                 known[file] = known.get(file, frozenset()) | {rest, *_keys_of(tree, rest)}
     return known
 

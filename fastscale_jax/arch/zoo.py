@@ -54,6 +54,7 @@ _PAPER_FACTORS = {
     (row.family, row.base, row.strategy, row.flops): row.factor for row in PAPER_ROWS if row.flops
 }
 
+_MOST_OF_BASES = 80  # characters
 _FORM = "<base> or [<base>_]<strategy>_<amount>"
 
 
@@ -197,10 +198,14 @@ def model_config(family: str, variant: str = "", *, device: Device | None = None
 def grammar(family: str) -> str:
     """Returns the grammar of a family's variants, as one line."""
     family, members = _family(family)
-    # without the two long names, to fit a line on stderr (`utils.console.MOST_CHARACTERS`)
+    # to fit a line on stderr (`utils.console.MOST_CHARACTERS`): without what is left of many bases,
+    # and without the two strategies with long names
+    bases = " ".join(members.bases)
+    if len(bases) > _MOST_OF_BASES:
+        bases = f"{bases[:_MOST_OF_BASES].rpartition(' ')[0]} …"
     strategies = " ".join(name for name in STRATEGIES if not name.startswith("rs_"))
     return (
-        f"use {_FORM}; bases: {' '.join(members.bases)}; strategies: {strategies} {FORMS}; "
+        f"use {_FORM}; bases: {bases}; strategies: {strategies} {FORMS}; "
         "amounts: 16gf x8 4mparams 9macts 25ms"
     )
 

@@ -90,6 +90,15 @@ def test_its_program_grows_with_depth_only_where_blocks_are_not_in_a_loop(scan):
     assert (sizes[0] == sizes[1]) == scan
 
 
+@pytest.fixture
+def whole_names():
+    """Names of operations with those of the functions around them."""
+    jax.config.update("jax_include_full_tracebacks_in_locations", True)
+    yield
+    jax.config.update("jax_include_full_tracebacks_in_locations", False)
+
+
+@pytest.mark.usefixtures("whole_names")
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_the_backward_pass_of_a_loop_takes_no_statistics_again(platform):
     model = models.build(network(), scan_blocks=True, grouped_conv="lax", platform=platform)

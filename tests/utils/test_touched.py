@@ -91,6 +91,8 @@ def test_this_repository_s_map_knows_what_tests_read():
         "fastscale_jax/measure/choose.py": "tests/measure/test_choose.py",
         "fastscale_jax/interop/exporting.py": "tests/cli/test_weights_cli.py",
         "fastscale_jax/report/explorer.py": "tests/utils/test_other_systems.py",
+        "configs/efficientnet_google.py": "tests/cli/test_recipes.py",
+        "fastscale_jax/report/__main__.py": "tests/report/test_report_command.py",
     }.items():
         assert named in touched(tests, frozenset([changed]), found)
     for changed, other in {
