@@ -343,10 +343,10 @@ def torch_twin(
     Raises:
         ValueError: variables of another network, or an unknown order.
     """
-    from fastscale_jax.interop.torch_twin import twin
-
     if variables is not None:
         variables = _checked_variables(variables)
+    from fastscale_jax.interop.torch_twin import twin
+
     return twin(_network(config), variables, channels=channels)
 
 
