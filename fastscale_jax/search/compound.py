@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fastscale_jax.arch import Architecture, count
 from fastscale_jax.arch.validation import validate
 from fastscale_jax.search.halving import NO_HALVING, Halving
-from fastscale_jax.search.job_plan import Listed
+from fastscale_jax.search.job_plan import Gridded
 from fastscale_jax.search.jobs import Entry, Job, best_of
 from fastscale_jax.search.multipliers import TARGET, grid, grown
 from fastscale_jax.search.outcome import write_results
@@ -48,7 +48,7 @@ def run_grid(
         for i, point in enumerate(points)
     ]
     about = {"search": "compound", "network": base.to_record(), "points": points}
-    entries = search(settings, Listed(jobs), about, halving)
+    entries = search(settings, Gridded(jobs), about, halving)
     return entries, _written(settings, phi, base, points, entries)
 
 

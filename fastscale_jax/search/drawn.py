@@ -114,6 +114,10 @@ class Drawn(NamedTuple):
         new = (x.parameters for x in drawn if self._is_wanted(x.parameters, known))
         return self._job(len(known), next(new))
 
+    def first_of(self, free: Sequence[Job]) -> Job:
+        """Returns the job that was sampled first."""
+        return free[0]
+
     def _at(self, values: Mapping[str, float]) -> Parameters:
         """A network's parameters: sampled values, or the space's single values."""
         whole = {**parameters_at(self.space, [0.0] * len(_NAMES))._asdict(), **values}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from fastscale_jax.search.attempts import Attempts
@@ -33,6 +34,14 @@ class Plan(Protocol):
 
     def next(self, attempts: Attempts) -> Job | None:
         """Returns a new job; None: there are no more."""
+        ...
+
+    def first_of(self, free: Sequence[Job]) -> Job:
+        """Returns the job that a lone worker does first.
+
+        Args:
+            free: jobs that nobody has done or is at work on, by number; at least one.
+        """
         ...
 
 
@@ -69,3 +78,24 @@ class Listed:
     def next(self, attempts: Attempts) -> Job | None:
         """Returns None."""
         return None
+
+    def first_of(self, free: Sequence[Job]) -> Job:
+        """Returns the job with the lowest number."""
+        return free[0]
+
+
+class Gridded(Listed):
+    """The points of a grid, in an order of Optuna's `GridSampler`.
+
+    The order is random: a search that is stopped early has points of the whole grid, and not only
+    those of a corner.
+    """
+
+    def first_of(self, free: Sequence[Job]) -> Job:
+        """Returns the job that the sampler proposes."""
+        by_number = {job.number: job for job in free}
+        sampler = optuna.samplers.GridSampler({"job": [*by_number]})
+        asked = optuna.create_study(sampler=sampler).ask(
+            {"job": CategoricalDistribution([*by_number])}
+        )
+        return by_number[asked.params["job"]]

@@ -123,9 +123,10 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             free = preferred or free
             if not free:
                 return None
-            # a lone worker takes jobs in order; several take random ones, to avoid collisions
+            # a lone worker takes jobs in the plan's order; several take random ones, to avoid
+            # collisions
             alone = all(entry.state != AT_WORK for entry in entries)
-            job = free[0] if alone else random.choice(free)
+            job = self._plan.first_of(free) if alone else random.choice(free)
             if self._attempt(job):
                 return job
 

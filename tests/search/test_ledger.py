@@ -14,7 +14,7 @@ import urllib.request
 import optuna
 import pytest
 
-from fastscale_jax.search.job_plan import Listed
+from fastscale_jax.search.job_plan import Gridded, Listed
 from fastscale_jax.search.jobs import AT_WORK, DONE, FAILED, WAITING
 from fastscale_jax.search.ledger import Ledger, LostError
 from fastscale_jax.search.storage import StorageError
@@ -69,6 +69,21 @@ def test_two_workers_do_each_job_once(tmp_path):
     errors = {entry.job.number: entry.error for entry in second.entries()}
     assert errors == {one.number: 1.0, other.number: 2.0, last.number: 3.0}
     assert states(second) == [DONE] * 3
+
+
+def test_a_grid_is_visited_once_in_random_order_and_goes_on_where_it_was(tmp_path):
+    visited = []
+    for most in (7, 20):  # the first worker ends early, at work on another point
+        with Ledger(f"sqlite:///{tmp_path / 'a.db'}", "grid", Gridded(jobs(20)), ABOUT) as ledger:
+            while (job := ledger.claim()) is not None:
+                if len(visited) == most:
+                    ledger.give_back()
+                    break
+                ledger.finish(1.0, {})
+                visited.append(job.number)
+    assert sorted(visited) == list(range(20))
+    assert visited != sorted(visited)
+    assert max(visited[:7]) > 7  # not only those of a corner
 
 
 def test_of_two_that_begin_the_same_job_the_first_has_it(tmp_path):
