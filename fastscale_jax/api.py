@@ -5,11 +5,10 @@ docs/python.md is its guide.
 
 import fnmatch
 import functools
-import operator
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
@@ -20,6 +19,12 @@ from fastscale_jax.arch.size_limits import check_cost
 from fastscale_jax.arch.validation import check_text
 from fastscale_jax.data.sources.own import from_arrays, from_csv, from_examples, from_folder
 from fastscale_jax.data.sources.source import Source
+from fastscale_jax.runs.arguments import (
+    check_source,
+    checked_seed,
+    checked_variables,
+    override_items,
+)
 from fastscale_jax.runs.recipes import read_config
 from fastscale_jax.runs.run import Run
 from fastscale_jax.utils.paths import at_home
@@ -144,7 +149,7 @@ def recipe(name: Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict
     Raises:
         ValueError: an unknown name or key, a value of another type, or overrides without keys.
     """
-    changes = [f"--config.{key}={value}" for key, value in _override_items(overrides)]
+    changes = [f"--config.{key}={value}" for key, value in override_items(overrides)]
     return read_config(os.fspath(name), changes)
 
 
@@ -199,7 +204,7 @@ def create_model(
     network = _network(
         config, num_classes=num_classes, resolution=resolution, in_channels=in_channels
     )
-    seed = _seed(seed)
+    seed = checked_seed(seed)
     check_cost(network, known_room())
     model = build(network, dtype=dtype, grouped_conv=grouped_conv)
     if weights is not None:
@@ -261,7 +266,7 @@ def save(
     """
     from fastscale_jax.interop.load import save as save_weights
 
-    save_weights(at_home(path), _network(config), _checked_variables(variables), names)
+    save_weights(at_home(path), _network(config), checked_variables(variables), names)
 
 
 @keys_without_dashes()
@@ -296,7 +301,7 @@ def train(
     from fastscale_jax.runs.loop import train as run_training
     from fastscale_jax.runs.start import start_of
 
-    _check_source(source)
+    check_source(source)
     run = config if isinstance(config, Run) else _run(config, source, overrides)
     if workdir is None and run.workdir is None and jax.process_count() > 1:
         raise ValueError("several processes need a workdir that all of them see")
@@ -323,7 +328,7 @@ def evaluate(workdir: Path, *, source: Source | None = None) -> dict[str, float]
     from fastscale_jax.runs.assess import evaluate_checkpoints
     from fastscale_jax.train.evaluate import as_record
 
-    _check_source(source)
+    check_source(source)
     folder = at_home(workdir)
     run = Run.of(read_config(None, workdir=folder), folder, source).prepared("eval")
     return as_record(evaluate_checkpoints(run)["last"])
@@ -344,7 +349,7 @@ def torch_twin(
         ValueError: variables of another network, or an unknown order.
     """
     if variables is not None:
-        variables = _checked_variables(variables)
+        variables = checked_variables(variables)
     from fastscale_jax.interop.torch_twin import twin
 
     return twin(_network(config), variables, channels=channels)
@@ -380,45 +385,6 @@ def _run(
             f"or a Run; got {kind}"
         )
     return Run.of(config, source=source)
-
-
-def _override_items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
-    if overrides is None:
-        return ()
-    is_by_key = isinstance(overrides, Mapping | ConfigDict)
-    if not is_by_key or not all(isinstance(key, str) for key in overrides):
-        raise ValueError(
-            'overrides must be values by key, as in {"train.epochs": 3}; got '
-            f"{type(overrides).__name__} {overrides!r}"
-        )
-    return overrides.items()
-
-
-def _seed(seed: object) -> int:
-    try:
-        number = operator.index(seed)  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        number = None
-    if number is None or not -(2**63) <= number < 2**63:
-        raise ValueError(f"seed must be a whole number of at most 63 bits; got {seed!r}")
-    return number
-
-
-def _check_source(source: object) -> None:
-    if source is not None and not isinstance(source, Source):
-        raise ValueError(
-            "source must be made by from_arrays, from_examples, from_csv or from_folder; got "
-            f"{type(source).__name__}"
-        )
-
-
-def _checked_variables(variables: object) -> Mapping[str, Any]:
-    if not isinstance(variables, Mapping):
-        raise ValueError(
-            'variables must be {"params": …, "batch_stats": …}, as create_model returns; got '
-            f"{type(variables).__name__}"
-        )
-    return variables
 
 
 def _new_workdir(run: Run) -> str:
