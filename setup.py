@@ -136,7 +136,7 @@ setup(
     package_data={
         "fastscale_jax": [
             "py.typed",
-            "data/sources/imagenet_classes.txt",
+            "data/sources/*.txt",
             "convs/conv_choices.json",
             "interop/pretrained.csv",
             "report/compiled.jsonl",

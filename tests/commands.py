@@ -18,17 +18,22 @@ _QUICKLY = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-# the smallest RegNetZ there is, of five blocks, on digits, for a few steps
+# the first two stages of the smallest RegNetZ there is, three blocks, on digits, for a few steps
 TINY = (
     "--config=configs/regnetz.py:dWr_x0.016",
-    "--config.model.depths=(1,2,1,1)",
+    "--config.model.depths=(1,2)",
+    "--config.model.widths=(8,8)",
+    "--config.model.strides=(2,2)",
+    "--config.model.kernels=(3,3)",
+    "--config.model.group_widths=(1,1)",
+    "--config.model.expansions=(4.0,4.0)",
     "--config.model.num_classes=10",
     "--config.data.name=digits",
     "--config.data.batch_size=100",
     "--config.train.steps=3",
     "--config.train.log_every_steps=2",
     "--config.augment.policy=",
-    "--config.model.resolution=32",
+    "--config.model.resolution=16",
     "--config.bn.precise_images=100",
 )
 

@@ -1,11 +1,14 @@
 """What all tests share."""
 
+import gc
 import importlib
+import math
 import os
 import pathlib
 import shutil
 import sys
 import tempfile
+import time
 
 import jax
 import pytest
@@ -17,6 +20,25 @@ from tests.core import MODULES
 from tests.kept_programs import exchange, give, take
 
 _COMMANDS = pytest.StashKey()
+_STARTED = time.monotonic()
+
+
+def pytest_addoption(parser):
+    """Adds an option for who has only so much time."""
+    parser.addoption(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="skip what is left after so many seconds",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Skips a test for which there is no time."""
+    seconds = item.config.getoption("seconds")
+    if time.monotonic() - _STARTED > seconds:
+        pytest.skip(f"not begun within {seconds:g} seconds")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -47,12 +69,15 @@ def tensorflow():
 
 
 def pytest_configure(config):
-    """Gives commands under test a cache of their own, outside of the user's home folder.
+    """Lets garbage wait, and gives commands under test a cache outside of the user's home folder.
 
     The workers of pytest-xdist share it: they inherit this process's environment.
     """
+    gc.set_threshold(20_000, 20, 50)  # as in commands
     if hasattr(config, "workerinput"):
         return
+    # JAX 0.10 would make the cache's own path, which is new in each run, a part of a program's name
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
     kept = config.cache.mkdir("commands") / processor()
     config.stash[_COMMANDS] = kept, os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="commands-")
@@ -79,6 +104,7 @@ def _compiled_once(pytestconfig, tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     # a sixth of tracing and lowering is spent on the names of Python's frames
     jax.config.update("jax_include_full_tracebacks_in_locations", False)
     yield folder, kept

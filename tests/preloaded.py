@@ -27,7 +27,6 @@ _CONTEXT.set_forkserver_preload(
         "fastscale_jax.cli.train_command",
         "fastscale_jax.runs.loop",
         "matplotlib.pyplot",
-        "sklearn.datasets",
         "torch",
     ]
 )

@@ -1,5 +1,9 @@
 """Which test modules a change touches: `python -m tests.touched --since=COMMIT` prints them.
 
+The nearest ones come first: those that import a changed file, then those that import these, and so
+on. Where many are equally near, another commit has another order, so that a run of the tests which
+is cut short does not leave out the same ones each time.
+
 A test module is touched if it, or a file that it depends on, differs between the commit and the
 working tree. Comments are no difference, nor are docstrings that no
 program reads. A module depends on what it imports, on the
@@ -11,7 +15,9 @@ does a file that no module names and that is no document.
 
 import argparse
 import ast
+import collections
 import functools
+import hashlib
 import pathlib
 import re
 import subprocess
@@ -62,19 +68,19 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Depen
             by_name.setdefault(end, set()).add(file)
     known = Dependencies({}, {}, {})
     for file in modules.values():
-        tree = _code((root / file).read_text(encoding="utf-8"))
-        needed = {f for name in _imports(tree, file) for f in _files_of(name, modules)}
+        source = _Source((root / file).read_text(encoding="utf-8"))
+        needed = {f for name in source.imports(file) for f in _files_of(name, modules)}
         if any(
-            "walk_packages(" in text for text in _strings(tree)
+            "walk_packages(" in text for text in source.strings
         ):  # it imports all of the package
             needed |= {f for f in modules.values() if f.startswith(f"{PACKAGES[0]}/")}
         if not file.endswith("__init__.py"):  # its modules are asked for as attributes
-            known.by_name[file] = _named_modules(tree, modules)
+            known.by_name[file] = source.named_modules(modules)
         if file.startswith(("tests/", "benchmarks/")):
             known.words[file] = frozenset(
-                word for text in _strings(tree) for p in _WORDS for word in p.findall(text)
+                word for text in source.strings for p in _WORDS for word in p.findall(text)
             )
-        for text in _strings(tree):
+        for text in source.strings:
             for name in _NAME.findall(text):
                 needed |= by_name.get(name, set())
                 needed |= set(_files_of(name, modules)) if "." in name else set()
@@ -88,11 +94,38 @@ def dependencies(files: Iterable[str], root: pathlib.Path = REPOSITORY) -> Depen
     return known
 
 
-def touched(tests: Iterable[str], changed: frozenset[str], known: Dependencies) -> list[str]:
-    """Returns those of the test modules that depend on a changed file."""
+def reached(file: str, known: Dependencies) -> Mapping[str, int]:
+    """Returns the files that a test module depends on, each with the number of steps to it."""
+    # the test's words, and those of what it shares with others, but not with all others
+    own = _followed(file, known, frozenset(), without=frozenset({"tests/conftest.py"}))
+    words = frozenset().union(*(known.words.get(f, frozenset()) for f in own))
+    return _followed(file, known, words)
+
+
+def touched(
+    tests: Mapping[str, Mapping[str, int]], changed: frozenset[str], known: Dependencies, salt: str
+) -> list[str]:
+    """Returns those of the test modules that depend on a changed file, the nearest first.
+
+    Args:
+        tests: what each module has `reached`.
+        changed: paths of files.
+        known: of the repository.
+        salt: decides the order of modules that are equally near.
+    """
     named = frozenset(known.graph).union(*known.graph.values())
     unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)} | changed & EVERYTHING
-    return sorted(t for t in tests if unknown or changed & _reached(t, known))
+    steps = {
+        t: min((n for f, n in files.items() if f in changed), default=None)
+        for t, files in tests.items()
+    }
+    far = max((len(files) for files in tests.values()), default=0)
+
+    def order(test: str) -> tuple[int, str]:
+        near = steps[test]
+        return far if near is None else near, hashlib.sha256(f"{salt}{test}".encode()).hexdigest()
+
+    return sorted((t for t in tests if unknown or steps[t] is not None), key=order)
 
 
 def changed_since(commit: str) -> frozenset[str]:
@@ -124,84 +157,90 @@ def _code(source: str) -> ast.Module:
     return tree
 
 
-def _reached(file: str, known: Dependencies) -> frozenset[str]:
-    # the test's words, and those of what it shares with others, but not with all others
-    own = _followed(file, known, frozenset(), without=frozenset({"tests/conftest.py"}))
-    words = frozenset().union(*(known.words.get(f, frozenset()) for f in own))
-    return _followed(file, known, words)
-
-
 def _followed(
     file: str, known: Dependencies, words: frozenset[str], without: frozenset[str] = frozenset()
-) -> frozenset[str]:
-    reached, waiting = {file, *without}, [file]
+) -> dict[str, int]:
+    steps, waiting = {file: 0}, collections.deque([file])
     while waiting:
-        file = waiting.pop()
+        file = waiting.popleft()
         asked = {f for f, names in known.by_name.get(file, {}).items() if names & words}
-        for other in (known.graph.get(file, frozenset()) | asked) - reached:
-            reached.add(other)
+        for other in (known.graph.get(file, frozenset()) | asked) - steps.keys() - without:
+            steps[other] = steps[file] + 1
             waiting.append(other)
-    return frozenset(reached - without)
+    return steps
 
 
-def _imports(tree: ast.AST, file: str) -> Iterator[str]:
-    packages = {}  # by the name that they have in this file
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-            packages |= {a.asname or a.name: a.name for a in node.names if a.name in PACKAGES}
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{file} has a relative import, which this map does not follow")
-            if node.module not in PACKAGES:  # these import nothing until they are asked for it
-                yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id=name)) if name in packages:
-                yield f"{packages[name]}.{node.attr}"
+class _Source:
+    """A module's text, read once."""
+
+    def __init__(self, text: str):
+        self.nodes = [*ast.walk(_code(text))]
+        self.strings = [*_strings(self.nodes)]
+
+    def imports(self, file: str) -> Iterator[str]:
+        """Yields the names of what is imported."""
+        packages = {}  # by the name that they have in this file
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+                packages |= {a.asname or a.name: a.name for a in node.names if a.name in PACKAGES}
+            elif isinstance(node, ast.ImportFrom):
+                if node.level:
+                    raise ValueError(
+                        f"{file} has a relative import, which this map does not follow"
+                    )
+                if node.module not in PACKAGES:  # these import nothing until they are asked for it
+                    yield node.module or ""
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        for node in self.nodes:
+            match node:
+                case ast.Attribute(value=ast.Name(id=name)) if name in packages:
+                    yield f"{packages[name]}.{node.attr}"
+
+    def named_modules(self, modules: Mapping[str, str]) -> Graph:
+        """Returns the modules that a file may find by name, with the words that ask for each.
+
+        These are modules that `_starts` may find, and those of a folder that a string names. The
+        words are the rest of its name, and the keys of dictionaries whose values name it, as in
+        `{"train": Command("train_command:train")}`.
+        """
+        starts = [*self._starts(), *(f"{text}." for text in self.strings if text in PACKAGES[1:])]
+        known = {}
+        for start in starts:
+            for module, file in modules.items():
+                if module.startswith(start):
+                    rest = module.removeprefix(start).removesuffix(".__main__")
+                    asking = {rest, *self._keys.get(rest, ())}
+                    known[file] = known.get(file, frozenset()) | asking
+        return known
+
+    def _starts(self) -> Iterator[str]:
+        """Yields `package.folder.` of each f"package.folder.{name}": a module known by name."""
+        for node in self.nodes:
+            if isinstance(node, ast.JoinedStr):
+                for part in node.values[:-1]:
+                    text = str(part.value) if isinstance(part, ast.Constant) else ""
+                    start = _START.search(text)
+                    if start and start[1].split(".")[0] in PACKAGES:
+                        yield start[1]
+
+    @functools.cached_property
+    def _keys(self) -> Mapping[str, set[str]]:
+        """For what the values of dictionaries name, the keys."""
+        found: dict[str, set[str]] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(key, ast.Constant):
+                        for text in _strings(ast.walk(value)):
+                            found.setdefault(text.split(":")[0], set()).add(str(key.value))
+        return found
 
 
-def _strings(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
-
-
-def _starts(tree: ast.AST) -> Iterator[str]:
-    """Yields `package.folder.` of each f"package.folder.{name}": a module that is known by name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            for part in node.values[:-1]:
-                start = _START.search(str(part.value)) if isinstance(part, ast.Constant) else None
-                if start and start[1].split(".")[0] in PACKAGES:
-                    yield start[1]
-
-
-def _named_modules(tree: ast.AST, modules: Mapping[str, str]) -> Graph:
-    """Returns the modules that a file may find by name, with the words that ask for each.
-
-    These are modules that `_starts` may find, and those of a folder that a string names. The words
-    are the rest of its name, and the keys of dictionaries whose values name it, as in
-    `{"train": Command("train_command:train")}`.
-    """
-    starts = [*_starts(tree), *(f"{text}." for text in _strings(tree) if text in PACKAGES[1:])]
-    known = {}
-    for start in starts:
-        for module, file in modules.items():
-            if module.startswith(start):
-                rest = module.removeprefix(start).removesuffix(".__main__")
-                known[file] = known.get(file, frozenset()) | {rest, *_keys_of(tree, rest)}
-    return known
-
-
-def _keys_of(tree: ast.AST, name: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                named = (text for text in _strings(value) if text.split(":")[0] == name)
-                if isinstance(key, ast.Constant) and any(named):
-                    yield str(key.value)
 
 
 def _files_of(name: str, modules: Mapping[str, str]) -> Iterable[str]:
@@ -244,7 +283,10 @@ def main() -> int:
     arguments = parser.parse_args()
     files = _git("ls-files").splitlines()
     tests = [f for f in files if _TEST.fullmatch(f) and f.startswith(f"{arguments.below}/")]
-    print(*touched(tests, changed_since(arguments.since), dependencies(files)), sep="\n")
+    known = dependencies(files)
+    touching = {test: reached(test, known) for test in tests}
+    salt = _git("rev-parse", "HEAD")
+    print(*touched(touching, changed_since(arguments.since), known, salt), sep="\n")
     return 0
 
 

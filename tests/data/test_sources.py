@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from fastscale_jax.data.sources.arrays import ArraySplit
 from fastscale_jax.data.sources.source import SOURCES, check_source, class_names, load_source
@@ -44,6 +45,15 @@ def test_digits_have_the_documented_sizes_and_types(digits):
         assert (split.images.shape, split.images.dtype) == ((examples, 8, 8, 3), np.uint8)
         assert (split.labels.shape, split.labels.dtype) == ((examples,), np.int32)
     assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
+
+
+def test_digits_are_split_as_scikit_learn_splits_them(digits):
+    labels = load_digits().target
+    orders = train_test_split(np.arange(1797), test_size=360, stratify=labels, random_state=0)
+    pixels = load_digits().images
+    for split, order in zip((digits.train, digits.test), orders, strict=True):
+        np.testing.assert_array_equal(split.labels, labels[order])
+        np.testing.assert_array_equal(np.ceil(split.images[..., 0] / 16), pixels[order])
 
 
 def test_digits_of_each_class_are_split_in_proportion(digits):
@@ -162,11 +172,11 @@ def test_without_tensorflow_files_cannot_be_read(name, monkeypatch):
     assert class_names(name, 3) == ("0", "1", "2")
 
 
-def test_small_sources_do_without_tensorflow():
+def test_small_sources_do_without_large_packages():
     program = (
         "import sys; from fastscale_jax.data.sources.source import load_source; "
         "[load_source(name, resolution=8, num_classes=10) for name in ('digits', 'synthetic')]; "
-        "print(sorted({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
+        "print(sorted({'sklearn', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,11 +1,14 @@
 """Which tests a change touches."""
 
+import math
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from tests import touched as touched_module
-from tests.touched import REPOSITORY, changed_since, dependencies, touched
+from tests.conftest import pytest_runtest_setup
+from tests.touched import REPOSITORY, changed_since, dependencies, reached, touched
 
 FILES = {
     "fastscale_jax/__init__.py": "",
@@ -65,9 +68,34 @@ def graph(tmp_path_factory):
 )
 def test_a_change_touches_what_depends_on_it(graph, changed, expected):
     assert expected <= ALL
-    assert touched(TESTS, frozenset([changed]), graph) == sorted(
+    tests = {test: reached(test, graph) for test in TESTS}
+    assert sorted(touched(tests, frozenset([changed]), graph, "")) == sorted(
         f"tests/test_{name}.py" for name in expected
     )
+
+
+def test_the_nearest_come_first_and_equally_near_ones_in_any_order(graph):
+    tests = {test: reached(test, graph) for test in TESTS}
+    changed = frozenset(["fastscale_jax/sizes.py"])
+    orders = {tuple(touched(tests, changed, graph, str(salt))) for salt in range(99)}
+    steps = {"sizes": 1, "attribute": 1, "steps": 2}  # then those that run a command, by its name
+    for order in orders:
+        assert {*order[:2]} == {"tests/test_sizes.py", "tests/test_attribute.py"}
+        assert order[2] == "tests/test_steps.py"
+    assert len({order[:2] for order in orders}) == 2
+    assert {
+        name: tests[f"tests/test_{name}.py"]["fastscale_jax/sizes.py"] for name in steps
+    } == steps
+
+
+@pytest.mark.parametrize(("seconds", "begins"), [(0, False), (math.inf, True)])
+def test_what_has_no_time_left_is_skipped(seconds, begins):
+    item = SimpleNamespace(config=SimpleNamespace(getoption={"seconds": seconds}.get))
+    if begins:
+        pytest_runtest_setup(item)
+    else:
+        with pytest.raises(pytest.skip.Exception, match="not begun within 0 seconds"):
+            pytest_runtest_setup(item)
 
 
 def test_this_repository_s_map_knows_what_tests_read():
@@ -75,7 +103,7 @@ def test_this_repository_s_map_knows_what_tests_read():
         ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     found = dependencies(listed.stdout.splitlines())
-    tests = [name for name in found.graph if "/test_" in name]
+    tests = {name: reached(name, found) for name in found.graph if "/test_" in name}
     for changed, named in {
         "fastscale_jax/arch/scaling.py": "tests/arch/test_scaling.py",
         "tests/golden/scaling.json": "tests/arch/test_scaling.py",
@@ -94,13 +122,13 @@ def test_this_repository_s_map_knows_what_tests_read():
         "configs/efficientnet_google.py": "tests/cli/test_recipes.py",
         "fastscale_jax/report/__main__.py": "tests/report/test_report_command.py",
     }.items():
-        assert named in touched(tests, frozenset([changed]), found)
+        assert named in touched(tests, frozenset([changed]), found, "")
     for changed, other in {
         "fastscale_jax/arch/scaling.py": "tests/data/test_views.py",
         "fastscale_jax/report/contents.py": "tests/runs/test_survival.py",
         "fastscale_jax/search/ledger.py": "tests/distributed/test_many_hosts.py",
     }.items():
-        assert other not in touched(tests, frozenset([changed]), found)
+        assert other not in touched(tests, frozenset([changed]), found, "")
 
 
 def test_comments_and_docstrings_are_no_change_but_where_they_are_printed(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Sources that fit into memory: digits and noise."""
 
 import dataclasses
+import gzip
+import importlib.util
+import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +12,7 @@ from fastscale_jax.data.pipeline import Batch, Picks, Plan
 
 # as in ImageNet-1k, so that an epoch of synthetic images takes as long as one of ImageNet
 _IMAGENET_TRAIN_IMAGES = 1_281_167
+_DIGITS_TRAIN = 1437
 # All images of a small batch differ; larger batches repeat some.
 _SYNTHETIC_IMAGES = 32
 
@@ -50,20 +54,25 @@ class ArraySplit:
 
 
 def digits() -> tuple[ArraySplit, ArraySplit]:
-    """Returns scikit-learn's digits: 1,437 to train and 360 to test."""
-    # imported late: scikit-learn takes more than a second to import
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    """Returns scikit-learn's digits: 1,437 to train and 360 to test.
 
-    pixels, labels = load_digits(return_X_y=True)
-    grey = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    images, labels = np.repeat(grey, 3, axis=-1), labels.astype(np.int32)
-    indices = np.arange(len(labels))
-    index_splits = train_test_split(indices, test_size=360, stratify=labels, random_state=0)
-    train, test = (np.asarray(split) for split in index_splits)
+    scikit-learn is not imported, which takes more than a second: its file is read, and its
+    stratified split is one of ours, `digits_order.txt`.
+    """
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None, "it is required"
+    assert package.origin is not None, "a package has an __init__.py"
+    file = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"
+    with gzip.open(file, "rt", encoding="ascii") as lines:
+        rows = np.loadtxt(lines, dtype=np.int32, delimiter=",")  # 64 levels up to 16, a label
+    order = (pathlib.Path(__file__).parent / "digits_order.txt").read_text(encoding="ascii")
+    rows = rows[np.array(order.split(), dtype=int)]
+    grey = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    images, labels = np.repeat(grey, 3, axis=-1), rows[:, -1]
+    train, test = slice(_DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
     return (
-        ArraySplit(images[train], labels[train], len(train)),
-        ArraySplit(images[test], labels[test], len(test)),
+        ArraySplit(images[train], labels[train], _DIGITS_TRAIN),
+        ArraySplit(images[test], labels[test], len(labels) - _DIGITS_TRAIN),
     )
 
 
