@@ -30,8 +30,9 @@ _CONTEXT.set_forkserver_preload(
         "torch",
     ]
 )
-# Settings that a program reads as it starts: a command with others is not forked.
-_READ_EARLY = ("JAX_", "XLA_", "PYTHON", "MPL", "OMP_", "TF_")
+# Settings that a program reads as it starts: a command with others is not forked. XLA reads its own
+# when it is first used, and JAX's are set in the forked process.
+_READ_EARLY = ("PYTHON", "MPL", "OMP_", "TF_")
 _NO_RESTART = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0"}  # fastscale_jax.utils.huge_pages
 _started_with: dict[str, str] = {}
 
@@ -48,8 +49,11 @@ def run_preloaded(
     if not _started_with:
         _started_with.update(early)
         with pytest.MonkeyPatch.context() as patch:
+            for name in filter(_is_of_jax, {**os.environ}):
+                patch.delenv(name)
             for name, value in env.items():
-                patch.setenv(name, value)
+                if not _is_of_jax(name):
+                    patch.setenv(name, value)
             forkserver.ensure_running()
     if early != _started_with:
         command = [sys.executable, "-m", f"fastscale_jax.{module}", *arguments]
@@ -66,6 +70,21 @@ def run_preloaded(
     return subprocess.CompletedProcess([module, *arguments], process.exitcode or 0, *texts)
 
 
+def _is_of_jax(name: str) -> bool:
+    return name.startswith("JAX_")
+
+
+def _set_in_jax(name: str, value: str) -> None:
+    """Sets an option of JAX's to what the environment has for it."""
+    import jax  # the forked process has it
+
+    before = jax.config.values.get(name)
+    if isinstance(before, bool):
+        jax.config.update(name, value.lower() not in ("", "0", "false", "off", "no"))
+    else:
+        jax.config.update(name, value if before is None else type(before)(value))
+
+
 def _command(
     module: str,
     arguments: tuple[str, ...],
@@ -77,6 +96,8 @@ def _command(
     """Is a command, in the process that was forked for it."""
     os.environ.clear()
     os.environ.update(env)
+    for name in filter(_is_of_jax, env):
+        _set_in_jax(name.lower(), env[name])
     os.chdir(folder)
     for descriptor, file in ((1, stdout), (2, stderr)):
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -46,10 +46,8 @@ def example(name):
     return block[1]
 
 
-@pytest.mark.parametrize(
-    "names",
-    [["run an export"], pytest.param(["run an export", "run ONNX"], marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["run an export"], ["run an export", "run ONNX"]])
 def test_the_examples_run_an_export_without_the_package(names, tmp_path):
     if "run ONNX" in names:
         pytest.importorskip("onnxruntime")

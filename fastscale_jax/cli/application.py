@@ -210,9 +210,9 @@ def main(tokens: Sequence[str]) -> int:
             [_underscored(token) for token in rest], exit_on_error=False, print_error=False
         )
     except cyclopts.UnknownOptionError as error:
-        return usage_error(_of_another(rest[0], error))
+        return usage_error(_of_another(rest, error))
     except cyclopts.CycloptsError as error:
-        return usage_error(_in_a_line(rest[0] if rest else "", error))
+        return usage_error(_in_a_line(rest, error))
     arguments = bound.arguments
     try:
         if "config" in inspect.signature(function).parameters:
@@ -246,8 +246,9 @@ def _underscored(token: str) -> str:
     return f"--{flag[2:].replace('-', '_')}{equals}{value}"
 
 
-def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
+def _of_another(tokens: Sequence[str], error: cyclopts.UnknownOptionError) -> str:
     """The error message for an option that only other commands have; it names them."""
+    name = tokens[0]
     option = error.token.keyword or ""
     app = application()
     commands = [
@@ -257,10 +258,11 @@ def _of_another(name: str, error: cyclopts.UnknownOptionError) -> str:
     ]
     if commands:
         return f"{option} is for {', '.join(commands)}, not for {name}"
-    return _in_a_line(name, error)
+    return _in_a_line(tokens, error)
 
 
-def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
+def _in_a_line(tokens: Sequence[str], error: cyclopts.CycloptsError) -> str:
+    name = tokens[0] if tokens else ""
     if isinstance(error, cyclopts.CoercionError) and error.target_type is bool and error.token:
         flag, value = error.token.keyword, error.token.value
         return f"{flag}={value}: it is a switch and takes no value; write {flag} or leave it out"
@@ -270,7 +272,10 @@ def _in_a_line(name: str, error: cyclopts.CycloptsError) -> str:
         # an unknown option makes cyclopts report all arguments of a variadic command as unused
         first = next((token for token in unused if token.startswith("-")), unused[0])
         if name == "scale" and not first.startswith("-"):
-            return f"unexpected argument {first!r}; its network is given as --config={first}"
+            given = [token for token in tokens[1:] if not token.startswith("-")]
+            # `fastscale scale regnety:500mf dWr_4gf`: the first has been taken for the strategy
+            network = next((token for token in given if ":" in token), first)
+            return f"unexpected argument {first!r}; its network is given as --config={network}"
         return f"unexpected argument {first!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""
     return in_plain_words(" ".join(str(error).split())) + (

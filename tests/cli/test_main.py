@@ -52,6 +52,15 @@ def test_info_gives_the_paper_row_as_one_json_object_and_nothing_else():
     assert found["scale"]["r"] == pytest.approx(31.5**0.05)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "network"),
+    [(["regnety:500mf", "dWr_4gf"], "regnety:500mf"), (["dWr_4gf", "regnetz"], "regnetz")],
+)
+def test_scale_says_how_its_network_is_given(arguments, network, capsys):
+    assert main(["scale", *arguments]) == 2
+    assert capsys.readouterr().err.endswith(f"its network is given as --config={network}\n")
+
+
 def test_info_of_a_base_or_of_a_changed_network_has_no_scale():
     for arguments in (
         ["--config=configs/regnety.py:4gf"],

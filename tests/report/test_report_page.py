@@ -26,6 +26,8 @@ from tests.report.made_up import (
 )
 from tests.search.device_points import write_points
 
+pytestmark = pytest.mark.slow  # computing the page takes longer than looking at it
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):

@@ -77,6 +77,7 @@ def test_a_run_tells_its_errors_on_its_way_and_ends_where_others_are_ahead(tmp_p
     assert error == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_quickly")
 def test_a_run_that_was_paused_goes_on_where_it_was(tmp_path):
     """It ends with the error of a run without a pause, and trains no epoch twice."""

@@ -20,7 +20,7 @@ def tiny_config(**changes: Any) -> ConfigDict:
     config.variant = ""
     config.model = arch.scale(arch.model_config("regnetz"), "dWr", factor=1 / 64)
     config.model.update({field: config.model[field][:2] for field in PER_STAGE})
-    config.model.update(depths=(1, 2), resolution=12, num_classes=10)
+    config.model.update(depths=(1, 2), resolution=20, num_classes=10)
     config.model.update(dropout=0.1, stochastic_depth=0.1)  # so that every random key matters
     config.data.update(name="digits", batch_size=359)
     config.train.update(epochs=2, log_every_steps=2)
