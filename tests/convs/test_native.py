@@ -29,6 +29,7 @@ SHAPES = [
     ConvShape(1, 8, 8, 3, 20, 1, 7, 2),
     ConvShape(1, 8, 5, 24, 24, 3, 3, 2, "same"),
 ]
+FEW = [*SHAPES[:2], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[2:])]
 names = itertools.count()
 
 
@@ -78,7 +79,7 @@ def alone(shape):
 
 
 @pytest.mark.parametrize("registers", [(32, 64), (16, 32), (32, 16)], ids=["512", "256", "128"])
-@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+@pytest.mark.parametrize("shape", FEW, ids=shape_id)
 def test_vectors_of_any_width_give_the_same(monkeypatch, registers, shape):
     for module in (plan, rotating, splatting):
         monkeypatch.setattr(module, "vector_registers", lambda: registers)

@@ -190,6 +190,7 @@ def test_a_file_that_is_gone_is_one_more_of_them(tmp_path):
     np.testing.assert_array_equal(batch.mask, [True, True, False, True, True, True, True, True])
 
 
+@pytest.mark.slow
 def test_tfds_s_junk_leaves_its_place_to_the_next_of_the_batch(tfds_photos):
     options = {"tfds_name": "tiny_junk", "resolution": SIZE, "num_classes": 2}
     source = load_source("tfds", directory=str(tfds_photos), **options)

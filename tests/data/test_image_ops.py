@@ -89,10 +89,13 @@ def test_each_device_can_do_its_share():
 @pytest.mark.parametrize(
     "statistics_of",
     [
-        level_tables.ImageStatistics,
-        lambda image: gathered.GatheredStatistics(packed.packed(image)),
+        pytest.param(level_tables.ImageStatistics, id="plain"),
+        pytest.param(
+            lambda image: gathered.GatheredStatistics(packed.packed(image)),
+            id="gathered",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plain", "gathered"],
 )
 def test_contrast_is_stretched_as_by_pil_from_any_level_to_any_other(statistics_of):
     low, high = (x.reshape(-1, 1, 3) for x in np.triu_indices(256, k=1))  # a pair a channel

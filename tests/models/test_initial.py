@@ -19,7 +19,7 @@ from fastscale_jax.utils.compiling import hasty
     [
         ("efficientnet", "b0"),
         pytest.param("resnetrs", "50", marks=pytest.mark.slow),
-        ("efficientnetv2", "s"),
+        pytest.param("efficientnetv2", "s", marks=pytest.mark.slow),
     ],
 )
 def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):

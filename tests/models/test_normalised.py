@@ -208,7 +208,8 @@ def trained(config, platform, **settings):
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
-        *((name, "") for name in NETWORKS),
+        (NETWORKS[0], ""),
+        *(pytest.param(name, "", marks=pytest.mark.slow) for name in NETWORKS[1:]),
         *(pytest.param("regnetz:500mf", x, marks=pytest.mark.slow) for x in SETTINGS),
     ],
 )

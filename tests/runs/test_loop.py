@@ -94,7 +94,10 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
         assert image.format == "PNG"
 
 
-@pytest.mark.parametrize(("minutes", "steps"), [(1e-6, [1, 2, 3, 4, 5]), (60.0, [3, 5])])
+@pytest.mark.parametrize(
+    ("minutes", "steps"),
+    [(1e-6, [1, 2, 3, 4, 5]), pytest.param(60.0, [3, 5], marks=pytest.mark.slow)],
+)
 def test_checkpoints_come_by_the_clock(tmp_path, minutes, steps):
     changes = {"train.steps": 5, "checkpoint.every_minutes": minutes, "checkpoint.keep": 9}
     changes |= {"checkpoint.every_epochs": 0, "checkpoint.every_steps": 3}

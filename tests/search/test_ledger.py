@@ -212,7 +212,7 @@ def test_a_search_whose_beginner_died_before_it_said_what_it_is_goes_on(tmp_path
         opened(tmp_path / "a.db", about={**ABOUT, "seed": 1})
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_of_two_searches_that_begin_at_once_one_is_refused(tmp_path, kind, request):
     url = f"sqlite:///{tmp_path / 'a.db'}"
     if kind == "postgresql":

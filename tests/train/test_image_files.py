@@ -77,6 +77,7 @@ def test_a_folder_of_another_number_of_classes_is_refused(trained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_network_trains_on_tfds_s_mock_data(tmp_path):
     from tests.data import mock_photos  # here, because it imports TensorFlow
 
