@@ -8,7 +8,6 @@ fastscale train digits --workdir=runs/digits
 # Every command imports the modules below, so none of them imports JAX.
 
 import errno
-import gc
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from fastscale_jax.arch.spelling import did_you_mean, nearest
 from fastscale_jax.cli.application import main
 from fastscale_jax.targets.extras import leave_out_devices_that_are_not_here
 from fastscale_jax.utils.console import FAILURE, complain, usage_error
+from fastscale_jax.utils.garbage import collect_rarely
 from fastscale_jax.utils.huge_pages import restart_with_huge_pages
 
 # subcommands of `fastscale` that `--mode` accepts
@@ -39,9 +39,7 @@ def fastscale() -> NoReturn:
 
 def _run(tokens: list[str]) -> NoReturn:
     restart_with_huge_pages()
-    # Tracing makes some hundred thousand objects that stay: Python's collector of garbage, which
-    # looks at them after every 700, took a twelfth of a short run.
-    gc.set_threshold(20_000, 20, 50)
+    collect_rarely()
     leave_out_devices_that_are_not_here()
     try:
         status = main(tokens)

@@ -1,6 +1,5 @@
 """What all tests share."""
 
-import gc
 import importlib
 import math
 import os
@@ -15,30 +14,34 @@ import pytest
 from jax._src import compiler  # the one way to give XLA's own options to what is run eagerly
 
 from fastscale_jax.utils.compiling import default_folder, processor
+from fastscale_jax.utils.garbage import collect_rarely
 from tests.compiler import QUICKLY
 from tests.core import MODULES
 from tests.kept_programs import exchange, give, take
 
+# JAX 0.10 puts the path of the cache, which is new in each run, into the key of each program.
+_PATH_IN_KEYS = "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"
 _COMMANDS = pytest.StashKey()
 _STARTED = time.monotonic()
 
 
 def pytest_addoption(parser):
-    """Adds an option for who has only so much time."""
+    """Adds `--start_within`, after which no test is started."""
     parser.addoption(
-        "--seconds",
+        "--start_within",
         type=float,
         default=math.inf,
-        help="skip what is left after so many seconds",
+        metavar="SECONDS",
+        help="start no test later; collecting them counts",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Skips a test for which there is no time."""
-    seconds = item.config.getoption("seconds")
+    """Skips a test if the time of `--start_within` is over."""
+    seconds = item.config.getoption("start_within")
     if time.monotonic() - _STARTED > seconds:
-        pytest.skip(f"not begun within {seconds:g} seconds")
+        pytest.skip(f"not started within {seconds:g} seconds")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -69,18 +72,20 @@ def tensorflow():
 
 
 def pytest_configure(config):
-    """Lets garbage wait, and gives commands under test a cache outside of the user's home folder.
+    """Makes Python collect garbage rarely, and keeps what commands compile out of the user's home.
 
-    The workers of pytest-xdist share it: they inherit this process's environment.
+    The workers of pytest-xdist share that folder: they inherit this process's environment.
     """
-    gc.set_threshold(20_000, 20, 50)  # as in commands
+    collect_rarely()
     if hasattr(config, "workerinput"):
         return
-    # JAX 0.10 would make the cache's own path, which is new in each run, a part of a program's name
-    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
     kept = config.cache.mkdir("commands") / processor()
-    config.stash[_COMMANDS] = kept, os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="commands-")
+    settings = {
+        "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="commands-"),
+        _PATH_IN_KEYS: "none",
+    }
+    config.stash[_COMMANDS] = kept, {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     take(kept, pathlib.Path(default_folder()) / processor())
 
 
@@ -90,9 +95,11 @@ def pytest_unconfigure(config):
         return
     kept, before = config.stash[_COMMANDS]
     give(pathlib.Path(default_folder()) / processor(), kept)
-    shutil.rmtree(os.environ.pop("XDG_CACHE_HOME"))
-    if before is not None:
-        os.environ["XDG_CACHE_HOME"] = before
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"])
+    for name, value in before.items():
+        del os.environ[name]
+        if value is not None:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,7 +111,7 @@ def _compiled_once(pytestconfig, tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    jax.config.update(_PATH_IN_KEYS.lower(), "none")
     # a sixth of tracing and lowering is spent on the names of Python's frames
     jax.config.update("jax_include_full_tracebacks_in_locations", False)
     yield folder, kept

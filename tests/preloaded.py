@@ -34,7 +34,7 @@ _CONTEXT.set_forkserver_preload(
 # when it is first used, and JAX's are set in the forked process.
 _READ_EARLY = ("PYTHON", "MPL", "OMP_", "TF_")
 _NO_RESTART = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0"}  # fastscale_jax.utils.huge_pages
-_started_with: dict[str, str] = {}
+_started_with: list[dict[str, str]] = []  # the settings above, once the process has been started
 
 
 def run_preloaded(
@@ -47,7 +47,7 @@ def run_preloaded(
     """
     early = {name: x for name, x in env.items() if name.startswith(_READ_EARLY)}
     if not _started_with:
-        _started_with.update(early)
+        _started_with.append(early)
         with pytest.MonkeyPatch.context() as patch:
             for name in filter(_is_of_jax, {**os.environ}):
                 patch.delenv(name)
@@ -55,7 +55,7 @@ def run_preloaded(
                 if not _is_of_jax(name):
                     patch.setenv(name, value)
             forkserver.ensure_running()
-    if early != _started_with:
+    if [early] != _started_with:
         command = [sys.executable, "-m", f"fastscale_jax.{module}", *arguments]
         return subprocess.run(
             command, cwd=folder, env=env, capture_output=True, text=True, check=False
@@ -75,13 +75,13 @@ def _is_of_jax(name: str) -> bool:
 
 
 def _set_in_jax(name: str, value: str) -> None:
-    """Sets an option of JAX's to what the environment has for it."""
+    """Sets an option of JAX's to what the environment has for it, as importing JAX does."""
     import jax  # the forked process has it
 
     before = jax.config.values.get(name)
     if isinstance(before, bool):
-        jax.config.update(name, value.lower() not in ("", "0", "false", "off", "no"))
-    else:
+        jax.config.update(name, value.lower() in ("y", "yes", "t", "true", "on", "1"))
+    elif name in jax.config.values:
         jax.config.update(name, value if before is None else type(before)(value))
 
 
@@ -96,8 +96,6 @@ def _command(
     """Is a command, in the process that was forked for it."""
     os.environ.clear()
     os.environ.update(env)
-    for name in filter(_is_of_jax, env):
-        _set_in_jax(name.lower(), env[name])
     os.chdir(folder)
     for descriptor, file in ((1, stdout), (2, stderr)):
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -107,6 +105,8 @@ def _command(
     sys.stderr = io.TextIOWrapper(
         io.FileIO(2, "w", closefd=False), errors="backslashreplace", line_buffering=True
     )
+    for name in filter(_is_of_jax, env):
+        _set_in_jax(name.lower(), env[name])
     sys.argv = [module, *arguments]
     sys.modules.pop(f"fastscale_jax.{module}", None)  # it is run, not imported
     try:

@@ -7,13 +7,18 @@ import pytest
 
 from tests.commands import REPOSITORY, TINY, run
 
-# what the run began with beside `TINY`
+# what the run began with beside `TINY`: its network, and which checkpoints it kept
 FLAGS = (
     *TINY,
+    "--config.model.depths=(1,2,1,1)",
     "--config.model.widths=(8,8,16,16)",
+    "--config.model.strides=(2,2,2,2)",
+    "--config.model.kernels=(3,3,3,3)",
+    "--config.model.group_widths=(4,4,4,4)",
+    "--config.model.expansions=(4.0,4.0,4.0,4.0)",
     "--config.model.head_width=0",
     "--config.model.stem_width=8",
-    "--config.model.group_widths=(4,4,4,4)",
+    "--config.model.resolution=32",
     "--config.checkpoint.keep=1",
     "--config.checkpoint.every_epochs=0",
 )

@@ -1,16 +1,15 @@
 """Which test modules a change touches: `python -m tests.touched --since=COMMIT` prints them.
 
-The nearest ones come first: those that import a changed file, then those that import these, and so
-on. Where many are equally near, another commit has another order, so that a run of the tests which
-is cut short does not leave out the same ones each time.
-
 A test module is touched if it, or a file that it depends on, differs between the commit and the
-working tree. Comments are no difference, nor are docstrings that no
-program reads. A module depends on what it imports, on the
-modules and files that its strings name (commands are run by name, data are opened by name), and on
-what these depend on. Of the modules that a command finds by name, such as its subcommands, a test
-depends on those that its own strings ask for. Dependencies and settings touch every test, and so
-does a file that no module names and that is no document.
+working tree. Comments are no difference, nor are docstrings that no program reads. A module depends
+on what it imports, on the modules and files that its strings name (commands are run by name, data
+are opened by name), and on what these depend on. Of the modules that a command finds by name, such
+as its subcommands, a test depends on those that its own strings ask for. Dependencies and settings
+touch every test, and so does a file that no module names and that is no document.
+
+Changed test modules come first, then those that import or name a changed file, then those that
+import or name these. Modules at equal distance are ordered by a hash of the commit, so that a run
+with a time limit leaves out other tests each time.
 """
 
 import argparse
@@ -18,6 +17,7 @@ import ast
 import collections
 import functools
 import hashlib
+import math
 import pathlib
 import re
 import subprocess
@@ -108,24 +108,22 @@ def touched(
     """Returns those of the test modules that depend on a changed file, the nearest first.
 
     Args:
-        tests: what each module has `reached`.
+        tests: for each test module, what `reached` returns.
         changed: paths of files.
-        known: of the repository.
-        salt: decides the order of modules that are equally near.
+        known: the repository's dependencies.
+        salt: decides the order of modules at equal distance.
     """
     named = frozenset(known.graph).union(*known.graph.values())
     unknown = {f for f in changed - named if not f.endswith(DOCUMENTS)} | changed & EVERYTHING
-    steps = {
-        t: min((n for f, n in files.items() if f in changed), default=None)
-        for t, files in tests.items()
+    distances = {
+        test: min((steps for file, steps in files.items() if file in changed), default=math.inf)
+        for test, files in tests.items()
     }
-    far = max((len(files) for files in tests.values()), default=0)
 
-    def order(test: str) -> tuple[int, str]:
-        near = steps[test]
-        return far if near is None else near, hashlib.sha256(f"{salt}{test}".encode()).hexdigest()
+    def order(test: str) -> tuple[float, str]:
+        return distances[test], hashlib.sha256(f"{salt}{test}".encode()).hexdigest()
 
-    return sorted((t for t in tests if unknown or steps[t] is not None), key=order)
+    return sorted((t for t in tests if unknown or distances[t] < math.inf), key=order)
 
 
 def changed_since(commit: str) -> frozenset[str]:
@@ -171,7 +169,7 @@ def _followed(
 
 
 class _Source:
-    """A module's text, read once."""
+    """A module's syntax tree without docstrings, and its strings."""
 
     def __init__(self, text: str):
         self.nodes = [*ast.walk(_code(text))]
@@ -226,15 +224,15 @@ class _Source:
 
     @functools.cached_property
     def _keys(self) -> Mapping[str, set[str]]:
-        """For what the values of dictionaries name, the keys."""
-        found: dict[str, set[str]] = {}
+        """Maps each name in a dictionary's values to its keys."""
+        keys: dict[str, set[str]] = {}
         for node in self.nodes:
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     if isinstance(key, ast.Constant):
                         for text in _strings(ast.walk(value)):
-                            found.setdefault(text.split(":")[0], set()).add(str(key.value))
-        return found
+                            keys.setdefault(text.split(":")[0], set()).add(str(key.value))
+        return keys
 
 
 def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import cyclopts
 
 import fastscale_jax
 from fastscale_jax.arch.spelling import did_you_mean, nearest
+from fastscale_jax.arch.variants import parsed
 from fastscale_jax.cli.boundary import exit_status
 from fastscale_jax.cli.overrides import split
 from fastscale_jax.cli.status_line import told_if_long
@@ -272,9 +273,9 @@ def _in_a_line(tokens: Sequence[str], error: cyclopts.CycloptsError) -> str:
         # an unknown option makes cyclopts report all arguments of a variadic command as unused
         first = next((token for token in unused if token.startswith("-")), unused[0])
         if name == "scale" and not first.startswith("-"):
-            given = [token for token in tokens[1:] if not token.startswith("-")]
-            # `fastscale scale regnety:500mf dWr_4gf`: the first has been taken for the strategy
-            network = next((token for token in given if ":" in token), first)
+            arguments = [x for x in tokens[1:] if not x.startswith("-")]
+            # cyclopts takes the first argument for the scaling, whichever it is
+            network = next((x for x in arguments if not parsed(x)), first)
             return f"unexpected argument {first!r}; its network is given as --config={network}"
         return f"unexpected argument {first!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""

@@ -54,7 +54,12 @@ def test_info_gives_the_paper_row_as_one_json_object_and_nothing_else():
 
 @pytest.mark.parametrize(
     ("arguments", "network"),
-    [(["regnety:500mf", "dWr_4gf"], "regnety:500mf"), (["dWr_4gf", "regnetz"], "regnetz")],
+    [
+        (["regnety:500mf", "dWr_4gf"], "regnety:500mf"),
+        (["dWr_4gf", "regnetz"], "regnetz"),
+        (["regnetz", "dWr_4gf"], "regnetz"),
+        (["configs/regnetz.py", "a0.6_x4"], "configs/regnetz.py"),
+    ],
 )
 def test_scale_says_how_its_network_is_given(arguments, network, capsys):
     assert main(["scale", *arguments]) == 2

@@ -29,7 +29,6 @@ SHAPES = [
     ConvShape(1, 8, 8, 3, 20, 1, 7, 2),
     ConvShape(1, 8, 5, 24, 24, 3, 3, 2, "same"),
 ]
-FEW = [*SHAPES[:2], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[2:])]
 names = itertools.count()
 
 
@@ -78,8 +77,20 @@ def alone(shape):
     return all_three(shape)
 
 
-@pytest.mark.parametrize("registers", [(32, 64), (16, 32), (32, 16)], ids=["512", "256", "128"])
-@pytest.mark.parametrize("shape", FEW, ids=shape_id)
+# each shape at one width, and two at every width; the others are slow
+@pytest.mark.parametrize(
+    ("shape", "registers"),
+    [
+        pytest.param(
+            shape,
+            registers,
+            id=f"{shape_id(shape)}-{8 * registers[1]}",
+            marks=[pytest.mark.slow] * (i > 1 and registers[1] < 64),
+        )
+        for i, shape in enumerate(SHAPES)
+        for registers in [(32, 64), (16, 32), (32, 16)]
+    ],
+)
 def test_vectors_of_any_width_give_the_same(monkeypatch, registers, shape):
     for module in (plan, rotating, splatting):
         monkeypatch.setattr(module, "vector_registers", lambda: registers)

@@ -4,12 +4,14 @@ import collections
 import importlib.util
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from fastscale_jax.data.sources import arrays
 from fastscale_jax.data.sources.arrays import ArraySplit
 from fastscale_jax.data.sources.source import SOURCES, check_source, class_names, load_source
 
@@ -48,12 +50,22 @@ def test_digits_have_the_documented_sizes_and_types(digits):
 
 
 def test_digits_are_split_as_scikit_learn_splits_them(digits):
-    labels = load_digits().target
-    orders = train_test_split(np.arange(1797), test_size=360, stratify=labels, random_state=0)
-    pixels = load_digits().images
+    theirs = load_digits()
+    images = np.floor(theirs.images * 255 / 16 + 0.5)
+    indices = np.arange(len(images))
+    orders = train_test_split(indices, test_size=360, stratify=theirs.target, random_state=0)
     for split, order in zip((digits.train, digits.test), orders, strict=True):
-        np.testing.assert_array_equal(split.labels, labels[order])
-        np.testing.assert_array_equal(np.ceil(split.images[..., 0] / 16), pixels[order])
+        np.testing.assert_array_equal(split.labels, theirs.target[order])
+        np.testing.assert_array_equal(split.images[..., 0], images[order])
+
+
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(digits, monkeypatch, tmp_path):
+    moved = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: moved)
+    for split, same in zip(arrays.digits(), (digits.train, digits.test), strict=True):
+        np.testing.assert_array_equal(split.images, same.images)
+        np.testing.assert_array_equal(split.labels, same.labels)
+        assert split.labels.dtype == same.labels.dtype
 
 
 def test_digits_of_each_class_are_split_in_proportion(digits):

@@ -8,7 +8,7 @@ import types
 import jax
 import pytest
 
-from fastscale_jax.arch import Complexity, as_architecture, count, model_config
+from fastscale_jax.arch import Complexity, as_architecture, model_config
 from fastscale_jax.arch.device_model import DeviceModel, Linear
 from fastscale_jax.cli import time_command
 from fastscale_jax.measure import earlier, fitted, roofline, step_times, timing
@@ -216,12 +216,11 @@ def test_the_command_says_what_follows_from_what_it_measured(found):
     assert said["step_ms_quartiles"][0] <= said["step_ms"] <= said["step_ms_quartiles"][1]
     assert said["inference_ms"] > 0
     assert said["compile_seconds"] > 0
-    network = model_config("regnetz", "dWr_x0.016")
-    network.update(depths=(1, 2, 1, 1), num_classes=10, resolution=32)
-    cost = count(as_architecture(network))
-    assert said["peak_bytes"] > 3 * 4 * cost.params + 100 * 32 * 32 * 3  # state and batch, at least
+    network = json.loads(run(*TINY, "--mode=info", "--format=json").stdout)
+    batch = 100 * network["resolution"] ** 2 * 3
+    assert said["peak_bytes"] > 3 * 4 * network["params"] + batch  # and the state, at least
     assert said["floor_share"] == pytest.approx(said["floor_ms"] / said["step_ms"])
-    least = 6 * cost.flops * 100 / said["ceiling_flops"]
+    least = 6 * network["flops"] * 100 / said["ceiling_flops"]
     assert said["floor_ms"] >= 1000 * least * (1 - 1e-9)
 
 

@@ -12,14 +12,13 @@ from fastscale_jax.models import initial
 from fastscale_jax.utils.compiling import hasty
 
 
-# squeeze-and-excitation and a conv in the head; bottlenecks with SE after them and without; fused
-# blocks
 @pytest.mark.parametrize(
     ("family", "variant"),
     [
-        ("efficientnet", "b0"),
+        ("efficientnet", "b0"),  # squeeze-and-excitation (SE), and a conv in the head
+        # bottlenecks with SE after them and without
         pytest.param("resnetrs", "50", marks=pytest.mark.slow),
-        pytest.param("efficientnetv2", "s", marks=pytest.mark.slow),
+        pytest.param("efficientnetv2", "s", marks=pytest.mark.slow),  # fused blocks
     ],
 )
 def test_the_first_weights_are_flax_s_to_rounding(family, variant, monkeypatch):

@@ -26,7 +26,7 @@ from tests.report.made_up import (
 )
 from tests.search.device_points import write_points
 
-pytestmark = pytest.mark.slow  # computing the page takes longer than looking at it
+pytestmark = pytest.mark.slow  # writing the page takes some 15 seconds
 
 
 @pytest.fixture(scope="module")

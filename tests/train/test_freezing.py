@@ -33,8 +33,9 @@ CASES = {
     "*.bn.*": {"train.shard_optimizer": True, "optim.name": "adamw", "optim.clip_norm": 1.0},
     "*.se.*,*.b.bn.scale": {"bn.group_size": 8, "optim.layer_decay": 0.5},
 }
-# the others take half as long again
-MOST = [next(iter(CASES)), *(pytest.param(x, marks=pytest.mark.slow) for x in [*CASES][1:])]
+# each takes some five seconds: whole modules, and a pattern with another optimiser
+_DEFAULT = ("backbone", "*.bn.*")
+MOST = [pytest.param(x, marks=[pytest.mark.slow] * (x not in _DEFAULT)) for x in CASES]
 # arrays of the optimiser for each array that is trained, and what it has beside them
 STATES = {"sgd": (1, 1), "adamw": (2, 2)}
 

@@ -1,13 +1,10 @@
 """Which tests a change touches."""
 
-import math
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 
 from tests import touched as touched_module
-from tests.conftest import pytest_runtest_setup
 from tests.touched import REPOSITORY, changed_since, dependencies, reached, touched
 
 FILES = {
@@ -86,16 +83,6 @@ def test_the_nearest_come_first_and_equally_near_ones_in_any_order(graph):
     assert {
         name: tests[f"tests/test_{name}.py"]["fastscale_jax/sizes.py"] for name in steps
     } == steps
-
-
-@pytest.mark.parametrize(("seconds", "begins"), [(0, False), (math.inf, True)])
-def test_what_has_no_time_left_is_skipped(seconds, begins):
-    item = SimpleNamespace(config=SimpleNamespace(getoption={"seconds": seconds}.get))
-    if begins:
-        pytest_runtest_setup(item)
-    else:
-        with pytest.raises(pytest.skip.Exception, match="not begun within 0 seconds"):
-            pytest_runtest_setup(item)
 
 
 def test_this_repository_s_map_knows_what_tests_read():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import importlib.resources
 import importlib.util
 import pathlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from fastscale_jax.data.pipeline import Batch, Picks, Plan
 
 # as in ImageNet-1k, so that an epoch of synthetic images takes as long as one of ImageNet
 _IMAGENET_TRAIN_IMAGES = 1_281_167
-_DIGITS_TRAIN = 1437
+_DIGITS_TRAIN_IMAGES = 1437
 # All images of a small batch differ; larger batches repeat some.
 _SYNTHETIC_IMAGES = 32
 
@@ -56,24 +57,34 @@ class ArraySplit:
 def digits() -> tuple[ArraySplit, ArraySplit]:
     """Returns scikit-learn's digits: 1,437 to train and 360 to test.
 
-    scikit-learn is not imported, which takes more than a second: its file is read, and its
-    stratified split is one of ours, `digits_order.txt`.
+    `digits_order.txt` lists the images in the order of scikit-learn's
+    `train_test_split(test_size=360, stratify=labels, random_state=0)`: first those to train.
     """
-    package = importlib.util.find_spec("sklearn")
-    assert package is not None, "it is required"
-    assert package.origin is not None, "a package has an __init__.py"
-    file = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"
-    with gzip.open(file, "rt", encoding="ascii") as lines:
-        rows = np.loadtxt(lines, dtype=np.int32, delimiter=",")  # 64 levels up to 16, a label
-    order = (pathlib.Path(__file__).parent / "digits_order.txt").read_text(encoding="ascii")
-    rows = rows[np.array(order.split(), dtype=int)]
+    here = importlib.resources.files("fastscale_jax.data.sources")
+    order = (here / "digits_order.txt").read_text(encoding="ascii")
+    rows = _rows_of_digits()[np.array(order.split(), dtype=int)]
     grey = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(grey, 3, axis=-1), rows[:, -1]
-    train, test = slice(_DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
+    train, test = slice(_DIGITS_TRAIN_IMAGES), slice(_DIGITS_TRAIN_IMAGES, None)
     return (
-        ArraySplit(images[train], labels[train], _DIGITS_TRAIN),
-        ArraySplit(images[test], labels[test], len(labels) - _DIGITS_TRAIN),
+        ArraySplit(images[train], labels[train], _DIGITS_TRAIN_IMAGES),
+        ArraySplit(images[test], labels[test], len(labels) - _DIGITS_TRAIN_IMAGES),
     )
+
+
+def _rows_of_digits() -> np.ndarray:
+    """Returns a row of int32 for each image: 64 grey levels from 0 to 16, then the label."""
+    # the package's file is read, because importing the package takes more than a second
+    package = importlib.util.find_spec("sklearn")
+    if package and package.origin:
+        file = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"
+        if file.is_file():
+            with gzip.open(file, "rt", encoding="ascii") as lines:
+                return np.loadtxt(lines, dtype=np.int32, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return np.column_stack([pixels, labels]).astype(np.int32)
 
 
 def synthetic(resolution: int, num_classes: int) -> tuple[ArraySplit, ArraySplit]:
