@@ -21,6 +21,7 @@ from docs import (
     report_tables,
     results_table,
     scale_out,
+    scaling_tables,
     shares_tables,
     speed_tables,
 )
@@ -185,14 +186,18 @@ TABLES = {
         "outcomes": accelerator_programs.outcomes,
         "source": accelerator_programs.source,
     },
-    "scaling.md": {"ResNet-RS": resnet_rs},
+    "scaling.md": {
+        "growth": scaling_tables.growth,
+        "example": scaling_tables.example,
+        "ResNet-RS": resnet_rs,
+    },
     "search.md": {"halving": halving_table.table},
     "scale-out.md": {
         "weak scaling": scale_out.table,
         "reductions": scale_out.reductions_table,
     },
     "recipe.md": {"digits": cpu_tables.digits},
-    "results.md": {"files": results_table.files},
+    "results.md": {"paper networks": scaling_tables.paper_networks, "files": results_table.files},
     "study.md": {"study": report_tables.study},
     "paper.md": {
         "claims runtime": report_tables.runtime_claims,
