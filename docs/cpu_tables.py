@@ -11,6 +11,8 @@ from docs.speed_tables import RESULTS
 from fastscale_jax.measure import curve_figures, points
 from fastscale_jax.report.networks import NAMES
 
+# of the machine of curves_cpu.jsonl: the best of a product of matrices, and of a copy
+_OPERATIONS_A_SECOND, _BYTES_A_SECOND = 193e9, 5.5e9
 _FRAMEWORKS = {"jax": "JAX", "torch": "PyTorch", "": "both"}
 _OPERATIONS = {
     "a table (`invert`, `brightness`)": ("invert", "brightness"),
@@ -49,6 +51,38 @@ def _correlations(name: str) -> list[list[str]]:
         ]
         for c in curve_figures.correlations(records, quantity)
     ]
+
+
+def balance() -> str:
+    """Returns what a step of some scaled networks computes and moves, and how long it took.
+
+    A step computes the network three times, and an operation is half a multiply-add.
+    """
+    measured = {
+        (x["base"], x["strategy"], x["factor"]): x
+        for x in points.read(RESULTS / "curves_cpu.jsonl")
+        if x["framework"] == "jax"
+    }
+    rows = []
+    for base in ("efficientnet:b0", "regnety:500mf", "regnetz:500mf"):
+        for strategy in ("w", "dwr"):
+            x = measured[base, strategy, 16]
+            moved = 24 * x["acts"] * x["images"], 28 * x["params"]
+            rows.append(
+                [
+                    f"{NAMES[base]}, {strategy}",
+                    _amount_and_time(6 * x["flops"] * x["images"], "GFLOP", _OPERATIONS_A_SECOND),
+                    *(_amount_and_time(number, "GB", _BYTES_A_SECOND) for number in moved),
+                    f"{x['step_ms']:.0f} ms",
+                ]
+            )
+    times16 = "\N{MULTIPLICATION SIGN}16"
+    return markdown([times16, "operations", "activations", "parameters", "measured, JAX"], rows)
+
+
+def _amount_and_time(amount: float, unit: str, rate: float) -> str:
+    digits = {"GFLOP": 0, "GB": 2}[unit]
+    return f"{amount / 1e9:.{digits}f} {unit}, {1000 * amount / rate:.0f} ms"
 
 
 def host_pipeline() -> str:

@@ -144,6 +144,7 @@ TABLES = {
     "config-keys.md": {"recipe keys": config_tables.recipe},
     "curves.md": {
         "correlations": cpu_tables.correlations,
+        "balance": cpu_tables.balance,
         "correlations largest": cpu_tables.correlations_largest,
     },
     "data.md": {"host pipeline": cpu_tables.host_pipeline},
