@@ -11,8 +11,10 @@ from docs.speed_tables import RESULTS
 from fastscale_jax.measure import curve_figures, points
 from fastscale_jax.report.networks import NAMES
 
-# of the machine of curves_cpu.jsonl: the best of a product of matrices, and of a copy
-_OPERATIONS_A_SECOND, _BYTES_A_SECOND = 193e9, 5.5e9
+# the best product of matrices and the best copy on the machine of curves_cpu.jsonl, a second;
+# docs/curves.md has them too, and why a step moves these bytes
+_PEAK_OPERATIONS, _PEAK_BYTES = 193e9, 5.5e9
+_BYTES_PER_ACTIVATION, _BYTES_PER_PARAMETER = 24, 28
 _FRAMEWORKS = {"jax": "JAX", "torch": "PyTorch", "": "both"}
 _OPERATIONS = {
     "a table (`invert`, `brightness`)": ("invert", "brightness"),
@@ -56,7 +58,7 @@ def _correlations(name: str) -> list[list[str]]:
 def balance() -> str:
     """Returns what a step of some scaled networks computes and moves, and how long it took.
 
-    A step computes the network three times, and an operation is half a multiply-add.
+    A multiply-add is two operations, and a training step costs three forward passes.
     """
     measured = {
         (x["base"], x["strategy"], x["factor"]): x
@@ -67,12 +69,13 @@ def balance() -> str:
     for base in ("efficientnet:b0", "regnety:500mf", "regnetz:500mf"):
         for strategy in ("w", "dwr"):
             x = measured[base, strategy, 16]
-            moved = 24 * x["acts"] * x["images"], 28 * x["params"]
+            acts = _BYTES_PER_ACTIVATION * x["acts"] * x["images"]
+            params = _BYTES_PER_PARAMETER * x["params"]
             rows.append(
                 [
                     f"{NAMES[base]}, {strategy}",
-                    _amount_and_time(6 * x["flops"] * x["images"], "GFLOP", _OPERATIONS_A_SECOND),
-                    *(_amount_and_time(number, "GB", _BYTES_A_SECOND) for number in moved),
+                    _amount_and_time(6 * x["flops"] * x["images"], "GFLOP", 0, _PEAK_OPERATIONS),
+                    *(_amount_and_time(bytes_, "GB", 2, _PEAK_BYTES) for bytes_ in (acts, params)),
                     f"{x['step_ms']:.0f} ms",
                 ]
             )
@@ -80,8 +83,7 @@ def balance() -> str:
     return markdown([times16, "operations", "activations", "parameters", "measured, JAX"], rows)
 
 
-def _amount_and_time(amount: float, unit: str, rate: float) -> str:
-    digits = {"GFLOP": 0, "GB": 2}[unit]
+def _amount_and_time(amount: float, unit: str, digits: int, rate: float) -> str:
     return f"{amount / 1e9:.{digits}f} {unit}, {1000 * amount / rate:.0f} ms"
 
 

@@ -1,26 +1,24 @@
 """Tables of what scaling costs, by formulas and as counted, and of the paper's scaled networks."""
 
-import math
-
 from fastscale_jax import arch
+from fastscale_jax.arch.zoo import PaperRow
 from fastscale_jax.display.table import DASH
-from fastscale_jax.report.closed_forms import ALPHA
+from fastscale_jax.report.closed_forms import ALPHA, exponents
 from fastscale_jax.report.paper import COUNTS, paper
 
 _STRATEGIES = ("d", "w", "r", "dw", "wr", "dr", "dwr", "dWr")  # of Tables 1, 2 and 4
 _FACTOR = 16.0  # of the example
 _SCHEDULES = ("1x", "2x", "4x")
-# variants by the names of the paper's rows
-_PAPER = {
-    "RegNetZ-500MF": "regnetz:500mf",
-    "RegNetZ-500MF->4GF": "regnetz:dWr_4gf",
-    "RegNetZ-500MF->16GF": "regnetz:dWr_16gf",
-    "RegNetZ-4GF->16GF": "regnetz:4gf_dWr_16gf",
-    "RegNetY-500MF->16GF": "regnety:dWr_16gf",
-    "RegNetY-4GF->16GF": "regnety:4gf_dWr_16gf",
-    "EfficientNet-B0->16GF": "efficientnet:dWr_16gf",
-    "EfficientNet-B4": "efficientnet:b4",
-}
+_NETWORKS = (  # rows of the paper
+    "RegNetZ-500MF",
+    "RegNetZ-500MF->4GF",
+    "RegNetZ-500MF->16GF",
+    "RegNetZ-4GF->16GF",
+    "RegNetY-500MF->16GF",
+    "RegNetY-4GF->16GF",
+    "EfficientNet-B0->16GF",
+    "EfficientNet-B4",
+)
 
 
 def growth() -> str:
@@ -28,8 +26,7 @@ def growth() -> str:
     rows = ["| strategy | flops | params | acts |", "|---|---|---|---|"]
     rows += ["| any | s | s^(e_d + e_w) | s^(e_d + e_w/2 + e_r) |"]
     for strategy in _STRATEGIES:
-        grown = arch.growth(strategy, math.e)
-        powers = " | ".join(_power(math.log(getattr(grown, count))) for count in COUNTS)
+        powers = " | ".join(map(_power, exponents(strategy)))
         rows.append(f"| `{strategy}` | {powers} |")
     rows += [f"| `a<{ALPHA}>` | s | s^((1+{ALPHA})/2) | s^((2-{ALPHA})/2) |"]
     return "\n".join(rows)
@@ -59,7 +56,9 @@ def paper_networks() -> str:
     """Returns a table of the paper's scaled networks, as counted, with the errors it prints."""
     rows = [f"| variant | flops | params | acts | {' | '.join(_SCHEDULES)} |"]
     rows += ["|---|---|---|---|---|---|---|"]
-    for name, variant in _PAPER.items():
+    of_paper = {row.name: row for row in arch.PAPER_ROWS}
+    for name in _NETWORKS:
+        variant = _variant(of_paper[name])
         cost = arch.count(arch.resolve(*variant.split(":"))[0])
         errors = paper().rows[name].errors
         printed = (f"{errors[x].percent:.1f}" if x in errors else DASH for x in _SCHEDULES)
@@ -68,3 +67,11 @@ def paper_networks() -> str:
             f"{cost.acts / 1e6:.3f} M | {' | '.join(printed)} |"
         )
     return "\n".join(rows)
+
+
+def _variant(row: PaperRow) -> str:
+    """Returns a row's network as users write it: the base of a scaled network only where needed."""
+    if not row.strategy:
+        return f"{row.family}:{row.base}"
+    base = "" if row.base == arch.FAMILIES[row.family].default else f"{row.base}_"
+    return f"{row.family}:{base}{row.strategy}_{row.flops / 1e9:g}gf"

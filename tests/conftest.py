@@ -19,8 +19,8 @@ from tests.compiler import QUICKLY
 from tests.core import MODULES
 from tests.kept_programs import exchange, give, take
 
-# JAX 0.10 puts the path of the cache, which is new in each run, into the key of each program.
-_PATH_IN_KEYS = "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"
+# "none": otherwise JAX 0.10 puts the cache's path, new in each run, into each program's key
+_XLA_CACHES = "jax_persistent_cache_enable_xla_caches"
 _COMMANDS = pytest.StashKey()
 _STARTED = time.monotonic()
 
@@ -32,7 +32,7 @@ def pytest_addoption(parser):
         type=float,
         default=math.inf,
         metavar="SECONDS",
-        help="start no test later; collecting them counts",
+        help="start no test later than this after pytest, collection included",
     )
 
 
@@ -72,7 +72,7 @@ def tensorflow():
 
 
 def pytest_configure(config):
-    """Makes Python collect garbage rarely, and keeps what commands compile out of the user's home.
+    """Makes the garbage collector run less often, and gives commands a cache folder of their own.
 
     The workers of pytest-xdist share that folder: they inherit this process's environment.
     """
@@ -82,7 +82,7 @@ def pytest_configure(config):
     kept = config.cache.mkdir("commands") / processor()
     settings = {
         "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="commands-"),
-        _PATH_IN_KEYS: "none",
+        _XLA_CACHES.upper(): "none",
     }
     config.stash[_COMMANDS] = kept, {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -111,7 +111,7 @@ def _compiled_once(pytestconfig, tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update(_PATH_IN_KEYS.lower(), "none")
+    jax.config.update(_XLA_CACHES, "none")
     # a sixth of tracing and lowering is spent on the names of Python's frames
     jax.config.update("jax_include_full_tracebacks_in_locations", False)
     yield folder, kept

@@ -78,10 +78,13 @@ def _set_in_jax(name: str, value: str) -> None:
     """Sets an option of JAX's to what the environment has for it, as importing JAX does."""
     import jax  # the forked process has it
 
-    before = jax.config.values.get(name)
+    options = jax.config.values
+    if name not in options:  # not every JAX_ variable is an option
+        return
+    before = options[name]
     if isinstance(before, bool):
-        jax.config.update(name, value.lower() in ("y", "yes", "t", "true", "on", "1"))
-    elif name in jax.config.values:
+        jax.config.update(name, jax._src.config.bool_env(name.upper(), before))
+    else:
         jax.config.update(name, value if before is None else type(before)(value))
 
 

@@ -7,9 +7,9 @@ are opened by name), and on what these depend on. Of the modules that a command 
 as its subcommands, a test depends on those that its own strings ask for. Dependencies and settings
 touch every test, and so does a file that no module names and that is no document.
 
-Changed test modules come first, then those that import or name a changed file, then those that
-import or name these. Modules at equal distance are ordered by a hash of the commit, so that a run
-with a time limit leaves out other tests each time.
+They are ordered by distance: the number of imports or names from the test module to the nearest
+changed file. Modules at equal distance are ordered by a hash of HEAD, so that another commit leaves
+out other tests when time runs out.
 """
 
 import argparse

@@ -273,9 +273,10 @@ def _in_a_line(tokens: Sequence[str], error: cyclopts.CycloptsError) -> str:
         # an unknown option makes cyclopts report all arguments of a variadic command as unused
         first = next((token for token in unused if token.startswith("-")), unused[0])
         if name == "scale" and not first.startswith("-"):
+            # cyclopts has taken the first argument for the scaling, even if it is the network
             arguments = [x for x in tokens[1:] if not x.startswith("-")]
-            # cyclopts takes the first argument for the scaling, whichever it is
-            network = next((x for x in arguments if not parsed(x)), first)
+            is_scaling = ":" not in first and parsed(first)
+            network = arguments[0] if is_scaling else first
             return f"unexpected argument {first!r}; its network is given as --config={network}"
         return f"unexpected argument {first!r}; flags are written --name=value"
     example = COMMANDS[name].example if missing and name in COMMANDS else ""

@@ -59,6 +59,9 @@ def test_info_gives_the_paper_row_as_one_json_object_and_nothing_else():
         (["dWr_4gf", "regnetz"], "regnetz"),
         (["regnetz", "dWr_4gf"], "regnetz"),
         (["configs/regnetz.py", "a0.6_x4"], "configs/regnetz.py"),
+        (["regnety:4gf_dWr_16gf", "dwr_x2"], "regnety:4gf_dWr_16gf"),
+        (["dWr_4gf", "--format", "json", "regnetz"], "regnetz"),
+        (["dWR_4gf", "regnetz"], "regnetz"),
     ],
 )
 def test_scale_says_how_its_network_is_given(arguments, network, capsys):

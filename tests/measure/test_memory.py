@@ -147,7 +147,7 @@ def test_an_evaluation_wants_a_number():
 
 @pytest.mark.slow
 def test_a_limit_that_nothing_fits_is_refused_in_one_line():
-    large = "--config.model.resolution=128"
+    large = "--config.model.resolution=128"  # a batch of one at 16 pixels fits into 1 MB
     result = run(*TINY, large, "--config.data.batch_size=auto", "--memory_gb=0.001")
     assert result.returncode == 2
     assert "not even the smallest batch, of 1, fits" in result.stderr.splitlines()[-1]

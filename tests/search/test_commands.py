@@ -16,9 +16,12 @@ from fastscale_jax.arch import Architecture
 from tests.commands import REPOSITORY, TINY, environment, run, run_module
 from tests.search.test_outcome import loaded
 
-# TINY says how many steps; each network would have machine code of its own to compile
-# the window of SPACE is for 32 pixels
-QUICK = (*TINY, "--config.model.resolution=32", "--epochs=0", "--config.grouped_conv=lax")
+QUICK = (
+    *TINY,
+    "--config.model.resolution=32",  # the window of SPACE is for 32 pixels
+    "--epochs=0",  # TINY says how many steps
+    "--config.grouped_conv=lax",  # otherwise each network compiles machine code of its own
+)
 SPACE = ("--window=0.5mf:3mf", "--depth=4:6", "--w0=8:16", "--wa=8:32", "--group_width=4:8")
 
 

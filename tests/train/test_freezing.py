@@ -33,7 +33,7 @@ CASES = {
     "*.bn.*": {"train.shard_optimizer": True, "optim.name": "adamw", "optim.clip_norm": 1.0},
     "*.se.*,*.b.bn.scale": {"bn.group_size": 8, "optim.layer_decay": 0.5},
 }
-# each takes some five seconds: whole modules, and a pattern with another optimiser
+# of some five seconds each: a whole module, and a pattern with AdamW
 _DEFAULT = ("backbone", "*.bn.*")
 MOST = [pytest.param(x, marks=[pytest.mark.slow] * (x not in _DEFAULT)) for x in CASES]
 # arrays of the optimiser for each array that is trained, and what it has beside them

@@ -1,4 +1,4 @@
-"""The tests' own option for who has only so much time."""
+"""`--start_within`: no test starts after the limit."""
 
 import re
 import subprocess
@@ -13,9 +13,10 @@ from tests.commands import REPOSITORY
 @pytest.mark.parametrize(
     ("options", "outcome"), [((), "passed"), (("--start_within=0",), "skipped")]
 )
-def test_no_test_starts_later(options, outcome):
-    """Some tests of another module, in a process of their own."""
-    command = (sys.executable, "-m", "pytest", "-q", *options)
+def test_tests_are_skipped_only_after_the_limit(tmp_path, options, outcome):
+    """Runs another test module in a subprocess."""
+    cache = ("-o", f"cache_dir={tmp_path}")
+    command = (sys.executable, "-m", "pytest", "-q", *cache, *options)
     done = subprocess.run(
         [*command, "tests/arch/test_spelling.py"],
         cwd=REPOSITORY,

@@ -57,12 +57,11 @@ class ArraySplit:
 def digits() -> tuple[ArraySplit, ArraySplit]:
     """Returns scikit-learn's digits: 1,437 to train and 360 to test.
 
-    `digits_order.txt` lists the images in the order of scikit-learn's
-    `train_test_split(test_size=360, stratify=labels, random_state=0)`: first those to train.
+    `digits_order.txt` has the indices of the images in the order of scikit-learn's
+    `train_test_split(test_size=360, stratify=labels, random_state=0)`: 1,437 to train, then 360.
     """
-    here = importlib.resources.files("fastscale_jax.data.sources")
-    order = (here / "digits_order.txt").read_text(encoding="ascii")
-    rows = _rows_of_digits()[np.array(order.split(), dtype=int)]
+    file = importlib.resources.files("fastscale_jax.data.sources") / "digits_order.txt"
+    rows = _rows_of_digits()[np.array(file.read_text(encoding="ascii").split(), dtype=int)]
     grey = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(grey, 3, axis=-1), rows[:, -1]
     train, test = slice(_DIGITS_TRAIN_IMAGES), slice(_DIGITS_TRAIN_IMAGES, None)
@@ -81,6 +80,7 @@ def _rows_of_digits() -> np.ndarray:
         if file.is_file():
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 return np.loadtxt(lines, dtype=np.int32, delimiter=",")
+    # a version that keeps the file elsewhere
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
