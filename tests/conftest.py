@@ -32,7 +32,7 @@ def pytest_addoption(parser):
         type=float,
         default=math.inf,
         metavar="SECONDS",
-        help="start no test later than this after pytest, collection included",
+        help="start no test this long after pytest itself has started",
     )
 
 
