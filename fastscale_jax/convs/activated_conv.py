@@ -1,4 +1,7 @@
-"""A convolution, BatchNorm's scale and shift, and the activation as one operation, for inference.
+"""A convolution and the operations around it as one operation, for inference.
+
+These are squeeze-and-excitation's gate before it, and after it BatchNorm's scale and shift, the
+residual addition and the activation.
 
 On CPUs, memory limits the speed, so each result is finished while it is in a register.
 """
@@ -39,19 +42,23 @@ def activated_conv(
     factor: Array,
     offset: Array,
     *,
+    gate: Array | None = None,
+    skip: Array | None = None,
     stride: int = 1,
     groups: int = 1,
     activation: str = "",
     implementation: str = "auto",
     padding: str = SYMMETRIC,
 ) -> Array:
-    """Returns activation(conv(x, kernel) * factor + offset).
+    """Returns activation(conv(x * gate, kernel) * factor + offset + skip).
 
     Args:
         x: `[batch, h, w, c_in]`.
         kernel: `[k, k, c_in/groups, c_out]`, of the dtype of `x`.
         factor: `[c_out]` float32 or wider.
         offset: as `factor`.
+        gate: multiplies each image's channels, `[batch, c_in]`, of the dtype of `x`; None: 1.
+        skip: is added, of the shape of the result and the dtype of `x`; None: 0.
         stride: in both directions.
         groups: 1 is a dense conv, `c_in` a depthwise one.
         activation: one of `ACTIVATIONS`.
@@ -76,12 +83,24 @@ def activated_conv(
             f"factor {factor.shape} and offset {offset.shape} must have the {shape.c_out} output "
             "channels"
         )
-    options = _Options(stride, groups, activation, implementation, shape.padding)
-    arrays = (x, kernel, factor, offset)
+    options = _Options(
+        stride,
+        groups,
+        activation,
+        implementation,
+        shape.padding,
+        is_gated=gate is not None,
+        adds=skip is not None,
+    )
+    for name, array, wanted in (("gate", gate, (x.shape[0], shape.c_in)), ("skip", skip, shape.y)):
+        if array is not None and array.shape != wanted:
+            raise ValueError(f"{name} {array.shape} must have the shape {wanted}")
+    others = [array for array in (gate, skip) if array is not None]
+    arrays = (x, kernel, factor, offset, *others)
     is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in arrays)
     if implementation not in ("auto", "native") or is_sharded:
-        return _composed(*arrays, options)
-    return _differentiable(*varying_alike(*arrays), options)
+        return _composed(options, *arrays)
+    return _differentiable(options, *varying_alike(*arrays))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +112,16 @@ class _Options:
     activation: str
     implementation: str
     padding: str
+    is_gated: bool  # whether there are gates
+    adds: bool  # whether there is a skip
 
     def shape(self, x: Array, kernel: Array) -> ConvShape:
         """The sizes of the conv."""
         return conv_shape_of(x, kernel, self.stride, self.groups, self.padding)
+
+    def gate_and_skip(self, others: tuple[Array, ...]) -> tuple[Array | None, Array | None]:
+        """Those that there are, of the arrays after `offset`."""
+        return others[0] if self.is_gated else None, others[-1] if self.adds else None
 
 
 def convolved(
@@ -119,36 +144,46 @@ def convolved(
     return checkpoint_name(y, CONV)
 
 
-def _composed(x: Array, kernel: Array, factor: Array, offset: Array, options: _Options) -> Array:
-    o = options
-    y = convolved(x, kernel, o.stride, o.groups, o.implementation, o.padding)
-    return ACTIVATIONS[options.activation](y * factor + offset).astype(x.dtype)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _differentiable(
-    x: Array, kernel: Array, factor: Array, offset: Array, options: _Options
+def _composed(
+    options: _Options, x: Array, kernel: Array, factor: Array, offset: Array, *others: Array
 ) -> Array:
-    return _activated_conv.bind(x, kernel, factor, offset, options=options)
+    o, (gate, skip) = options, options.gate_and_skip(others)
+    if gate is not None:
+        x = x * gate[:, None, None]
+    y = convolved(x, kernel, o.stride, o.groups, o.implementation, o.padding) * factor + offset
+    if skip is not None:
+        y = y + skip
+    return ACTIVATIONS[o.activation](y).astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(options: _Options, *arrays: Array) -> Array:
+    return _activated_conv.bind(*arrays, options=options)
 
 
 @_differentiable.defjvp
 def _derivative(options: _Options, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    return jax.jvp(functools.partial(_composed, options=options), primals, tangents)
+    return jax.jvp(functools.partial(_composed, options), primals, tangents)
 
 
 def _batched(args: Any, axes: Any, *, options: _Options) -> tuple[Array, int]:
-    return jax.vmap(functools.partial(_composed, options=options), axes)(*args), 0
+    return jax.vmap(functools.partial(_composed, options), axes)(*args), 0
 
 
 def _compute(
-    x: Array, kernel: Array, factor: Array, offset: Array, *, options: _Options, platform: str
+    x: Array,
+    kernel: Array,
+    factor: Array,
+    offset: Array,
+    *others: Array,
+    options: _Options,
+    platform: str,
 ) -> Array:
     shape = options.shape(x, kernel)
     if not is_fused(options.implementation, shape, x.dtype, platform):
-        return _composed(x, kernel, factor, offset, options)
-    scaled = kernel.astype(jnp.float32) * factor
-    return native.activated(x, scaled, offset, shape, options.activation)
+        return _composed(options, x, kernel, factor, offset, *others)
+    scaled, (gate, skip) = kernel.astype(jnp.float32) * factor, options.gate_and_skip(others)
+    return native.activated(x, scaled, offset, shape, options.activation, gate=gate, skip=skip)
 
 
 _activated_conv = Primitive("activated_conv")

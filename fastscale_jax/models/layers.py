@@ -1,7 +1,7 @@
 """Layers: conv with BatchNorm, squeeze-and-excitation, stochastic depth, dropout."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,6 +33,18 @@ def kernel_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) 
     return kernel_std(side, shape[-1]) * random.normal(key, shape, dtype)
 
 
+class Gated(NamedTuple):
+    """x * gate, not yet computed: in inference the next conv multiplies.
+
+    Attributes:
+        x: `[batch, h, w, c]`.
+        gate: squeeze-and-excitation's factors, `[batch, c]`.
+    """
+
+    x: Array
+    gate: Array
+
+
 class ConvNorm(nn.Module):
     """A conv without bias, its BatchNorm, and an activation.
 
@@ -61,11 +73,17 @@ class ConvNorm(nn.Module):
     computation: Computation = Computation()
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Any:
+    def __call__(self, x: Array | Gated, *, train: bool, skip: Array | None = None) -> Any:
         """Maps `[batch, h, w, c_in]` to `[batch, ceil(h/stride), ceil(w/stride), width]`.
 
         If `is_applied` is false, the result may be a `Normalised` of that shape.
+
+        Args:
+            x: the input; in inference it may be gated.
+            train: as in `Network`.
+            skip: only in inference: added before the activation, of the shape of the result.
         """
+        x, gate = x if isinstance(x, Gated) else (x, None)
         k = self.kernel_size
         kernel = self.param("kernel", kernel_init, (k, k, x.shape[-1] // self.groups, self.width))
         x, kernel = x.astype(self.computation.dtype), kernel.astype(self.computation.dtype)
@@ -76,6 +94,8 @@ class ConvNorm(nn.Module):
                 x,
                 kernel,
                 *norm(),
+                gate=gate,
+                skip=skip,
                 stride=self.stride,
                 groups=self.groups,
                 activation=self.activation,
@@ -171,21 +191,25 @@ class SqueezeExcite(nn.Module):
     Attributes:
         width: channels of the inner layer.
         activation: between the two layers, by name.
+        is_applied: if false, the result is a `Gated`, unless `x` is a `Normalised`.
         computation: precision settings.
     """
 
     width: int
     activation: str
+    is_applied: bool = True
     computation: Computation = Computation()
 
     @nn.compact
-    def __call__(self, x: Array | Normalised) -> Array:
+    def __call__(self, x: Array | Normalised) -> Array | Gated:
         """Maps `[batch, h, w, c]` to the same shape."""
         is_normalised = isinstance(x, Normalised)
         pooled = x.pooled() if is_normalised else checkpoint_name(x.mean((1, 2)), STATISTICS)
         inner = ACTIVATIONS[self.activation](self._dense("reduce", pooled, self.width))
         gate = nn.sigmoid(self._dense("expand", inner, pooled.shape[-1]))
-        return x.times(gate) if is_normalised else x * gate[:, None, None]
+        if is_normalised:
+            return x.times(gate)
+        return x * gate[:, None, None] if self.is_applied else Gated(x, gate)
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
         def bias_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:

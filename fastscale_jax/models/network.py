@@ -202,15 +202,28 @@ class Stem(nn.Module):
 
 
 def _conv(
-    a: Architecture, computation: Computation, sizes: ConvSizes, *, is_applied: bool = True
+    a: Architecture,
+    computation: Computation,
+    sizes: ConvSizes,
+    *,
+    is_activated: bool = False,
+    is_applied: bool = True,
 ) -> ConvNorm:
-    """A conv of a network; `is_applied` as in `ConvNorm`."""
+    """A conv of a network.
+
+    Args:
+        a: the network.
+        computation: of the module that has the conv.
+        sizes: of the conv.
+        is_activated: whether an activation follows that `sizes` does not have.
+        is_applied: as in `ConvNorm`.
+    """
     return ConvNorm(
         sizes.c_out,
         kernel_size=sizes.kernel,
         stride=sizes.stride,
         groups=sizes.groups,
-        activation=a.activation if sizes.is_activated else "",
+        activation=a.activation if sizes.is_activated or is_activated else "",
         padding=a.padding,
         eps=a.bn_eps,
         is_applied=is_applied,
@@ -331,14 +344,25 @@ class Block(nn.Module):
         skip = x
         if s.has_projection:
             skip = conv(s.projection)(_mean_pool(x) if s.pools_skip else x, train=train)
-        for sizes in s.convs:
-            is_excited = sizes.name == s.excited
-            x = conv(sizes, is_applied=not is_excited)(x, train=train)
-            if is_excited:
-                x = SqueezeExcite(s.c_se, a.activation_in_se, self.computation, name="se")(x)
+        *others, last = s.convs
+        for sizes in others:
+            x = conv(sizes, is_applied=sizes.name != s.excited)(x, train=train)
+            if sizes.name == s.excited:
+                x = self._excite(x, is_applied=train)
+        # in inference the last conv adds the skip and activates the sum, where nothing is between
+        if s.has_skip and not train and not last.is_activated and last.name != s.excited:
+            return conv(last, is_activated=s.is_activated)(x, train=False, skip=skip)
+        x = conv(last, is_applied=last.name != s.excited)(x, train=train)
+        if last.name == s.excited:
+            x = self._excite(x)
         if s.has_skip:
             x = skip + StochasticDepth(self.computation)(x, drop_rate, train=train)
         return ACTIVATIONS[a.activation](x) if s.is_activated else x
+
+    def _excite(self, x: Any, *, is_applied: bool = True) -> Any:
+        """Applies squeeze-and-excitation; `is_applied` as in `SqueezeExcite`."""
+        width, activation = self.shape.c_se, self.architecture.activation_in_se
+        return SqueezeExcite(width, activation, is_applied, self.computation, name="se")(x)
 
 
 class Head(nn.Module):

@@ -79,6 +79,78 @@ def test_a_1x1_conv_of_many_channels_is_pytorch_s(activation):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
 
 
+GATED = [
+    ConvShape(2, 5, 3, 16, 40, 1, 1, 1),
+    ConvShape(3, 14, 14, 200, 56, 1, 1, 1),  # each image in one row of 196 pixels
+    ConvShape(2, 6, 5, 24, 10, 1, 1, 2),
+    ConvShape(2, 4, 5, 8, 8, 1, 3, 1),  # without gates, the kernel for narrow groups
+    ConvShape(2, 5, 6, 24, 24, 6, 3, 1),
+    ConvShape(2, 4, 5, 48, 48, 2, 3, 1),
+]
+
+
+def between(shape):
+    """Squeeze-and-excitation's gates, and what a residual block adds."""
+    gate, skip = noise((shape.batch, shape.c_in), shape.y)
+    return {"gate": gate, "skip": skip}
+
+
+@pytest.mark.parametrize("given", [("gate",), ("skip",), ("gate", "skip")], ids="_".join)
+@pytest.mark.parametrize("shape", GATED, ids=shape_id)
+def test_gates_and_what_is_added_are_pytorch_s(shape, given):
+    x, *rest = arrays(shape)
+    extra = {name: between(shape)[name] for name in given}
+    gated = x * extra["gate"][:, None, None] if "gate" in extra else x
+    plain = by_torch(gated, *rest, shape, "")
+    wanted = F.relu(torch.tensor(plain + extra.get("skip", 0))).numpy()
+    narrow = [jnp.asarray(a, jnp.float32) for a in (x, *rest)]
+    others = {name: jnp.asarray(a, jnp.float32) for name, a in extra.items()}
+    for implementation in ("auto", "portable"):
+        got = jitted(conv(shape, "relu", implementation))(*narrow, **others)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
+    with jax.enable_x64(True):
+        got = jitted(conv(shape, "relu"))(x, *rest, **extra)
+        np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gates_and_what_is_added_have_the_derivatives_of_the_parts():
+    shape = GATED[0]
+    given = [jnp.asarray(a, jnp.float32) for a in (*arrays(shape), *between(shape).values())]
+
+    def both(implementation):
+        def loss(x, kernel, factor, offset, gate, skip):
+            layer = conv(shape, "silu", implementation)
+            return jnp.sin(layer(x, kernel, factor, offset, gate=gate, skip=skip)).sum()
+
+        slope = jax.grad(loss, (0, 1, 2, 3, 4, 5))
+        return jitted(lambda *given: jax.jvp(slope, given, given))(*given)
+
+    for got, wanted in zip(*map(jax.tree.leaves, (both("auto"), both("portable"))), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_vmap_over_gates_and_what_is_added():
+    shape = GATED[0]
+    given = [jnp.asarray(a, jnp.float32) for a in arrays(shape)]
+    gate, skip = (jnp.asarray(a, jnp.float32) for a in between(shape).values())
+
+    def one(gate, skip):
+        return conv(shape, "relu")(*given, gate=gate, skip=skip)
+
+    got = jitted(jax.vmap(one))(jnp.stack([gate, 2 * gate]), jnp.stack([skip, -skip]))
+    for k, wanted in enumerate((one(gate, skip), one(2 * gate, -skip))):
+        np.testing.assert_allclose(got[k], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_they_are_in_the_one_call_on_a_cpu():
+    given = [jnp.asarray(a, jnp.float32) for a in arrays(GATED[0])]
+    others = {name: jnp.asarray(a, jnp.float32) for name, a in between(GATED[0]).items()}
+    text = jax.jit(conv(GATED[0], "relu")).lower(*given, **others).as_text()
+    assert "custom_call @fastscale_activated_relu_gates2_adds" in text
+    full = f"tensor<{'x'.join(map(str, GATED[0].y))}xf32>"
+    assert not [x for x in text.splitlines() if full in x and "stablehlo.add" in x]
+
+
 def test_it_is_one_call_on_a_cpu_and_a_convolution_elsewhere():
     given = [jnp.asarray(a, jnp.float32) for a in arrays(CASES[1])]
     traced = jax.jit(conv(CASES[1], "silu")).trace(*given)
@@ -123,6 +195,8 @@ def test_narrow_floats_stay_what_they_are(dtype):
         ({"implementation": "fast"}, "unknown implementation 'fast'"),
         ({"groups": 8}, "does not fit 8 groups"),
         ({"offset": jnp.zeros(1)}, r"offset \(1,\) must have the 8 output channels"),
+        ({"gate": jnp.ones(8)}, r"gate \(8,\) must have the shape \(1, 8\)"),
+        ({"skip": jnp.ones((1, 2, 2, 8))}, r"skip .* must have the shape \(1, 4, 4, 8\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):

@@ -31,7 +31,7 @@ SCALED = [
 def traced(network: Architecture, **options: Any) -> tuple[ClosedJaxpr, Any, Any]:
     """The jaxpr of one image's evaluation, and the shapes of its logits and of its variables."""
     # `lax` keeps each conv one operation, whose output can be counted
-    model = models.build(network, grouped_conv="lax", **options)
+    model = models.build(network, **{"grouped_conv": "lax"} | options)
 
     def run(key: jax.Array, images: jax.Array) -> Any:
         return model.init_with_output(key, images, train=False)
@@ -166,6 +166,24 @@ def test_each_image_is_evaluated_on_its_own():
     alone = [run(variables, image[None])[0] for image in images]
     assert together.shape == (3, 7)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "variant", "activation"),
+    [("regnety", "200mf", "relu"), ("efficientnet", "b0", "")],
+)
+def test_in_inference_the_last_conv_of_a_block_does_what_is_around_it(family, variant, activation):
+    """Squeeze-and-excitation's gates come before it; the skip and the activation after it."""
+    network, _ = arch.resolve(family, variant)
+    shapes = [shape for _, shape in network.blocks()]
+    calls = [
+        operation.params["options"]
+        for operation in operations(traced(network, grouped_conv="auto")[0].jaxpr)
+        if operation.primitive.name == "activated_conv"
+    ]
+    assert sum(x.is_gated for x in calls) == len(shapes)
+    assert sum(x.adds for x in calls) == sum(shape.has_skip for shape in shapes)
+    assert {x.activation for x in calls if x.adds} == {activation}
 
 
 def drop_rates(network: Architecture) -> list[float]:

@@ -8,7 +8,7 @@ kernels?) and `serves` (do they support this convolution?). The private files ar
 
     calls                compiles the kernel of each convolution and registers it with XLA
     rotating, splatting  the kernels: for narrow groups, and for all others
-    plan, finish         which inputs a result reads, in which strips; its offset and activation
+    plan, finish         which inputs a result reads, in which strips; what is done beside the conv
     emit                 writes LLVM's intermediate representation
     host                 LLVM's compiler, and this machine's processor
     xla_call             functions that XLA can call, and their threads
@@ -110,8 +110,17 @@ def filter_gradient(x: Array, dy: Array, shape: ConvShape) -> Array:
     return _call("filter_gradient", shape.filters, shape, x, dy)
 
 
-def activated(x: Array, kernel: Array, offset: Array, shape: ConvShape, activation: str) -> Array:
-    """Returns activation(conv(x, kernel) + offset), computed in one pass.
+def activated(
+    x: Array,
+    kernel: Array,
+    offset: Array,
+    shape: ConvShape,
+    activation: str,
+    *,
+    gate: Array | None = None,
+    skip: Array | None = None,
+) -> Array:
+    """Returns activation(conv(x * gate, kernel) + offset + skip), computed in one pass.
 
     Args:
         x: as in `forward`.
@@ -119,19 +128,28 @@ def activated(x: Array, kernel: Array, offset: Array, shape: ConvShape, activati
         offset: `[c_out]`, added to each channel.
         shape: of the conv.
         activation: `relu`, `relu6`, `silu`, or empty for none.
+        gate: `[batch, c_in]`; None: 1.
+        skip: of the result's shape; None: 0.
     """
+    from fastscale_jax.convs.native import calls
+
+    rows = shape
     if shape.is_pointwise and shape.stride == 1:
-        rows = _in_rows(shape)
-        y = _call(f"activated_{activation}", rows.y, rows, x.reshape(rows.x), kernel, offset)
-        return y.reshape(shape.y)
-    return _call(f"activated_{activation}", shape.y, shape, x, kernel, offset)
+        rows = _in_rows(shape, is_gated=gate is not None)
+    fused = calls.Fused(activation, 0 if gate is None else shape.batch, skip is not None)
+    others = [] if gate is None else [gate]
+    others += [] if skip is None else [skip.reshape(rows.y)]
+    y = calls.call(fused, rows.y, rows, x.reshape(rows.x), kernel, offset, *others)
+    return y.reshape(shape.y)
 
 
-def _in_rows(shape: ConvShape) -> ConvShape:
+def _in_rows(shape: ConvShape, is_gated: bool = False) -> ConvShape:
     """Returns the same 1x1 conv on images of one long row, enough of them for all threads.
 
-    The last pixels of a row use a part of the registers only, so a short row takes longer.
+    The last pixels of a row use a part of the registers only, so a short row takes longer. With
+    gates, which differ from image to image, a row has pixels of one image.
     """
+    together = shape.height * shape.width * (1 if is_gated else shape.batch)
     pixels = shape.batch * shape.height * shape.width
     threads = cores()
     most = max(1, min(_LONGEST_ROW, pixels // (2 * threads)))
@@ -140,7 +158,7 @@ def _in_rows(shape: ConvShape) -> ConvShape:
         """Pixels that one thread computes; of equal ones the longest rows are best."""
         return -(-(pixels // width) // threads) * width, -width
 
-    widths = [n for n in range(min(shape.width, most), most + 1) if pixels % n == 0]
+    widths = [n for n in range(min(shape.width, most), most + 1) if together % n == 0]
     if not widths:
         return shape
     width = min(widths, key=work)

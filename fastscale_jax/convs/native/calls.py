@@ -7,21 +7,22 @@ import jax.numpy as jnp
 from jax import Array
 
 from fastscale_jax.convs.conv_shape import SYMMETRIC, ConvShape
-from fastscale_jax.convs.native import finish, plan, rotating, splatting, xla_call
+from fastscale_jax.convs.native import plan, rotating, splatting, xla_call
+from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.utils.processor import cores
 
 # multiply-adds per thread: with fewer, a thread's start takes longer than it saves
 _MACS_OF_A_THREAD = 1_000_000
 
 
-def call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array) -> Array:
+def call(part: str | Fused, result: tuple[int, ...], shape: ConvShape, *operands: Array) -> Array:
     """Returns a part of a convolution, in the dtype of the first operand.
 
     Args:
-        part: `forward`, `input_gradient`, `filter_gradient`, or `activated_` and an activation.
+        part: `forward`, `input_gradient` or `filter_gradient`; or the conv with other operations.
         result: shape of the result.
         shape: of the convolution.
-        operands: the part's two arrays, and for `activated_` the offsets `[c_out]`.
+        operands: the part's two arrays, and those of the other operations.
     """
     # 16-bit numbers are widened: CPUs compute in float32 anyway
     dtype = jnp.promote_types(operands[0].dtype, jnp.float32)
@@ -32,7 +33,7 @@ def call(part: str, result: tuple[int, ...], shape: ConvShape, *operands: Array)
 
 
 @functools.cache
-def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
+def registered(part: str | Fused, shape: ConvShape, double: bool, threads: int) -> str:
     """Compiles a part of a convolution, registers it with XLA, and returns its name.
 
     Args:
@@ -42,7 +43,8 @@ def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
         threads: largest number of threads.
     """
     sizes = "x".join(map(str, (*shape.x, shape.c_out)))
-    name = f"fastscale_{part}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
+    operation = part if isinstance(part, str) else part.name
+    name = f"fastscale_{operation}_{sizes}_g{shape.groups}_k{shape.kernel}_s{shape.stride}"
     if shape.padding != SYMMETRIC:
         name += f"_{shape.padding}"
     name += f"_{'f64' if double else 'f32'}_t{threads}"
@@ -50,14 +52,13 @@ def registered(part: str, shape: ConvShape, double: bool, threads: int) -> str:
     return name
 
 
-def _job(part: str, shape: ConvShape, double: bool, threads: int) -> xla_call.Job:
+def _job(part: str | Fused, shape: ConvShape, double: bool, threads: int) -> xla_call.Job:
     numbers = plan.Numbers(double)
-    kernels = rotating if rotating.fits(shape, numbers) else splatting
+    is_gated = isinstance(part, Fused) and part.images > 0
+    kernels = rotating if rotating.fits(shape, numbers) and not is_gated else splatting
     if part == "filter_gradient":
         return kernels.filter_gradient(shape, numbers, threads)
     if part == "input_gradient":
         return kernels.apply(plan.input_gradient_plan(shape), numbers)
-    if part == "forward":
-        return kernels.apply(plan.forward_plan(shape), numbers)
-    done = finish.adding(part.removeprefix("activated_"))
-    return kernels.apply(plan.forward_plan(shape), numbers, done)
+    fused = part if isinstance(part, Fused) else None
+    return kernels.apply(plan.forward_plan(shape), numbers, fused)

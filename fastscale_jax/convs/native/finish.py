@@ -1,15 +1,11 @@
-"""Adds an offset to a result and activates it, while it is in a register."""
+"""What a kernel does beside the conv: to its input, and to results that are in a register."""
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 from llvmlite import ir
 
 from fastscale_jax.convs.native.emit import I32, Emitter, Value
-
-# arguments: the emitter, a vector, the pointer to the offsets, the vector's first channel, its
-# lanes
-Finish = Callable[[Emitter, Value, Value, Value, int], Value]
 
 _FLOAT = ir.FloatType()
 # SiLU of float32 below the first is 0 (also at minus infinity, where PyTorch's is NaN), and above
@@ -26,15 +22,55 @@ _EXP = (
 )
 
 
-def adding(activation: str) -> Finish:
-    """Returns a function that adds an offset per channel and activates (empty: it does not)."""
-    activate = {"": None, "relu": _relu, "relu6": _relu6, "silu": _silu}[activation]
+class Fused(NamedTuple):
+    """Operations that one kernel does together with a conv, in float32.
 
-    def finish(e: Emitter, x: Value, offsets: Value, channel: Value, lanes: int) -> Value:
-        x = e.builder.fadd(x, e.load(offsets, channel, _FLOAT, lanes))
-        return e.inlined(activation, activate, x) if activate else x
+    The operands after the conv's two are: offsets `[c_out]`, gates `[images, c_in]` if there are
+    any, and what is added, of the result's shape.
+    """
 
-    return finish
+    activation: str = ""  # of each result; empty: none
+    images: int = 0  # with a gate for each input channel, which multiplies it; 0: no gates
+    adds: bool = False  # whether an array is added to the result, before the activation
+
+    @property
+    def name(self) -> str:
+        """Identifies the operations."""
+        gates = f"_gates{self.images}" if self.images else ""
+        return f"activated_{self.activation}{gates}{'_adds' if self.adds else ''}"
+
+    @property
+    def operands(self) -> int:
+        """Number of operands, the conv's two included."""
+        return 3 + bool(self.images) + self.adds
+
+    def gates(self, others: tuple[Value, ...]) -> Value | None:
+        """The array of gates among the operands after the conv's two."""
+        return others[1] if self.images else None
+
+    def finished(
+        self,
+        e: Emitter,
+        x: Value,
+        others: tuple[Value, ...],
+        channel: Value,
+        index: Value,
+    ) -> Value:
+        """Emits the rest of the operations on a vector of results.
+
+        Args:
+            e: where the code goes.
+            x: the conv's results.
+            others: the operands after the conv's two.
+            channel: the vector's first channel.
+            index: of the vector in the array of results.
+        """
+        lanes = x.type.count
+        x = e.builder.fadd(x, e.load(others[0], channel, _FLOAT, lanes))
+        if self.adds:
+            x = e.builder.fadd(x, e.load(others[-1], index, _FLOAT, lanes))
+        activate = _ACTIVATIONS[self.activation]
+        return e.inlined(self.activation, activate, x) if activate else x
 
 
 def _relu(e: Emitter, x: Value) -> Value:
@@ -55,6 +91,9 @@ def _silu(e: Emitter, x: Value) -> Value:
     most = _splat(x, _MOST)
     bounded = b.select(b.fcmp_ordered("<", x, most), x, most)  # and is no NaN here
     return b.fdiv(x, b.fadd(_splat(x, 1.0), _exp_of_negative(e, bounded)))
+
+
+_ACTIVATIONS = {"": None, "relu": _relu, "relu6": _relu6, "silu": _silu}
 
 
 def _exp_of_negative(e: Emitter, x: Value) -> Value:

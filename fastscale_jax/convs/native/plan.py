@@ -183,15 +183,16 @@ class Strips:
     plan: Plan
     numbers: Numbers
     channels: int
+    is_gated: bool = False  # whether each channel is multiplied by a gate
 
     @property
     def are_rows(self) -> bool:
         """Whether strips are whole rows of the source, which need no copy.
 
-        They are in dense 1x1 convs, unless a stride skips the last column.
+        They are in dense 1x1 convs, unless a stride skips the last column or there are gates.
         """
-        whole = self.plan.source[1:]
-        return self.plan.reach == (1, 1) and (self.columns, self.channels) == whole
+        is_whole = (self.columns, self.channels) == self.plan.source[1:]
+        return self.plan.reach == (1, 1) and is_whole and not self.is_gated
 
     @property
     def columns(self) -> int:
@@ -241,23 +242,47 @@ class Strips:
         return self.step(tap.row - row, tap.column - column + pixels * self.plan.step)
 
     def at(
-        self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value
+        self,
+        e: Emitter,
+        source: Value,
+        scratch: Value,
+        image: Value,
+        start: Value,
+        channel: Value,
+        gates: Value | None = None,
     ) -> Value:
         """Emits the copy, where one is needed, of the strip whose first row of results is `start`.
 
         Returns the address of the strip.
         """
         if not self.are_rows:
-            self.copy(e, source, scratch, image, start, channel)
+            self.copy(e, source, scratch, image, start, channel, gates)
             return scratch
         height, width, channels = self.plan.source
         row = e.add(e.mul(image, height), e.mul(start, self.plan.step))
         return e.address(source, e.mul(row, width * channels), self.numbers.scalar)
 
     def copy(
-        self, e: Emitter, source: Value, scratch: Value, image: Value, start: Value, channel: Value
+        self,
+        e: Emitter,
+        source: Value,
+        scratch: Value,
+        image: Value,
+        start: Value,
+        channel: Value,
+        gates: Value | None = None,
     ) -> None:
-        """Emits the copy of the strip whose first row of results is `start`."""
+        """Emits the copy of the strip whose first row of results is `start`.
+
+        Args:
+            e: where the code goes.
+            source: the array of images.
+            scratch: address of the copy.
+            image: number of the image.
+            start: row of results.
+            channel: first of the copied channels.
+            gates: factors of the copied channels; None: 1.
+        """
         height, width, channels = self.plan.source
         left = -self.plan.origin[1]
         inside = min(width, self.columns - left)
@@ -271,9 +296,8 @@ class Strips:
                     first = e.add(e.mul(e.add(e.mul(image, height), y), width * channels), channel)
                     with e.loop(0, inside) as column:
                         target = e.add(to, e.mul(e.add(column, left), self.channels))
-                        self._copy(
-                            e, scratch, target, source, e.add(first, e.mul(column, channels))
-                        )
+                        at = e.add(first, e.mul(column, channels))
+                        self._copy(e, scratch, target, source, at, gates)
                     end = e.add(to, (left + inside) * self.channels)
                     self._clear(e, scratch, end, self.columns - left - inside)
                 with otherwise:
@@ -285,10 +309,20 @@ class Strips:
                 target = e.add(to, e.mul(pixel, self.channels), offset)
                 e.store(self.numbers.zeros(lanes), scratch, target, self.numbers.scalar)
 
-    def _copy(self, e: Emitter, scratch: Value, to: Value, source: Value, start: Value) -> None:
+    def _copy(
+        self,
+        e: Emitter,
+        scratch: Value,
+        to: Value,
+        source: Value,
+        start: Value,
+        gates: Value | None,
+    ) -> None:
         scalar = self.numbers.scalar
         for offset, lanes in self.numbers.vectors(self.channels):
             x = e.load(source, e.add(start, offset), scalar, lanes)
+            if gates is not None:
+                x = e.builder.fmul(x, e.load(gates, offset, scalar, lanes))
             e.store(x, scratch, e.add(to, offset), scalar)
 
 

@@ -6,7 +6,7 @@ to every output of its group. A depthwise conv needs no rotation.
 
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.native.emit import Emitter, Value
-from fastscale_jax.convs.native.finish import Finish
+from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.convs.native.host import vector_registers
 from fastscale_jax.convs.native.plan import (
     Numbers,
@@ -71,8 +71,8 @@ def _rotation(lanes: int, group: int, by: int) -> list[int]:
     return [lane // group * group + (lane + by) % group for lane in range(lanes)]
 
 
-def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
-    """The convolution, or the gradient to its input; `finish` is applied to each result."""
+def apply(plan: Plan, numbers: Numbers, fused: Fused | None = None) -> Job:
+    """The convolution, or the gradient to its input; `fused` must have no gates."""
     shape, scalar, g = plan.shape, numbers.scalar, plan.shape.group_in
     channels, taps = shape.c_in, shape.kernel**2
     blocks = _Blocks(channels, numbers)
@@ -105,9 +105,10 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
                     totals = tile(e, args, phase, width, position, at)
                     to = e.add(result_index(e, plan, phase, image, row, column), at)
                     for pixel, total in enumerate(totals):
-                        value = finish(e, total, args.c, at, lanes) if finish else total
                         index = e.add(to, pixel * plan.spread * channels)
-                        e.store(value, args.result, index, scalar)
+                        if fused:
+                            total = fused.finished(e, total, args.others, at, index)
+                        e.store(total, args.result, index, scalar)
 
     def tile(
         e: Emitter, args: Piece, phase: Phase, width: int, position: Value, channel: Value
@@ -130,7 +131,7 @@ def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
         scratch_bytes=strips.bytes,
         prepare=prepare,
         prepared_bytes=taps * g * channels * numbers.bytes,
-        operands=3 if finish else 2,
+        operands=fused.operands if fused else 2,
     )
 
 

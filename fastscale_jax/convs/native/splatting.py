@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.native.emit import Emitter, Value
-from fastscale_jax.convs.native.finish import Finish
+from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.convs.native.host import vector_registers
 from fastscale_jax.convs.native.plan import (
     Numbers,
@@ -22,16 +22,19 @@ from fastscale_jax.convs.native.plan import (
 from fastscale_jax.convs.native.xla_call import Job, Piece
 
 
-def apply(plan: Plan, numbers: Numbers, finish: Finish | None = None) -> Job:
-    """The convolution, or the gradient to its input; `finish` is applied to each result."""
-    work, shape, transposes = _Apply(plan, numbers, finish), plan.shape, plan.is_transposed
+def apply(plan: Plan, numbers: Numbers, fused: Fused | None = None) -> Job:
+    """The convolution, or the gradient to its input.
+
+    With gates, each of `fused.images` has the same number of the plan's images, one after another.
+    """
+    work, shape, transposes = _Apply(plan, numbers, fused), plan.shape, plan.is_transposed
     return Job(
         pieces=shape.batch * shape.groups * work.strips.count,
         piece=work.piece,
         scratch_bytes=work.strips.copied_bytes,
         prepare=work.transpose if transposes else None,
         prepared_bytes=math.prod(shape.filters) * numbers.bytes if transposes else 0,
-        operands=3 if finish else 2,
+        operands=fused.operands if fused else 2,
     )
 
 
@@ -68,7 +71,7 @@ class _Apply:
 
     plan: Plan
     numbers: Numbers
-    finish: Finish | None
+    fused: Fused | None
 
     @property
     def group_from(self) -> int:
@@ -83,7 +86,8 @@ class _Apply:
     @property
     def strips(self) -> Strips:
         """Strips of one group."""
-        return Strips(self.plan, self.numbers, self.group_from)
+        is_gated = self.fused is not None and self.fused.images > 0
+        return Strips(self.plan, self.numbers, self.group_from, is_gated)
 
     @property
     def _most_vectors(self) -> int:
@@ -112,7 +116,9 @@ class _Apply:
         number, strip = e.divmod(args.number, strips.count)
         image, group = e.divmod(number, plan.shape.groups)
         start, channel = e.mul(strip, strips.results), e.mul(group, self.group_to)
-        at = strips.at(e, args.a, args.scratch, image, start, e.mul(group, self.group_from))
+        first = e.mul(group, self.group_from)
+        gates = self._gates(e, args, image, first)
+        at = strips.at(e, args.a, args.scratch, image, start, first, gates)
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             for vectors in _split(self.numbers, self.group_to, self._most_vectors):
@@ -123,6 +129,15 @@ class _Apply:
                         tile = _Tile(phase, width, vectors, at, source, channel)
                         first = e.add(result_index(e, plan, phase, image, row, column), channel)
                         self._store(e, args, tile, self._totals(e, args, tile), first)
+
+    def _gates(self, e: Emitter, args: Piece, image: Value, channel: Value) -> Value | None:
+        """Address of an image's gates from a channel on; None: there are none."""
+        gates = self.fused and self.fused.gates(args.others)
+        if self.fused is None or gates is None:
+            return None
+        image, _ = e.divmod(image, self.plan.shape.batch // self.fused.images)
+        index = e.add(e.mul(image, self.plan.source[2]), channel)
+        return e.address(gates, index, self.numbers.scalar)
 
     def _totals(self, e: Emitter, args: Piece, tile: _Tile) -> list[Value]:
         """Emits a tile's sums over all taps and all inputs, in loops, which keep the code short."""
@@ -155,10 +170,10 @@ class _Apply:
     ) -> None:
         plan = self.plan
         for (pixel, v), value in zip(tile.cells, values, strict=True):
-            if self.finish:
-                channel = e.add(tile.channel, v.offset)
-                value = self.finish(e, value, args.c, channel, v.lanes)
             index = e.add(first, pixel * plan.spread * plan.result[2] + v.offset)
+            if self.fused:
+                channel = e.add(tile.channel, v.offset)
+                value = self.fused.finished(e, value, args.others, channel, index)
             e.store(value, args.result, index, self.numbers.scalar)
 
 

@@ -34,9 +34,9 @@ _NULL = ir.Constant(POINTER, None)
 class Piece(NamedTuple):
     """The arguments of one piece of work, as LLVM values; all but `number` point to arrays."""
 
-    a: Value  # the operands
+    a: Value  # the first two operands
     b: Value
-    c: Value  # b again if there are only two operands
+    others: tuple[Value, ...]  # the other operands
     prepared: Value  # computed once from the operands, for all pieces
     result: Value
     scratch: Value  # this thread's own memory
@@ -44,7 +44,7 @@ class Piece(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The computation of a result from two or three operands, in independent pieces."""
+    """The computation of a result from two or more operands, in independent pieces."""
 
     pieces: int
     piece: Callable[[Emitter, Piece], None]  # emits the code of one piece
@@ -78,11 +78,13 @@ def _xla_call(job: Job, threads: int) -> ir.Module:
     """
     module = ir.Module()
     libc = _Library(module)
-    work = _function(module, "work", ir.VoidType(), [*[POINTER] * 6, I64])
-    for pointer in work.args[3:-1]:  # the first three may be the same array
+    work = _function(module, "work", ir.VoidType(), [*[POINTER] * (job.operands + 3), I64])
+    (a, b, *others), rest = work.args[: job.operands], work.args[job.operands :]
+    prepared, result, scratch, number = rest
+    for pointer in (prepared, result, scratch):  # operands may be the same array
         pointer.add_attribute("noalias")
     e = Emitter(work)
-    job.piece(e, Piece(*work.args))
+    job.piece(e, Piece(a, b, tuple(others), prepared, result, scratch, number))
     e.builder.ret_void()
     worker = _worker(module, libc, work, job)
     handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), _HANDLER)
@@ -120,12 +122,12 @@ def _function(
 def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> ir.Function:
     """The code of one thread: computes pieces until none is left; without memory, it computes none.
 
-    Threads share six fields of eight bytes: the next piece's number, a, b, c, prepared, result.
+    Threads share fields of eight bytes: the next piece's number, the operands, prepared, result.
     """
     worker = _function(module, "worker", POINTER, [POINTER])
     e = Emitter(worker)
     b, shared = e.builder, worker.args[0]
-    pointers = [e.pointer(shared, 8 * i) for i in range(1, 6)]
+    pointers = [e.pointer(shared, 8 * i) for i in range(1, job.operands + 3)]
     scratch = libc.allocate(e, job.scratch_bytes)
     again, busy, done = (worker.append_basic_block() for _ in range(3))
     b.cbranch(_exists(e, scratch), again, done)
@@ -159,17 +161,14 @@ def _run(
     """Emits a call's work: reads XLA's operands, runs the threads, returns NULL or an error."""
     b, failed = e.builder, _out_of_memory(e.function.module)
     arguments, results = e.pointer(frame, _FRAME_ARGUMENTS), e.pointer(frame, _FRAME_RESULTS)
-    x, y, z = (
-        e.pointer(e.pointer(arguments, 8 * min(i, job.operands - 1)), _BUFFER_DATA)
-        for i in range(3)
-    )
+    operands = [e.pointer(e.pointer(arguments, 8 * i), _BUFFER_DATA) for i in range(job.operands)]
     result = e.pointer(e.pointer(results, 0), _BUFFER_DATA)
     prepared = libc.allocate(e, job.prepared_bytes)
     with b.if_then(b.not_(_exists(e, prepared)), likely=False):
         b.ret(b.call(failed, [frame]))
     if job.prepare:
-        job.prepare(e, x, y, prepared)
-    fields = (const(0), x, y, z, prepared, result)
+        job.prepare(e, operands[0], operands[1], prepared)
+    fields = (const(0), *operands, prepared, result)
     shared = e.record(*((8 * i, value) for i, value in enumerate(fields)))
     _run_threads(e, libc, worker, shared, min(threads, job.pieces))
     b.call(libc.free, [prepared])
