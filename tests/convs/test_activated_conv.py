@@ -98,18 +98,18 @@ def between(shape):
 @pytest.mark.parametrize("given", [("gate",), ("skip",), ("gate", "skip")], ids="_".join)
 @pytest.mark.parametrize("shape", GATED, ids=shape_id)
 def test_gates_and_what_is_added_are_pytorch_s(shape, given):
-    x, *rest = arrays(shape)
+    x, kernel, factor, offset = arrays(shape)
     extra = {name: between(shape)[name] for name in given}
     gated = x * extra["gate"][:, None, None] if "gate" in extra else x
-    plain = by_torch(gated, *rest, shape, "")
+    plain = by_torch(gated, kernel, factor, offset, shape, "")
     wanted = F.relu(torch.tensor(plain + extra.get("skip", 0))).numpy()
-    narrow = [jnp.asarray(a, jnp.float32) for a in (x, *rest)]
+    narrow = [jnp.asarray(a, jnp.float32) for a in (x, kernel, factor, offset)]
     others = {name: jnp.asarray(a, jnp.float32) for name, a in extra.items()}
     for implementation in ("auto", "portable"):
         got = jitted(conv(shape, "relu", implementation))(*narrow, **others)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
     with jax.enable_x64(True):
-        got = jitted(conv(shape, "relu"))(x, *rest, **extra)
+        got = jitted(conv(shape, "relu"))(x, kernel, factor, offset, **extra)
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
 
 

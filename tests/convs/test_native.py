@@ -237,6 +237,60 @@ def test_a_call_without_memory_is_an_error_of_xla_s(memory, threads):
         run(job, shape.y, x, kernel, threads=threads)
 
 
+def words(*values):
+    """Words of eight bytes in memory, for code that takes C's structures."""
+    return (ctypes.c_void_p * len(values))(*values)
+
+
+def ask_for_threads(pool, shape, threads):
+    """Calls a kernel as XLA does, with another pool; returns its result and the refused errors."""
+    numbers, (x, kernel, _) = Numbers(double=False), map(np.asarray, arrays(shape))
+    job = rotating.apply(plan.forward_plan(shape), numbers)
+    code = host.object_code("a", lambda: xla_call._xla_call(job, threads))
+    result, refused = np.zeros(shape.y, np.float32), []
+    of_one_pointer = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def schedule(request):
+        *_, function, data = (ctypes.c_void_p * 5).from_address(request)
+        return pool(lambda: task(function)(data))
+
+    def destroy(request):
+        refused.append((ctypes.c_void_p * 3).from_address(request)[2])
+
+    destroy, schedule = task(destroy), of_one_pointer(schedule)
+    api = words(*[0] * 20)
+    api[8], api[17] = (ctypes.cast(f, ctypes.c_void_p) for f in (destroy, schedule))
+    buffers = [words(0, 0, 0, a.ctypes.data) for a in (x, kernel, result)]
+    *given, made = map(ctypes.addressof, buffers)
+    operands, results, frame = words(*given), words(made), words(*[0] * 20)
+    frame[2], frame[9], frame[14] = map(ctypes.addressof, (api, operands, results))
+    assert of_one_pointer(host.loaded(code, "handler"))(ctypes.addressof(frame)) is None
+    return result, refused
+
+
+def test_what_xla_s_pool_refuses_is_computed_by_the_calling_thread():
+    result, refused = ask_for_threads(lambda task: 1234, SHAPES[0], threads=3)
+    assert_close([result], [alone(SHAPES[0])[0]], 1e-6)
+    assert refused == [1234, 1234]
+
+
+def test_a_call_does_not_wait_for_a_thread_that_has_not_begun():
+    late = []
+    result, refused = ask_for_threads(late.append, SHAPES[0], threads=3)
+    assert_close([result], [alone(SHAPES[0])[0]], 1e-6)
+    before = result.copy()
+    result[:] = 0
+    for task in late:
+        task()  # finds nothing to do
+    assert (len(late), refused, result.any(), before.any()) == (2, [], False, True)
+
+
+def test_xla_s_pool_may_run_a_task_in_the_calling_thread():
+    result, _ = ask_for_threads(lambda task: task(), SHAPES[0], threads=3)
+    assert_close([result], [alone(SHAPES[0])[0]], 1e-6)
+
+
 def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
     assert native.why_not.__wrapped__() == ""
 

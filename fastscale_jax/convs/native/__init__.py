@@ -11,7 +11,7 @@ kernels?) and `serves` (do they support this convolution?). The private files ar
     plan, finish         which inputs a result reads, in which strips; what is done beside the conv
     emit                 writes LLVM's intermediate representation
     host                 LLVM's compiler, and this machine's processor
-    xla_call             functions that XLA can call, and their threads
+    xla_call             functions that XLA can call, and their share of its threads
 
 All of these need llvmlite, so they are imported when they are first used.
 """
@@ -51,8 +51,8 @@ def why_not() -> str:
 
     The first call compiles a small function and runs it.
     """
-    # The kernels use POSIX threads, which Windows lacks. macOS has them, but it needs a special
-    # allocation of memory for code, and the kernels were never run on it.
+    # The kernels call `aligned_alloc` and `sched_yield`, which Windows lacks. macOS has them, but
+    # it needs a special allocation of memory for code, and the kernels were never run on it.
     if sys.platform != "linux":
         return f"the machine code is for Linux, not for {_SYSTEMS.get(sys.platform, sys.platform)}"
     if platform.machine() not in _PROCESSORS:

@@ -114,9 +114,13 @@ class Emitter:
         """Stores fields of at most eight bytes at offsets on the stack; returns the pointer."""
         size = max(offset for offset, _ in fields) // 8 + 1
         pointer = self.builder.alloca(POINTER, size)
-        for offset, value in fields:
-            self.builder.store(value, self.address(pointer, offset, I8))
+        self.fill(pointer, *fields)
         return pointer
+
+    def fill(self, base: Value, *fields: tuple[int, Value]) -> None:
+        """Stores fields at offsets of bytes after `base`."""
+        for offset, value in fields:
+            self.builder.store(value, self.address(base, offset, I8))
 
     def variable(self, kind: ir.Type) -> Value:
         """A variable on the stack, set to zero; LLVM turns it into a register."""

@@ -1,8 +1,4 @@
-"""Functions that XLA calls, which distribute pieces of work over threads.
-
-A function that XLA calls cannot use XLA's thread pool, so each call starts threads. A start takes
-about 15 microseconds, less than 1 % of the convolutions that use threads.
-"""
+"""Functions that XLA calls, which share pieces of work with the threads of XLA's pool."""
 
 import ctypes
 from collections.abc import Callable
@@ -23,9 +19,17 @@ _FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 16, 72, 112
 _METADATA = 1  # type of the extension that asks for the version
 _EXTENSION_TYPE = 8
 _EXTENSION_METADATA, _METADATA_VERSION, _BUFFER_DATA = 24, (24, 28), 24
-_API_NEW_ERROR = 48
+_FRAME_CONTEXT = 24
+_API_NEW_ERROR, _API_DESTROY_ERROR, _API_SCHEDULE = 48, 64, 136
+_SCHEDULE_SIZE, _SCHEDULE_EXTENSION, _SCHEDULE_CONTEXT = 40, 8, 16
+_SCHEDULE_TASK, _SCHEDULE_DATA = 24, 32
+_DESTROY_SIZE, _DESTROY_EXTENSION, _DESTROY_ERROR = 24, 8, 16
 _ERROR_SIZE, _ERROR_EXTENSION, _ERROR_MESSAGE, _ERROR_CODE = 32, 8, 16, 24
 _RESOURCE_EXHAUSTED = 8
+
+# What the threads of a call share, in bytes: the next piece, the pieces that are done, the threads
+# that may still read it; then the operands, `prepared` and the result, of eight bytes each.
+_NEXT, _DONE, _USERS, _FIELDS = 0, 64, 72, 80
 
 _HANDLER = "handler"
 _NULL = ir.Constant(POINTER, None)
@@ -103,8 +107,7 @@ class _Library:
 
         self._aligned_alloc = declared("aligned_alloc", POINTER, I64, I64)
         self.free = declared("free", ir.VoidType(), POINTER)
-        self.create = declared("pthread_create", I32, POINTER, POINTER, POINTER, POINTER)
-        self.join = declared("pthread_join", I32, I64, POINTER)
+        self.let_others_run = declared("sched_yield", I32)
 
     def allocate(self, e: Emitter, size: int) -> Value:
         lines = -(-max(size, 1) // _CACHE_LINE)
@@ -120,27 +123,59 @@ def _function(
 
 
 def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> ir.Function:
-    """The code of one thread: computes pieces until none is left; without memory, it computes none.
-
-    Threads share fields of eight bytes: the next piece's number, the operands, prepared, result.
-    """
-    worker = _function(module, "worker", POINTER, [POINTER])
+    """Computes pieces until none is left; without memory, it computes none."""
+    worker = _function(module, "worker", ir.VoidType(), [POINTER])
     e = Emitter(worker)
     b, shared = e.builder, worker.args[0]
-    pointers = [e.pointer(shared, 8 * i) for i in range(1, job.operands + 3)]
+    begin, again, busy, freed, done = (worker.append_basic_block() for _ in range(5))
+    pieces = const(job.pieces)
+    # the pool may call it when the work is done, and what it would read is gone
+    b.cbranch(b.icmp_signed("<", _read(e, shared, _NEXT), pieces), begin, done)
+    b.position_at_end(begin)
+    pointers = [e.pointer(shared, _FIELDS + 8 * i) for i in range(job.operands + 2)]
     scratch = libc.allocate(e, job.scratch_bytes)
-    again, busy, done = (worker.append_basic_block() for _ in range(3))
     b.cbranch(_exists(e, scratch), again, done)
     b.position_at_end(again)
-    number = b.atomic_rmw("add", shared, const(1), "monotonic")
-    b.cbranch(b.icmp_signed("<", number, const(job.pieces)), busy, done)
+    number = _atomic(e, "add", shared, _NEXT, 1)
+    b.cbranch(b.icmp_signed("<", number, pieces), busy, freed)
     b.position_at_end(busy)
     b.call(work, [*pointers, scratch, number])
+    _atomic(e, "add", shared, _DONE, 1)
     b.branch(again)
-    b.position_at_end(done)
+    b.position_at_end(freed)
     b.call(libc.free, [scratch])
-    b.ret(_NULL)
+    b.branch(done)
+    b.position_at_end(done)
+    b.ret_void()
     return worker
+
+
+def _task(module: ir.Module, libc: _Library, worker: ir.Function) -> ir.Function:
+    """What another thread does; the last user of what is shared frees it."""
+    task = _function(module, "task", ir.VoidType(), [POINTER])
+    e, shared = Emitter(task), task.args[0]
+    e.builder.call(worker, [shared])
+    _leave(e, libc, shared)
+    e.builder.ret_void()
+    return task
+
+
+def _leave(e: Emitter, libc: _Library, shared: Value) -> None:
+    """Emits the end of one thread's use of what is shared."""
+    users = _atomic(e, "sub", shared, _USERS, 1)
+    with e.builder.if_then(e.builder.icmp_signed("==", users, const(1))):
+        e.builder.call(libc.free, [shared])
+
+
+def _read(e: Emitter, shared: Value, offset: int) -> Value:
+    """Emits the reading of a number that other threads change."""
+    return e.builder.load_atomic(e.address(shared, offset, I8), "acquire", 8, typ=I64)
+
+
+def _atomic(e: Emitter, operation: str, shared: Value, offset: int, by: int) -> Value:
+    """Emits a change of a number that threads share; returns what it was before."""
+    pointer = e.address(shared, offset, I8)
+    return e.builder.atomic_rmw(operation, pointer, const(by), "acq_rel")
 
 
 def _answer_version_query(e: Emitter, frame: Value) -> None:
@@ -158,39 +193,76 @@ def _answer_version_query(e: Emitter, frame: Value) -> None:
 def _run(
     e: Emitter, libc: _Library, worker: ir.Function, job: Job, frame: Value, threads: int
 ) -> None:
-    """Emits a call's work: reads XLA's operands, runs the threads, returns NULL or an error."""
+    """Emits a call's work: reads XLA's operands, computes, returns NULL or an error."""
     b, failed = e.builder, _out_of_memory(e.function.module)
     arguments, results = e.pointer(frame, _FRAME_ARGUMENTS), e.pointer(frame, _FRAME_RESULTS)
     operands = [e.pointer(e.pointer(arguments, 8 * i), _BUFFER_DATA) for i in range(job.operands)]
     result = e.pointer(e.pointer(results, 0), _BUFFER_DATA)
+    others = min(threads, job.pieces) - 1  # threads
     prepared = libc.allocate(e, job.prepared_bytes)
-    with b.if_then(b.not_(_exists(e, prepared)), likely=False):
+    shared = libc.allocate(e, _FIELDS + 8 * (job.operands + 2))
+    exist = b.and_(_exists(e, prepared), _exists(e, shared))
+    with b.if_then(b.not_(exist), likely=False):
+        b.call(libc.free, [prepared])
+        b.call(libc.free, [shared])
         b.ret(b.call(failed, [frame]))
     if job.prepare:
         job.prepare(e, operands[0], operands[1], prepared)
-    fields = (const(0), *operands, prepared, result)
-    shared = e.record(*((8 * i, value) for i, value in enumerate(fields)))
-    _run_threads(e, libc, worker, shared, min(threads, job.pieces))
+    fields = enumerate((*operands, prepared, result))
+    counters = (_NEXT, const(0)), (_DONE, const(0)), (_USERS, const(others + 1))
+    e.fill(shared, *counters, *((_FIELDS + 8 * i, value) for i, value in fields))
+    if others:
+        _schedule(e, _task(e.function.module, libc, worker), shared, frame, others)
+    b.call(worker, [shared])
+    # No thread begins another piece. Only those that were begun are waited for: the pool's threads
+    # may all be busy with other calls.
+    begun = _atomic(e, "add", shared, _NEXT, job.pieces)
+    _wait(e, libc, shared, e.minimum(begun, job.pieces))
+    _leave(e, libc, shared)
     b.call(libc.free, [prepared])
-    is_done = b.icmp_signed(">=", e.load(shared, 0, I64), const(job.pieces))
-    with b.if_then(b.not_(is_done), likely=False):
+    with b.if_then(b.icmp_signed("<", begun, const(job.pieces)), likely=False):
         b.ret(b.call(failed, [frame]))
     b.ret(_NULL)
 
 
-def _run_threads(
-    e: Emitter, libc: _Library, worker: ir.Function, shared: Value, threads: int
-) -> None:
-    """Emits the start of other threads, this thread's work, and the wait for the others."""
-    b, started = e.builder, []
-    for _ in range(threads - 1):
-        thread = b.alloca(I64)
-        status = b.call(libc.create, [thread, _NULL, worker, shared])
-        started.append((thread, b.icmp_signed("==", status, ir.Constant(I32, 0))))
-    b.call(worker, [shared])  # this thread works too; alone if no other could be started
-    for thread, runs in started:
-        with b.if_then(runs):
-            b.call(libc.join, [b.load(thread, typ=I64), _NULL])
+def _schedule(e: Emitter, task: ir.Function, shared: Value, frame: Value, others: int) -> None:
+    """Emits requests to XLA's pool for other threads; what it refuses, this thread does alone."""
+    b, api = e.builder, e.pointer(frame, _FRAME_API)
+    request = e.record(
+        (0, const(_SCHEDULE_SIZE)),
+        (_SCHEDULE_EXTENSION, _NULL),
+        (_SCHEDULE_CONTEXT, e.pointer(frame, _FRAME_CONTEXT)),
+        (_SCHEDULE_TASK, task),
+        (_SCHEDULE_DATA, shared),
+    )
+    refusal = e.record(
+        (0, const(_DESTROY_SIZE)), (_DESTROY_EXTENSION, _NULL), (_DESTROY_ERROR, _NULL)
+    )
+    with e.loop(0, others):
+        error = b.call(_function_of(e, api, _API_SCHEDULE, POINTER), [request])
+        with b.if_then(_exists(e, error), likely=False):
+            _atomic(e, "sub", shared, _USERS, 1)
+            e.fill(refusal, (_DESTROY_ERROR, error))
+            b.call(_function_of(e, api, _API_DESTROY_ERROR, ir.VoidType()), [refusal])
+
+
+def _wait(e: Emitter, libc: _Library, shared: Value, pieces: Value) -> None:
+    """Emits a loop until so many pieces are done."""
+    b, function = e.builder, e.function
+    again, unfinished, after = (function.append_basic_block() for _ in range(3))
+    b.branch(again)
+    b.position_at_end(again)
+    b.cbranch(b.icmp_signed("<", _read(e, shared, _DONE), pieces), unfinished, after)
+    b.position_at_end(unfinished)
+    b.call(libc.let_others_run, [])
+    b.branch(again)
+    b.position_at_end(after)
+
+
+def _function_of(e: Emitter, api: Value, offset: int, result: ir.Type) -> Value:
+    """A function of XLA's interface that takes one pointer."""
+    kind = ir.FunctionType(result, [POINTER]).as_pointer()
+    return e.builder.load(e.address(api, offset, I8), typ=kind)
 
 
 def _out_of_memory(module: ir.Module) -> ir.Function:
@@ -208,8 +280,7 @@ def _out_of_memory(module: ir.Module) -> ir.Function:
         (_ERROR_CODE, ir.Constant(I32, _RESOURCE_EXHAUSTED)),
     )
     api = e.pointer(function.args[0], _FRAME_API)
-    kind = ir.FunctionType(POINTER, [POINTER]).as_pointer()
-    new_error = e.builder.load(e.address(api, _API_NEW_ERROR, I8), typ=kind)
+    new_error = _function_of(e, api, _API_NEW_ERROR, POINTER)
     e.builder.ret(e.builder.call(new_error, [arguments]))
     return function
 
