@@ -152,7 +152,7 @@ def _composed(
         x = x * gate[:, None, None]
     y = convolved(x, kernel, o.stride, o.groups, o.implementation, o.padding) * factor + offset
     if skip is not None:
-        y = y + skip
+        y = skip + y.astype(x.dtype)  # on GPUs, a sum in float32 moves more bytes
     return ACTIVATIONS[o.activation](y).astype(x.dtype)
 
 
