@@ -74,11 +74,14 @@ def tensorflow():
 def pytest_configure(config):
     """Makes the garbage collector run less often, and gives commands a cache folder of their own.
 
-    The workers of pytest-xdist share that folder: they inherit this process's environment.
+    The workers of pytest-xdist share that folder: they inherit this process's environment. So they
+    inherit that XLA's pool has one thread: with several in each worker, threads wait for one another.
     """
     collect_rarely()
     if hasattr(config, "workerinput"):
         return
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("NPROC", "1")
     kept = config.cache.mkdir("commands") / processor()
     settings = {
         "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="commands-"),

@@ -187,8 +187,10 @@ def test_in_inference_the_last_conv_of_a_block_does_what_is_around_it(family, va
 
 
 def drop_rates(network: Architecture) -> list[float]:
-    """The rates of the network's `StochasticDepth`s, in order, as one evaluation uses them."""
-    rates = []
+    """The rates of the network's `StochasticDepth`s, in order, as a training step uses them."""
+    model, rates = models.build(network), []
+    images = jax.ShapeDtypeStruct((2, 18, 18, 3), jnp.float32)
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
 
     def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, StochasticDepth):
@@ -196,7 +198,7 @@ def drop_rates(network: Architecture) -> list[float]:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        traced(network)
+        jax.eval_shape(functools.partial(model.init, train=True), keys, images)
     return rates
 
 
