@@ -74,19 +74,20 @@ def tensorflow():
 def pytest_configure(config):
     """Makes the garbage collector run less often, and gives commands a cache folder of their own.
 
-    The workers of pytest-xdist share that folder: they inherit this process's environment. So they
-    inherit that XLA's pool has one thread: with several in each worker, threads wait for one another.
+    The workers of pytest-xdist share that folder: they inherit this process's environment. With
+    several workers, `NPROC=1` gives XLA's pool one thread in each: with more, they wait for one
+    another.
     """
     collect_rarely()
     if hasattr(config, "workerinput"):
         return
-    if config.getoption("numprocesses", None):
-        os.environ.setdefault("NPROC", "1")
     kept = config.cache.mkdir("commands") / processor()
     settings = {
         "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="commands-"),
         _XLA_CACHES.upper(): "none",
     }
+    if config.getoption("numprocesses", None) and "NPROC" not in os.environ:
+        settings["NPROC"] = "1"
     config.stash[_COMMANDS] = kept, {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     take(kept, pathlib.Path(default_folder()) / processor())

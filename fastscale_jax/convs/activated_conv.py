@@ -66,11 +66,12 @@ def activated_conv(
         padding: as in `grouped_conv`.
 
     Returns:
-        `[batch, ceil(h/stride), ceil(w/stride), c_out]`, of the dtype of `x`.
+        `[batch, ceil(h/stride), ceil(w/stride), c_out]`, of the dtype of `x`. With 16-bit floats,
+        one kernel rounds once, at the end; separate operations round before the skip is added too.
 
     Raises:
         ValueError: unknown implementation, activation or padding, or sizes that do not fit.
-        TypeError: `x` and `kernel` have different dtypes.
+        TypeError: `x`, `kernel`, `gate` and `skip` have different dtypes.
     """
     shape = conv_shape_of(x, kernel, stride, groups, padding)
     check_implementation(implementation, shape)
@@ -95,6 +96,8 @@ def activated_conv(
     for name, array, wanted in (("gate", gate, (x.shape[0], shape.c_in)), ("skip", skip, shape.y)):
         if array is not None and array.shape != wanted:
             raise ValueError(f"{name} {array.shape} must have the shape {wanted}")
+        if array is not None and array.dtype != x.dtype:
+            raise TypeError(f"x is {x.dtype} and {name} {array.dtype}; they must be the same")
     others = [array for array in (gate, skip) if array is not None]
     arrays = (x, kernel, factor, offset, *others)
     is_sharded = any(jax.typeof(a).sharding.mesh.explicit_axes for a in arrays)
@@ -120,7 +123,7 @@ class _Options:
         return conv_shape_of(x, kernel, self.stride, self.groups, self.padding)
 
     def gate_and_skip(self, others: tuple[Array, ...]) -> tuple[Array | None, Array | None]:
-        """Those that there are, of the arrays after `offset`."""
+        """Returns gate and skip of the arrays after `offset`; None for one that is absent."""
         return others[0] if self.is_gated else None, others[-1] if self.adds else None
 
 
@@ -183,6 +186,8 @@ def _compute(
     if not is_fused(options.implementation, shape, x.dtype, platform):
         return _composed(options, x, kernel, factor, offset, *others)
     scaled, (gate, skip) = kernel.astype(jnp.float32) * factor, options.gate_and_skip(others)
+    if gate is not None and shape.groups > 1:  # the kernels for narrow groups have no gates
+        x, gate = x * gate[:, None, None], None
     return native.activated(x, scaled, offset, shape, options.activation, gate=gate, skip=skip)
 
 

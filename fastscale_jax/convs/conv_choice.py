@@ -164,7 +164,7 @@ def _is_merged(part: str, shape: ConvShape) -> bool:
 
 
 def is_fused(choice: str, shape: ConvShape, dtype: Any, platform: str) -> bool:
-    """Returns whether one kernel should compute a conv, BatchNorm and the activation.
+    """Returns whether one kernel should compute all of `activated_conv`.
 
     The native kernels do it in float32; 16-bit floats are widened. Dense 1x1 convs gain only with
     few channels, where memory limits them; with more, XLA's matrix products are faster.

@@ -82,6 +82,9 @@ class ConvNorm(nn.Module):
             x: the input; in inference it may be gated.
             train: as in `Network`.
             skip: only in inference: added before the activation, of the shape of the result.
+
+        Raises:
+            ValueError: there is a gate or a skip in training.
         """
         x, gate = x if isinstance(x, Gated) else (x, None)
         k = self.kernel_size
@@ -102,6 +105,8 @@ class ConvNorm(nn.Module):
                 implementation=implementation,
                 padding=self.padding,
             )
+        if gate is not None or skip is not None:
+            raise ValueError("in training the conv takes neither a gate nor a skip")
         y = convolved(x, kernel, self.stride, self.groups, implementation, self.padding)
         saves_bytes = self.computation.saves_bytes
         if saves_bytes:
@@ -202,7 +207,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array | Normalised) -> Array | Gated:
-        """Maps `[batch, h, w, c]` to the same shape."""
+        """Maps `[batch, h, w, c]` to the same shape, or to a `Gated` of it."""
         is_normalised = isinstance(x, Normalised)
         pooled = x.pooled() if is_normalised else checkpoint_name(x.mean((1, 2)), STATISTICS)
         inner = ACTIVATIONS[self.activation](self._dense("reduce", pooled, self.width))

@@ -215,7 +215,7 @@ def _conv(
         a: the network.
         computation: of the module that has the conv.
         sizes: of the conv.
-        is_activated: whether an activation follows that `sizes` does not have.
+        is_activated: whether the activation follows, even if `sizes` has none.
         is_applied: as in `ConvNorm`.
     """
     return ConvNorm(
@@ -349,7 +349,8 @@ class Block(nn.Module):
             x = conv(sizes, is_applied=sizes.name != s.excited)(x, train=train)
             if sizes.name == s.excited:
                 x = self._excite(x, is_applied=train)
-        # in inference the last conv adds the skip and activates the sum, where nothing is between
+        # in inference the last conv also adds the skip and activates the sum, unless an activation
+        # or squeeze-and-excitation comes between
         if s.has_skip and not train and not last.is_activated and last.name != s.excited:
             return conv(last, is_activated=s.is_activated)(x, train=False, skip=skip)
         x = conv(last, is_applied=last.name != s.excited)(x, train=train)

@@ -81,7 +81,7 @@ def test_a_1x1_conv_of_many_channels_is_pytorch_s(activation):
 
 GATED = [
     ConvShape(2, 5, 3, 16, 40, 1, 1, 1),
-    ConvShape(3, 14, 14, 200, 56, 1, 1, 1),  # each image in one row of 196 pixels
+    ConvShape(3, 14, 14, 200, 56, 1, 1, 1),  # each image in a row or two
     ConvShape(2, 6, 5, 24, 10, 1, 1, 2),
     ConvShape(2, 4, 5, 8, 8, 1, 3, 1),  # without gates, the kernel for narrow groups
     ConvShape(2, 5, 6, 24, 24, 6, 3, 1),
@@ -204,6 +204,30 @@ def test_what_does_not_fit_is_refused(changes, message):
     given = {"x": x, "kernel": kernel, "factor": ones, "offset": ones, **changes}
     with pytest.raises(ValueError, match=message):
         activated_conv(**given)
+
+
+@pytest.mark.parametrize("name", ["gate", "skip"])
+def test_another_dtype_is_refused(name):
+    x, kernel, ones = jnp.ones((1, 4, 4, 8)), jnp.ones((1, 1, 8, 8)), jnp.ones(8)
+    other = {"gate": jnp.ones((1, 8), jnp.bfloat16), "skip": jnp.ones((1, 4, 4, 8), jnp.bfloat16)}
+    with pytest.raises(TypeError, match=f"x is float32 and {name} bfloat16"):
+        activated_conv(x, kernel, ones, ones, **{name: other[name]})
+
+
+@pytest.mark.parametrize("implementation", ["auto", "portable"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_floats_stay_what_they_are_with_gates_and_skips(dtype, implementation):
+    shape = GATED[0]
+    (x, kernel, factor, offset), (gate, skip) = arrays(shape), between(shape).values()
+    plain = by_torch(x * gate[:, None, None], kernel, factor, offset, shape, "")
+    wanted = np.maximum(plain + skip, 0)
+    x, kernel, gate, skip = (jnp.asarray(a, dtype) for a in (x, kernel, gate, skip))
+    factor, offset = (jnp.asarray(a, jnp.float32) for a in (factor, offset))
+    layer = conv(shape, "relu", implementation)
+    got = layer(x, kernel, factor, offset, gate=gate, skip=skip)
+    assert got.dtype == dtype
+    error = np.abs(np.asarray(got, np.float64) - wanted).max()
+    assert error < 8 * float(jnp.finfo(dtype).eps) * np.abs(wanted).max()
 
 
 def test_silu_of_infinities_is_its_limit():

@@ -1,14 +1,18 @@
 """The CPU's own kernels, on processors other than this one, and with any number of threads."""
 
+import concurrent.futures
 import ctypes
 import dataclasses
 import functools
 import itertools
 import math
 import pathlib
+import re
+import threading
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import pytest
 from llvmlite import ir
@@ -17,6 +21,7 @@ from fastscale_jax.convs import conv_shape, native
 from fastscale_jax.convs.conv_shape import ConvShape
 from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, xla_call
 from fastscale_jax.convs.native.emit import Emitter
+from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.convs.native.plan import Numbers, Strips, spans
 from tests.compiler import QUICKLY
 from tests.convs import assert_close, by_xla, operands, shape_id
@@ -147,6 +152,15 @@ def test_a_1x1_conv_in_rows_has_the_same_pixels(monkeypatch, size, batch):
     assert rows.width >= min(shape.width, math.prod(shape.x[:3]) // 4)
 
 
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (56, 56), (31, 31), (257, 257), (300, 4)])
+def test_rows_of_a_gated_conv_have_pixels_of_one_image(monkeypatch, size):
+    monkeypatch.setattr(native, "cores", lambda: 2)
+    shape = ConvShape(3, size[0], size[1], 8, 24, 1, 1, 1)
+    rows = native._in_rows(shape, is_gated=True)
+    assert math.prod(rows.x) == math.prod(shape.x)
+    assert rows == shape or (rows.height == 1 and math.prod(size) % rows.width == 0)
+
+
 def test_rows_are_shared_evenly(monkeypatch):
     monkeypatch.setattr(native, "cores", lambda: 2)
     rows = native._in_rows(ConvShape(8, 14, 14, 248, 248, 1, 1, 1))
@@ -242,6 +256,21 @@ def words(*values):
     return (ctypes.c_void_p * len(values))(*values)
 
 
+def functions_of_xla():
+    """Names of the functions that XLA offers to kernels, in the order of jaxlib's header."""
+    header = pathlib.Path(jaxlib.__file__).parent / "include/xla/ffi/api/c_api.h"
+    structure = re.search(r"struct XLA_FFI_Api \{(.*?)\n\};", header.read_text(), re.DOTALL)
+    return re.findall(r"XLA_FFI_API_STRUCT_FIELD\(XLA_FFI_(\w+)\)", structure[1])
+
+
+def test_offsets_of_xla_s_functions_are_those_of_its_header():
+    # before them: two words, the version's four, and a pointer
+    offset = {name: 48 + 8 * i for i, name in enumerate(functions_of_xla())}
+    assert offset["Error_Create"] == xla_call._API_NEW_ERROR
+    assert offset["Error_Destroy"] == xla_call._API_DESTROY_ERROR
+    assert offset["ThreadPool_Schedule"] == xla_call._API_SCHEDULE
+
+
 def ask_for_threads(pool, shape, threads):
     """Calls a kernel as XLA does, with another pool; returns its result and the refused errors."""
     numbers, (x, kernel, _) = Numbers(double=False), map(np.asarray, arrays(shape))
@@ -252,7 +281,8 @@ def ask_for_threads(pool, shape, threads):
     task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
     def schedule(request):
-        *_, function, data = (ctypes.c_void_p * 5).from_address(request)
+        size, _, context, function, data = (ctypes.c_void_p * 5).from_address(request)
+        assert (size, context) == (40, 77)
         return pool(lambda: task(function)(data))
 
     def destroy(request):
@@ -265,6 +295,7 @@ def ask_for_threads(pool, shape, threads):
     *given, made = map(ctypes.addressof, buffers)
     operands, results, frame = words(*given), words(made), words(*[0] * 20)
     frame[2], frame[9], frame[14] = map(ctypes.addressof, (api, operands, results))
+    frame[3] = 77  # XLA's context
     assert of_one_pointer(host.loaded(code, "handler"))(ctypes.addressof(frame)) is None
     return result, refused
 
@@ -289,6 +320,23 @@ def test_a_call_does_not_wait_for_a_thread_that_has_not_begun():
 def test_xla_s_pool_may_run_a_task_in_the_calling_thread():
     result, _ = ask_for_threads(lambda task: task(), SHAPES[0], threads=3)
     assert_close([result], [alone(SHAPES[0])[0]], 1e-6)
+
+
+def test_threads_of_several_calls_at_once_do_each_piece_once():
+    shape = dataclasses.replace(SHAPES[0], batch=50)
+    wanted, threads = alone(shape)[0], []
+
+    def in_a_thread(task):
+        threads.append(threading.Thread(target=task))
+        threads[-1].start()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as callers:
+        asked = [callers.submit(ask_for_threads, in_a_thread, shape, 3) for _ in range(40)]
+        for call in asked:
+            np.testing.assert_array_equal(call.result()[0], wanted)
+    for thread in threads:
+        thread.join()
+    assert len(threads) == 80
 
 
 def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):
@@ -416,11 +464,16 @@ def test_a_kernel_s_name_says_all_that_it_depends_on(monkeypatch):
     fields = [field.name for field in dataclasses.fields(shape)]
     other = dict(zip(fields, (3, 7, 12, 12, 12, 2, 3, 2, "same"), strict=True))
     shapes = [shape, *(dataclasses.replace(shape, **{field: other[field]}) for field in fields)]
-    activated = ("activated_", "activated_relu", "activated_relu6", "activated_silu")
-    parts = ("forward", *activated, "input_gradient", "filter_gradient")
+    others = itertools.product(("", "relu", "relu6", "silu"), (0, 2, 3), (False, True))
+    parts = ("forward", "input_gradient", "filter_gradient", *itertools.starmap(Fused, others))
     for kernel in itertools.product(parts, shapes, (False, True), (1, 2)):
         calls.registered.__wrapped__(*kernel)
     assert len(set(known)) == len(known) == len(parts) * len(shapes) * 4
+
+
+def test_a_part_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="unknown part 'activated_relu' of a convolution"):
+        calls.registered("activated_relu", SHAPES[1], False, 1)
 
 
 def test_a_folder_that_cannot_be_written_is_passed_over(folder):

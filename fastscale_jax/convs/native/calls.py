@@ -11,7 +11,7 @@ from fastscale_jax.convs.native import plan, rotating, splatting, xla_call
 from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.utils.processor import cores
 
-# multiply-adds per thread: with fewer, a thread's start takes longer than it saves
+# multiply-adds per thread: with fewer, handing work to a thread takes longer than it saves
 _MACS_OF_A_THREAD = 1_000_000
 
 
@@ -60,5 +60,7 @@ def _job(part: str | Fused, shape: ConvShape, double: bool, threads: int) -> xla
         return kernels.filter_gradient(shape, numbers, threads)
     if part == "input_gradient":
         return kernels.apply(plan.input_gradient_plan(shape), numbers)
+    if part != "forward" and not isinstance(part, Fused):
+        raise ValueError(f"unknown part {part!r} of a convolution")
     fused = part if isinstance(part, Fused) else None
     return kernels.apply(plan.forward_plan(shape), numbers, fused)

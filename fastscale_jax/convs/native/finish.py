@@ -30,7 +30,7 @@ class Fused(NamedTuple):
     """
 
     activation: str = ""  # of each result; empty: none
-    images: int = 0  # with a gate for each input channel, which multiplies it; 0: no gates
+    images: int = 0  # that have gates, one for each input channel; 0: there are no gates
     adds: bool = False  # whether an array is added to the result, before the activation
 
     @property

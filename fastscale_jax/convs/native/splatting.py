@@ -132,8 +132,7 @@ class _Apply:
 
     def _gates(self, e: Emitter, args: Piece, image: Value, channel: Value) -> Value | None:
         """Address of an image's gates from a channel on; None: there are none."""
-        gates = self.fused and self.fused.gates(args.others)
-        if self.fused is None or gates is None:
+        if self.fused is None or (gates := self.fused.gates(args.others)) is None:
             return None
         image, _ = e.divmod(image, self.plan.shape.batch // self.fused.images)
         index = e.add(e.mul(image, self.plan.source[2]), channel)

@@ -12,8 +12,8 @@ from fastscale_jax.convs.native.host import loaded, object_code
 
 _CACHE_LINE = 64  # bytes
 
-# Offsets, in bytes, in the structures that XLA passes: jaxlib's xla/ffi/api/c_api.h. New versions
-# append fields at the end only.
+# Offsets, in bytes, in the structures that XLA passes: jaxlib's xla/ffi/api/c_api.h. A test
+# compares those of functions with the file of the installed version.
 _FFI_VERSION = (0, 1)
 _FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 16, 72, 112
 _METADATA = 1  # type of the extension that asks for the version
@@ -123,18 +123,21 @@ def _function(
 
 
 def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> ir.Function:
-    """Computes pieces until none is left; without memory, it computes none."""
+    """Computes pieces until none is left; without memory, it computes none.
+
+    If the calling thread has no memory, the call fails, unless others have begun all pieces.
+    """
     worker = _function(module, "worker", ir.VoidType(), [POINTER])
     e = Emitter(worker)
     b, shared = e.builder, worker.args[0]
-    begin, again, busy, freed, done = (worker.append_basic_block() for _ in range(5))
+    begin, again, busy, freed, leave = (worker.append_basic_block() for _ in range(5))
     pieces = const(job.pieces)
-    # the pool may call it when the work is done, and what it would read is gone
-    b.cbranch(b.icmp_signed("<", _read(e, shared, _NEXT), pieces), begin, done)
+    # one that begins late need not allocate
+    b.cbranch(b.icmp_signed("<", _read(e, shared, _NEXT), pieces), begin, leave)
     b.position_at_end(begin)
     pointers = [e.pointer(shared, _FIELDS + 8 * i) for i in range(job.operands + 2)]
     scratch = libc.allocate(e, job.scratch_bytes)
-    b.cbranch(_exists(e, scratch), again, done)
+    b.cbranch(_exists(e, scratch), again, leave)
     b.position_at_end(again)
     number = _atomic(e, "add", shared, _NEXT, 1)
     b.cbranch(b.icmp_signed("<", number, pieces), busy, freed)
@@ -144,14 +147,14 @@ def _worker(module: ir.Module, libc: _Library, work: ir.Function, job: Job) -> i
     b.branch(again)
     b.position_at_end(freed)
     b.call(libc.free, [scratch])
-    b.branch(done)
-    b.position_at_end(done)
+    b.branch(leave)
+    b.position_at_end(leave)
     b.ret_void()
     return worker
 
 
 def _task(module: ir.Module, libc: _Library, worker: ir.Function) -> ir.Function:
-    """What another thread does; the last user of what is shared frees it."""
+    """What a thread of the pool does: it computes pieces; the last user frees `shared`."""
     task = _function(module, "task", ir.VoidType(), [POINTER])
     e, shared = Emitter(task), task.args[0]
     e.builder.call(worker, [shared])
@@ -161,7 +164,7 @@ def _task(module: ir.Module, libc: _Library, worker: ir.Function) -> ir.Function
 
 
 def _leave(e: Emitter, libc: _Library, shared: Value) -> None:
-    """Emits the end of one thread's use of what is shared."""
+    """Emits: one user fewer; the last frees `shared`."""
     users = _atomic(e, "sub", shared, _USERS, 1)
     with e.builder.if_then(e.builder.icmp_signed("==", users, const(1))):
         e.builder.call(libc.free, [shared])
