@@ -106,6 +106,7 @@ def test_networks_are_listed_by_pattern_and_by_weights():
     assert {*fs.list_models(weights=True)} < of_timm & {*names}
 
 
+@pytest.mark.slow
 def test_a_random_last_layer_that_was_not_asked_for_is_said(tmp_path):
     model, variables = fs.create_model("regnety:200mf", num_classes=3)
     fs.save(tmp_path / "x", model.architecture, variables)
@@ -260,6 +261,7 @@ def test_a_run_on_one_s_own_images_keeps_what_it_needs(trained):
     assert evaluation["source"]["images"] == 6
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained[0], tmp_path / "run")
     longer = own_recipe(**{"train.epochs": 2, "checkpoint.allow_changes": True})
@@ -275,6 +277,7 @@ def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_pa
         fs.train(longer, source=two, workdir=workdir)
 
 
+@pytest.mark.slow
 def test_a_trained_network_names_what_it_sees(trained):
     classify = fs.load(trained[0])
     assert classify.classes == CLASSES
@@ -444,6 +447,7 @@ def test_a_workdir_without_a_run_is_refused_without_flags(tmp_path):
     assert "--" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_an_error_while_training_names_keys_too(tmp_path):
     rate = {"optim.learning_rate": 1e30, "optim.warmup_epochs": 0.0}
     with pytest.raises(DivergenceError, match=r"A lower config\.optim\.lear") as stopped:

@@ -270,6 +270,7 @@ def test_predict_says_as_json_what_pytorch_sees_and_what_cannot_be_read(
         np.testing.assert_allclose(found_probabilities, wanted[order], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_predict_prints_a_table_of_one_image(run, released, images, twin):
     file = images / "1.png"
     result = run("--mode=predict", f"--config.init_from={released}", f"--input={file}")

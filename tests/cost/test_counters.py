@@ -46,6 +46,7 @@ def test_the_command_prints_one_json_object_with_the_counters_asked_for():
     assert said["counters"]["jaxpr"]["flops"] == said["flops"]
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_figure_and_numbered_notes():
     result = run(*INFO, "--counters=jaxpr")
     assert result.returncode == 0

@@ -149,6 +149,7 @@ def imported(code, *names):
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_clu_brings_no_tensorflow():
     code = """
 from fastscale_jax.arch import as_architecture, model_config

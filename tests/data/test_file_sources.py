@@ -72,11 +72,13 @@ def test_a_run_that_starts_at_a_step_sees_what_it_would_have_seen(
     assert_same(found, uninterrupted[first_step:])
 
 
+@pytest.mark.slow
 def test_hosts_together_train_on_the_batches_of_one(source, uninterrupted):
     shares = [first(7, source, first_step=2, process_index=i, process_count=2) for i in range(2)]
     assert_same(together(shares), uninterrupted[2:9])
 
 
+@pytest.mark.slow
 def test_hosts_together_evaluate_every_image_once(source):
     shares = [
         list(eval_batches(source.test, BATCH, process_index=i, process_count=4)) for i in range(4)
@@ -106,6 +108,7 @@ def test_every_epoch_has_its_own_order_and_its_own_crops(source, uninterrupted):
     assert not np.array_equal(other.images, uninterrupted[0].images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_of_records_in_files_a_host_opens_its_own_alone(tfds_photos, tmp_path, hosts):
     """The others' files hold nothing that can be read."""

@@ -86,6 +86,7 @@ def test_each_device_can_do_its_share():
     np.testing.assert_array_equal(jitted(sharded)(NOISE, *drawn()), operate(NOISE, *drawn()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statistics_of",
     [
@@ -93,7 +94,6 @@ def test_each_device_can_do_its_share():
         pytest.param(
             lambda image: gathered.GatheredStatistics(packed.packed(image)),
             id="gathered",
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -531,6 +531,7 @@ def print_refusals(workdir: str) -> None:
     print(json.dumps(messages))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_in_one_line_with_its_folder(runs):
     # In a process of its own: when a restore fails, Orbax drops coroutines, which complain in
     # whichever test comes next.

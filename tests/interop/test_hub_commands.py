@@ -144,6 +144,7 @@ def test_python_takes_a_name_with_a_revision_and_a_key(hub):
         fs.create_model(tiny(), weights=f"{OURS}#ema")
 
 
+@pytest.mark.slow
 def test_predict_takes_a_name_and_follows_what_the_hub_says(hub, photo, capsys):
     flags = *FLAGS, "--config.model.num_classes=10"
     found = run(capsys, "predict", photo, *flags, f"--config.init_from={ABOUT}")

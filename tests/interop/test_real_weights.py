@@ -88,6 +88,7 @@ def test_ten_photographs_have_the_logits_of_another_network(
     np.testing.assert_array_equal(np.argmax(logits, 1), wanted.argmax(1))
 
 
+@pytest.mark.slow
 def test_predict_names_what_is_in_them_as_the_docs_have_it(
     base, weights, folder, monkeypatch, capsys, compiled_quickly
 ):

@@ -248,6 +248,7 @@ def test_images_and_the_skip_are_left_as_they_were():
     assert torch.equal(x, skip)
 
 
+@pytest.mark.slow
 def test_the_twin_compiles_as_one_graph(small):
     config = small.to_config()
     cut(config)
@@ -308,6 +309,7 @@ def test_initial_weights_have_the_spread_of_the_flax_network(small):
     assert not twin.get_parameter("head.fc.bias").any()
 
 
+@pytest.mark.slow
 def test_every_module_but_the_twin_and_its_runner_imports_without_torch():
     code = (
         "import importlib, pkgutil, sys, unittest.mock, fastscale_jax\n"

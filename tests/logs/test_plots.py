@@ -109,6 +109,7 @@ def test_a_title_is_shown_as_it_is(tmp_path):
     assert (math_text < 128).sum() > 1.5 * (plain_text < 128).sum()
 
 
+@pytest.mark.slow
 def test_pyplot_and_its_backend_are_left_alone():
     code = """
 import pathlib, sys, tempfile

@@ -136,6 +136,7 @@ def test_a_run_resumed_where_it_ended_hides_nothing(tmp_path):
     assert not any(e.HasField("session_log") for e in read_events(tmp_path))
 
 
+@pytest.mark.slow
 def test_neither_reading_nor_writing_imports_tensorflow_or_torch():
     code = """
 import pathlib, sys, tempfile

@@ -91,6 +91,7 @@ def test_one_strategy_alone_tells_nothing_of_others():
         fit.fitted([*of_one, *more], "jax")
 
 
+@pytest.mark.slow
 def test_the_command_saves_what_scale_goes_by(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     results = tmp_path / "results.jsonl"

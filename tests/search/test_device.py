@@ -201,6 +201,7 @@ def test_networks_are_measured_here(device, monkeypatch):
     assert "has results of A CPU, not of gpu:h100; use one file per device" in err
 
 
+@pytest.mark.slow
 def test_tables_csv_and_files_say_the_same(device, tmp_path):
     flags = (*QUICK, "--budget=floor_ms:9", "--output=out")
     _, table, _ = device(*flags)

@@ -76,6 +76,7 @@ def test_tpe_draws_where_errors_were_low(tmp_path):
     assert statistics.mean(errors) < statistics.mean(at_random) - statistics.stdev(at_random) / 2
 
 
+@pytest.mark.slow
 def test_one_worker_draws_the_same_again_and_goes_on_where_it_was(tmp_path):
     whole = searched(tmp_path / "a.db", drawn(number=16))
     check(whole, 16)
@@ -90,6 +91,7 @@ def test_one_worker_draws_the_same_again_and_goes_on_where_it_was(tmp_path):
     assert [x.job.parameters for x in again] == [x.job.parameters for x in whole]
 
 
+@pytest.mark.slow
 def test_the_front_has_no_network_that_another_is_ahead_of(tmp_path):
     entries = searched(tmp_path / "a.db", drawn(NSGA2, 20))
     front = front_of(entries, "flops")

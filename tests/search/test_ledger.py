@@ -256,6 +256,7 @@ def test_a_storage_that_cannot_be_used_is_said_in_one_line(url, error, says):
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_parameters_costs_and_errors(tmp_path):
     url = f"sqlite:///{tmp_path / 'a.db'}"
     ledger = opened(tmp_path / "a.db", 2)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from fastscale_jax.utils.processor import cores
 from tests.commands import REPOSITORY
 
@@ -45,6 +47,7 @@ sys.exit("\\n".join(f"{name}: {error}" for name, error in failed.items()) or 0)
 """
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_where_much_is_missing():
     command = [sys.executable, "-c", IMPORT_ALL]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
