@@ -108,8 +108,10 @@ def main() -> int:
             metrics = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-            driver.get(address)
-            driver.execute_script("localStorage.clear()")  # where a page keeps the palette
+            # A page keeps the palette here. No page may be open: its script could write it again.
+            driver.get("about:blank")
+            stored = {"origin": address, "storageTypes": "local_storage"}
+            driver.execute_cdp_cmd("Storage.clearDataForOrigin", stored)
             for page in pages:
                 for fault in faults(driver, f"{address}/{page.as_posix()}", scheme):
                     count += 1
