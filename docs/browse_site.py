@@ -108,7 +108,8 @@ def main() -> int:
             metrics = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-            # A page keeps the palette here. No page may be open: its script could write it again.
+            # Pages keep the palette in localStorage. It is cleared while none is open, because a
+            # page's script could write it again.
             driver.get("about:blank")
             stored = {"origin": address, "storageTypes": "local_storage"}
             driver.execute_cdp_cmd("Storage.clearDataForOrigin", stored)

@@ -74,9 +74,9 @@ def tensorflow():
 def pytest_configure(config):
     """Makes the garbage collector run less often, and gives commands a cache folder of their own.
 
-    The workers of pytest-xdist share that folder: they inherit this process's environment. With
-    several workers, `NPROC=1` gives XLA's pool one thread in each: with more, they wait for one
-    another.
+    The workers of pytest-xdist share that folder: they inherit this process's environment.
+    `NPROC=1` limits XLA's pool to one thread in each worker: threads of several workers would wait
+    for one another.
     """
     collect_rarely()
     if hasattr(config, "workerinput"):

@@ -277,7 +277,6 @@ def test_a_run_goes_on_with_its_images_and_refuses_other_classes(trained, tmp_pa
         fs.train(longer, source=two, workdir=workdir)
 
 
-@pytest.mark.slow
 def test_a_trained_network_names_what_it_sees(trained):
     classify = fs.load(trained[0])
     assert classify.classes == CLASSES

@@ -186,10 +186,9 @@ def conv_shapes(draw):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "shapes",
-    [3, 8, pytest.param(40, marks=pytest.mark.exhaustive)],
+    [3, pytest.param(8, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.exhaustive)],
 )
 def test_native_is_xla_s_own_for_any_shape(shapes):
     @settings(

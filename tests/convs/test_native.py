@@ -6,8 +6,11 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 
 import jax
@@ -23,6 +26,7 @@ from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, x
 from fastscale_jax.convs.native.emit import Emitter
 from fastscale_jax.convs.native.finish import Fused
 from fastscale_jax.convs.native.plan import Numbers, Strips, spans
+from tests.commands import REPOSITORY
 from tests.compiler import QUICKLY
 from tests.convs import assert_close, by_xla, operands, shape_id
 
@@ -337,6 +341,28 @@ def test_threads_of_several_calls_at_once_do_each_piece_once():
     for thread in threads:
         thread.join()
     assert len(threads) == 80
+
+
+MANY_THREADS = """
+import jax, numpy as np
+from fastscale_jax.convs.conv_shape import ConvShape
+from fastscale_jax.convs.native import calls
+
+shape = ConvShape(16, 20, 20, 40, 40, 40, 3, 1)
+x, kernel = (np.random.default_rng(0).normal(size=n).astype("f") for n in (shape.x, shape.filters))
+results = []
+for threads in (1, 4):
+    name = calls.registered("forward", shape, False, threads)
+    call = jax.jit(jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape.y, np.float32)))
+    results += [np.asarray(call(x, kernel)) for _ in range(30)]
+assert results[0].any() and all((result == results[0]).all() for result in results)
+"""
+
+
+def test_four_threads_of_xla_s_pool_change_not_one_bit():
+    environment = {**os.environ, "NPROC": "4"}
+    command = [sys.executable, "-c", MANY_THREADS]
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
 
 
 def test_a_machine_that_llvm_cannot_serve_is_told_apart(monkeypatch):

@@ -94,10 +94,9 @@ def test_a_run_leaves_its_config_metrics_curves_events_and_checkpoint(uninterrup
         assert image.format == "PNG"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("minutes", "steps"),
-    [(1e-6, [1, 2, 3, 4, 5]), (60.0, [3, 5])],
+    [(1e-6, [1, 2, 3, 4, 5]), pytest.param(60.0, [3, 5], marks=pytest.mark.slow)],
 )
 def test_checkpoints_come_by_the_clock(tmp_path, minutes, steps):
     changes = {"train.steps": 5, "checkpoint.every_minutes": minutes, "checkpoint.keep": 9}
@@ -286,7 +285,6 @@ def test_a_run_from_given_weights_takes_steps(tmp_path, from_a_file):
     assert latest_step(checkpoints_of(tmp_path)) == 2
 
 
-@pytest.mark.slow
 def test_images_that_fail_lose_nothing_that_was_trained(tmp_path, monkeypatch):
     run = tiny_run(tmp_path)
     good = trainer.train_batches

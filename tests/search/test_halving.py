@@ -59,7 +59,6 @@ def by_hand(curves, factor=2):
     return lengths
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 3])
 def test_networks_are_trained_for_as_long_as_the_rule_says(tmp_path, factor):
     errors = curves(24)

@@ -89,8 +89,7 @@ def test_a_lone_worker_trains_each_network_for_as_long_as_the_rule_says(
         assert trained_epochs(entries)[0].startswith(said)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_the_order_of_several_workers_and_lost_ones_change_nothing(tmp_path, seed):
     errors, done, draw = drawn(12), {}, random.Random(seed)
     with contextlib.ExitStack() as stack:

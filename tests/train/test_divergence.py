@@ -56,7 +56,6 @@ def test_a_run_stops_there_and_names_the_step_the_rate_and_the_checkpoint(tmp_pa
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 4
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_quickly")
 def test_weights_that_are_no_numbers_never_take_a_good_checkpoint_s_place(tmp_path, monkeypatch):
     step = trainer.train_step
