@@ -22,10 +22,11 @@ from llvmlite import ir
 
 from fastscale_jax.convs import conv_shape, native
 from fastscale_jax.convs.conv_shape import ConvShape
-from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, xla_call
+from fastscale_jax.convs.native import calls, host, plan, rotating, splatting, strips, xla_call
 from fastscale_jax.convs.native.emit import Emitter
 from fastscale_jax.convs.native.finish import Fused
-from fastscale_jax.convs.native.plan import Numbers, Strips, spans
+from fastscale_jax.convs.native.plan import Numbers, spans
+from fastscale_jax.convs.native.strips import Strips
 from tests.commands import REPOSITORY
 from tests.compiler import QUICKLY
 from tests.convs import assert_close, by_xla, operands, shape_id
@@ -184,18 +185,18 @@ def test_rows_are_shared_evenly(monkeypatch):
     ids=lambda x: shape_id(x) if isinstance(x, ConvShape) else "",
 )
 def test_rows_of_a_1x1_conv_are_read_where_they_are(monkeypatch, shape, are_rows):
-    monkeypatch.setattr(plan, "_STRIP_BYTES", 1000)  # several strips
-    strips = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
-    assert strips.count > 1
-    assert (strips.copied_bytes == 0) == are_rows
+    monkeypatch.setattr(strips, "_STRIP_BYTES", 1000)  # several strips
+    found = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
+    assert found.count > 1
+    assert (found.copied_bytes == 0) == are_rows
     assert_close(all_three(shape), wanted(shape), 1e-5)
 
 
 def test_strips_of_one_row_give_the_same(monkeypatch):
-    monkeypatch.setattr(plan, "_STRIP_BYTES", 1)
+    monkeypatch.setattr(strips, "_STRIP_BYTES", 1)
     for shape in SHAPES[:4]:
-        strips = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
-        assert (strips.results, strips.count) == (1, shape.out_height)
+        found = Strips(plan.forward_plan(shape), Numbers(double=False), shape.group_in)
+        assert (found.results, found.count) == (1, shape.out_height)
         assert_close(all_three(shape), wanted(shape), 1e-5)
 
 

@@ -8,7 +8,8 @@ kernels?) and `serves` (do they support this convolution?). The private files ar
 
     calls                compiles the kernel of each convolution and registers it with XLA
     rotating, splatting  the kernels: for narrow groups, and for all others
-    plan, finish         which inputs a result reads, in which strips; what is done beside the conv
+    plan, strips         which inputs a result reads; their copies in the cache
+    finish               what is done beside the conv
     emit                 writes LLVM's intermediate representation
     host                 LLVM's compiler, and this machine's processor
     xla_call             functions that XLA can call, and their share of its threads

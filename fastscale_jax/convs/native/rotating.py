@@ -12,13 +12,13 @@ from fastscale_jax.convs.native.plan import (
     Numbers,
     Phase,
     Plan,
-    Strips,
     Tap,
     forward_plan,
     result_index,
     spans,
     tiles,
 )
+from fastscale_jax.convs.native.strips import Place, Strips
 from fastscale_jax.convs.native.xla_call import Job, Piece
 
 _WIDEST = 8  # channels per group
@@ -95,7 +95,7 @@ def apply(plan: Plan, numbers: Numbers, fused: Fused | None = None) -> Job:
         number, strip = e.divmod(args.number, strips.count)
         image, block = e.divmod(number, blocks.count)
         channel, start = blocks.start(e, block), e.mul(strip, strips.results)
-        strips.copy(e, args.a, args.scratch, image, start, channel)
+        strips.copy(e, Place(args.a, image, start, channel), args.scratch)
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             with e.loop(start, stop) as row, e.loop(0, size, lanes) as offset:
@@ -152,7 +152,7 @@ def filter_gradient(shape: ConvShape, numbers: Numbers, threads: int) -> Job:
             e.store(numbers.zeros(lanes), totals, i, scalar)
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
             start = e.mul(strip, strips.results)
-            strips.copy(e, args.a, args.scratch, image, start, channel)
+            strips.copy(e, Place(args.a, image, start, channel), args.scratch)
             with e.loop(0, size, lanes) as offset:
                 for first, count in passes:
                     add_strip(e, args, totals, taps[first:][:count], image, start, channel, offset)

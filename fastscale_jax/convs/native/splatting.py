@@ -12,13 +12,13 @@ from fastscale_jax.convs.native.plan import (
     Numbers,
     Phase,
     Plan,
-    Strips,
     Vector,
     forward_plan,
     result_index,
     spans,
     tiles,
 )
+from fastscale_jax.convs.native.strips import Place, Strips
 from fastscale_jax.convs.native.xla_call import Job, Piece
 
 
@@ -118,7 +118,7 @@ class _Apply:
         start, channel = e.mul(strip, strips.results), e.mul(group, self.group_to)
         first = e.mul(group, self.group_from)
         gates = self._gates(e, args, image, first)
-        at = strips.at(e, args.a, args.scratch, image, start, first, gates)
+        at = strips.at(e, Place(args.a, image, start, first, gates), args.scratch)
         for phase in plan.phases:
             stop = e.minimum(e.add(start, strips.results), plan.rows_of(phase))
             for vectors in _split(self.numbers, self.group_to, self._most_vectors):
@@ -227,7 +227,7 @@ class _FilterGradient:
         with e.loop(0, shape.batch) as image, e.loop(0, strips.count) as strip:
             start = e.mul(strip, strips.results)
             first_input = e.mul(group, shape.group_in)
-            at = strips.at(e, args.a, args.scratch, image, start, first_input)
+            at = strips.at(e, Place(args.a, image, start, first_input), args.scratch)
             for vectors in blocks:
                 with e.loop(first, last) as tap, e.loop(0, shape.group_in, inputs) as c_in:
                     weights = _Weights(at, tap, c_in, inputs, channel, vectors)
